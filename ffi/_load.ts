@@ -1,0 +1,62 @@
+// Finds and opens a shared library: the path the user gave, else the npm package, else beside the executable.
+
+import { dlopen, type FFIFunction } from "bun:ffi";
+import { existsSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { TtsError } from "../src/errors.ts";
+
+export interface LibraryPlace {
+  /** What a person calls it. */
+  title: string;
+  /** File name, also looked for beside the executable and in `lib/` there. */
+  file: string;
+  /** The environment variable that overrides everything; named in errors only. */
+  variable: string;
+  /** npm package and the folder inside it. */
+  package: string;
+  folder: string;
+}
+
+/**
+ * The path of a library. `override` is the user's choice: the file or the folder that holds it; nothing else is tried then.
+ * @throws TtsError LIBRARY_MISSING listing every place tried.
+ */
+export function findLibrary(place: LibraryPlace, override: string): string {
+  const tried = override !== "" ? overridePlaces(place, override) : defaultPlaces(place);
+  const found = tried.find((path) => existsSync(path) && statSync(path).isFile());
+  if (found !== undefined) return found;
+  const hint = override !== "" ? `correct ${place.variable}` : `run "make setup", or set ${place.variable} to the file`;
+  throw new TtsError("LIBRARY_MISSING", `${place.title} (${place.file}) was not found; tried ${tried.join(", ")}`, hint);
+}
+
+function overridePlaces(place: LibraryPlace, override: string): string[] {
+  return existsSync(override) && statSync(override).isDirectory() ? [join(override, place.file)] : [override];
+}
+
+function defaultPlaces(place: LibraryPlace): string[] {
+  const beside = dirname(process.execPath);
+  return [packagePath(place), join(beside, place.file), join(beside, "lib", place.file)];
+}
+
+function packagePath(place: LibraryPlace): string {
+  const require = createRequire(import.meta.url);
+  for (const root of require.resolve.paths(place.package) ?? []) {
+    const path = join(root, place.package, place.folder, place.file);
+    if (existsSync(path)) return path;
+  }
+  return join("node_modules", place.package, place.folder, place.file);
+}
+
+/** dlopen whose failure says which file, why, and what to do. */
+export function openLibrary<T extends Record<string, FFIFunction>>(title: string, path: string, symbols: T) {
+  try {
+    return dlopen(path, symbols);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const hint = /GLIBC/.test(reason)
+      ? "this system's C library is too old for it"
+      : "the file may be damaged, or built for another system";
+    throw new TtsError("LIBRARY_MISMATCH", `${title} at ${path} could not be loaded: ${reason}`, hint, { cause });
+  }
+}

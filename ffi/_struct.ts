@@ -1,0 +1,48 @@
+// C structs as tables of offsets. Each table is checked against a C compiler in test/ffi/layouts.test.ts.
+
+import { Pin } from "./_memory.ts";
+
+export type FieldType = "i32" | "u32" | "f32" | "u8" | "u64";
+export interface Layout<Name extends string = string> {
+  /** sizeof, bytes */
+  size: number;
+  /** name: [byte offset, type]; pointers are u64. */
+  fields: Readonly<Record<Name, readonly [offset: number, type: FieldType]>>;
+  /** What the library's own default function puts in; everything not named is 0. */
+  defaults: Partial<Record<Name, number>>;
+}
+
+/** One C struct in pinned memory. Keep it referenced while native code may look at it. */
+export class Struct<Name extends string> {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same memory as 64-bit words, for calls that take the struct by value. */
+  readonly words: BigInt64Array<ArrayBuffer>;
+  private readonly view: DataView;
+
+  constructor(private readonly layout: Layout<Name>) {
+    this.bytes = new Pin().bytes(layout.size);
+    this.words = new BigInt64Array(this.bytes.buffer);
+    this.view = new DataView(this.bytes.buffer);
+    for (const [name, value] of Object.entries(layout.defaults)) this.set(name as Name, value as number);
+  }
+
+  set(name: Name, value: number): this {
+    const [offset, type] = this.layout.fields[name];
+    if (type === "u64") this.view.setBigUint64(offset, BigInt(value), true);
+    else if (type === "f32") this.view.setFloat32(offset, value, true);
+    else if (type === "u8") this.view.setUint8(offset, value);
+    else if (type === "u32") this.view.setUint32(offset, value, true);
+    else this.view.setInt32(offset, value, true);
+    return this;
+  }
+
+  /** The fields whose bytes differ between this struct and `other`; padding is not compared. */
+  differences(other: Uint8Array): Name[] {
+    const width = { i32: 4, u32: 4, f32: 4, u8: 1, u64: 8 };
+    return (Object.keys(this.layout.fields) as Name[]).filter((name) => {
+      const [offset, type] = this.layout.fields[name];
+      for (let i = offset; i < offset + width[type]; i++) if (this.bytes[i] !== other[i]) return true;
+      return false;
+    });
+  }
+}

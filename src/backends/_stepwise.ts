@@ -1,0 +1,76 @@
+// A frame of the code predictor as 15 steps of its layers: what every backend does that runs one position at a time.
+// Input rows, heads and the input projection come from the tables of the bundle.
+
+import type { Bundle } from "../bundle.ts";
+import { matVec, type RowTable, TABLE, Tables } from "../tables.ts";
+import { CODES_PER_FRAME } from "../types.ts";
+import type { Draw, Predictor } from "./index.ts";
+
+/** The transformer alone: rows in, hidden states out, a KV cache that lives for one frame. */
+export interface PredictorLayers {
+  /** f32 [lanes, 2, hidden]; a step with one row per lane uses [lanes, 1, hidden] of it. */
+  readonly input: Float32Array;
+  /** f32 [lanes, hidden] of the last row, after the final norm. */
+  readonly output: Float32Array;
+  /** Forgets the last frame. */
+  begin(count: number): void;
+  /** Takes `rows` more positions of the first `count` lanes. */
+  step(count: number, rows: 1 | 2): void;
+  close(): void;
+}
+
+export class StepwisePredictor implements Predictor {
+  private readonly hidden: number;
+  private readonly width: number;
+  private readonly codes: number;
+  private readonly inputs: RowTable[];
+  private readonly heads: Float32Array[];
+  private readonly projection: { weight: Float32Array; bias: Float32Array } | null;
+  private readonly logits: Float32Array;
+
+  constructor(
+    bundle: Bundle,
+    private readonly layers: PredictorLayers,
+  ) {
+    const { hidden, predictorHidden, codes } = bundle.manifest.shape;
+    [this.hidden, this.width, this.codes] = [hidden, predictorHidden, codes];
+    const tables = Tables.open(bundle);
+    const projected = tables.has(TABLE.projectionWeight);
+    const groups = Array.from({ length: CODES_PER_FRAME - 1 }, (_, group) => group);
+    this.inputs = groups.map((group) => tables.table(projected ? TABLE.predictorInput(group) : TABLE.code(group)));
+    this.heads = groups.map((group) => tables.matrix(TABLE.head(group + 1)));
+    this.projection = projected ? { weight: tables.matrix(TABLE.projectionWeight), bias: tables.matrix(TABLE.projectionBias) } : null;
+    this.logits = new Float32Array(codes);
+  }
+
+  predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw): void {
+    const { layers, width } = this;
+    layers.begin(count);
+    for (let lane = 0; lane < count; lane++) {
+      this.enter(hidden, lane, 2 * lane * width);
+      this.inputs[0].copyRow(codes[lane * CODES_PER_FRAME], layers.input, (2 * lane + 1) * width);
+    }
+    layers.step(count, 2);
+    for (let group = 1; group < CODES_PER_FRAME; group++) {
+      for (let lane = 0; lane < count; lane++) {
+        matVec(this.heads[group - 1], layers.output, lane * width, width, this.logits, 0, this.codes);
+        codes[lane * CODES_PER_FRAME + group] = draw(lane, group, this.logits);
+      }
+      if (group === CODES_PER_FRAME - 1) return; // code 15 is only fed back to the talker
+      for (let lane = 0; lane < count; lane++)
+        this.inputs[group].copyRow(codes[lane * CODES_PER_FRAME + group], layers.input, lane * width);
+      layers.step(count, 1);
+    }
+  }
+
+  /** The talker's hidden state as an input row: through the projection where there is one. */
+  private enter(hidden: Float32Array, lane: number, at: number): void {
+    const { layers, projection } = this;
+    if (projection === null) for (let i = 0; i < this.width; i++) layers.input[at + i] = hidden[lane * this.hidden + i];
+    else matVec(projection.weight, hidden, lane * this.hidden, this.hidden, layers.input, at, this.width, projection.bias);
+  }
+
+  close(): void {
+    this.layers.close();
+  }
+}

@@ -1,0 +1,97 @@
+// The stages' interfaces, and for each stage the ordered map of what can run it. A backend knows its own library and nothing of the
+// pipeline; every backend of a stage passes the same conformance suite (test/conformance).
+
+import type { Bundle } from "../bundle.ts";
+import type { Config, PredictorChoice } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { predictorLlama } from "./predictor-llama.ts";
+import { predictorOrt } from "./predictor-ort.ts";
+import { talkerLlama } from "./talker-llama.ts";
+import { vocoderOrt } from "./vocoder-ort.ts";
+
+export { openTokenizer, type Tokenizer } from "./tokenizer-llama.ts";
+
+/** What opening a stage needs besides the files. */
+export interface OpenOptions {
+  bundle: Bundle;
+  config: Config;
+  lanes: number;
+  /** A zeroed shared byte pair: setting its first byte ends a running native call as soon as possible. */
+  stop: SharedArrayBuffer;
+  /** One shared word: loading libllama's CPU code is done by one thread at a time. */
+  loadTurn: Int32Array;
+}
+
+/** One way to run a stage. */
+export interface Backend<Stage> {
+  readonly name: string;
+  /** Why this backend cannot run here, in one line, or null. Must not be expensive. */
+  probe(config: Config): string | null;
+  /** @throws TtsError; never swallowed, also not by `auto` */
+  open(options: OpenOptions): Stage;
+}
+
+/** The autoregressive model. Lanes are independent sentences; each keeps its own KV cache. */
+export interface Talker {
+  readonly hidden: number;
+  readonly codecVocabulary: number;
+  /**
+   * Starts a lane anew with a prompt, `rows` f32 [count, hidden], and gives the last row's results:
+   * `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary].
+   * @returns false when the stop byte ended it
+   */
+  prefill(lane: number, rows: Float32Array, count: number, hidden: Float32Array, logits: Float32Array): boolean;
+  /**
+   * Moves the first `count` lanes of `lanes` on by one position: `inputs` f32 [count, hidden] in their order,
+   * results as rows of `hidden` and `logits`. Rows are packed: row i belongs to lane lanes[i].
+   */
+  step(lanes: Int32Array, count: number, inputs: Float32Array, hidden: Float32Array, logits: Float32Array): boolean;
+  close(): void;
+}
+
+/** Chooses a code for packed row `row` and `group` 1 to 15 from `logits` [codes]. */
+export type Draw = (row: number, group: number, logits: Float32Array) => number;
+
+/** Codes 1 to 15 of a frame. Keeps nothing from frame to frame. */
+export interface Predictor {
+  /**
+   * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
+   * Rows are packed as the talker's are.
+   */
+  predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw): void;
+  close(): void;
+}
+
+/** Codes to samples, exactly, in any chunking. */
+export interface Vocoder {
+  /** Forgets what a lane has heard. */
+  reset(lane: number): void;
+  /** `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. At most VOCODER_CHUNK_FRAMES frames. */
+  decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void;
+  close(): void;
+}
+
+export const TALKERS: readonly Backend<Talker>[] = [talkerLlama];
+/** In the order that `auto` tries them. */
+export const PREDICTORS: readonly Backend<Predictor>[] = [predictorOrt, predictorLlama];
+export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderOrt];
+
+/**
+ * The chosen backend, or for `auto` the first that can run here.
+ * @throws TtsError BACKEND_UNAVAILABLE with every reason
+ */
+export function chooseBackend<Stage>(
+  stage: string,
+  backends: readonly Backend<Stage>[],
+  choice: PredictorChoice,
+  config: Config,
+): Backend<Stage> {
+  const candidates = choice === "auto" ? backends : backends.filter(({ name }) => name === choice);
+  const reasons: string[] = [];
+  for (const backend of candidates) {
+    const reason = backend.probe(config);
+    if (reason === null) return backend;
+    reasons.push(`${backend.name}: ${reason}`);
+  }
+  throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons.join("; ")})`, "run make setup");
+}

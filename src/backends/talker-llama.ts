@@ -1,0 +1,84 @@
+// The talker on libllama: one context, one KV sequence per lane.
+
+import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
+import { bundlePath } from "../bundle.ts";
+import { TtsError } from "../errors.ts";
+import type { Backend, OpenOptions, Talker } from "./index.ts";
+
+/** Rows of one decode: longer prompts go in pieces. Fixed, so that the same prompt always takes the same arithmetic. */
+const BATCH_ROWS = 512;
+
+export const talkerLlama: Backend<Talker> = { name: "llama", probe: () => null, open: (options) => new LlamaTalker(options) };
+
+class LlamaTalker implements Talker {
+  readonly hidden: number;
+  readonly codecVocabulary: number;
+  private readonly model: LlamaModel;
+  private readonly context: LlamaContext;
+  /** Next position of each lane. */
+  private readonly positions: Int32Array;
+  private readonly limit: number;
+
+  constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
+    loadLlama(config.libraries.llama, loadTurn);
+    const path = bundlePath(bundle, "talker");
+    this.model = LlamaModel.open(path);
+    this.hidden = bundle.manifest.shape.hidden;
+    this.codecVocabulary = bundle.manifest.shape.codecVocabulary;
+    if (this.model.width !== this.hidden || this.model.outputs !== this.codecVocabulary) {
+      const found = `${this.model.width} wide with ${this.model.outputs} outputs`;
+      throw new TtsError(
+        "BUNDLE_INVALID",
+        `${path} is ${found}, the manifest says ${this.hidden} and ${this.codecVocabulary}`,
+        "convert again",
+      );
+    }
+    this.limit = config.contextPositions;
+    const exact = bundle.manifest.weights === "f32";
+    this.context = new LlamaContext(this.model, {
+      lanes,
+      positions: this.limit,
+      batchRows: BATCH_ROWS,
+      threads: config.threads,
+      exact,
+      stop,
+    });
+    this.positions = new Int32Array(lanes);
+  }
+
+  prefill(lane: number, rows: Float32Array, count: number, hidden: Float32Array, logits: Float32Array): boolean {
+    if (count >= this.limit) {
+      throw new TtsError(
+        "TEXT_TOO_LONG",
+        `the prompt has ${count} positions, the talker's context holds ${this.limit}`,
+        "shorten the text",
+      );
+    }
+    this.context.clearLane(lane);
+    for (let from = 0; from < count; from += BATCH_ROWS) {
+      const batch = Math.min(BATCH_ROWS, count - from);
+      for (let row = 0; row < batch; row++) this.context.place(row, lane, from + row);
+      if (!this.context.decode(rows.subarray(from * this.hidden), batch)) return false;
+      if (from + batch === count) this.read(batch - 1, 0, hidden, logits);
+    }
+    this.positions[lane] = count;
+    return true;
+  }
+
+  step(lanes: Int32Array, count: number, inputs: Float32Array, hidden: Float32Array, logits: Float32Array): boolean {
+    for (let row = 0; row < count; row++) this.context.place(row, lanes[row], this.positions[lanes[row]]++);
+    if (!this.context.decode(inputs, count)) return false;
+    for (let row = 0; row < count; row++) this.read(row, row, hidden, logits);
+    return true;
+  }
+
+  private read(row: number, target: number, hidden: Float32Array, logits: Float32Array): void {
+    this.context.readHidden(row, hidden, target * this.hidden, this.hidden);
+    this.context.readLogits(row, logits, target * this.codecVocabulary, this.codecVocabulary);
+  }
+
+  close(): void {
+    this.context.close();
+    this.model.close();
+  }
+}

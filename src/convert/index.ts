@@ -1,0 +1,306 @@
+// From an official checkpoint directory to a bundle. The work runs in a worker; the bundle is written beside its place and renamed into it.
+
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { parentPort } from "node:worker_threads";
+import { mapFile } from "../../ffi/libc.ts";
+import { loadLlama, quantize, type WeightType } from "../../ffi/llama.ts";
+import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
+import { BUNDLE_FILES, BUNDLE_FORMAT, BUNDLE_VERSION, type Manifest, type PromptSpec } from "../bundle.ts";
+import { type Config, LIMITS, SAMPLING_DEFAULTS } from "../config.ts";
+import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "../errors.ts";
+import type { SamplerSettings } from "../types.ts";
+import { startWorker } from "../worker.ts";
+import { type Checkpoint, type JsonFile, openCheckpoint, READING_FILES, sourceFiles } from "./checkpoint.ts";
+import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf.ts";
+import type { Graph } from "./onnx/graph.ts";
+import { predictorGraph } from "./onnx/predictor.ts";
+import { vocoderGraph } from "./onnx/vocoder.ts";
+import { writeTables } from "./tables.ts";
+
+export { sourceFiles } from "./checkpoint.ts";
+
+export interface Progress {
+  /** What is being done. */
+  step: string;
+  done: number;
+  total: number;
+}
+
+export interface ConvertJob {
+  source: string;
+  target: string;
+  weights: WeightType;
+  libraries: Config["libraries"];
+}
+
+type Report = { progress: Progress } | { error: ErrorOnTheWire } | { finished: true };
+
+/** Suffix of a bundle under construction; the process id tells later runs whether somebody still works on it. */
+const partPath = (target: string) => `${target}.part-${process.pid}`;
+
+/**
+ * Converts in a worker, so that progress, Ctrl-C and timers go on. An existing bundle at `target` is replaced when the new one is whole.
+ * @throws TtsError CHECKPOINT_INVALID, OUTPUT_FAILED, LIBRARY_*
+ */
+export async function convert(job: ConvertJob, onProgress: (progress: Progress) => void): Promise<void> {
+  const part = partPath(job.target);
+  const cleanUp = () => rmSync(part, { recursive: true, force: true });
+  removeAbandoned(job.target);
+  process.once("exit", cleanUp);
+  try {
+    await runInWorker(job, onProgress);
+    moveIntoPlace(part, job.target);
+  } finally {
+    process.off("exit", cleanUp);
+    cleanUp();
+  }
+}
+
+async function runInWorker(job: ConvertJob, onProgress: (progress: Progress) => void): Promise<void> {
+  const worker = startWorker("convert", job);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      worker.on("error", reject);
+      worker.on("exit", () => reject(new TtsError("STAGE_DIED", "the conversion ended without a result")));
+      worker.on("message", (report: Report) => {
+        if ("progress" in report) onProgress(report.progress);
+        else if ("error" in report) reject(fromWire(report.error));
+        else resolve();
+      });
+    });
+  } finally {
+    await worker.terminate();
+  }
+}
+
+/** What killed conversions left beside `target`. */
+function removeAbandoned(target: string): void {
+  const folder = dirname(target);
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder)) {
+    const owner = name.startsWith(`${basename(target)}.part-`) ? Number(name.split("-").at(-1)) : Number.NaN;
+    if (Number.isInteger(owner) && !isAlive(owner)) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** A folder that is in use keeps its open files: renaming it away is safe. */
+function moveIntoPlace(part: string, target: string): void {
+  const old = `${part}-old`;
+  try {
+    if (existsSync(target)) renameSync(target, old);
+    renameSync(part, target);
+  } catch (cause) {
+    if (existsSync(target)) return; // another process finished the same bundle first
+    throw new TtsError("OUTPUT_FAILED", `cannot move the new bundle to ${target}: ${(cause as Error).message}`, "", { cause });
+  } finally {
+    rmSync(old, { recursive: true, force: true });
+  }
+}
+
+/** The worker's side. */
+export function runConversion(job: ConvertJob): void {
+  const send = (report: Report) => parentPort?.postMessage(report);
+  try {
+    const part = partPath(job.target);
+    rmSync(part, { recursive: true, force: true });
+    mkdirSync(part, { recursive: true, mode: 0o755 });
+    new Conversion(job, part, (progress) => send({ progress })).run();
+    send({ finished: true });
+  } catch (error) {
+    send({ error: toWire(asOutputError(error, job.target)) });
+  }
+}
+
+/** Failures of the file system while writing name the target and what to do. */
+function asOutputError(error: unknown, target: string): unknown {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  const hints: Record<string, string> = {
+    ENOSPC: "free disk space",
+    EACCES: "choose a folder you may write to",
+    EROFS: "choose a writable disk",
+    EDQUOT: "free disk space",
+  };
+  if (!(code in hints) && code !== "ENOTDIR" && code !== "EEXIST") return error;
+  return new TtsError("OUTPUT_FAILED", `cannot write the bundle ${target}: ${(error as Error).message}`, hints[code] ?? "", {
+    cause: error,
+  });
+}
+
+class Conversion {
+  private done = 0;
+  private total = 1;
+
+  constructor(
+    private readonly job: ConvertJob,
+    private readonly folder: string,
+    private readonly onProgress: (progress: Progress) => void,
+  ) {}
+
+  run(): void {
+    const { libraries, source, weights } = this.job;
+    const versions = { llama: loadLlama(libraries.llama).version, onnxruntime: loadOnnxRuntime(libraries.onnxruntime).version };
+    const checkpoint = openCheckpoint(source);
+    const { talker, predictor } = checkpoint;
+    const reading = READING_FILES.every((name) => existsSync(join(source, name)));
+    this.total = 11 * (talker.layers + predictor.layers) + 60;
+    this.writeGguf("talker", BUNDLE_FILES.talker, (path, type, tick) => writeTalkerGguf(path, checkpoint, type, tick));
+    this.writeGguf("code predictor", BUNDLE_FILES.predictorGguf, (path, type, tick) => writePredictorGguf(path, checkpoint, type, tick));
+    this.saveGraph("code predictor", BUNDLE_FILES.predictorOnnx, checkpoint.weights.files, (shared) => predictorGraph(checkpoint, shared));
+    this.saveGraph("vocoder", BUNDLE_FILES.vocoder, checkpoint.codecWeights.files, (shared) => vocoderGraph(checkpoint, shared));
+    const threads = availableParallelism();
+    writeTables(join(this.folder, BUNDLE_FILES.tables), checkpoint, weights !== "f32", threads, () => this.tick("tables"));
+    const vocabulary = readVocabulary(source);
+    writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
+    if (reading) for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
+    const manifest: Manifest = {
+      format: BUNDLE_FORMAT,
+      version: BUNDLE_VERSION,
+      name: checkpoint.name,
+      modelSize: checkpoint.modelSize,
+      weights,
+      shape: {
+        hidden: talker.hidden,
+        predictorHidden: predictor.hidden,
+        codecVocabulary: checkpoint.codecVocabulary,
+        codes: checkpoint.codes,
+        textVocabulary: checkpoint.textVocabulary,
+        layers: talker.layers,
+        predictorLayers: predictor.layers,
+      },
+      prompt: promptSpec(checkpoint, vocabulary.controlTokens),
+      sampling: samplingDefaults(checkpoint.generation),
+      reading: reading ? { maxPhones: LIMITS.promptPhones } : null,
+      source: this.hashSource(),
+      libraries: versions,
+    };
+    writeFileSync(join(this.folder, BUNDLE_FILES.manifest), `${JSON.stringify(manifest, null, 1)}\n`);
+    checkpoint.close();
+  }
+
+  private tick(step: string): void {
+    this.done = Math.min(this.done + 1, this.total - 1);
+    this.onProgress({ step, done: this.done, total: this.total });
+  }
+
+  /** f32 is written as it is; other types go through a bf16 file and llama.cpp's quantiser. */
+  private writeGguf(step: string, name: string, write: (path: string, type: "f32" | "bf16", tick: () => void) => void): void {
+    const { weights } = this.job;
+    const path = join(this.folder, name);
+    const tick = () => this.tick(step);
+    if (weights === "f32") {
+      write(path, "f32", tick);
+      return;
+    }
+    const intermediate = `${path}.tmp`;
+    write(intermediate, "bf16", tick);
+    this.tick(`${step} to ${weights}`);
+    quantize(intermediate, path, weights, availableParallelism());
+    rmSync(intermediate);
+  }
+
+  /** F32 weights of the checkpoint are shared by a hard link where the file system can; else copied into the model's own data file. */
+  private saveGraph(step: string, name: string, files: readonly string[], build: (shared: Record<string, string>) => Graph): void {
+    const links = Object.fromEntries(files.map((file, i) => [file, `${name.replace(/\.onnx$/, "")}${i === 0 ? "" : `-${i}`}.safetensors`]));
+    const linked = Object.fromEntries(Object.entries(links).filter(([file, link]) => tryLink(file, join(this.folder, link))));
+    const graph = build(linked);
+    for (const [file, link] of Object.entries(linked)) if (!graph.usedShared.has(file)) rmSync(join(this.folder, link));
+    graph.save(join(this.folder, name));
+    this.tick(step);
+  }
+
+  private hashSource(): Manifest["source"] {
+    return hashFiles(this.job.source, () => this.tick("source hashes"));
+  }
+}
+
+/** SHA-256 and size of every file that decides what a bundle holds. */
+export function hashFiles(source: string, onFile: () => void = () => {}): Manifest["source"] {
+  const entries = sourceFiles(source).map((name) => {
+    const path = join(source, name);
+    const bytes = statSync(path).size;
+    const file = mapFile(path);
+    const sha256 = createHash("sha256").update(file.bytes).digest("hex");
+    file.close();
+    onFile();
+    return [name, { bytes, sha256 }];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** Another file system, or one without hard links, is no error: the bytes are copied then. */
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Official rule: the small CustomVoice models ignore instructions, Base has no place for them. */
+function takesInstruct({ modelType, modelSize }: Checkpoint): boolean {
+  return modelType === "voice_design" || (modelType === "custom_voice" && modelSize !== "0b6");
+}
+
+function promptSpec(checkpoint: Checkpoint, controlTokens: string[]): PromptSpec {
+  const { config } = checkpoint;
+  const talker = config.object("talker_config");
+  const numbers = (key: string) => {
+    return talker.has(key)
+      ? Object.fromEntries(
+          talker
+            .object(key)
+            .entries()
+            .map(([name, id]) => [name.toLowerCase(), Number(id)]),
+        )
+      : {};
+  };
+  const dialects = talker.has("spk_is_dialect") ? talker.object("spk_is_dialect").entries() : [];
+  return {
+    modelType: checkpoint.modelType,
+    takesInstruct: takesInstruct(checkpoint),
+    text: { ttsPad: config.count("tts_pad_token_id"), ttsBos: config.count("tts_bos_token_id"), ttsEos: config.count("tts_eos_token_id") },
+    codec: {
+      bos: talker.count("codec_bos_id"),
+      eos: talker.count("codec_eos_token_id"),
+      pad: talker.count("codec_pad_id"),
+      think: talker.count("codec_think_id"),
+      nothink: talker.count("codec_nothink_id"),
+      thinkBos: talker.count("codec_think_bos_id"),
+      thinkEos: talker.count("codec_think_eos_id"),
+    },
+    languages: numbers("codec_language_id"),
+    speakers: numbers("spk_id"),
+    dialects: Object.fromEntries(
+      dialects.filter(([, dialect]) => typeof dialect === "string").map(([name, dialect]) => [name.toLowerCase(), dialect as string]),
+    ),
+    controlTokens,
+  };
+}
+
+function samplingDefaults(generation: JsonFile): Manifest["sampling"] {
+  const settings = (prefix: string, greedyKey: string, repetitionPenalty: number): SamplerSettings => ({
+    greedy: !generation.boolean(greedyKey, true),
+    temperature: generation.number(`${prefix}temperature`, SAMPLING_DEFAULTS.temperature),
+    topK: generation.count(`${prefix}top_k`, SAMPLING_DEFAULTS.topK),
+    topP: generation.number(`${prefix}top_p`, SAMPLING_DEFAULTS.topP),
+    repetitionPenalty,
+  });
+  return {
+    talker: settings("", "do_sample", generation.number("repetition_penalty", SAMPLING_DEFAULTS.repetitionPenalty)),
+    predictor: settings("subtalker_", "subtalker_dosample", 1),
+    maxNewTokens: generation.count("max_new_tokens", SAMPLING_DEFAULTS.maxNewTokens),
+  };
+}

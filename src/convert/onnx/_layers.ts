@@ -1,0 +1,53 @@
+// Building blocks that more than one graph uses: norms, matrix products, rotary positions, attention pieces.
+
+import type { Tensor } from "../../safetensors.ts";
+import { END, type Graph } from "./graph.ts";
+
+/** x [..., C] -> x / sqrt(mean(x^2) + eps) * weight, over the last axis. */
+export function rmsNorm(g: Graph, x: string, weight: Tensor, eps: number): string {
+  const mean = g.op("ReduceMean", [g.op("Mul", [x, x]), g.ints([-1])], { keepdims: 1 });
+  const scale = g.op("Sqrt", [g.op("Add", [mean, g.float(eps)])]);
+  return g.op("Mul", [g.op("Div", [x, scale]), g.tensor(weight)]);
+}
+
+/** x [rows, in] -> [rows, out] with a weight in torch order, [out, in], used where it lies. */
+export function linear(g: Graph, x: string, weight: Tensor, bias?: Tensor): string {
+  const inputs = [x, g.tensor(weight, [weight.shape[0], weight.shape[1]])];
+  return g.op("Gemm", bias === undefined ? inputs : [...inputs, g.tensor(bias)], { transB: 1 });
+}
+
+/** SwiGLU: down(silu(gate x) * up x). */
+export function swiGlu(g: Graph, x: string, gate: Tensor, up: Tensor, down: Tensor): string {
+  const gated = linear(g, x, gate);
+  const silu = g.op("Mul", [gated, g.op("Sigmoid", [gated])]);
+  return linear(g, g.op("Mul", [silu, linear(g, x, up)]), down);
+}
+
+/** cos and sin of position * theta^(-2i/headDim): positions i64 [n] -> two values [n, headDim/2]. */
+export function rotaryTables(g: Graph, positions: string, headDim: number, theta: number): { cos: string; sin: string } {
+  const frequencies = Float32Array.from({ length: headDim / 2 }, (_, i) => 1 / theta ** ((2 * i) / headDim));
+  const column = g.op("Unsqueeze", [g.op("Cast", [positions], { to: 1 }), g.ints([1])]);
+  const angles = g.op("Mul", [column, g.values(frequencies, [1, headDim / 2])]);
+  return { cos: g.op("Cos", [angles]), sin: g.op("Sin", [angles]) };
+}
+
+/** NeoX rotation: dimension i pairs with i + half. Tables must broadcast against half of x's last axis. */
+export function rotate(g: Graph, x: string, { cos, sin }: { cos: string; sin: string }): string {
+  const [low, high] = g.ops("Split", 2, [x], { axis: -1, num_outputs: 2 });
+  const first = g.op("Sub", [g.op("Mul", [low, cos]), g.op("Mul", [high, sin])]);
+  const second = g.op("Add", [g.op("Mul", [high, cos]), g.op("Mul", [low, sin])]);
+  return g.op("Concat", [first, second], { axis: -1 });
+}
+
+/** 0 where `visible` (bool) holds, minus infinity elsewhere. */
+export function additiveMask(g: Graph, visible: string): string {
+  return g.op("Where", [visible, g.float(0), g.float(-Infinity)]);
+}
+
+export const transpose = (g: Graph, x: string, perm: number[]) => g.op("Transpose", [x], { perm });
+export const reshape = (g: Graph, x: string, shape: number[]) => g.op("Reshape", [x, g.ints(shape)]);
+
+/** The part of `x` from `from` (negative: counted from the end) to `to` on one axis. */
+export function slice(g: Graph, x: string, axis: number, from: number, to = END): string {
+  return g.op("Slice", [x, g.ints([from]), g.ints([to]), g.ints([axis])]);
+}

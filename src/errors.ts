@@ -1,0 +1,73 @@
+// Expected failures: one class, one table of codes, and their form on the wire. Imports nothing.
+// Programmer errors stay plain TypeError and RangeError.
+
+/** Every code a TtsError can carry, with the exit status the command line gives it. */
+const EXIT_STATUS = {
+  USAGE: 2, // an option or argument is wrong
+  TEXT_EMPTY: 2, // nothing in the text can be spoken
+  TEXT_TOO_LONG: 2,
+  TEXT_ENCODING: 2, // not UTF-8
+  INPUT_UNREADABLE: 2,
+  SPEAKER_UNKNOWN: 2,
+  LANGUAGE_UNKNOWN: 2,
+  MODEL_UNKNOWN: 2, // no such name or directory
+  MODEL_UNSUITABLE: 2, // the model cannot do what was asked
+  CODES_INVALID: 2, // a codes file that cannot be decoded
+  CHECKPOINT_INVALID: 3, // a source checkpoint that is incomplete, damaged or of another kind
+  BUNDLE_INVALID: 3, // a converted bundle that is incomplete, damaged or of another version
+  LIBRARY_MISSING: 4,
+  LIBRARY_MISMATCH: 4, // found, but of another version or layout
+  LIBRARY_FAILED: 4, // a call into it failed
+  BACKEND_UNAVAILABLE: 4,
+  OUTPUT_FAILED: 5, // unwritable, full, or closed by its reader
+  STAGE_DIED: 6, // a worker ended by itself
+  STAGE_TIMEOUT: 6,
+  CANCELLED: 130,
+  INTERNAL: 1,
+} as const;
+
+export type ErrorCode = keyof typeof EXIT_STATUS;
+
+/** A failure a user can act on: what happened with the value in it, and what to do next. */
+export class TtsError extends Error {
+  override readonly name = "TtsError";
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly hint = "",
+    options: { cause?: unknown } = {},
+  ) {
+    super(message, options);
+  }
+
+  get exitStatus(): number {
+    return EXIT_STATUS[this.code];
+  }
+}
+
+/** An error as it crosses from a worker to the main thread. */
+export interface ErrorOnTheWire {
+  code: ErrorCode;
+  message: string;
+  hint: string;
+  /** Only for failures nobody expected. */
+  stack?: string;
+}
+
+/** Any thrown value as a TtsError; what nobody expected becomes INTERNAL and keeps its cause. */
+export function asTtsError(thrown: unknown): TtsError {
+  if (thrown instanceof TtsError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new TtsError("INTERNAL", message, "", { cause: thrown });
+}
+
+export function toWire(thrown: unknown): ErrorOnTheWire {
+  const { code, message, hint, cause } = asTtsError(thrown);
+  return { code, message, hint, ...(cause instanceof Error ? { stack: cause.stack } : {}) };
+}
+
+export function fromWire(wire: ErrorOnTheWire): TtsError {
+  const cause = wire.stack === undefined ? undefined : Object.assign(new Error(wire.message), { stack: wire.stack });
+  return new TtsError(wire.code, wire.message, wire.hint, { cause });
+}

@@ -1,0 +1,112 @@
+// Token ids to the talker's prompt as rows of integers, for every official layout. Pure: no weights, no tokenizer.
+
+import type { PromptSpec } from "../bundle.ts";
+import { TtsError } from "../errors.ts";
+import { NONE, type Row, type TextMode } from "../types.ts";
+
+/** The strings that are tokenised whole; the slices below are positional. */
+export const wrapText = (text: string) => `<|im_start|>assistant\n${text}<|im_end|>\n<|im_start|>assistant\n`;
+export const wrapReference = (text: string) => `<|im_start|>assistant\n${text}<|im_end|>\n`;
+export const wrapInstruct = (text: string) => `<|im_start|>user\n${text}<|im_end|>\n`;
+
+const ROLE = 3; // <|im_start|> assistant \n
+const TEXT_TAIL = 5; // <|im_end|> \n <|im_start|> assistant \n
+const REFERENCE_TAIL = 2; // <|im_end|> \n
+
+/** A recorded voice to continue from (in-context cloning). */
+export interface Reference {
+  /** Ids of the wrapped reference text. */
+  ids: ArrayLike<number>;
+  /** Code 0 of every reference frame. */
+  codes0: ArrayLike<number>;
+}
+
+export interface PromptRequest {
+  /** Ids of the wrapped text. */
+  ids: ArrayLike<number>;
+  /** Ids of the wrapped instruction, or null. */
+  instructIds: ArrayLike<number> | null;
+  /** Codec id of the language after {@link languageId}, or NONE for auto. */
+  language: number;
+  /** Codec id of a named speaker, `xVector`, or NONE. */
+  speaker: number | "xVector";
+  mode: TextMode;
+  reference: Reference | null;
+}
+
+export interface Prompt {
+  rows: Row[];
+  /** Text ids added to the feedback of frame 0, 1, ...; after the last one, `ttsPad` for ever. */
+  trailing: number[];
+}
+
+/** The prompt of one sentence. */
+export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
+  const { ids, instructIds, language, speaker, mode, reference } = request;
+  const { ttsPad, ttsBos, ttsEos } = spec.text;
+  const { codec } = spec;
+  const tag = language === NONE ? [codec.nothink, codec.thinkBos, codec.thinkEos] : [codec.think, codec.thinkBos, language, codec.thinkEos];
+  const all = Array.from(ids);
+  const rows = [...Array.from(instructIds ?? [], (id) => row(id)), ...all.slice(0, ROLE).map((id) => row(id)), ...tag.map((id) => row(ttsPad, id))];
+  if (speaker === "xVector") rows.push({ ...row(ttsPad), speaker: true });
+  else if (speaker !== NONE) rows.push(row(ttsPad, speaker));
+  rows.push(row(ttsBos, codec.pad));
+  const text = all.slice(ROLE, -TEXT_TAIL);
+  const body = reference === null ? plainBody(spec, text, mode) : inContextBody(spec, text, mode, reference);
+  return { rows: [...rows, ...body.rows], trailing: body.trailing.length > 0 ? body.trailing : [ttsPad] };
+
+  function plainBody({ codec }: PromptSpec, text: number[], mode: TextMode): Prompt {
+    if (mode === "stream") return { rows: [row(text[0], codec.bos)], trailing: [...text.slice(1), ttsEos] };
+    return { rows: [...[...text, ttsEos].map((id) => row(id, codec.pad)), row(ttsPad, codec.bos)], trailing: [] };
+  }
+
+  function inContextBody({ codec }: PromptSpec, text: number[], mode: TextMode, { ids, codes0 }: Reference): Prompt {
+    const spoken = [...Array.from(ids).slice(ROLE, -REFERENCE_TAIL), ...text, ttsEos];
+    const frames = Array.from(codes0, (code, frame): Row => ({ text: ttsPad, codec: code, frame, speaker: false }));
+    const voice = [row(ttsPad, codec.bos), ...frames];
+    if (mode === "whole") return { rows: [...spoken.map((id) => row(id, codec.pad)), ...voice], trailing: [] };
+    return { rows: voice.map((entry, i) => ({ ...entry, text: spoken[i] ?? ttsPad })), trailing: spoken.slice(voice.length) };
+  }
+}
+
+const row = (text: number, codec = NONE): Row => ({ text, codec, frame: NONE, speaker: false });
+
+/** Names are not case-sensitive; "" and "none" mean no speaker. */
+export function speakerId(spec: PromptSpec, name: string): number {
+  const key = name.toLowerCase();
+  if (key === "" || key === "none") return NONE;
+  if (key in spec.speakers) return spec.speakers[key];
+  const names = Object.keys(spec.speakers);
+  const hint = names.length > 0 ? `this model has ${names.join(", ")}; or none` : "this model has no named speakers";
+  throw new TtsError("SPEAKER_UNKNOWN", `there is no speaker "${name}"`, hint);
+}
+
+/** The languages that can be asked for: dialects cannot, they come with their speaker. */
+export function languageNames(spec: PromptSpec): string[] {
+  return Object.keys(spec.languages).filter((name) => !name.includes("dialect"));
+}
+
+/**
+ * Codec id of a language, or NONE for auto. A speaker of a dialect gets it where the language is auto or chinese.
+ * @throws TtsError LANGUAGE_UNKNOWN
+ */
+export function languageId(spec: PromptSpec, language: string, speaker: string): number {
+  const key = language.toLowerCase();
+  const names = languageNames(spec);
+  if (key !== "auto" && !names.includes(key)) {
+    throw new TtsError("LANGUAGE_UNKNOWN", `there is no language "${language}"`, `this model has auto, ${names.join(", ")}`);
+  }
+  const dialect = spec.dialects[speaker.toLowerCase()];
+  if (dialect !== undefined && (key === "auto" || key === "chinese")) return spec.languages[dialect];
+  return key === "auto" ? NONE : spec.languages[key];
+}
+
+/** What the user means who names nothing: the only language of the model, else auto; its first speaker. */
+export function promptDefaults(spec: PromptSpec): { language: string; speaker: string; mode: TextMode } {
+  const names = languageNames(spec);
+  return {
+    language: names.length === 1 ? names[0] : "auto",
+    speaker: Object.keys(spec.speakers)[0] ?? "",
+    mode: spec.modelType === "base" ? "stream" : "whole",
+  };
+}

@@ -1,0 +1,172 @@
+// Written English words -> IPA, for voices that read IPA. Digits must be words already (normalize/english.ts);
+// what cannot be read is reported, never dropped silently. No I/O: the caller loads the two tables.
+
+import { TtsError } from "../errors.ts";
+
+/** What became of a text. */
+export interface Reading {
+  /** One line in the voice's alphabet, `.` at its end; empty when nothing could be read. */
+  ipa: string;
+  /** Every character (code point) that could not be read, in order, repeats included. */
+  unread: string[];
+}
+
+const TOKEN = /[A-Za-z]+(?:'[A-Za-z]+)*|./gsu;
+const PAUSES = new Set(",;:.!?()–—…\n");
+const SEPARATORS = new Set(" \t-\"'‘’“”");
+const ABBREVIATION = /^[A-Z]{2,5}$/;
+const LETTER_NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/** Letters seen to the left and right of the one being read, the first pair that has a rule wins. */
+const WINDOWS = [
+  [3, 3],
+  [2, 3],
+  [3, 2],
+  [2, 2],
+  [1, 2],
+  [2, 1],
+  [1, 1],
+  [0, 2],
+  [0, 1],
+  [1, 0],
+  [0, 0],
+] as const;
+const WIDEST = 3;
+
+/** The alphabet; two signs that make one sound (diphthongs, affricates) come first so that they win. */
+const PHONE = /aʊ|aɪ|eɪ|oʊ|ɔɪ|tʃ|dʒ|[ɑæʌɔəbdðɛɝfghɪiklmnŋprsʃtθʊuvwjzʒ]/g;
+
+/** Number of phones; stress marks, spaces, pauses and signs outside the alphabet count nothing. */
+export function countPhones(ipa: string): number {
+  return ipa.match(PHONE)?.length ?? 0;
+}
+
+/** Reads with one voice's lexicon and letter rules; reading is pure, so one reader serves any number of texts. */
+export class Reader {
+  readonly #lexicon: Table;
+  readonly #letters: Table;
+
+  /**
+   * @param lexiconTsv lines of word TAB IPA, words in lower case, and the names of the letters as `A` to `Z`
+   * @param lettersTsv lines of left`[`letter`]`right TAB IPA
+   * @throws TtsError BUNDLE_INVALID for a line that is not two columns or a letter without a name
+   */
+  constructor(lexiconTsv: string, lettersTsv: string) {
+    this.#lexicon = new Table(lexiconTsv, "lexicon.tsv");
+    this.#letters = new Table(lettersTsv, "letters.tsv");
+    const nameless = [...LETTER_NAMES].find((letter) => this.#lexicon.get(letter) === undefined);
+    if (nameless !== undefined) throw invalid(`lexicon.tsv has no entry for the name of the letter ${nameless}`);
+  }
+
+  /** The whole text on one line. Digits are not words: they come back in `unread`. */
+  read(text: string): Reading {
+    const unread: string[] = [];
+    let ipa = "";
+    let pause = false;
+    for (const [token] of text.normalize("NFC").replaceAll("’", "'").matchAll(TOKEN)) {
+      if (/^[A-Za-z]/.test(token)) {
+        const word = this.#word(token);
+        if (word === "") continue; // its letters are all mute
+        if (ipa !== "") ipa += pause ? ", " : " ";
+        ipa += word;
+        pause = false;
+      } else if (PAUSES.has(token)) pause = true;
+      else if (!SEPARATORS.has(token)) unread.push(token);
+    }
+    return { ipa: ipa === "" ? "" : `${ipa}.`, unread };
+  }
+
+  #word(written: string): string {
+    const lower = written.toLowerCase();
+    let end = written.length;
+    let possessives = 0;
+    let ipa = this.#known(written, lower);
+    while (ipa === undefined && lower.endsWith("'s", end)) {
+      end -= 2;
+      possessives++;
+      ipa = this.#known(written.slice(0, end), lower.slice(0, end));
+    }
+    ipa ??= this.#byLetters(lower.slice(0, end).replaceAll("'", ""));
+    // Any further 's follows an s or z.
+    return possessives === 0 ? ipa : ipa + possessive(ipa) + "ɪz".repeat(possessives - 1);
+  }
+
+  #known(written: string, lower: string): string | undefined {
+    const entry = this.#lexicon.get(lower);
+    if (entry !== undefined || !ABBREVIATION.test(written)) return entry;
+    return Array.from(written, (letter) => this.#lexicon.get(letter)).join(" ");
+  }
+
+  #byLetters(word: string): string {
+    const edge = "#".repeat(WIDEST);
+    const padded = edge + word + edge;
+    let ipa = "";
+    for (let at = WIDEST; at < WIDEST + word.length; at++) {
+      for (const [left, right] of WINDOWS) {
+        const sound = this.#letters.get(`${padded.slice(at - left, at)}[${padded[at]}]${padded.slice(at + 1, at + 1 + right)}`);
+        if (sound === undefined) continue;
+        ipa += sound;
+        break;
+      }
+    }
+    return ipa;
+  }
+}
+
+function possessive(stem: string): string {
+  if (/[szʃʒ]$/.test(stem)) return "ɪz";
+  return stem === "" || /[ptkfθ]$/.test(stem) ? "s" : "z";
+}
+
+/**
+ * A two-column TSV, looked up by its first column; empty lines are skipped and the last of equal keys wins.
+ * Program start waits for this, so the lines are only checked; the entries under a first character are taken in when it is first asked for.
+ */
+class Table {
+  readonly #lines: string;
+  readonly #sections = new Map<string, Map<string, string>>();
+  #longestKey = 0;
+
+  constructor(tsv: string, name: string) {
+    this.#lines = `\n${tsv.includes("\r") ? tsv.replace(/\r\n?/g, "\n") : tsv}\n`;
+    this.#check(name);
+  }
+
+  get(key: string): string | undefined {
+    if (key.length > this.#longestKey) return undefined; // hashing a very long word once per 's would be quadratic
+    const first = key.charAt(0);
+    let section = this.#sections.get(first);
+    if (section === undefined) {
+      section = this.#section(first);
+      this.#sections.set(first, section);
+    }
+    return section.get(key);
+  }
+
+  #section(first: string): Map<string, string> {
+    const section = new Map<string, string>();
+    for (let start = this.#lines.indexOf(`\n${first}`); start !== -1; start = this.#lines.indexOf(`\n${first}`, start + 1)) {
+      const tab = this.#lines.indexOf("\t", start);
+      section.set(this.#lines.slice(start + 1, tab), this.#lines.slice(tab + 1, this.#lines.indexOf("\n", tab)));
+    }
+    return section;
+  }
+
+  #check(name: string): void {
+    let tab = this.#lines.indexOf("\t");
+    for (let start = 1, number = 1; start < this.#lines.length; number++) {
+      const end = this.#lines.indexOf("\n", start);
+      if (end > start) {
+        if (tab === -1 || tab > end) throw invalid(`${name} line ${number} has no tab`);
+        this.#longestKey = Math.max(this.#longestKey, tab - start);
+        tab = this.#lines.indexOf("\t", tab + 1);
+        if (tab !== -1 && tab < end) throw invalid(`${name} line ${number} has more than one tab`);
+      }
+      start = end + 1;
+    }
+  }
+}
+
+function invalid(message: string): TtsError {
+  return new TtsError("BUNDLE_INVALID", message, "Convert or download the voice again.");
+}

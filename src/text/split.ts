@@ -1,0 +1,119 @@
+// Text -> pieces that each fit a limit, cut where a speaker would pause. Knows neither tokens nor phones:
+// the caller's measure decides what fits. Pure; takes no part in reading or changing the words.
+
+/** Finds where parts end (offsets into the text, its own end not among them). */
+type Cutter = (text: string) => Iterable<number>;
+
+/** From the best place to cut to the last resort; a part is cut by the next one only where it alone is over the limit. */
+const CUTTERS: readonly Cutter[] = [sentenceEnds, pauseEnds, wordEnds, unspacedWordEnds, graphemeEnds];
+
+const SENTENCES = new Intl.Segmenter("en", { granularity: "sentence" });
+const WORDS = new Intl.Segmenter("en", { granularity: "word" });
+const GRAPHEMES = new Intl.Segmenter("en", { granularity: "grapheme" });
+
+/** Longest end of a sentence that is looked at: an abbreviation, or a full stop with quotes and brackets after it. */
+const TAIL_UNITS = 24;
+const TERMINATED = /\p{Sentence_Terminal}[\p{Pe}\p{Pf}"']*$/u;
+const ABBREVIATED = /(?<!\p{L})(?:[Mm]rs?|Ms|Dr|Prof|St|Jr|Sr|vs|[Ee]tc|[Ee]\.g|[Ii]\.e|[A-HJ-Z])\.$/u;
+const NUMBER_SIGN = /(?<!\p{L})Nos?\.$/u;
+
+/** No cut before a digit: `1,000`, `7:45`, `10–20`. */
+const PAUSE = /(?:[,;:–—…，、；：]+["'\p{Pe}\p{Pf}]*(?!\d)|\n)\s*/gu;
+
+/**
+ * The text in as few pieces as greedy packing gives, in order. A text that measures at most the limit is one piece; a longer one is cut at
+ * sentence ends, an overlong sentence at pauses, an overlong clause between words, an overlong word between grapheme clusters.
+ * Pieces are trimmed and never empty; nothing but whitespace at the cuts is lost.
+ *
+ * @param limit in the units of `measure`; only a single grapheme cluster may exceed it
+ * @param measure of a trimmed, non-empty piece; need not be additive, but longer text should not measure much less
+ */
+export function split(text: string, limit: number, measure: (piece: string) => number): string[] {
+  const piece = (start: number, end: number) => text.slice(start, end).trim();
+  const fits = (start: number, end: number) => {
+    const candidate = piece(start, end);
+    return candidate === "" || measure(candidate) <= limit;
+  };
+  const ends = partEnds(text, fits);
+  const pieces: string[] = [];
+  let start = 0;
+  for (let next = 0; next < ends.length; ) {
+    const from = start;
+    next = lastFitting(next, ends.length, (index) => fits(from, ends[index])) + 1;
+    start = ends[next - 1];
+    const packed = piece(from, start);
+    if (packed !== "") pieces.push(packed);
+  }
+  return pieces;
+}
+
+/** Ends of the largest parts that fit by themselves, in order; the last is the end of the text. */
+function partEnds(text: string, fits: (start: number, end: number) => boolean): number[] {
+  const ends: number[] = [];
+  const collect = (start: number, end: number, level: number) => {
+    if (level === CUTTERS.length || fits(start, end)) {
+      ends.push(end);
+      return;
+    }
+    let from = start;
+    for (const cut of CUTTERS[level](text.slice(start, end))) {
+      collect(from, start + cut, level + 1);
+      from = start + cut;
+    }
+    collect(from, end, level + 1);
+  };
+  collect(0, text.length, 0);
+  return ends;
+}
+
+/**
+ * The last index from `first` on that fits, by doubling steps and then halving them: few and short measurements, whatever the text's length.
+ * `first` itself is taken as fitting.
+ */
+function lastFitting(first: number, count: number, fits: (index: number) => boolean): number {
+  let good = first;
+  let bad = count;
+  for (let step = 1; good + step < count; step *= 2) {
+    if (!fits(good + step)) {
+      bad = good + step;
+      break;
+    }
+    good += step;
+  }
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (fits(middle)) good = middle;
+    else bad = middle;
+  }
+  return good;
+}
+
+function* sentenceEnds(text: string): Iterable<number> {
+  for (const { index, segment } of SENTENCES.segment(text)) {
+    const end = index + segment.length;
+    const spoken = segment.trimEnd();
+    // Unicode ends a sentence at every line end; here only a blank line does, the others are pauses.
+    if (end < text.length && (spoken === "" || endsSentence(spoken.slice(-TAIL_UNITS), text[end]))) yield end;
+  }
+}
+
+function endsSentence(tail: string, next: string): boolean {
+  return TERMINATED.test(tail) && !ABBREVIATED.test(tail) && !(NUMBER_SIGN.test(tail) && /\d/.test(next));
+}
+
+function* pauseEnds(text: string): Iterable<number> {
+  for (const { index, 0: pause } of text.matchAll(PAUSE)) if (index + pause.length < text.length) yield index + pause.length;
+}
+
+function* wordEnds(text: string): Iterable<number> {
+  for (const { index } of text.matchAll(/(?<=\s)\S/g)) yield index;
+}
+
+/** Words written without spaces (Chinese, Japanese, Thai); punctuation stays with the word before it. */
+function* unspacedWordEnds(text: string): Iterable<number> {
+  for (const { index, isWordLike } of WORDS.segment(text)) if (isWordLike && index > 0) yield index;
+}
+
+function* graphemeEnds(text: string): Iterable<number> {
+  for (const { index } of GRAPHEMES.segment(text)) if (index > 0) yield index;
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/env bun
+// Entry of everything: the command line on the main thread, one stage or job in a worker.
+
+import { isMainThread, workerData } from "node:worker_threads";
+import type { WorkerStart } from "./src/worker.ts";
+
+if (isMainThread) {
+  const { main } = await import("./src/cli/index.ts");
+  await main(process.argv.slice(2));
+} else {
+  const { role, job } = workerData as WorkerStart;
+  if (role === "convert") (await import("./src/convert/index.ts")).runConversion(job as never);
+  else (await import("./src/pipeline/stage.ts")).runStage(role, job as never);
+}
