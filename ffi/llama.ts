@@ -33,8 +33,7 @@ const PLACE: LibraryPlace = {
 
 /** The weight types a GGUF file can be quantised to, with llama.cpp's number for each. */
 const FILE_TYPE = { f32: 0, f16: 1, q4_0: 2, q8_0: 7, q4_k_m: 15, iq4_nl: 25, bf16: 32 } as const;
-export type WeightType = keyof typeof FILE_TYPE;
-export const WEIGHT_TYPES = Object.keys(FILE_TYPE) as WeightType[];
+export type FileType = keyof typeof FILE_TYPE;
 
 const GGML_TYPE = { f32: 0, f16: 1 } as const;
 const FLASH_ATTENTION = { auto: -1, off: 0 } as const;
@@ -346,7 +345,7 @@ function poolFunction(name: string, args: ["ptr"], returns: "ptr" | "void") {
  * Writes `target` as `source` with its weights in another type. Blocks until done.
  * @throws TtsError LIBRARY_FAILED
  */
-export function quantize(source: string, target: string, type: WeightType, threads: number): void {
+export function quantize(source: string, target: string, type: FileType, threads: number): void {
   const params = new Struct(QUANTIZE_PARAMS).set("ftype", FILE_TYPE[type]).set("nThread", threads);
   const status = library().llama.llama_model_quantize(Buffer.from(`${source}\0`), Buffer.from(`${target}\0`), params.bytes);
   if (status !== 0) throw new TtsError("LIBRARY_FAILED", `libllama could not quantise ${source} to ${type}`, "is the disk full?");

@@ -29,10 +29,17 @@ export const CONTEXT_POSITIONS = 2_048;
 /** Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing there. */
 export const F32_BELOW_BYTES = 200_000_000;
 export const DEFAULT_WEIGHTS = "q8_0";
+/** Weight types of talker and code predictor, as llama.cpp names them. */
+export const WEIGHT_CHOICES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m", "iq4_nl"] as const;
+export type WeightType = (typeof WEIGHT_CHOICES)[number];
 /** Codes and samples wait in rings of this many frames (2.56 s) per lane: full blocks the producer. */
 export const RING_FRAMES = 32;
-/** The vocoder decodes at most this many waiting frames at once. */
-export const VOCODER_CHUNK_FRAMES = 8;
+/**
+ * Frames that the vocoder decodes at once: one at first, so that sound comes early, then more, which cost less each. The sizes depend
+ * on nothing but the place in the sentence: other sizes round differently, and the same codes must give the same bytes.
+ */
+export const VOCODER_CHUNKS = [1, 2, 4] as const;
+export const VOCODER_CHUNK_FRAMES = 4;
 export const DEFAULT_MODEL = "starter";
 /** sampling of generation_config.json where it says nothing (official hard defaults). */
 export const SAMPLING_DEFAULTS = { temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1.05, maxNewTokens: 2048 } as const;

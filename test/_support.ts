@@ -1,13 +1,17 @@
 // What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away with the process.
 
-import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { OpenOptions } from "../src/backends/index.ts";
+import { basename, join } from "node:path";
+
+import { type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends/index.ts";
 import { type Bundle, openBundle } from "../src/bundle.ts";
-import { type ConfigFlags, loadConfig } from "../src/config.ts";
+import { type ConfigFlags, loadConfig, type WeightType } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
+import type { VoiceVectors } from "../src/pipeline/embed.ts";
 import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/safetensors.ts";
+import { buildPrompt, languageId, type Prompt, speakerId, wrapInstruct, wrapReference, wrapText } from "../src/text/prompt.ts";
+import { CODES_PER_FRAME, type SamplerSettings } from "../src/types.ts";
 
 export const ROOT = join(import.meta.dir, "..");
 export const GOLDEN = join(ROOT, "test/golden");
@@ -60,17 +64,30 @@ export function scratchFolder(): string {
   return scratch;
 }
 
+export const checkpointFolder = (checkpoint: string) => (checkpoint === "starter" ? STARTER : join(GOLDEN, checkpoint));
+
+/** A copy of a checkpoint that a test may damage, without its golden outputs. */
+export function copyOfCheckpoint(checkpoint: string, name: string): string {
+  const folder = join(scratchFolder(), "checkpoints", name);
+  cpSync(checkpointFolder(checkpoint), folder, { recursive: true, filter: (path) => basename(path) !== "golden" });
+  return folder;
+}
+
+/** Converts a checkpoint folder, on this thread, into the bundle `name` of the scratch folder. */
+export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
+  const target = join(scratchFolder(), name);
+  runConversion({ source, target, weights, libraries: { llama: "", onnxruntime: "" } });
+  renameSync(`${target}.part-${process.pid}`, target);
+  return openBundle(target);
+}
+
 const bundles = new Map<string, Bundle>();
 /** A checkpoint as a bundle, converted at first use. */
 export function bundleOf(checkpoint: string, weights: "f32" | "q8_0" = "f32"): Bundle {
   const key = `${checkpoint}-${weights}`;
   const known = bundles.get(key);
   if (known !== undefined) return known;
-  const source = checkpoint === "starter" ? STARTER : join(GOLDEN, checkpoint);
-  const target = join(scratchFolder(), key);
-  runConversion({ source, target, weights, libraries: { llama: "", onnxruntime: "" } });
-  renameSync(`${target}.part-${process.pid}`, target);
-  const bundle = openBundle(target);
+  const bundle = convertFolder(checkpointFolder(checkpoint), key, weights);
   bundles.set(key, bundle);
   return bundle;
 }
@@ -79,6 +96,98 @@ export function bundleOf(checkpoint: string, weights: "f32" | "q8_0" = "f32"): B
 export function openOptions(bundle: Bundle, lanes = 1, flags: ConfigFlags = {}): OpenOptions {
   const config = loadConfig({ cacheDir: scratchFolder(), ...flags }, {});
   return { bundle, config, lanes, stop: new SharedArrayBuffer(2), loadTurn: new Int32Array(new SharedArrayBuffer(4)) };
+}
+
+const tokenizers = new Map<string, Tokenizer>();
+/** The tokenizer of a bundle, opened at first use. */
+export function tokenizerOf(bundle: Bundle): Tokenizer {
+  const tokenizer = tokenizers.get(bundle.directory) ?? openTokenizer(openOptions(bundle));
+  tokenizers.set(bundle.directory, tokenizer);
+  return tokenizer;
+}
+
+/** Always the most likely code, with the penalty the golden runs have. */
+export const greedily = (repetitionPenalty: number): SamplerSettings => {
+  return { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty };
+};
+
+/** One run to reproduce: what goes in and what must come out. */
+export interface GoldenRun {
+  name: string;
+  bundle: Bundle;
+  golden: GoldenFile;
+  /** Ids that the tokenizer gave, and those of the official one. */
+  ids: { ours: ArrayLike<number>; official: ArrayLike<number> };
+  prompt: Prompt;
+  voice: VoiceVectors;
+  sampling: SamplerSettings;
+  /** Code-0 draws, the closing one included. */
+  maxNewTokens: number;
+}
+
+export function goldenRun(goldenCase: GoldenCase): GoldenRun {
+  const { checkpoint, instruct, kind, language, max_new_tokens: maxNewTokens, name, speaker = "" } = goldenCase;
+  const bundle = bundleOf(checkpoint);
+  const golden = goldenFile(goldenCase);
+  const tokenizer = tokenizerOf(bundle);
+  const spec = bundle.manifest.prompt;
+  const ids = tokenizer.encode(wrapText(goldenCase.text.normalize("NFC")));
+  const codes = golden.has("ref_codes") ? golden.ints("ref_codes") : null;
+  const voice = { xVector: kind === "base" ? golden.floats("x_vector") : null, codes };
+  const codes0 = codes?.filter((_, i) => i % CODES_PER_FRAME === 0);
+  const prompt = buildPrompt(spec, {
+    ids,
+    instructIds: instruct !== undefined && spec.takesInstruct ? tokenizer.encode(wrapInstruct(instruct)) : null,
+    language: languageId(spec, language, speaker),
+    speaker: kind === "base" ? "xVector" : speakerId(spec, speaker),
+    mode: (goldenCase.non_streaming_mode ?? true) ? "whole" : "stream",
+    reference: codes0 === undefined ? null : { ids: tokenizer.encode(wrapReference(goldenCase.ref_text!)), codes0 },
+  });
+  const official = golden.ints("input_ids");
+  return { name, bundle, golden, ids: { ours: ids, official }, prompt, voice, sampling: greedily(1.05), maxNewTokens };
+}
+
+export interface StarterCase {
+  name: string;
+  text: string;
+  ipa: string;
+  input_ids: number[];
+  frames: number;
+  stops_by_itself: boolean;
+}
+
+export const starterCases = () => readJson<{ cases: StarterCase[] }>("starter/cases.json").cases;
+
+export function starterRun({ input_ids: official, ipa, frames, name }: StarterCase): GoldenRun {
+  const bundle = bundleOf("starter");
+  const spec = bundle.manifest.prompt;
+  const ids = tokenizerOf(bundle).encode(wrapText(ipa));
+  const [language, speaker] = [languageId(spec, "English", "starter"), speakerId(spec, "starter")];
+  const prompt = buildPrompt(spec, { ids, instructIds: null, language, speaker, mode: "whole", reference: null });
+  const golden = new GoldenFile(`starter/${name}.safetensors`);
+  const voice = { xVector: null, codes: null };
+  return { name, bundle, golden, ids: { ours: ids, official }, prompt, voice, sampling: greedily(1), maxNewTokens: frames + 50 };
+}
+
+/** Floats in memory that native code may read and write. */
+export const sharedFloats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
+
+/** The largest value seen of each figure, for one line at the end of a suite. */
+export class Largest {
+  private readonly values = new Map<string, number>();
+
+  constructor(private readonly title: string) {}
+
+  /** Remembers and returns `value`. */
+  note(figure: string, value: number): number {
+    this.values.set(figure, Math.max(value, this.values.get(figure) ?? 0));
+    return value;
+  }
+
+  print(): void {
+    const figures = [...this.values].map(([figure, value]) => `${figure} ${value.toExponential(1)}`);
+    console.info(`${this.title}: largest errors: ${figures.join(", ")}`);
+  }
 }
 
 /** Largest absolute difference; NaN counts as infinite. */

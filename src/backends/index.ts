@@ -72,8 +72,8 @@ export interface Vocoder {
 }
 
 export const TALKERS: readonly Backend<Talker>[] = [talkerLlama];
-/** In the order that `auto` tries them. */
-export const PREDICTORS: readonly Backend<Predictor>[] = [predictorOrt, predictorLlama];
+/** In the order that `auto` tries them: libllama is the faster one, and alone has the weight types below f32. */
+export const PREDICTORS: readonly Backend<Predictor>[] = [predictorLlama, predictorOrt];
 export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderOrt];
 
 /**

@@ -1,16 +1,18 @@
 // From an official checkpoint directory to a bundle. The work runs in a worker; the bundle is written beside its place and renamed into it.
 
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { mapFile } from "../../ffi/libc.ts";
-import { loadLlama, quantize, type WeightType } from "../../ffi/llama.ts";
+import { loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { BUNDLE_FILES, BUNDLE_FORMAT, BUNDLE_VERSION, type Manifest, type PromptSpec } from "../bundle.ts";
-import { type Config, LIMITS, SAMPLING_DEFAULTS } from "../config.ts";
+import { type Config, LIMITS, SAMPLING_DEFAULTS, type WeightType } from "../config.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "../errors.ts";
+import { partPath, removeAbandonedParts } from "../parts.ts";
+import type { Progress } from "../store.ts";
 import type { SamplerSettings } from "../types.ts";
 import { startWorker } from "../worker.ts";
 import { type Checkpoint, type JsonFile, openCheckpoint, READING_FILES, sourceFiles } from "./checkpoint.ts";
@@ -22,13 +24,6 @@ import { writeTables } from "./tables.ts";
 
 export { sourceFiles } from "./checkpoint.ts";
 
-export interface Progress {
-  /** What is being done. */
-  step: string;
-  done: number;
-  total: number;
-}
-
 export interface ConvertJob {
   source: string;
   target: string;
@@ -38,9 +33,6 @@ export interface ConvertJob {
 
 type Report = { progress: Progress } | { error: ErrorOnTheWire } | { finished: true };
 
-/** Suffix of a bundle under construction; the process id tells later runs whether somebody still works on it. */
-const partPath = (target: string) => `${target}.part-${process.pid}`;
-
 /**
  * Converts in a worker, so that progress, Ctrl-C and timers go on. An existing bundle at `target` is replaced when the new one is whole.
  * @throws TtsError CHECKPOINT_INVALID, OUTPUT_FAILED, LIBRARY_*
@@ -48,7 +40,7 @@ const partPath = (target: string) => `${target}.part-${process.pid}`;
 export async function convert(job: ConvertJob, onProgress: (progress: Progress) => void): Promise<void> {
   const part = partPath(job.target);
   const cleanUp = () => rmSync(part, { recursive: true, force: true });
-  removeAbandoned(job.target);
+  removeAbandonedParts(job.target);
   process.once("exit", cleanUp);
   try {
     await runInWorker(job, onProgress);
@@ -73,25 +65,6 @@ async function runInWorker(job: ConvertJob, onProgress: (progress: Progress) => 
     });
   } finally {
     await worker.terminate();
-  }
-}
-
-/** What killed conversions left beside `target`. */
-function removeAbandoned(target: string): void {
-  const folder = dirname(target);
-  if (!existsSync(folder)) return;
-  for (const name of readdirSync(folder)) {
-    const owner = name.startsWith(`${basename(target)}.part-`) ? Number(name.split("-").at(-1)) : Number.NaN;
-    if (Number.isInteger(owner) && !isAlive(owner)) rmSync(join(folder, name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 
@@ -179,7 +152,7 @@ class Conversion {
         layers: talker.layers,
         predictorLayers: predictor.layers,
       },
-      prompt: promptSpec(checkpoint, vocabulary.controlTokens),
+      prompt: promptSpec(checkpoint, vocabulary.controlTokens, reading),
       sampling: samplingDefaults(checkpoint.generation),
       reading: reading ? { maxPhones: LIMITS.promptPhones } : null,
       source: this.hashSource(),
@@ -249,12 +222,12 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
-/** Official rule: the small CustomVoice models ignore instructions, Base has no place for them. */
-function takesInstruct({ modelType, modelSize }: Checkpoint): boolean {
-  return modelType === "voice_design" || (modelType === "custom_voice" && modelSize !== "0b6");
+/** Official rule: the small CustomVoice models ignore instructions, Base has no place for them. A voice that reads IPA knows no others. */
+function takesInstruct({ modelType, modelSize }: Checkpoint, reading: boolean): boolean {
+  return modelType === "voice_design" || (modelType === "custom_voice" && modelSize !== "0b6" && !reading);
 }
 
-function promptSpec(checkpoint: Checkpoint, controlTokens: string[]): PromptSpec {
+function promptSpec(checkpoint: Checkpoint, controlTokens: string[], reading: boolean): PromptSpec {
   const { config } = checkpoint;
   const talker = config.object("talker_config");
   const numbers = (key: string) => {
@@ -270,7 +243,7 @@ function promptSpec(checkpoint: Checkpoint, controlTokens: string[]): PromptSpec
   const dialects = talker.has("spk_is_dialect") ? talker.object("spk_is_dialect").entries() : [];
   return {
     modelType: checkpoint.modelType,
-    takesInstruct: takesInstruct(checkpoint),
+    takesInstruct: takesInstruct(checkpoint, reading),
     text: { ttsPad: config.count("tts_pad_token_id"), ttsBos: config.count("tts_bos_token_id"), ttsEos: config.count("tts_eos_token_id") },
     codec: {
       bos: talker.count("codec_bos_id"),

@@ -47,7 +47,11 @@ export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
   const { codec } = spec;
   const tag = language === NONE ? [codec.nothink, codec.thinkBos, codec.thinkEos] : [codec.think, codec.thinkBos, language, codec.thinkEos];
   const all = Array.from(ids);
-  const rows = [...Array.from(instructIds ?? [], (id) => row(id)), ...all.slice(0, ROLE).map((id) => row(id)), ...tag.map((id) => row(ttsPad, id))];
+  const rows = [
+    ...Array.from(instructIds ?? [], (id) => row(id)),
+    ...all.slice(0, ROLE).map((id) => row(id)),
+    ...tag.map((id) => row(ttsPad, id)),
+  ];
   if (speaker === "xVector") rows.push({ ...row(ttsPad), speaker: true });
   else if (speaker !== NONE) rows.push(row(ttsPad, speaker));
   rows.push(row(ttsBos, codec.pad));

@@ -168,5 +168,5 @@ class Table {
 }
 
 function invalid(message: string): TtsError {
-  return new TtsError("BUNDLE_INVALID", message, "Convert or download the voice again.");
+  return new TtsError("BUNDLE_INVALID", message, "get the voice again: its tables belong to it");
 }

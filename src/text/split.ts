@@ -13,12 +13,13 @@ const GRAPHEMES = new Intl.Segmenter("en", { granularity: "grapheme" });
 
 /** Longest end of a sentence that is looked at: an abbreviation, or a full stop with quotes and brackets after it. */
 const TAIL_UNITS = 24;
-const TERMINATED = /\p{Sentence_Terminal}[\p{Pe}\p{Pf}"']*$/u;
+/** With the opening brackets that Unicode leaves at the end of a sentence where no space stands between: `。（`. */
+const TERMINATED = /\p{Sentence_Terminal}[\p{Pe}\p{Pf}"']*(?<opening>[\p{Ps}\p{Pi}]*)$/u;
 const ABBREVIATED = /(?<!\p{L})(?:[Mm]rs?|Ms|Dr|Prof|St|Jr|Sr|vs|[Ee]tc|[Ee]\.g|[Ii]\.e|[A-HJ-Z])\.$/u;
 const NUMBER_SIGN = /(?<!\p{L})Nos?\.$/u;
 
-/** No cut before a digit: `1,000`, `7:45`, `10–20`. */
-const PAUSE = /(?:[,;:–—…，、；：]+["'\p{Pe}\p{Pf}]*(?!\d)|\n)\s*/gu;
+/** No cut inside `1,000`, `7:45`, `10–20`, nor before a mark that belongs to the sign. */
+const PAUSE = /(?:[,;:–—…，、；：]+["'\p{Pe}\p{Pf}]*(?![\d\p{M}])|\n)\s*/gu;
 
 /**
  * The text in as few pieces as greedy packing gives, in order. A text that measures at most the limit is one piece; a longer one is cut at
@@ -91,14 +92,13 @@ function lastFitting(first: number, count: number, fits: (index: number) => bool
 function* sentenceEnds(text: string): Iterable<number> {
   for (const { index, segment } of SENTENCES.segment(text)) {
     const end = index + segment.length;
-    const spoken = segment.trimEnd();
+    if (end === text.length) return;
     // Unicode ends a sentence at every line end; here only a blank line does, the others are pauses.
-    if (end < text.length && (spoken === "" || endsSentence(spoken.slice(-TAIL_UNITS), text[end]))) yield end;
+    const tail = segment.trimEnd().slice(-TAIL_UNITS);
+    const terminated = TERMINATED.exec(tail);
+    const goesOn = terminated === null || ABBREVIATED.test(tail) || (NUMBER_SIGN.test(tail) && /\d/.test(text[end]));
+    if (tail === "" || !goesOn) yield end - (terminated?.groups?.opening.length ?? 0);
   }
-}
-
-function endsSentence(tail: string, next: string): boolean {
-  return TERMINATED.test(tail) && !ABBREVIATED.test(tail) && !(NUMBER_SIGN.test(tail) && /\d/.test(next));
 }
 
 function* pauseEnds(text: string): Iterable<number> {

@@ -41,10 +41,7 @@ const COMPATIBILITY_FORMS = /[０-９％＆＋＝＠＄￡℃℉]/g;
 const GLUED = new RegExp(String.raw`(?<=[\p{L}\p{M}])(?=[$€£]?\d)|(?<=\d)(?!(?:st|nd|rd|th)${WORD_END})(?=\p{L})`, "giu");
 /** Not the hyphen of a word, a range, a telephone number or an option: `F-16`, `5-7`, `(0)-5`, `--5`. */
 const MINUS = /(?<![\p{L}\p{M}\p{N}\p{Pe}%°_-])-(?=[$€£]?\.?\d)/gu;
-const MONEY = new RegExp(
-  String.raw`([$€£])(${WHOLE})(?:\.(\d+))?(?: ?(hundred|thousand|million|billion|trillion)${WORD_END})?`,
-  "giu",
-);
+const MONEY = new RegExp(String.raw`([$€£])(${WHOLE})(?:\.(\d+))?(?: ?(hundred|thousand|million|billion|trillion)${WORD_END})?`, "giu");
 const TIME = /(?<!\d[:.,]?|:)([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?(?!:?\d)/g;
 const ORDINAL = new RegExp(`(${WHOLE})(st|nd|rd|th)${WORD_END}`, "giu");
 const DEGREES = new RegExp(String.raw`((?<!\d[:.,]?)1 ?)?°(?: ?([CF])${WORD_END})?`, "gu");

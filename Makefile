@@ -1,0 +1,50 @@
+# Everything a person types. Bare `make` prints this list.
+
+BUN := node_modules/.bin/bun
+BUN_VERSION := 1.4.5
+READY := node_modules/.ready
+SOURCES := tts.ts src ffi test
+TEXT ?= The kettle is ready. The time is seven forty five.
+export TEXT
+
+.PHONY: help setup run test check format hear bench native clean
+
+help: ## this list
+	@echo "make TARGET"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+
+setup: $(READY) ## get Bun (from npm where there is none) and the packages
+
+# The package.json of onnxruntime-node has an install script that downloads CUDA parts; bun install leaves it alone.
+$(READY): package.json bun.lock
+	@(command -v bun >/dev/null && bun install --frozen-lockfile) || ( \
+	  npm install --no-save --no-audit --no-fund --ignore-scripts --prefix .bun bun@$(BUN_VERSION) && \
+	  node .bun/node_modules/bun/install.js && \
+	  .bun/node_modules/.bin/bun install --frozen-lockfile )
+	@test -x $(BUN) && touch $(READY)
+
+run: $(READY) ## speak: make run TEXT="Hello." writes output.wav
+	@$(BUN) tts.ts -- "$$TEXT"
+
+test: $(READY) ## all tests
+	@$(BUN) test --timeout 120000
+
+check: $(READY) ## the gate: format, lint, types, rooms, tests
+	@node_modules/.bin/biome check --config-path=.ci --error-on-warnings $(SOURCES)
+	@node_modules/.bin/tsc --noEmit -p .
+	@$(MAKE) --no-print-directory test
+
+format: $(READY) ## put the sources into their form
+	@node_modules/.bin/biome check --config-path=.ci --write $(SOURCES)
+
+hear: $(READY) ## let a speech recogniser listen (needs pocketsphinx and sox)
+	@$(BUN) test/hear.ts
+
+bench: $(READY) ## medians of speaking with the starter voice
+	@$(BUN) test/bench.ts
+
+native: ## compile the C sources, as the tests do
+	@for source in native/*.c; do echo "cc $$source" && $(CC) -std=c11 -Wall -Wextra -Werror -fsyntax-only $$source || exit 1; done
+
+clean: ## remove what make made
+	@rm -rf node_modules .bun dist output.wav

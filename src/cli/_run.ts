@@ -1,0 +1,65 @@
+// What the commands share around the engine: opening it with progress, playing a speech into a sink, and the closing line.
+
+import { writeSync } from "node:fs";
+import type { Sink } from "../audio/sink.ts";
+import { CONTEXT_POSITIONS } from "../config.ts";
+import type { Engine, OpenOptions, Speech, Summary } from "../engine.ts";
+import type { Progress } from "../store.ts";
+import { SAMPLE_RATE_HZ } from "../types.ts";
+import { clearProgress, log, showProgress } from "./_log.ts";
+
+/** Room for a prompt beside the frames that were asked for. */
+const PROMPT_POSITIONS = 1_024;
+
+/** The first use of a checkpoint converts it; that takes long enough to say so. */
+export async function openEngine(options: OpenOptions, maxFrames = 0): Promise<Engine> {
+  const { open } = await import("../engine.ts");
+  let announced = false;
+  const onProgress = ({ step, done, total }: Progress) => {
+    if (!announced) log.info(`preparing ${options.model ?? "the starter voice"} for its first use`);
+    announced = true;
+    showProgress(step, done, total);
+  };
+  const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
+  const engine = await open({ ...options, contextPositions, onProgress });
+  clearProgress();
+  const backends = Object.entries(engine.backends).map(([stage, backend]) => `${stage} ${backend}`);
+  log.debug(`model ${engine.manifest.name}, weights ${engine.manifest.weights}; ${backends.join(", ")}`);
+  const { llama, onnxruntime } = engine.manifest.libraries;
+  log.debug(`made with llama.cpp ${llama} and ONNX Runtime ${onnxruntime}`);
+  return engine;
+}
+
+/** Writes a speech as it comes. @returns all codes, frames of 16 per sentence */
+export async function pour(speech: Speech, sink: Sink): Promise<number[][][]> {
+  const frames: number[][][] = speech.sentences.map(() => []);
+  let samples = 0;
+  for await (const chunk of speech) {
+    await sink.write(chunk.samples);
+    frames[chunk.sentence] ??= [];
+    for (let at = 0; at < chunk.codes.length; at += 16) frames[chunk.sentence].push(Array.from(chunk.codes.subarray(at, at + 16)));
+    samples += chunk.samples.length;
+    showProgress(
+      `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,
+      Math.min(chunk.sentence, speech.sentences.length),
+      Math.max(1, speech.sentences.length),
+    );
+  }
+  clearProgress();
+  return frames;
+}
+
+/** One stable line on stderr, or the same as one JSON object on stdout. */
+export function report(summary: Summary, output: string, json: boolean): void {
+  if (json) {
+    writeSync(1, `${JSON.stringify(summary)}\n`);
+    return;
+  }
+  const { talker, predictor, vocoder } = summary.msPerFrame;
+  const target = output === "-" ? "stdout" : output;
+  log.info(
+    `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
+      `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` +
+      `vocoder ${vocoder.toFixed(1)}; seed ${summary.seed}`,
+  );
+}

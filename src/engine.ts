@@ -1,0 +1,243 @@
+// The one door for programs: open a model, speak text, decode codes. Starts the stage workers, hands sentences out and puts sound together.
+
+import { readFileSync } from "node:fs";
+import type { Worker } from "node:worker_threads";
+import { type Bundle, bundlePath, type Manifest } from "./bundle.ts";
+import { type Config, type ConfigFlags, LIMITS, loadConfig } from "./config.ts";
+import { asTtsError, fromWire, TtsError } from "./errors.ts";
+import { KIND, Ring } from "./pipeline/ring.ts";
+import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
+import { createSharedMemory, type FromStage, type SharedMemory, type SpeakJob, type StageJob, type StageName } from "./pipeline/wire.ts";
+import { prepareSpeech, type SpeakOptions } from "./prepare.ts";
+import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./speech.ts";
+import { type ModelOptions, resolveModel } from "./store.ts";
+import { Reader } from "./text/reading.ts";
+import { CODES_PER_FRAME } from "./types.ts";
+import { startWorker } from "./worker.ts";
+
+export { TtsError } from "./errors.ts";
+export type { SpeakOptions } from "./prepare.ts";
+export type { AudioChunk, Speech, Summary } from "./speech.ts";
+export { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "./types.ts";
+
+export interface OpenOptions extends ConfigFlags, Omit<ModelOptions, "config"> {
+  /** Only {@link Engine.decode} will be used: talker and predictor are not loaded. */
+  decodeOnly?: boolean;
+}
+
+export interface Engine {
+  readonly manifest: Manifest;
+  /** Stage -> backend that runs it. */
+  readonly backends: Readonly<Record<string, string>>;
+  /** @throws TtsError at once when text or options are unusable; later failures come out of the iteration */
+  speak(text: string, options?: SpeakOptions): Speech;
+  /** Codes, i32 [frames, 16], back to sound. */
+  decode(codes: Int32Array): Speech;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a model: a name, a checkpoint directory (converted at first use) or a bundle.
+ * @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, LIBRARY_*
+ */
+export async function open(options: OpenOptions = {}): Promise<Engine> {
+  const config = loadConfig(options);
+  const bundle = await resolveModel({ ...options, config });
+  const engine = new WorkerEngine(bundle, config);
+  try {
+    await engine.start(options.decodeOnly ? ["vocoder"] : ["talker", "predictor", "vocoder"]);
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+  return engine;
+}
+
+class WorkerEngine implements Engine, SpeechHost {
+  readonly manifest: Manifest;
+  readonly backends: Record<string, string> = {};
+  readonly totals: Float64Array;
+  readonly signals: Signals;
+  private readonly memory: SharedMemory;
+  private readonly workers = new Map<StageName, Worker>();
+  private readonly codes: Ring[];
+  private readonly samples: Ring[];
+  private readonly jobs = new Map<number, Job>();
+  private nextJob = 1;
+  private closing = false;
+  private reader: Reader | null = null;
+  private decodeTurn: Promise<void> = Promise.resolve();
+  failure: TtsError | null = null;
+
+  constructor(
+    readonly bundle: Bundle,
+    readonly config: Config,
+  ) {
+    this.manifest = bundle.manifest;
+    this.memory = createSharedMemory(config.lanes, bundle.manifest.shape.hidden);
+    this.signals = new Signals(this.memory.signals);
+    this.codes = this.memory.codes.map((ring) => new Ring(ring));
+    this.samples = this.memory.samples.map((ring) => new Ring(ring));
+    this.totals = new Float64Array(this.memory.totals);
+  }
+
+  async start(stages: StageName[]): Promise<void> {
+    await Promise.all(stages.map((stage) => this.startStage(stage)));
+  }
+
+  private startStage(stage: StageName): Promise<void> {
+    const job: StageJob = { bundle: this.bundle, config: this.config, memory: this.memory };
+    const worker = startWorker(stage, job);
+    this.workers.set(stage, worker);
+    return new Promise((resolve, reject) => {
+      const seconds = LIMITS.startTimeoutMs / 1000;
+      const timer = setTimeout(
+        () => reject(new TtsError("STAGE_TIMEOUT", `the ${stage} was not ready after ${seconds} s`)),
+        LIMITS.startTimeoutMs,
+      );
+      const fail = (error: TtsError) => {
+        clearTimeout(timer);
+        this.fail(error);
+        reject(error);
+      };
+      worker.on("error", (error) => fail(asTtsError(error)));
+      worker.on("exit", () => {
+        if (!this.closing && this.failure === null)
+          fail(new TtsError("STAGE_DIED", `the ${stage} worker ended by itself`, "please report this"));
+      });
+      worker.on("message", (message: FromStage) => {
+        if ("failed" in message) fail(fromWire(message.failed));
+        else if ("job" in message) this.failJob(message.job, fromWire(message.error));
+        else {
+          clearTimeout(timer);
+          this.backends[stage] = message.ready.backend;
+          resolve();
+        }
+      });
+    });
+  }
+
+  /** One stage down means all down: they wait for each other. */
+  private fail(error: TtsError): void {
+    this.failure ??= error;
+    this.signals.stop();
+  }
+
+  private failJob(id: number, error: TtsError): void {
+    const job = this.jobs.get(id);
+    if (job !== undefined) job.speech.failure = error;
+    this.signals.ring("main");
+  }
+
+  speak(text: string, options: SpeakOptions = {}): Speech {
+    this.assertUsable("talker");
+    return new SpokenSpeech(
+      this,
+      prepareSpeech(this.bundle, text, options, () => this.readerOfBundle()),
+    );
+  }
+
+  decode(codes: Int32Array): Speech {
+    this.assertUsable("vocoder");
+    assertCodes(codes, this.manifest.shape.codes);
+    return new DecodedSpeech(this, codes);
+  }
+
+  private assertUsable(stage: StageName): void {
+    if (this.failure !== null) throw this.failure;
+    if (this.closing || !this.workers.has(stage))
+      throw new TypeError(`this engine has no ${stage}: it is closed, or was opened to decode only`);
+  }
+
+  /** The lexicon is read when the first text needs it. */
+  private readerOfBundle(): Reader {
+    this.reader ??= new Reader(
+      readFileSync(bundlePath(this.bundle, "lexicon"), "utf8"),
+      readFileSync(bundlePath(this.bundle, "letters"), "utf8"),
+    );
+    return this.reader;
+  }
+
+  /** Sends a sentence to the talker. */
+  submit(speech: SpokenSpeech, sentence: number, message: Omit<SpeakJob, "job">): Job {
+    const job: Job = { id: this.nextJob++, speech, sentence, early: [], stop: null };
+    this.jobs.set(job.id, job);
+    this.workers.get("talker")!.postMessage({ speak: { ...message, job: job.id } });
+    return job;
+  }
+
+  get modelName(): string {
+    return this.manifest.name;
+  }
+
+  get lanes(): number {
+    return this.config.lanes;
+  }
+
+  get hasRoom(): boolean {
+    return this.jobs.size < MAX_JOBS;
+  }
+
+  forget(job: Job): void {
+    this.jobs.delete(job.id);
+  }
+
+  /** Takes what has arrived for `speech` off the rings: one chunk per ring and call. Blocks of others stay for them. */
+  drain(speech: SpokenSpeech): void {
+    for (const ring of this.samples) {
+      while (ring.filled > 0) {
+        const job = this.jobs.get(ring.job());
+        if (job !== undefined && job.speech !== speech) break;
+        if (ring.kind() === KIND.end) {
+          if (job !== undefined) job.stop = ring.stopReason();
+          ring.release(1);
+        } else {
+          const chunk = takeFrames(ring, job?.sentence ?? 0);
+          if (job !== undefined && !speech.cancelled) job.early.push(chunk);
+        }
+        this.signals.ring("vocoder");
+      }
+    }
+  }
+
+  /** The last lane is for codes that are known already: the engine is its producer. One text at a time; the others wait here. */
+  async takeDecodeLane(): Promise<{ job: number; codes: Ring; samples: Ring; release: () => void }> {
+    const before = this.decodeTurn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.decodeTurn = promise;
+    await before;
+    return { job: this.nextJob++, codes: this.codes.at(-1)!, samples: this.samples.at(-1)!, release: resolve };
+  }
+
+  async close(): Promise<void> {
+    if (this.closing) return;
+    this.closing = true;
+    this.signals.stop();
+    this.workers.get("talker")?.postMessage({ close: true });
+    await Promise.all([...this.workers.values()].map((worker) => endWorker(worker)));
+  }
+}
+
+/** Gives a stage time to free its model, then ends it. */
+async function endWorker(worker: Worker): Promise<void> {
+  const graceMs = 5_000;
+  await Promise.race([
+    new Promise((resolve) => worker.once("exit", resolve)),
+    new Promise((resolve) => setTimeout(resolve, graceMs).unref()),
+  ]);
+  await worker.terminate();
+}
+
+function assertCodes(codes: Int32Array, size: number): void {
+  if (codes.length % CODES_PER_FRAME !== 0) {
+    throw new TtsError("CODES_INVALID", `${codes.length} codes are no whole number of frames`, `every frame has ${CODES_PER_FRAME}`);
+  }
+  const bad = codes.findIndex((code) => code < 0 || code >= size);
+  if (bad < 0) return;
+  const where = `frame ${Math.floor(bad / CODES_PER_FRAME)}, code ${bad % CODES_PER_FRAME}`;
+  throw new TtsError(
+    "CODES_INVALID",
+    `${where} is ${codes[bad]}, this model's codes are 0 to ${size - 1}`,
+    "was it made with another model?",
+  );
+}

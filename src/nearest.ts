@@ -1,0 +1,26 @@
+// The name a mistyped one was probably meant to be.
+
+/** The candidate with the fewest edits, or null where none is close: at most a third of the letters may be wrong, at least one. */
+export function nearest(name: string, candidates: readonly string[]): string | null {
+  const most = Math.max(1, Math.floor(name.length / 3));
+  let best: string | null = null;
+  let fewest = most + 1;
+  for (const candidate of candidates) {
+    const edits = distance(name.toLowerCase(), candidate.toLowerCase(), most);
+    if (edits < fewest) [best, fewest] = [candidate, edits];
+  }
+  return best;
+}
+
+/** Levenshtein distance; anything above `most` may be reported as `most + 1`. */
+function distance(a: string, b: string, most: number): number {
+  if (Math.abs(a.length - b.length) > most) return most + 1;
+  let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++)
+      row[j] = Math.min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    previous = row;
+  }
+  return previous[b.length];
+}

@@ -1,0 +1,28 @@
+// Results under construction: each is made beside its place, under a name that tells whose it is, and renamed when it is whole.
+
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+
+const prefixOf = (target: string) => `.${basename(target)}.part-`;
+
+/** Where this process builds `target`. */
+export const partPath = (target: string) => join(dirname(target), `${prefixOf(target)}${process.pid}`);
+
+/** Removes what killed processes left of the same target. Failures do not matter: it is only litter. */
+export function removeAbandonedParts(target: string): void {
+  const folder = dirname(target);
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder)) {
+    const owner = name.startsWith(prefixOf(target)) ? Number(name.slice(prefixOf(target).length)) : Number.NaN;
+    if (Number.isSafeInteger(owner) && !isAlive(owner)) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

@@ -1,0 +1,109 @@
+// A bounded ring of fixed blocks in shared memory between one producer and one consumer. Full blocks the producer, who must ask first.
+// Every block has a header; sample rings also carry 1920 samples per block.
+
+import { RING_FRAMES } from "../config.ts";
+import { CODES_PER_FRAME, type StopReason } from "../types.ts";
+
+/** What a block means. `start` and `end` frame the frames of a job. */
+export const KIND = { start: 1, frame: 2, end: 3 } as const;
+const STOP_REASONS: readonly StopReason[] = ["eos", "length", "cancelled"];
+
+const HEADER_WORDS = 2 + CODES_PER_FRAME; // kind, job, codes (of an `end`: the stop reason)
+
+export interface RingMemory {
+  /** i32 [2]: blocks written, blocks read; both only grow and wrap as unsigned numbers. */
+  counters: SharedArrayBuffer;
+  /** i32 [blocks, 18] */
+  headers: SharedArrayBuffer;
+  /** f32 [blocks, payload] */
+  payload: SharedArrayBuffer;
+}
+
+/** @param payload floats per block, 0 for none */
+export const createRingMemory = (payload: number): RingMemory => ({
+  counters: new SharedArrayBuffer(8),
+  headers: new SharedArrayBuffer(4 * RING_FRAMES * HEADER_WORDS),
+  payload: new SharedArrayBuffer(4 * Math.max(1, RING_FRAMES * payload)),
+});
+
+const WRITTEN = 0;
+const READ = 1;
+
+export class Ring {
+  private readonly counters: Uint32Array;
+  private readonly headers: Int32Array;
+  private readonly payload: Float32Array;
+  private readonly width: number;
+
+  constructor(memory: RingMemory) {
+    this.counters = new Uint32Array(memory.counters);
+    this.headers = new Int32Array(memory.headers);
+    this.payload = new Float32Array(memory.payload);
+    this.width = Math.floor(this.payload.length / RING_FRAMES);
+  }
+
+  /** Blocks that can be read. */
+  get filled(): number {
+    return (Atomics.load(this.counters, WRITTEN) - Atomics.load(this.counters, READ)) >>> 0;
+  }
+
+  /** Blocks that can be written. */
+  get free(): number {
+    return RING_FRAMES - this.filled;
+  }
+
+  /** Producer: writes one block; the caller has made sure that there is room. `from` counts in floats or codes of the source. */
+  pushFrame(job: number, codes: Int32Array, codesFrom: number, samples?: Float32Array, samplesFrom = 0): void {
+    const block = this.claim(KIND.frame, job);
+    const header = block * HEADER_WORDS + 2;
+    for (let i = 0; i < CODES_PER_FRAME; i++) this.headers[header + i] = codes[codesFrom + i];
+    if (samples !== undefined) this.payload.set(samples.subarray(samplesFrom, samplesFrom + this.width), block * this.width);
+    Atomics.add(this.counters, WRITTEN, 1);
+  }
+
+  pushStart(job: number): void {
+    this.claim(KIND.start, job);
+    Atomics.add(this.counters, WRITTEN, 1);
+  }
+
+  pushEnd(job: number, reason: StopReason): void {
+    this.headers[this.claim(KIND.end, job) * HEADER_WORDS + 2] = STOP_REASONS.indexOf(reason);
+    Atomics.add(this.counters, WRITTEN, 1);
+  }
+
+  private claim(kind: number, job: number): number {
+    if (this.free === 0) throw new RangeError("the ring is full");
+    const block = Atomics.load(this.counters, WRITTEN) % RING_FRAMES;
+    this.headers[block * HEADER_WORDS] = kind;
+    this.headers[block * HEADER_WORDS + 1] = job;
+    return block;
+  }
+
+  /** Consumer: the header of the block `ahead` of the next one; the caller has made sure that it is there. */
+  kind(ahead = 0): number {
+    return this.headers[this.block(ahead) * HEADER_WORDS];
+  }
+  job(ahead = 0): number {
+    return this.headers[this.block(ahead) * HEADER_WORDS + 1];
+  }
+  stopReason(): StopReason {
+    return STOP_REASONS[this.headers[this.block(0) * HEADER_WORDS + 2]];
+  }
+  copyCodes(ahead: number, target: Int32Array, at: number): void {
+    const from = this.block(ahead) * HEADER_WORDS + 2;
+    for (let i = 0; i < CODES_PER_FRAME; i++) target[at + i] = this.headers[from + i];
+  }
+  copySamples(ahead: number, target: Float32Array, at: number): void {
+    const from = this.block(ahead) * this.width;
+    target.set(this.payload.subarray(from, from + this.width), at);
+  }
+
+  /** Consumer: gives `count` blocks back. */
+  release(count: number): void {
+    Atomics.add(this.counters, READ, count);
+  }
+
+  private block(ahead: number): number {
+    return (Atomics.load(this.counters, READ) + ahead) % RING_FRAMES;
+  }
+}

@@ -1,0 +1,226 @@
+// The talker stage: text to prompt, prompt to frames. All busy lanes move on together, one frame per turn; a lane whose codes nobody
+// takes sits out until there is room.
+
+import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
+import { chooseBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
+import { toWire } from "../errors.ts";
+import { Sampler } from "../sampler.ts";
+import { buildPrompt, type Prompt, wrapInstruct, wrapText } from "../text/prompt.ts";
+import { CODES_PER_FRAME, type StopReason } from "../types.ts";
+import { Embedder } from "./embed.ts";
+import { Mailbox } from "./mailbox.ts";
+import { Ring } from "./ring.ts";
+import { Signals } from "./signals.ts";
+import { type FromStage, type SpeakJob, type StageJob, TOTALS, type ToTalker } from "./wire.ts";
+
+/** What a lane is busy with. */
+interface Sentence {
+  job: SpeakJob;
+  prompt: Prompt;
+  /** Frames emitted. */
+  frames: number;
+  maxFrames: number;
+  /** Drawn, not yet emitted. */
+  code0: number;
+}
+
+export class TalkerStage {
+  readonly backend: string;
+  private readonly signals: Signals;
+  private readonly mailbox: Mailbox;
+  private readonly rings: Ring[];
+  private readonly totals: Float64Array;
+  private readonly talker: Talker;
+  private readonly tokenizer: Tokenizer;
+  private readonly embedder: Embedder;
+  private readonly samplers: Sampler[];
+  private readonly lanes: (Sentence | null)[];
+  private readonly waiting: SpeakJob[] = [];
+  private readonly hidden: Float32Array; // [lanes, hidden], by lane
+  private readonly inputs: Float32Array; // [lanes, hidden], packed
+  private readonly stepHidden: Float32Array; // [lanes, hidden], packed
+  private readonly stepLogits: Float32Array; // [lanes, codec vocabulary], packed
+  private readonly eos: number;
+  private readonly textPad: number;
+  private readonly contextPositions: number;
+  private closing = false;
+
+  constructor(private readonly start: StageJob) {
+    const { bundle, config, memory } = start;
+    const lanes = config.lanes;
+    this.signals = new Signals(memory.signals);
+    this.mailbox = new Mailbox(memory.mailbox, this.signals);
+    this.rings = memory.codes.slice(0, lanes).map((ring) => new Ring(ring));
+    this.totals = new Float64Array(memory.totals);
+    const options = { bundle, config, lanes, stop: memory.signals.nativeStop, loadTurn: this.signals.loadTurn };
+    const backend = chooseBackend("talker", TALKERS, "auto", config);
+    this.backend = backend.name;
+    this.talker = backend.open(options);
+    this.tokenizer = openTokenizer(options);
+    this.embedder = new Embedder(bundle);
+    const { hidden, codecVocabulary, codes } = bundle.manifest.shape;
+    const { prompt } = bundle.manifest;
+    [this.eos, this.textPad] = [prompt.codec.eos, prompt.text.ttsPad];
+    this.contextPositions = config.contextPositions;
+    this.samplers = Array.from({ length: lanes }, () => new Sampler({ size: codecVocabulary, codes, eos: this.eos }));
+    this.lanes = Array.from({ length: lanes }, () => null);
+    const floats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
+    [this.hidden, this.inputs, this.stepHidden] = [floats(lanes * hidden), floats(lanes * hidden), floats(lanes * hidden)];
+    this.stepLogits = floats(lanes * codecVocabulary);
+  }
+
+  /** Messages wake the loop when it is idle; while it runs it looks for them between frames. `guard` takes what goes wrong. */
+  listen(guard: (work: () => void) => void): void {
+    parentPort!.on("message", (message: ToTalker) => {
+      guard(() => {
+        this.accept(message);
+        this.runUntilIdle();
+        if (this.closing || this.signals.stopped) this.close();
+      });
+    });
+  }
+
+  private accept(message: ToTalker): void {
+    if ("speak" in message) this.waiting.push(message.speak);
+    else this.closing = true;
+  }
+
+  private runUntilIdle(): void {
+    while (!this.signals.stopped) {
+      const seen = this.signals.read("talker");
+      this.takeMessages();
+      this.endCancelled();
+      this.fillLanes();
+      const count = this.pack();
+      if (count > 0) {
+        if (!this.advance(count)) return;
+        continue;
+      }
+      if (this.waiting.length === 0 && this.lanes.every((sentence) => sentence === null)) return;
+      this.signals.wait("talker", seen); // no room in any ring
+    }
+  }
+
+  private takeMessages(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(parentPort as unknown as MessagePort);
+      if (received === undefined) return;
+      this.accept(received.message as ToTalker);
+    }
+  }
+
+  private endCancelled(): void {
+    for (let lane = 0; lane < this.lanes.length; lane++) {
+      const sentence = this.lanes[lane];
+      if (sentence !== null && this.signals.isCancelled(sentence.job.job)) this.endLane(lane, "cancelled");
+    }
+  }
+
+  /** Free lanes take waiting sentences; a lane needs room for the start and a possible end. */
+  private fillLanes(): void {
+    for (let lane = 0; lane < this.lanes.length && this.waiting.length > 0; lane++) {
+      if (this.lanes[lane] !== null || this.rings[lane].free < 2) continue;
+      const job = this.waiting.shift()!;
+      this.rings[lane].pushStart(job.job);
+      this.signals.ring("vocoder");
+      try {
+        if (this.signals.isCancelled(job.job)) this.rings[lane].pushEnd(job.job, "cancelled");
+        else this.begin(lane, job);
+      } catch (error) {
+        parentPort!.postMessage({ job: job.job, error: toWire(error) } satisfies FromStage);
+        this.lanes[lane] = null;
+        this.rings[lane].pushEnd(job.job, "cancelled");
+      }
+      this.signals.ring("vocoder");
+    }
+  }
+
+  private begin(lane: number, job: SpeakJob): void {
+    const before = performance.now();
+    const prompt = this.buildPrompt(job);
+    const rows = this.embedder.prompt(prompt.rows, { xVector: null, codes: null });
+    if (!this.talker.prefill(lane, rows, prompt.rows.length, this.stepHidden, this.stepLogits)) return;
+    this.hidden.set(this.stepHidden.subarray(0, this.talker.hidden), lane * this.talker.hidden);
+    this.samplers[lane].reset(job.sampling.talker, job.seed, 2 * job.stream);
+    this.mailbox.configure(lane, job.job, job.seed, 2 * job.stream + 1, job.sampling.predictor);
+    const maxFrames = Math.min(job.maxFrames, this.contextPositions - prompt.rows.length - 1);
+    this.lanes[lane] = { job, prompt, frames: 0, maxFrames, code0: 0 };
+    this.totals[TOTALS.prefillMs] += performance.now() - before;
+    this.totals[TOTALS.prefillRows] += prompt.rows.length;
+    this.drawCode0(lane, 0);
+  }
+
+  private buildPrompt(job: SpeakJob): Prompt {
+    const { text, instruct, speaker, language, mode } = job;
+    const ids = this.tokenizer.encode(wrapText(text));
+    const instructIds = instruct === "" ? null : this.tokenizer.encode(wrapInstruct(instruct));
+    return buildPrompt(this.start.bundle.manifest.prompt, { ids, instructIds, speaker, language, mode, reference: null });
+  }
+
+  /** Draws the next frame's code 0 from packed row `row`; the sentence may end here. */
+  private drawCode0(lane: number, row: number): void {
+    const sentence = this.lanes[lane]!;
+    sentence.code0 = this.samplers[lane].draw(this.stepLogits, row * this.talker.codecVocabulary);
+    if (sentence.code0 === this.eos) this.endLane(lane, "eos");
+    else if (sentence.frames >= sentence.maxFrames) this.endLane(lane, "length");
+  }
+
+  /** A busy lane always keeps one free block for its end. */
+  private endLane(lane: number, reason: StopReason): void {
+    this.rings[lane].pushEnd(this.lanes[lane]!.job.job, reason);
+    this.lanes[lane] = null;
+    this.signals.ring("vocoder");
+  }
+
+  /** Puts every lane that can move on into the mailbox and returns how many these are. */
+  private pack(): number {
+    const { hidden } = this.talker;
+    let count = 0;
+    for (let lane = 0; lane < this.lanes.length; lane++) {
+      const sentence = this.lanes[lane];
+      if (sentence === null || this.rings[lane].free < 2) continue;
+      this.mailbox.lanes[count] = lane;
+      this.mailbox.hidden.set(this.hidden.subarray(lane * hidden, (lane + 1) * hidden), count * hidden);
+      this.mailbox.codes[count * CODES_PER_FRAME] = sentence.code0;
+      count++;
+    }
+    return count;
+  }
+
+  /** One frame for every packed lane. @returns false on stop */
+  private advance(count: number): boolean {
+    if (!this.mailbox.exchange(count)) return false;
+    const before = performance.now();
+    this.emit(count);
+    if (!this.talker.step(this.mailbox.lanes, count, this.inputs, this.stepHidden, this.stepLogits)) return false;
+    const { hidden } = this.talker;
+    for (let row = 0; row < count; row++) {
+      const lane = this.mailbox.lanes[row];
+      this.hidden.set(this.stepHidden.subarray(row * hidden, (row + 1) * hidden), lane * hidden);
+      this.drawCode0(lane, row);
+    }
+    this.totals[TOTALS.talkerMs] += performance.now() - before;
+    this.totals[TOTALS.talkerFrames] += count;
+    return true;
+  }
+
+  /** Sends the finished frames on and forms the next inputs: feedback plus the text row that belongs to the frame. */
+  private emit(count: number): void {
+    const { hidden } = this.talker;
+    this.inputs.set(this.mailbox.feedback.subarray(0, count * hidden));
+    for (let row = 0; row < count; row++) {
+      const lane = this.mailbox.lanes[row];
+      const sentence = this.lanes[lane]!;
+      this.rings[lane].pushFrame(sentence.job.job, this.mailbox.codes, row * CODES_PER_FRAME);
+      this.embedder.addText(sentence.prompt.trailing[sentence.frames] ?? this.textPad, this.inputs, row * hidden);
+      sentence.frames++;
+    }
+    this.signals.ring("vocoder");
+  }
+
+  private close(): void {
+    this.talker.close();
+    this.tokenizer.close();
+    parentPort!.close();
+  }
+}

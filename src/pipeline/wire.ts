@@ -1,0 +1,79 @@
+// What crosses between the engine and the stage workers: the shared memory at the start, jobs, and rare messages. Nothing per frame.
+
+import type { Bundle } from "../bundle.ts";
+import type { Config } from "../config.ts";
+import type { ErrorOnTheWire } from "../errors.ts";
+import type { SamplerSettings, TextMode } from "../types.ts";
+import { SAMPLES_PER_FRAME } from "../types.ts";
+import { createMailboxMemory, type MailboxMemory } from "./mailbox.ts";
+import { createRingMemory, type RingMemory } from "./ring.ts";
+import { createSignalMemory, type SignalMemory } from "./signals.ts";
+
+export type StageName = "talker" | "predictor" | "vocoder";
+
+/** Running totals: f64, written by the stage that owns them. */
+export const TOTALS = {
+  talkerMs: 0,
+  talkerFrames: 1,
+  predictorMs: 2,
+  predictorFrames: 3,
+  vocoderMs: 4,
+  vocoderFrames: 5,
+  prefillMs: 6,
+  prefillRows: 7,
+} as const;
+
+export interface SharedMemory {
+  signals: SignalMemory;
+  mailbox: MailboxMemory;
+  /** One per lane, talker to vocoder; the last is for codes that the engine itself sends. */
+  codes: RingMemory[];
+  /** One per lane, vocoder to engine. */
+  samples: RingMemory[];
+  totals: SharedArrayBuffer;
+}
+
+export function createSharedMemory(lanes: number, hidden: number): SharedMemory {
+  return {
+    signals: createSignalMemory(),
+    mailbox: createMailboxMemory(lanes, hidden),
+    codes: Array.from({ length: lanes + 1 }, () => createRingMemory(0)),
+    samples: Array.from({ length: lanes + 1 }, () => createRingMemory(SAMPLES_PER_FRAME)),
+    totals: new SharedArrayBuffer(8 * Object.keys(TOTALS).length),
+  };
+}
+
+/** workerData of a stage. */
+export interface StageJob {
+  bundle: Bundle;
+  config: Config;
+  memory: SharedMemory;
+}
+
+/** One sentence for the talker, which tokenises it and builds its rows. */
+export interface SpeakJob {
+  /** Counts from 1; see Signals.cancel. */
+  job: number;
+  /** NFC, and IPA where the voice reads IPA. */
+  text: string;
+  instruct: string;
+  /** Codec id or NONE. */
+  speaker: number;
+  /** Codec id or NONE. */
+  language: number;
+  mode: TextMode;
+  maxFrames: number;
+  seed: number;
+  /** Keeps the random numbers of the sentences of one text apart. */
+  stream: number;
+  sampling: { talker: SamplerSettings; predictor: SamplerSettings };
+}
+
+export type ToTalker = { speak: SpeakJob } | { close: true };
+
+export type FromStage =
+  | { ready: { stage: StageName; backend: string } }
+  /** The job cannot be done; the stage goes on. */
+  | { job: number; error: ErrorOnTheWire }
+  /** The stage has ended. */
+  | { failed: ErrorOnTheWire };

@@ -1,0 +1,143 @@
+// A text and its options, checked against a model and cut into prompts. Pure: no worker has to run for this.
+
+import type { Bundle } from "./bundle.ts";
+import { LIMITS } from "./config.ts";
+import { TtsError } from "./errors.ts";
+import type { SpeakJob } from "./pipeline/wire.ts";
+import { spellOut } from "./text/normalize/english.ts";
+import { languageId, promptDefaults, speakerId } from "./text/prompt.ts";
+import { countPhones, type Reader } from "./text/reading.ts";
+import { assertSpeakable } from "./text/speakable.ts";
+import { split } from "./text/split.ts";
+import type { SamplerSettings, TextMode } from "./types.ts";
+
+export interface SpeakOptions {
+  /** Name of a speaker, or "none"; default: the model's first. */
+  speaker?: string;
+  /** Name of a language, or "auto"; default: the model's only one, else auto. */
+  language?: string;
+  /** How to speak, in words; only for models that take instructions. */
+  instruct?: string;
+  /** Makes sampling repeatable: a whole number from 0 to 2^53 - 1. Default: a random one. */
+  seed?: number;
+  /** Always the likeliest code, in talker and predictor. */
+  greedy?: boolean;
+  /** Changes to the model's own sampling of code 0 and of codes 1 to 15. */
+  sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
+  /** At most this many frames (80 ms each) per sentence. */
+  maxFrames?: number;
+  /** Default: as the official method of the model type has it. */
+  textMode?: TextMode;
+  /** The text goes to the tokenizer as it is, also where the voice reads IPA. */
+  rawText?: boolean;
+}
+
+export interface PreparedSpeech {
+  sentences: string[];
+  unread: string[];
+  message: Omit<SpeakJob, "job" | "text" | "stream">;
+  settings: Record<string, unknown> & { seed: number };
+}
+
+/**
+ * Checks text and options against the model and cuts the text into prompts.
+ * @param reader gives the reading rules of a voice that reads IPA; only called then
+ * @throws TtsError TEXT_*, SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE
+ */
+export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOptions, reader: () => Reader): PreparedSpeech {
+  const { prompt, sampling, reading } = bundle.manifest;
+  if (prompt.modelType === "base") {
+    throw new TtsError(
+      "MODEL_UNSUITABLE",
+      `${bundle.manifest.name} is a Base model: it speaks only with a cloned voice`,
+      "choose a CustomVoice or VoiceDesign model",
+    );
+  }
+  const bytes = Buffer.byteLength(text);
+  if (bytes > LIMITS.textBytes)
+    throw new TtsError("TEXT_TOO_LONG", `the text has ${bytes} bytes`, `at most ${LIMITS.textBytes} are read at once`);
+  const clean = text.toWellFormed().normalize("NFC");
+  assertSpeakable(clean, prompt.controlTokens);
+  const defaults = promptDefaults(prompt);
+  const speaker = options.speaker ?? defaults.speaker;
+  const language = options.language ?? defaults.language;
+  const settings = {
+    speaker,
+    language,
+    instruct: checkInstruct(bundle, options.instruct ?? ""),
+    textMode: options.textMode ?? defaults.mode,
+    maxFrames: options.maxFrames ?? sampling.maxNewTokens - 1,
+    seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    rawText: options.rawText ?? false,
+    sampling: {
+      talker: checkSampling({ ...sampling.talker, ...options.sampling?.talker, ...(options.greedy ? { greedy: true } : {}) }),
+      predictor: checkSampling({ ...sampling.predictor, ...options.sampling?.predictor, ...(options.greedy ? { greedy: true } : {}) }),
+    },
+  };
+  checkRange("the frame limit", settings.maxFrames, 1, LIMITS.maxFrames);
+  checkRange("the seed", settings.seed, 0, Number.MAX_SAFE_INTEGER);
+  const read = reading === null || settings.rawText ? asWritten(clean) : intoIpa(clean, reader(), reading.maxPhones);
+  const message = {
+    instruct: settings.instruct,
+    speaker: speakerId(prompt, speaker),
+    language: languageId(prompt, language, speaker),
+    mode: settings.textMode,
+    maxFrames: settings.maxFrames,
+    seed: settings.seed,
+    sampling: settings.sampling,
+  };
+  return { ...read, message, settings };
+}
+
+const asWritten = (text: string) => ({ sentences: split(text, LIMITS.promptChars, (piece) => piece.length), unread: [] });
+
+/** Split by length in phones, then read; characters without a reading are reported once each. */
+function intoIpa(text: string, reader: Reader, maxPhones: number): { sentences: string[]; unread: string[] } {
+  const words = spellOut(
+    text
+      .replace(/\r\n?/g, "\n")
+      .replace(/[\u00a0\u202f]/g, " ")
+      .replace(/\u2011/g, "-"),
+  );
+  const pieces = split(words, maxPhones, (piece) => countPhones(reader.read(piece).ipa));
+  const sentences = pieces.map((piece) => reader.read(piece).ipa).filter((ipa) => ipa !== "");
+  const unread = [...new Set(reader.read(words).unread)];
+  if (sentences.length > 0) return { sentences, unread };
+  throw new TtsError(
+    "TEXT_EMPTY",
+    `nothing in the text can be read by this voice: ${unread.slice(0, 20).join(" ")}`,
+    "it reads English words and numbers",
+  );
+}
+
+function checkInstruct(bundle: Bundle, instruct: string): string {
+  if (instruct === "") return "";
+  if (!bundle.manifest.prompt.takesInstruct) {
+    throw new TtsError(
+      "MODEL_UNSUITABLE",
+      `${bundle.manifest.name} does not follow instructions`,
+      "leave out --instruct, or choose a 1.7B model",
+    );
+  }
+  if (instruct.length <= LIMITS.instructChars) return instruct.toWellFormed().normalize("NFC");
+  throw new TtsError("TEXT_TOO_LONG", `the instruction has ${instruct.length} characters`, `at most ${LIMITS.instructChars}`);
+}
+
+function checkSampling(settings: SamplerSettings): SamplerSettings {
+  const { temperature, topK, topP, repetitionPenalty } = settings;
+  const fail = (name: string, value: number, allowed: string) => {
+    throw new TtsError("USAGE", `${name} is ${value}`, `it must be ${allowed}`);
+  };
+  if (!(temperature > 0 && temperature <= 100))
+    fail("temperature", temperature, "above 0 and at most 100; for the likeliest code use --greedy");
+  if (!(Number.isSafeInteger(topK) && topK >= 0)) fail("top-k", topK, "a whole number; 0 keeps every code");
+  if (!(topP > 0 && topP <= 1)) fail("top-p", topP, "above 0 and at most 1");
+  if (!(repetitionPenalty > 0 && repetitionPenalty <= 100))
+    fail("repetition penalty", repetitionPenalty, "above 0 and at most 100; 1 switches it off");
+  return settings;
+}
+
+function checkRange(name: string, value: number, from: number, to: number): void {
+  if (Number.isSafeInteger(value) && value >= from && value <= to) return;
+  throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from ${from} to ${to}`);
+}

@@ -1,0 +1,134 @@
+// From what a user calls a model to a bundle on disk: a bundle itself, a checkpoint directory, or a known name.
+// Checkpoints are converted at first use into the cache, and again when their files change.
+
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { BUNDLE_VERSION, type Bundle, isBundle, openBundle } from "./bundle.ts";
+import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, type WeightType } from "./config.ts";
+import { TtsError } from "./errors.ts";
+import { nearest } from "./nearest.ts";
+
+export interface Progress {
+  step: string;
+  done: number;
+  total: number;
+}
+
+export interface ModelOptions {
+  config: Config;
+  /** A name, a bundle or a checkpoint directory; default: the starter voice. */
+  model?: string;
+  /** Weight type when a checkpoint has to be converted. */
+  weights?: WeightType;
+  onProgress?: (progress: Progress) => void;
+}
+
+/** Voices that ship with the source. */
+const SHIPPED: Record<string, string> = { [DEFAULT_MODEL]: fileURLToPath(new URL("../models/starter", import.meta.url)) };
+/** Beside the files of a cached bundle: what its source looked like when it was made. */
+const STAMP_FILE = ".source.json";
+
+/**
+ * The bundle of a model.
+ * @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, OUTPUT_FAILED
+ */
+export async function resolveModel(options: ModelOptions): Promise<Bundle> {
+  const model = options.model ?? DEFAULT_MODEL;
+  const isDirectory = existsSync(model) && statSync(model).isDirectory();
+  if (isDirectory && isBundle(model)) return openBundle(model);
+  if (isDirectory && existsSync(join(model, "config.json"))) return cachedBundle(model, options);
+  if (model in SHIPPED) return cachedBundle(SHIPPED[model], options);
+  if (isDirectory) {
+    throw new TtsError(
+      "MODEL_UNKNOWN",
+      `${model} holds neither a checkpoint (config.json) nor a bundle (bundle.json)`,
+      "give the folder that does",
+    );
+  }
+  const known = Object.keys(SHIPPED);
+  const guess = nearest(model, known);
+  const hint = guess === null ? `known models: ${known.join(", ")}; or give a directory` : `did you mean ${guess}?`;
+  throw new TtsError("MODEL_UNKNOWN", `there is no model "${model}"`, hint);
+}
+
+async function cachedBundle(checkpoint: string, { config, weights, onProgress }: ModelOptions): Promise<Bundle> {
+  const source = realpathSync(checkpoint);
+  const { convert, sourceFiles, hashFiles } = await import("./convert/index.ts");
+  const stamp = stampOf(source, sourceFiles(source));
+  const type = weights ?? (stamp.bytes < F32_BELOW_BYTES ? "f32" : DEFAULT_WEIGHTS);
+  const folder = join(config.cacheDir, "bundles");
+  const target = join(folder, `${basename(source)}-${createHash("sha256").update(source).digest("hex").slice(0, 8)}-${type}`);
+  const usable = isBundle(target) ? tryOpen(target) : null;
+  if (usable !== null && (isUnchanged(target, stamp) || sameContent(usable, hashFiles(source)))) {
+    writeStamp(target, stamp);
+    return usable;
+  }
+  makeCacheFolder(folder);
+  await convert({ source, target, weights: type, libraries: config.libraries }, onProgress ?? (() => {}));
+  writeStamp(target, stamp);
+  return openBundle(target);
+}
+
+interface Stamp {
+  bundleVersion: number;
+  bytes: number;
+  /** name -> [bytes, modified] */
+  files: Record<string, [number, number]>;
+}
+
+function stampOf(source: string, names: string[]): Stamp {
+  const files = names.map((name): [string, [number, number]] => {
+    const stat = statSync(join(source, name), { throwIfNoEntry: false });
+    if (stat === undefined) throw new TtsError("CHECKPOINT_INVALID", `${join(source, name)} is missing`, "the checkpoint is incomplete");
+    return [name, [stat.size, stat.mtimeMs]];
+  });
+  return { bundleVersion: BUNDLE_VERSION, bytes: files.reduce((sum, [, [size]]) => sum + size, 0), files: Object.fromEntries(files) };
+}
+
+function isUnchanged(target: string, stamp: Stamp): boolean {
+  try {
+    return readFileSync(join(target, STAMP_FILE), "utf8") === JSON.stringify(stamp);
+  } catch {
+    return false;
+  }
+}
+
+/** New dates alone (a fresh clone, a copy) are no reason to convert again. */
+function sameContent({ manifest }: Bundle, hashes: Bundle["manifest"]["source"]): boolean {
+  const names = new Set([...Object.keys(hashes), ...Object.keys(manifest.source)]);
+  return [...names].every((name) => manifest.source[name]?.sha256 === hashes[name]?.sha256);
+}
+
+/** A stamp is only a shortcut: a cache that cannot be written is still good to read. */
+function writeStamp(target: string, stamp: Stamp): void {
+  if (isUnchanged(target, stamp)) return;
+  try {
+    writeFileSync(join(target, STAMP_FILE), JSON.stringify(stamp));
+  } catch {
+    return;
+  }
+}
+
+/** A damaged or outdated bundle in the cache is simply made again. */
+function tryOpen(target: string): Bundle | null {
+  try {
+    return openBundle(target);
+  } catch {
+    return null;
+  }
+}
+
+function makeCacheFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new TtsError(
+      "OUTPUT_FAILED",
+      `cannot make the cache folder ${folder}: ${(cause as Error).message}`,
+      "set TTS_CACHE to a writable folder",
+      { cause },
+    );
+  }
+}

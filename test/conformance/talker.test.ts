@@ -1,0 +1,7 @@
+// Every talker backend passes the same suite, and speaks the official codes with every code predictor.
+
+import { PREDICTORS, TALKERS } from "../../src/backends/index.ts";
+import { freeRunConformance, talkerConformance } from "./talker.ts";
+
+for (const backend of TALKERS) talkerConformance(backend);
+freeRunConformance(TALKERS, PREDICTORS);
