@@ -1,18 +1,11 @@
-// libllama's C interface as llama.cpp v0.5.0 has it: symbols, struct layouts, and how structs travel by value.
-//
-// A struct over 16 bytes passed by value lies on the stack on x64 (System V): after the one pointer argument, five dummies use up
-// the integer registers, then the struct follows as 64-bit words. On arm64 (AAPCS64) it is passed as a pointer to a copy.
+// libllama's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts.
 
 import type { FFIFunction } from "bun:ffi";
-import type { Layout } from "./_struct.ts";
+import { byValue, type Layout } from "./_struct.ts";
 
 /** What the functions below must answer; another version may have other layouts. */
 export const LLAMA_VERSION = "0.5.0-dev";
 export const GGML_VERSION = "0.25.1";
-
-export const byValueOnStack = process.arch === "x64";
-const REGISTER_FILL = ["i64", "i64", "i64", "i64", "i64"] as const;
-const byValue = (bytes: number) => (byValueOnStack ? [...REGISTER_FILL, ...Array<"i64">(bytes / 8).fill("i64")] : (["ptr"] as const));
 
 export const MODEL_PARAMS: Layout<"nGpuLayers" | "splitMode" | "loadMode" | "lazyMode" | "useExtraBufts" | "vocabOnly"> = {
   size: 80,

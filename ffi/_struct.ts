@@ -1,4 +1,7 @@
-// C structs as tables of offsets. Each table is checked against a C compiler in test/ffi/layouts.test.ts.
+// C structs as tables of offsets, and how they travel by value. Both are checked against a C compiler in test/ffi/layouts.test.ts.
+//
+// A struct over 16 bytes passed by value lies on the stack on x64 (System V): after the one pointer argument, five dummies use up
+// the integer registers, then the struct follows as 64-bit words. On arm64 (AAPCS64) it is passed as a pointer to a copy.
 
 import { Pin } from "./_memory.ts";
 
@@ -45,4 +48,18 @@ export class Struct<Name extends string> {
       return false;
     });
   }
+}
+
+export const byValueOnStack = process.arch === "x64";
+const REGISTER_FILL = ["i64", "i64", "i64", "i64", "i64"] as const;
+
+/** The arguments behind the first, a pointer, of a function whose last parameter is a struct of `bytes` bytes by value. */
+export const byValue = (bytes: number) => {
+  return byValueOnStack ? [...REGISTER_FILL, ...Array<"i64">(bytes / 8).fill("i64")] : (["ptr"] as const);
+};
+
+/** Calls such a function. On arm64 the callee owns what it gets: hand over a struct made for this call. */
+export function callByValue(fn: (...args: never[]) => unknown, first: unknown, struct: Struct<string>): unknown {
+  const call = fn as (...args: unknown[]) => unknown;
+  return byValueOnStack ? call(first, 0, 0, 0, 0, 0, ...struct.words) : call(first, struct.bytes);
 }

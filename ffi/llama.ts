@@ -6,7 +6,6 @@ import { dirname, join } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import {
   BATCH,
-  byValueOnStack,
   CONTEXT_PARAMS,
   GGML_BASE_SYMBOLS,
   GGML_SYMBOLS,
@@ -19,7 +18,7 @@ import {
 } from "./_llama-abi.ts";
 import { findLibrary, type LibraryPlace, openLibrary } from "./_load.ts";
 import { address, Pin } from "./_memory.ts";
-import { Struct } from "./_struct.ts";
+import { byValueOnStack, callByValue, Struct } from "./_struct.ts";
 import { copyFloats, FLAG_CALLBACK, NOOP_CALLBACK, setEnvironment } from "./libc.ts";
 
 const arch = process.arch === "arm64" ? "arm64" : "x64";
@@ -64,8 +63,7 @@ function findSibling(folder: string, pattern: RegExp): string {
  * @param override TTS_LIBLLAMA: a file or folder, or "" for the package.
  * @param turn one shared word, 0 at first: loading CPU code is not safe on two threads at once.
  */
-export function loadLlama(override = "", turn: Int32Array = new Int32Array(new SharedArrayBuffer(4)),
-): { path: string; version: string } {
+export function loadLlama(override = "", turn: Int32Array = new Int32Array(new SharedArrayBuffer(4))): { path: string; version: string } {
   if (opened === null) {
     const symbols = openAll(override);
     checkVersion(symbols);
@@ -121,12 +119,6 @@ function loadCpuCode({ path, folder, ggml }: Symbols, turn: Int32Array): void {
 function library(): Symbols {
   if (opened === null) throw new TypeError("loadLlama() comes first");
   return opened;
-}
-
-/** Calls a function whose last parameter is a struct by value. */
-function callByValue(fn: (...args: never[]) => unknown, first: unknown, struct: Struct<string>): unknown {
-  const call = fn as (...args: unknown[]) => unknown;
-  return byValueOnStack ? call(first, 0, 0, 0, 0, 0, ...struct.words) : call(first, struct.bytes);
 }
 
 /** A loaded GGUF file. Weights are mapped and shared by every context on it. */

@@ -48,7 +48,8 @@ export function loadOnnxRuntime(override = ""): { path: string; version: string 
         `this program needs 1.${ORT_API_VERSION} or newer, below 2`,
       );
     }
-    const table = CFunction({ ptr: read.ptr(base, 0) as Pointer, args: ["u32"], returns: "ptr" })(ORT_API_VERSION) as Pointer;
+    const table = CFunction({ ptr: read.ptr(base, 0) as Pointer, args: ["u32"], returns: "ptr" })(ORT_API_VERSION) as Pointer | null;
+    if (table === null) throw new TtsError("LIBRARY_MISMATCH", `${path} has no function table of version ${ORT_API_VERSION}`);
     const api = bindTable(table);
     const out = new Pin().u64(1);
     const take = (slot: OrtSlot, ...args: unknown[]) => {

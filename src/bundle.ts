@@ -79,6 +79,8 @@ export interface Manifest {
   sampling: { talker: SamplerSettings; predictor: SamplerSettings; maxNewTokens: number };
   /** null: text is tokenised as written. */
   reading: { maxPhones: number } | null;
+  /** Every file of the bundle but this one. */
+  files: string[];
   /** Relative path -> what was converted. */
   source: Record<string, { bytes: number; sha256: string }>;
   libraries: { llama: string; onnxruntime: string };
@@ -114,9 +116,8 @@ export function openBundle(directory: string): Bundle {
   }
   if (manifest.format !== BUNDLE_FORMAT) throw fail(`is not a bundle manifest (format ${JSON.stringify(manifest.format)})`);
   if (manifest.version !== BUNDLE_VERSION) throw fail(`has format version ${manifest.version}, this program reads ${BUNDLE_VERSION}`);
-  const needed = Object.keys(BUNDLE_FILES).filter((key) => manifest.reading !== null || (key !== "lexicon" && key !== "letters"));
-  const bundle = { directory, manifest };
-  const missing = needed.find((key) => !existsSync(bundlePath(bundle, key as keyof typeof BUNDLE_FILES)));
-  if (missing !== undefined) throw fail(`is there, but ${BUNDLE_FILES[missing as keyof typeof BUNDLE_FILES]} is missing beside it`);
-  return bundle;
+  if (!Array.isArray(manifest.files)) throw fail("lists no files");
+  const missing = manifest.files.find((name) => !existsSync(join(directory, name)));
+  if (missing !== undefined) throw fail(`is there, but ${missing} is missing beside it`);
+  return { directory, manifest };
 }

@@ -20,6 +20,8 @@ export const LIMITS = {
   stageTimeoutMs: 120_000,
   /** How often a waiting thread looks at the stop word. */
   waitSliceMs: 500,
+  /** How long a closing engine waits for a stage to end by itself. */
+  closeGraceMs: 5_000,
   /** Starting a worker and opening its model. */
   startTimeoutMs: 300_000,
 } as const;

@@ -59,7 +59,7 @@ class WorkerEngine implements Engine, SpeechHost {
   readonly totals: Float64Array;
   readonly signals: Signals;
   private readonly memory: SharedMemory;
-  private readonly workers = new Map<StageName, Worker>();
+  private readonly workers = new Map<StageName, { worker: Worker; exited: Promise<unknown> }>();
   private readonly codes: Ring[];
   private readonly samples: Ring[];
   private readonly jobs = new Map<number, Job>();
@@ -88,7 +88,7 @@ class WorkerEngine implements Engine, SpeechHost {
   private startStage(stage: StageName): Promise<void> {
     const job: StageJob = { bundle: this.bundle, config: this.config, memory: this.memory };
     const worker = startWorker(stage, job);
-    this.workers.set(stage, worker);
+    this.workers.set(stage, { worker, exited: new Promise((resolve) => worker.once("exit", resolve)) });
     return new Promise((resolve, reject) => {
       const seconds = LIMITS.startTimeoutMs / 1000;
       const timer = setTimeout(
@@ -162,7 +162,7 @@ class WorkerEngine implements Engine, SpeechHost {
   submit(speech: SpokenSpeech, sentence: number, message: Omit<SpeakJob, "job">): Job {
     const job: Job = { id: this.nextJob++, speech, sentence, early: [], stop: null };
     this.jobs.set(job.id, job);
-    this.workers.get("talker")!.postMessage({ speak: { ...message, job: job.id } });
+    this.workers.get("talker")!.worker.postMessage({ speak: { ...message, job: job.id } });
     return job;
   }
 
@@ -213,18 +213,17 @@ class WorkerEngine implements Engine, SpeechHost {
     if (this.closing) return;
     this.closing = true;
     this.signals.stop();
-    this.workers.get("talker")?.postMessage({ close: true });
-    await Promise.all([...this.workers.values()].map((worker) => endWorker(worker)));
+    this.workers.get("talker")?.worker.postMessage({ close: true });
+    await Promise.all([...this.workers.values()].map(endWorker));
   }
 }
 
-/** Gives a stage time to free its model, then ends it. */
-async function endWorker(worker: Worker): Promise<void> {
-  const graceMs = 5_000;
-  await Promise.race([
-    new Promise((resolve) => worker.once("exit", resolve)),
-    new Promise((resolve) => setTimeout(resolve, graceMs).unref()),
-  ]);
+/** Gives a stage time to free its model: ending a thread inside a native call can crash the process. */
+async function endWorker({ worker, exited }: { worker: Worker; exited: Promise<unknown> }): Promise<void> {
+  const { promise: grace, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, LIMITS.closeGraceMs);
+  await Promise.race([exited, grace]);
+  clearTimeout(timer);
   await worker.terminate();
 }
 

@@ -13,8 +13,8 @@ export function removeAbandonedParts(target: string): void {
   const folder = dirname(target);
   if (!existsSync(folder)) return;
   for (const name of readdirSync(folder)) {
-    const owner = name.startsWith(prefixOf(target)) ? Number(name.slice(prefixOf(target).length)) : Number.NaN;
-    if (Number.isSafeInteger(owner) && !isAlive(owner)) rmSync(join(folder, name), { recursive: true, force: true });
+    const owner = name.startsWith(prefixOf(target)) ? /^(\d+)(\.old)?$/.exec(name.slice(prefixOf(target).length)) : null;
+    if (owner !== null && !isAlive(Number(owner[1]))) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
 

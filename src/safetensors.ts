@@ -37,8 +37,8 @@ export function parseSafetensors(bytes: Uint8Array, file: string): Map<string, T
   const tensors = new Map<string, Tensor>();
   for (const [name, entry] of Object.entries(parseHeader(bytes.subarray(8, 8 + length), fail))) {
     if (name === "__metadata__") continue;
-    const { dtype, shape, data_offsets: range } = entry as { dtype: Dtype; shape: number[]; data_offsets: [number, number] };
-    if (!(dtype in ELEMENT_BYTES)) throw fail(`tensor ${name} has the unknown type ${dtype}`);
+    const { dtype, shape, data_offsets: range } = (entry ?? {}) as { dtype: Dtype; shape: number[]; data_offsets: [number, number] };
+    if (!Object.hasOwn(ELEMENT_BYTES, dtype)) throw fail(`tensor ${name} has the unknown type ${dtype}`);
     if (!isSizeList(shape) || !isSizeList(range) || range.length !== 2) throw fail(`tensor ${name} has a broken header entry`);
     const [begin, end] = range;
     if (begin > end || end > data.length) throw fail(`tensor ${name} ends at byte ${end} of ${data.length}: the file is truncated`);

@@ -39,7 +39,7 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
   const isDirectory = existsSync(model) && statSync(model).isDirectory();
   if (isDirectory && isBundle(model)) return openBundle(model);
   if (isDirectory && existsSync(join(model, "config.json"))) return cachedBundle(model, options);
-  if (model in SHIPPED) return cachedBundle(SHIPPED[model], options);
+  if (Object.hasOwn(SHIPPED, model)) return cachedBundle(SHIPPED[model], options);
   if (isDirectory) {
     throw new TtsError(
       "MODEL_UNKNOWN",

@@ -1,6 +1,6 @@
 // What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away with the process.
 
-import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
@@ -8,6 +8,7 @@ import { type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends
 import { type Bundle, openBundle } from "../src/bundle.ts";
 import { type ConfigFlags, loadConfig, type WeightType } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
+import { partPath } from "../src/parts.ts";
 import type { VoiceVectors } from "../src/pipeline/embed.ts";
 import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/safetensors.ts";
 import { buildPrompt, languageId, type Prompt, speakerId, wrapInstruct, wrapReference, wrapText } from "../src/text/prompt.ts";
@@ -55,13 +56,23 @@ export class GoldenFile {
 export const goldenFile = ({ checkpoint, name }: GoldenCase) => new GoldenFile(`${checkpoint}/golden/${name}.safetensors`);
 
 let scratch = "";
-/** A folder that is removed when the process ends. */
+/** A folder for this process; `bun test` runs no exit handlers, so the next run removes what an ended one left. */
 export function scratchFolder(): string {
   if (scratch === "") {
-    scratch = mkdtempSync(join(tmpdir(), "tts-test-"));
+    removeAbandonedFolders();
+    scratch = mkdtempSync(join(tmpdir(), `${SCRATCH_PREFIX}${process.pid}-`));
     process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
   }
   return scratch;
+}
+
+const SCRATCH_PREFIX = "tts-test-";
+function removeAbandonedFolders(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const [, owner] = /^tts-test-(\d+)-/.exec(name) ?? [];
+    if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
+    rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
 }
 
 export const checkpointFolder = (checkpoint: string) => (checkpoint === "starter" ? STARTER : join(GOLDEN, checkpoint));
@@ -77,7 +88,7 @@ export function copyOfCheckpoint(checkpoint: string, name: string): string {
 export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
   const target = join(scratchFolder(), name);
   runConversion({ source, target, weights, libraries: { llama: "", onnxruntime: "" } });
-  renameSync(`${target}.part-${process.pid}`, target);
+  renameSync(partPath(target), target);
   return openBundle(target);
 }
 

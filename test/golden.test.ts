@@ -120,16 +120,19 @@ describe("the sampler's distribution equals the official one", () => {
   const golden = new GoldenFile("tiny-custom/golden/sampler.safetensors");
   const entries = readJson<Entry[]>("tiny-custom/golden/sampler.json");
 
-  test.each(entries.map((entry, i) => ({ i, ...entry })))("$i: penalty $repetition_penalty, temperature $temperature, top-k $top_k, top-p $top_p, after $generated", (entry) => {
-    const sampler = new Sampler(TALKER);
-    const { repetition_penalty: repetitionPenalty, temperature, top_k: topK, top_p: topP } = entry;
-    sampler.reset({ greedy: false, temperature, topK, topP, repetitionPenalty }, 1, 0);
-    const history = golden.ints(`history_${entry.i}`);
-    expect(history.length).toBe(entry.generated);
-    for (const code of history) sampler.record(code);
-    const ours = sampler.probabilities(golden.floats(`logits_${entry.i}`));
-    expect(maxDifference(ours, golden.floats(`probabilities_${entry.i}`))).toBeLessThanOrEqual(1e-6);
-  });
+  test.each(entries.map((entry, i) => ({ i, ...entry })))(
+    "$i: penalty $repetition_penalty, temperature $temperature, top-k $top_k, top-p $top_p, after $generated",
+    (entry) => {
+      const sampler = new Sampler(TALKER);
+      const { repetition_penalty: repetitionPenalty, temperature, top_k: topK, top_p: topP } = entry;
+      sampler.reset({ greedy: false, temperature, topK, topP, repetitionPenalty }, 1, 0);
+      const history = golden.ints(`history_${entry.i}`);
+      expect(history.length).toBe(entry.generated);
+      for (const code of history) sampler.record(code);
+      const ours = sampler.probabilities(golden.floats(`logits_${entry.i}`));
+      expect(maxDifference(ours, golden.floats(`probabilities_${entry.i}`))).toBeLessThanOrEqual(1e-6);
+    },
+  );
 });
 
 describe("the sampler", () => {

@@ -87,26 +87,18 @@ async function speak(engine: Engine, text: string, options: SpeakOptions): Promi
   return Buffer.concat([wavHeader(samples), ...chunks]);
 }
 
-/** What was heard of each sentence. */
+/** What was heard of each sentence; every one is judged by itself (-cmn batch), whatever came before it. */
 function recognise(folder: string): string[] {
   const names = SENTENCES.map((_, i) => String(i));
   for (const name of names) {
+    const [from, to] = [join(folder, `${name}.24k.wav`), join(folder, `${name}.wav`)];
     const format = ["-r", RECOGNISER_RATE_HZ, "-c", "1", "-b", "16"];
-    run("sox", [
-      "-v",
-      VOLUME,
-      join(folder, `${name}.24k.wav`),
-      ...format,
-      join(folder, `${name}.wav`),
-      "pad",
-      PADDING_SECONDS,
-      PADDING_SECONDS,
-    ]);
+    run("sox", ["-R", "-v", VOLUME, from, ...format, to, "pad", PADDING_SECONDS, PADDING_SECONDS]); // -R: the same dither every time
   }
   const [list, heard] = [join(folder, "list"), join(folder, "heard")];
   writeFileSync(list, `${names.join("\n")}\n`);
   const model = ["-hmm", join(MODEL, "en-us"), "-lm", join(MODEL, "en-us.lm.bin"), "-dict", join(MODEL, "cmudict-en-us.dict")];
-  const input = ["-adcin", "yes", "-adchdr", "44", "-cepdir", folder, "-cepext", ".wav", "-ctl", list];
+  const input = ["-cmn", "batch", "-adcin", "yes", "-adchdr", "44", "-cepdir", folder, "-cepext", ".wav", "-ctl", list];
   run("pocketsphinx_batch", [...model, ...input, "-hyp", heard, "-logfn", "/dev/null"]);
   const lines = readFileSync(heard, "utf8").trimEnd().split("\n"); // each: words (name score)
   if (lines.length !== SENTENCES.length) throw new Error(`the recogniser gave ${lines.length} lines for ${SENTENCES.length} sentences`);

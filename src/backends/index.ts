@@ -66,7 +66,7 @@ export interface Predictor {
 export interface Vocoder {
   /** Forgets what a lane has heard. */
   reset(lane: number): void;
-  /** `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. At most VOCODER_CHUNK_FRAMES frames. */
+  /** `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. Made for up to VOCODER_CHUNK_FRAMES frames a call. */
   decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void;
   close(): void;
 }

@@ -2,6 +2,7 @@
 
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
 import { bundlePath } from "../bundle.ts";
+import { VOCODER_CHUNK_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import type { Backend, OpenOptions, Vocoder } from "./index.ts";
 
@@ -26,8 +27,8 @@ interface State {
 class OrtVocoder implements Vocoder {
   private readonly session: OrtSession;
   private readonly lanes: State[];
-  private codes = new Int32Array(new SharedArrayBuffer(4));
-  private samples = new Float32Array(new SharedArrayBuffer(4));
+  private codes = new Int32Array(new SharedArrayBuffer(4 * VOCODER_CHUNK_FRAMES * CODES_PER_FRAME));
+  private samples = new Float32Array(new SharedArrayBuffer(4 * VOCODER_CHUNK_FRAMES * SAMPLES_PER_FRAME));
 
   constructor({ bundle, config, lanes }: OpenOptions) {
     loadOnnxRuntime(config.libraries.onnxruntime);
@@ -68,7 +69,7 @@ class OrtVocoder implements Vocoder {
     samples.set(this.samples.subarray(0, frames * SAMPLES_PER_FRAME));
   }
 
-  /** Buffers grow to the longest chunk seen; tensors prepared over the old ones are made anew. */
+  /** Only for callers who decode more than a chunk at once: buffers grow, and tensors over the old ones are made anew. */
   private reserve(frames: number): void {
     if (this.codes.length >= frames * CODES_PER_FRAME) return;
     this.codes = new Int32Array(new SharedArrayBuffer(4 * frames * CODES_PER_FRAME));

@@ -25,7 +25,7 @@ export function manual(name: string, { definition, synopsis, description, exampl
   const meta = definition.meta as { description: string };
   const blocks: [heading: string, paragraphs: string[]][] = [
     ["NAME", [wrap(`${name} - ${meta.description}`)]],
-    ["SYNOPSIS", [INDENT + `tts ${synopsis}`]],
+    ["SYNOPSIS", [`${INDENT}tts ${synopsis}`]],
     ["DESCRIPTION", description.map((paragraph) => wrap(paragraph))],
     ...optionGroups(definition.args as Options),
     ["EXAMPLES", examples.map(([line, does]) => `${INDENT}${line}\n${wrap(does, 2 * INDENT.length)}`)],

@@ -60,7 +60,7 @@ export function readArguments(raw: readonly string[], options: Options): ReadArg
 }
 
 function findOption(given: string, options: Options): string | null {
-  if (given.startsWith("--")) return given.slice(2) in options ? given.slice(2) : null;
+  if (given.startsWith("--")) return Object.hasOwn(options, given.slice(2)) ? given.slice(2) : null;
   return Object.keys(options).find((name) => options[name].alias === given.slice(1)) ?? null;
 }
 

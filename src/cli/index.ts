@@ -35,7 +35,7 @@ export async function main(args: string[]): Promise<never> {
 
 async function run(args: string[]): Promise<void> {
   if (args.length === 1 && args[0] === "--version") return print(`tts ${version}\n`);
-  const named = args.length > 0 && args[0] in COMMANDS;
+  const named = args.length > 0 && Object.hasOwn(COMMANDS, args[0]);
   const name = named ? `tts ${args[0]}` : "tts";
   const { command } = await (named ? COMMANDS[args[0]] : SAY)();
   const { flags, positionals } = readArguments(named ? args.slice(1) : args, command.definition.args as Options);

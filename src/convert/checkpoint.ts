@@ -5,7 +5,7 @@ import { basename, join, resolve } from "node:path";
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
 import { TtsError } from "../errors.ts";
 import { assertFinite, parseSafetensors, type Tensor } from "../safetensors.ts";
-import type { ModelType } from "../types.ts";
+import { type ModelType, SAMPLES_PER_FRAME } from "../types.ts";
 
 /** Shape of one Qwen3 transformer (talker or code predictor). */
 export interface TransformerShape {
@@ -83,6 +83,14 @@ export class JsonFile {
   count(key: string, fallback?: number): number {
     return this.get(key, "a whole number", (value) => Number.isSafeInteger(value) && (value as number) >= 0, fallback);
   }
+  /** A whole number of at least 1. */
+  size(key: string, fallback?: number): number {
+    return this.get(key, "a whole number above 0", (value) => Number.isSafeInteger(value) && (value as number) > 0, fallback);
+  }
+  /** A row of a table that has `rows` of them. */
+  id(key: string, rows: number): number {
+    return this.get(key, `a number from 0 to ${rows - 1}`, (value) => isId(value, rows));
+  }
   string(key: string, fallback?: string): string {
     return this.get(key, "a string", (value) => typeof value === "string", fallback);
   }
@@ -108,7 +116,11 @@ export class JsonFile {
   }
 }
 
-function invalid(file: string, what: string, hint = "is this an official Qwen3-TTS 12 Hz checkpoint?"): TtsError {
+/** Whether a value of a JSON file is a row number below `rows`. */
+export const isId = (value: unknown, rows: number): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < rows;
+
+export function invalid(file: string, what: string, hint = "is this an official Qwen3-TTS 12 Hz checkpoint?"): TtsError {
   return new TtsError("CHECKPOINT_INVALID", `${file}: ${what}`, hint);
 }
 
@@ -145,6 +157,12 @@ export class Weights {
     }
     assertFinite(tensor);
     return tensor;
+  }
+
+  /** Layers that the config does not count would be left out without a word. */
+  checkLayers(prefix: string, layers: number): void {
+    if (!this.has(`${prefix}.layers.${layers}.input_layernorm.weight`)) return;
+    throw invalid(this.files[0], `${prefix} has more than the ${layers} layers of the config`, "config and weights do not belong together");
   }
 
   close(): void {
@@ -214,8 +232,16 @@ export function openCheckpoint(directory: string): Checkpoint {
   const talker = config.object("talker_config");
   const predictor = talker.object("code_predictor_config");
   if (talker.count("num_code_groups") !== 16) throw invalid(config.file, "num_code_groups is not 16");
+  const shapes = { talker: transformerShape(talker), predictor: transformerShape(predictor) };
+  const codecFile = JsonFile.read(join(directory, "speech_tokenizer/config.json"));
+  const codes = predictor.size("vocab_size");
+  const codec = codecShape(codecFile);
+  checkCodec(codecFile.file, codec, codes);
   const weights = Weights.open(directory);
   const codecWeights = Weights.open(join(directory, "speech_tokenizer"));
+  weights.checkLayers("talker.model", shapes.talker.layers);
+  weights.checkLayers("talker.code_predictor.model", shapes.predictor.layers);
+  codecWeights.checkLayers("decoder.pre_transformer", codec.layers);
   return {
     directory: resolve(directory),
     name: basename(resolve(directory)),
@@ -223,13 +249,12 @@ export function openCheckpoint(directory: string): Checkpoint {
     modelSize: config.string("tts_model_size", ""),
     config,
     generation: JsonFile.read(join(directory, "generation_config.json")),
-    talker: transformerShape(talker),
-    predictor: transformerShape(predictor),
-    codec: codecShape(JsonFile.read(join(directory, "speech_tokenizer/config.json"))),
-    codecVocabulary: talker.count("vocab_size"),
-    codes: predictor.count("vocab_size"),
-    textVocabulary: talker.count("text_vocab_size"),
-    textHidden: talker.count("text_hidden_size"),
+    ...shapes,
+    codec,
+    codecVocabulary: talker.size("vocab_size"),
+    codes,
+    textVocabulary: talker.size("text_vocab_size"),
+    textHidden: talker.size("text_hidden_size"),
     weights,
     codecWeights,
     close: () => {
@@ -239,14 +264,21 @@ export function openCheckpoint(directory: string): Checkpoint {
   };
 }
 
+function checkCodec(file: string, codec: CodecShape, codes: number): void {
+  if (codec.codebookSize !== codes)
+    throw invalid(file, `codebook_size is ${codec.codebookSize}, the code predictor gives codes below ${codes}`);
+  const samples = [...codec.upsamplingRatios, ...codec.upsampleRates].reduce((product, rate) => product * rate, 1);
+  if (samples !== SAMPLES_PER_FRAME) throw invalid(file, `upsampling gives ${samples} samples a frame, not ${SAMPLES_PER_FRAME} samples`);
+}
+
 function transformerShape(config: JsonFile): TransformerShape {
   return {
-    hidden: config.count("hidden_size"),
-    intermediate: config.count("intermediate_size"),
-    layers: config.count("num_hidden_layers"),
-    heads: config.count("num_attention_heads"),
-    kvHeads: config.count("num_key_value_heads"),
-    headDim: config.count("head_dim"), // never hidden / heads: 0.6B differs
+    hidden: config.size("hidden_size"),
+    intermediate: config.size("intermediate_size"),
+    layers: config.size("num_hidden_layers"),
+    heads: config.size("num_attention_heads"),
+    kvHeads: config.size("num_key_value_heads"),
+    headDim: config.size("head_dim"), // never hidden / heads: 0.6B differs
     ropeTheta: config.number("rope_theta"),
     rmsEps: config.number("rms_norm_eps"),
   };
@@ -255,18 +287,18 @@ function transformerShape(config: JsonFile): TransformerShape {
 function codecShape(file: JsonFile): CodecShape {
   const config = file.object("decoder_config");
   return {
-    codebookSize: config.count("codebook_size"),
-    codebookDim: config.count("codebook_dim"),
-    latent: config.count("latent_dim"),
-    hidden: config.count("hidden_size"),
-    intermediate: config.count("intermediate_size"),
-    layers: config.count("num_hidden_layers"),
-    heads: config.count("num_attention_heads"),
-    headDim: config.count("head_dim", 64),
+    codebookSize: config.size("codebook_size"),
+    codebookDim: config.size("codebook_dim"),
+    latent: config.size("latent_dim"),
+    hidden: config.size("hidden_size"),
+    intermediate: config.size("intermediate_size"),
+    layers: config.size("num_hidden_layers"),
+    heads: config.size("num_attention_heads"),
+    headDim: config.size("head_dim", 64),
     rmsEps: config.number("rms_norm_eps"),
     ropeTheta: config.number("rope_theta"),
-    slidingWindow: config.count("sliding_window"),
-    decoderDim: config.count("decoder_dim"),
+    slidingWindow: config.size("sliding_window"),
+    decoderDim: config.size("decoder_dim"),
     upsamplingRatios: config.counts("upsampling_ratios"),
     upsampleRates: config.counts("upsample_rates"),
   };

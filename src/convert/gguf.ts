@@ -3,7 +3,7 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type Tensor, toFloat32 } from "../safetensors.ts";
-import { type Checkpoint, JsonFile, type TransformerShape, type Weights } from "./checkpoint.ts";
+import { type Checkpoint, invalid, isId, JsonFile, type TransformerShape, type Weights } from "./checkpoint.ts";
 
 const ALIGNMENT = 32;
 const VALUE_TYPE = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
@@ -204,14 +204,20 @@ export interface Vocabulary {
   controlTokens: string[];
 }
 
-/** vocab.json and the added tokens of tokenizer_config.json, in id order. */
-export function readVocabulary(directory: string): Vocabulary {
+/** vocab.json and the added tokens of tokenizer_config.json, in id order; every id is a row of the text embedding. */
+export function readVocabulary({ directory, textVocabulary }: Checkpoint): Vocabulary {
   const tokens: string[] = [];
-  for (const [token, id] of JsonFile.read(join(directory, "vocab.json")).entries()) tokens[Number(id)] = token;
+  const checkId = (file: string, token: string, id: unknown): number => {
+    if (isId(id, textVocabulary)) return id;
+    throw invalid(file, `${JSON.stringify(token)} has the id ${JSON.stringify(id)}, not one from 0 to ${textVocabulary - 1}`);
+  };
+  const vocabulary = JsonFile.read(join(directory, "vocab.json"));
+  for (const [token, id] of vocabulary.entries()) tokens[checkId(vocabulary.file, token, id)] = token;
   const added = JsonFile.read(join(directory, "tokenizer_config.json")).object("added_tokens_decoder");
   const control: [number, string, boolean][] = added.entries().map(([id]) => {
     const entry = added.object(id);
-    return [Number(id), entry.string("content"), entry.boolean("special", true)];
+    const content = entry.string("content");
+    return [checkId(added.file, content, Number(id)), content, entry.boolean("special", true)];
   });
   for (const [id, content] of control) tokens[id] = content;
   const types = Int32Array.from(tokens, (token) => (token === undefined ? TOKEN_TYPE.unused : TOKEN_TYPE.normal));

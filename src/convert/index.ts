@@ -1,21 +1,32 @@
 // From an official checkpoint directory to a bundle. The work runs in a worker; the bundle is written beside its place and renamed into it.
 
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { availableParallelism } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { mapFile } from "../../ffi/libc.ts";
 import { loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
-import { BUNDLE_FILES, BUNDLE_FORMAT, BUNDLE_VERSION, type Manifest, type PromptSpec } from "../bundle.ts";
+import { BUNDLE_FILES, BUNDLE_FORMAT, BUNDLE_VERSION, isBundle, type Manifest, type PromptSpec } from "../bundle.ts";
 import { type Config, LIMITS, SAMPLING_DEFAULTS, type WeightType } from "../config.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "../errors.ts";
 import { partPath, removeAbandonedParts } from "../parts.ts";
 import type { Progress } from "../store.ts";
 import type { SamplerSettings } from "../types.ts";
 import { startWorker } from "../worker.ts";
-import { type Checkpoint, type JsonFile, openCheckpoint, READING_FILES, sourceFiles } from "./checkpoint.ts";
+import { type Checkpoint, invalid, type JsonFile, openCheckpoint, READING_FILES, sourceFiles } from "./checkpoint.ts";
 import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf.ts";
 import type { Graph } from "./onnx/graph.ts";
 import { predictorGraph } from "./onnx/predictor.ts";
@@ -68,21 +79,23 @@ async function runInWorker(job: ConvertJob, onProgress: (progress: Progress) => 
   }
 }
 
-/** A folder that is in use keeps its open files: renaming it away is safe. */
+/** The old bundle steps aside for an instant; a program that has it open keeps its files. */
 function moveIntoPlace(part: string, target: string): void {
-  const old = `${part}-old`;
+  const old = `${part}.old`;
+  const replaces = existsSync(target);
   try {
-    if (existsSync(target)) renameSync(target, old);
+    if (replaces) renameSync(target, old);
     renameSync(part, target);
   } catch (cause) {
-    if (existsSync(target)) return; // another process finished the same bundle first
-    throw new TtsError("OUTPUT_FAILED", `cannot move the new bundle to ${target}: ${(cause as Error).message}`, "", { cause });
-  } finally {
-    rmSync(old, { recursive: true, force: true });
+    if (existsSync(old) && !existsSync(target)) renameSync(old, target);
+    const finishedByAnother = isBundle(target) && !replaces;
+    if (!finishedByAnother)
+      throw new TtsError("OUTPUT_FAILED", `cannot move the new bundle to ${target}: ${(cause as Error).message}`, "", { cause });
   }
+  rmSync(old, { recursive: true, force: true });
 }
 
-/** The worker's side. */
+/** The worker's side: leaves the bundle at its part path. Failures go to the main thread; there itself they are thrown. */
 export function runConversion(job: ConvertJob): void {
   const send = (report: Report) => parentPort?.postMessage(report);
   try {
@@ -92,7 +105,9 @@ export function runConversion(job: ConvertJob): void {
     new Conversion(job, part, (progress) => send({ progress })).run();
     send({ finished: true });
   } catch (error) {
-    send({ error: toWire(asOutputError(error, job.target)) });
+    const failure = asOutputError(error, job.target);
+    if (parentPort === null) throw failure;
+    send({ error: toWire(failure) });
   }
 }
 
@@ -134,7 +149,7 @@ class Conversion {
     this.saveGraph("vocoder", BUNDLE_FILES.vocoder, checkpoint.codecWeights.files, (shared) => vocoderGraph(checkpoint, shared));
     const threads = availableParallelism();
     writeTables(join(this.folder, BUNDLE_FILES.tables), checkpoint, weights !== "f32", threads, () => this.tick("tables"));
-    const vocabulary = readVocabulary(source);
+    const vocabulary = readVocabulary(checkpoint);
     writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
     if (reading) for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
     const manifest: Manifest = {
@@ -155,6 +170,7 @@ class Conversion {
       prompt: promptSpec(checkpoint, vocabulary.controlTokens, reading),
       sampling: samplingDefaults(checkpoint.generation),
       reading: reading ? { maxPhones: LIMITS.promptPhones } : null,
+      files: readdirSync(this.folder).toSorted(),
       source: this.hashSource(),
       libraries: versions,
     };
@@ -215,7 +231,7 @@ export function hashFiles(source: string, onFile: () => void = () => {}): Manife
 /** Another file system, or one without hard links, is no error: the bytes are copied then. */
 function tryLink(from: string, to: string): boolean {
   try {
-    linkSync(from, to);
+    linkSync(realpathSync(from), to); // a hub's cache holds links to its files
     return true;
   } catch {
     return false;
@@ -227,38 +243,43 @@ function takesInstruct({ modelType, modelSize }: Checkpoint, reading: boolean): 
   return modelType === "voice_design" || (modelType === "custom_voice" && modelSize !== "0b6" && !reading);
 }
 
+/** [speaker, dialect]; a speaker without one has false there. */
+function speakerDialects(talker: JsonFile): [string, string][] {
+  const entries = talker.has("spk_is_dialect") ? talker.object("spk_is_dialect").entries() : [];
+  return entries.flatMap(([name, dialect]) => (typeof dialect === "string" ? [[name.toLowerCase(), dialect.toLowerCase()]] : []));
+}
+
 function promptSpec(checkpoint: Checkpoint, controlTokens: string[], reading: boolean): PromptSpec {
-  const { config } = checkpoint;
+  const { codecVocabulary, config, textVocabulary } = checkpoint;
   const talker = config.object("talker_config");
-  const numbers = (key: string) => {
-    return talker.has(key)
-      ? Object.fromEntries(
-          talker
-            .object(key)
-            .entries()
-            .map(([name, id]) => [name.toLowerCase(), Number(id)]),
-        )
-      : {};
+  const codecId = (key: string) => talker.id(key, codecVocabulary);
+  const codecIds = (key: string): Record<string, number> => {
+    if (!talker.has(key)) return {};
+    const table = talker.object(key);
+    return Object.fromEntries(table.entries().map(([name]) => [name.toLowerCase(), table.id(name, codecVocabulary)]));
   };
-  const dialects = talker.has("spk_is_dialect") ? talker.object("spk_is_dialect").entries() : [];
+  const textId = (key: string) => config.id(key, textVocabulary);
+  const languages = codecIds("codec_language_id");
+  const dialects = speakerDialects(talker);
+  const unknown = dialects.find(([, dialect]) => !Object.hasOwn(languages, dialect));
+  if (unknown !== undefined)
+    throw invalid(config.file, `spk_is_dialect gives ${unknown[0]} "${unknown[1]}", which is no codec_language_id`);
   return {
     modelType: checkpoint.modelType,
     takesInstruct: takesInstruct(checkpoint, reading),
-    text: { ttsPad: config.count("tts_pad_token_id"), ttsBos: config.count("tts_bos_token_id"), ttsEos: config.count("tts_eos_token_id") },
+    text: { ttsPad: textId("tts_pad_token_id"), ttsBos: textId("tts_bos_token_id"), ttsEos: textId("tts_eos_token_id") },
     codec: {
-      bos: talker.count("codec_bos_id"),
-      eos: talker.count("codec_eos_token_id"),
-      pad: talker.count("codec_pad_id"),
-      think: talker.count("codec_think_id"),
-      nothink: talker.count("codec_nothink_id"),
-      thinkBos: talker.count("codec_think_bos_id"),
-      thinkEos: talker.count("codec_think_eos_id"),
+      bos: codecId("codec_bos_id"),
+      eos: codecId("codec_eos_token_id"),
+      pad: codecId("codec_pad_id"),
+      think: codecId("codec_think_id"),
+      nothink: codecId("codec_nothink_id"),
+      thinkBos: codecId("codec_think_bos_id"),
+      thinkEos: codecId("codec_think_eos_id"),
     },
-    languages: numbers("codec_language_id"),
-    speakers: numbers("spk_id"),
-    dialects: Object.fromEntries(
-      dialects.filter(([, dialect]) => typeof dialect === "string").map(([name, dialect]) => [name.toLowerCase(), dialect as string]),
-    ),
+    languages,
+    speakers: codecIds("spk_id"),
+    dialects: Object.fromEntries(dialects),
     controlTokens,
   };
 }

@@ -44,6 +44,7 @@ export class TalkerStage {
   private readonly textPad: number;
   private readonly contextPositions: number;
   private closing = false;
+  private closed = false;
 
   constructor(private readonly start: StageJob) {
     const { bundle, config, memory } = start;
@@ -73,6 +74,7 @@ export class TalkerStage {
   listen(guard: (work: () => void) => void): void {
     parentPort!.on("message", (message: ToTalker) => {
       guard(() => {
+        if (this.closed) return; // stopped first, told to close afterwards
         this.accept(message);
         this.runUntilIdle();
         if (this.closing || this.signals.stopped) this.close();
@@ -219,6 +221,7 @@ export class TalkerStage {
   }
 
   private close(): void {
+    this.closed = true;
     this.talker.close();
     this.tokenizer.close();
     parentPort!.close();

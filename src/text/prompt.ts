@@ -79,7 +79,7 @@ const row = (text: number, codec = NONE): Row => ({ text, codec, frame: NONE, sp
 export function speakerId(spec: PromptSpec, name: string): number {
   const key = name.toLowerCase();
   if (key === "" || key === "none") return NONE;
-  if (key in spec.speakers) return spec.speakers[key];
+  if (Object.hasOwn(spec.speakers, key)) return spec.speakers[key];
   const names = Object.keys(spec.speakers);
   const hint = names.length > 0 ? `this model has ${names.join(", ")}; or none` : "this model has no named speakers";
   throw new TtsError("SPEAKER_UNKNOWN", `there is no speaker "${name}"`, hint);
@@ -100,7 +100,7 @@ export function languageId(spec: PromptSpec, language: string, speaker: string):
   if (key !== "auto" && !names.includes(key)) {
     throw new TtsError("LANGUAGE_UNKNOWN", `there is no language "${language}"`, `this model has auto, ${names.join(", ")}`);
   }
-  const dialect = spec.dialects[speaker.toLowerCase()];
+  const dialect = Object.hasOwn(spec.dialects, speaker.toLowerCase()) ? spec.dialects[speaker.toLowerCase()] : undefined;
   if (dialect !== undefined && (key === "auto" || key === "chinese")) return spec.languages[dialect];
   return key === "auto" ? NONE : spec.languages[key];
 }

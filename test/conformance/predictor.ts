@@ -62,73 +62,82 @@ export function predictorConformance(backend: Backend<Predictor>): void {
       largest.print();
     });
 
-    test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))("gives the official codes: %s", (_name, goldenCase) => {
-      const frames = framesOf(goldenCase);
-      const predictor = open(goldenCase.checkpoint, 1);
-      const golden = goldenFile(goldenCase).floats("predictor_logits");
-      for (let frame = 0; frame < frames.count; frame++) {
-        const { codes, logits } = predict(predictor, frames, [frame]);
-        expect(Array.from(codes)).toEqual(frameCodes(frames, frame));
-        if (frame >= FRAMES_WITH_LOGITS) continue;
-        logits.forEach((values, group) => {
-          const at = (frame * GROUPS + group) * values.length;
-          const error = maxDifference(values, golden.subarray(at, at + values.length));
-          expect(largest.note("logits", error)).toBeLessThanOrEqual(MAX_LOGIT_ERROR);
-        });
+    test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
+      "gives the official codes: %s",
+      (_name, goldenCase) => {
+        const frames = framesOf(goldenCase);
+        const predictor = open(goldenCase.checkpoint, 1);
+        const golden = goldenFile(goldenCase).floats("predictor_logits");
+        for (let frame = 0; frame < frames.count; frame++) {
+          const { codes, logits } = predict(predictor, frames, [frame]);
+          expect(Array.from(codes)).toEqual(frameCodes(frames, frame));
+          if (frame >= FRAMES_WITH_LOGITS) continue;
+          logits.forEach((values, group) => {
+            const at = (frame * GROUPS + group) * values.length;
+            const error = maxDifference(values, golden.subarray(at, at + values.length));
+            expect(largest.note("logits", error)).toBeLessThanOrEqual(MAX_LOGIT_ERROR);
+          });
+        }
+      },
+    );
+
+    laneTests(open, largest);
+  });
+}
+
+function laneTests(open: (checkpoint: string, lanes: number) => Predictor, largest: Largest): void {
+  // With and without an input projection.
+  for (const checkpoint of ["tiny-custom", "tiny-base"]) {
+    const frames = () => framesOf(goldenCases().find((goldenCase) => goldenCase.checkpoint === checkpoint)!);
+
+    test.each([
+      [2, [0, 1]],
+      [2, [5, 2]],
+      [3, [0, 1, 2]],
+      [3, [7, 3, 3]],
+    ])(`${checkpoint}: %i lanes give what each gives alone (frames %j)`, (lanes, which) => {
+      const predictor = open(checkpoint, lanes);
+      const together = predict(predictor, frames(), which);
+      which.forEach((frame, row) => {
+        expect(Array.from(together.codes.subarray(row * CODES_PER_FRAME, (row + 1) * CODES_PER_FRAME))).toEqual(
+          frameCodes(frames(), frame),
+        );
+        const alone = predict(predictor, frames(), [frame]);
+        const error = worst(together.logits.slice(row * GROUPS, (row + 1) * GROUPS), alone.logits);
+        expect(largest.note("lanes", error)).toBeLessThanOrEqual(MAX_LOGIT_ERROR);
+      });
+    });
+
+    test(`${checkpoint}: fewer rows than lanes, in any order, give the same`, () => {
+      const predictor = open(checkpoint, 3);
+      for (const which of [[4], [0, 1, 2], [1], [2, 0], [4]]) {
+        const { codes } = predict(predictor, frames(), which);
+        expect(Array.from(codes)).toEqual(which.flatMap((frame) => frameCodes(frames(), frame)));
       }
     });
 
-    // With and without an input projection.
-    for (const checkpoint of ["tiny-custom", "tiny-base"]) {
-      const frames = () => framesOf(goldenCases().find((goldenCase) => goldenCase.checkpoint === checkpoint)!);
+    test(`${checkpoint}: a repeated frame gives the same logits to the bit: nothing is kept`, () => {
+      const predictor = open(checkpoint, 1);
+      const first = predict(predictor, frames(), [3]);
+      predict(predictor, frames(), [6]);
+      const again = predict(predictor, frames(), [3]);
+      expect(worst(again.logits, first.logits)).toBe(0);
+    });
 
-      test.each([
-        [2, [0, 1]],
-        [2, [5, 2]],
-        [3, [0, 1, 2]],
-        [3, [7, 3, 3]],
-      ])(`${checkpoint}: %i lanes give what each gives alone (frames %j)`, (lanes, which) => {
-        const predictor = open(checkpoint, lanes);
-        const together = predict(predictor, frames(), which);
-        which.forEach((frame, row) => {
-          expect(Array.from(together.codes.subarray(row * CODES_PER_FRAME, (row + 1) * CODES_PER_FRAME))).toEqual(frameCodes(frames(), frame));
-          const alone = predict(predictor, frames(), [frame]);
-          const error = worst(together.logits.slice(row * GROUPS, (row + 1) * GROUPS), alone.logits);
-          expect(largest.note("lanes", error)).toBeLessThanOrEqual(MAX_LOGIT_ERROR);
+    test(`${checkpoint}: the caller's choice is what goes on, not the best code`, () => {
+      const predictor = open(checkpoint, 1);
+      const hidden = frames().hidden.slice(0, frames().width);
+      const run = (forced: number) => {
+        const codes = new Int32Array(CODES_PER_FRAME);
+        const last = new Float32Array(bundleOf(checkpoint).manifest.shape.codes);
+        predictor.predict(1, hidden, codes, (_row, group, logits) => {
+          if (group === GROUPS) last.set(logits);
+          return group === 1 ? forced : 0;
         });
-      });
-
-      test(`${checkpoint}: fewer rows than lanes, in any order, give the same`, () => {
-        const predictor = open(checkpoint, 3);
-        for (const which of [[4], [0, 1, 2], [1], [2, 0], [4]]) {
-          const { codes } = predict(predictor, frames(), which);
-          expect(Array.from(codes)).toEqual(which.flatMap((frame) => frameCodes(frames(), frame)));
-        }
-      });
-
-      test(`${checkpoint}: a repeated frame gives the same logits to the bit: nothing is kept`, () => {
-        const predictor = open(checkpoint, 1);
-        const first = predict(predictor, frames(), [3]);
-        predict(predictor, frames(), [6]);
-        const again = predict(predictor, frames(), [3]);
-        expect(worst(again.logits, first.logits)).toBe(0);
-      });
-
-      test(`${checkpoint}: the caller's choice is what goes on, not the best code`, () => {
-        const predictor = open(checkpoint, 1);
-        const hidden = frames().hidden.slice(0, frames().width);
-        const run = (forced: number) => {
-          const codes = new Int32Array(CODES_PER_FRAME);
-          const last = new Float32Array(bundleOf(checkpoint).manifest.shape.codes);
-          predictor.predict(1, hidden, codes, (_row, group, logits) => {
-            if (group === GROUPS) last.set(logits);
-            return group === 1 ? forced : 0;
-          });
-          expect(Array.from(codes)).toEqual([0, forced, ...Array(GROUPS - 1).fill(0)]);
-          return last;
-        };
-        expect(maxDifference(run(11), run(12))).toBeGreaterThan(MAX_LOGIT_ERROR);
-      });
-    }
-  });
+        expect(Array.from(codes)).toEqual([0, forced, ...Array(GROUPS - 1).fill(0)]);
+        return last;
+      };
+      expect(maxDifference(run(11), run(12))).toBeGreaterThan(MAX_LOGIT_ERROR);
+    });
+  }
 }

@@ -8,7 +8,19 @@ import { TtsError } from "../../src/errors.ts";
 import { Embedder } from "../../src/pipeline/embed.ts";
 import { Sampler } from "../../src/sampler.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, type GoldenRun, goldenCases, goldenRun, greedily, Largest, maxDifference, openOptions, sharedFloats, starterCases, starterRun } from "../_support.ts";
+import {
+  bundleOf,
+  type GoldenRun,
+  goldenCases,
+  goldenRun,
+  greedily,
+  Largest,
+  maxDifference,
+  openOptions,
+  sharedFloats,
+  starterCases,
+  starterRun,
+} from "../_support.ts";
 
 const MAX_EMBEDDING_ERROR = 1e-5;
 const MAX_ERROR = 1e-4;
@@ -141,15 +153,18 @@ export function talkerConformance(backend: Backend<Talker>): void {
       largest.print();
     });
 
-    test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))("follows the official run: %s", (_name, goldenCase) => {
-      const run = goldenRun(goldenCase);
-      const embeddings = maxDifference(new TeacherForced(run).prompt, run.golden.floats("prompt_embeds"));
-      expect(largest.note("prompt embeddings", embeddings)).toBeLessThanOrEqual(MAX_EMBEDDING_ERROR);
-      const driver = new LaneDriver(open(goldenCase.checkpoint), 1, within);
-      driver.prefill(0, run);
-      expect(driver.stepsLeft(0)).toBe(goldenCase.frames);
-      while (driver.stepsLeft(0) > 0) driver.step([0]);
-    });
+    test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
+      "follows the official run: %s",
+      (_name, goldenCase) => {
+        const run = goldenRun(goldenCase);
+        const embeddings = maxDifference(new TeacherForced(run).prompt, run.golden.floats("prompt_embeds"));
+        expect(largest.note("prompt embeddings", embeddings)).toBeLessThanOrEqual(MAX_EMBEDDING_ERROR);
+        const driver = new LaneDriver(open(goldenCase.checkpoint), 1, within);
+        driver.prefill(0, run);
+        expect(driver.stepsLeft(0)).toBe(goldenCase.frames);
+        while (driver.stepsLeft(0) > 0) driver.step([0]);
+      },
+    );
 
     laneTests(open, within);
     refusals(open);

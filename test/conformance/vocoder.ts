@@ -1,10 +1,14 @@
 // What every vocoder backend must do: the official samples, the same in any chunking, lanes apart from each other.
 //
-// The starter voice is compared as it is. The tiny checkpoints have random weights: their signal before the final clamp has an amplitude of
-// about 1e4, so 99.7 % of their golden samples are +1 or -1, and the others are crossings whose 1e-4 is below the f32 rounding of any
-// implementation (the golden samples themselves are up to 0.9 away from a float64 evaluation). So the last convolution of a copy is scaled
-// by 2^-16, which is exact and keeps everything from being clipped; the result is scaled back, clipped, and compared with the golden samples
-// by its error relative to the peak before the clamp.
+// The starter voice is compared as it is. The tiny checkpoints have random weights and need care:
+//
+// - Their signal before the final clamp has an amplitude of about 1e4, so 99.7 % of the golden samples are +1 or -1. The last convolution of a
+//   copy is scaled by 2^-16 (exact, and nothing is clipped any more); each sample, scaled back, is compared with what the golden one leaves
+//   open: a clipped sample says that the signal was at least 1. The distance relative to the peak counts. (Clipping both sides first would
+//   bound it by 2 / peak = 1e-4 whatever the decoder does.)
+// - Their Snake activations amplify rounding errors some thousand times: numpy in f32 ends 2e-4 to 4e-4 of the peak away from float64 on
+//   codes_1, codes_2 and codes_5, and so do we. Hence the bound below; other codes are 0.1 and more away.
+// - Hence too, chunked and unchunked decodes are compared on a copy whose Snakes are calmer (beta + 2): same shapes, same state, no chaos.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -14,11 +18,22 @@ import type { Bundle } from "../../src/bundle.ts";
 import { loadConfig } from "../../src/config.ts";
 import { parseSafetensors } from "../../src/safetensors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, convertFolder, copyOfCheckpoint, type GoldenCase, GoldenFile, goldenCases, goldenFile, Largest, maxDifference, openOptions, starterCases } from "../_support.ts";
+import {
+  bundleOf,
+  convertFolder,
+  copyOfCheckpoint,
+  GoldenFile,
+  goldenCases,
+  goldenFile,
+  Largest,
+  maxDifference,
+  openOptions,
+  starterCases,
+} from "../_support.ts";
 
 const MAX_ERROR = 1e-5;
-const MAX_RELATIVE_ERROR = 1e-4;
-const MAX_RELATIVE_CHUNK_ERROR = 1e-5;
+const MAX_RELATIVE_ERROR = 5e-4;
+const MAX_CHUNK_ERROR = 1e-5;
 const SCALE = 2 ** -16;
 const CHUNKINGS = [1, 2, 3, 7, 25];
 
@@ -37,7 +52,12 @@ function decode(vocoder: Vocoder, codes: Int32Array, chunks: readonly number[] =
 }
 
 function decodeNext(vocoder: Vocoder, lane: number, codes: Int32Array, frame: number, count: number, samples: Float32Array): void {
-  vocoder.decode(lane, codes.subarray(frame * CODES_PER_FRAME), count, samples.subarray(frame * SAMPLES_PER_FRAME, (frame + count) * SAMPLES_PER_FRAME));
+  vocoder.decode(
+    lane,
+    codes.subarray(frame * CODES_PER_FRAME),
+    count,
+    samples.subarray(frame * SAMPLES_PER_FRAME, (frame + count) * SAMPLES_PER_FRAME),
+  );
 }
 
 /** Sizes from 1 to 12 that depend on the seed alone. */
@@ -49,44 +69,59 @@ function randomChunks(seed: number): number[] {
   });
 }
 
-const chunkings = [...CHUNKINGS.map((size) => [`chunks of ${size}`, [size]] as const), ...[1, 2, 3].map((seed) => [`random chunks ${seed}`, randomChunks(seed)] as const)];
+const chunkings = [
+  ...CHUNKINGS.map((size) => [`chunks of ${size}`, [size]] as const),
+  ...[1, 2].map((seed) => [`random chunks ${seed}`, randomChunks(seed)] as const),
+];
 
-/** Every golden starter sentence one after the other: more frames than any window or context is long. */
+/** Three golden starter sentences one after the other: more frames than any window or context is long. */
 function longStarterCodes(): Int32Array {
-  const all = starterCases().map(({ name }) => new GoldenFile(`starter/${name}.safetensors`).ints("codes"));
+  const all = ["starter-01", "starter-06", "starter-00"].map((name) => new GoldenFile(`starter/${name}.safetensors`).ints("codes"));
   return Int32Array.from(all.flatMap((codes) => Array.from(codes)));
 }
 
-const quietBundles = new Map<string, Bundle>();
-/** A tiny checkpoint whose samples are 2^-16 of what they were: the bytes of its last convolution changed in a copy. */
-function quietBundle(checkpoint: string): Bundle {
-  const known = quietBundles.get(checkpoint);
+type Edit = (name: string, value: number) => number;
+/** The last convolution scaled down, so that nothing is clipped. */
+const quiet: Edit = (name, value) => (name.startsWith("decoder.decoder.6.conv.") ? value * SCALE : value);
+/** Besides, every Snake's periodic part made smaller by e^2. */
+const calm: Edit = (name, value) => (name.endsWith(".beta") ? value + 2 : quiet(name, value));
+
+const edited = new Map<string, Bundle>();
+/** A tiny checkpoint with some F32 numbers of its codec changed in place, in a copy. */
+function editedBundle(checkpoint: string, edit: Edit): Bundle {
+  const name = `${checkpoint}-${edit === quiet ? "quiet" : "calm"}`;
+  const known = edited.get(name);
   if (known !== undefined) return known;
-  const folder = copyOfCheckpoint(checkpoint, `${checkpoint}-quiet`);
+  const folder = copyOfCheckpoint(checkpoint, name);
   const path = join(folder, "speech_tokenizer/model.safetensors");
   const file = new Uint8Array(readFileSync(path));
-  const tensors = parseSafetensors(file, path);
-  for (const part of ["weight", "bias"]) {
-    const { bytes, dtype } = tensors.get(`decoder.decoder.6.conv.${part}`)!;
-    expect(dtype).toBe("F32");
+  for (const { bytes, dtype, name: tensor } of parseSafetensors(file, path).values()) {
+    if (dtype !== "F32" || !tensor.startsWith("decoder.decoder.")) continue;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let at = 0; at < bytes.length; at += 4) view.setFloat32(at, view.getFloat32(at, true) * SCALE, true);
+    for (let at = 0; at < bytes.length; at += 4) view.setFloat32(at, edit(tensor, view.getFloat32(at, true)), true);
   }
   writeFileSync(path, file);
-  const bundle = convertFolder(folder, `${checkpoint}-quiet-bundle`);
-  quietBundles.set(checkpoint, bundle);
+  const bundle = convertFolder(folder, `${name}-bundle`);
+  edited.set(name, bundle);
   return bundle;
 }
 
 const peakOf = (samples: Float32Array) => samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
 
+/** How far `value` is from anything that the final clamp turns into `golden`. */
+function distance(value: number, golden: number): number {
+  if (golden >= 1) return Math.max(0, 1 - value);
+  return golden <= -1 ? Math.max(0, value + 1) : Math.abs(value - golden);
+}
+
 /** Error of quiet samples against golden ones, relative to the peak before the clamp. */
-function relativeError(quiet: Float32Array, golden: Float32Array): number {
-  const peak = peakOf(quiet);
-  expect(peak).toBeLessThan(1); // else the copy was clipped too
-  expect(peak / SCALE).toBeGreaterThan(1);
-  const clipped = quiet.map((sample) => Math.min(1, Math.max(-1, sample / SCALE)));
-  return maxDifference(clipped, golden) / (peak / SCALE);
+function relativeError(samples: Float32Array, golden: Float32Array): number {
+  expect(samples.length).toBe(golden.length);
+  expect(samples.every(Number.isFinite)).toBe(true);
+  const peak = peakOf(samples) / SCALE;
+  expect(peak).toBeLessThan(1 / SCALE); // else the copy was clipped too
+  expect(peak).toBeGreaterThan(1_000);
+  return samples.reduce((largest, sample, i) => Math.max(largest, distance(sample / SCALE, golden[i])), 0) / peak;
 }
 
 /** The official result for one case: with a reference, its frames go first and their samples are cut by this very expression. */
@@ -100,6 +135,8 @@ function officialCut(vocoder: Vocoder, golden: GoldenFile): Float32Array {
 }
 
 interface Suite {
+  /** A vocoder that other tests use too. */
+  shared(bundle: Bundle): Vocoder;
   open(bundle: Bundle, lanes?: number): Vocoder;
   largest: Largest;
 }
@@ -108,90 +145,102 @@ export function vocoderConformance(backend: Backend<Vocoder>): void {
   const reason = backend.probe(loadConfig());
   describe.skipIf(reason !== null)(`vocoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const opened: Vocoder[] = [];
+    const known = new Map<Bundle, Vocoder>();
     const largest = new Largest(`vocoder ${backend.name}`);
     const open = (bundle: Bundle, lanes = 1): Vocoder => {
       const vocoder = backend.open(openOptions(bundle, lanes));
       opened.push(vocoder);
       return vocoder;
     };
+    const shared = (bundle: Bundle): Vocoder => {
+      const vocoder = known.get(bundle) ?? open(bundle);
+      known.set(bundle, vocoder);
+      return vocoder;
+    };
     afterAll(() => {
       for (const vocoder of opened) vocoder.close();
       largest.print();
     });
-    starterTests({ open, largest });
-    tinyTests({ open, largest });
-    laneTests({ open, largest });
+    goldenTests({ open, shared, largest });
+    chunkTests({ open, shared, largest });
+    laneTests({ open, shared, largest });
   });
 }
 
-function starterTests({ open, largest }: Suite): void {
+function goldenTests({ shared, largest }: Suite): void {
+  const note = (error: number) => expect(largest.note("tiny (of the peak)", error)).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
+  const golden = () => new GoldenFile("tiny-custom/golden/vocoder.safetensors");
+
   test.each(starterCases().map(({ name }) => name))("gives the official samples: %s", (name) => {
-    const golden = new GoldenFile(`starter/${name}.safetensors`);
-    const error = maxDifference(decode(open(bundleOf("starter")), golden.ints("codes")), golden.floats("audio"));
+    const file = new GoldenFile(`starter/${name}.safetensors`);
+    const error = maxDifference(decode(shared(bundleOf("starter")), file.ints("codes")), file.floats("audio"));
     expect(largest.note("starter", error)).toBeLessThanOrEqual(MAX_ERROR);
   });
 
-  describe("on all starter sentences in a row", () => {
-    const codes = longStarterCodes();
-    let onePass: Float32Array | null = null;
-    const whole = () => {
-      onePass ??= decode(open(bundleOf("starter")), codes);
-      return onePass;
-    };
+  test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
+    "gives the official samples of a random checkpoint: %s",
+    (_name, goldenCase) => {
+      const file = goldenFile(goldenCase);
+      note(relativeError(officialCut(shared(editedBundle(goldenCase.checkpoint, quiet)), file), file.floats("audio")));
+    },
+  );
 
-    test("there is enough to forget", () => {
-      expect(framesIn(codes)).toBeGreaterThan(100);
-      expect(peakOf(whole())).toBeLessThan(1.001);
-      expect(peakOf(whole().subarray(-20 * SAMPLES_PER_FRAME))).toBeGreaterThan(0.01);
-    });
+  test.each([1, 2, 5, 90])("gives the official samples of %i random frames", (frames) => {
+    const samples = decode(shared(editedBundle("tiny-custom", quiet)), golden().ints(`codes_${frames}`));
+    note(relativeError(samples, golden().floats(`audio_${frames}`)));
+  });
 
-    test.each(chunkings)("%s give the samples of one pass", (_name, chunks) => {
-      const error = maxDifference(decode(open(bundleOf("starter")), codes, chunks), whole());
-      expect(largest.note("starter chunks", error)).toBeLessThanOrEqual(MAX_ERROR);
-    });
+  test("after 290 random frames, gives the exact official samples, not those of its chunked decode", () => {
+    const samples = decode(shared(editedBundle("tiny-custom", quiet)), golden().ints("codes_330"), [25]);
+    const end = samples.subarray(290 * SAMPLES_PER_FRAME);
+    note(relativeError(end, golden().floats("exact_330_from_frame_290")));
+    expect(relativeError(end, golden().floats("official_chunked_330_from_frame_290"))).toBeGreaterThan(10 * MAX_RELATIVE_ERROR);
+  });
+
+  test("the measure tells one wrong code of 80 from the right ones", () => {
+    const codes = golden().ints("codes_5");
+    codes[40] = (codes[40] + 1) % 256;
+    const samples = decode(shared(editedBundle("tiny-custom", quiet)), codes);
+    expect(relativeError(samples, golden().floats("audio_5"))).toBeGreaterThan(0.1);
   });
 }
 
-function tinyTests({ open, largest }: Suite): void {
-  const cases = goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const);
-  test.each(cases)("gives the official samples of a random checkpoint: %s", (_name, goldenCase: GoldenCase) => {
-    const golden = goldenFile(goldenCase);
-    const error = relativeError(officialCut(open(quietBundle(goldenCase.checkpoint)), golden), golden.floats("audio"));
-    expect(largest.note("tiny, relative", error)).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
-  });
+function chunkTests({ open, shared, largest }: Suite): void {
+  const sources = [
+    ["starter", () => bundleOf("starter"), longStarterCodes()],
+    ["tiny-custom", () => editedBundle("tiny-custom", calm), new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_330")],
+  ] as const;
+  for (const [name, bundle, codes] of sources) {
+    describe(`${framesIn(codes)} frames of ${name}`, () => {
+      const passes: Float32Array[] = [];
+      const onePass = () => {
+        passes[0] ??= decode(shared(bundle()), codes);
+        return passes[0];
+      };
+      const check = (samples: Float32Array) => {
+        const error = maxDifference(samples, onePass()) / peakOf(onePass());
+        expect(largest.note(`chunks of ${name} (of the peak)`, error)).toBeLessThanOrEqual(MAX_CHUNK_ERROR);
+      };
 
-  const golden = () => new GoldenFile("tiny-custom/golden/vocoder.safetensors");
-  test.each([1, 2, 5, 90])("gives the official samples of %i frames in one pass", (frames) => {
-    const samples = decode(open(quietBundle("tiny-custom")), golden().ints(`codes_${frames}`));
-    expect(largest.note("tiny, relative", relativeError(samples, golden().floats(`audio_${frames}`)))).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
-  });
+      test("are loud to the end and not clipped", () => {
+        expect(framesIn(codes)).toBeGreaterThan(100);
+        expect(peakOf(onePass())).toBeLessThan(1);
+        expect(peakOf(onePass().subarray(-20 * SAMPLES_PER_FRAME))).toBeGreaterThan(0.05);
+      });
 
-  describe("on 330 frames of a random checkpoint", () => {
-    const codes = golden().ints("codes_330");
-    let onePass: Float32Array | null = null;
-    const whole = () => {
-      onePass ??= decode(open(quietBundle("tiny-custom")), codes);
-      return onePass;
-    };
+      test.each(chunkings)("%s give the samples of one pass", (_name, chunks) => check(decode(shared(bundle()), codes, chunks)));
 
-    test("the end is that of the exact official decode, not of its chunked one", () => {
-      const end = whole().subarray(290 * SAMPLES_PER_FRAME);
-      expect(largest.note("tiny, relative", relativeError(end, golden().floats("exact_330_from_frame_290")))).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
+      test("chunks that outgrow all before them do, too", () => check(decode(open(bundle()), codes, [1, 2, 1, 9, 2, 30, 9, 1, 40, 3])));
     });
-
-    test.each(chunkings)("%s give the samples of one pass", (_name, chunks) => {
-      const samples = decode(open(quietBundle("tiny-custom")), codes, chunks);
-      const error = maxDifference(samples, whole()) / peakOf(whole());
-      expect(largest.note("tiny chunks, relative", error)).toBeLessThanOrEqual(MAX_RELATIVE_CHUNK_ERROR);
-    });
-  });
+  }
 }
 
-function laneTests({ open, largest }: Suite): void {
+function laneTests({ open, shared, largest }: Suite): void {
+  const starter = () => bundleOf("starter");
   const codesOf = (name: string) => new GoldenFile(`starter/${name}.safetensors`).ints("codes");
 
   test("two lanes in turns give what each gives alone", () => {
-    const vocoder = open(bundleOf("starter"), 2);
+    const vocoder = open(starter(), 2);
     const sentences = [codesOf("starter-01"), codesOf("starter-04")];
     const samples = sentences.map((codes) => new Float32Array(framesIn(codes) * SAMPLES_PER_FRAME));
     const done = [0, 0];
@@ -203,13 +252,13 @@ function laneTests({ open, largest }: Suite): void {
       done[lane] += count;
     }
     sentences.forEach((codes, lane) => {
-      const error = maxDifference(samples[lane], decode(open(bundleOf("starter")), codes));
+      const error = maxDifference(samples[lane], decode(shared(starter()), codes));
       expect(largest.note("lanes", error)).toBeLessThanOrEqual(MAX_ERROR);
     });
   });
 
   test("without a reset the past is heard, after a reset it is forgotten to the bit", () => {
-    const vocoder = open(bundleOf("starter"));
+    const vocoder = shared(starter());
     const codes = codesOf("starter-07");
     const first = decode(vocoder, codes);
     const continued = new Float32Array(first.length);
@@ -219,15 +268,25 @@ function laneTests({ open, largest }: Suite): void {
   });
 
   test("a reset of one lane leaves the other alone", () => {
-    const vocoder = open(bundleOf("starter"), 2);
+    const vocoder = open(starter(), 2);
     const codes = codesOf("starter-00");
     const samples = new Float32Array(framesIn(codes) * SAMPLES_PER_FRAME);
     vocoder.reset(0);
-    vocoder.reset(1);
     decodeNext(vocoder, 0, codes, 0, 9, samples);
     decode(vocoder, codesOf("starter-07"), [4], 1);
     vocoder.reset(1);
     decodeNext(vocoder, 0, codes, 9, framesIn(codes) - 9, samples);
-    expect(largest.note("lanes", maxDifference(samples, decode(open(bundleOf("starter")), codes)))).toBeLessThanOrEqual(MAX_ERROR);
+    expect(largest.note("lanes", maxDifference(samples, decode(shared(starter()), codes)))).toBeLessThanOrEqual(MAX_ERROR);
+  });
+
+  test("no frames are no work and no change", () => {
+    const vocoder = shared(starter());
+    const codes = codesOf("starter-07");
+    const samples = new Float32Array(framesIn(codes) * SAMPLES_PER_FRAME);
+    vocoder.reset(0);
+    decodeNext(vocoder, 0, codes, 0, 4, samples);
+    decodeNext(vocoder, 0, codes, 4, 0, samples);
+    decodeNext(vocoder, 0, codes, 4, framesIn(codes) - 4, samples);
+    expect(maxDifference(samples, decode(vocoder, codes))).toBeLessThanOrEqual(MAX_ERROR);
   });
 }

@@ -41,7 +41,7 @@ export class Graph {
   private readonly outputs: Message[] = [];
   private readonly known = new Map<string, string>();
   private counter = 0;
-  /** Whether any weight was left in a shared file. */
+  /** Checkpoint files that weights were left in. */
   readonly usedShared = new Set<string>();
 
   constructor(private readonly options: GraphOptions) {}
@@ -119,7 +119,7 @@ export class Graph {
     return value;
   }
 
-  /** Writes the model and, where it has large weights of its own, `PATH.data`. */
+  /** Writes the model and `PATH.data`, which holds its large weights (none: an empty file). */
   save(path: string): void {
     const data = `${path}.data`;
     const initializers = [...this.inline];
