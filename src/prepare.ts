@@ -89,7 +89,9 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
   return { ...read, message, settings };
 }
 
-const asWritten = (text: string) => ({ sentences: split(text, LIMITS.promptChars, (piece) => piece.length), unread: [] });
+/** Characters are code points: a surrogate pair counts once. */
+const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
+const asWritten = (text: string) => ({ sentences: split(text, LIMITS.promptChars, countCharacters), unread: [] });
 
 /** Split by length in phones, then read; characters without a reading are reported once each. */
 function intoIpa(text: string, reader: Reader, maxPhones: number): { sentences: string[]; unread: string[] } {

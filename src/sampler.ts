@@ -56,6 +56,9 @@ export class Sampler {
   private readonly heap: Float32Array;
   private readonly drawn: Uint8Array;
   private count = 0;
+  /** Of the softmax under way: largest score, sum of exponentials. */
+  private max = 0;
+  private total = 0;
   private settings: SamplerSettings = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
 
   constructor(private readonly vocabulary: Vocabulary) {
@@ -95,8 +98,8 @@ export class Sampler {
     this.score(logits, 0);
     const kept = this.filter();
     const out = new Float32Array(this.vocabulary.size);
-    const { max, total } = this.softmaxTerms(kept);
-    for (let i = 0; i < kept; i++) out[this.kept[i]] = Math.exp(this.scores[this.kept[i]] - max) / total;
+    this.softmaxTerms(kept);
+    for (let i = 0; i < kept; i++) out[this.kept[i]] = Math.exp(this.scores[this.kept[i]] - this.max) / this.total;
     return out;
   }
 
@@ -166,12 +169,12 @@ export class Sampler {
   /** Drops the least likely ids while their sum stays within 1 - topP; the likeliest always stays. */
   private nucleus(count: number, topP: number): number {
     const { scores, kept } = this;
-    const { max, total } = this.softmaxTerms(count);
+    this.softmaxTerms(count);
     const ids = kept.subarray(0, count).sort((a, b) => scores[a] - scores[b]);
     let sum = 0;
     let first = 0;
     for (; first < count - 1; first++) {
-      sum += Math.exp(scores[ids[first]] - max) / total;
+      sum += Math.exp(scores[ids[first]] - this.max) / this.total;
       if (sum > 1 - topP) break;
     }
     kept.copyWithin(0, first, count);
@@ -179,19 +182,18 @@ export class Sampler {
     return count - first;
   }
 
-  private softmaxTerms(count: number): { max: number; total: number } {
-    let max = -Infinity;
-    let total = 0;
-    for (let i = 0; i < count; i++) max = Math.max(max, this.scores[this.kept[i]]);
-    for (let i = 0; i < count; i++) total += Math.exp(this.scores[this.kept[i]] - max);
-    return { max, total };
+  private softmaxTerms(count: number): void {
+    this.max = -Infinity;
+    this.total = 0;
+    for (let i = 0; i < count; i++) this.max = Math.max(this.max, this.scores[this.kept[i]]);
+    for (let i = 0; i < count; i++) this.total += Math.exp(this.scores[this.kept[i]] - this.max);
   }
 
   private pick(count: number): number {
-    const { max, total } = this.softmaxTerms(count);
-    let rest = this.random.next() * total;
+    this.softmaxTerms(count);
+    let rest = this.random.next() * this.total;
     for (let i = 0; i < count; i++) {
-      rest -= Math.exp(this.scores[this.kept[i]] - max);
+      rest -= Math.exp(this.scores[this.kept[i]] - this.max);
       if (rest < 0) return this.kept[i];
     }
     return this.kept[count - 1];

@@ -36,7 +36,7 @@ export interface Summary {
 
 /** One text being spoken. Breaking out of the loop cancels it. */
 export interface Speech extends AsyncIterable<AudioChunk> {
-  /** Characters of the text that the voice cannot read; they are left out. */
+  /** Characters and words of the text that the voice cannot read; they are left out. */
   readonly unread: string[];
   /** Sentences (prompts) it was split into. */
   readonly sentences: string[];

@@ -1,6 +1,6 @@
 // What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away with the process.
 
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
@@ -56,23 +56,15 @@ export class GoldenFile {
 export const goldenFile = ({ checkpoint, name }: GoldenCase) => new GoldenFile(`${checkpoint}/golden/${name}.safetensors`);
 
 let scratch = "";
-/** A folder for this process; `bun test` runs no exit handlers, so the next run removes what an ended one left. */
+/** A folder for this process; test/_setup.ts removes it at the end. */
 export function scratchFolder(): string {
-  if (scratch === "") {
-    removeAbandonedFolders();
-    scratch = mkdtempSync(join(tmpdir(), `${SCRATCH_PREFIX}${process.pid}-`));
-    process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
-  }
+  if (scratch === "") scratch = mkdtempSync(join(tmpdir(), "tts-test-"));
   return scratch;
 }
 
-const SCRATCH_PREFIX = "tts-test-";
-function removeAbandonedFolders(): void {
-  for (const name of readdirSync(tmpdir())) {
-    const [, owner] = /^tts-test-(\d+)-/.exec(name) ?? [];
-    if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
-    rmSync(join(tmpdir(), name), { recursive: true, force: true });
-  }
+export function removeScratch(): void {
+  if (scratch !== "") rmSync(scratch, { recursive: true, force: true });
+  scratch = "";
 }
 
 export const checkpointFolder = (checkpoint: string) => (checkpoint === "starter" ? STARTER : join(GOLDEN, checkpoint));

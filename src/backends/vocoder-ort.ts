@@ -61,12 +61,12 @@ class OrtVocoder implements Vocoder {
     if (frames === 0) return;
     this.reserve(frames);
     const state = this.lanes[lane];
-    this.codes.set(codes.subarray(0, frames * CODES_PER_FRAME));
+    copy(this.codes, codes, frames * CODES_PER_FRAME);
     if (!state.prepared.has(frames)) state.prepared.set(frames, [this.prepare(state, frames, 0), this.prepare(state, frames, 1)]);
     state.prepared.get(frames)![state.current].run();
     state.current = state.current === 0 ? 1 : 0;
     state.position[0] += frames;
-    samples.set(this.samples.subarray(0, frames * SAMPLES_PER_FRAME));
+    copy(samples, this.samples, frames * SAMPLES_PER_FRAME);
   }
 
   /** Only for callers who decode more than a chunk at once: buffers grow, and tensors over the old ones are made anew. */
@@ -95,4 +95,9 @@ class OrtVocoder implements Vocoder {
   close(): void {
     this.session.close();
   }
+}
+
+/** A loop instead of set(subarray()): nothing is allocated per chunk. */
+function copy<T extends Int32Array | Float32Array>(target: T, source: T, count: number): void {
+  for (let i = 0; i < count; i++) target[i] = source[i];
 }

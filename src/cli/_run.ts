@@ -56,10 +56,12 @@ export function report(summary: Summary, output: string, json: boolean): void {
     return;
   }
   const { talker, predictor, vocoder } = summary.msPerFrame;
+  const spoken = "talker" in summary.backends; // else decoded from codes
+  const generation = spoken ? `talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` : "";
   const target = output === "-" ? "stdout" : output;
   log.info(
     `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
-      `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` +
-      `vocoder ${vocoder.toFixed(1)}; seed ${summary.seed}`,
+      `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: ` +
+      `${generation}vocoder ${vocoder.toFixed(1)}${spoken ? `; seed ${summary.seed}` : ""}`,
   );
 }

@@ -50,10 +50,10 @@ export const command: Command = {
 async function decode(args: Record<string, unknown>, positionals: string[]): Promise<void> {
   if (positionals.length !== 1)
     throw new TtsError("USAGE", `decode takes one file, got ${positionals.length}`, "write tts decode FILE -o out.wav");
-  const output = text(args, "output") ?? "output.wav";
+  const format = choice(args, "format", FORMATS) ?? "wav";
+  const output = text(args, "output") ?? `output.${format}`;
   const json = args.json === true;
   if (json && output === "-") throw new TtsError("USAGE", "--json and -o - both want standard output", "write the sound to a file");
-  const format = choice(args, "format", FORMATS) ?? "wav";
   const sentences = readCodes(positionals[0]);
   const engine = await openEngine({ model: text(args, "model"), decodeOnly: true });
   const sink = openSink(output, format);

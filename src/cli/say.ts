@@ -12,7 +12,6 @@ import { COMMON, choice, number, type Options, text } from "./_options.ts";
 import { openEngine, pour, report } from "./_run.ts";
 import { inputText } from "./_text.ts";
 
-const DEFAULT_OUTPUT = "output.wav";
 const TEXT_MODES = ["whole", "stream"] as const;
 
 /** The same four settings for the talker and, with a prefix, for the code predictor. */
@@ -76,7 +75,7 @@ const options: Options = {
     type: "string",
     alias: "o",
     valueHint: "FILE|-",
-    description: `Where the sound goes; - is standard output. Default: ${DEFAULT_OUTPUT}.`,
+    description: "Where the sound goes; - is standard output. Default: output.wav.",
     group: "Output",
   },
   format: { type: "string", valueHint: "wav|pcm", description: "wav, or raw 16-bit little-endian samples. Default: wav.", group: "Output" },
@@ -144,12 +143,12 @@ export const command: Command = {
 };
 
 async function say(args: Record<string, unknown>, positionals: string[]): Promise<void> {
-  const output = text(args, "output") ?? DEFAULT_OUTPUT;
+  const format = choice(args, "format", FORMATS) ?? "wav";
+  const output = text(args, "output") ?? `output.${format}`;
   const json = args.json === true;
   if (json && output === "-") throw new TtsError("USAGE", "--json and -o - both want standard output", "write the sound to a file");
   const maxFrames = number(args, "max-frames");
   const speakOptions = readSpeakOptions(args, maxFrames);
-  const format = choice(args, "format", FORMATS) ?? "wav";
   const predictor = choice(args, "predictor", PREDICTOR_CHOICES);
   const threads = number(args, "threads");
   const words = inputText(positionals, text(args, "input"));

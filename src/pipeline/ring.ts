@@ -32,14 +32,15 @@ const READ = 1;
 export class Ring {
   private readonly counters: Uint32Array;
   private readonly headers: Int32Array;
-  private readonly payload: Float32Array;
-  private readonly width: number;
+  /** The samples of each block; views are made once, not per frame. */
+  private readonly payloads: Float32Array[];
 
   constructor(memory: RingMemory) {
     this.counters = new Uint32Array(memory.counters);
     this.headers = new Int32Array(memory.headers);
-    this.payload = new Float32Array(memory.payload);
-    this.width = Math.floor(this.payload.length / RING_FRAMES);
+    const payload = new Float32Array(memory.payload);
+    const width = Math.floor(payload.length / RING_FRAMES);
+    this.payloads = Array.from({ length: RING_FRAMES }, (_, block) => payload.subarray(block * width, (block + 1) * width));
   }
 
   /** Blocks that can be read. */
@@ -52,12 +53,12 @@ export class Ring {
     return RING_FRAMES - this.filled;
   }
 
-  /** Producer: writes one block; the caller has made sure that there is room. `from` counts in floats or codes of the source. */
-  pushFrame(job: number, codes: Int32Array, codesFrom: number, samples?: Float32Array, samplesFrom = 0): void {
+  /** Producer: writes one block, codes from `from` on and the samples of the frame; the caller has made sure that there is room. */
+  pushFrame(job: number, codes: Int32Array, from: number, samples?: Float32Array): void {
     const block = this.claim(KIND.frame, job);
     const header = block * HEADER_WORDS + 2;
-    for (let i = 0; i < CODES_PER_FRAME; i++) this.headers[header + i] = codes[codesFrom + i];
-    if (samples !== undefined) this.payload.set(samples.subarray(samplesFrom, samplesFrom + this.width), block * this.width);
+    for (let i = 0; i < CODES_PER_FRAME; i++) this.headers[header + i] = codes[from + i];
+    if (samples !== undefined) this.payloads[block].set(samples);
     Atomics.add(this.counters, WRITTEN, 1);
   }
 
@@ -94,8 +95,7 @@ export class Ring {
     for (let i = 0; i < CODES_PER_FRAME; i++) target[at + i] = this.headers[from + i];
   }
   copySamples(ahead: number, target: Float32Array, at: number): void {
-    const from = this.block(ahead) * this.width;
-    target.set(this.payload.subarray(from, from + this.width), at);
+    target.set(this.payloads[this.block(ahead)], at);
   }
 
   /** Consumer: gives `count` blocks back. */

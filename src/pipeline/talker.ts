@@ -36,9 +36,11 @@ export class TalkerStage {
   private readonly samplers: Sampler[];
   private readonly lanes: (Sentence | null)[];
   private readonly waiting: SpeakJob[] = [];
-  private readonly hidden: Float32Array; // [lanes, hidden], by lane
+  private readonly hidden: Float32Array[]; // [hidden] of each lane
+  private readonly outgoing: Float32Array[]; // [hidden] of each packed row, in the mailbox
   private readonly inputs: Float32Array; // [lanes, hidden], packed
   private readonly stepHidden: Float32Array; // [lanes, hidden], packed
+  private readonly stepRows: Float32Array[]; // its rows
   private readonly stepLogits: Float32Array; // [lanes, codec vocabulary], packed
   private readonly eos: number;
   private readonly textPad: number;
@@ -66,7 +68,12 @@ export class TalkerStage {
     this.samplers = Array.from({ length: lanes }, () => new Sampler({ size: codecVocabulary, codes, eos: this.eos }));
     this.lanes = Array.from({ length: lanes }, () => null);
     const floats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
-    [this.hidden, this.inputs, this.stepHidden] = [floats(lanes * hidden), floats(lanes * hidden), floats(lanes * hidden)];
+    const rowsOf = (matrix: Float32Array) => Array.from({ length: lanes }, (_, row) => matrix.subarray(row * hidden, (row + 1) * hidden));
+    this.hidden = rowsOf(floats(lanes * hidden));
+    this.outgoing = rowsOf(this.mailbox.hidden);
+    this.inputs = floats(lanes * hidden);
+    this.stepHidden = floats(lanes * hidden);
+    this.stepRows = rowsOf(this.stepHidden);
     this.stepLogits = floats(lanes * codecVocabulary);
   }
 
@@ -142,7 +149,7 @@ export class TalkerStage {
     const prompt = this.buildPrompt(job);
     const rows = this.embedder.prompt(prompt.rows, { xVector: null, codes: null });
     if (!this.talker.prefill(lane, rows, prompt.rows.length, this.stepHidden, this.stepLogits)) return;
-    this.hidden.set(this.stepHidden.subarray(0, this.talker.hidden), lane * this.talker.hidden);
+    this.hidden[lane].set(this.stepRows[0]);
     this.samplers[lane].reset(job.sampling.talker, job.seed, 2 * job.stream);
     this.mailbox.configure(lane, job.job, job.seed, 2 * job.stream + 1, job.sampling.predictor);
     const maxFrames = Math.min(job.maxFrames, this.contextPositions - prompt.rows.length - 1);
@@ -176,13 +183,12 @@ export class TalkerStage {
 
   /** Puts every lane that can move on into the mailbox and returns how many these are. */
   private pack(): number {
-    const { hidden } = this.talker;
     let count = 0;
     for (let lane = 0; lane < this.lanes.length; lane++) {
       const sentence = this.lanes[lane];
       if (sentence === null || this.rings[lane].free < 2) continue;
       this.mailbox.lanes[count] = lane;
-      this.mailbox.hidden.set(this.hidden.subarray(lane * hidden, (lane + 1) * hidden), count * hidden);
+      this.outgoing[count].set(this.hidden[lane]);
       this.mailbox.codes[count * CODES_PER_FRAME] = sentence.code0;
       count++;
     }
@@ -195,10 +201,9 @@ export class TalkerStage {
     const before = performance.now();
     this.emit(count);
     if (!this.talker.step(this.mailbox.lanes, count, this.inputs, this.stepHidden, this.stepLogits)) return false;
-    const { hidden } = this.talker;
     for (let row = 0; row < count; row++) {
       const lane = this.mailbox.lanes[row];
-      this.hidden.set(this.stepHidden.subarray(row * hidden, (row + 1) * hidden), lane * hidden);
+      this.hidden[lane].set(this.stepRows[row]);
       this.drawCode0(lane, row);
     }
     this.totals[TOTALS.talkerMs] += performance.now() - before;
@@ -209,7 +214,7 @@ export class TalkerStage {
   /** Sends the finished frames on and forms the next inputs: feedback plus the text row that belongs to the frame. */
   private emit(count: number): void {
     const { hidden } = this.talker;
-    this.inputs.set(this.mailbox.feedback.subarray(0, count * hidden));
+    this.inputs.set(this.mailbox.feedback);
     for (let row = 0; row < count; row++) {
       const lane = this.mailbox.lanes[row];
       const sentence = this.lanes[lane]!;

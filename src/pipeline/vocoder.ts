@@ -18,6 +18,10 @@ export class VocoderStage {
   private readonly chunks: number[];
   private readonly codes = new Int32Array(VOCODER_CHUNK_FRAMES * CODES_PER_FRAME);
   private readonly samples = new Float32Array(new SharedArrayBuffer(4 * VOCODER_CHUNK_FRAMES * SAMPLES_PER_FRAME));
+  /** The samples of each frame of a chunk. */
+  private readonly frames = Array.from({ length: VOCODER_CHUNK_FRAMES }, (_, i) => {
+    return this.samples.subarray(i * SAMPLES_PER_FRAME, (i + 1) * SAMPLES_PER_FRAME);
+  });
 
   constructor({ bundle, config, memory }: StageJob) {
     this.signals = new Signals(memory.signals);
@@ -87,7 +91,7 @@ export class VocoderStage {
       for (let frame = 0; frame < frames; frame++) input.copyCodes(frame, this.codes, frame * CODES_PER_FRAME);
       this.vocoder.decode(lane, this.codes, frames, this.samples);
       for (let frame = 0; frame < frames; frame++) {
-        output.pushFrame(job, this.codes, frame * CODES_PER_FRAME, this.samples, frame * SAMPLES_PER_FRAME);
+        output.pushFrame(job, this.codes, frame * CODES_PER_FRAME, this.frames[frame]);
       }
       this.totals[TOTALS.vocoderMs] += performance.now() - before;
       this.totals[TOTALS.vocoderFrames] += frames;

@@ -7,7 +7,7 @@ import { TtsError } from "../errors.ts";
 export interface Reading {
   /** One line in the voice's alphabet, `.` at its end; empty when nothing could be read. */
   ipa: string;
-  /** Every character (code point) that could not be read, in order, repeats included. */
+  /** Every character (code point) or word that has no sound, in order, repeats included. */
   unread: string[];
 }
 
@@ -66,7 +66,10 @@ export class Reader {
     for (const [token] of text.normalize("NFC").replaceAll("’", "'").matchAll(TOKEN)) {
       if (/^[A-Za-z]/.test(token)) {
         const word = this.#word(token);
-        if (word === "") continue; // its letters are all mute
+        if (word === "") {
+          unread.push(token); // its letters are all mute
+          continue;
+        }
         if (ipa !== "") ipa += pause ? ", " : " ";
         ipa += word;
         pause = false;
