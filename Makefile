@@ -15,12 +15,12 @@ help: ## this list
 
 setup: $(READY) ## get Bun (from npm where there is none) and the packages
 
-# The package.json of onnxruntime-node has an install script that downloads CUDA parts; bun install leaves it alone.
+# npm only fetches Bun, where there is none; Bun fetches the rest and leaves install scripts alone (one of them downloads CUDA parts).
 $(READY): package.json bun.lock
-	@(command -v bun >/dev/null && bun install --frozen-lockfile) || ( \
-	  npm install --no-save --no-audit --no-fund --ignore-scripts --prefix .bun bun@$(BUN_VERSION) && \
-	  node .bun/node_modules/bun/install.js && \
-	  .bun/node_modules/.bin/bun install --frozen-lockfile )
+	@bun=$$(command -v bun || { test -x $(BUN) && echo $(BUN); } || echo .bun/node_modules/.bin/bun); \
+	test -x "$$bun" || { npm install --no-save --no-audit --no-fund --ignore-scripts --prefix .bun bun@$(BUN_VERSION) && \
+	  node .bun/node_modules/bun/install.js; } || exit 1; \
+	"$$bun" install --frozen-lockfile
 	@test -x $(BUN) && touch $(READY)
 
 run: $(READY) ## speak: make run TEXT="Hello." writes output.wav
@@ -41,7 +41,7 @@ hear: $(READY) ## let a speech recogniser listen (needs pocketsphinx and sox)
 	@$(BUN) test/hear.ts
 
 bench: $(READY) ## medians of speaking with the starter voice
-	@$(BUN) test/bench.ts
+	@$(BUN) tts.ts bench
 
 native: ## compile the C sources, as the tests do
 	@for source in native/*.c; do echo "cc $$source" && $(CC) -std=c11 -Wall -Wextra -Werror -fsyntax-only $$source || exit 1; done

@@ -10,5 +10,6 @@ if (isMainThread) {
 } else {
   const { role, job } = workerData as WorkerStart;
   if (role === "convert") (await import("./src/convert/index.ts")).runConversion(job as never);
+  else if (role === "encoder") (await import("./src/pipeline/encoder.ts")).runEncoder(job as never);
   else (await import("./src/pipeline/stage.ts")).runStage(role, job as never);
 }

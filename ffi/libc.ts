@@ -9,6 +9,7 @@ const libc = dlopen("libc.so.6", {
   strlen: { args: ["ptr"], returns: "u64" },
   memcpy: { args: ["ptr", "ptr", "u64"], returns: "ptr" }, // to, from, bytes
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" }, // address, bytes, protection, flags, file, offset
+  madvise: { args: ["ptr", "u64", "i32"], returns: "i32" }, // address, bytes, advice
   munmap: { args: ["ptr", "u64"], returns: "i32" },
 });
 
@@ -17,6 +18,7 @@ const addressOf = (fn: unknown) => (fn as { ptr: Pointer }).ptr;
 
 const PROT_READ = 1;
 const MAP_PRIVATE = 2;
+const MADV_DONTNEED = 4;
 
 /** A log callback that does nothing: libc's `abs`. No JavaScript runs, so any thread may call it. */
 export const NOOP_CALLBACK = addressOf(libc.symbols.abs);
@@ -42,6 +44,8 @@ export interface MappedFile {
   path: string;
   /** Read-only memory: a write would crash the process. Never post it to another thread: that copies the whole file. */
   bytes: Uint8Array<ArrayBuffer>;
+  /** Gives the pages that were read back to the system; they are read again when touched again. */
+  release(): void;
   close(): void;
 }
 
@@ -50,11 +54,12 @@ export function mapFile(path: string): MappedFile {
   const file = openSync(path, "r");
   try {
     const length = fstatSync(file).size;
-    if (length === 0) return { path, bytes: new Uint8Array(0), close: () => {} };
+    if (length === 0) return { path, bytes: new Uint8Array(0), release: () => {}, close: () => {} };
     const base = libc.symbols.mmap(null, length, PROT_READ, MAP_PRIVATE, file, 0);
     if (base === null || (base as number) === -1 || (base as number) > 2 ** 63) throw new Error(`mmap of ${path} failed`);
     const bytes = new Uint8Array(toArrayBuffer(base, 0, length));
-    return { path, bytes, close: () => void libc.symbols.munmap(base, length) };
+    const release = () => void libc.symbols.madvise(base, length, MADV_DONTNEED);
+    return { path, bytes, release, close: () => void libc.symbols.munmap(base, length) };
   } finally {
     closeSync(file);
   }

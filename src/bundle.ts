@@ -7,15 +7,17 @@ import type { ModelType, SamplerSettings } from "./types.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
-export const BUNDLE_VERSION = 1;
+export const BUNDLE_VERSION = 2;
 
-/** File names inside a bundle. Reading files are there only for voices that read IPA. */
+/** File names inside a bundle. Encoders are there only in Base models, reading files only for voices that read IPA. */
 export const BUNDLE_FILES = {
   manifest: "bundle.json",
   talker: "talker.gguf",
   predictorGguf: "predictor.gguf",
   predictorOnnx: "predictor.onnx",
   vocoder: "vocoder.onnx",
+  speakerEncoder: "speaker-encoder.onnx",
+  codecEncoder: "codec-encoder.onnx",
   tokenizer: "tokenizer.gguf",
   tables: "tables.safetensors",
   lexicon: "lexicon.tsv",

@@ -14,6 +14,19 @@ export const LIMITS = {
   /** Instructions are part of every prompt. */
   instructChars: 2_000,
   maxFrames: 100_000,
+  /**
+   * A recording to clone; official ones have 3 to 30 s. The full-size codec encoder takes 0.25 GB and 24 MB a second (0.9 GB for 30 s,
+   * 1.7 GB for 60 s), beyond that its attention grows with the square.
+   */
+  referenceSeconds: 60,
+  /** Silence that may stand behind it when it is made into codes. */
+  referenceTailSeconds: 1,
+  /** Less speech tells nothing of a voice. */
+  referenceLeastSeconds: 0.5,
+  /** -80 dB: below is silence. */
+  referenceLeastPeak: 1e-4,
+  /** A recording to take a voice from, as a file. */
+  recordingBytes: 200_000_000,
   threads: 64,
   lanes: 8,
   /** A stage that does not answer for this long has failed: no single step takes nearly as long. */
@@ -24,7 +37,33 @@ export const LIMITS = {
   closeGraceMs: 5_000,
   /** Starting a worker and opening its model. */
   startTimeoutMs: 300_000,
+  /** A pull that finds another at work on the same model waits this long for it. */
+  lockWaitMs: 12 * 3_600_000,
+  lockPollMs: 500,
+  /** Left free on the disk beside a download and its bundle. */
+  diskMarginBytes: 256 * 2 ** 20,
 } as const;
+
+/** How files are fetched from a hub. */
+export const HUB_LIMITS = {
+  /** Connections for one file, where the server can send parts of it. */
+  connections: 4,
+  /** Files are fetched in pieces of this size: also what a connection may run ahead of a slow disk. */
+  pieceBytes: 32 * 2 ** 20,
+  /** Failures in a row, with less than progressBytes in between, until a pull gives up. */
+  attempts: 6,
+  progressBytes: 2 ** 20,
+  /** Before the second attempt; doubled after each failure. */
+  backoffMs: 500,
+  /** The longest wait between attempts, whatever a hub asks for. */
+  waitMs: 300_000,
+  /** A connection without a byte for this long counts as cut. */
+  stallMs: 30_000,
+  redirects: 5,
+  /** Entries of one repository, and commits that are searched for a short revision. */
+  entries: 10_000,
+} as const;
+export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
 
 /** Positions of the talker's KV cache per lane when nothing asks for more: prompt and frames together, about 2.5 minutes. */
 export const CONTEXT_POSITIONS = 2_048;
@@ -42,6 +81,10 @@ export const RING_FRAMES = 32;
  */
 export const VOCODER_CHUNKS = [1, 2, 4] as const;
 export const VOCODER_CHUNK_FRAMES = 4;
+/** Cloned voices whose sound the vocoder keeps in mind: 5 MB each at full size. */
+export const REMEMBERED_REFERENCES = 4;
+/** Silence put behind a reference: without it the speech may start with the reference's last sound. */
+export const TAIL_SILENCE_SECONDS = 0.5;
 export const DEFAULT_MODEL = "starter";
 /** sampling of generation_config.json where it says nothing (official hard defaults). */
 export const SAMPLING_DEFAULTS = { temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1.05, maxNewTokens: 2048 } as const;
@@ -52,6 +95,8 @@ export type PredictorChoice = (typeof PREDICTOR_CHOICES)[number];
 export interface Config {
   /** Bundles made from checkpoints lie below it. */
   cacheDir: string;
+  /** Cloned voices lie in it. */
+  voicesDir: string;
   /** Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME; "" means the npm package. */
   libraries: { llama: string; onnxruntime: string };
   /** Compute threads of talker and predictor, which alternate; the vocoder has one of its own. */
@@ -67,7 +112,8 @@ export type ConfigFlags = Partial<Omit<Config, "libraries">>;
 /** @throws TtsError USAGE naming the setting and its value */
 export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, string | undefined> = process.env): Config {
   const config: Config = {
-    cacheDir: flags.cacheDir ?? cacheDirectory(environment),
+    cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
+    voicesDir: flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
     libraries: { llama: environment.TTS_LIBLLAMA ?? "", onnxruntime: environment.TTS_LIBONNXRUNTIME ?? "" },
     threads: flags.threads ?? 1,
     predictor: flags.predictor ?? "auto",
@@ -87,12 +133,15 @@ function checkCount(name: string, value: number, most: number): void {
   throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from 1 to ${most}`);
 }
 
-/** Works without HOME and without a terminal, as under cron. */
-function cacheDirectory(environment: Record<string, string | undefined>): string {
-  if (environment.TTS_CACHE) return environment.TTS_CACHE;
-  if (environment.XDG_CACHE_HOME) return join(environment.XDG_CACHE_HOME, "qwen3-tts");
+/** The program's folder below one of the user's, by the XDG rules. Works without HOME and without a terminal, as under cron. */
+function userDirectory(environment: Record<string, string | undefined>, own: string, xdg: string, usual: string, part: string): string {
+  const chosen = environment[own];
+  if (chosen) return chosen;
+  const base = environment[xdg];
+  if (base) return join(base, "qwen3-tts", part);
   const home = environment.HOME || passwordFileHome();
-  return home === "" || home === "/" ? join(tmpdir(), `qwen3-tts-${process.getuid?.() ?? 0}`) : join(home, ".cache", "qwen3-tts");
+  const hasHome = home !== "" && home !== "/";
+  return hasHome ? join(home, usual, "qwen3-tts", part) : join(tmpdir(), `qwen3-tts-${process.getuid?.() ?? 0}`, part);
 }
 
 function passwordFileHome(): string {
@@ -101,4 +150,31 @@ function passwordFileHome(): string {
   } catch {
     return "";
   }
+}
+
+/** Where models are fetched from. Apart from {@link Config}, because only `tts pull` may hold the token. */
+export interface HubConfig {
+  /** HF_ENDPOINT: without a slash at the end. */
+  endpoint: string;
+  /** HF_TOKEN; "" means none. For the endpoint's own host only, and never for a message. */
+  token: string;
+  /** The hub cache of other programs: HF_HUB_CACHE, or hub/ below HF_HOME. */
+  cacheDir: string;
+  /** HF_HUB_OFFLINE: nothing is asked of the network. */
+  offline: boolean;
+}
+
+/** @throws TtsError USAGE when HF_ENDPOINT is no web address */
+export function loadHubConfig(environment: Record<string, string | undefined> = process.env): HubConfig {
+  const endpoint = (environment.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
+  if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
+    throw new TtsError("USAGE", `HF_ENDPOINT is "${endpoint}"`, "give an address such as https://huggingface.co");
+  }
+  const caches = environment.XDG_CACHE_HOME || join(environment.HOME || passwordFileHome(), ".cache");
+  return Object.freeze({
+    endpoint,
+    token: environment.HF_TOKEN?.trim() ?? "",
+    cacheDir: environment.HF_HUB_CACHE || join(environment.HF_HOME || join(caches, "huggingface"), "hub"),
+    offline: /^(1|true|yes|on)$/i.test(environment.HF_HUB_OFFLINE ?? ""),
+  });
 }

@@ -1,5 +1,6 @@
 // The one door for programs: open a model, speak text, decode codes. Starts the stage workers, hands sentences out and puts sound together.
 
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
 import { type Bundle, bundlePath, type Manifest } from "./bundle.ts";
@@ -7,22 +8,33 @@ import { type Config, type ConfigFlags, LIMITS, loadConfig } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
-import { createSharedMemory, type FromStage, type SharedMemory, type SpeakJob, type StageJob, type StageName } from "./pipeline/wire.ts";
+import {
+  createSharedMemory,
+  type EncodeJob,
+  type FromEncoder,
+  type FromStage,
+  type SharedMemory,
+  type SpeakJob,
+  type StageJob,
+  type StageName,
+  type ToVocoder,
+} from "./pipeline/wire.ts";
 import { prepareSpeech, type SpeakOptions } from "./prepare.ts";
 import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./speech.ts";
 import { type ModelOptions, resolveModel } from "./store.ts";
 import { Reader } from "./text/reading.ts";
-import { CODES_PER_FRAME } from "./types.ts";
+import { CODES_PER_FRAME, SAMPLE_RATE_HZ } from "./types.ts";
 import { startWorker } from "./worker.ts";
 
+export type { Manifest } from "./bundle.ts";
 export { TtsError } from "./errors.ts";
-export type { SpeakOptions } from "./prepare.ts";
+export type { ClonedVoice, SpeakOptions } from "./prepare.ts";
 export type { AudioChunk, Speech, Summary } from "./speech.ts";
 export { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "./types.ts";
 
 export interface OpenOptions extends ConfigFlags, Omit<ModelOptions, "config"> {
-  /** Only {@link Engine.decode} will be used: talker and predictor are not loaded. */
-  decodeOnly?: boolean;
+  /** What it is opened for: decoding needs no talker, encoding no stage at all. Default: speak, which can do everything. */
+  use?: "speak" | "decode" | "encode";
 }
 
 export interface Engine {
@@ -33,8 +45,20 @@ export interface Engine {
   speak(text: string, options?: SpeakOptions): Speech;
   /** Codes, i32 [frames, 16], back to sound. */
   decode(codes: Int32Array): Speech;
+  /**
+   * A recording, f32 mono 24 kHz, to what a cloned voice is made of. Base models only.
+   * @param tailSilenceSeconds silence put behind the recording before its codes are taken
+   * @throws TtsError REFERENCE_UNUSABLE, MODEL_UNSUITABLE
+   */
+  encode(samples: Float32Array, tailSilenceSeconds: number): Promise<{ codes: Int32Array; xVector: Float32Array }>;
   close(): Promise<void>;
 }
+
+const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
+  speak: ["talker", "predictor", "vocoder"],
+  decode: ["vocoder"],
+  encode: [],
+};
 
 /**
  * Opens a model: a name, a checkpoint directory (converted at first use) or a bundle.
@@ -45,7 +69,7 @@ export async function open(options: OpenOptions = {}): Promise<Engine> {
   const bundle = await resolveModel({ ...options, config });
   const engine = new WorkerEngine(bundle, config);
   try {
-    await engine.start(options.decodeOnly ? ["vocoder"] : ["talker", "predictor", "vocoder"]);
+    await engine.start(STAGES[options.use ?? "speak"]);
   } catch (error) {
     await engine.close();
     throw error;
@@ -143,10 +167,27 @@ class WorkerEngine implements Engine, SpeechHost {
     return new DecodedSpeech(this, codes);
   }
 
+  async encode(samples: Float32Array, tailSilenceSeconds: number): Promise<{ codes: Int32Array; xVector: Float32Array }> {
+    const { name, prompt } = this.manifest;
+    if (prompt.modelType !== "base")
+      throw new TtsError("MODEL_UNSUITABLE", `${name} cannot take a voice from a recording`, "use a Base model");
+    const forCodes = new Float32Array(samples.length + Math.round(tailSilenceSeconds * SAMPLE_RATE_HZ));
+    forCodes.set(samples);
+    const worker = startWorker("encoder", { bundle: this.bundle, config: this.config, forCodes, forVector: samples } satisfies EncodeJob);
+    const { promise, resolve, reject } = Promise.withResolvers<{ codes: Int32Array; xVector: Float32Array }>();
+    worker.on("message", (message: FromEncoder) => {
+      if ("encoded" in message) resolve(message.encoded);
+      else reject(fromWire(message.failed));
+    });
+    worker.on("error", reject);
+    worker.on("exit", () => reject(new TtsError("STAGE_DIED", "the encoder worker ended by itself", "please report this")));
+    return promise;
+  }
+
   private assertUsable(stage: StageName): void {
     if (this.failure !== null) throw this.failure;
     if (this.closing || !this.workers.has(stage))
-      throw new TypeError(`this engine has no ${stage}: it is closed, or was opened to decode only`);
+      throw new TypeError(`this engine has no ${stage}: it is closed, or was opened for something else`);
   }
 
   /** The lexicon is read when the first text needs it. */
@@ -162,6 +203,11 @@ class WorkerEngine implements Engine, SpeechHost {
   submit(speech: SpokenSpeech, sentence: number, message: Omit<SpeakJob, "job">): Job {
     const job: Job = { id: this.nextJob++, speech, sentence, early: [], stop: null };
     this.jobs.set(job.id, job);
+    const codes = message.reference?.codes ?? null;
+    if (codes !== null) {
+      const reference: ToVocoder = { job: job.id, key: createHash("sha256").update(codes).digest("hex"), codes };
+      this.workers.get("vocoder")!.worker.postMessage(reference);
+    }
     this.workers.get("talker")!.worker.postMessage({ speak: { ...message, job: job.id } });
     return job;
   }

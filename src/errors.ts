@@ -11,10 +11,15 @@ const EXIT_STATUS = {
   SPEAKER_UNKNOWN: 2,
   LANGUAGE_UNKNOWN: 2,
   MODEL_UNKNOWN: 2, // no such name or directory
+  MODEL_NOT_HERE: 2, // known, but not pulled yet
   MODEL_UNSUITABLE: 2, // the model cannot do what was asked
+  VOICE_UNKNOWN: 2,
+  VOICE_INVALID: 2, // a voice file that is damaged, or of a newer version
   CODES_INVALID: 2, // a codes file that cannot be decoded
+  REFERENCE_UNUSABLE: 2, // a recording to clone that is too short, too long, silent or not made of numbers
   CHECKPOINT_INVALID: 3, // a source checkpoint that is incomplete, damaged or of another kind
   BUNDLE_INVALID: 3, // a converted bundle that is incomplete, damaged or of another version
+  HUB_MISMATCH: 3, // files of a hub that are not the ones they should be
   LIBRARY_MISSING: 4,
   LIBRARY_MISMATCH: 4, // found, but of another version or layout
   LIBRARY_FAILED: 4, // a call into it failed
@@ -22,6 +27,9 @@ const EXIT_STATUS = {
   OUTPUT_FAILED: 5, // unwritable, full, or closed by its reader
   STAGE_DIED: 6, // a worker ended by itself
   STAGE_TIMEOUT: 6,
+  HUB_UNREACHABLE: 7,
+  HUB_REFUSED: 7, // it answers, but not with the files
+  MODEL_BUSY: 7, // another process pulls it
   CANCELLED: 130,
   INTERNAL: 1,
 } as const;

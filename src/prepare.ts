@@ -3,7 +3,7 @@
 import type { Bundle } from "./bundle.ts";
 import { LIMITS } from "./config.ts";
 import { TtsError } from "./errors.ts";
-import type { SpeakJob } from "./pipeline/wire.ts";
+import type { SpeakJob, SpokenReference } from "./pipeline/wire.ts";
 import { spellOut } from "./text/normalize/english.ts";
 import { languageId, promptDefaults, speakerId } from "./text/prompt.ts";
 import { countPhones, type Reader } from "./text/reading.ts";
@@ -11,9 +11,23 @@ import { assertSpeakable } from "./text/speakable.ts";
 import { split } from "./text/split.ts";
 import type { SamplerSettings, TextMode } from "./types.ts";
 
+/** What a Base model needs of a voice; voices.ts keeps them in files. */
+export interface ClonedVoice {
+  name: string;
+  /** What the recording says; "" where only the speaker vector is used. */
+  text: string;
+  /** f32 [hidden] */
+  xVector: Float32Array;
+  /** i32 [frames, 16] or null */
+  codes: Int32Array | null;
+  codebookSize: number;
+}
+
 export interface SpeakOptions {
   /** Name of a speaker, or "none"; default: the model's first. */
   speaker?: string;
+  /** A cloned voice, for Base models; with a text in-context, else by its speaker vector alone. */
+  voice?: ClonedVoice;
   /** Name of a language, or "auto"; default: the model's only one, else auto. */
   language?: string;
   /** How to speak, in words; only for models that take instructions. */
@@ -46,13 +60,7 @@ export interface PreparedSpeech {
  */
 export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOptions, reader: () => Reader): PreparedSpeech {
   const { prompt, sampling, reading } = bundle.manifest;
-  if (prompt.modelType === "base") {
-    throw new TtsError(
-      "MODEL_UNSUITABLE",
-      `${bundle.manifest.name} is a Base model: it speaks only with a cloned voice`,
-      "choose a CustomVoice or VoiceDesign model",
-    );
-  }
+  const reference = checkVoice(bundle, options.voice);
   const bytes = Buffer.byteLength(text);
   if (bytes > LIMITS.textBytes)
     throw new TtsError("TEXT_TOO_LONG", `the text has ${bytes} bytes`, `at most ${LIMITS.textBytes} are read at once`);
@@ -60,9 +68,12 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
   assertSpeakable(clean, prompt.controlTokens);
   const defaults = promptDefaults(prompt);
   const speaker = options.speaker ?? defaults.speaker;
+  if (options.voice !== undefined && options.speaker !== undefined)
+    throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
   const language = options.language ?? defaults.language;
   const settings = {
     speaker,
+    voice: options.voice?.name ?? "",
     language,
     instruct: checkInstruct(bundle, options.instruct ?? ""),
     textMode: options.textMode ?? defaults.mode,
@@ -79,12 +90,13 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
   const read = reading === null || settings.rawText ? asWritten(clean) : intoIpa(clean, reader(), reading.maxPhones);
   const message = {
     instruct: settings.instruct,
-    speaker: speakerId(prompt, speaker),
+    speaker: reference === null ? speakerId(prompt, speaker) : ("xVector" as const),
     language: languageId(prompt, language, speaker),
     mode: settings.textMode,
     maxFrames: settings.maxFrames,
     seed: settings.seed,
     sampling: settings.sampling,
+    reference,
   };
   return { ...read, message, settings };
 }
@@ -110,6 +122,36 @@ function intoIpa(text: string, reader: Reader, maxPhones: number): { sentences: 
     `nothing in the text can be read by this voice: ${unread.slice(0, 20).join(" ")}`,
     "it reads English words and numbers",
   );
+}
+
+/** Base models speak with a cloned voice and nothing else; the others cannot. */
+function checkVoice({ manifest }: Bundle, voice: ClonedVoice | undefined): SpokenReference | null {
+  const { name, shape } = manifest;
+  const unsuitable = (what: string, hint: string) => new TtsError("MODEL_UNSUITABLE", what, hint);
+  if (manifest.prompt.modelType !== "base") {
+    if (voice === undefined) return null;
+    throw unsuitable(`${name} cannot speak with the cloned voice ${voice.name}`, "cloned voices need a Base model");
+  }
+  if (voice === undefined) {
+    throw unsuitable(
+      `${name} is a Base model: it speaks only with a cloned voice`,
+      "make one: tts voices add NAME --from FILE; then --voice NAME",
+    );
+  }
+  const { xVector, codes, text, codebookSize } = voice;
+  if (xVector.length !== shape.hidden) {
+    throw unsuitable(
+      `the voice ${voice.name} is ${xVector.length} wide, ${name} is ${shape.hidden} wide`,
+      "make the voice with this model",
+    );
+  }
+  if (codebookSize !== shape.codes) {
+    throw unsuitable(
+      `the voice ${voice.name} has codebooks of ${codebookSize} codes, ${name} of ${shape.codes}`,
+      "make the voice with this model",
+    );
+  }
+  return text === "" ? { xVector, text, codes: null } : { xVector, text, codes };
 }
 
 function checkInstruct(bundle: Bundle, instruct: string): string {

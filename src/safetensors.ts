@@ -72,14 +72,19 @@ export function elementCount(tensor: Tensor): number {
 export function toFloat32(tensor: Tensor): Float32Array {
   const { bytes, dtype } = tensor;
   const count = elementCount(tensor);
-  if (dtype === "F32") {
-    return bytes.byteOffset % 4 === 0 ? new Float32Array(bytes.buffer, bytes.byteOffset, count) : new Float32Array(copyOf(bytes).buffer);
-  }
+  if (dtype === "F32" && bytes.byteOffset % 4 === 0) return new Float32Array(bytes.buffer, bytes.byteOffset, count);
   const out = new Float32Array(count);
-  if (dtype === "BF16") widenBf16(asU16(bytes), new Uint32Array(out.buffer));
-  else if (dtype === "F16") out.set(new Float16Array(asU16(bytes).buffer, asU16(bytes).byteOffset, count));
-  else throw new TtsError("CHECKPOINT_INVALID", `${tensor.file}: tensor ${tensor.name} is ${dtype}`, "weights must be F32, F16 or BF16");
+  copyFloat32(tensor, out);
   return out;
+}
+
+/** Writes the values as f32 to the front of `target`; for loops that must not make garbage. */
+export function copyFloat32({ bytes, dtype, file, name }: Tensor, target: Float32Array): void {
+  const count = bytes.length / ELEMENT_BYTES[dtype];
+  if (dtype === "F32") target.set(new Float32Array(copyOf(bytes).buffer));
+  else if (dtype === "BF16") widenBf16(asU16(bytes), new Uint32Array(target.buffer, target.byteOffset, count));
+  else if (dtype === "F16") target.set(new Float16Array(asU16(bytes).buffer, asU16(bytes).byteOffset, count));
+  else throw new TtsError("CHECKPOINT_INVALID", `${file}: tensor ${name} is ${dtype}`, "weights must be F32, F16 or BF16");
 }
 
 /** A copy in a buffer of its own; `slice` would only be a view where the bytes are a Buffer. */

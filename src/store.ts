@@ -1,11 +1,12 @@
-// From what a user calls a model to a bundle on disk: a bundle itself, a checkpoint directory, or a known name.
-// Checkpoints are converted at first use into the cache, and again when their files change.
+// From what a user calls a model to a bundle on disk: a bundle itself, a checkpoint directory, a known name or a hub id.
+// Checkpoints are converted at first use into the cache, and again when their files change. Never asks the network: that is pull.ts.
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BUNDLE_VERSION, type Bundle, isBundle, openBundle } from "./bundle.ts";
+import { findPulled, firstMissing, hubIdOf, KNOWN_MODELS, nameOf, type Pulled } from "./catalog.ts";
 import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, type WeightType } from "./config.ts";
 import { TtsError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
@@ -18,7 +19,7 @@ export interface Progress {
 
 export interface ModelOptions {
   config: Config;
-  /** A name, a bundle or a checkpoint directory; default: the starter voice. */
+  /** A name, a hub id, a bundle or a checkpoint directory; default: the starter voice. */
   model?: string;
   /** Weight type when a checkpoint has to be converted. */
   weights?: WeightType;
@@ -26,20 +27,23 @@ export interface ModelOptions {
 }
 
 /** Voices that ship with the source. */
-const SHIPPED: Record<string, string> = { [DEFAULT_MODEL]: fileURLToPath(new URL("../models/starter", import.meta.url)) };
+export const SHIPPED: Record<string, string> = { [DEFAULT_MODEL]: fileURLToPath(new URL("../models/starter", import.meta.url)) };
 /** Beside the files of a cached bundle: what its source looked like when it was made. */
 const STAMP_FILE = ".source.json";
 
+/** Below the cache: bundles of checkpoints, wherever those are. */
+export const bundlesFolder = (cacheDir: string) => join(cacheDir, "bundles");
+
 /**
- * The bundle of a model.
- * @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, OUTPUT_FAILED
+ * The bundle of a model. Of several pulled revisions, it is that of the one pulled last.
+ * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, CHECKPOINT_INVALID, BUNDLE_INVALID, OUTPUT_FAILED
  */
 export async function resolveModel(options: ModelOptions): Promise<Bundle> {
   const model = options.model ?? DEFAULT_MODEL;
   const isDirectory = existsSync(model) && statSync(model).isDirectory();
   if (isDirectory && isBundle(model)) return openBundle(model);
-  if (isDirectory && existsSync(join(model, "config.json"))) return cachedBundle(model, options);
-  if (Object.hasOwn(SHIPPED, model)) return cachedBundle(SHIPPED[model], options);
+  if (isDirectory && existsSync(join(model, "config.json"))) return cachedBundle(model, basename(realpathSync(model)), options);
+  if (Object.hasOwn(SHIPPED, model)) return cachedBundle(SHIPPED[model], model, options);
   if (isDirectory) {
     throw new TtsError(
       "MODEL_UNKNOWN",
@@ -47,19 +51,43 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
       "give the folder that does",
     );
   }
-  const known = Object.keys(SHIPPED);
+  const hub = hubIdOf(model);
+  if (hub !== null) return bundleOfPulled(pulledModel(model, hub, options.config), options);
+  const known = [...Object.keys(SHIPPED), ...Object.keys(KNOWN_MODELS)];
   const guess = nearest(model, known);
   const hint = guess === null ? `known models: ${known.join(", ")}; or give a directory` : `did you mean ${guess}?`;
   throw new TtsError("MODEL_UNKNOWN", `there is no model "${model}"`, hint);
 }
 
-async function cachedBundle(checkpoint: string, { config, weights, onProgress }: ModelOptions): Promise<Bundle> {
+/** @throws TtsError MODEL_NOT_HERE when it was never pulled, or not to the end, or lost a file since */
+function pulledModel(model: string, hub: string, { cacheDir }: Config): Pulled {
+  const pulled = findPulled(cacheDir, hub);
+  if (pulled === null) {
+    const what = nameOf(hub) !== hub ? `${model} is not` : `${model} is neither a folder nor a model`;
+    throw new TtsError("MODEL_NOT_HERE", `${what} on this machine yet`, `fetch it with: tts pull ${model}`);
+  }
+  const missing = firstMissing(pulled);
+  if (missing === null) return pulled;
+  throw new TtsError(
+    "MODEL_NOT_HERE",
+    `${join(pulled.directory, missing)} is gone or has another size`,
+    `fetch it with: tts pull ${model}`,
+  );
+}
+
+/** The bundle of a checkpoint in the cache. Its folder is named after the revision; the model has the name a user calls it by. */
+export async function bundleOfPulled(pulled: Pulled, options: ModelOptions): Promise<Bundle> {
+  const { directory, manifest } = await cachedBundle(pulled.directory, pulled.hub.replace("/", "--"), options);
+  return { directory, manifest: { ...manifest, name: nameOf(pulled.hub) } };
+}
+
+async function cachedBundle(checkpoint: string, label: string, { config, weights, onProgress }: ModelOptions): Promise<Bundle> {
   const source = realpathSync(checkpoint);
   const { convert, sourceFiles, hashFiles } = await import("./convert/index.ts");
   const stamp = stampOf(source, sourceFiles(source));
   const type = weights ?? (stamp.bytes < F32_BELOW_BYTES ? "f32" : DEFAULT_WEIGHTS);
-  const folder = join(config.cacheDir, "bundles");
-  const target = join(folder, `${basename(source)}-${createHash("sha256").update(source).digest("hex").slice(0, 8)}-${type}`);
+  const folder = bundlesFolder(config.cacheDir);
+  const target = join(folder, `${label}-${createHash("sha256").update(source).digest("hex").slice(0, 8)}-${type}`);
   const usable = isBundle(target) ? tryOpen(target) : null;
   if (usable !== null && (isUnchanged(target, stamp) || sameContent(usable, hashFiles(source)))) {
     writeStamp(target, stamp);
@@ -71,8 +99,19 @@ async function cachedBundle(checkpoint: string, { config, weights, onProgress }:
   return openBundle(target);
 }
 
+/** The checkpoint directory a cached bundle was made from, or null where nothing tells. */
+export function sourceOf(bundle: string): string | null {
+  try {
+    return (JSON.parse(readFileSync(join(bundle, STAMP_FILE), "utf8")) as Stamp).source ?? null;
+  } catch {
+    return null;
+  }
+}
+
 interface Stamp {
   bundleVersion: number;
+  /** The checkpoint directory. */
+  source: string;
   bytes: number;
   /** name -> [bytes, modified] */
   files: Record<string, [number, number]>;
@@ -84,7 +123,12 @@ function stampOf(source: string, names: string[]): Stamp {
     if (stat === undefined) throw new TtsError("CHECKPOINT_INVALID", `${join(source, name)} is missing`, "the checkpoint is incomplete");
     return [name, [stat.size, stat.mtimeMs]];
   });
-  return { bundleVersion: BUNDLE_VERSION, bytes: files.reduce((sum, [, [size]]) => sum + size, 0), files: Object.fromEntries(files) };
+  return {
+    bundleVersion: BUNDLE_VERSION,
+    source,
+    bytes: files.reduce((sum, [, [size]]) => sum + size, 0),
+    files: Object.fromEntries(files),
+  };
 }
 
 function isUnchanged(target: string, stamp: Stamp): boolean {

@@ -130,7 +130,7 @@ describe("decoding", () => {
   });
 
   test("an engine for decoding alone loads no talker, and may be left in the middle", async () => {
-    const engine = await openStarter({ decodeOnly: true });
+    const engine = await openStarter({ use: "decode" });
     expect(engine.backends).toEqual({ vocoder: "ort" });
     const codes = new GoldenFile("starter/starter-06.safetensors").ints("codes");
     for await (const _ of engine.decode(codes)) break;
@@ -139,7 +139,7 @@ describe("decoding", () => {
   });
 
   test("codes of another model are refused", async () => {
-    const engine = await openStarter({ decodeOnly: true });
+    const engine = await openStarter({ use: "decode" });
     expect(() => engine.decode(new Int32Array(16).fill(256))).toThrow("frame 0, code 0 is 256");
     expect(() => engine.decode(new Int32Array(17))).toThrow("17 codes");
   });

@@ -4,6 +4,7 @@
 import type { Bundle } from "../bundle.ts";
 import type { Config, PredictorChoice } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { encoderOrt } from "./encoder-ort.ts";
 import { predictorLlama } from "./predictor-llama.ts";
 import { predictorOrt } from "./predictor-ort.ts";
 import { talkerLlama } from "./talker-llama.ts";
@@ -62,12 +63,36 @@ export interface Predictor {
   close(): void;
 }
 
+/** Everything the vocoder keeps from call to call, copied. */
+export interface VocoderMemory {
+  frames: number;
+  state: Float32Array[];
+}
+
 /** Codes to samples, exactly, in any chunking. */
 export interface Vocoder {
   /** Forgets what a lane has heard. */
   reset(lane: number): void;
+  /** What a lane has heard, to be put back later, in this or another lane. */
+  save(lane: number): VocoderMemory;
+  restore(lane: number, memory: VocoderMemory): void;
   /** `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. Made for up to VOCODER_CHUNK_FRAMES frames a call. */
   decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void;
+  close(): void;
+}
+
+/** Takes a voice from a recording: mono f32 at 24 kHz. Only Base models have one. */
+export interface Encoder {
+  /**
+   * `samples` -> i32 [ceil(samples / 1920), 16], for cloning in context.
+   * @throws TtsError REFERENCE_UNUSABLE: empty, too long, silent, or not numbers
+   */
+  codes(samples: Float32Array): Int32Array;
+  /**
+   * `samples` -> f32 [hidden], the speaker vector.
+   * @throws TtsError REFERENCE_UNUSABLE: the same, and also too short
+   */
+  xVector(samples: Float32Array): Float32Array;
   close(): void;
 }
 
@@ -75,6 +100,7 @@ export const TALKERS: readonly Backend<Talker>[] = [talkerLlama];
 /** In the order that `auto` tries them: libllama is the faster one, and alone has the weight types below f32. */
 export const PREDICTORS: readonly Backend<Predictor>[] = [predictorLlama, predictorOrt];
 export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderOrt];
+export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 
 /**
  * The chosen backend, or for `auto` the first that can run here.

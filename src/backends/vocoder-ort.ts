@@ -4,7 +4,7 @@ import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../ffi/o
 import { bundlePath } from "../bundle.ts";
 import { VOCODER_CHUNK_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
-import type { Backend, OpenOptions, Vocoder } from "./index.ts";
+import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
 
 /** The vocoder runs beside generation: one thread leaves the other cores to it. */
 const THREADS = 1;
@@ -14,6 +14,7 @@ export const vocoderOrt: Backend<Vocoder> = { name: "ort", probe: () => null, op
 interface State {
   /** name without prefix -> the two copies, f32 */
   copies: [Record<string, OrtTensor>, Record<string, OrtTensor>];
+  /** The buffers of the first copy, then those of the second. */
   data: Float32Array[];
   /** Frames decoded since the reset, i32 [1]. */
   position: Int32Array;
@@ -55,6 +56,25 @@ class OrtVocoder implements Vocoder {
     const state = this.lanes[lane];
     for (const values of state.data) values.fill(0);
     state.position[0] = 0;
+  }
+
+  save(lane: number): VocoderMemory {
+    const { position } = this.lanes[lane];
+    return { frames: position[0], state: this.present(lane).map((values) => values.slice()) };
+  }
+
+  restore(lane: number, { frames, state }: VocoderMemory): void {
+    this.present(lane).forEach((values, i) => {
+      values.set(state[i]);
+    });
+    this.lanes[lane].position[0] = frames;
+  }
+
+  /** The copy of the state that the next call reads. */
+  private present(lane: number): Float32Array[] {
+    const { data, current } = this.lanes[lane];
+    const half = data.length / 2;
+    return data.slice(current * half, (current + 1) * half);
   }
 
   decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void {

@@ -55,7 +55,7 @@ async function decode(args: Record<string, unknown>, positionals: string[]): Pro
   const json = args.json === true;
   if (json && output === "-") throw new TtsError("USAGE", "--json and -o - both want standard output", "write the sound to a file");
   const sentences = readCodes(positionals[0]);
-  const engine = await openEngine({ model: text(args, "model"), decodeOnly: true });
+  const engine = await openEngine({ model: text(args, "model"), use: "decode" });
   const sink = openSink(output, format);
   try {
     const summary = await decodeAll(engine, sentences, sink);

@@ -14,6 +14,10 @@ type Loader = () => Promise<{ command: Command }>;
 const COMMANDS: Record<string, Loader> = {
   decode: () => import("./decode.ts"),
   convert: () => import("./convert.ts"),
+  models: () => import("./models.ts"),
+  pull: () => import("./pull.ts"),
+  voices: () => import("./voices.ts"),
+  bench: () => import("./bench.ts"),
 };
 const SAY: Loader = () => import("./say.ts");
 

@@ -3,9 +3,10 @@
 import { writeFileSync } from "node:fs";
 import { defineCommand } from "citty";
 import { FORMATS, openSink } from "../audio/sink.ts";
-import { PREDICTOR_CHOICES } from "../config.ts";
+import { loadConfig, PREDICTOR_CHOICES } from "../config.ts";
 import type { SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
+import { readVoiceFile, type Voice, VoiceFolder } from "../voices.ts";
 import { log } from "./_log.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, choice, number, type Options, text } from "./_options.ts";
@@ -65,6 +66,7 @@ const options: Options = {
     description: "One of the model's speakers, or none. Default: its first.",
     group: "Voice",
   },
+  voice: { type: "string", valueHint: "NAME|FILE", description: "A cloned voice, for Base models: see tts voices.", group: "Voice" },
   instruct: {
     type: "string",
     valueHint: "TEXT",
@@ -187,6 +189,7 @@ function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | und
   };
   return {
     speaker: text(args, "speaker"),
+    voice: readVoice(text(args, "voice")),
     language: text(args, "language"),
     instruct: text(args, "instruct"),
     seed: number(args, "seed"),
@@ -200,6 +203,12 @@ function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | und
 
 const modelHash = (source: Record<string, { sha256: string }>) =>
   Object.entries(source).find(([name]) => name.startsWith("model"))?.[1].sha256 ?? "";
+
+/** A voice of the user's folder, or a voice file. */
+function readVoice(name: string | undefined): Voice | undefined {
+  if (name === undefined) return undefined;
+  return name.includes("/") || name.endsWith(".json") ? readVoiceFile(name) : new VoiceFolder(loadConfig().voicesDir).read(name);
+}
 
 interface CodesToSave {
   words: string;

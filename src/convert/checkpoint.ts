@@ -1,11 +1,11 @@
 // An official checkpoint directory: its JSON files, checked key by key, and its weights, mapped.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
-import { TtsError } from "../errors.ts";
 import { assertFinite, parseSafetensors, type Tensor } from "../safetensors.ts";
-import { type ModelType, SAMPLES_PER_FRAME } from "../types.ts";
+import { CODES_PER_FRAME, type ModelType, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
+import { invalid, JsonFile } from "./_json.ts";
 
 /** Shape of one Qwen3 transformer (talker or code predictor). */
 export interface TransformerShape {
@@ -36,6 +36,42 @@ export interface CodecShape {
   upsampleRates: number[];
 }
 
+/** The Mimi encoder in front of the codec's quantizer. */
+export interface CodecEncoderShape {
+  codebookSize: number;
+  codebookDim: number;
+  hidden: number;
+  intermediate: number;
+  layers: number;
+  heads: number;
+  headDim: number;
+  normEps: number;
+  ropeTheta: number;
+  /** Channels of the first convolution; doubled by each strided one. */
+  filters: number;
+  kernel: number;
+  lastKernel: number;
+  residualKernel: number;
+  /** The residual units are narrower by this. */
+  compress: number;
+  /** Strides in the order of the encoder. */
+  strides: number[];
+}
+
+/** An ECAPA-TDNN: entry, three blocks, aggregation. */
+export interface SpeakerEncoderShape {
+  /** Of the x-vector: the talker's. */
+  width: number;
+  /** [5] each: entry, blocks 1 to 3, aggregation */
+  channels: number[];
+  kernels: number[];
+  dilations: number[];
+  attention: number;
+  squeeze: number;
+  /** Parts that a block's channels are split into. */
+  scale: number;
+}
+
 /** The files a directory must have to count as a checkpoint. */
 export const CHECKPOINT_FILES = [
   "config.json",
@@ -49,80 +85,18 @@ const WEIGHT_FILES = ["model.safetensors", "speech_tokenizer/model.safetensors"]
 /** Present together where a voice reads IPA. */
 export const READING_FILES = ["lexicon.tsv", "letters.tsv"] as const;
 
-/** One JSON file with errors that name file and key. */
-export class JsonFile {
-  private constructor(
-    readonly file: string,
-    private readonly value: Record<string, unknown>,
-    private readonly path = "",
-  ) {}
-
-  static read(file: string): JsonFile {
-    let value: unknown;
-    try {
-      value = JSON.parse(readFileSync(file, "utf8"));
-    } catch (cause) {
-      const why = cause instanceof SyntaxError ? `is not JSON (${cause.message})` : `cannot be read (${(cause as Error).message})`;
-      throw new TtsError("CHECKPOINT_INVALID", `${file} ${why}`, "download or copy the file again", { cause });
-    }
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid(file, "holds no JSON object");
-    return new JsonFile(file, value as Record<string, unknown>);
-  }
-
-  private get<T>(key: string, type: string, accept: (value: unknown) => boolean, fallback?: T): T {
-    const value = this.value[key];
-    if (value === undefined && fallback !== undefined) return fallback;
-    if (!accept(value)) throw invalid(this.file, `${this.path}${key} is ${JSON.stringify(value) ?? "missing"}, not ${type}`);
-    return value as T;
-  }
-
-  number(key: string, fallback?: number): number {
-    return this.get(key, "a number", (value) => typeof value === "number" && Number.isFinite(value), fallback);
-  }
-  /** A whole number of at least 0. */
-  count(key: string, fallback?: number): number {
-    return this.get(key, "a whole number", (value) => Number.isSafeInteger(value) && (value as number) >= 0, fallback);
-  }
-  /** A whole number of at least 1. */
-  size(key: string, fallback?: number): number {
-    return this.get(key, "a whole number above 0", (value) => Number.isSafeInteger(value) && (value as number) > 0, fallback);
-  }
-  /** A row of a table that has `rows` of them. */
-  id(key: string, rows: number): number {
-    return this.get(key, `a number from 0 to ${rows - 1}`, (value) => isId(value, rows));
-  }
-  string(key: string, fallback?: string): string {
-    return this.get(key, "a string", (value) => typeof value === "string", fallback);
-  }
-  boolean(key: string, fallback?: boolean): boolean {
-    return this.get(key, "true or false", (value) => typeof value === "boolean", fallback);
-  }
-  counts(key: string): number[] {
-    return this.get(
-      key,
-      "a list of whole numbers",
-      (value) => Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n > 0),
-    );
-  }
-  object(key: string): JsonFile {
-    const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
-    return new JsonFile(this.file, this.get(key, "an object", isObject), `${this.path}${key}.`);
-  }
-  has(key: string): boolean {
-    return this.value[key] !== undefined && this.value[key] !== null;
-  }
-  entries(): [string, unknown][] {
-    return Object.entries(this.value);
-  }
-}
-
-/** Whether a value of a JSON file is a row number below `rows`. */
-export const isId = (value: unknown, rows: number): value is number =>
-  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < rows;
-
-export function invalid(file: string, what: string, hint = "is this an official Qwen3-TTS 12 Hz checkpoint?"): TtsError {
-  return new TtsError("CHECKPOINT_INVALID", `${file}: ${what}`, hint);
-}
+/** Stride of the convolution between the encoder's transformer and its quantizer. */
+export const ENCODER_DOWNSAMPLING = 2;
+/** What every Mimi of this family has: the encoder's graph knows nothing else. */
+const CODEC_ENCODER_KNOWN = {
+  audio_channels: 1,
+  num_residual_layers: 1,
+  num_semantic_quantizers: 1,
+  use_causal_conv: true,
+  use_conv_shortcut: false,
+  pad_mode: "constant",
+  hidden_act: "gelu",
+} as const;
 
 /** Weights of one file or of the shards of an index, mapped. Every tensor that is taken is checked for shape and numbers. */
 export class Weights {
@@ -165,6 +139,11 @@ export class Weights {
     throw invalid(this.files[0], `${prefix} has more than the ${layers} layers of the config`, "config and weights do not belong together");
   }
 
+  /** What has been read need not stay in memory. */
+  release(): void {
+    for (const file of this.mapped) file.release();
+  }
+
   close(): void {
     for (const file of this.mapped) file.close();
   }
@@ -198,6 +177,8 @@ export interface Checkpoint {
   talker: TransformerShape;
   predictor: TransformerShape;
   codec: CodecShape;
+  /** What makes codes and speaker vectors of a recording; null but for Base models. */
+  encoders: { codec: CodecEncoderShape; speaker: SpeakerEncoderShape } | null;
   /** Rows of the talker's codec embedding and head. */
   codecVocabulary: number;
   /** Codes per codebook. */
@@ -237,11 +218,13 @@ export function openCheckpoint(directory: string): Checkpoint {
   const codes = predictor.size("vocab_size");
   const codec = codecShape(codecFile);
   checkCodec(codecFile.file, codec, codes);
+  const encoders = modelType === "base" ? encoderShapes(config, codecFile, codes, shapes.talker.hidden) : null;
   const weights = Weights.open(directory);
   const codecWeights = Weights.open(join(directory, "speech_tokenizer"));
   weights.checkLayers("talker.model", shapes.talker.layers);
   weights.checkLayers("talker.code_predictor.model", shapes.predictor.layers);
   codecWeights.checkLayers("decoder.pre_transformer", codec.layers);
+  if (encoders !== null) codecWeights.checkLayers("encoder.encoder_transformer", encoders.codec.layers);
   return {
     directory: resolve(directory),
     name: basename(resolve(directory)),
@@ -251,6 +234,7 @@ export function openCheckpoint(directory: string): Checkpoint {
     generation: JsonFile.read(join(directory, "generation_config.json")),
     ...shapes,
     codec,
+    encoders,
     codecVocabulary: talker.size("vocab_size"),
     codes,
     textVocabulary: talker.size("text_vocab_size"),
@@ -302,4 +286,67 @@ function codecShape(file: JsonFile): CodecShape {
     upsamplingRatios: config.counts("upsampling_ratios"),
     upsampleRates: config.counts("upsample_rates"),
   };
+}
+
+function encoderShapes(config: JsonFile, codecFile: JsonFile, codes: number, talkerHidden: number): Checkpoint["encoders"] {
+  const shapes = { codec: codecEncoderShape(codecFile), speaker: speakerEncoderShape(config) };
+  const { codebookSize, strides } = shapes.codec;
+  if (codebookSize !== codes) {
+    throw invalid(codecFile.file, `encoder_config.codebook_size is ${codebookSize}, the code predictor takes codes below ${codes}`);
+  }
+  const samples = strides.reduce((product, stride) => product * stride, ENCODER_DOWNSAMPLING);
+  if (samples !== SAMPLES_PER_FRAME)
+    throw invalid(codecFile.file, `the encoder takes ${samples} samples a frame, not ${SAMPLES_PER_FRAME}`);
+  if (shapes.speaker.width !== talkerHidden) {
+    throw invalid(config.file, `speaker_encoder_config.enc_dim is ${shapes.speaker.width}, the talker is ${talkerHidden} wide`);
+  }
+  return shapes;
+}
+
+/** `sliding_window` is not read: the official code does not apply it. */
+function codecEncoderShape(file: JsonFile): CodecEncoderShape {
+  file.only("encoder_valid_num_quantizers", CODES_PER_FRAME);
+  const config = file.object("encoder_config");
+  for (const [key, known] of Object.entries(CODEC_ENCODER_KNOWN)) config.only(key, known);
+  const [hidden, heads] = [config.size("hidden_size"), config.size("num_attention_heads")];
+  return {
+    codebookSize: config.size("codebook_size"),
+    codebookDim: config.size("codebook_dim"),
+    hidden,
+    intermediate: config.size("intermediate_size"),
+    layers: config.size("num_hidden_layers"),
+    heads,
+    headDim: config.size("head_dim", hidden / heads),
+    normEps: config.number("norm_eps", 1e-5),
+    ropeTheta: config.number("rope_theta", 10_000),
+    filters: config.size("num_filters"),
+    kernel: config.size("kernel_size", 7),
+    lastKernel: config.size("last_kernel_size", 3),
+    residualKernel: config.size("residual_kernel_size", 3),
+    compress: config.size("compress", 2),
+    strides: config.counts("upsampling_ratios").toReversed(),
+  };
+}
+
+/** Absent keys have the official defaults, those of 0.6B. */
+function speakerEncoderShape(file: JsonFile): SpeakerEncoderShape {
+  const config = file.object("speaker_encoder_config", {});
+  config.only("sample_rate", SAMPLE_RATE_HZ);
+  config.only("mel_dim", 128);
+  const shape = {
+    width: config.size("enc_dim", 1024),
+    channels: config.counts("enc_channels", [512, 512, 512, 512, 1536]),
+    kernels: config.counts("enc_kernel_sizes", [5, 3, 3, 3, 1]),
+    dilations: config.counts("enc_dilations", [1, 2, 3, 4, 1]),
+    attention: config.size("enc_attention_channels", 128),
+    squeeze: config.size("enc_se_channels", 128),
+    scale: config.size("enc_res2net_scale", 8),
+  };
+  const { channels, dilations, kernels, scale } = shape;
+  const [entry, ...rest] = channels;
+  const fits = rest.length === 4 && rest[3] === 3 * entry && rest.slice(0, 3).every((size) => size === entry) && entry % scale === 0;
+  if (!fits)
+    throw invalid(file.file, `speaker_encoder_config.enc_channels is [${channels}]: not four equal multiples of ${scale} and their triple`);
+  if (kernels.length !== 5 || dilations.length !== 5) throw invalid(file.file, "speaker_encoder_config has not five kernels and dilations");
+  return shape;
 }

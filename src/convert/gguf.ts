@@ -3,7 +3,8 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type Tensor, toFloat32 } from "../safetensors.ts";
-import { type Checkpoint, invalid, isId, JsonFile, type TransformerShape, type Weights } from "./checkpoint.ts";
+import { invalid, isId, JsonFile } from "./_json.ts";
+import type { Checkpoint, TransformerShape, Weights } from "./checkpoint.ts";
 
 const ALIGNMENT = 32;
 const VALUE_TYPE = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;

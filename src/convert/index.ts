@@ -2,11 +2,14 @@
 
 import { createHash } from "node:crypto";
 import {
+  closeSync,
   copyFileSync,
   existsSync,
   linkSync,
   mkdirSync,
+  openSync,
   readdirSync,
+  readSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -16,7 +19,6 @@ import {
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
-import { mapFile } from "../../ffi/libc.ts";
 import { loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { BUNDLE_FILES, BUNDLE_FORMAT, BUNDLE_VERSION, isBundle, type Manifest, type PromptSpec } from "../bundle.ts";
@@ -26,10 +28,13 @@ import { partPath, removeAbandonedParts } from "../parts.ts";
 import type { Progress } from "../store.ts";
 import type { SamplerSettings } from "../types.ts";
 import { startWorker } from "../worker.ts";
-import { type Checkpoint, invalid, type JsonFile, openCheckpoint, READING_FILES, sourceFiles } from "./checkpoint.ts";
+import { invalid, type JsonFile } from "./_json.ts";
+import { type Checkpoint, openCheckpoint, READING_FILES, sourceFiles } from "./checkpoint.ts";
 import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf.ts";
+import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
 import type { Graph } from "./onnx/graph.ts";
 import { predictorGraph } from "./onnx/predictor.ts";
+import { speakerEncoderGraph } from "./onnx/speaker-encoder.ts";
 import { vocoderGraph } from "./onnx/vocoder.ts";
 import { writeTables } from "./tables.ts";
 
@@ -129,6 +134,8 @@ function asOutputError(error: unknown, target: string): unknown {
 class Conversion {
   private done = 0;
   private total = 1;
+  /** After each step: the pages of a checkpoint would else pile up to its whole size. */
+  private releaseWeights = () => {};
 
   constructor(
     private readonly job: ConvertJob,
@@ -140,6 +147,10 @@ class Conversion {
     const { libraries, source, weights } = this.job;
     const versions = { llama: loadLlama(libraries.llama).version, onnxruntime: loadOnnxRuntime(libraries.onnxruntime).version };
     const checkpoint = openCheckpoint(source);
+    this.releaseWeights = () => {
+      checkpoint.weights.release();
+      checkpoint.codecWeights.release();
+    };
     const { talker, predictor } = checkpoint;
     const reading = READING_FILES.every((name) => existsSync(join(source, name)));
     this.total = 11 * (talker.layers + predictor.layers) + 60;
@@ -147,6 +158,7 @@ class Conversion {
     this.writeGguf("code predictor", BUNDLE_FILES.predictorGguf, (path, type, tick) => writePredictorGguf(path, checkpoint, type, tick));
     this.saveGraph("code predictor", BUNDLE_FILES.predictorOnnx, checkpoint.weights.files, (shared) => predictorGraph(checkpoint, shared));
     this.saveGraph("vocoder", BUNDLE_FILES.vocoder, checkpoint.codecWeights.files, (shared) => vocoderGraph(checkpoint, shared));
+    if (checkpoint.encoders !== null) this.saveEncoders(checkpoint, checkpoint.encoders);
     const threads = availableParallelism();
     writeTables(join(this.folder, BUNDLE_FILES.tables), checkpoint, weights !== "f32", threads, () => this.tick("tables"));
     const vocabulary = readVocabulary(checkpoint);
@@ -179,6 +191,7 @@ class Conversion {
   }
 
   private tick(step: string): void {
+    this.releaseWeights();
     this.done = Math.min(this.done + 1, this.total - 1);
     this.onProgress({ step, done: this.done, total: this.total });
   }
@@ -209,6 +222,16 @@ class Conversion {
     this.tick(step);
   }
 
+  /** What cloning needs, of Base models only: others may lack these weights. */
+  private saveEncoders({ codecWeights, weights }: Checkpoint, { codec, speaker }: NonNullable<Checkpoint["encoders"]>): void {
+    this.saveGraph("speaker encoder", BUNDLE_FILES.speakerEncoder, weights.files, (shared) =>
+      speakerEncoderGraph(speaker, weights, shared),
+    );
+    this.saveGraph("codec encoder", BUNDLE_FILES.codecEncoder, codecWeights.files, (shared) =>
+      codecEncoderGraph(codec, codecWeights, shared),
+    );
+  }
+
   private hashSource(): Manifest["source"] {
     return hashFiles(this.job.source, () => this.tick("source hashes"));
   }
@@ -219,13 +242,25 @@ export function hashFiles(source: string, onFile: () => void = () => {}): Manife
   const entries = sourceFiles(source).map((name) => {
     const path = join(source, name);
     const bytes = statSync(path).size;
-    const file = mapFile(path);
-    const sha256 = createHash("sha256").update(file.bytes).digest("hex");
-    file.close();
+    const sha256 = hashFile(path);
     onFile();
     return [name, { bytes, sha256 }];
   });
   return Object.fromEntries(entries);
+}
+
+const HASH_BLOCK_BYTES = 1 << 22;
+
+function hashFile(path: string): string {
+  const hash = createHash("sha256");
+  const block = Buffer.alloc(HASH_BLOCK_BYTES);
+  const file = openSync(path, "r");
+  try {
+    for (let count = readSync(file, block); count > 0; count = readSync(file, block)) hash.update(block.subarray(0, count));
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest("hex");
 }
 
 /** Another file system, or one without hard links, is no error: the bytes are copied then. */

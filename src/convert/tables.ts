@@ -2,7 +2,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
-import { elementCount, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../safetensors.ts";
+import { copyFloat32, elementCount, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../safetensors.ts";
 import { matVec, TABLE } from "../tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -43,18 +43,26 @@ function textTable(checkpoint: Checkpoint, half: boolean, threads: number): Tens
   };
   function* chunks() {
     const session = OrtSession.fromBytes("text projection", foldGraph(width, talker.hidden).encode(), { threads });
-    const fixed = Object.entries(parameters).map(([name, tensor]) => [name, ownTensor(tensor)]);
+    const fixed = Object.entries(parameters).map(([name, tensor]): [string, OrtTensor] => [name, ownTensor(tensor)]);
+    // The same buffers for all runs: garbage of this size would pile up to that of the table.
+    const input = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * width));
+    const folded = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * talker.hidden));
+    const rounded = half ? new Float16Array(folded.length) : null;
     for (let from = 0; from < rows; from += FOLD_ROWS) {
       const count = Math.min(FOLD_ROWS, rows - from);
-      const input = new OrtTensor(ownRows(embedding, from, count), [count, width]);
-      const folded = new Float32Array(new ArrayBuffer(4 * count * talker.hidden));
-      const output = new OrtTensor(folded, [count, talker.hidden]);
-      new PreparedRun(session, { ...Object.fromEntries(fixed), x: input }, { y: output }).run();
-      input.close();
-      output.close();
-      yield stored(folded, half);
+      copyRows(embedding, from, count, input);
+      const tensors = { x: new OrtTensor(input, [count, width]), y: new OrtTensor(folded, [count, talker.hidden]) };
+      new PreparedRun(session, { ...Object.fromEntries(fixed), x: tensors.x }, { y: tensors.y }).run();
+      for (const tensor of Object.values(tensors)) tensor.close();
+      weights.release();
+      const values = folded.subarray(0, count * talker.hidden);
+      if (rounded === null) yield asBytes(values);
+      else {
+        rounded.set(values);
+        yield asBytes(rounded.subarray(0, values.length));
+      }
     }
-    for (const [, tensor] of fixed) (tensor as OrtTensor).close();
+    for (const [, tensor] of fixed) tensor.close();
     session.close();
   }
   return { name: TABLE.text, dtype: half ? "F16" : "F32", shape: [rows, talker.hidden], chunks };
@@ -65,10 +73,10 @@ function ownTensor(tensor: Tensor): OrtTensor {
   return new OrtTensor(new Float32Array(toFloat32(tensor).slice().buffer), tensor.shape);
 }
 
-function ownRows(tensor: Tensor, from: number, count: number): Float32Array {
+/** Rows of an embedding as f32 at the front of `target`. */
+function copyRows(tensor: Tensor, from: number, count: number, target: Float32Array): void {
   const rowBytes = tensor.bytes.length / tensor.shape[0];
-  const part = { ...tensor, bytes: tensor.bytes.subarray(from * rowBytes, (from + count) * rowBytes) };
-  return new Float32Array(toFloat32(part).slice().buffer);
+  copyFloat32({ ...tensor, bytes: tensor.bytes.subarray(from * rowBytes, (from + count) * rowBytes) }, target);
 }
 
 function foldGraph(width: number, hidden: number): Graph {

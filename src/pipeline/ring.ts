@@ -8,7 +8,7 @@ import { CODES_PER_FRAME, type StopReason } from "../types.ts";
 export const KIND = { start: 1, frame: 2, end: 3 } as const;
 const STOP_REASONS: readonly StopReason[] = ["eos", "length", "cancelled"];
 
-const HEADER_WORDS = 2 + CODES_PER_FRAME; // kind, job, codes (of an `end`: the stop reason)
+const HEADER_WORDS = 2 + CODES_PER_FRAME; // kind, job, codes (of a `start`: primed or not, of an `end`: the stop reason)
 
 export interface RingMemory {
   /** i32 [2]: blocks written, blocks read; both only grow and wrap as unsigned numbers. */
@@ -62,8 +62,9 @@ export class Ring {
     Atomics.add(this.counters, WRITTEN, 1);
   }
 
-  pushStart(job: number): void {
-    this.claim(KIND.start, job);
+  /** @param primed the vocoder hears a reference first, which reaches it as a message */
+  pushStart(job: number, primed = false): void {
+    this.headers[this.claim(KIND.start, job) * HEADER_WORDS + 2] = primed ? 1 : 0;
     Atomics.add(this.counters, WRITTEN, 1);
   }
 
@@ -86,6 +87,9 @@ export class Ring {
   }
   job(ahead = 0): number {
     return this.headers[this.block(ahead) * HEADER_WORDS + 1];
+  }
+  get primed(): boolean {
+    return this.headers[this.block(0) * HEADER_WORDS + 2] === 1;
   }
   stopReason(): StopReason {
     return STOP_REASONS[this.headers[this.block(0) * HEADER_WORDS + 2]];

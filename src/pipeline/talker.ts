@@ -5,13 +5,15 @@ import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_
 import { chooseBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
 import { Sampler } from "../sampler.ts";
-import { buildPrompt, type Prompt, wrapInstruct, wrapText } from "../text/prompt.ts";
+import { buildPrompt, type Prompt, type Reference, wrapInstruct, wrapReference, wrapText } from "../text/prompt.ts";
 import { CODES_PER_FRAME, type StopReason } from "../types.ts";
-import { Embedder } from "./embed.ts";
+import { Embedder, type VoiceVectors } from "./embed.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
-import { type FromStage, type SpeakJob, type StageJob, TOTALS, type ToTalker } from "./wire.ts";
+import { type FromStage, type SpeakJob, type SpokenReference, type StageJob, TOTALS, type ToTalker } from "./wire.ts";
+
+const NO_VOICE: VoiceVectors = { xVector: null, codes: null };
 
 /** What a lane is busy with. */
 interface Sentence {
@@ -130,7 +132,7 @@ export class TalkerStage {
     for (let lane = 0; lane < this.lanes.length && this.waiting.length > 0; lane++) {
       if (this.lanes[lane] !== null || this.rings[lane].free < 2) continue;
       const job = this.waiting.shift()!;
-      this.rings[lane].pushStart(job.job);
+      this.rings[lane].pushStart(job.job, job.reference !== null && job.reference.codes !== null);
       this.signals.ring("vocoder");
       try {
         if (this.signals.isCancelled(job.job)) this.rings[lane].pushEnd(job.job, "cancelled");
@@ -147,7 +149,7 @@ export class TalkerStage {
   private begin(lane: number, job: SpeakJob): void {
     const before = performance.now();
     const prompt = this.buildPrompt(job);
-    const rows = this.embedder.prompt(prompt.rows, { xVector: null, codes: null });
+    const rows = this.embedder.prompt(prompt.rows, job.reference ?? NO_VOICE);
     if (!this.talker.prefill(lane, rows, prompt.rows.length, this.stepHidden, this.stepLogits)) return;
     this.hidden[lane].set(this.stepRows[0]);
     this.samplers[lane].reset(job.sampling.talker, job.seed, 2 * job.stream);
@@ -163,7 +165,17 @@ export class TalkerStage {
     const { text, instruct, speaker, language, mode } = job;
     const ids = this.tokenizer.encode(wrapText(text));
     const instructIds = instruct === "" ? null : this.tokenizer.encode(wrapInstruct(instruct));
-    return buildPrompt(this.start.bundle.manifest.prompt, { ids, instructIds, speaker, language, mode, reference: null });
+    const reference = this.buildReference(job.reference);
+    return buildPrompt(this.start.bundle.manifest.prompt, { ids, instructIds, speaker, language, mode, reference });
+  }
+
+  /** In-context cloning needs the words of the recording; a speaker vector alone has no reference. */
+  private buildReference(reference: SpokenReference | null): Reference | null {
+    if (reference === null || reference.codes === null) return null;
+    const { codes, text } = reference;
+    const frames = codes.length / CODES_PER_FRAME;
+    const codes0 = Int32Array.from({ length: frames }, (_, frame) => codes[frame * CODES_PER_FRAME]);
+    return { ids: this.tokenizer.encode(wrapReference(text)), codes0 };
   }
 
   /** Draws the next frame's code 0 from packed row `row`; the sentence may end here. */

@@ -1,11 +1,15 @@
 // The vocoder stage: takes the codes of a lane chunk by chunk and writes their samples. Runs beside generation.
 
-import { chooseBackend, VOCODERS, type Vocoder } from "../backends/index.ts";
-import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
+import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
+import { chooseBackend, VOCODERS, type Vocoder, type VocoderMemory } from "../backends/index.ts";
+import { LIMITS, REMEMBERED_REFERENCES, VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
+import { TtsError } from "../errors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import { KIND, Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
-import { type StageJob, TOTALS } from "./wire.ts";
+import { type StageJob, TOTALS, type ToVocoder } from "./wire.ts";
+
+const port = parentPort as unknown as MessagePort;
 
 export class VocoderStage {
   readonly backend: string;
@@ -13,6 +17,10 @@ export class VocoderStage {
   private readonly inputs: Ring[];
   private readonly outputs: Ring[];
   private readonly totals: Float64Array;
+  /** References that have arrived, by job. */
+  private readonly references = new Map<number, ToVocoder>();
+  /** Key of a reference -> what the vocoder remembers of it; the oldest goes first. */
+  private readonly heard = new Map<string, VocoderMemory>();
   private readonly vocoder: Vocoder;
   /** Chunks decoded in each lane since its start. */
   private readonly chunks: number[];
@@ -60,6 +68,7 @@ export class VocoderStage {
     if (kind === KIND.start) {
       this.vocoder.reset(lane);
       this.chunks[lane] = 0;
+      if (input.primed) this.prime(lane, job);
       input.release(1);
     } else if (kind === KIND.end) {
       output.pushEnd(job, input.stopReason());
@@ -72,6 +81,43 @@ export class VocoderStage {
     }
     this.signals.ring("talker");
     return true;
+  }
+
+  /** Lets a lane hear the job's reference; its sound is thrown away. What was heard is remembered for the next sentence. */
+  private prime(lane: number, job: number): void {
+    const reference = this.takeReference(job);
+    if (reference === null) return; // stopping
+    const known = this.heard.get(reference.key);
+    if (known !== undefined) {
+      this.vocoder.restore(lane, known);
+      return;
+    }
+    const frames = reference.codes.length / CODES_PER_FRAME;
+    for (let from = 0; from < frames; from += VOCODER_CHUNK_FRAMES) {
+      if (this.signals.stopped || this.signals.isCancelled(job)) return;
+      const count = Math.min(VOCODER_CHUNK_FRAMES, frames - from);
+      this.vocoder.decode(lane, reference.codes.subarray(from * CODES_PER_FRAME), count, this.samples);
+    }
+    if (this.heard.size >= REMEMBERED_REFERENCES) this.heard.delete(this.heard.keys().next().value!);
+    this.heard.set(reference.key, this.vocoder.save(lane));
+  }
+
+  /** The message was sent before the job, but threads do not promise which arrives first. */
+  private takeReference(job: number): ToVocoder | null {
+    const deadline = performance.now() + LIMITS.stageTimeoutMs;
+    while (!this.signals.stopped) {
+      const seen = this.signals.read("vocoder");
+      for (let received = receiveMessageOnPort(port); received !== undefined; received = receiveMessageOnPort(port)) {
+        const reference = received.message as ToVocoder;
+        this.references.set(reference.job, reference);
+      }
+      const reference = this.references.get(job);
+      this.references.delete(job);
+      if (reference !== undefined) return reference;
+      if (performance.now() > deadline) throw new TtsError("STAGE_TIMEOUT", `the reference of job ${job} did not reach the vocoder`);
+      this.signals.wait("vocoder", seen);
+    }
+    return null;
   }
 
   /** Frames of the next chunk: the full size, or what is left before the end. 0 while frames or room are missing. */

@@ -57,8 +57,8 @@ export interface SpeakJob {
   /** NFC, and IPA where the voice reads IPA. */
   text: string;
   instruct: string;
-  /** Codec id or NONE. */
-  speaker: number;
+  /** Codec id, NONE, or the speaker vector of the reference. */
+  speaker: number | "xVector";
   /** Codec id or NONE. */
   language: number;
   mode: TextMode;
@@ -67,9 +67,40 @@ export interface SpeakJob {
   /** Keeps the random numbers of the sentences of one text apart. */
   stream: number;
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
+  /** The cloned voice that speaks, or null. */
+  reference: SpokenReference | null;
+}
+
+/** A cloned voice as the stages need it. */
+export interface SpokenReference {
+  /** f32 [hidden] */
+  xVector: Float32Array;
+  /** What the recording says; "" without codes. */
+  text: string;
+  /** i32 [frames, 16], or null: the speaker vector alone */
+  codes: Int32Array | null;
 }
 
 export type ToTalker = { speak: SpeakJob } | { close: true };
+
+/** The vocoder hears the reference before the first frame, so that the speech goes on from it. Sent before the job goes to the talker. */
+export interface ToVocoder {
+  job: number;
+  /** Same key, same codes: what was heard once is remembered. */
+  key: string;
+  codes: Int32Array;
+}
+
+/** workerData of an encoder: one recording, one answer. */
+export interface EncodeJob {
+  bundle: Bundle;
+  config: Config;
+  /** f32 mono 24 kHz; what the codes are taken from, and what the speaker vector */
+  forCodes: Float32Array;
+  forVector: Float32Array;
+}
+
+export type FromEncoder = { encoded: { codes: Int32Array; xVector: Float32Array } } | { failed: ErrorOnTheWire };
 
 export type FromStage =
   | { ready: { stage: StageName; backend: string } }

@@ -1,13 +1,20 @@
-// Building blocks that more than one graph uses: norms, matrix products, rotary positions, attention pieces.
+// Building blocks that more than one graph uses: norms, matrix products, rotary positions, attention pieces, codebooks.
 
-import type { Tensor } from "../../safetensors.ts";
+import { type Tensor, toFloat32 } from "../../safetensors.ts";
 import { END, type Graph } from "./graph.ts";
+
+const MIN_CLUSTER_USAGE = 1e-5;
 
 /** x [..., C] -> x / sqrt(mean(x^2) + eps) * weight, over the last axis. */
 export function rmsNorm(g: Graph, x: string, weight: Tensor, eps: number): string {
   const mean = g.op("ReduceMean", [g.op("Mul", [x, x]), g.ints([-1])], { keepdims: 1 });
   const scale = g.op("Sqrt", [g.op("Add", [mean, g.float(eps)])]);
   return g.op("Mul", [g.op("Div", [x, scale]), g.tensor(weight)]);
+}
+
+/** x [..., C] -> (x - mean) / sqrt(variance + eps) * weight + bias, over the last axis. */
+export function layerNorm(g: Graph, x: string, weight: Tensor, bias: Tensor, eps: number): string {
+  return g.op("LayerNormalization", [x, g.tensor(weight), g.tensor(bias)], { axis: -1, epsilon: { float: eps } });
 }
 
 /** x [rows, in] -> [rows, out] with a weight in torch order, [out, in], used where it lies. */
@@ -50,4 +57,16 @@ export const reshape = (g: Graph, x: string, shape: number[]) => g.op("Reshape",
 /** The part of `x` from `from` (negative: counted from the end) to `to` on one axis. */
 export function slice(g: Graph, x: string, axis: number, from: number, to = END): string {
   return g.op("Slice", [x, g.ints([from]), g.ints([to]), g.ints([axis])]);
+}
+
+/** [1, width, time] -> [time, width] */
+export const timeMajor = (g: Graph, x: string, width: number) => transpose(g, reshape(g, x, [width, -1]), [1, 0]);
+/** [time, width] -> [1, width, time] */
+export const transposedBatch = (g: Graph, x: string) => g.op("Unsqueeze", [transpose(g, x, [1, 0]), g.ints([0])]);
+
+/** The vectors of a codebook, f32 [codes, width], from what training keeps of it: `sum` [codes, width] and `usage` [codes]. */
+export function codeVectors(sum: Tensor, usage: Tensor): Float32Array {
+  const counts = toFloat32(usage);
+  const width = sum.shape[1];
+  return Float32Array.from(toFloat32(sum), (value, i) => value / Math.max(counts[Math.floor(i / width)], MIN_CLUSTER_USAGE));
 }

@@ -4,12 +4,25 @@
 
 import { type Tensor, toFloat32 } from "../../safetensors.ts";
 import type { Checkpoint, CodecShape, Weights } from "../checkpoint.ts";
-import { additiveMask, linear, reshape, rmsNorm, rotaryTables, rotate, slice, swiGlu, transpose } from "./_layers.ts";
+import {
+  additiveMask,
+  codeVectors,
+  layerNorm,
+  linear,
+  reshape,
+  rmsNorm,
+  rotaryTables,
+  rotate,
+  slice,
+  swiGlu,
+  timeMajor,
+  transpose,
+  transposedBatch,
+} from "./_layers.ts";
 import { Graph } from "./graph.ts";
 
 const CODEBOOKS = 16;
 const LAYER_NORM_EPS = 1e-6;
-const MIN_CLUSTER_USAGE = 1e-5;
 const SNAKE_EPS = 1e-9;
 const RES_UNIT_KERNEL = 7;
 const RES_UNIT_DILATIONS = [1, 3, 9];
@@ -85,9 +98,8 @@ class VocoderBuilder {
   private codebook(book: number, width: number): Float32Array {
     const prefix = book === 0 ? "quantizer.rvq_first.vq.layers.0" : `quantizer.rvq_rest.vq.layers.${book - 1}`;
     const size = this.shape.codebookSize;
-    const usage = toFloat32(this.take(`${prefix}._codebook.cluster_usage`, [size]));
-    const sum = toFloat32(this.take(`${prefix}._codebook.embedding_sum`, [size, width]));
-    return Float32Array.from(sum, (value, i) => value / Math.max(usage[Math.floor(i / width)], MIN_CLUSTER_USAGE));
+    const sum = this.take(`${prefix}._codebook.embedding_sum`, [size, width]);
+    return codeVectors(sum, this.take(`${prefix}._codebook.cluster_usage`, [size]));
   }
 
   /** Causal convolution: the last (kernel - 1) * dilation inputs of the previous call stand in front. */
@@ -140,8 +152,8 @@ class VocoderBuilder {
     const { g } = this;
     const width = this.shape.latent;
     const mixed = this.causalConv(`${name}.depthwise`, x, `${prefix}.dwconv.conv`, [width, 1, 7], 1, width);
-    const norm = [g.tensor(this.take(`${prefix}.norm.weight`, [width])), g.tensor(this.take(`${prefix}.norm.bias`, [width]))];
-    const normed = g.op("LayerNormalization", [timeMajor(g, mixed, width), ...norm], { axis: -1, epsilon: { float: LAYER_NORM_EPS } });
+    const norm = [this.take(`${prefix}.norm.weight`, [width]), this.take(`${prefix}.norm.bias`, [width])] as const;
+    const normed = layerNorm(g, timeMajor(g, mixed, width), ...norm, LAYER_NORM_EPS);
     const wide = linear(
       g,
       normed,
@@ -246,8 +258,3 @@ class VocoderBuilder {
     return g.op("Add", [h, g.op("Mul", [fed, g.tensor(take("mlp_layer_scale.scale", [hidden]))])]);
   }
 }
-
-/** [1, width, time] -> [time, width] */
-const timeMajor = (g: Graph, x: string, width: number) => transpose(g, reshape(g, x, [width, -1]), [1, 0]);
-/** [time, width] -> [1, width, time] */
-const transposedBatch = (g: Graph, x: string) => g.op("Unsqueeze", [transpose(g, x, [1, 0]), g.ints([0])]);

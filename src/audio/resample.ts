@@ -1,0 +1,68 @@
+// Changes the sample rate with a windowed sinc. Pure; f32 in, f32 out.
+//
+// The filter passes up to 90 % of the lower Nyquist frequency and stops from 110 % on: a Kaiser window of 100 dB over that band needs
+// 32 zero crossings of the sinc to either side.
+
+const ZERO_CROSSINGS = 32;
+const ATTENUATION_DB = 100;
+const KAISER_BETA = 0.1102 * (ATTENUATION_DB - 8.7);
+
+/** Resamples mono sound; the length becomes ceil(length * to / from). Equal rates give the same samples. */
+export function resample(samples: Float32Array, fromHz: number, toHz: number): Float32Array {
+  if (fromHz === toHz) return samples;
+  const divisor = greatestCommonDivisor(fromHz, toHz);
+  const [up, down] = [toHz / divisor, fromHz / divisor];
+  const out = new Float32Array(Math.ceil((samples.length * up) / down));
+  const phases: (Float64Array | undefined)[] = [];
+  const reach = kernelReach(up, down);
+  for (let i = 0; i < out.length; i++) {
+    const phase = (i * down) % up;
+    const center = (i * down - phase) / up; // the input sample at or before this output
+    phases[phase] ??= kernel(phase / up, up, down);
+    out[i] = convolve(samples, center - reach + 1, phases[phase]);
+  }
+  return out;
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
+/** Input samples to either side. Going down, the sinc is as wide as the output rate asks. */
+const kernelReach = (up: number, down: number) => Math.ceil(ZERO_CROSSINGS * Math.max(1, down / up));
+
+/** Weights of the input samples around an output that lies `fraction` of a sample behind the central one; they add up to 1. */
+function kernel(fraction: number, up: number, down: number): Float64Array {
+  const reach = kernelReach(up, down);
+  const cutoff = Math.min(1, up / down);
+  const half = ZERO_CROSSINGS / cutoff;
+  const weights = Float64Array.from({ length: 2 * reach }, (_, tap) => {
+    const distance = tap - reach + 1 - fraction;
+    const inWindow = Math.abs(distance) < half ? bessel0(KAISER_BETA * Math.sqrt(1 - (distance / half) ** 2)) : 0;
+    return sinc(distance * cutoff) * inWindow;
+  });
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+const sinc = (x: number) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+
+/** Modified Bessel function of order 0; the series ends when a term no longer counts. */
+function bessel0(x: number): number {
+  let sum = 1;
+  let term = 1;
+  for (let k = 1; term > 1e-18 * sum; k++) {
+    term *= (x / (2 * k)) ** 2;
+    sum += term;
+  }
+  return sum;
+}
+
+/** Silence before the start and after the end. */
+function convolve(samples: Float32Array, from: number, weights: Float64Array): number {
+  const first = Math.max(0, -from);
+  const last = Math.min(weights.length, samples.length - from);
+  let sum = 0;
+  for (let tap = first; tap < last; tap++) sum += samples[from + tap] * weights[tap];
+  return sum;
+}

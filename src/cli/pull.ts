@@ -1,0 +1,143 @@
+// tts pull: brings a model onto this machine and makes it ready to speak.
+
+import { existsSync, statSync } from "node:fs";
+import { defineCommand } from "citty";
+import { isBundle } from "../bundle.ts";
+import { KNOWN_MODELS, nameOf } from "../catalog.ts";
+import { loadConfig, loadHubConfig, WEIGHT_CHOICES, type WeightType } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { DOWNLOADING, pull } from "../pull.ts";
+import { type Progress, resolveModel, SHIPPED } from "../store.ts";
+import { clearProgress, log, showProgress } from "./_log.ts";
+import type { Command } from "./_manual.ts";
+import { COMMON, choice, type Options, text } from "./_options.ts";
+
+const options: Options = {
+  weights: {
+    type: "string",
+    valueHint: "TYPE",
+    description: `Weight type of talker and code predictor: ${WEIGHT_CHOICES.join(", ")}. Default: q8_0, for small models f32.`,
+    group: "Model",
+  },
+  revision: {
+    type: "string",
+    valueHint: "NAME",
+    description: "Branch, tag or commit. Default: the one whose sums are known, else main.",
+    group: "Model",
+  },
+  "no-convert": { type: "boolean", description: "Only fetch; the first use converts.", group: "Model" },
+  ...COMMON,
+};
+
+export const command: Command = {
+  synopsis: "pull NAME|HUB-ID|DIR [OPTIONS]",
+  description: [
+    `Fetches a model from a hub and converts it. NAME is one of ${Object.keys(KNOWN_MODELS).join(", ")} (see tts models); HUB-ID is organisation/name; a checkpoint directory DIR is only converted.`,
+    "Only the files that are needed come, each checked by size and SHA-256. A pull that was ended, even by a power cut, goes on where it stopped when it is called again. Files that another program has in the hub's cache are used from there.",
+  ],
+  examples: [
+    ["tts pull 0.6b-custom", 'then: tts "Hello." -m 0.6b-custom -s ryan'],
+    ["tts pull Qwen/Qwen3-TTS-12Hz-1.7B-Base --weights q4_k_m", "by its id on the hub, in 4 bits"],
+    ["HF_ENDPOINT=https://hub.example tts pull 0.6b-base", "from another server"],
+  ],
+  sections: {
+    FILES: ["~/.cache/qwen3-tts/checkpoints\nWhat was fetched, one folder per model and revision. TTS_CACHE moves it."],
+    ENVIRONMENT: [
+      "HF_ENDPOINT\nAddress of the hub instead of https://huggingface.co.",
+      "HF_TOKEN\nFor models that are private or want their terms accepted.",
+      "HF_HOME, HF_HUB_CACHE\nWhere other programs keep the hub's files.",
+      "HF_HUB_OFFLINE\n1: use only what is on this machine.",
+    ],
+    "EXIT STATUS": [
+      "0 done; 2 wrong options, or no such model; 3 files that are not what they should be; 5 disk full or not writable; 7 the hub cannot be reached or refuses; 130 interrupted; 1 anything else.",
+    ],
+  },
+  definition: defineCommand({
+    meta: { name: "tts pull", description: "fetch a model and convert it" },
+    args: options,
+    run: ({ args, data }) => pullCommand(args, (data as { positionals: string[] }).positionals),
+  }),
+};
+
+async function pullCommand(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+  if (positionals.length !== 1) throw new TtsError("USAGE", "pull needs one model", "write tts pull NAME; see tts models");
+  const [model] = positionals;
+  const [revision, weights] = [text(args, "revision"), choice(args, "weights", WEIGHT_CHOICES)];
+  const convert = args.convert !== false; // citty reads --no-convert so
+  const isFolder = existsSync(model) && statSync(model).isDirectory();
+  if (isFolder || Object.hasOwn(SHIPPED, model)) {
+    if (!convert || revision !== undefined)
+      throw new TtsError("USAGE", `${model} is here, not on a hub`, "leave --no-convert and --revision out");
+    return convertLocal(model, weights);
+  }
+  const config = loadConfig();
+  const progress = new ProgressLine();
+  const before = performance.now();
+  const { bundle, fetched, pulled } = await pull({
+    ...{ config, hub: loadHubConfig(), model, revision, convert, weights },
+    onProgress: (now) => progress.show(now),
+    onNote: (note) => log.info(note),
+  });
+  clearProgress();
+  const seconds = (performance.now() - before) / 1000;
+  const ready = bundle === null ? "not converted yet" : `${bundle.manifest.weights} weights`;
+  log.info(`${nameOf(pulled.hub)}: ${pulled.directory}, ${ready}; ${size(fetched)} fetched, ${seconds.toFixed(1)} s`);
+}
+
+async function convertLocal(model: string, weights: WeightType | undefined): Promise<void> {
+  if (existsSync(model) && isBundle(model)) {
+    log.info(`${model} is a bundle: nothing to do`);
+    return;
+  }
+  const { directory } = await resolveModel({
+    ...{ config: loadConfig(), model, weights },
+    onProgress: ({ step, done, total }) => showProgress(step, done, total),
+  });
+  clearProgress();
+  log.info(`${model}: ${directory}`);
+}
+
+/** Speed is measured over this time. */
+const WINDOW_MS = 10_000;
+const REDRAW_MS = 100;
+/** Where no terminal shows a bar, a line this often tells that it goes on. */
+const LINE_MS = 30_000;
+
+/** What came, how fast, and how long the rest will take. */
+class ProgressLine {
+  /** [time, bytes] of the last seconds */
+  private readonly samples: [number, number][] = [];
+  private drawn = 0;
+  private said = performance.now();
+
+  show({ step, done, total }: Progress): void {
+    const now = performance.now();
+    if (step !== DOWNLOADING) {
+      showProgress(step, done, total);
+      return;
+    }
+    if (now - this.drawn < REDRAW_MS && done < total) return;
+    this.drawn = now;
+    this.samples.push([now, done]);
+    while (now - this.samples[0][0] > WINDOW_MS) this.samples.shift();
+    const line = `${size(done)} of ${size(total)}${this.speed(total)}`;
+    showProgress(line, done, total);
+    if (process.stderr.isTTY || now - this.said < LINE_MS) return;
+    this.said = now;
+    log.info(line);
+  }
+
+  private speed(total: number): string {
+    const [[firstTime, firstBytes], [time, bytes]] = [this.samples[0], this.samples[this.samples.length - 1]];
+    const perSecond = ((bytes - firstBytes) * 1000) / (time - firstTime);
+    if (!(perSecond > 0) || time - firstTime < 500) return "";
+    return `, ${size(perSecond)}/s, ${duration((total - bytes) / perSecond)} left`;
+  }
+}
+
+function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`;
+}
+
+const size = (bytes: number) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);

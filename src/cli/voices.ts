@@ -1,0 +1,176 @@
+// tts voices: takes voices from recordings, and keeps, shows, exports and imports them.
+
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, readFileSync, statSync, writeSync } from "node:fs";
+import { defineCommand } from "citty";
+import { readRecording } from "../audio/read.ts";
+import { loadConfig, TAIL_SILENCE_SECONDS } from "../config.ts";
+import type { Manifest } from "../engine.ts";
+import { TtsError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { FRAMES_PER_SECOND } from "../types.ts";
+import { assertVoiceName, readVoiceFile, type Voice, VoiceFolder, voiceToFile } from "../voices.ts";
+import { log } from "./_log.ts";
+import type { Command } from "./_manual.ts";
+import { COMMON, type Options, text } from "./_options.ts";
+import { openEngine } from "./_run.ts";
+
+/** The model that a voice is taken with when none is named. */
+const DEFAULT_BASE = "0.6b-base";
+
+const options: Options = {
+  from: {
+    type: "string",
+    valueHint: "FILE",
+    description: "The recording: wav, flac, mp3, ogg or m4a; 3 to 30 seconds of one clear voice.",
+    group: "Adding",
+  },
+  text: {
+    type: "string",
+    valueHint: "TEXT",
+    description: "What is said in it. Without it the voice is the speaker vector alone: less alike.",
+    group: "Adding",
+  },
+  model: {
+    type: "string",
+    alias: "m",
+    valueHint: "DIR|NAME",
+    description: `The Base model to take it with. Default: ${DEFAULT_BASE}.`,
+    group: "Adding",
+  },
+  "no-tail-silence": {
+    type: "boolean",
+    description: `Do not put ${TAIL_SILENCE_SECONDS} s of silence behind the recording; it keeps the end of the recording out of the speech.`,
+    group: "Adding",
+  },
+  json: { type: "boolean", description: "show: the whole voice as JSON. list: the names as JSON.", group: "Output" },
+  ...COMMON,
+};
+
+export const command: Command = {
+  synopsis:
+    "voices [list]  |  voices add NAME --from FILE  |  voices show|rm NAME  |  voices export NAME FILE  |  voices import FILE [NAME]",
+  description: [
+    "Voices are taken from recordings on this machine, with a Base model, and are small files that can be passed on. Take only voices that you may use.",
+    "add takes a voice; list shows all; show tells where one comes from; rm removes it; export and import copy it to and from a file.",
+  ],
+  examples: [
+    ['tts voices add anna --from anna.wav --text "What Anna says in it."', 'then: tts "Hello." --voice anna'],
+    ["tts voices show anna --json", "codes as frames of 16 numbers, the speaker vector as numbers"],
+  ],
+  sections: {
+    FILES: ["~/.local/share/qwen3-tts/voices\nThe voices; another folder with TTS_VOICES. models/VOICE.md describes the files."],
+  },
+  definition: defineCommand({
+    meta: { name: "tts voices", description: "clone and keep voices" },
+    args: options,
+    run: ({ args, data }) => voices(args, (data as { positionals: string[] }).positionals),
+  }),
+};
+
+type Action = (folder: VoiceFolder, rest: string[], args: Record<string, unknown>) => void | Promise<void>;
+
+const ACTIONS: Record<string, { arguments: number[]; run: Action }> = {
+  list: { arguments: [0], run: list },
+  add: { arguments: [1], run: add },
+  show: { arguments: [1], run: show },
+  rm: { arguments: [1], run: (folder, [name]) => folder.remove(name) },
+  export: { arguments: [2], run: exportVoice },
+  import: { arguments: [1, 2], run: importVoice },
+};
+
+async function voices(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+  const [name, ...rest] = positionals.length === 0 ? ["list"] : positionals;
+  if (!Object.hasOwn(ACTIONS, name)) {
+    const guess = nearest(name, Object.keys(ACTIONS));
+    throw new TtsError(
+      "USAGE",
+      `voices cannot "${name}"`,
+      guess === null ? `it can ${Object.keys(ACTIONS).join(", ")}` : `did you mean ${guess}?`,
+    );
+  }
+  const action = ACTIONS[name];
+  if (!action.arguments.includes(rest.length))
+    throw new TtsError("USAGE", `voices ${name} got ${rest.length} arguments`, "see tts voices --help");
+  await action.run(new VoiceFolder(loadConfig().voicesDir), rest, args);
+}
+
+const print = (line: string) => writeSync(1, `${line}\n`);
+
+function list(folder: VoiceFolder, _rest: string[], args: Record<string, unknown>): void {
+  const names = folder.names();
+  if (args.json === true) print(JSON.stringify(names));
+  else if (names.length === 0) log.info("there are no voices yet: tts voices add NAME --from FILE");
+  else for (const name of names) print(describe(folder.read(name)));
+}
+
+function describe({ name, text, codes, provenance }: Voice): string {
+  const kind = codes === null || text === "" ? "speaker vector" : `in-context, ${(codes.length / 16 / FRAMES_PER_SECOND).toFixed(1)} s`;
+  return `${name.padEnd(20)} ${kind.padEnd(22)} ${provenance.model.padEnd(16)} ${provenance.made.slice(0, 10)}`;
+}
+
+async function add(folder: VoiceFolder, [name]: string[], args: Record<string, unknown>): Promise<void> {
+  assertVoiceName(name);
+  const from = text(args, "from");
+  if (from === undefined) throw new TtsError("USAGE", "voices add needs a recording", "write tts voices add NAME --from FILE");
+  const words = (text(args, "text") ?? "").trim().normalize("NFC");
+  const recording = await readRecording(from);
+  const engine = await openEngine({ model: text(args, "model") ?? DEFAULT_BASE, use: "encode" });
+  const tailSilenceSeconds = args["tail-silence"] === false ? 0 : TAIL_SILENCE_SECONDS; // citty reads --no-x as x = false
+  const { codes, xVector } = await engine.encode(recording.samples, tailSilenceSeconds);
+  await engine.close();
+  const recordingSha256 = createHash("sha256").update(readFileSync(from)).digest("hex");
+  folder.write({
+    name,
+    text: words,
+    xVector,
+    codes: words === "" ? null : codes,
+    codebookSize: engine.manifest.shape.codes,
+    provenance: {
+      ...provenanceOf(engine.manifest),
+      recordingSha256,
+      recordingSeconds: recording.seconds,
+      tailSilenceSeconds,
+      made: new Date().toISOString(),
+    },
+  });
+  log.info(`${folder.path(name)}: voice ${name} from ${recording.seconds.toFixed(1)} s of ${from}`);
+}
+
+function provenanceOf({ name, source }: Manifest): { model: string; modelSha256: string; codecSha256: string } {
+  const hash = (prefix: string) =>
+    Object.entries(source).find(([file]) => file.startsWith(prefix) && file.endsWith(".safetensors"))?.[1].sha256 ?? "";
+  return { model: name, modelSha256: hash("model"), codecSha256: hash("speech_tokenizer/") };
+}
+
+function show(folder: VoiceFolder, [name]: string[], args: Record<string, unknown>): void {
+  const voice = folder.read(name);
+  if (args.json === true) {
+    print(JSON.stringify(voiceToFile(voice)));
+    return;
+  }
+  const { provenance, text: words, codes, xVector } = voice;
+  print(`name        ${voice.name}`);
+  print(`text        ${words === "" ? "none: speaker vector alone" : words}`);
+  print(`codes       ${codes === null ? "none" : `${codes.length / 16} frames`}, speaker vector ${xVector.length} wide`);
+  print(`recording   ${provenance.recordingSeconds.toFixed(2)} s, sha256 ${provenance.recordingSha256}`);
+  print(`taken with  ${provenance.model}, ${provenance.made}`);
+}
+
+function exportVoice(folder: VoiceFolder, [name, file]: string[]): void {
+  folder.read(name); // only whole voices leave
+  if (existsSync(file) && statSync(file).isDirectory()) throw new TtsError("OUTPUT_FAILED", `${file} is a folder`, "name a file in it");
+  try {
+    copyFileSync(folder.path(name), file);
+  } catch (cause) {
+    throw new TtsError("OUTPUT_FAILED", `cannot write ${file}: ${(cause as Error).message}`, "", { cause });
+  }
+}
+
+function importVoice(folder: VoiceFolder, [file, name]: string[]): void {
+  const voice = readVoiceFile(file);
+  const named = { ...voice, name: name ?? voice.name };
+  if (folder.has(named.name))
+    throw new TtsError("OUTPUT_FAILED", `there is a voice ${named.name} already`, "give another name: tts voices import FILE NAME");
+  folder.write(named);
+}
