@@ -27,6 +27,8 @@ export const LIMITS = {
   referenceLeastPeak: 1e-4,
   /** A recording to take a voice from, as a file. */
   recordingBytes: 200_000_000,
+  /** Official max_new_tokens and a long prompt: more would only reserve memory. */
+  contextPositions: 9_216,
   threads: 64,
   lanes: 8,
   /** A stage that does not answer for this long has failed: no single step takes nearly as long. */
@@ -118,7 +120,7 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
     threads: flags.threads ?? 1,
     predictor: flags.predictor ?? "auto",
     lanes: flags.lanes ?? 1,
-    contextPositions: flags.contextPositions ?? CONTEXT_POSITIONS,
+    contextPositions: Math.min(flags.contextPositions ?? CONTEXT_POSITIONS, LIMITS.contextPositions),
   };
   checkCount("threads", config.threads, LIMITS.threads);
   checkCount("lanes", config.lanes, LIMITS.lanes);

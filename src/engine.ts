@@ -87,8 +87,10 @@ class WorkerEngine implements Engine, SpeechHost {
   private readonly codes: Ring[];
   private readonly samples: Ring[];
   private readonly jobs = new Map<number, Job>();
-  private nextJob = 1;
-  private closing = false;
+  /** Slots whose cancel words are free; slot 0 belongs to the decode lane. */
+  private readonly freeSlots = Array.from({ length: MAX_JOBS - 1 }, (_, i) => MAX_JOBS - 1 - i);
+  private generation = 0;
+  private closed: Promise<void> | null = null;
   private reader: Reader | null = null;
   private decodeTurn: Promise<void> = Promise.resolve();
   failure: TtsError | null = null;
@@ -118,7 +120,7 @@ class WorkerEngine implements Engine, SpeechHost {
       const timer = setTimeout(
         () => reject(new TtsError("STAGE_TIMEOUT", `the ${stage} was not ready after ${seconds} s`)),
         LIMITS.startTimeoutMs,
-      );
+      ).unref();
       const fail = (error: TtsError) => {
         clearTimeout(timer);
         this.fail(error);
@@ -126,7 +128,7 @@ class WorkerEngine implements Engine, SpeechHost {
       };
       worker.on("error", (error) => fail(asTtsError(error)));
       worker.on("exit", () => {
-        if (!this.closing && this.failure === null)
+        if (this.closed === null && this.failure === null)
           fail(new TtsError("STAGE_DIED", `the ${stage} worker ended by itself`, "please report this"));
       });
       worker.on("message", (message: FromStage) => {
@@ -186,7 +188,7 @@ class WorkerEngine implements Engine, SpeechHost {
 
   private assertUsable(stage: StageName): void {
     if (this.failure !== null) throw this.failure;
-    if (this.closing || !this.workers.has(stage))
+    if (this.closed !== null || !this.workers.has(stage))
       throw new TypeError(`this engine has no ${stage}: it is closed, or was opened for something else`);
   }
 
@@ -201,7 +203,7 @@ class WorkerEngine implements Engine, SpeechHost {
 
   /** Sends a sentence to the talker. */
   submit(speech: SpokenSpeech, sentence: number, message: Omit<SpeakJob, "job">): Job {
-    const job: Job = { id: this.nextJob++, speech, sentence, early: [], stop: null };
+    const job: Job = { id: this.numberOf(this.freeSlots.pop()!), speech, sentence, early: [], stop: null };
     this.jobs.set(job.id, job);
     const codes = message.reference?.codes ?? null;
     if (codes !== null) {
@@ -209,7 +211,14 @@ class WorkerEngine implements Engine, SpeechHost {
       this.workers.get("vocoder")!.worker.postMessage(reference);
     }
     this.workers.get("talker")!.worker.postMessage({ speak: { ...message, job: job.id } });
+    this.signals.ring("talker"); // it may sleep because other lanes are full
     return job;
+  }
+
+  /** A number no other job has, in a slot that is free: a cancel word is shared by all numbers of its slot. */
+  private numberOf(slot: number): number {
+    this.generation++;
+    return this.generation * MAX_JOBS + slot;
   }
 
   get modelName(): string {
@@ -221,29 +230,37 @@ class WorkerEngine implements Engine, SpeechHost {
   }
 
   get hasRoom(): boolean {
-    return this.jobs.size < MAX_JOBS;
+    return this.freeSlots.length > 0;
   }
 
   forget(job: Job): void {
     this.jobs.delete(job.id);
+    this.freeSlots.push(job.id % MAX_JOBS);
+    this.signals.ring("main"); // others may wait for a slot
   }
 
-  /** Takes what has arrived for `speech` off the rings: one chunk per ring and call. Blocks of others stay for them. */
-  drain(speech: SpokenSpeech): void {
-    for (const ring of this.samples) {
+  /**
+   * Moves everything that has arrived from the lanes' rings to its jobs, also to those of others: sound that nobody fetches must not
+   * stand in the way of the next sentence in its lane. Bounded by the frames of the jobs under way.
+   */
+  drain(): boolean {
+    let moved = false;
+    for (const ring of this.samples.slice(0, this.config.lanes)) {
       while (ring.filled > 0) {
+        moved = true;
         const job = this.jobs.get(ring.job());
-        if (job !== undefined && job.speech !== speech) break;
         if (ring.kind() === KIND.end) {
-          if (job !== undefined) job.stop = ring.stopReason();
+          if (job !== undefined) job.stop = ring.endReason();
           ring.release(1);
         } else {
           const chunk = takeFrames(ring, job?.sentence ?? 0);
-          if (job !== undefined && !speech.cancelled) job.early.push(chunk);
+          if (job !== undefined && !job.speech.cancelled) job.early.push(chunk);
         }
         this.signals.ring("vocoder");
       }
     }
+    if (moved) this.signals.ring("main"); // others may have got something
+    return moved;
   }
 
   /** The last lane is for codes that are known already: the engine is its producer. One text at a time; the others wait here. */
@@ -252,12 +269,17 @@ class WorkerEngine implements Engine, SpeechHost {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.decodeTurn = promise;
     await before;
-    return { job: this.nextJob++, codes: this.codes.at(-1)!, samples: this.samples.at(-1)!, release: resolve };
+    return { job: this.numberOf(0), codes: this.codes.at(-1)!, samples: this.samples.at(-1)!, release: resolve };
   }
 
-  async close(): Promise<void> {
-    if (this.closing) return;
-    this.closing = true;
+  close(): Promise<void> {
+    this.closed ??= this.shutDown();
+    return this.closed;
+  }
+
+  /** Whoever still listens learns it as an error. */
+  private async shutDown(): Promise<void> {
+    this.failure ??= new TtsError("CANCELLED", "the engine was closed");
     this.signals.stop();
     this.workers.get("talker")?.worker.postMessage({ close: true });
     await Promise.all([...this.workers.values()].map(endWorker));

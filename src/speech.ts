@@ -2,7 +2,7 @@
 
 import { RING_FRAMES } from "./config.ts";
 import type { TtsError } from "./errors.ts";
-import { KIND, type Ring } from "./pipeline/ring.ts";
+import { type EndReason, KIND, type Ring } from "./pipeline/ring.ts";
 import type { Signals } from "./pipeline/signals.ts";
 import { type SpeakJob, TOTALS } from "./pipeline/wire.ts";
 import type { PreparedSpeech } from "./prepare.ts";
@@ -53,7 +53,7 @@ export interface Job {
   sentence: number;
   /** Sound that came before its turn. */
   early: AudioChunk[];
-  stop: StopReason | null;
+  stop: EndReason | null;
 }
 
 /** What a speech needs of the engine that runs it. */
@@ -69,8 +69,8 @@ export interface SpeechHost {
   readonly hasRoom: boolean;
   submit(speech: SpokenSpeech, sentence: number, message: Omit<SpeakJob, "job">): Job;
   forget(job: Job): void;
-  /** Moves what has arrived for `speech` from the rings to its jobs. */
-  drain(speech: SpokenSpeech): void;
+  /** Moves what has arrived from the rings to its jobs. @returns whether anything had */
+  drain(): boolean;
   takeDecodeLane(): Promise<{ job: number; codes: Ring; samples: Ring; release: () => void }>;
 }
 
@@ -95,6 +95,7 @@ abstract class TimedSpeech implements Speech {
   readonly sentences: string[] = [];
   abstract readonly settings: Record<string, unknown> & { seed: number };
   protected stop: StopReason = "eos";
+  private started = false;
   private startedMs = performance.now();
   private firstMs = 0;
   private endedMs = 0;
@@ -108,6 +109,8 @@ abstract class TimedSpeech implements Speech {
   protected abstract chunks(): AsyncGenerator<AudioChunk>;
 
   async *[Symbol.asyncIterator](): AsyncGenerator<AudioChunk> {
+    if (this.started) throw new TypeError("a speech can be listened to once: speak the text again");
+    this.started = true;
     this.startedMs = performance.now();
     this.totalsBefore = this.engine.totals.slice();
     try {
@@ -175,22 +178,21 @@ export class SpokenSpeech extends TimedSpeech {
           open.push(engine.submit(this, submitted, { ...this.message, text: this.sentences[submitted], stream: submitted }));
           submitted++;
         }
-        const seen = engine.signals.read("main");
-        engine.drain(this);
         const failure = engine.failure ?? this.failure;
         if (failure !== null) throw failure;
+        const seen = engine.signals.read("main");
         const job = open[0];
         if (job !== undefined && job.early.length > 0) yield job.early.shift()!;
-        else if (job !== undefined && job.stop !== null) this.finish(open.shift()!);
-        else await engine.signals.waitAsync("main", seen);
+        else if (job !== undefined && job.stop !== null && job.stop !== "failed") this.finish(open.shift()!, job.stop);
+        else if (!engine.drain()) await engine.signals.waitAsync("main", seen);
       }
     } finally {
       await this.cancel(open);
     }
   }
 
-  private finish(job: Job): void {
-    if (URGENCY[job.stop!] > URGENCY[this.stop]) this.stop = job.stop!;
+  private finish(job: Job, stop: StopReason): void {
+    if (URGENCY[stop] > URGENCY[this.stop]) this.stop = stop;
     this.engine.forget(job);
   }
 
@@ -201,8 +203,7 @@ export class SpokenSpeech extends TimedSpeech {
     for (const job of open) engine.signals.cancel(job.id);
     while (open.some((job) => job.stop === null) && engine.failure === null && !engine.signals.stopped) {
       const seen = engine.signals.read("main");
-      engine.drain(this);
-      if (open.some((job) => job.stop === null)) await engine.signals.waitAsync("main", seen);
+      if (!engine.drain()) await engine.signals.waitAsync("main", seen);
     }
     for (const job of open) engine.forget(job);
   }

@@ -81,6 +81,9 @@ export async function bundleOfPulled(pulled: Pulled, options: ModelOptions): Pro
   return { directory, manifest: { ...manifest, name: nameOf(pulled.hub) } };
 }
 
+/** Conversions of this process, by target: a second request for the same one waits for it. */
+const converting = new Map<string, Promise<void>>();
+
 async function cachedBundle(checkpoint: string, label: string, { config, weights, onProgress }: ModelOptions): Promise<Bundle> {
   const source = realpathSync(checkpoint);
   const { convert, sourceFiles, hashFiles } = await import("./convert/index.ts");
@@ -94,7 +97,10 @@ async function cachedBundle(checkpoint: string, label: string, { config, weights
     return usable;
   }
   makeCacheFolder(folder);
-  await convert({ source, target, weights: type, libraries: config.libraries }, onProgress ?? (() => {}));
+  const running =
+    converting.get(target) ?? convert({ source, target, weights: type, libraries: config.libraries }, onProgress ?? (() => {}));
+  converting.set(target, running);
+  await running.finally(() => converting.delete(target));
   writeStamp(target, stamp);
   return openBundle(target);
 }

@@ -156,12 +156,13 @@ export class VoiceFolder {
   /** Written beside its place and renamed: a voice that was there stays until then. */
   write(voice: Voice): void {
     const path = this.path(voice.name);
+    const part = partPath(path);
     try {
       mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-      writeFileSync(partPath(path), `${JSON.stringify(voiceToFile(voice))}\n`);
-      renameSync(partPath(path), path);
+      writeFileSync(part, `${JSON.stringify(voiceToFile(voice))}\n`);
+      renameSync(part, path);
     } catch (cause) {
-      rmSync(partPath(path), { force: true });
+      rmSync(part, { force: true });
       throw new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, "set TTS_VOICES to a writable folder", {
         cause,
       });

@@ -1,6 +1,6 @@
 // What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away with the process.
 
-import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
@@ -8,7 +8,6 @@ import { type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends
 import { type Bundle, openBundle } from "../src/bundle.ts";
 import { type ConfigFlags, loadConfig, type WeightType } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
-import { partPath } from "../src/parts.ts";
 import type { VoiceVectors } from "../src/pipeline/embed.ts";
 import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/safetensors.ts";
 import { buildPrompt, languageId, type Prompt, speakerId, wrapInstruct, wrapReference, wrapText } from "../src/text/prompt.ts";
@@ -79,8 +78,7 @@ export function copyOfCheckpoint(checkpoint: string, name: string): string {
 /** Converts a checkpoint folder, on this thread, into the bundle `name` of the scratch folder. */
 export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
   const target = join(scratchFolder(), name);
-  runConversion({ source, target, weights, libraries: { llama: "", onnxruntime: "" } });
-  renameSync(partPath(target), target);
+  runConversion({ source, target, part: target, weights, libraries: { llama: "", onnxruntime: "" } });
   return openBundle(target);
 }
 

@@ -120,6 +120,52 @@ describe("speaking", () => {
   });
 });
 
+describe("listening in other ways", () => {
+  test("a listener who stops in the middle does not hold up others", async () => {
+    for (const lanes of [1, 2]) {
+      const engine = await openStarter({ lanes });
+      const paused = engine.speak(LONG, { greedy: true })[Symbol.asyncIterator]();
+      await paused.next();
+      const expected = new GoldenFile("starter/starter-00.safetensors").ints("codes");
+      const { codes } = await speak(engine, "Dinner is ready.");
+      expect(codes).toEqual(expected);
+      await paused.return?.(undefined);
+      expect((await speak(engine, "Dinner is ready.")).codes).toEqual(expected);
+    }
+  });
+
+  test("decoding beside speaking loses nothing", async () => {
+    const engine = await openStarter();
+    const codes = new GoldenFile("starter/starter-06.safetensors").ints("codes");
+    const [decoded] = await Promise.all([collect(engine.decode(codes)), speak(engine, LONG)]);
+    expect(maxDifference(decoded.samples, new GoldenFile("starter/starter-06.safetensors").floats("audio"))).toBeLessThan(1e-5);
+  });
+
+  test("closing the engine ends every iteration with an error", async () => {
+    const engine = await openStarter();
+    const codes = new GoldenFile("starter/starter-06.safetensors").ints("codes");
+    const listening = [collect(engine.speak(LONG)), collect(engine.decode(codes)), collect(engine.decode(codes))];
+    const ends = Promise.allSettled(listening);
+    const never = engine.speak("Hello.");
+    await Promise.all([engine.close(), engine.close()]);
+    expect((await ends).map(({ status }) => status)).toContain("rejected");
+    await expect(collect(never)).rejects.toThrow("the engine was closed");
+  });
+
+  test("a speech is listened to once", async () => {
+    const engine = await openStarter();
+    const speech = engine.speak("Hello.", { greedy: true });
+    await collect(speech);
+    await expect(collect(speech)).rejects.toThrow("listened to once");
+  });
+
+  test("a sentence that fails is an error, whichever way the news comes first", async () => {
+    const engine = await openStarter({ contextPositions: 30 });
+    for (let round = 0; round < 30; round++)
+      await expect(speak(engine, "Please close the windows and turn off the lights.")).rejects.toThrow("context holds 30");
+  });
+});
+
 describe("decoding", () => {
   test("codes give the samples they had when spoken, also several at once", async () => {
     const engine = await openStarter();

@@ -42,7 +42,9 @@ export { sourceFiles } from "./checkpoint.ts";
 
 export interface ConvertJob {
   source: string;
+  /** Named in errors; the bundle is written at `part` and moved there by the caller. */
   target: string;
+  part: string;
   weights: WeightType;
   libraries: Config["libraries"];
 }
@@ -53,8 +55,9 @@ type Report = { progress: Progress } | { error: ErrorOnTheWire } | { finished: t
  * Converts in a worker, so that progress, Ctrl-C and timers go on. An existing bundle at `target` is replaced when the new one is whole.
  * @throws TtsError CHECKPOINT_INVALID, OUTPUT_FAILED, LIBRARY_*
  */
-export async function convert(job: ConvertJob, onProgress: (progress: Progress) => void): Promise<void> {
-  const part = partPath(job.target);
+export async function convert(request: Omit<ConvertJob, "part">, onProgress: (progress: Progress) => void): Promise<void> {
+  const part = partPath(request.target);
+  const job: ConvertJob = { ...request, part };
   const cleanUp = () => rmSync(part, { recursive: true, force: true });
   removeAbandonedParts(job.target);
   process.once("exit", cleanUp);
@@ -104,10 +107,8 @@ function moveIntoPlace(part: string, target: string): void {
 export function runConversion(job: ConvertJob): void {
   const send = (report: Report) => parentPort?.postMessage(report);
   try {
-    const part = partPath(job.target);
-    rmSync(part, { recursive: true, force: true });
-    mkdirSync(part, { recursive: true, mode: 0o755 });
-    new Conversion(job, part, (progress) => send({ progress })).run();
+    mkdirSync(job.part, { recursive: true, mode: 0o755 });
+    new Conversion(job, job.part, (progress) => send({ progress })).run();
     send({ finished: true });
   } catch (error) {
     const failure = asOutputError(error, job.target);

@@ -6,9 +6,11 @@ import { CODES_PER_FRAME, type StopReason } from "../types.ts";
 
 /** What a block means. `start` and `end` frame the frames of a job. */
 export const KIND = { start: 1, frame: 2, end: 3 } as const;
-const STOP_REASONS: readonly StopReason[] = ["eos", "length", "cancelled"];
+/** Why a job ended; of a failed one the error follows as a message. */
+export type EndReason = StopReason | "failed";
+const END_REASONS: readonly EndReason[] = ["eos", "length", "cancelled", "failed"];
 
-const HEADER_WORDS = 2 + CODES_PER_FRAME; // kind, job, codes (of a `start`: primed or not, of an `end`: the stop reason)
+const HEADER_WORDS = 2 + CODES_PER_FRAME; // kind, job, codes (of a `start`: primed or not, of an `end`: the reason)
 
 export interface RingMemory {
   /** i32 [2]: blocks written, blocks read; both only grow and wrap as unsigned numbers. */
@@ -68,8 +70,8 @@ export class Ring {
     Atomics.add(this.counters, WRITTEN, 1);
   }
 
-  pushEnd(job: number, reason: StopReason): void {
-    this.headers[this.claim(KIND.end, job) * HEADER_WORDS + 2] = STOP_REASONS.indexOf(reason);
+  pushEnd(job: number, reason: EndReason): void {
+    this.headers[this.claim(KIND.end, job) * HEADER_WORDS + 2] = END_REASONS.indexOf(reason);
     Atomics.add(this.counters, WRITTEN, 1);
   }
 
@@ -91,8 +93,8 @@ export class Ring {
   get primed(): boolean {
     return this.headers[this.block(0) * HEADER_WORDS + 2] === 1;
   }
-  stopReason(): StopReason {
-    return STOP_REASONS[this.headers[this.block(0) * HEADER_WORDS + 2]];
+  endReason(): EndReason {
+    return END_REASONS[this.headers[this.block(0) * HEADER_WORDS + 2]];
   }
   copyCodes(ahead: number, target: Int32Array, at: number): void {
     const from = this.block(ahead) * HEADER_WORDS + 2;

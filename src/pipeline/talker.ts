@@ -140,7 +140,7 @@ export class TalkerStage {
       } catch (error) {
         parentPort!.postMessage({ job: job.job, error: toWire(error) } satisfies FromStage);
         this.lanes[lane] = null;
-        this.rings[lane].pushEnd(job.job, "cancelled");
+        this.rings[lane].pushEnd(job.job, "failed");
       }
       this.signals.ring("vocoder");
     }

@@ -71,7 +71,7 @@ export class VocoderStage {
       if (input.primed) this.prime(lane, job);
       input.release(1);
     } else if (kind === KIND.end) {
-      output.pushEnd(job, input.stopReason());
+      output.pushEnd(job, input.endReason());
       input.release(1);
       this.signals.ring("main");
     } else {

@@ -90,13 +90,24 @@ export function languageNames(spec: PromptSpec): string[] {
   return Object.keys(spec.languages).filter((name) => !name.includes("dialect"));
 }
 
+/** A language by its English name, or by a code such as `ru`, `ru-RU` or `ru_RU`. */
+function languageName(given: string): string {
+  try {
+    const { language } = new Intl.Locale(given.replace("_", "-"));
+    return new Intl.DisplayNames(["en"], { type: "language" }).of(language)?.toLowerCase() ?? given;
+  } catch {
+    return given; // no code at all
+  }
+}
+
 /**
  * Codec id of a language, or NONE for auto. A speaker of a dialect gets it where the language is auto or chinese.
  * @throws TtsError LANGUAGE_UNKNOWN
  */
 export function languageId(spec: PromptSpec, language: string, speaker: string): number {
-  const key = language.toLowerCase();
   const names = languageNames(spec);
+  const written = language.toLowerCase();
+  const key = written === "auto" || names.includes(written) ? written : languageName(written);
   if (key !== "auto" && !names.includes(key)) {
     throw new TtsError("LANGUAGE_UNKNOWN", `there is no language "${language}"`, `this model has auto, ${names.join(", ")}`);
   }

@@ -177,7 +177,7 @@ describe("a checkpoint is refused that has", () => {
     const source = copyOfCheckpoint("tiny-custom", `hostile-${i}`);
     damage(source);
     const error = refusalOf(() =>
-      runConversion({ source, target: join(scratchFolder(), `hostile-bundle-${i}`), weights: "f32", libraries: LIBRARIES }),
+      runConversion({ source, target: "", part: join(scratchFolder(), `hostile-bundle-${i}`), weights: "f32", libraries: LIBRARIES }),
     );
     rmSync(source, { recursive: true });
     expect(error).toBeInstanceOf(TtsError);

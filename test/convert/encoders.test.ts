@@ -144,7 +144,7 @@ describe("a Base checkpoint is refused that has", () => {
     const target = join(scratchFolder(), `encoders-hostile-bundle-${i}`);
     let error: TtsError | null = null;
     try {
-      runConversion({ source, target, weights: "f32", libraries: LIBRARIES });
+      runConversion({ source, target, part: target, weights: "f32", libraries: LIBRARIES });
     } catch (thrown) {
       error = thrown as TtsError;
     }
