@@ -5,7 +5,8 @@ BUN_VERSION := 1.4.5
 READY := node_modules/.ready
 SOURCES := tts.ts src ffi test
 TEXT ?= The kettle is ready. The time is seven forty five.
-export TEXT
+# As it was typed: a price is no make variable.
+export TEXT_TO_SPEAK = $(value TEXT)
 
 .PHONY: help setup run test check format hear bench native clean
 
@@ -24,7 +25,7 @@ $(READY): package.json bun.lock
 	@test -x $(BUN) && touch $(READY)
 
 run: $(READY) ## speak: make run TEXT="Hello." writes output.wav
-	@$(BUN) tts.ts -- "$$TEXT"
+	@$(BUN) tts.ts -- "$$TEXT_TO_SPEAK"
 
 test: $(READY) ## all tests
 	@$(BUN) test --timeout 120000

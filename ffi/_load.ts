@@ -36,16 +36,13 @@ function overridePlaces(place: LibraryPlace, override: string): string[] {
 
 function defaultPlaces(place: LibraryPlace): string[] {
   const beside = dirname(process.execPath);
-  return [packagePath(place), join(beside, place.file), join(beside, "lib", place.file)];
+  return [...packagePaths(place), join(beside, place.file), join(beside, "lib", place.file)];
 }
 
-function packagePath(place: LibraryPlace): string {
-  const require = createRequire(import.meta.url);
-  for (const root of require.resolve.paths(place.package) ?? []) {
-    const path = join(root, place.package, place.folder, place.file);
-    if (existsSync(path)) return path;
-  }
-  return join("node_modules", place.package, place.folder, place.file);
+/** In every node_modules folder that this file would be served from, nearest first. */
+function packagePaths(place: LibraryPlace): string[] {
+  const roots = createRequire(import.meta.url).resolve.paths(place.package) ?? [];
+  return roots.map((root) => join(root, place.package, place.folder, place.file));
 }
 
 /** dlopen whose failure says which file, why, and what to do. */

@@ -46,6 +46,7 @@ export interface MappedFile {
   bytes: Uint8Array<ArrayBuffer>;
   /** Gives the pages that were read back to the system; they are read again when touched again. */
   release(): void;
+  /** Ends the mapping. Every view of `bytes` is empty from then on: nothing can reach memory that is no longer there. */
   close(): void;
 }
 
@@ -58,8 +59,14 @@ export function mapFile(path: string): MappedFile {
     const base = libc.symbols.mmap(null, length, PROT_READ, MAP_PRIVATE, file, 0);
     if (base === null || (base as number) === -1 || (base as number) > 2 ** 63) throw new Error(`mmap of ${path} failed`);
     const bytes = new Uint8Array(toArrayBuffer(base, 0, length));
-    const release = () => void libc.symbols.madvise(base, length, MADV_DONTNEED);
-    return { path, bytes, release, close: () => void libc.symbols.munmap(base, length) };
+    const isOpen = () => bytes.length > 0;
+    const release = () => void (isOpen() && libc.symbols.madvise(base, length, MADV_DONTNEED));
+    const close = () => {
+      if (!isOpen()) return; // a second time would end a mapping of somebody else
+      bytes.buffer.transfer(); // takes the memory from all views
+      libc.symbols.munmap(base, length);
+    };
+    return { path, bytes, release, close };
   } finally {
     closeSync(file);
   }

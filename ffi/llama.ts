@@ -136,7 +136,7 @@ export class LlamaModel {
     if (pointer === null) {
       const size = statSync(path, { throwIfNoEntry: false })?.size;
       const what = size === undefined ? "is missing" : `cannot be loaded by libllama (${size} bytes)`;
-      throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, "delete the bundle and convert the checkpoint again");
+      throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, "delete the bundle; it is made again");
     }
     return new LlamaModel(path, pointer);
   }

@@ -71,7 +71,7 @@ function bindTable(table: Pointer): Api {
 
 function check(api: Api, slot: OrtSlot, result: unknown): void {
   if (result === null || result === 0) return;
-  const message = String(api.GetErrorMessage(result));
+  const message = String(api.GetErrorMessage(result)).replace(/\s+/g, " ").trim(); // one line
   api.ReleaseStatus(result);
   throw new TtsError("LIBRARY_FAILED", `ONNX Runtime ${slot}: ${message}`);
 }
@@ -117,15 +117,23 @@ export class OrtSession {
     readonly title: string,
     readonly handle: bigint,
   ) {
-    this.inputs = describe(handle, "SessionGetInputCount", "SessionGetInputName", "SessionGetInputTypeInfo");
-    this.outputs = describe(handle, "SessionGetOutputCount", "SessionGetOutputName", "SessionGetOutputTypeInfo");
+    try {
+      this.inputs = describe(handle, "SessionGetInputCount", "SessionGetInputName", "SessionGetInputTypeInfo");
+      this.outputs = describe(handle, "SessionGetOutputCount", "SessionGetOutputName", "SessionGetOutputTypeInfo");
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
-  /** @throws TtsError LIBRARY_FAILED with ONNX Runtime's own words: missing or damaged file, unknown operator ... */
+  /** @throws TtsError BUNDLE_INVALID when ONNX Runtime refuses the file; its own words are the cause */
   static open(path: string, options: SessionOptions): OrtSession {
     const settings = sessionOptions(options);
     try {
       return new OrtSession(path, take("CreateSession", ready().env, Buffer.from(`${path}\0`), settings));
+    } catch (cause) {
+      const what = `${path} or its data cannot be loaded by ONNX Runtime`;
+      throw new TtsError("BUNDLE_INVALID", what, "delete the bundle; it is made again", { cause });
     } finally {
       ready().api.ReleaseSessionOptions(settings);
     }
@@ -139,6 +147,19 @@ export class OrtSession {
     } finally {
       ready().api.ReleaseSessionOptions(settings);
     }
+  }
+
+  /**
+   * Compares an input or output with what the caller will hand over; -1 stands for any size.
+   * @throws TtsError BUNDLE_INVALID
+   */
+  expect(side: "inputs" | "outputs", name: string, type: OrtType, shape: readonly number[]): TensorInfo {
+    const found = this[side].find((info) => info.name === name);
+    const fits = (info: TensorInfo) =>
+      info.type === type && info.shape.length === shape.length && shape.every((size, axis) => size === -1 || size === info.shape[axis]);
+    if (found !== undefined && fits(found)) return found;
+    const is = found === undefined ? "is missing" : `is ${found.type} [${found.shape}]`;
+    throw new TtsError("BUNDLE_INVALID", `${this.title}: its ${name} ${is}, not ${type} [${shape}]`, "delete the bundle; it is made again");
   }
 
   close(): void {

@@ -1,13 +1,27 @@
 // The run-time form of a model: a folder of files and the manifest `bundle.json` that describes them (see models/MODEL.md).
 
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { WEIGHT_CHOICES } from "./config.ts";
 import { TtsError } from "./errors.ts";
+import { JsonFile } from "./json.ts";
 import type { ModelType, SamplerSettings } from "./types.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
-export const BUNDLE_VERSION = 2;
+export const BUNDLE_VERSION = 3;
+/** What to do about a damaged one. */
+export const BUNDLE_HINT = "delete the bundle; it is made again";
+/** Sizes beyond these are no model's: only a damaged manifest has them. */
+const LARGEST = {
+  width: 16_384,
+  layers: 256,
+  codes: 65_536,
+  vocabulary: 2 ** 20,
+  bytes: 2 ** 50,
+  frames: 2 ** 20,
+  phones: 100_000,
+} as const;
 
 /** File names inside a bundle. Encoders are there only in Base models, reading files only for voices that read IPA. */
 export const BUNDLE_FILES = {
@@ -81,8 +95,8 @@ export interface Manifest {
   sampling: { talker: SamplerSettings; predictor: SamplerSettings; maxNewTokens: number };
   /** null: text is tokenised as written. */
   reading: { maxPhones: number } | null;
-  /** Every file of the bundle but this one. */
-  files: string[];
+  /** Every file of the bundle but this one -> its size in bytes. */
+  files: Record<string, number>;
   /** Relative path -> what was converted. */
   source: Record<string, { bytes: number; sha256: string }>;
   libraries: { llama: string; onnxruntime: string };
@@ -103,23 +117,117 @@ export function isBundle(directory: string): boolean {
 }
 
 /**
- * Reads the manifest and checks that every file is there.
+ * Reads the manifest, checks every value in it, and that every file is there in its full size.
  * @throws TtsError BUNDLE_INVALID
  */
 export function openBundle(directory: string): Bundle {
-  const file = join(directory, BUNDLE_FILES.manifest);
-  const fail = (what: string) =>
-    new TtsError("BUNDLE_INVALID", `${file} ${what}`, "convert the checkpoint again: tts convert DIR -o BUNDLE");
-  let manifest: Manifest;
-  try {
-    manifest = JSON.parse(readFileSync(file, "utf8")) as Manifest;
-  } catch (cause) {
-    throw fail(`cannot be read: ${(cause as Error).message}`);
+  const path = join(directory, BUNDLE_FILES.manifest);
+  const file = JsonFile.read(path, { code: "BUNDLE_INVALID", hint: BUNDLE_HINT, unreadable: BUNDLE_HINT });
+  const [format, version] = ["format", "version"].map((key) => new Map(file.entries()).get(key));
+  if (format !== BUNDLE_FORMAT) throw file.wrong(`is not a bundle manifest (format ${JSON.stringify(format)})`);
+  if (version !== BUNDLE_VERSION) {
+    const what = `${path} has format version ${JSON.stringify(version)}, this program reads ${BUNDLE_VERSION}`;
+    throw new TtsError("BUNDLE_INVALID", what, "convert the checkpoint again: tts convert DIR -o BUNDLE");
   }
-  if (manifest.format !== BUNDLE_FORMAT) throw fail(`is not a bundle manifest (format ${JSON.stringify(manifest.format)})`);
-  if (manifest.version !== BUNDLE_VERSION) throw fail(`has format version ${manifest.version}, this program reads ${BUNDLE_VERSION}`);
-  if (!Array.isArray(manifest.files)) throw fail("lists no files");
-  const missing = manifest.files.find((name) => !existsSync(join(directory, name)));
-  if (missing !== undefined) throw fail(`is there, but ${missing} is missing beside it`);
+  const manifest = readManifest(file);
+  for (const [name, bytes] of Object.entries(manifest.files)) checkSize(join(directory, name), bytes);
   return { directory, manifest };
+}
+
+function checkSize(path: string, bytes: number): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() && stat.size === bytes) return;
+  const what = stat === undefined ? "is missing" : !stat.isFile() ? "is no file" : `has ${stat.size} bytes, the manifest says ${bytes}`;
+  throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, BUNDLE_HINT);
+}
+
+function readManifest(file: JsonFile): Manifest {
+  const shape = readShape(file.object("shape"));
+  const prompt = readPrompt(file.object("prompt"), shape);
+  const reading = file.has("reading") ? { maxPhones: file.object("reading").within("maxPhones", 1, LARGEST.phones) } : null;
+  const files = file.object("files").record((entry, name) => entry.within(name, 0, LARGEST.bytes));
+  const odd = Object.keys(files).find((name) => name !== basename(name) || [".", "..", ""].includes(name) || name.includes("\0"));
+  if (odd !== undefined) throw file.wrong(`files names ${JSON.stringify(odd)}, which is no plain file name`);
+  const needed = neededFiles(prompt.modelType, reading !== null).find((name) => !Object.hasOwn(files, name));
+  if (needed !== undefined) throw file.wrong(`files does not name ${needed}`);
+  const sampling = file.object("sampling");
+  const libraries = file.object("libraries");
+  return {
+    format: BUNDLE_FORMAT,
+    version: BUNDLE_VERSION,
+    name: file.string("name"),
+    modelSize: file.string("modelSize"),
+    weights: file.choice("weights", WEIGHT_CHOICES),
+    shape,
+    prompt,
+    sampling: {
+      talker: readSampler(sampling.object("talker")),
+      predictor: readSampler(sampling.object("predictor")),
+      maxNewTokens: sampling.within("maxNewTokens", 0, LARGEST.frames),
+    },
+    reading,
+    files,
+    source: file.object("source").record((source, name) => {
+      const entry = source.object(name);
+      return { bytes: entry.within("bytes", 0, LARGEST.bytes), sha256: entry.string("sha256") };
+    }),
+    libraries: { llama: libraries.string("llama"), onnxruntime: libraries.string("onnxruntime") },
+  };
+}
+
+function neededFiles(modelType: ModelType, reads: boolean): string[] {
+  const { codecEncoder, letters, lexicon, predictorGguf, predictorOnnx, speakerEncoder, tables, talker, tokenizer, vocoder } = BUNDLE_FILES;
+  const encoders = modelType === "base" ? [speakerEncoder, codecEncoder] : [];
+  return [talker, predictorGguf, predictorOnnx, vocoder, tokenizer, tables, ...encoders, ...(reads ? [lexicon, letters] : [])];
+}
+
+function readShape(file: JsonFile): Manifest["shape"] {
+  const shape = {
+    hidden: file.within("hidden", 1, LARGEST.width),
+    predictorHidden: file.within("predictorHidden", 1, LARGEST.width),
+    codecVocabulary: file.within("codecVocabulary", 2, LARGEST.vocabulary - 1),
+    codes: file.within("codes", 2, LARGEST.codes),
+    textVocabulary: file.within("textVocabulary", 1, LARGEST.vocabulary - 1),
+    layers: file.within("layers", 1, LARGEST.layers),
+    predictorLayers: file.within("predictorLayers", 1, LARGEST.layers),
+  };
+  if (shape.codes > shape.codecVocabulary) throw file.wrong(`shape.codes is ${shape.codes}, of a vocabulary of ${shape.codecVocabulary}`);
+  return shape;
+}
+
+function readPrompt(file: JsonFile, { codecVocabulary, textVocabulary }: Manifest["shape"]): PromptSpec {
+  const [text, codec] = [file.object("text"), file.object("codec")];
+  const codecId = (from: JsonFile, key: string) => from.id(key, codecVocabulary);
+  const textId = (key: string) => text.id(key, textVocabulary);
+  const languages = file.object("languages").record(codecId);
+  const dialects = file.object("dialects").record((from, speaker) => from.choice(speaker, Object.keys(languages)));
+  return {
+    modelType: file.choice("modelType", ["custom_voice", "voice_design", "base"]),
+    takesInstruct: file.boolean("takesInstruct"),
+    text: { ttsPad: textId("ttsPad"), ttsBos: textId("ttsBos"), ttsEos: textId("ttsEos") },
+    codec: {
+      bos: codecId(codec, "bos"),
+      eos: codecId(codec, "eos"),
+      pad: codecId(codec, "pad"),
+      think: codecId(codec, "think"),
+      nothink: codecId(codec, "nothink"),
+      thinkBos: codecId(codec, "thinkBos"),
+      thinkEos: codecId(codec, "thinkEos"),
+    },
+    languages,
+    speakers: file.object("speakers").record(codecId),
+    dialects,
+    controlTokens: file.strings("controlTokens"),
+  };
+}
+
+/** Whole and finite; whether a setting makes sense is checked where it is used, as for one that a user gives. */
+function readSampler(file: JsonFile): SamplerSettings {
+  return {
+    greedy: file.boolean("greedy"),
+    temperature: file.number("temperature"),
+    topK: file.count("topK"),
+    topP: file.number("topP"),
+    repetitionPenalty: file.number("repetitionPenalty"),
+  };
 }

@@ -61,15 +61,11 @@ export interface PreparedSpeech {
 export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOptions, reader: () => Reader): PreparedSpeech {
   const { prompt, sampling, reading } = bundle.manifest;
   const reference = checkVoice(bundle, options.voice);
-  const bytes = Buffer.byteLength(text);
-  if (bytes > LIMITS.textBytes)
-    throw new TtsError("TEXT_TOO_LONG", `the text has ${bytes} bytes`, `at most ${LIMITS.textBytes} are read at once`);
+  checkRequest(text, options);
   const clean = text.toWellFormed().normalize("NFC");
   assertSpeakable(clean, prompt.controlTokens);
   const defaults = promptDefaults(prompt);
   const speaker = options.speaker ?? defaults.speaker;
-  if (options.voice !== undefined && options.speaker !== undefined)
-    throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
   const language = options.language ?? defaults.language;
   const settings = {
     speaker,
@@ -81,13 +77,16 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
     rawText: options.rawText ?? false,
     sampling: {
-      talker: checkSampling({ ...sampling.talker, ...options.sampling?.talker, ...(options.greedy ? { greedy: true } : {}) }),
-      predictor: checkSampling({ ...sampling.predictor, ...options.sampling?.predictor, ...(options.greedy ? { greedy: true } : {}) }),
+      talker: changed(sampling.talker, options.sampling?.talker, options.greedy),
+      predictor: changed(sampling.predictor, options.sampling?.predictor, options.greedy),
     },
   };
-  checkRange("the frame limit", settings.maxFrames, 1, LIMITS.maxFrames);
-  checkRange("the seed", settings.seed, 0, Number.MAX_SAFE_INTEGER);
-  const read = reading === null || settings.rawText ? asWritten(clean) : intoIpa(clean, reader(), reading.maxPhones);
+  const read =
+    reading === null
+      ? asWritten(clean, 0)
+      : settings.rawText
+        ? asWritten(clean, reading.maxPhones)
+        : intoIpa(clean, reader(), reading.maxPhones);
   const message = {
     instruct: settings.instruct,
     speaker: reference === null ? speakerId(prompt, speaker) : ("xVector" as const),
@@ -101,9 +100,35 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
   return { ...read, message, settings };
 }
 
+/**
+ * The part of the checks that needs no model: for callers that would open one, or even convert one, for nothing.
+ * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE
+ */
+export function checkRequest(text: string, options: SpeakOptions): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > LIMITS.textBytes)
+    throw new TtsError("TEXT_TOO_LONG", `the text has ${bytes} bytes`, `at most ${LIMITS.textBytes} are read at once`);
+  assertSpeakable(text.toWellFormed().normalize("NFC"), []);
+  if (options.voice !== undefined && options.speaker !== undefined)
+    throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
+  const { instruct = "", maxFrames = 1, seed = 0, sampling } = options;
+  if (instruct.length > LIMITS.instructChars)
+    throw new TtsError("TEXT_TOO_LONG", `the instruction has ${instruct.length} characters`, `at most ${LIMITS.instructChars}`);
+  checkRange("the frame limit", maxFrames, 1, LIMITS.maxFrames);
+  checkRange("the seed", seed, 0, Number.MAX_SAFE_INTEGER);
+  checkSampling(sampling?.talker ?? {});
+  checkSampling(sampling?.predictor ?? {});
+}
+
 /** Characters are code points: a surrogate pair counts once. */
 const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
-const asWritten = (text: string) => ({ sentences: split(text, LIMITS.promptChars, countCharacters), unread: [] });
+
+/** @param maxPhones of a voice that reads IPA, and was given it; 0 for the others. What is no phone still has the limit on characters. */
+function asWritten(text: string, maxPhones: number): { sentences: string[]; unread: string[] } {
+  const charactersPerPhone = maxPhones === 0 ? 0 : LIMITS.promptChars / maxPhones;
+  const measure = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
+  return { sentences: split(text, LIMITS.promptChars, measure), unread: [] };
+}
 
 /** Split by length in phones, then read; characters without a reading are reported once each. */
 function intoIpa(text: string, reader: Reader, maxPhones: number): { sentences: string[]; unread: string[] } {
@@ -163,12 +188,18 @@ function checkInstruct(bundle: Bundle, instruct: string): string {
       "leave out --instruct, or choose a 1.7B model",
     );
   }
-  if (instruct.length <= LIMITS.instructChars) return instruct.toWellFormed().normalize("NFC");
-  throw new TtsError("TEXT_TOO_LONG", `the instruction has ${instruct.length} characters`, `at most ${LIMITS.instructChars}`);
+  return instruct.toWellFormed().normalize("NFC");
 }
 
-function checkSampling(settings: SamplerSettings): SamplerSettings {
-  const { temperature, topK, topP, repetitionPenalty } = settings;
+/** The model's settings with those that were given in their place. */
+function changed(model: SamplerSettings, given: Partial<SamplerSettings> = {}, greedy = false): SamplerSettings {
+  const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  const settings = { ...model, ...set, ...(greedy ? { greedy } : {}) };
+  checkSampling(settings);
+  return settings;
+}
+
+function checkSampling({ temperature = 1, topK = 0, topP = 1, repetitionPenalty = 1 }: Partial<SamplerSettings>): void {
   const fail = (name: string, value: number, allowed: string) => {
     throw new TtsError("USAGE", `${name} is ${value}`, `it must be ${allowed}`);
   };
@@ -178,7 +209,6 @@ function checkSampling(settings: SamplerSettings): SamplerSettings {
   if (!(topP > 0 && topP <= 1)) fail("top-p", topP, "above 0 and at most 1");
   if (!(repetitionPenalty > 0 && repetitionPenalty <= 100))
     fail("repetition penalty", repetitionPenalty, "above 0 and at most 100; 1 switches it off");
-  return settings;
 }
 
 function checkRange(name: string, value: number, from: number, to: number): void {

@@ -1,7 +1,7 @@
 // The tables of a bundle, mapped: folded text, code embeddings, the code predictor's input rows and heads. Rows are read on demand.
 
-import { mapFile } from "../ffi/libc.ts";
-import { type Bundle, bundlePath } from "./bundle.ts";
+import { type MappedFile, mapFile } from "../ffi/libc.ts";
+import { BUNDLE_HINT, type Bundle, bundlePath } from "./bundle.ts";
 import { TtsError } from "./errors.ts";
 import { parseSafetensors, type Tensor, toFloat32 } from "./safetensors.ts";
 
@@ -26,14 +26,13 @@ export class RowTable {
   readonly width: number;
   private readonly values: Float32Array | Float16Array | Uint16Array;
 
-  constructor({ name, dtype, shape, bytes }: Tensor) {
+  constructor({ dtype, shape, bytes }: Tensor) {
     [this.rows, this.width] = shape;
     const { buffer, byteOffset } = bytes;
     const count = this.rows * this.width;
     if (dtype === "F32") this.values = new Float32Array(buffer, byteOffset, count);
     else if (dtype === "F16") this.values = new Float16Array(buffer, byteOffset, count);
-    else if (dtype === "BF16") this.values = new Uint16Array(buffer, byteOffset, count);
-    else throw new TtsError("BUNDLE_INVALID", `table ${name} has the type ${dtype}`);
+    else this.values = new Uint16Array(buffer, byteOffset, count); // bf16
   }
 
   /** target[at ...] = row */
@@ -47,6 +46,7 @@ export class RowTable {
     if (row < 0 || row >= this.rows) throw new RangeError(`row ${row} of ${this.rows}`);
     const { values, width } = this;
     const from = row * width;
+    if (values.length === 0) throw new TypeError("the tables are closed");
     if (values instanceof Uint16Array) {
       for (let i = 0; i < width; i++) target[at + i] += widen(values[from + i]);
     } else {
@@ -62,20 +62,23 @@ function widen(bf16: number): number {
   return number[0];
 }
 
-/** The mapped file. Keep it referenced while its tables are in use. */
+/** The mapped file. Its tables and matrices are views of it: none can be read once it is closed. */
 export class Tables {
   private constructor(
+    private readonly file: MappedFile,
     private readonly tensors: Map<string, Tensor>,
-    private readonly path: string,
   ) {}
 
   /** @throws TtsError BUNDLE_INVALID when damaged */
   static open(bundle: Bundle): Tables {
     const path = bundlePath(bundle, "tables");
+    let file: MappedFile | null = null;
     try {
-      return new Tables(parseSafetensors(mapFile(path).bytes, path), path);
+      file = mapFile(path);
+      return new Tables(file, parseSafetensors(file.bytes, path));
     } catch (cause) {
-      throw new TtsError("BUNDLE_INVALID", (cause as Error).message, "delete the bundle and convert the checkpoint again", { cause });
+      file?.close();
+      throw new TtsError("BUNDLE_INVALID", (cause as Error).message, BUNDLE_HINT, { cause });
     }
   }
 
@@ -83,18 +86,28 @@ export class Tables {
     return this.tensors.has(name);
   }
 
-  table(name: string): RowTable {
-    return new RowTable(this.tensor(name));
+  /** @throws TtsError BUNDLE_INVALID when it has another shape */
+  table(name: string, rows: number, width: number): RowTable {
+    const tensor = this.tensor(name, [rows, width]);
+    if (tensor.offset % (tensor.dtype === "F32" ? 4 : 2) === 0) return new RowTable(tensor);
+    throw new TtsError("BUNDLE_INVALID", `${this.file.path}: table ${name} lies at the odd byte ${tensor.offset}`, BUNDLE_HINT);
   }
 
   /** A whole small matrix or vector as f32. */
-  matrix(name: string): Float32Array {
-    return toFloat32(this.tensor(name));
+  matrix(name: string, shape: readonly number[]): Float32Array {
+    return toFloat32(this.tensor(name, shape));
   }
 
-  private tensor(name: string): Tensor {
+  close(): void {
+    this.file.close();
+  }
+
+  private tensor(name: string, shape: readonly number[]): Tensor {
     const tensor = this.tensors.get(name);
-    if (tensor === undefined) throw new TtsError("BUNDLE_INVALID", `${this.path} has no table ${name}`, "convert the checkpoint again");
+    const fail = (what: string) => new TtsError("BUNDLE_INVALID", `${this.file.path}: ${what}`, BUNDLE_HINT);
+    if (tensor === undefined) throw fail(`has no table ${name}`);
+    if (tensor.shape.join() !== shape.join()) throw fail(`table ${name} has the shape [${tensor.shape}], the manifest says [${shape}]`);
+    if (!["F32", "F16", "BF16"].includes(tensor.dtype)) throw fail(`table ${name} has the type ${tensor.dtype}`);
     return tensor;
   }
 }

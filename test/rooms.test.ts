@@ -55,7 +55,7 @@ const ROOMS: Record<string, Room> = {
   "backends: the choice": { files: ["src/backends/index.ts"], may: [...NOUNS, "src/backends/"], types: ["src/bundle.ts"] },
   "backends: what steps share": {
     files: ["src/backends/_*"],
-    may: [...NOUNS, "src/tables.ts", "src/bundle.ts"],
+    may: [...NOUNS, "src/tables.ts", "src/bundle.ts", "src/gguf.ts", "ffi/libc.ts"],
     types: ["src/backends/index.ts"],
   },
   "backends on libllama": {
@@ -76,7 +76,7 @@ const ROOMS: Record<string, Room> = {
     files: ["src/convert/"],
     may: [
       ...NOUNS,
-      ...["node:", "src/convert/", "src/bundle.ts", "src/safetensors.ts", "src/tables.ts", "src/parts.ts", "src/worker.ts"],
+      ...["node:", "src/convert/", "src/bundle.ts", "src/json.ts", "src/safetensors.ts", "src/tables.ts", "src/parts.ts", "src/worker.ts"],
       ...["ffi/libc.ts", "ffi/llama.ts", "ffi/onnxruntime.ts"], // mapping, quantiser, folding the text table
     ],
     types: ["src/store.ts"],
@@ -102,6 +102,7 @@ const ROOMS: Record<string, Room> = {
       ...["node:", "citty", "consola", "package.json", "src/cli/", "src/serve/", "src/audio/"],
       ...[
         "src/engine.ts",
+        "src/prepare.ts",
         "src/store.ts",
         "src/convert/index.ts",
         "src/convert/synthetic.ts",
@@ -114,10 +115,11 @@ const ROOMS: Record<string, Room> = {
     ],
   },
   "files: models, bundles, tables": {
-    files: ["src/store.ts", "src/catalog.ts", "src/bundle.ts", "src/safetensors.ts", "src/tables.ts"],
+    files: ["src/store.ts", "src/catalog.ts", "src/bundle.ts", "src/json.ts", "src/gguf.ts", "src/safetensors.ts", "src/tables.ts"],
     may: [
       ...NOUNS,
       "node:",
+      "src/json.ts",
       "models/manifest.json",
       "src/catalog.ts",
       "src/bundle.ts",

@@ -27,20 +27,31 @@ export class StepwisePredictor implements Predictor {
   private readonly heads: Float32Array[];
   private readonly projection: { weight: Float32Array; bias: Float32Array } | null;
   private readonly logits: Float32Array;
+  private readonly tables: Tables | undefined;
 
   constructor(
     bundle: Bundle,
     private readonly layers: PredictorLayers,
   ) {
-    const { hidden, predictorHidden, codes } = bundle.manifest.shape;
+    const { hidden, predictorHidden, codecVocabulary, codes } = bundle.manifest.shape;
     [this.hidden, this.width, this.codes] = [hidden, predictorHidden, codes];
-    const tables = Tables.open(bundle);
-    const projected = tables.has(TABLE.projectionWeight);
-    const groups = Array.from({ length: CODES_PER_FRAME - 1 }, (_, group) => group);
-    this.inputs = groups.map((group) => tables.table(projected ? TABLE.predictorInput(group) : TABLE.code(group)));
-    this.heads = groups.map((group) => tables.matrix(TABLE.head(group + 1)));
-    this.projection = projected ? { weight: tables.matrix(TABLE.projectionWeight), bias: tables.matrix(TABLE.projectionBias) } : null;
     this.logits = new Float32Array(codes);
+    try {
+      const tables = Tables.open(bundle);
+      this.tables = tables;
+      const projected = tables.has(TABLE.projectionWeight);
+      const groups = Array.from({ length: CODES_PER_FRAME - 1 }, (_, group) => group);
+      this.inputs = groups.map((group) => {
+        if (projected) return tables.table(TABLE.predictorInput(group), codes, predictorHidden);
+        return tables.table(TABLE.code(group), group === 0 ? codecVocabulary : codes, predictorHidden);
+      });
+      this.heads = groups.map((group) => tables.matrix(TABLE.head(group + 1), [codes, predictorHidden]));
+      const weight = () => tables.matrix(TABLE.projectionWeight, [predictorHidden, hidden]);
+      this.projection = projected ? { weight: weight(), bias: tables.matrix(TABLE.projectionBias, [predictorHidden]) } : null;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw): void {
@@ -72,5 +83,6 @@ export class StepwisePredictor implements Predictor {
 
   close(): void {
     this.layers.close();
+    this.tables?.close(); // there is none when opening it failed
   }
 }

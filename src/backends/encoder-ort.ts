@@ -50,8 +50,9 @@ class OrtEncoder implements Encoder {
   /** One run of a model with one input and one output. */
   private compute(file: "codecEncoder" | "speakerEncoder", input: NamedTensor, output: NamedTensor): void {
     const session = OrtSession.open(bundlePath(this.bundle, file), { threads: this.threads });
-    const tensors = [input, output].map(([, data, shape]) => new OrtTensor(data, shape));
+    const tensors: OrtTensor[] = [];
     try {
+      for (const [, data, shape] of [input, output]) tensors.push(new OrtTensor(data, shape));
       new PreparedRun(session, { [input[0]]: tensors[0] }, { [output[0]]: tensors[1] }).run();
     } finally {
       for (const tensor of tensors) tensor.close();

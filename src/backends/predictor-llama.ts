@@ -3,6 +3,7 @@
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { checkTransformerGguf } from "./_gguf.ts";
 import { type PredictorLayers, StepwisePredictor } from "./_stepwise.ts";
 import type { Backend, OpenOptions, Predictor } from "./index.ts";
 
@@ -22,8 +23,11 @@ class LlamaLayers implements PredictorLayers {
 
   constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
     loadLlama(config.libraries.llama, loadTurn);
-    this.width = bundle.manifest.shape.predictorHidden;
-    this.model = LlamaModel.open(bundlePath(bundle, "predictorGguf"));
+    const { predictorHidden, predictorLayers } = bundle.manifest.shape;
+    this.width = predictorHidden;
+    const path = bundlePath(bundle, "predictorGguf");
+    checkTransformerGguf(path, { layers: predictorLayers, width: predictorHidden, vocabulary: 1 });
+    this.model = LlamaModel.open(path);
     const exact = bundle.manifest.weights === "f32";
     const batchRows = 2 * lanes;
     this.context = new LlamaContext(this.model, { lanes, positions: CODES_PER_FRAME, batchRows, threads: config.threads, exact, stop });

@@ -1,7 +1,7 @@
 // The code predictor's layers on ONNX Runtime. The KV cache is [position, lane, head, dim], so a step's new rows are written by the graph
 // straight behind the old ones; every step of a frame has its tensors prepared.
 
-import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
+import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorData } from "../../ffi/onnxruntime.ts";
 import { bundlePath } from "../bundle.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type PredictorLayers, StepwisePredictor } from "./_stepwise.ts";
@@ -25,6 +25,7 @@ class OrtLayers implements PredictorLayers {
   private readonly caches: { name: string; data: Float32Array }[];
   /** [count][position] -> run */
   private readonly prepared = new Map<number, PreparedRun[]>();
+  private readonly tensors: OrtTensor[] = [];
   private position = 0;
 
   constructor({ bundle, config, lanes }: OpenOptions) {
@@ -32,14 +33,32 @@ class OrtLayers implements PredictorLayers {
     this.session = OrtSession.open(bundlePath(bundle, "predictorOnnx"), { threads: config.threads });
     this.width = bundle.manifest.shape.predictorHidden;
     this.layers = bundle.manifest.shape.predictorLayers;
-    const past = this.session.inputs.find(({ name }) => name === "past.k.0")!;
-    [this.kvHeads, this.headDim] = past.shape.slice(2);
+    [this.kvHeads, this.headDim] = this.checkGraph();
     const cacheLength = CODES_PER_FRAME * lanes * this.kvHeads * this.headDim;
     this.input = shared(2 * lanes * this.width);
     this.output = shared(lanes * this.width);
     this.caches = ["k", "v"].flatMap((part) => {
       return Array.from({ length: this.layers }, (_, layer) => ({ name: `${part}.${layer}`, data: shared(cacheLength) }));
     });
+  }
+
+  /** @returns [key heads, their width] */
+  private checkGraph(): [number, number] {
+    try {
+      this.session.expect("inputs", "x", "f32", [-1, -1, this.width]);
+      this.session.expect("inputs", "positions", "i64", [-1]);
+      this.session.expect("outputs", "hidden", "f32", [-1, this.width]);
+      const [, , heads, dim] = this.session.expect("inputs", "past.k.0", "f32", [-1, -1, -1, -1]).shape;
+      const sizes = [-1, -1, Math.min(Math.max(heads, 1), 1_024), Math.min(Math.max(dim, 1), 1_024)];
+      for (const name of ["k", "v"].flatMap((part) => Array.from({ length: this.layers }, (_, layer) => `${part}.${layer}`))) {
+        this.session.expect("inputs", `past.${name}`, "f32", sizes);
+        this.session.expect("outputs", `new.${name}`, "f32", sizes);
+      }
+      return [heads, dim];
+    } catch (error) {
+      this.session.close();
+      throw error;
+    }
   }
 
   begin(count: number): void {
@@ -62,18 +81,25 @@ class OrtLayers implements PredictorLayers {
     const positions = new BigInt64Array(new ArrayBuffer(8 * rows));
     for (let i = 0; i < rows; i++) positions[i] = BigInt(position + i);
     const inputs: Record<string, OrtTensor> = {
-      x: new OrtTensor(this.input, [count, rows, this.width]),
-      positions: new OrtTensor(positions, [rows]),
+      x: this.tensor(this.input, [count, rows, this.width]),
+      positions: this.tensor(positions, [rows]),
     };
-    const outputs: Record<string, OrtTensor> = { hidden: new OrtTensor(this.output, [count, this.width]) };
+    const outputs: Record<string, OrtTensor> = { hidden: this.tensor(this.output, [count, this.width]) };
     for (const { name, data } of this.caches) {
-      inputs[`past.${name}`] = new OrtTensor(data, [position, count, this.kvHeads, this.headDim]);
-      outputs[`new.${name}`] = new OrtTensor(data.subarray(position * row), [rows, count, this.kvHeads, this.headDim]);
+      inputs[`past.${name}`] = this.tensor(data, [position, count, this.kvHeads, this.headDim]);
+      outputs[`new.${name}`] = this.tensor(data.subarray(position * row), [rows, count, this.kvHeads, this.headDim]);
     }
     return new PreparedRun(this.session, inputs, outputs);
   }
 
+  private tensor(data: TensorData, shape: number[]): OrtTensor {
+    const tensor = new OrtTensor(data, shape);
+    this.tensors.push(tensor);
+    return tensor;
+  }
+
   close(): void {
+    for (const tensor of this.tensors) tensor.close();
     this.session.close();
   }
 }

@@ -3,6 +3,7 @@
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
 import { TtsError } from "../errors.ts";
+import { checkTransformerGguf } from "./_gguf.ts";
 import type { Backend, OpenOptions, Talker } from "./index.ts";
 
 /** Rows of one decode: longer prompts go in pieces. Fixed, so that the same prompt always takes the same arithmetic. */
@@ -22,17 +23,10 @@ class LlamaTalker implements Talker {
   constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
     loadLlama(config.libraries.llama, loadTurn);
     const path = bundlePath(bundle, "talker");
+    const { codecVocabulary, hidden, layers } = bundle.manifest.shape;
+    checkTransformerGguf(path, { layers, width: hidden, vocabulary: codecVocabulary });
     this.model = LlamaModel.open(path);
-    this.hidden = bundle.manifest.shape.hidden;
-    this.codecVocabulary = bundle.manifest.shape.codecVocabulary;
-    if (this.model.width !== this.hidden || this.model.outputs !== this.codecVocabulary) {
-      const found = `${this.model.width} wide with ${this.model.outputs} outputs`;
-      throw new TtsError(
-        "BUNDLE_INVALID",
-        `${path} is ${found}, the manifest says ${this.hidden} and ${this.codecVocabulary}`,
-        "convert again",
-      );
-    }
+    [this.hidden, this.codecVocabulary] = [hidden, codecVocabulary];
     this.limit = config.contextPositions;
     const exact = bundle.manifest.weights === "f32";
     this.context = new LlamaContext(this.model, {

@@ -2,6 +2,7 @@
 
 import { LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
+import { checkTokenizerGguf } from "./_gguf.ts";
 import type { OpenOptions } from "./index.ts";
 
 export interface Tokenizer {
@@ -12,6 +13,8 @@ export interface Tokenizer {
 
 export function openTokenizer({ bundle, config, loadTurn }: Pick<OpenOptions, "bundle" | "config" | "loadTurn">): Tokenizer {
   loadLlama(config.libraries.llama, loadTurn);
-  const model = LlamaModel.open(bundlePath(bundle, "tokenizer"), { vocabOnly: true });
+  const path = bundlePath(bundle, "tokenizer");
+  checkTokenizerGguf(path, bundle.manifest.shape.textVocabulary);
+  const model = LlamaModel.open(path, { vocabOnly: true });
   return { encode: (text) => model.tokenize(text), close: () => model.close() };
 }

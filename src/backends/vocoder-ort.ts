@@ -1,6 +1,6 @@
 // The stateful codec decoder on ONNX Runtime. Each lane has its state twice: a call reads one copy and writes the other.
 
-import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
+import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../ffi/onnxruntime.ts";
 import { bundlePath } from "../bundle.ts";
 import { VOCODER_CHUNK_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
@@ -8,6 +8,9 @@ import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
 
 /** The vocoder runs beside generation: one thread leaves the other cores to it. */
 const THREADS = 1;
+const STATE = "state.";
+/** Of one axis of one part of the state: only a damaged graph has more. */
+const LARGEST_STATE = 65_536;
 
 export const vocoderOrt: Backend<Vocoder> = { name: "ort", probe: () => null, open: (options) => new OrtVocoder(options) };
 
@@ -23,6 +26,8 @@ interface State {
   current: 0 | 1;
   /** [frames][copy] -> run */
   prepared: Map<number, [PreparedRun, PreparedRun]>;
+  /** Tensors over the buffers of codes and samples, which all lanes share. */
+  chunkTensors: OrtTensor[];
 }
 
 class OrtVocoder implements Vocoder {
@@ -34,22 +39,28 @@ class OrtVocoder implements Vocoder {
   constructor({ bundle, config, lanes }: OpenOptions) {
     loadOnnxRuntime(config.libraries.onnxruntime);
     this.session = OrtSession.open(bundlePath(bundle, "vocoder"), { threads: THREADS });
-    this.lanes = Array.from({ length: lanes }, () => this.newState());
+    const shapes = this.checkGraph();
+    this.lanes = Array.from({ length: lanes }, () => newState(shapes));
   }
 
-  private newState(): State {
-    const shapes = this.session.inputs.filter(({ name }) => name.startsWith("state."));
-    const data: Float32Array[] = [];
-    const copy = () => {
-      const tensors = shapes.map(({ name, shape }) => {
-        const values = new Float32Array(new SharedArrayBuffer(4 * shape.reduce((product, size) => product * size, 1)));
-        data.push(values);
-        return [name.slice("state.".length), new OrtTensor(values, shape)];
-      });
-      return Object.fromEntries(tensors) as Record<string, OrtTensor>;
-    };
-    const position = new Int32Array(new SharedArrayBuffer(4));
-    return { copies: [copy(), copy()], data, position, positionTensor: new OrtTensor(position, [1]), current: 0, prepared: new Map() };
+  /** The parts of the state, every size checked: the graph reads one and writes another of the same shape. */
+  private checkGraph(): TensorInfo[] {
+    const { session } = this;
+    try {
+      session.expect("inputs", "codes", "i32", [-1, CODES_PER_FRAME]);
+      session.expect("inputs", "position", "i32", [1]);
+      session.expect("outputs", "samples", "f32", [-1]);
+      const states = session.inputs.filter(({ name }) => name.startsWith(STATE));
+      for (const { name, shape } of states) {
+        const sizes = shape.map((size) => Math.min(Math.max(size, 0), LARGEST_STATE));
+        session.expect("inputs", name, "f32", sizes);
+        session.expect("outputs", `next.${name.slice(STATE.length)}`, "f32", sizes);
+      }
+      return states;
+    } catch (error) {
+      session.close();
+      throw error;
+    }
   }
 
   reset(lane: number): void {
@@ -94,27 +105,52 @@ class OrtVocoder implements Vocoder {
     if (this.codes.length >= frames * CODES_PER_FRAME) return;
     this.codes = new Int32Array(new SharedArrayBuffer(4 * frames * CODES_PER_FRAME));
     this.samples = new Float32Array(new SharedArrayBuffer(4 * frames * SAMPLES_PER_FRAME));
-    for (const state of this.lanes) state.prepared.clear();
+    for (const state of this.lanes) {
+      state.prepared.clear();
+      for (const tensor of state.chunkTensors.splice(0)) tensor.close();
+    }
   }
 
   private prepare(state: State, frames: number, from: 0 | 1): PreparedRun {
     const prefixed = (prefix: string, copy: Record<string, OrtTensor>) =>
       Object.entries(copy).map(([name, tensor]) => [`${prefix}.${name}`, tensor]);
+    const codes = new OrtTensor(this.codes, [frames, CODES_PER_FRAME]);
+    const samples = new OrtTensor(this.samples, [frames * SAMPLES_PER_FRAME]);
+    state.chunkTensors.push(codes, samples);
     const inputs = {
-      codes: new OrtTensor(this.codes, [frames, CODES_PER_FRAME]),
+      codes,
       position: state.positionTensor,
       ...Object.fromEntries(prefixed("state", state.copies[from])),
     };
     const outputs = {
-      samples: new OrtTensor(this.samples, [frames * SAMPLES_PER_FRAME]),
+      samples,
       ...Object.fromEntries(prefixed("next", state.copies[from === 0 ? 1 : 0])),
     };
     return new PreparedRun(this.session, inputs, outputs);
   }
 
   close(): void {
+    for (const { chunkTensors, copies, positionTensor } of this.lanes) {
+      const states = copies.flatMap((tensors) => Object.values(tensors));
+      for (const tensor of [...chunkTensors, ...states, positionTensor]) tensor.close();
+    }
     this.session.close();
   }
+}
+
+function newState(parts: readonly TensorInfo[]): State {
+  const data: Float32Array[] = [];
+  const copy = () => {
+    const tensors = parts.map(({ name, shape }) => {
+      const values = new Float32Array(new SharedArrayBuffer(4 * shape.reduce((product, size) => product * size, 1)));
+      data.push(values);
+      return [name.slice(STATE.length), new OrtTensor(values, shape)];
+    });
+    return Object.fromEntries(tensors) as Record<string, OrtTensor>;
+  };
+  const position = new Int32Array(new SharedArrayBuffer(4));
+  const positionTensor = new OrtTensor(position, [1]);
+  return { copies: [copy(), copy()], data, position, positionTensor, current: 0, prepared: new Map(), chunkTensors: [] };
 }
 
 /** A loop instead of set(subarray()): nothing is allocated per chunk. */

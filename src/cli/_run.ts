@@ -1,12 +1,14 @@
 // What the commands share around the engine: opening it with progress, playing a speech into a sink, and the closing line.
 
-import { writeSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { isStdout, printText } from "../audio/output.ts";
 import type { Sink } from "../audio/sink.ts";
 import { CONTEXT_POSITIONS } from "../config.ts";
-import type { Engine, OpenOptions, Speech, Summary } from "../engine.ts";
+import type { Engine, Manifest, OpenOptions, Speech, Summary } from "../engine.ts";
 import type { Progress } from "../store.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import { clearProgress, log, showProgress } from "./_log.ts";
+import type { SoundOutput } from "./_output.ts";
 
 /** Room for a prompt beside the frames that were asked for. */
 const PROMPT_POSITIONS = 1_024;
@@ -50,18 +52,22 @@ export async function pour(speech: Speech, sink: Sink): Promise<number[][][]> {
 }
 
 /** One stable line on stderr, or the same as one JSON object on stdout. */
-export function report(summary: Summary, output: string, json: boolean): void {
-  if (json) {
-    writeSync(1, `${JSON.stringify(summary)}\n`);
-    return;
-  }
+export async function report(summary: Summary, { path, json }: SoundOutput): Promise<void> {
+  if (json) return printText(`${JSON.stringify(summary)}\n`);
   const { talker, predictor, vocoder } = summary.msPerFrame;
   const spoken = "talker" in summary.backends; // else decoded from codes
   const generation = spoken ? `talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` : "";
-  const target = output === "-" ? "stdout" : output;
+  const target = isStdout(path) ? "stdout" : path;
   log.info(
     `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
       `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: ` +
       `${generation}vocoder ${vocoder.toFixed(1)}${spoken ? `; seed ${summary.seed}` : ""}`,
   );
+}
+
+/** SHA-256 of the checkpoint's weights; of shards, that of their sums in the order of their names. "" where the bundle names none. */
+export function weightsHash({ source }: Manifest): string {
+  const files = Object.keys(source).filter((file) => file.startsWith("model"));
+  const sums = files.toSorted().map((file) => source[file].sha256);
+  return sums.length > 1 ? createHash("sha256").update(sums.join("")).digest("hex") : (sums[0] ?? "");
 }

@@ -1,26 +1,30 @@
 // Where a command's text or file comes from: arguments, a file, or standard input. UTF-8 only, and only as much as may be read.
 
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, open, read } from "node:fs";
+import { promisify } from "node:util";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 
+const openAsync = promisify(open);
+const readAsync = promisify(read);
 const STDIN = 0;
+const RETRY_MS = 10;
 const BLOCK_BYTES = 65_536;
 
 /**
- * The bytes of a file, or of stdin for "-", up to `limit`.
+ * The bytes of a file, or of stdin for "-", up to `limit`. Waits off the main thread, so that a signal ends a wait for input.
  * @throws TtsError INPUT_UNREADABLE, TEXT_TOO_LONG
  */
-function readBytes(path: string, limit: number): Buffer {
+async function readBytes(path: string, limit: number): Promise<Buffer> {
   const name = path === "-" ? "stdin" : path;
   const chunks: Buffer[] = [];
   let total = 0;
   let file = STDIN;
   try {
-    file = path === "-" ? STDIN : openSync(path, "r");
+    file = path === "-" ? STDIN : await openAsync(path, "r");
     for (;;) {
       const block = Buffer.alloc(BLOCK_BYTES);
-      const count = readBlock(file, block);
+      const count = await readBlock(file, block);
       if (count === 0) return Buffer.concat(chunks);
       total += count;
       if (total > limit) throw new TtsError("TEXT_TOO_LONG", `${name} has more than ${limit} bytes`, `at most ${limit} are read at once`);
@@ -34,16 +38,16 @@ function readBytes(path: string, limit: number): Buffer {
   }
 }
 
-/** Waits where stdin is a terminal or pipe that has nothing yet. */
-function readBlock(file: number, block: Buffer): number {
+/** A terminal or pipe that does not block and has nothing yet is asked again. */
+async function readBlock(file: number, block: Buffer): Promise<number> {
   for (;;) {
     try {
-      return readSync(file, block, 0, block.length, null);
+      return (await readAsync(file, block, 0, block.length, null)).bytesRead;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "EOF") return 0;
       if (code !== "EAGAIN") throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 }
@@ -52,8 +56,8 @@ function readBlock(file: number, block: Buffer): number {
  * A UTF-8 file as text, without a byte order mark.
  * @throws TtsError TEXT_ENCODING naming the first bad byte
  */
-export function readTextFile(path: string, limit: number): string {
-  const bytes = readBytes(path, limit);
+export async function readTextFile(path: string, limit: number): Promise<string> {
+  const bytes = await readBytes(path, limit);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
@@ -90,7 +94,7 @@ function isValidPrefix(bytes: Buffer): boolean {
 }
 
 /** The text to speak: from --input, else the arguments joined by spaces. */
-export function inputText(positionals: readonly string[], input: string | undefined): string {
+export async function inputText(positionals: readonly string[], input: string | undefined): Promise<string> {
   if (input !== undefined && positionals.length > 0) {
     throw new TtsError("USAGE", "there is a text and an --input file", "give one of them");
   }

@@ -1,17 +1,20 @@
 // tts decode: saved codes back to sound.
 
 import { defineCommand } from "citty";
-import { FORMATS, openSink, type Sink } from "../audio/sink.ts";
+import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { Command } from "./_manual.ts";
-import { COMMON, choice, type Options, text } from "./_options.ts";
+import { COMMON, type Options, text } from "./_options.ts";
+import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./_output.ts";
 import { openEngine, pour, report } from "./_run.ts";
 import { readTextFile } from "./_text.ts";
 
 /** About 3 hours of sound. */
 const MAX_CODES_BYTES = 16 * 2 ** 20;
+/** Beyond any codebook; the model's own size is the engine's to check. */
+const MAX_CODE = 65_535;
 
 const options: Options = {
   model: {
@@ -21,15 +24,8 @@ const options: Options = {
     description: "The model whose codes they are. Default: starter.",
     group: "Voice",
   },
-  output: {
-    type: "string",
-    alias: "o",
-    valueHint: "FILE|-",
-    description: "Where the sound goes; - is standard output. Default: output.wav.",
-    group: "Output",
-  },
-  format: { type: "string", valueHint: "wav|pcm", description: "wav, or raw 16-bit little-endian samples. Default: wav.", group: "Output" },
-  json: { type: "boolean", description: "Print the closing figures as one JSON object on standard output.", group: "Output" },
+  ...OUTPUT_OPTIONS,
+  ...JSON_OPTION,
   ...COMMON,
 };
 
@@ -50,21 +46,13 @@ export const command: Command = {
 async function decode(args: Record<string, unknown>, positionals: string[]): Promise<void> {
   if (positionals.length !== 1)
     throw new TtsError("USAGE", `decode takes one file, got ${positionals.length}`, "write tts decode FILE -o out.wav");
-  const format = choice(args, "format", FORMATS) ?? "wav";
-  const output = text(args, "output") ?? `output.${format}`;
-  const json = args.json === true;
-  if (json && output === "-") throw new TtsError("USAGE", "--json and -o - both want standard output", "write the sound to a file");
-  const sentences = readCodes(positionals[0]);
-  const engine = await openEngine({ model: text(args, "model"), use: "decode" });
-  const sink = openSink(output, format);
-  try {
-    const summary = await decodeAll(engine, sentences, sink);
-    await sink.finish();
-    report(summary, output, json);
-  } catch (error) {
-    sink.abandon();
-    throw error;
-  }
+  const output = readOutput(args);
+  const sentences = await readCodes(positionals[0]);
+  const { engine, summary } = await deliverSound(output, async (sink) => {
+    const engine = await openEngine({ model: text(args, "model"), use: "decode" });
+    return { engine, summary: await decodeAll(engine, sentences, sink) };
+  });
+  await report(summary, output);
   await engine.close();
 }
 
@@ -85,12 +73,12 @@ async function decodeAll(engine: Engine, sentences: Int32Array[], sink: Sink): P
 }
 
 /** @throws TtsError CODES_INVALID naming what is wrong and where */
-function readCodes(path: string): Int32Array[] {
+async function readCodes(path: string): Promise<Int32Array[]> {
   const fail = (what: string) =>
     new TtsError("CODES_INVALID", `${path}: ${what}`, 'it should look like {"frames": [[16 whole numbers], ...]}');
   let file: { frames?: unknown; sentences?: unknown };
   try {
-    file = JSON.parse(readTextFile(path, MAX_CODES_BYTES));
+    file = JSON.parse(await readTextFile(path, MAX_CODES_BYTES));
   } catch (error) {
     if (error instanceof SyntaxError) throw fail(`is not JSON (${error.message})`);
     throw error;
@@ -98,10 +86,10 @@ function readCodes(path: string): Int32Array[] {
   const frames = file?.frames;
   if (!Array.isArray(frames)) throw fail('has no list "frames"');
   if (frames.length === 0) throw fail("has no frames");
-  const isFrame = (frame: unknown) =>
-    Array.isArray(frame) && frame.length === CODES_PER_FRAME && frame.every((code) => Number.isInteger(code));
+  const isCode = (code: unknown) => Number.isInteger(code) && (code as number) >= 0 && (code as number) <= MAX_CODE;
+  const isFrame = (frame: unknown) => Array.isArray(frame) && frame.length === CODES_PER_FRAME && frame.every(isCode);
   const bad = frames.findIndex((frame) => !isFrame(frame));
-  if (bad >= 0) throw fail(`frame ${bad} is not a list of ${CODES_PER_FRAME} whole numbers`);
+  if (bad >= 0) throw fail(`frame ${bad} is not a list of ${CODES_PER_FRAME} whole numbers from 0 to ${MAX_CODE}`);
   return cut(frames as number[][], file.sentences, fail).map((part) => Int32Array.from(part.flat()));
 }
 

@@ -1,16 +1,17 @@
 // tts "text": speaks. The default command.
 
-import { writeFileSync } from "node:fs";
 import { defineCommand } from "citty";
-import { FORMATS, openSink } from "../audio/sink.ts";
+import { isSameFile, isStdout, type Output, openOutput } from "../audio/output.ts";
 import { loadConfig, PREDICTOR_CHOICES } from "../config.ts";
 import type { SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
+import { checkRequest } from "../prepare.ts";
 import { readVoiceFile, type Voice, VoiceFolder } from "../voices.ts";
 import { log } from "./_log.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, choice, number, type Options, text } from "./_options.ts";
-import { openEngine, pour, report } from "./_run.ts";
+import { deliver, deliverSound, filePath, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./_output.ts";
+import { openEngine, pour, report, weightsHash } from "./_run.ts";
 import { inputText } from "./_text.ts";
 
 const TEXT_MODES = ["whole", "stream"] as const;
@@ -73,21 +74,14 @@ const options: Options = {
     description: "How to speak, in words, for models that follow instructions.",
     group: "Voice",
   },
-  output: {
-    type: "string",
-    alias: "o",
-    valueHint: "FILE|-",
-    description: "Where the sound goes; - is standard output. Default: output.wav.",
-    group: "Output",
-  },
-  format: { type: "string", valueHint: "wav|pcm", description: "wav, or raw 16-bit little-endian samples. Default: wav.", group: "Output" },
+  ...OUTPUT_OPTIONS,
   "save-codes": {
     type: "string",
     valueHint: "FILE",
     description: "Also write the codes as JSON; tts decode makes sound of them again.",
     group: "Output",
   },
-  json: { type: "boolean", description: "Print the closing figures as one JSON object on standard output.", group: "Output" },
+  ...JSON_OPTION,
   seed: {
     type: "string",
     valueHint: "N",
@@ -119,7 +113,7 @@ export const command: Command = {
   description: [
     "Speaks TEXT with a Qwen3-TTS model and writes 24 kHz mono sound. Everything runs on this machine, without a network.",
     "Long texts are split at sentence ends, then at pauses; sound is written as it is made. The first use of a checkpoint converts it into the cache.",
-    "Commands: decode makes sound of saved codes, convert turns a checkpoint into a bundle. tts COMMAND --help tells more.",
+    "Commands: models lists what there is, pull fetches a model, voices clones and keeps voices, decode makes sound of saved codes, convert turns a checkpoint into a bundle, bench measures this machine. tts COMMAND --help tells more.",
   ],
   examples: [
     ['tts "The kettle is ready."', "speaks to output.wav with the voice that comes with the program"],
@@ -128,13 +122,17 @@ export const command: Command = {
     ['tts "Hello." -m ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -s ryan -l english --seed 7', "an official checkpoint, a speaker, repeatable"],
   ],
   sections: {
-    FILES: ["~/.cache/qwen3-tts/bundles\nConverted models. May be deleted; they are made again when needed."],
+    FILES: [
+      "~/.cache/qwen3-tts\nPulled checkpoints and converted models. May be deleted; bundles are made again when needed.",
+      "~/.local/share/qwen3-tts/voices\nCloned voices.",
+    ],
     ENVIRONMENT: [
-      "TTS_CACHE\nFolder for converted models instead of $XDG_CACHE_HOME/qwen3-tts or ~/.cache/qwen3-tts.",
+      "TTS_CACHE\nFolder for models instead of $XDG_CACHE_HOME/qwen3-tts or ~/.cache/qwen3-tts.",
+      "TTS_VOICES\nFolder for voices instead of $XDG_DATA_HOME/qwen3-tts/voices or ~/.local/share/qwen3-tts/voices.",
       "TTS_LIBLLAMA, TTS_LIBONNXRUNTIME\nFile or folder of another build of these libraries.",
     ],
     "EXIT STATUS": [
-      "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker died; 130 interrupted; 1 anything else.",
+      "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker died; 7 the hub did not answer; 129, 130, 143 ended by a signal; 1 anything else.",
     ],
   },
   definition: defineCommand({
@@ -145,36 +143,46 @@ export const command: Command = {
 };
 
 async function say(args: Record<string, unknown>, positionals: string[]): Promise<void> {
-  const format = choice(args, "format", FORMATS) ?? "wav";
-  const output = text(args, "output") ?? `output.${format}`;
-  const json = args.json === true;
-  if (json && output === "-") throw new TtsError("USAGE", "--json and -o - both want standard output", "write the sound to a file");
+  const output = readOutput(args);
+  const codesPath = readCodesPath(args, output);
   const maxFrames = number(args, "max-frames");
   const speakOptions = readSpeakOptions(args, maxFrames);
-  const predictor = choice(args, "predictor", PREDICTOR_CHOICES);
-  const threads = number(args, "threads");
-  const words = inputText(positionals, text(args, "input"));
-  const engine = await openEngine({ model: text(args, "model"), predictor, threads }, maxFrames);
-  const speech = engine.speak(words, speakOptions);
+  const machine = { predictor: choice(args, "predictor", PREDICTOR_CHOICES), threads: number(args, "threads") };
+  loadConfig(machine); // checks them
+  const words = await inputText(positionals, text(args, "input"));
+  checkRequest(words, speakOptions);
+  const openOptions = { model: text(args, "model"), ...machine };
+  const speakTo = (codes: Output | null) =>
+    deliverSound(output, async (sink) => {
+      const engine = await openEngine(openOptions, maxFrames);
+      const speech = engine.speak(words, speakOptions);
+      announce(speech);
+      const frames = await pour(speech, sink);
+      const summary = speech.summary();
+      if (summary.frames === 0) throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
+      await codes?.write(codesFile({ words, frames, speech, summary, modelSha256: weightsHash(engine.manifest) }));
+      return { engine, summary };
+    });
+  const { engine, summary } = await (codesPath === undefined ? speakTo(null) : deliver(openOutput(codesPath), speakTo));
+  if (summary.stop === "length") log.warn("a sentence reached the frame limit and was cut off there");
+  await report(summary, output);
+  await engine.close();
+}
+
+function announce(speech: Speech): void {
   if (speech.unread.length > 0) log.warn(`this voice cannot read ${speech.unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
   speech.sentences.forEach((sentence, i) => {
     log.debug(`sentence ${i + 1}: ${sentence}`);
   });
-  const sink = openSink(output, format);
-  try {
-    const frames = await pour(speech, sink);
-    const summary = speech.summary();
-    if (summary.frames === 0) throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
-    const codes = text(args, "save-codes");
-    if (codes !== undefined) saveCodes(codes, { words, frames, speech, summary, sourceHash: modelHash(engine.manifest.source) });
-    await sink.finish();
-    if (summary.stop === "length") log.warn("a sentence reached the frame limit and was cut off there");
-    report(summary, output, json);
-  } catch (error) {
-    sink.abandon();
-    throw error;
-  }
-  await engine.close();
+}
+
+/** @throws TtsError USAGE where the codes would mix with something else */
+function readCodesPath(args: Record<string, unknown>, { path }: SoundOutput): string | undefined {
+  const codes = filePath(args, "save-codes");
+  if (codes === undefined) return undefined;
+  if (isStdout(codes)) throw new TtsError("USAGE", "--save-codes cannot be standard output", "name a file");
+  if (isSameFile(codes, path)) throw new TtsError("USAGE", `${codes} cannot hold both sound and codes`, "name two files");
+  return codes;
 }
 
 function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | undefined): SpeakOptions {
@@ -201,9 +209,6 @@ function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | und
   };
 }
 
-const modelHash = (source: Record<string, { sha256: string }>) =>
-  Object.entries(source).find(([name]) => name.startsWith("model"))?.[1].sha256 ?? "";
-
 /** A voice of the user's folder, or a voice file. */
 function readVoice(name: string | undefined): Voice | undefined {
   if (name === undefined) return undefined;
@@ -215,24 +220,19 @@ interface CodesToSave {
   frames: number[][][];
   speech: Speech;
   summary: Summary;
-  sourceHash: string;
+  modelSha256: string;
 }
 
 /** `frames` is all that decode needs; each sentence starts the vocoder afresh, so their lengths stand beside. */
-function saveCodes(path: string, { words, frames, speech, summary, sourceHash }: CodesToSave): void {
-  const sentences = speech.sentences.map((sentence, i) => ({ text: sentence, frames: frames[i].length }));
+function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave): Uint8Array {
   const file = {
     model: summary.model,
-    modelSha256: sourceHash,
+    modelSha256,
     text: words,
     seed: summary.seed,
     settings: speech.settings,
-    sentences,
+    sentences: speech.sentences.map((sentence, i) => ({ text: sentence, frames: frames[i].length })),
     frames: frames.flat(),
   };
-  try {
-    writeFileSync(path, `${JSON.stringify(file)}\n`);
-  } catch (cause) {
-    throw new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, "", { cause });
-  }
+  return Buffer.from(`${JSON.stringify(file)}\n`);
 }

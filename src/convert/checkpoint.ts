@@ -5,7 +5,7 @@ import { basename, join, resolve } from "node:path";
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
 import { assertFinite, parseSafetensors, type Tensor } from "../safetensors.ts";
 import { CODES_PER_FRAME, type ModelType, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
-import { invalid, JsonFile } from "./_json.ts";
+import { invalid, type JsonFile, readJson } from "./_json.ts";
 
 /** Shape of one Qwen3 transformer (talker or code predictor). */
 export interface TransformerShape {
@@ -156,7 +156,7 @@ function weightFiles(directory: string): string[] {
   const index = join(directory, "model.safetensors.index.json");
   if (!existsSync(index)) throw invalid(single, "is missing", "the checkpoint is incomplete");
   const names = new Set(
-    JsonFile.read(index)
+    readJson(index)
       .object("weight_map")
       .entries()
       .map(([, shard]) => String(shard)),
@@ -207,14 +207,14 @@ export function sourceFiles(directory: string): string[] {
 export function openCheckpoint(directory: string): Checkpoint {
   const missing = CHECKPOINT_FILES.find((name) => !existsSync(join(directory, name)));
   if (missing !== undefined) throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
-  const config = JsonFile.read(join(directory, "config.json"));
+  const config = readJson(join(directory, "config.json"));
   const modelType = config.string("tts_model_type");
   if (!["custom_voice", "voice_design", "base"].includes(modelType)) throw invalid(config.file, `tts_model_type is "${modelType}"`);
   const talker = config.object("talker_config");
   const predictor = talker.object("code_predictor_config");
   if (talker.count("num_code_groups") !== 16) throw invalid(config.file, "num_code_groups is not 16");
   const shapes = { talker: transformerShape(talker), predictor: transformerShape(predictor) };
-  const codecFile = JsonFile.read(join(directory, "speech_tokenizer/config.json"));
+  const codecFile = readJson(join(directory, "speech_tokenizer/config.json"));
   const codes = predictor.size("vocab_size");
   const codec = codecShape(codecFile);
   checkCodec(codecFile.file, codec, codes);
@@ -231,7 +231,7 @@ export function openCheckpoint(directory: string): Checkpoint {
     modelType: modelType as ModelType,
     modelSize: config.string("tts_model_size", ""),
     config,
-    generation: JsonFile.read(join(directory, "generation_config.json")),
+    generation: readJson(join(directory, "generation_config.json")),
     ...shapes,
     codec,
     encoders,

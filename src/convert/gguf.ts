@@ -1,9 +1,10 @@
 // GGUF version 3: key-value pairs and aligned tensors, written as a stream. Fills in the talker, the predictor's layers and the tokenizer.
 
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Tensor, toFloat32 } from "../safetensors.ts";
-import { invalid, isId, JsonFile } from "./_json.ts";
+import { invalid, isId, readJson } from "./_json.ts";
+import { asBytes, writeAll } from "./bytes.ts";
 import type { Checkpoint, TransformerShape, Weights } from "./checkpoint.ts";
 
 const ALIGNMENT = 32;
@@ -106,11 +107,6 @@ function writeGguf(path: string, values: Record<string, Value>, tensors: readonl
   }
 }
 
-/** One write call takes at most 2 GiB. */
-export function writeAll(file: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, 2 ** 30));
-}
-
 /** [GGUF name, checkpoint name, shape] of one layer of a Qwen3 transformer. */
 function layerTensors(shape: TransformerShape): [string, string, number[]][] {
   const { hidden, intermediate, heads, kvHeads, headDim } = shape;
@@ -139,8 +135,6 @@ function fromTensor(name: string, tensor: Tensor, matrixType: TensorType): GgufT
     bytes: () => (keep ? tensor.bytes : asBytes(toFloat32(tensor))),
   };
 }
-
-const asBytes = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 function transformerTensors(weights: Weights, prefix: string, shape: TransformerShape, type: TensorType): GgufTensor[] {
   const tensors: GgufTensor[] = [];
@@ -212,9 +206,9 @@ export function readVocabulary({ directory, textVocabulary }: Checkpoint): Vocab
     if (isId(id, textVocabulary)) return id;
     throw invalid(file, `${JSON.stringify(token)} has the id ${JSON.stringify(id)}, not one from 0 to ${textVocabulary - 1}`);
   };
-  const vocabulary = JsonFile.read(join(directory, "vocab.json"));
+  const vocabulary = readJson(join(directory, "vocab.json"));
   for (const [token, id] of vocabulary.entries()) tokens[checkId(vocabulary.file, token, id)] = token;
-  const added = JsonFile.read(join(directory, "tokenizer_config.json")).object("added_tokens_decoder");
+  const added = readJson(join(directory, "tokenizer_config.json")).object("added_tokens_decoder");
   const control: [number, string, boolean][] = added.entries().map(([id]) => {
     const entry = added.object(id);
     const content = entry.string("content");

@@ -183,7 +183,11 @@ class Conversion {
       prompt: promptSpec(checkpoint, vocabulary.controlTokens, reading),
       sampling: samplingDefaults(checkpoint.generation),
       reading: reading ? { maxPhones: LIMITS.promptPhones } : null,
-      files: readdirSync(this.folder).toSorted(),
+      files: Object.fromEntries(
+        readdirSync(this.folder)
+          .toSorted()
+          .map((name) => [name, statSync(join(this.folder, name)).size]),
+      ),
       source: this.hashSource(),
       libraries: versions,
     };

@@ -5,8 +5,8 @@ import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
 import { copyFloat32, elementCount, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../safetensors.ts";
 import { matVec, TABLE } from "../tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { asBytes, writeAll } from "./bytes.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { writeAll } from "./gguf.ts";
 import { Graph } from "./onnx/graph.ts";
 
 /** Rows folded in one run: bounds memory, long enough to keep matrix products busy. */
@@ -27,7 +27,6 @@ export function writeTables(path: string, checkpoint: Checkpoint, half: boolean,
   }
 }
 
-const asBytes = (values: Float32Array | Float16Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 const stored = (values: Float32Array, half: boolean) => asBytes(half ? new Float16Array(values) : values);
 
 /** W2 silu(W1 E + b1) + b2 for every text id, computed in f32. */

@@ -16,12 +16,21 @@ export class Embedder {
   readonly hidden: number;
   private readonly text: RowTable;
   private readonly codes: RowTable[];
+  private readonly tables: Tables;
 
   constructor(bundle: Bundle) {
-    const tables = Tables.open(bundle);
-    this.hidden = bundle.manifest.shape.hidden;
-    this.text = tables.table(TABLE.text);
-    this.codes = Array.from({ length: CODES_PER_FRAME }, (_, group) => tables.table(TABLE.code(group)));
+    const { codecVocabulary, codes, hidden, textVocabulary } = bundle.manifest.shape;
+    this.hidden = hidden;
+    this.tables = Tables.open(bundle);
+    try {
+      this.text = this.tables.table(TABLE.text, textVocabulary, hidden);
+      this.codes = Array.from({ length: CODES_PER_FRAME }, (_, group) => {
+        return this.tables.table(TABLE.code(group), group === 0 ? codecVocabulary : codes, hidden);
+      });
+    } catch (error) {
+      this.tables.close();
+      throw error;
+    }
   }
 
   /** Prompt rows as f32 [rows, hidden]. */
@@ -50,5 +59,9 @@ export class Embedder {
   /** target[at ...] += the text row fed with a frame. */
   addText(id: number, target: Float32Array, at: number): void {
     this.text.addRow(id, target, at);
+  }
+
+  close(): void {
+    this.tables.close();
   }
 }

@@ -45,6 +45,7 @@ export class PredictorStage {
       this.mailbox.answer();
     }
     this.predictor.close();
+    this.embedder.close();
   }
 
   private followJob(lane: number): void {

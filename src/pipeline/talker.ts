@@ -241,6 +241,7 @@ export class TalkerStage {
     this.closed = true;
     this.talker.close();
     this.tokenizer.close();
+    this.embedder.close();
     parentPort!.close();
   }
 }

@@ -12,6 +12,9 @@ export interface Reading {
 }
 
 const TOKEN = /[A-Za-z]+(?:'[A-Za-z]+)*|./gsu;
+/** Written with marks of other languages; their letters are read as the English ones. */
+const LATIN_WORD = /\p{Script=Latin}[\p{Script=Latin}\p{M}]*/gu;
+const NOT_DECOMPOSED: Record<string, string> = { œ: "oe", Œ: "OE", æ: "ae", Æ: "AE", ß: "ss", ẞ: "SS", ø: "o", Ø: "O", ł: "l", Ł: "L" };
 const PAUSES = new Set(",;:.!?()–—…\n");
 const SEPARATORS = new Set(" \t-\"'‘’“”");
 const ABBREVIATION = /^[A-Z]{2,5}$/;
@@ -63,7 +66,7 @@ export class Reader {
     const unread: string[] = [];
     let ipa = "";
     let pause = false;
-    for (const [token] of text.normalize("NFC").replaceAll("’", "'").matchAll(TOKEN)) {
+    for (const [token] of foldAccents(text.normalize("NFC")).replaceAll("’", "'").matchAll(TOKEN)) {
       if (/^[A-Za-z]/.test(token)) {
         const word = this.#word(token);
         if (word === "") {
@@ -114,6 +117,17 @@ export class Reader {
     }
     return ipa;
   }
+}
+
+/** Café becomes Cafe; a word that would not become plain ASCII stays as it is. */
+function foldAccents(text: string): string {
+  return text.replace(LATIN_WORD, (word) => {
+    const folded = word
+      .replace(/[œŒæÆßẞøØłŁ]/g, (letter) => NOT_DECOMPOSED[letter])
+      .normalize("NFD")
+      .replace(/\p{M}+/gu, "");
+    return /^[A-Za-z]+$/.test(folded) ? folded : word;
+  });
 }
 
 function possessive(stem: string): string {

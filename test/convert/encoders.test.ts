@@ -45,7 +45,8 @@ const dropTensors =
 describe("a bundle of a Base model", () => {
   test("has both encoders", () => {
     const { directory, manifest } = bundleOf("tiny-base");
-    expect(manifest).toMatchObject({ version: BUNDLE_VERSION, files: expect.arrayContaining(ENCODER_FILES) });
+    expect(manifest.version).toBe(BUNDLE_VERSION);
+    expect(Object.keys(manifest.files)).toEqual(expect.arrayContaining(ENCODER_FILES));
     expect(readdirSync(directory)).toEqual(expect.arrayContaining(ENCODER_FILES));
   });
 
@@ -87,7 +88,7 @@ describe("a bundle of a Base model", () => {
 describe("other models", () => {
   test.each(["tiny-custom", "tiny-design", "starter"])("%s has no encoder", (checkpoint) => {
     const { directory, manifest } = bundleOf(checkpoint);
-    expect([...manifest.files, ...readdirSync(directory)].filter((name) => name.includes("encoder"))).toEqual([]);
+    expect([...Object.keys(manifest.files), ...readdirSync(directory)].filter((name) => name.includes("encoder"))).toEqual([]);
   });
 
   test("may lack the encoder's weights and configuration", () => {

@@ -4,7 +4,7 @@
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { type Tensor, toFloat32 } from "../../safetensors.ts";
-import { writeAll } from "../gguf.ts";
+import { asBytes, writeAll } from "../bytes.ts";
 import { Message } from "./_protobuf.ts";
 
 const ELEMENT_TYPE = { f32: 1, i32: 6, i64: 7 } as const;
@@ -79,8 +79,7 @@ export class Graph {
 
   /** Computed values, f32. */
   values(values: Float32Array, shape: readonly number[]): string {
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    return this.weight(shape, { bytes: () => bytes, length: bytes.length });
+    return this.weight(shape, { bytes: () => asBytes(values), length: values.byteLength });
   }
 
   /** A tensor of the checkpoint as f32, optionally under another shape of the same elements. */
@@ -92,11 +91,7 @@ export class Graph {
         this.usedShared.add(tensor.file);
         return this.weight(shape, { sharedFile: link, offset: tensor.offset, length });
       }
-      const bytes = () => {
-        const values = toFloat32(tensor);
-        return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-      };
-      return this.weight(shape, { bytes, length });
+      return this.weight(shape, { bytes: () => asBytes(toFloat32(tensor)), length });
     });
   }
 

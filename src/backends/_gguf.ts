@@ -1,0 +1,105 @@
+// What a GGUF file of a bundle must say before libllama may see it: a damaged file would end the process there.
+
+import { mapFile } from "../../ffi/libc.ts";
+import { BUNDLE_HINT } from "../bundle.ts";
+import { TtsError } from "../errors.ts";
+import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../gguf.ts";
+
+export interface TransformerHead {
+  layers: number;
+  width: number;
+  vocabulary: number;
+}
+
+/** Values of one file by key and type. */
+class Values {
+  constructor(
+    readonly path: string,
+    private readonly head: GgufHead,
+  ) {}
+
+  wrong(what: string): TtsError {
+    return new TtsError("BUNDLE_INVALID", `${this.path}: ${what}`, BUNDLE_HINT);
+  }
+
+  private get(key: string, type: keyof typeof GGUF_TYPE): unknown {
+    const found = this.head.values.get(key);
+    if (found?.type !== GGUF_TYPE[type]) throw this.wrong(`has no ${key} of the type ${type}`);
+    return found.value;
+  }
+
+  /** A value that must be exactly `expected`. */
+  only(key: string, expected: string | number): void {
+    const value = this.get(key, typeof expected === "string" ? "string" : "u32");
+    if (value !== expected) throw this.wrong(`${key} is ${JSON.stringify(value)}, not ${JSON.stringify(expected)}`);
+  }
+
+  within(key: string, least: number, most: number, type: "u32" | "f32" = "u32"): number {
+    const value = this.get(key, type) as number;
+    if (!(value >= least && value <= most)) throw this.wrong(`${key} is ${value}, not from ${least} to ${most}`);
+    return value;
+  }
+
+  list(key: string, entryType: "string" | "i32"): GgufList {
+    const list = this.get(key, "list") as GgufList;
+    if (list.entryType !== GGUF_TYPE[entryType]) throw this.wrong(`${key} is no list of the type ${entryType}`);
+    return list;
+  }
+}
+
+/** @throws TtsError BUNDLE_INVALID */
+export function checkTransformerGguf(path: string, { layers, vocabulary, width }: TransformerHead): void {
+  readMapped(path, (bytes) => {
+    const values = new Values(path, parseGgufHead(bytes, path));
+    values.only("general.architecture", "qwen3");
+    values.only("tokenizer.ggml.model", "none");
+    values.only("qwen3.block_count", layers);
+    values.only("qwen3.embedding_length", width);
+    values.only("qwen3.vocab_size", vocabulary);
+    values.within("qwen3.context_length", 1, 2 ** 24);
+    values.within("qwen3.feed_forward_length", 1, 2 ** 20);
+    const heads = values.within("qwen3.attention.head_count", 1, 1_024);
+    const kvHeads = values.within("qwen3.attention.head_count_kv", 1, heads);
+    if (heads % kvHeads !== 0) throw values.wrong(`${heads} attention heads share ${kvHeads} key heads`);
+    const dim = values.within("qwen3.attention.key_length", 2, 1_024);
+    if (dim % 2 !== 0) throw values.wrong(`qwen3.attention.key_length is ${dim}, which is odd`);
+    values.only("qwen3.attention.value_length", dim);
+    values.within("qwen3.attention.layer_norm_rms_epsilon", 0, 1, "f32");
+    values.within("qwen3.rope.freq_base", 1, 1e12, "f32");
+  });
+}
+
+/** @throws TtsError BUNDLE_INVALID */
+export function checkTokenizerGguf(path: string, textVocabulary: number): void {
+  readMapped(path, (bytes) => {
+    const head = parseGgufHead(bytes, path);
+    const values = new Values(path, head);
+    values.only("general.architecture", "qwen3");
+    values.only("tokenizer.ggml.model", "gpt2");
+    values.only("tokenizer.ggml.pre", "qwen2");
+    if (head.tensors.length > 0) throw values.wrong(`has ${head.tensors.length} tensors, a tokenizer has none`);
+    const tokens = values.list("tokenizer.ggml.tokens", "string");
+    if (tokens.count < 1 || tokens.count > textVocabulary) {
+      throw values.wrong(`has ${tokens.count} tokens, the text table has ${textVocabulary} rows`);
+    }
+    const types = values.list("tokenizer.ggml.token_type", "i32");
+    if (types.count !== tokens.count) throw values.wrong(`has ${tokens.count} tokens and ${types.count} token types`);
+    values.list("tokenizer.ggml.merges", "string");
+    const repeated = findRepeated(bytes, tokens);
+    if (repeated >= 0) throw values.wrong(`token ${repeated} is there twice`);
+  });
+}
+
+function readMapped(path: string, read: (bytes: Uint8Array) => void): void {
+  let file: ReturnType<typeof mapFile>;
+  try {
+    file = mapFile(path);
+  } catch (cause) {
+    throw new TtsError("BUNDLE_INVALID", `${path} cannot be read: ${(cause as Error).message}`, BUNDLE_HINT, { cause });
+  }
+  try {
+    read(file.bytes);
+  } finally {
+    file.close();
+  }
+}
