@@ -1,8 +1,9 @@
 // tts bench: medians of speaking on this machine. Prints, never judges.
 
-import { existsSync, mkdirSync, renameSync, rmSync, statfsSync, writeSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { defineCommand } from "citty";
+import { printText } from "../audio/output.ts";
 import { loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../config.ts";
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../convert/synthetic.ts";
 import type { Summary } from "../engine.ts";
@@ -78,7 +79,7 @@ async function bench(args: Record<string, unknown>): Promise<void> {
   clearProgress();
   const rssMb = process.memoryUsage().rss / 1e6;
   await engine.close();
-  print(medians(runs), { openMs, rssMb, repeat, weights: engine.manifest.weights }, args.json === true);
+  await print(medians(runs), { openMs, rssMb, repeat, weights: engine.manifest.weights }, args.json === true);
 }
 
 function medians(runs: Summary[]): Summary {
@@ -96,11 +97,12 @@ function medians(runs: Summary[]): Summary {
   };
 }
 
-function print(summary: Summary, run: { openMs: number; rssMb: number; repeat: number; weights: string }, json: boolean): void {
-  if (json) {
-    writeSync(1, `${JSON.stringify({ ...summary, ...run })}\n`);
-    return;
-  }
+async function print(
+  summary: Summary,
+  run: { openMs: number; rssMb: number; repeat: number; weights: string },
+  json: boolean,
+): Promise<void> {
+  if (json) return printText(`${JSON.stringify({ ...summary, ...run })}\n`);
   const { talker, predictor, vocoder } = summary.msPerFrame;
   const rows: [string, string][] = [
     ["model", `${summary.model}, ${run.weights}; predictor ${summary.backends.predictor}`],
@@ -111,7 +113,7 @@ function print(summary: Summary, run: { openMs: number; rssMb: number; repeat: n
     ["ms per frame", `talker ${talker.toFixed(2)}, predictor ${predictor.toFixed(2)}, vocoder ${vocoder.toFixed(2)}`],
     ["memory", `${run.rssMb.toFixed(0)} MB, mapped files included`],
   ];
-  for (const [name, value] of rows) writeSync(1, `${name.padEnd(14)}${value}\n`);
+  await printText(rows.map(([name, value]) => `${name.padEnd(14)}${value}\n`).join(""));
 }
 
 /** Made beside its place and renamed, so that a run that was cut off leaves none. */

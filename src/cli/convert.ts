@@ -8,7 +8,8 @@ import { loadConfig, WEIGHT_CHOICES } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { clearProgress, log, showProgress } from "./_log.ts";
 import type { Command } from "./_manual.ts";
-import { COMMON, choice, type Options, text } from "./_options.ts";
+import { COMMON, choice, type Options } from "./_options.ts";
+import { filePath } from "./_output.ts";
 
 const options: Options = {
   output: { type: "string", alias: "o", valueHint: "BUNDLE", description: "Folder of the new bundle. Needed.", group: "Output" },
@@ -36,7 +37,7 @@ export const command: Command = {
 };
 
 async function convertCommand(args: Record<string, unknown>, positionals: string[]): Promise<void> {
-  const output = text(args, "output");
+  const output = filePath(args, "output");
   if (positionals.length !== 1 || output === undefined) {
     throw new TtsError("USAGE", "convert needs one checkpoint directory and -o BUNDLE", "write tts convert DIR -o BUNDLE");
   }

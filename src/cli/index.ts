@@ -1,8 +1,8 @@
 // The command line: finds the command, reads its arguments strictly, and turns whatever goes wrong into one line and an exit status.
 
-import { writeSync } from "node:fs";
 import { runCommand } from "citty";
 import { version } from "../../package.json";
+import { printText } from "../audio/output.ts";
 import { asTtsError } from "../errors.ts";
 import { logError, setVerbosity } from "./_log.ts";
 import { type Command, manual } from "./_manual.ts";
@@ -38,17 +38,13 @@ export async function main(args: string[]): Promise<never> {
 }
 
 async function run(args: string[]): Promise<void> {
-  if (args.length === 1 && args[0] === "--version") return print(`tts ${version}\n`);
+  if (args.length === 1 && args[0] === "--version") return printText(`tts ${version}\n`);
   const named = args.length > 0 && Object.hasOwn(COMMANDS, args[0]);
   const name = named ? `tts ${args[0]}` : "tts";
   const { command } = await (named ? COMMANDS[args[0]] : SAY)();
   const { flags, positionals } = readArguments(named ? args.slice(1) : args, command.definition.args as Options);
-  if (flags.includes("--help")) return print(manual(name, command));
+  if (flags.includes("--help")) return printText(manual(name, command));
   if (flags.includes("--quiet")) setVerbosity("quiet");
   else if (flags.includes("--verbose")) setVerbosity("verbose");
   await runCommand(command.definition, { rawArgs: flags, data: { positionals } });
-}
-
-function print(text: string): void {
-  writeSync(1, text);
 }

@@ -1,8 +1,9 @@
 // tts models: what exists, what is here, and what it takes on the disk. Asks no network.
 
-import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSync, writeSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { defineCommand } from "citty";
+import { printText } from "../audio/output.ts";
 import { openBundle } from "../bundle.ts";
 import { type Abilities, abilitiesInWords, findPulled, firstMissing, KNOWN_MODELS, listPulled, modelFolder, nameOf } from "../catalog.ts";
 import { loadConfig } from "../config.ts";
@@ -56,10 +57,10 @@ interface Row {
   abilities: Abilities | null;
 }
 
-function models(json: boolean, positionals: string[]): void {
+async function models(json: boolean, positionals: string[]): Promise<void> {
   if (positionals.length > 0) throw new TtsError("USAGE", `models takes no argument, but got "${positionals[0]}"`, "write tts models");
   const rows = collect(loadConfig().cacheDir);
-  writeSync(1, json ? `${JSON.stringify(rows, null, 1)}\n` : table(rows));
+  await printText(json ? `${JSON.stringify(rows, null, 1)}\n` : table(rows));
 }
 
 function collect(cacheDir: string): Row[] {

@@ -1,8 +1,9 @@
 // tts voices: takes voices from recordings, and keeps, shows, exports and imports them.
 
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, readFileSync, statSync, writeSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
+import { printText } from "../audio/output.ts";
 import { readRecording } from "../audio/read.ts";
 import { loadConfig, TAIL_SILENCE_SECONDS } from "../config.ts";
 import type { Manifest } from "../engine.ts";
@@ -13,7 +14,8 @@ import { assertVoiceName, readVoiceFile, type Voice, VoiceFolder, voiceToFile } 
 import { log } from "./_log.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, type Options, text } from "./_options.ts";
-import { openEngine } from "./_run.ts";
+import { writeWhole } from "./_output.ts";
+import { openEngine, weightsHash } from "./_run.ts";
 
 /** The model that a voice is taken with when none is named. */
 const DEFAULT_BASE = "0.6b-base";
@@ -95,13 +97,13 @@ async function voices(args: Record<string, unknown>, positionals: string[]): Pro
   await action.run(new VoiceFolder(loadConfig().voicesDir), rest, args);
 }
 
-const print = (line: string) => writeSync(1, `${line}\n`);
+const print = (line: string) => printText(`${line}\n`);
 
-function list(folder: VoiceFolder, _rest: string[], args: Record<string, unknown>): void {
+async function list(folder: VoiceFolder, _rest: string[], args: Record<string, unknown>): Promise<void> {
   const names = folder.names();
-  if (args.json === true) print(JSON.stringify(names));
+  if (args.json === true) await print(JSON.stringify(names));
   else if (names.length === 0) log.info("there are no voices yet: tts voices add NAME --from FILE");
-  else for (const name of names) print(describe(folder.read(name)));
+  else for (const name of names) await print(describe(folder.read(name)));
 }
 
 function describe({ name, text, codes, provenance }: Voice): string {
@@ -137,34 +139,29 @@ async function add(folder: VoiceFolder, [name]: string[], args: Record<string, u
   log.info(`${folder.path(name)}: voice ${name} from ${recording.seconds.toFixed(1)} s of ${from}`);
 }
 
-function provenanceOf({ name, source }: Manifest): { model: string; modelSha256: string; codecSha256: string } {
-  const hash = (prefix: string) =>
-    Object.entries(source).find(([file]) => file.startsWith(prefix) && file.endsWith(".safetensors"))?.[1].sha256 ?? "";
-  return { model: name, modelSha256: hash("model"), codecSha256: hash("speech_tokenizer/") };
+function provenanceOf(manifest: Manifest): { model: string; modelSha256: string; codecSha256: string } {
+  const codec = Object.entries(manifest.source).find(([file]) => file.startsWith("speech_tokenizer/") && file.endsWith(".safetensors"));
+  return { model: manifest.name, modelSha256: weightsHash(manifest), codecSha256: codec?.[1].sha256 ?? "" };
 }
 
-function show(folder: VoiceFolder, [name]: string[], args: Record<string, unknown>): void {
+async function show(folder: VoiceFolder, [name]: string[], args: Record<string, unknown>): Promise<void> {
   const voice = folder.read(name);
-  if (args.json === true) {
-    print(JSON.stringify(voiceToFile(voice)));
-    return;
-  }
+  if (args.json === true) return print(JSON.stringify(voiceToFile(voice)));
   const { provenance, text: words, codes, xVector } = voice;
-  print(`name        ${voice.name}`);
-  print(`text        ${words === "" ? "none: speaker vector alone" : words}`);
-  print(`codes       ${codes === null ? "none" : `${codes.length / 16} frames`}, speaker vector ${xVector.length} wide`);
-  print(`recording   ${provenance.recordingSeconds.toFixed(2)} s, sha256 ${provenance.recordingSha256}`);
-  print(`taken with  ${provenance.model}, ${provenance.made}`);
+  const lines = [
+    `name        ${voice.name}`,
+    `text        ${words === "" ? "none: speaker vector alone" : words}`,
+    `codes       ${codes === null ? "none" : `${codes.length / 16} frames`}, speaker vector ${xVector.length} wide`,
+    `recording   ${provenance.recordingSeconds.toFixed(2)} s, sha256 ${provenance.recordingSha256}`,
+    `taken with  ${provenance.model}, ${provenance.made}`,
+  ];
+  await print(lines.join("\n"));
 }
 
-function exportVoice(folder: VoiceFolder, [name, file]: string[]): void {
+async function exportVoice(folder: VoiceFolder, [name, file]: string[]): Promise<void> {
   folder.read(name); // only whole voices leave
-  if (existsSync(file) && statSync(file).isDirectory()) throw new TtsError("OUTPUT_FAILED", `${file} is a folder`, "name a file in it");
-  try {
-    copyFileSync(folder.path(name), file);
-  } catch (cause) {
-    throw new TtsError("OUTPUT_FAILED", `cannot write ${file}: ${(cause as Error).message}`, "", { cause });
-  }
+  if (file === "") throw new TtsError("USAGE", "the name of the file is empty", "write tts voices export NAME FILE");
+  await writeWhole(file, readFileSync(folder.path(name)));
 }
 
 function importVoice(folder: VoiceFolder, [file, name]: string[]): void {

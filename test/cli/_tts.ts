@@ -1,0 +1,31 @@
+// Runs the program as a user does, for the tests of the command line.
+
+import { type SpawnOptions, spawn } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import { join } from "node:path";
+import { bundleOf, ROOT, scratchFolder } from "../_support.ts";
+
+export const newFolder = () => mkdtempSync(join(scratchFolder(), "cli-"));
+
+/** A command line of a shell; `$TTS` is the program and `$STARTER` its voice, as a bundle. */
+export function shell(
+  command: string,
+  cwd: string,
+  options: SpawnOptions = {},
+): Promise<{ status: number; stdout: string; stderr: string }> {
+  const env = {
+    PATH: process.env.PATH,
+    TTS_CACHE: join(scratchFolder(), "cache"),
+    TTS: `${process.execPath} ${join(ROOT, "tts.ts")}`,
+    STARTER: bundleOf("starter").directory,
+  };
+  const child = spawn("bash", ["-c", command], { cwd, env, stdio: ["ignore", "pipe", "pipe"], ...options });
+  let [stdout, stderr] = ["", ""];
+  child.stdout?.on("data", (chunk) => {
+    stdout += chunk.toString("latin1");
+  });
+  child.stderr?.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  return new Promise((resolve) => child.on("close", (status) => resolve({ status: status ?? -1, stdout, stderr })));
+}

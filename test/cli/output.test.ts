@@ -1,0 +1,131 @@
+// Outputs and inputs that are no plain files, names of stdout, waits that a signal ends, and checks that come before any work.
+
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { WAV_HEADER_BYTES } from "../../src/audio/wav.ts";
+import { copyOfCheckpoint } from "../_support.ts";
+import { newFolder, shell } from "./_tts.ts";
+
+const SAY = '$TTS -m "$STARTER" "Dinner is ready." --greedy --quiet';
+const BYTES = 18 * 1920 * 2 + WAV_HEADER_BYTES;
+
+describe("names of standard output and of pipes", () => {
+  test.each([
+    ["/dev/stdout", `${SAY} -o /dev/stdout | cat`],
+    ["/dev/fd/3", `${SAY} -o /dev/fd/3 3>&1 | cat`],
+    ["a process substitution", `(${SAY} -o >(cat)) | cat`],
+    ["a FIFO", `mkfifo fifo; cat fifo & ${SAY} -o fifo; wait; rm fifo`],
+  ])("%s gets the sound, and no file is left", async (_name, command) => {
+    const folder = newFolder();
+    const { stdout } = await shell(command, folder);
+    expect({ bytes: stdout.length, start: stdout.slice(0, 4) }).toEqual({ bytes: BYTES, start: "RIFF" });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test.each([
+    ["--json with /dev/stdout", `${SAY} --json -o /dev/stdout | cat; exit \${PIPESTATUS[0]}`, /both want standard output/],
+    ["an empty output", `${SAY} -o ""`, /--output is empty/],
+    ["an empty output of decode", 'echo "{}" | $TTS decode - -o ""', /--output is empty/],
+    ["an empty output of convert", '$TTS convert "$STARTER" -o ""', /--output is empty/],
+    ["codes to stdout", `${SAY} --save-codes -`, /--save-codes cannot be standard output/],
+    ["codes and sound in one new file", `${SAY} -o x --save-codes ./x`, /cannot hold both/],
+    ["codes and sound in one file that is there", `touch x; ln -s x y; ${SAY} -o x --save-codes y`, /cannot hold both/],
+  ])("%s is refused", async (_name, command, message) => {
+    const { status, stderr } = await shell(command, newFolder());
+    expect(stderr).toMatch(message);
+    expect(status).toBe(2);
+  });
+
+  test.each([
+    ["--json", `${SAY} --json -o a.wav`, ["a.wav"]],
+    ["--help", "$TTS --help", []],
+  ])("%s to a reader that has gone is one line; what was finished stays", async (_name, command, files) => {
+    const folder = newFolder();
+    const { status, stderr } = await shell(`(sleep 0.1; exec ${command}) | true; exit \${PIPESTATUS[0]}`, folder);
+    expect({ status, stderr }).toEqual({ status: 5, stderr: "tts: cannot write stdout: its reader has gone\n" });
+    expect(readdirSync(folder)).toEqual(files);
+  });
+
+  test("codes that cannot be written are noticed before speaking, and leave no sound", async () => {
+    const folder = newFolder();
+    const { status, stderr } = await shell(`${SAY} -o a.wav --save-codes no/such/codes.json`, folder);
+    expect({ status, left: readdirSync(folder) }).toEqual({ status: 5, left: [] });
+    expect(stderr).toContain("its folder does not exist");
+  });
+});
+
+describe("a signal ends a wait", () => {
+  const waits: [what: string, command: string][] = [
+    ["for text on stdin", '$TTS -m "$STARTER" -i - -o a.wav'],
+    ["for codes on stdin", '$TTS decode - -m "$STARTER" -o a.wav'],
+    ["for a FIFO to read", '$TTS -m "$STARTER" -i fifo -o a.wav'],
+    ["for the reader of a FIFO", `${SAY} -o fifo`],
+  ];
+  const cases = waits.flatMap(([what, command]) => [
+    { what, command, signal: "INT", status: 130 },
+    { what, command, signal: "TERM", status: 143 },
+  ]);
+  test.each(cases)("$what: $signal", async ({ command, signal, status }) => {
+    const folder = newFolder();
+    // A shell without job control keeps SIGINT from what it puts in the background: set -m.
+    const script = `set -m; mkfifo fifo; exec 9<> <(:); ${command} <&9 & sleep 0.7; kill -${signal} $!; wait $!`;
+    const before = performance.now();
+    const result = await shell(script, folder);
+    expect({ status: result.status, left: readdirSync(folder) }).toEqual({ status, left: ["fifo"] });
+    expect(performance.now() - before).toBeLessThan(5_000);
+  });
+});
+
+describe("what needs no model is checked before one is opened", () => {
+  const damaged = copyOfCheckpoint("starter", "damaged-early");
+  writeFileSync(join(damaged, "config.json"), "{");
+  test.each([
+    ["Hello. --seed 1.5", /the seed is 1.5/, 2],
+    ["Hello. --max-frames 0", /the frame limit is 0/, 2],
+    ["Hello. --temperature 0", /temperature is 0/, 2],
+    ["Hello. --predictor-top-p 2", /top-p is 2/, 2],
+    ["Hello. --threads 0", /threads is 0/, 2],
+    ["Hello. -o no/such/a.wav", /its folder does not exist/, 5],
+    ["-i /dev/null", /nothing to speak: the text is blank/, 2],
+    ["Hello.", /config\.json/, 3],
+  ])("%s", async (option, message, status) => {
+    const folder = newFolder();
+    const result = await shell(`$TTS -m "${damaged}" ${option}`, folder);
+    expect(result.stderr).toMatch(message);
+    expect({ status: result.status, left: readdirSync(folder) }).toEqual({ status, left: [] });
+  });
+
+  test("a code that is too large for any codebook", async () => {
+    const folder = newFolder();
+    writeFileSync(join(folder, "codes.json"), JSON.stringify({ frames: [[4294967301, ...Array(15).fill(0)]] }));
+    const { status, stderr } = await shell(`$TTS decode codes.json -m "${damaged}"`, folder);
+    expect(stderr).toContain("frame 0 is not a list of 16 whole numbers from 0 to 65535");
+    expect(status).toBe(2);
+  });
+});
+
+test.each([
+  ["--modle", "--model"],
+  ["--sede", "--seed"],
+  ["--quite", "--quiet"],
+])("%s is taken for %s", async (given, meant) => {
+  expect((await shell(`$TTS ${given} x`, newFolder())).stderr).toContain(`did you mean ${meant}?`);
+});
+
+test("raw IPA is cut where written text would be", async () => {
+  const { stderr } = await shell(
+    `$TTS -m "$STARTER" --raw-text "$(printf 'dˈɪnɝ ˈɪz rˈɛdi. %.0s' {1..12})" --greedy --verbose -o /dev/null`,
+    newFolder(),
+  );
+  expect(stderr.match(/^sentence \d+:/gm)).toEqual(["sentence 1:", "sentence 2:"]);
+});
+
+test("make gives the text as it was typed", async () => {
+  const makefile = readFileSync(join(import.meta.dir, "../../Makefile"), "utf8");
+  const variable = /-- "\$\$(\w+)"/.exec(makefile)![1];
+  const folder = newFolder();
+  writeFileSync(join(folder, "Makefile"), `${makefile}\nshow: ; @printf '%s' "$$${variable}"\n`);
+  const { stdout } = await shell(`make -s show TEXT="It costs \\$5: \\"hi\\" & 'bye'"`, folder);
+  expect(stdout).toBe(`It costs $5: "hi" & 'bye'`);
+});
