@@ -125,9 +125,9 @@ const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\ud
 
 /** @param maxPhones of a voice that reads IPA, and was given it; 0 for the others. What is no phone still has the limit on characters. */
 function asWritten(text: string, maxPhones: number): { sentences: string[]; unread: string[] } {
-  const charactersPerPhone = maxPhones === 0 ? 0 : LIMITS.promptChars / maxPhones;
-  const measure = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
-  return { sentences: split(text, LIMITS.promptChars, measure), unread: [] };
+  const charactersPerPhone = LIMITS.promptChars / maxPhones;
+  const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
+  return { sentences: split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa), unread: [] };
 }
 
 /** Split by length in phones, then read; characters without a reading are reported once each. */

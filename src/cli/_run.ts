@@ -6,7 +6,7 @@ import type { Sink } from "../audio/sink.ts";
 import { CONTEXT_POSITIONS } from "../config.ts";
 import type { Engine, Manifest, OpenOptions, Speech, Summary } from "../engine.ts";
 import type { Progress } from "../store.ts";
-import { SAMPLE_RATE_HZ } from "../types.ts";
+import { CODES_PER_FRAME, SAMPLE_RATE_HZ } from "../types.ts";
 import { clearProgress, log, showProgress } from "./_log.ts";
 import type { SoundOutput } from "./_output.ts";
 
@@ -39,7 +39,9 @@ export async function pour(speech: Speech, sink: Sink): Promise<number[][][]> {
   for await (const chunk of speech) {
     await sink.write(chunk.samples);
     frames[chunk.sentence] ??= [];
-    for (let at = 0; at < chunk.codes.length; at += 16) frames[chunk.sentence].push(Array.from(chunk.codes.subarray(at, at + 16)));
+    for (let at = 0; at < chunk.codes.length; at += CODES_PER_FRAME) {
+      frames[chunk.sentence].push(Array.from(chunk.codes.subarray(at, at + CODES_PER_FRAME)));
+    }
     samples += chunk.samples.length;
     showProgress(
       `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,

@@ -9,7 +9,7 @@ import { loadConfig, TAIL_SILENCE_SECONDS } from "../config.ts";
 import type { Manifest } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
-import { FRAMES_PER_SECOND } from "../types.ts";
+import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
 import { assertVoiceName, readVoiceFile, type Voice, VoiceFolder, voiceToFile } from "../voices.ts";
 import { log } from "./_log.ts";
 import type { Command } from "./_manual.ts";
@@ -107,7 +107,8 @@ async function list(folder: VoiceFolder, _rest: string[], args: Record<string, u
 }
 
 function describe({ name, text, codes, provenance }: Voice): string {
-  const kind = codes === null || text === "" ? "speaker vector" : `in-context, ${(codes.length / 16 / FRAMES_PER_SECOND).toFixed(1)} s`;
+  const kind =
+    codes === null || text === "" ? "speaker vector" : `in-context, ${(codes.length / CODES_PER_FRAME / FRAMES_PER_SECOND).toFixed(1)} s`;
   return `${name.padEnd(20)} ${kind.padEnd(22)} ${provenance.model.padEnd(16)} ${provenance.made.slice(0, 10)}`;
 }
 
@@ -151,7 +152,7 @@ async function show(folder: VoiceFolder, [name]: string[], args: Record<string, 
   const lines = [
     `name        ${voice.name}`,
     `text        ${words === "" ? "none: speaker vector alone" : words}`,
-    `codes       ${codes === null ? "none" : `${codes.length / 16} frames`}, speaker vector ${xVector.length} wide`,
+    `codes       ${codes === null ? "none" : `${codes.length / CODES_PER_FRAME} frames`}, speaker vector ${xVector.length} wide`,
     `recording   ${provenance.recordingSeconds.toFixed(2)} s, sha256 ${provenance.recordingSha256}`,
     `taken with  ${provenance.model}, ${provenance.made}`,
   ];
