@@ -1,11 +1,9 @@
 // libllama's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts.
 
-import type { FFIFunction } from "bun:ffi";
-import { byValue, type Layout } from "./_struct.ts";
+import { asFunctions, byValue, type Layout } from "./_struct.ts";
 
-/** What the functions below must answer; another version may have other layouts. */
+/** What llama_version() must answer; another version may have other layouts. */
 export const LLAMA_VERSION = "0.5.0-dev";
-export const GGML_VERSION = "0.25.1";
 
 export const MODEL_PARAMS: Layout<"nGpuLayers" | "splitMode" | "loadMode" | "lazyMode" | "useExtraBufts" | "vocabOnly"> = {
   size: 80,
@@ -126,15 +124,6 @@ export const BATCH: Layout<"nTokens" | "token" | "embd" | "pos" | "nSeqId" | "se
   defaults: {},
 };
 
-/** cpumask is 512 bools at 0. */
-export const THREADPOOL_PARAMS: Layout<"nThreads" | "poll" | "strictCpu"> = {
-  size: 528,
-  fields: { nThreads: [512, "i32"], poll: [520, "u32"], strictCpu: [524, "u8"] },
-  defaults: { poll: 50 },
-};
-
-const asFunctions = <T extends Record<string, FFIFunction>>(table: T): T => table;
-
 export const LLAMA_SYMBOLS = asFunctions({
   llama_version: { args: [], returns: "cstring" },
   llama_log_set: { args: ["ptr", "ptr"], returns: "void" }, // callback, user data
@@ -159,16 +148,4 @@ export const LLAMA_SYMBOLS = asFunctions({
   llama_model_default_params: { args: ["ptr"], returns: "ptr" },
   llama_context_default_params: { args: ["ptr"], returns: "ptr" },
   llama_model_quantize_default_params: { args: ["ptr"], returns: "ptr" },
-});
-
-export const GGML_SYMBOLS = asFunctions({
-  ggml_backend_load_all_from_path: { args: ["ptr"], returns: "void" }, // folder of the CPU variants
-  ggml_backend_reg_count: { args: [], returns: "u64" },
-  ggml_backend_reg_by_name: { args: ["ptr"], returns: "ptr" },
-});
-
-export const GGML_BASE_SYMBOLS = asFunctions({
-  ggml_version: { args: [], returns: "cstring" },
-  ggml_commit: { args: [], returns: "cstring" },
-  ggml_backend_reg_get_proc_address: { args: ["ptr", "ptr"], returns: "ptr" }, // registry, name
 });

@@ -3,6 +3,8 @@
 
 import { type Pointer, ptr } from "bun:ffi";
 
+const ALIGNMENT = 64;
+
 /** Keeps buffers alive and at their address for as long as the Pin itself is referenced. */
 export class Pin {
   private readonly kept: unknown[] = [];
@@ -23,6 +25,13 @@ export class Pin {
   /** Unsigned 64-bit words, for pointers and sizes. */
   u64(length: number): BigUint64Array<ArrayBuffer> {
     return this.keep(new BigUint64Array(new ArrayBuffer(8 * Math.max(length, 1))));
+  }
+
+  /** Shared memory that starts at a multiple of 64 bytes, as native matrix code wants it. */
+  floats(length: number): Float32Array<SharedArrayBuffer> {
+    const buffer = new SharedArrayBuffer(4 * Math.max(length, 1) + ALIGNMENT);
+    const past = address(buffer) % ALIGNMENT;
+    return this.keep(new Float32Array(buffer, past === 0 ? 0 : ALIGNMENT - past, length));
   }
 
   /** A NUL-terminated copy. */

@@ -15,6 +15,7 @@ export const ORT_SLOTS = {
   CreateSessionFromArray: status(8, "ptr", "ptr", "u64", "ptr", "ptr"), // env, bytes, length, options, out
   Run: status(9, "ptr", "ptr", "ptr", "ptr", "u64", "ptr", "u64", "ptr"), // session, run options, names, values, n, names, n, values
   CreateSessionOptions: status(10, "ptr"), // out
+  DisableMemPattern: status(17, "ptr"),
   SetSessionLogSeverityLevel: status(22, "ptr", "i32"),
   SetSessionGraphOptimizationLevel: status(23, "ptr", "i32"),
   SetIntraOpNumThreads: status(24, "ptr", "i32"),

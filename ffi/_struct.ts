@@ -1,8 +1,9 @@
 // C structs as tables of offsets, and how they travel by value. Both are checked against a C compiler in test/ffi/layouts.test.ts.
 //
-// A struct over 16 bytes passed by value lies on the stack on x64 (System V): after the one pointer argument, five dummies use up
-// the integer registers, then the struct follows as 64-bit words. On arm64 (AAPCS64) it is passed as a pointer to a copy.
+// A struct over 16 bytes passed by value lies on the stack on x64 (System V): behind the pointers in front of it, dummies use up the rest
+// of the six integer registers, then the struct follows as 64-bit words. On arm64 (AAPCS64) it is passed as a pointer to a copy.
 
+import type { FFIFunction } from "bun:ffi";
 import { Pin } from "./_memory.ts";
 
 export type FieldType = "i32" | "u32" | "f32" | "u8" | "u64";
@@ -51,15 +52,19 @@ export class Struct<Name extends string> {
 }
 
 export const byValueOnStack = process.arch === "x64";
-const REGISTER_FILL = ["i64", "i64", "i64", "i64", "i64"] as const;
+const INTEGER_REGISTERS = 6;
 
-/** The arguments behind the first, a pointer, of a function whose last parameter is a struct of `bytes` bytes by value. */
-export const byValue = (bytes: number) => {
-  return byValueOnStack ? [...REGISTER_FILL, ...Array<"i64">(bytes / 8).fill("i64")] : (["ptr"] as const);
-};
+/** The arguments behind `pointers` pointers of a function whose last parameter is a struct of `bytes` bytes by value. */
+export function byValue(bytes: number, pointers: 0 | 1 = 1): ("i64" | "ptr")[] {
+  return byValueOnStack ? Array<"i64">(INTEGER_REGISTERS - pointers + bytes / 8).fill("i64") : ["ptr"];
+}
 
 /** Calls such a function. On arm64 the callee owns what it gets: hand over a struct made for this call. */
-export function callByValue(fn: (...args: never[]) => unknown, first: unknown, struct: Struct<string>): unknown {
+export function callByValue(fn: (...args: never[]) => unknown, pointers: readonly unknown[], struct: Struct<string>): unknown {
   const call = fn as (...args: unknown[]) => unknown;
-  return byValueOnStack ? call(first, 0, 0, 0, 0, 0, ...struct.words) : call(first, struct.bytes);
+  if (!byValueOnStack) return call(...pointers, struct.bytes);
+  return call(...pointers, ...Array<number>(INTEGER_REGISTERS - pointers.length).fill(0), ...struct.words);
 }
+
+/** A symbol table whose types stay exact. */
+export const asFunctions = <T extends Record<string, FFIFunction>>(table: T): T => table;

@@ -1,4 +1,5 @@
-// The C library: environment for native code, read-only file mappings, and two harmless functions used as callbacks.
+// The C library: environment for native code, read-only file mappings, one clock for all threads, memory to measure reading with,
+// and two harmless functions used as callbacks.
 
 import { dlopen, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { closeSync, fstatSync, openSync } from "node:fs";
@@ -11,14 +12,24 @@ const libc = dlopen("libc.so.6", {
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" }, // address, bytes, protection, flags, file, offset
   madvise: { args: ["ptr", "u64", "i32"], returns: "i32" }, // address, bytes, advice
   munmap: { args: ["ptr", "u64"], returns: "i32" },
+  memset: { args: ["ptr", "i32", "u64"], returns: "ptr" }, // to, byte, bytes
+  memchr: { args: ["u64", "i32", "u64"], returns: "ptr" }, // from, byte, bytes
+  clock_gettime: { args: ["i32", "ptr"], returns: "i32" }, // clock, time
+  prctl: { args: ["i32", "ptr", "u64", "u64", "u64"], returns: "i32" }, // option, and what it needs
 });
 
 /** The native address of a bound function: C can call it without any JavaScript. */
 const addressOf = (fn: unknown) => (fn as { ptr: Pointer }).ptr;
 
 const PROT_READ = 1;
+const PROT_WRITE = 2;
 const MAP_PRIVATE = 2;
+const MAP_ANONYMOUS = 32;
 const MADV_DONTNEED = 4;
+const MADV_HUGEPAGE = 14;
+const CLOCK_MONOTONIC = 1;
+const PR_SET_NAME = 15;
+const THREAD_NAME_BYTES = 15;
 
 /** A log callback that does nothing: libc's `abs`. No JavaScript runs, so any thread may call it. */
 export const NOOP_CALLBACK = addressOf(libc.symbols.abs);
@@ -32,6 +43,21 @@ export const FLAG_CALLBACK = addressOf(libc.symbols.strlen);
 /** `process.env` does not reach C; call this before the library that reads the variable is loaded. */
 export function setEnvironment(name: string, value: string): void {
   libc.symbols.setenv(Buffer.from(`${name}\0`), Buffer.from(`${value}\0`), 1);
+}
+
+/** u32 of a timespec: seconds (low, high), nanoseconds (low, high). */
+const time = new Uint32Array(new ArrayBuffer(16));
+const timeAt = ptr(time);
+
+/** Milliseconds of a clock that all threads and processes share, whereas every worker's `performance.now` begins at 0. */
+export function monotonicMs(): number {
+  libc.symbols.clock_gettime(CLOCK_MONOTONIC, timeAt);
+  return (time[0] + 2 ** 32 * time[1]) * 1e3 + time[2] / 1e6;
+}
+
+/** Names the calling thread, and the threads that it starts from now on, as the system's tools show them. Longer names are cut off. */
+export function nameThread(name: string): void {
+  libc.symbols.prctl(PR_SET_NAME, Buffer.from(`${name.slice(0, THREAD_NAME_BYTES)}\0`), 0, 0, 0);
 }
 
 /** Copies `count` floats from native memory to target[at ...]. */
@@ -70,4 +96,27 @@ export function mapFile(path: string): MappedFile {
   } finally {
     closeSync(file);
   }
+}
+
+/** Memory to be read for nothing but the time it takes. */
+export interface ScanMemory {
+  /** Reads `count` bytes from `from` on, in order, as fast as the C library can. */
+  scan(from: number, count: number): void;
+  close(): void;
+}
+
+/**
+ * Takes `length` bytes and writes them all: pages nobody has written would be one and the same. Huge pages where the system gives them,
+ * so that looking up addresses is not what is measured.
+ */
+export function takeScanMemory(length: number): ScanMemory {
+  const base = libc.symbols.mmap(null, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base === null || (base as number) > 2 ** 63) throw new Error(`mmap of ${length} bytes failed`);
+  libc.symbols.madvise(base, length, MADV_HUGEPAGE);
+  libc.symbols.memset(base, 1, length);
+  const scan = (from: number, count: number) => {
+    if (from + count > length) throw new RangeError(`${count} bytes at ${from} of ${length}`);
+    libc.symbols.memchr((base as number) + from, 0, count); // which no byte is
+  };
+  return { scan, close: () => void libc.symbols.munmap(base, length) };
 }

@@ -1,34 +1,16 @@
-// libllama: embeddings in, hidden states and logits out; the tokenizer; the quantiser. Pointers stay in this file.
+// libllama: embeddings in, hidden states and logits out; the tokenizer; the quantiser. Pointers stay in ffi/.
 
-import { CFunction, type Pointer } from "bun:ffi";
-import { readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import type { Pointer } from "bun:ffi";
+import { statSync } from "node:fs";
 import { TtsError } from "../src/errors.ts";
-import {
-  BATCH,
-  CONTEXT_PARAMS,
-  GGML_BASE_SYMBOLS,
-  GGML_SYMBOLS,
-  GGML_VERSION,
-  LLAMA_SYMBOLS,
-  LLAMA_VERSION,
-  MODEL_PARAMS,
-  QUANTIZE_PARAMS,
-  THREADPOOL_PARAMS,
-} from "./_llama-abi.ts";
-import { findLibrary, type LibraryPlace, openLibrary } from "./_load.ts";
+import { BATCH, CONTEXT_PARAMS, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
+import { library, loadLlama } from "./_llama-library.ts";
 import { address, Pin } from "./_memory.ts";
 import { byValueOnStack, callByValue, Struct } from "./_struct.ts";
-import { copyFloats, FLAG_CALLBACK, NOOP_CALLBACK, setEnvironment } from "./libc.ts";
+import { ThreadPool } from "./ggml.ts";
+import { copyFloats, FLAG_CALLBACK } from "./libc.ts";
 
-const arch = process.arch === "arm64" ? "arm64" : "x64";
-const PLACE: LibraryPlace = {
-  title: "libllama",
-  file: "libllama.v0.5.0.so",
-  variable: "TTS_LIBLLAMA",
-  package: `@node-llama-cpp/linux-${arch}`,
-  folder: `bins/linux-${arch}`,
-};
+export { loadLlama };
 
 /** The weight types a GGUF file can be quantised to, with llama.cpp's number for each. */
 const FILE_TYPE = { f32: 0, f16: 1, q4_0: 2, q8_0: 7, q4_k_m: 15, iq4_nl: 25, bf16: 32 } as const;
@@ -36,90 +18,6 @@ export type FileType = keyof typeof FILE_TYPE;
 
 const GGML_TYPE = { f32: 0, f16: 1 } as const;
 const FLASH_ATTENTION = { auto: -1, off: 0 } as const;
-
-type Symbols = ReturnType<typeof openAll>;
-let opened: Symbols | null = null;
-
-function openAll(override: string) {
-  setEnvironment("GGML_NO_BACKTRACE", "1"); // a failed assertion would start a debugger first
-  const path = findLibrary(PLACE, override);
-  const folder = dirname(path);
-  const llama = openLibrary("libllama", path, LLAMA_SYMBOLS).symbols;
-  const base = openLibrary("libggml-base", join(folder, "libggml-base.so"), GGML_BASE_SYMBOLS).symbols;
-  const ggml = openLibrary("libggml", findSibling(folder, /^libggml\.(v[\d.]+\.)?so/), GGML_SYMBOLS).symbols;
-  const version = { llama: String(llama.llama_version()), ggml: String(base.ggml_version()), commit: String(base.ggml_commit()) };
-  return { path, folder, llama, base, ggml, version };
-}
-
-function findSibling(folder: string, pattern: RegExp): string {
-  const name = readdirSync(folder).find((file) => pattern.test(file));
-  if (name === undefined)
-    throw new TtsError("LIBRARY_MISSING", `${folder} holds no library like ${pattern.source}`, "copy all files of the build");
-  return join(folder, name);
-}
-
-/**
- * Opens libllama once per thread, refuses another version or layout, silences it and loads the best CPU code.
- * @param override TTS_LIBLLAMA: a file or folder, or "" for the package.
- * @param turn one shared word, 0 at first: loading CPU code is not safe on two threads at once.
- */
-export function loadLlama(override = "", turn: Int32Array = new Int32Array(new SharedArrayBuffer(4))): { path: string; version: string } {
-  if (opened === null) {
-    const symbols = openAll(override);
-    checkVersion(symbols);
-    if (byValueOnStack) checkLayouts(symbols);
-    symbols.llama.llama_log_set(NOOP_CALLBACK, null);
-    loadCpuCode(symbols, turn);
-    opened = symbols;
-  }
-  return { path: opened.path, version: `${opened.version.llama} (ggml ${opened.version.ggml} ${opened.version.commit})` };
-}
-
-function checkVersion({ path, version }: Symbols): void {
-  if (version.llama === LLAMA_VERSION && version.ggml === GGML_VERSION) return;
-  const found = `llama.cpp ${version.llama} with ggml ${version.ggml}`;
-  const hint = `this program needs ${LLAMA_VERSION} with ${GGML_VERSION}: run "make setup" or correct TTS_LIBLLAMA`;
-  throw new TtsError("LIBRARY_MISMATCH", `${path} is ${found}`, hint);
-}
-
-/** The library's own defaults must be the bytes that the hand-written tables give. */
-function checkLayouts({ path, llama }: Symbols): void {
-  const pin = new Pin();
-  const tables = [
-    ["model", new Struct(MODEL_PARAMS), llama.llama_model_default_params],
-    ["context", new Struct(CONTEXT_PARAMS), llama.llama_context_default_params],
-    ["quantise", new Struct(QUANTIZE_PARAMS), llama.llama_model_quantize_default_params],
-  ] as const;
-  for (const [title, ours, fill] of tables) {
-    const theirs = pin.bytes(512);
-    fill(theirs);
-    const wrong = ours.differences(theirs);
-    if (wrong.length > 0) {
-      throw new TtsError(
-        "LIBRARY_MISMATCH",
-        `${path}: its ${title} parameters have another layout (${wrong.join(", ")})`,
-        `use llama.cpp ${LLAMA_VERSION}`,
-      );
-    }
-  }
-}
-
-function loadCpuCode({ path, folder, ggml }: Symbols, turn: Int32Array): void {
-  while (Atomics.compareExchange(turn, 0, 0, 1) !== 0) Atomics.wait(turn, 0, 1, 100);
-  try {
-    if (Number(ggml.ggml_backend_reg_count()) === 0) ggml.ggml_backend_load_all_from_path(Buffer.from(`${folder}\0`));
-    if (Number(ggml.ggml_backend_reg_count()) > 0) return;
-    throw new TtsError("LIBRARY_MISSING", `no libggml-cpu-*.so beside ${path} runs on this processor`, "copy all files of the build");
-  } finally {
-    Atomics.store(turn, 0, 0);
-    Atomics.notify(turn, 0);
-  }
-}
-
-function library(): Symbols {
-  if (opened === null) throw new TypeError("loadLlama() comes first");
-  return opened;
-}
 
 /** A loaded GGUF file. Weights are mapped and shared by every context on it. */
 export class LlamaModel {
@@ -132,7 +30,7 @@ export class LlamaModel {
   static open(path: string, options: { vocabOnly?: boolean } = {}): LlamaModel {
     const params = new Struct(MODEL_PARAMS).set("nGpuLayers", 0).set("vocabOnly", options.vocabOnly ? 1 : 0);
     const name = Buffer.from(`${path}\0`);
-    const pointer = callByValue(library().llama.llama_model_load_from_file as never, name, params) as Pointer | null;
+    const pointer = callByValue(library().llama.llama_model_load_from_file as never, [name], params) as Pointer | null;
     if (pointer === null) {
       const size = statSync(path, { throwIfNoEntry: false })?.size;
       const what = size === undefined ? "is missing" : `cannot be loaded by libllama (${size} bytes)`;
@@ -195,7 +93,8 @@ export class LlamaContext {
   private readonly pointer: Pointer;
   private readonly memory: Pointer;
   private readonly pin = new Pin();
-  private readonly pool: Pointer | null;
+  /** The threads that compute, for what else this thread computes between decodes; null: it alone. Ends with the context. */
+  readonly pool: ThreadPool | null;
   private readonly batch: Struct<keyof typeof BATCH.fields>;
   private readonly words: number[];
   private readonly positions: Int32Array;
@@ -207,7 +106,7 @@ export class LlamaContext {
   ) {
     const { llama } = library();
     const params = contextParams(options);
-    const pointer = callByValue(llama.llama_init_from_model as never, model.pointer, params) as Pointer | null;
+    const pointer = callByValue(llama.llama_init_from_model as never, [model.pointer], params) as Pointer | null;
     if (pointer === null) {
       const what = `${options.lanes} lanes of ${options.positions} positions`;
       throw new TtsError("LIBRARY_FAILED", `libllama made no context of ${what} for ${model.path}`, "lower --max-frames; is memory short?");
@@ -215,8 +114,8 @@ export class LlamaContext {
     this.pointer = pointer;
     this.memory = llama.llama_get_memory(pointer) as Pointer;
     llama.llama_set_abort_callback(pointer, FLAG_CALLBACK, this.pin.keep(new Uint8Array(options.stop)));
-    this.pool = options.threads > 1 ? createThreadpool(options.threads) : null;
-    if (this.pool !== null) llama.llama_attach_threadpool(pointer, this.pool, this.pool);
+    this.pool = options.threads > 1 ? new ThreadPool(options.threads) : null;
+    if (this.pool !== null) llama.llama_attach_threadpool(pointer, this.pool.pointer, this.pool.pointer);
     const rows = options.batchRows;
     this.positions = this.pin.i32(rows);
     this.sequences = this.pin.i32(rows);
@@ -299,7 +198,7 @@ export class LlamaContext {
   /** The context goes first: freeing a pool that a live context has used is a use after free. */
   close(): void {
     library().llama.llama_free(this.pointer);
-    if (this.pool !== null) poolFunction("ggml_threadpool_free", ["ptr"], "void")(this.pool);
+    this.pool?.close();
   }
 }
 
@@ -316,21 +215,6 @@ function contextParams({ lanes, positions, batchRows, threads, exact }: ContextO
     .set("typeK", kvType)
     .set("typeV", kvType)
     .set("embeddings", 1);
-}
-
-/** Without an attached pool libllama makes and joins threads for every step. Poll 0: sleep between steps, another stage needs the core. */
-function createThreadpool(threads: number): Pointer {
-  const params = new Struct(THREADPOOL_PARAMS).set("nThreads", threads).set("poll", 0);
-  return poolFunction("ggml_threadpool_new", ["ptr"], "ptr")(params.bytes) as Pointer;
-}
-
-/** Thread pools live in the CPU code that was loaded, not in a library of fixed name. */
-function poolFunction(name: string, args: ["ptr"], returns: "ptr" | "void") {
-  const { ggml, base } = library();
-  const registry = ggml.ggml_backend_reg_by_name(Buffer.from("CPU\0"));
-  const pointer = base.ggml_backend_reg_get_proc_address(registry, Buffer.from(`${name}\0`));
-  if (pointer === null) throw new TtsError("LIBRARY_MISMATCH", `libggml has no ${name}`, "use --threads 1");
-  return CFunction({ ptr: pointer, args, returns });
 }
 
 /**

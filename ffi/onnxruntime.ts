@@ -97,6 +97,11 @@ function call(slot: OrtSlot, ...args: unknown[]): void {
 export interface SessionOptions {
   /** Threads that compute, the calling one included. */
   threads: number;
+  /**
+   * Whether the memory of a run is one block, planned for each size of input (default). A large graph that runs with several sizes does
+   * better without: the block stands beside the memory that the first run of its size took.
+   */
+  plansMemory?: boolean;
   /** Session settings by their ONNX Runtime keys. */
   settings?: Record<string, string>;
 }
@@ -167,12 +172,13 @@ export class OrtSession {
   }
 }
 
-function sessionOptions({ threads, settings = {} }: SessionOptions): bigint {
+function sessionOptions({ threads, plansMemory = true, settings = {} }: SessionOptions): bigint {
   const options = take("CreateSessionOptions");
   call("SetSessionLogSeverityLevel", options, LOG_FATAL);
   call("SetSessionGraphOptimizationLevel", options, OPTIMIZE_ALL);
   call("SetIntraOpNumThreads", options, threads);
   call("SetInterOpNumThreads", options, 1);
+  if (!plansMemory) call("DisableMemPattern", options);
   for (const [key, value] of Object.entries({ "session.intra_op.allow_spinning": "0", ...settings })) {
     call("AddSessionConfigEntry", options, Buffer.from(`${key}\0`), Buffer.from(`${value}\0`));
   }

@@ -1,5 +1,6 @@
-// The structs of libllama and ggml that ffi/_llama-abi.ts describes, as llama.cpp v0.5.0 declares them. Prints what the C compiler makes of them:
-// one line per field, "struct field offset type", and one per struct, "struct sizeof bytes". test/ffi/layouts.test.ts compares both.
+// The structs of libllama and ggml that ffi/_llama-abi.ts and ffi/_ggml-abi.ts describe, as llama.cpp v0.5.0 declares them. Prints what the
+// C compiler makes of them: one line per field, "struct field offset type", and one per struct, "struct sizeof bytes".
+// test/ffi/layouts.test.ts compares both.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,6 +56,12 @@ struct llama_batch {
   int32_t *n_seq_id;
   int32_t **seq_id;
   int8_t *logits;
+};
+
+struct ggml_init_params {
+  size_t mem_size;
+  void *mem_buffer;
+  bool no_alloc;
 };
 
 struct ggml_threadpool_params {
@@ -127,14 +134,22 @@ static void batch(void) {
   FIELD(llama_batch, logits);
 }
 
+static void ggml(void) {
+  SIZE(ggml_init_params);
+  FIELD(ggml_init_params, mem_size);
+  FIELD(ggml_init_params, mem_buffer);
+  FIELD(ggml_init_params, no_alloc);
+  SIZE(ggml_threadpool_params);
+  FIELD(ggml_threadpool_params, n_threads);
+  FIELD(ggml_threadpool_params, poll);
+  FIELD(ggml_threadpool_params, strict_cpu);
+}
+
 int main(void) {
   model();
   context();
   quantize();
   batch();
-  SIZE(ggml_threadpool_params);
-  FIELD(ggml_threadpool_params, n_threads);
-  FIELD(ggml_threadpool_params, poll);
-  FIELD(ggml_threadpool_params, strict_cpu);
+  ggml();
   return 0;
 }

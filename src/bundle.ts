@@ -2,14 +2,14 @@
 
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { WEIGHT_CHOICES } from "./config.ts";
+import { WEIGHT_CHOICES, type WeightTypes } from "./config.ts";
 import { TtsError } from "./errors.ts";
 import { JsonFile } from "./json.ts";
 import type { ModelType, SamplerSettings } from "./types.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
-export const BUNDLE_VERSION = 3;
+export const BUNDLE_VERSION = 4;
 /** What to do about a damaged one. */
 export const BUNDLE_HINT = "delete the bundle; it is made again";
 /** Sizes beyond these are no model's: only a damaged manifest has them. */
@@ -78,8 +78,8 @@ export interface Manifest {
   version: number;
   name: string;
   modelSize: string;
-  /** Weight type of talker and predictor. f32 bundles run with f32 KV and without flash attention: they match the official code. */
-  weights: string;
+  /** A stage in f32 runs with f32 KV and without flash attention: it matches the official code. */
+  weights: WeightTypes;
   /** Widths and counts that programs need before any file is opened. */
   shape: {
     hidden: number;
@@ -90,6 +90,8 @@ export interface Manifest {
     layers: number;
     predictorLayers: number;
   };
+  /** Predictor backend -> milliseconds per frame, measured when the bundle was made: what `auto` goes by. May be empty. */
+  predictorMs: Record<string, number>;
   prompt: PromptSpec;
   /** generation_config.json. maxNewTokens counts the closing token: one more than frames. */
   sampling: { talker: SamplerSettings; predictor: SamplerSettings; maxNewTokens: number };
@@ -106,6 +108,9 @@ export interface Bundle {
   directory: string;
   manifest: Manifest;
 }
+
+/** For people, and as a part of folder names. */
+export const weightsInWords = ({ talker, predictor }: WeightTypes) => (talker === predictor ? talker : `${talker}-${predictor}`);
 
 const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) => join(bundle.directory, BUNDLE_FILES[file]);
 
@@ -151,14 +156,15 @@ function readManifest(file: JsonFile): Manifest {
   const needed = neededFiles(prompt.modelType, reading !== null).find((name) => !Object.hasOwn(files, name));
   if (needed !== undefined) throw file.wrong(`files does not name ${needed}`);
   const sampling = file.object("sampling");
-  const libraries = file.object("libraries");
+  const [libraries, weights] = [file.object("libraries"), file.object("weights")];
   return {
     format: BUNDLE_FORMAT,
     version: BUNDLE_VERSION,
     name: file.string("name"),
     modelSize: file.string("modelSize"),
-    weights: file.choice("weights", WEIGHT_CHOICES),
+    weights: { talker: weights.choice("talker", WEIGHT_CHOICES), predictor: weights.choice("predictor", WEIGHT_CHOICES) },
     shape,
+    predictorMs: file.object("predictorMs").record((times, backend) => times.number(backend)),
     prompt,
     sampling: {
       talker: readSampler(sampling.object("talker")),

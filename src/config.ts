@@ -1,5 +1,6 @@
 // Every default and limit, and the settings of one run: flags > environment > defaults, frozen.
 
+import { readFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { TtsError } from "./errors.ts";
@@ -71,10 +72,18 @@ export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
 export const CONTEXT_POSITIONS = 2_048;
 /** Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing there. */
 export const F32_BELOW_BYTES = 200_000_000;
-export const DEFAULT_WEIGHTS = "q8_0";
+/** Reading weights is what a small machine's time goes to; below 4 bits the speech suffers. */
+export const DEFAULT_WEIGHTS = "q4_k_m";
 /** Weight types of talker and code predictor, as llama.cpp names them. */
 export const WEIGHT_CHOICES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m", "iq4_nl"] as const;
 export type WeightType = (typeof WEIGHT_CHOICES)[number];
+/** The code predictor may keep more precision than the talker, or less. */
+export interface WeightTypes {
+  talker: WeightType;
+  predictor: WeightType;
+}
+/** The code predictor's type is the talker's unless it is named. */
+export const weightTypes = (talker: WeightType, predictor = talker): WeightTypes => ({ talker, predictor });
 /** Codes and samples wait in rings of this many frames (2.56 s) per lane: full blocks the producer. */
 export const RING_FRAMES = 32;
 /**
@@ -158,7 +167,7 @@ function passwordFileHome(): string {
 export interface HubConfig {
   /** HF_ENDPOINT: without a slash at the end. */
   endpoint: string;
-  /** HF_TOKEN; "" means none. For the endpoint's own host only, and never for a message. */
+  /** HF_TOKEN, or what other programs keep in HF_TOKEN_PATH; "" means none. For the endpoint's own host only, and never for a message. */
   token: string;
   /** The hub cache of other programs: HF_HUB_CACHE, or hub/ below HF_HOME. */
   cacheDir: string;
@@ -166,17 +175,33 @@ export interface HubConfig {
   offline: boolean;
 }
 
-/** @throws TtsError USAGE when HF_ENDPOINT is no web address */
+/** @throws TtsError USAGE when HF_ENDPOINT is no web address, or the token can be none */
 export function loadHubConfig(environment: Record<string, string | undefined> = process.env): HubConfig {
   const endpoint = (environment.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
   if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
     throw new TtsError("USAGE", `HF_ENDPOINT is "${endpoint}"`, "give an address such as https://huggingface.co");
   }
   const caches = environment.XDG_CACHE_HOME || join(environment.HOME || passwordFileHome(), ".cache");
+  const home = environment.HF_HOME || join(caches, "huggingface");
   return Object.freeze({
     endpoint,
-    token: environment.HF_TOKEN?.trim() ?? "",
-    cacheDir: environment.HF_HUB_CACHE || join(environment.HF_HOME || join(caches, "huggingface"), "hub"),
+    token: hubToken(environment.HF_TOKEN?.trim() ?? "", environment.HF_TOKEN_PATH || join(home, "token")),
+    cacheDir: environment.HF_HUB_CACHE || join(home, "hub"),
     offline: /^(1|true|yes|on)$/i.test(environment.HF_HUB_OFFLINE ?? ""),
   });
+}
+
+/** HF_TOKEN itself, or else what the file holds: one that is missing or cannot be read means no token, as in other hub programs. */
+function hubToken(given: string, path: string): string {
+  const [source, token] = given === "" ? [path, contentOf(path).trim()] : ["HF_TOKEN", given];
+  if (/^[!-~]*$/.test(token)) return token;
+  throw new TtsError("USAGE", `${source} holds more than a token`, "a token is one word of plain letters, digits and signs");
+}
+
+function contentOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
 }

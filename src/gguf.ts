@@ -21,11 +21,20 @@ export interface GgufList {
   to: number;
 }
 
+export interface GgufTensor {
+  name: string;
+  /** Numbers in it. */
+  elements: number;
+  axes: number;
+  /** In the file, with what fills it up to the next tensor. */
+  bytes: number;
+}
+
 export interface GgufHead {
   /** key -> value of one of the types of {@link GGUF_TYPE}; other types are left out. */
   values: Map<string, { type: number; value: number | string | boolean | GgufList }>;
-  /** Names of the tensors. */
-  tensors: string[];
+  /** As they lie in the file. */
+  tensors: GgufTensor[];
 }
 
 /** Reads forward; every read is inside the file or a failure. */
@@ -133,21 +142,26 @@ function readList(reader: Reader): GgufList {
   return { entryType, count, from, to: reader.at };
 }
 
-/** Names alone are kept; each tensor must begin inside the file. libllama itself checks shapes and sizes. */
-function readTensors(reader: Reader, count: number, fileBytes: number): string[] {
-  const found: [name: string, offset: number][] = [];
+/** Each tensor must begin inside the file. libllama itself checks shapes and sizes. */
+function readTensors(reader: Reader, count: number, fileBytes: number): GgufTensor[] {
+  const found: { name: string; axes: number; elements: number; offset: number }[] = [];
   for (let i = 0; i < count; i++) {
     const name = reader.text();
     const axes = reader.u32();
     if (axes > MOST.axes) throw reader.fail(`gives the tensor ${JSON.stringify(name)} ${axes} axes`);
-    reader.skip(8 * axes + 4); // sizes, type
-    found.push([name, reader.u64()]);
+    let elements = 1;
+    for (let axis = 0; axis < axes; axis++) elements *= reader.u64();
+    reader.skip(4); // type
+    found.push({ name, axes, elements, offset: reader.u64() });
   }
   const data = Math.ceil(reader.at / ALIGNMENT) * ALIGNMENT;
-  for (const [name, offset] of found) {
+  for (const { name, offset } of found) {
     if (offset % ALIGNMENT !== 0 || data + offset >= fileBytes) throw reader.fail(`ends before its tensor ${JSON.stringify(name)}`);
   }
-  return found.map(([name]) => name);
+  const placed = found.toSorted((a, b) => a.offset - b.offset);
+  return placed.map(({ name, axes, elements, offset }, i) => {
+    return { name, axes, elements, bytes: (placed[i + 1]?.offset ?? fileBytes - data) - offset };
+  });
 }
 
 /** The first entry of a list of strings that an earlier one equals, or -1. Compares bytes; decodes nothing. */

@@ -42,7 +42,7 @@ export function parseSafetensors(bytes: Uint8Array, file: string): Map<string, T
     if (!isSizeList(shape) || !isSizeList(range) || range.length !== 2) throw fail(`tensor ${name} has a broken header entry`);
     const [begin, end] = range;
     if (begin > end || end > data.length) throw fail(`tensor ${name} ends at byte ${end} of ${data.length}: the file is truncated`);
-    const expected = shape.reduce((product, size) => product * size, ELEMENT_BYTES[dtype]);
+    const expected = byteLength({ dtype, shape });
     if (end - begin !== expected) throw fail(`tensor ${name} has ${end - begin} bytes, its shape [${shape}] needs ${expected}`);
     tensors.set(name, { name, dtype, shape, bytes: data.subarray(begin, end), file, offset: 8 + length + begin });
   }
@@ -135,10 +135,15 @@ function firstNonFinite({ bytes, dtype }: Tensor): number {
 
 export interface TensorToWrite {
   name: string;
-  dtype: "F32" | "F16" | "BF16";
+  /** U8: bytes that another format gives a meaning. */
+  dtype: "F32" | "F16" | "BF16" | "U8";
   shape: number[];
   /** Its bytes in order, made when its turn comes, so that no whole table need be in memory. */
   chunks: () => Iterable<Uint8Array>;
+}
+
+export function byteLength({ dtype, shape }: Pick<Tensor, "dtype" | "shape">): number {
+  return shape.reduce((product, size) => product * size, ELEMENT_BYTES[dtype]);
 }
 
 /** The header of a file that holds these tensors one after the other; the tensor bytes follow it directly. */
@@ -146,7 +151,7 @@ export function safetensorsHeader(tensors: readonly TensorToWrite[]): Uint8Array
   const entries: Record<string, unknown> = {};
   let at = 0;
   for (const { name, dtype, shape } of tensors) {
-    const length = shape.reduce((product, size) => product * size, ELEMENT_BYTES[dtype]);
+    const length = byteLength({ dtype, shape });
     entries[name] = { dtype, shape, data_offsets: [at, at + length] };
     at += length;
   }

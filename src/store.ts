@@ -5,9 +5,10 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { BUNDLE_VERSION, type Bundle, isBundle, openBundle } from "./bundle.ts";
+import { BUNDLE_VERSION, type Bundle, isBundle, openBundle, weightsInWords } from "./bundle.ts";
 import { findPulled, firstMissing, hubIdOf, KNOWN_MODELS, nameOf, type Pulled } from "./catalog.ts";
-import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, type WeightType } from "./config.ts";
+import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, type WeightType, weightTypes } from "./config.ts";
+import { hashFiles, sourceFiles } from "./convert/files.ts";
 import { TtsError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
 
@@ -15,6 +16,8 @@ export interface Progress {
   step: string;
   done: number;
   total: number;
+  /** A guess, once there is something to guess from. */
+  secondsLeft?: number;
 }
 
 export interface ModelOptions {
@@ -23,6 +26,8 @@ export interface ModelOptions {
   model?: string;
   /** Weight type when a checkpoint has to be converted. */
   weights?: WeightType;
+  /** Weight type of the code predictor alone; default: as the talker's. */
+  predictorWeights?: WeightType;
   onProgress?: (progress: Progress) => void;
 }
 
@@ -75,30 +80,32 @@ function pulledModel(model: string, hub: string, { cacheDir }: Config): Pulled {
   );
 }
 
-/** The bundle of a checkpoint in the cache. Its folder is named after the revision; the model has the name a user calls it by. */
-export async function bundleOfPulled(pulled: Pulled, options: ModelOptions): Promise<Bundle> {
-  const { directory, manifest } = await cachedBundle(pulled.directory, pulled.hub.replace("/", "--"), options);
-  return { directory, manifest: { ...manifest, name: nameOf(pulled.hub) } };
+/** The bundle of a pulled checkpoint in the cache. */
+export function bundleOfPulled({ directory, hub }: Pulled, options: ModelOptions): Promise<Bundle> {
+  return cachedBundle(directory, nameOf(hub), options);
 }
 
 /** Conversions of this process, by target: a second request for the same one waits for it. */
 const converting = new Map<string, Promise<void>>();
 
-async function cachedBundle(checkpoint: string, label: string, { config, weights, onProgress }: ModelOptions): Promise<Bundle> {
+/** @param name what the model is called: the folder of a pulled checkpoint is named after its revision */
+async function cachedBundle(checkpoint: string, name: string, options: ModelOptions): Promise<Bundle> {
+  const { config, onProgress = () => {} } = options;
   const source = realpathSync(checkpoint);
-  const { convert, sourceFiles, hashFiles } = await import("./convert/index.ts");
   const stamp = stampOf(source, sourceFiles(source));
-  const type = weights ?? (stamp.bytes < F32_BELOW_BYTES ? "f32" : DEFAULT_WEIGHTS);
+  const talker = options.weights ?? (stamp.bytes < F32_BELOW_BYTES ? "f32" : DEFAULT_WEIGHTS);
+  const weights = weightTypes(talker, options.predictorWeights);
   const folder = bundlesFolder(config.cacheDir);
-  const target = join(folder, `${label}-${createHash("sha256").update(source).digest("hex").slice(0, 8)}-${type}`);
+  const place = createHash("sha256").update(source).digest("hex").slice(0, 8);
+  const target = join(folder, `${name.replace("/", "--")}-${place}-${weightsInWords(weights)}`);
   const usable = isBundle(target) ? tryOpen(target) : null;
   if (usable !== null && (isUnchanged(target, stamp) || sameContent(usable, hashFiles(source)))) {
     writeStamp(target, stamp);
     return usable;
   }
   makeCacheFolder(folder);
-  const running =
-    converting.get(target) ?? convert({ source, target, weights: type, libraries: config.libraries }, onProgress ?? (() => {}));
+  const { convert } = await import("./convert/index.ts"); // only now: every start passes here
+  const running = converting.get(target) ?? convert({ source, target, name, weights, libraries: config.libraries }, onProgress);
   converting.set(target, running);
   await running.finally(() => converting.delete(target));
   writeStamp(target, stamp);

@@ -16,9 +16,25 @@ export const TABLE = {
   /** [predictor hidden, hidden] and [predictor hidden]; only where the predictor has an input projection. */
   projectionWeight: "predictor.projection.weight",
   projectionBias: "predictor.projection.bias",
-  /** [codes, predictor hidden]: logits of group 1 to 15. */
+  /** [codes, predictor hidden], see {@link Head}: logits of group 1 to 15. */
   head: (group: number) => `predictor.head.${group}`,
 } as const;
+
+/** How a head may lie in the file. The last two are ggml's: a row is blocks of 32 elements. */
+export type HeadType = "f32" | "f16" | "q8_0" | "q4_0";
+const BLOCK_ELEMENTS = 32;
+const BLOCK_BYTES = { q8_0: 34, q4_0: 18 } as const;
+
+/** A head as it lies in the file, row-major: a view of the mapping. */
+export interface Head {
+  type: HeadType;
+  bytes: Uint8Array;
+}
+
+/** Bytes of a row of blocks, or null: only whole blocks make a row. */
+export function blockRowBytes(type: keyof typeof BLOCK_BYTES, width: number): number | null {
+  return width % BLOCK_ELEMENTS === 0 ? (width / BLOCK_ELEMENTS) * BLOCK_BYTES[type] : null;
+}
 
 /** A table whose rows are read one at a time. */
 export class RowTable {
@@ -93,6 +109,20 @@ export class Tables {
     throw new TtsError("BUNDLE_INVALID", `${this.file.path}: table ${name} lies at the odd byte ${tensor.offset}`, BUNDLE_HINT);
   }
 
+  /**
+   * The head of a group, whose type and shape say together how it is stored.
+   * @throws TtsError BUNDLE_INVALID when they are those of no head [codes, width]
+   */
+  head(group: number, codes: number, width: number): Head {
+    const name = TABLE.head(group);
+    const { bytes, dtype, shape } = this.find(name);
+    const is = (wanted: string, row: number | null) => dtype === wanted && shape.join() === `${codes},${row}`;
+    if (is("F32", width)) return { type: "f32", bytes };
+    if (is("F16", width)) return { type: "f16", bytes };
+    for (const type of ["q8_0", "q4_0"] as const) if (is("U8", blockRowBytes(type, width))) return { type, bytes };
+    throw this.invalid(`table ${name} is ${dtype} [${shape}], which is no head of ${codes} codes and width ${width}`);
+  }
+
   /** A whole small matrix or vector as f32. */
   matrix(name: string, shape: readonly number[]): Float32Array {
     return toFloat32(this.tensor(name, shape));
@@ -103,12 +133,21 @@ export class Tables {
   }
 
   private tensor(name: string, shape: readonly number[]): Tensor {
-    const tensor = this.tensors.get(name);
-    const fail = (what: string) => new TtsError("BUNDLE_INVALID", `${this.file.path}: ${what}`, BUNDLE_HINT);
-    if (tensor === undefined) throw fail(`has no table ${name}`);
-    if (tensor.shape.join() !== shape.join()) throw fail(`table ${name} has the shape [${tensor.shape}], the manifest says [${shape}]`);
-    if (!["F32", "F16", "BF16"].includes(tensor.dtype)) throw fail(`table ${name} has the type ${tensor.dtype}`);
+    const tensor = this.find(name);
+    const found = tensor.shape.join();
+    if (found !== shape.join()) throw this.invalid(`table ${name} has the shape [${found}], the manifest says [${shape}]`);
+    if (!["F32", "F16", "BF16"].includes(tensor.dtype)) throw this.invalid(`table ${name} has the type ${tensor.dtype}`);
     return tensor;
+  }
+
+  private find(name: string): Tensor {
+    const tensor = this.tensors.get(name);
+    if (tensor === undefined) throw this.invalid(`has no table ${name}`);
+    return tensor;
+  }
+
+  private invalid(what: string): TtsError {
+    return new TtsError("BUNDLE_INVALID", `${this.file.path}: ${what}`, BUNDLE_HINT);
   }
 }
 

@@ -1,12 +1,12 @@
 // What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away with the process.
 
-import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-
+import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
 import { type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends/index.ts";
 import { type Bundle, openBundle } from "../src/bundle.ts";
-import { type ConfigFlags, loadConfig, type WeightType } from "../src/config.ts";
+import { type ConfigFlags, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
 import type { VoiceVectors } from "../src/pipeline/embed.ts";
 import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/safetensors.ts";
@@ -16,6 +16,10 @@ import { CODES_PER_FRAME, type SamplerSettings } from "../src/types.ts";
 export const ROOT = join(import.meta.dir, "..");
 export const GOLDEN = join(ROOT, "test/golden");
 export const STARTER = join(ROOT, "models/starter");
+
+const S16_SCALE = 32_767;
+/** How far rounding to 16 bits moves a sample. */
+export const S16_ERROR = 0.5 / S16_SCALE;
 
 export interface GoldenCase {
   name: string;
@@ -75,10 +79,25 @@ export function copyOfCheckpoint(checkpoint: string, name: string): string {
   return folder;
 }
 
+export type Json = Record<string, unknown>;
+/** Spoils a copy of a checkpoint. */
+export type Damage = (folder: string) => void;
+
+/** Changes a value inside a JSON file; undefined removes the key. */
+export const setJson =
+  (file: string, path: string, value: unknown): Damage =>
+  (folder) => {
+    const json = JSON.parse(readFileSync(join(folder, file), "utf8")) as Json;
+    const keys = path.split(".");
+    const parent = keys.slice(0, -1).reduce((object, key) => object[key] as Json, json);
+    parent[keys.at(-1)!] = value;
+    writeFileSync(join(folder, file), JSON.stringify(json));
+  };
+
 /** Converts a checkpoint folder, on this thread, into the bundle `name` of the scratch folder. */
 export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
   const target = join(scratchFolder(), name);
-  runConversion({ source, target, part: target, weights, libraries: { llama: "", onnxruntime: "" } });
+  runConversion({ source, target, part: target, weights: weightTypes(weights), libraries: { llama: "", onnxruntime: "" } });
   return openBundle(target);
 }
 
@@ -172,6 +191,12 @@ export function starterRun({ input_ids: official, ipa, frames, name }: StarterCa
 
 /** Floats in memory that native code may read and write. */
 export const sharedFloats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
+
+/** The samples of a 16-bit wav file that the program wrote. */
+export function wavSamples(path: string): Float32Array {
+  const data = readFileSync(path).subarray(WAV_HEADER_BYTES);
+  return Float32Array.from({ length: data.length / 2 }, (_, i) => data.readInt16LE(2 * i) / S16_SCALE);
+}
 
 /** The largest value seen of each figure, for one line at the end of a suite. */
 export class Largest {

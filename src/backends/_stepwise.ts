@@ -1,41 +1,41 @@
 // A frame of the code predictor as 15 steps of its layers: what every backend does that runs one position at a time.
-// Input rows, heads and the input projection come from the tables of the bundle.
+// Input rows and the input projection come from the tables of the bundle.
 
 import type { Bundle } from "../bundle.ts";
 import { matVec, type RowTable, TABLE, Tables } from "../tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { Draw, Predictor } from "./index.ts";
 
-/** The transformer alone: rows in, hidden states out, a KV cache that lives for one frame. */
+/** Layers and heads: rows in, logits out, a KV cache that lives for one frame. */
 export interface PredictorLayers {
   /** f32 [lanes, 2, hidden]; a step with one row per lane uses [lanes, 1, hidden] of it. */
   readonly input: Float32Array;
-  /** f32 [lanes, hidden] of the last row, after the final norm. */
-  readonly output: Float32Array;
+  /** f32 [lanes, codes] of the last step. */
+  readonly logits: Float32Array;
   /** Forgets the last frame. */
   begin(count: number): void;
-  /** Takes `rows` more positions of the first `count` lanes. */
-  step(count: number, rows: 1 | 2): void;
+  /** Takes `rows` more positions of the first `count` lanes, and the head of `group`, 1 to 15, on the last row of each. */
+  step(count: number, rows: 1 | 2, group: number): void;
   close(): void;
 }
 
 export class StepwisePredictor implements Predictor {
   private readonly hidden: number;
   private readonly width: number;
-  private readonly codes: number;
   private readonly inputs: RowTable[];
-  private readonly heads: Float32Array[];
   private readonly projection: { weight: Float32Array; bias: Float32Array } | null;
-  private readonly logits: Float32Array;
+  /** f32 [codes] of each lane. */
+  private readonly logits: Float32Array[];
   private readonly tables: Tables | undefined;
 
   constructor(
     bundle: Bundle,
     private readonly layers: PredictorLayers,
+    lanes: number,
   ) {
     const { hidden, predictorHidden, codecVocabulary, codes } = bundle.manifest.shape;
-    [this.hidden, this.width, this.codes] = [hidden, predictorHidden, codes];
-    this.logits = new Float32Array(codes);
+    [this.hidden, this.width] = [hidden, predictorHidden];
+    this.logits = Array.from({ length: lanes }, (_, lane) => layers.logits.subarray(lane * codes, (lane + 1) * codes));
     try {
       const tables = Tables.open(bundle);
       this.tables = tables;
@@ -45,7 +45,6 @@ export class StepwisePredictor implements Predictor {
         if (projected) return tables.table(TABLE.predictorInput(group), codes, predictorHidden);
         return tables.table(TABLE.code(group), group === 0 ? codecVocabulary : codes, predictorHidden);
       });
-      this.heads = groups.map((group) => tables.matrix(TABLE.head(group + 1), [codes, predictorHidden]));
       const weight = () => tables.matrix(TABLE.projectionWeight, [predictorHidden, hidden]);
       this.projection = projected ? { weight: weight(), bias: tables.matrix(TABLE.projectionBias, [predictorHidden]) } : null;
     } catch (error) {
@@ -61,16 +60,13 @@ export class StepwisePredictor implements Predictor {
       this.enter(hidden, lane, 2 * lane * width);
       this.inputs[0].copyRow(codes[lane * CODES_PER_FRAME], layers.input, (2 * lane + 1) * width);
     }
-    layers.step(count, 2);
+    layers.step(count, 2, 1);
     for (let group = 1; group < CODES_PER_FRAME; group++) {
-      for (let lane = 0; lane < count; lane++) {
-        matVec(this.heads[group - 1], layers.output, lane * width, width, this.logits, 0, this.codes);
-        codes[lane * CODES_PER_FRAME + group] = draw(lane, group, this.logits);
-      }
+      for (let lane = 0; lane < count; lane++) codes[lane * CODES_PER_FRAME + group] = draw(lane, group, this.logits[lane]);
       if (group === CODES_PER_FRAME - 1) return; // code 15 is only fed back to the talker
       for (let lane = 0; lane < count; lane++)
         this.inputs[group].copyRow(codes[lane * CODES_PER_FRAME + group], layers.input, lane * width);
-      layers.step(count, 1);
+      layers.step(count, 1, group + 1);
     }
   }
 

@@ -1,7 +1,10 @@
-// The code predictor's layers on libllama: embeddings in, hidden states out, one KV sequence per lane.
+// The code predictor on libllama: its layers, embeddings in and hidden states out, one KV sequence per lane; its heads are products of ggml
+// on the same threads.
 
+import { MatrixProducts } from "../../ffi/ggml.ts";
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
+import { Tables } from "../tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { checkTransformerGguf } from "./_gguf.ts";
 import { type PredictorLayers, StepwisePredictor } from "./_stepwise.ts";
@@ -10,29 +13,44 @@ import type { Backend, OpenOptions, Predictor } from "./index.ts";
 export const predictorLlama: Backend<Predictor> = {
   name: "llama",
   probe: () => null,
-  open: (options) => new StepwisePredictor(options.bundle, new LlamaLayers(options)),
+  open: (options) => new StepwisePredictor(options.bundle, new LlamaLayers(options), options.lanes),
 };
 
 class LlamaLayers implements PredictorLayers {
   readonly input: Float32Array;
-  readonly output: Float32Array;
-  private readonly model: LlamaModel;
+  readonly logits: Float32Array;
+  private readonly opened: { close(): void }[] = [];
   private readonly context: LlamaContext;
+  private readonly heads: MatrixProducts;
   private readonly width: number;
   private position = 0;
 
-  constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
-    loadLlama(config.libraries.llama, loadTurn);
-    const { predictorHidden, predictorLayers } = bundle.manifest.shape;
+  constructor(options: OpenOptions) {
+    const { bundle, config, lanes, stop } = options;
+    loadLlama(config.libraries.llama, options.loadTurn);
+    const { manifest } = bundle;
+    const { predictorHidden, predictorLayers } = manifest.shape;
     this.width = predictorHidden;
     const path = bundlePath(bundle, "predictorGguf");
     checkTransformerGguf(path, { layers: predictorLayers, width: predictorHidden, vocabulary: 1 });
-    this.model = LlamaModel.open(path);
-    const exact = bundle.manifest.weights === "f32";
     const batchRows = 2 * lanes;
-    this.context = new LlamaContext(this.model, { lanes, positions: CODES_PER_FRAME, batchRows, threads: config.threads, exact, stop });
     this.input = new Float32Array(new SharedArrayBuffer(4 * batchRows * this.width));
-    this.output = new Float32Array(new SharedArrayBuffer(4 * lanes * this.width));
+    const { threads } = config;
+    const exact = manifest.weights.predictor === "f32";
+    try {
+      const model = this.keep(LlamaModel.open(path));
+      this.context = this.keep(new LlamaContext(model, { lanes, positions: CODES_PER_FRAME, batchRows, threads, exact, stop }));
+      this.heads = this.keep(openHeads(options, this.context));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    this.logits = this.heads.output;
+  }
+
+  private keep<T extends { close(): void }>(part: T): T {
+    this.opened.push(part);
+    return part;
   }
 
   begin(): void {
@@ -40,15 +58,28 @@ class LlamaLayers implements PredictorLayers {
     this.position = 0;
   }
 
-  step(count: number, rows: 1 | 2): void {
+  step(count: number, rows: 1 | 2, group: number): void {
     for (let row = 0; row < count * rows; row++) this.context.place(row, Math.floor(row / rows), this.position + (row % rows));
     if (!this.context.decode(this.input, count * rows)) return; // stopping: nobody looks at the result
-    for (let lane = 0; lane < count; lane++) this.context.readHidden((lane + 1) * rows - 1, this.output, lane * this.width, this.width);
+    const { input } = this.heads;
+    for (let lane = 0; lane < count; lane++) this.context.readHidden((lane + 1) * rows - 1, input, lane * this.width, this.width);
+    this.heads.run(group - 1, count);
     this.position += rows;
   }
 
+  /** What was opened last goes first: each uses what was there before it. */
   close(): void {
-    this.context.close();
-    this.model.close();
+    while (this.opened.length > 0) this.opened.pop()!.close();
+  }
+}
+
+function openHeads({ bundle, lanes }: OpenOptions, { pool }: LlamaContext): MatrixProducts {
+  const { codes, predictorHidden: width } = bundle.manifest.shape;
+  const tables = Tables.open(bundle);
+  try {
+    const heads = Array.from({ length: CODES_PER_FRAME - 1 }, (_, i) => tables.head(i + 1, codes, width));
+    return new MatrixProducts(heads, { rows: codes, width, lanes, pool });
+  } finally {
+    tables.close(); // the weights were copied
   }
 }

@@ -1,5 +1,5 @@
-// The code predictor's layers on ONNX Runtime. The KV cache is [position, lane, head, dim], so a step's new rows are written by the graph
-// straight behind the old ones; every step of a frame has its tensors prepared.
+// The code predictor on ONNX Runtime: one run per step gives the logits of its group. Keys and values are appended in place, because the
+// graph gets the same memory as past and as present; every step of a frame has its tensors prepared.
 
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorData } from "../../ffi/onnxruntime.ts";
 import { bundlePath } from "../bundle.ts";
@@ -10,49 +10,52 @@ import type { Backend, OpenOptions, Predictor } from "./index.ts";
 export const predictorOrt: Backend<Predictor> = {
   name: "ort",
   probe: () => null,
-  open: (options) => new StepwisePredictor(options.bundle, new OrtLayers(options)),
+  open: (options) => new StepwisePredictor(options.bundle, new OrtLayers(options), options.lanes),
 };
 
 class OrtLayers implements PredictorLayers {
   readonly input: Float32Array;
-  readonly output: Float32Array;
+  readonly logits: Float32Array;
   private readonly session: OrtSession;
   private readonly width: number;
   private readonly layers: number;
-  private readonly kvHeads: number;
-  private readonly headDim: number;
-  /** Keys and values of each layer, f32 [16, lanes, kvHeads, headDim]. */
-  private readonly caches: { name: string; data: Float32Array }[];
-  /** [count][position] -> run */
+  private readonly codes: number;
+  /** Keys and values of each layer, f32 [lanes, kvHeads, 16, headDim]. */
+  private readonly caches: { name: string; data: Float32Array; shape: number[] }[];
+  /** count -> the run of each group */
   private readonly prepared = new Map<number, PreparedRun[]>();
   private readonly tensors: OrtTensor[] = [];
-  private position = 0;
 
   constructor({ bundle, config, lanes }: OpenOptions) {
     loadOnnxRuntime(config.libraries.onnxruntime);
     this.session = OrtSession.open(bundlePath(bundle, "predictorOnnx"), { threads: config.threads });
-    this.width = bundle.manifest.shape.predictorHidden;
-    this.layers = bundle.manifest.shape.predictorLayers;
-    [this.kvHeads, this.headDim] = this.checkGraph();
-    const cacheLength = CODES_PER_FRAME * lanes * this.kvHeads * this.headDim;
+    const { codes, predictorHidden, predictorLayers } = bundle.manifest.shape;
+    [this.width, this.layers, this.codes] = [predictorHidden, predictorLayers, codes];
+    const [kvHeads, headDim] = this.checkGraph();
     this.input = shared(2 * lanes * this.width);
-    this.output = shared(lanes * this.width);
-    this.caches = ["k", "v"].flatMap((part) => {
-      return Array.from({ length: this.layers }, (_, layer) => ({ name: `${part}.${layer}`, data: shared(cacheLength) }));
+    this.logits = shared(lanes * this.codes);
+    this.caches = this.cacheNames().map((name) => {
+      return { name, data: shared(lanes * kvHeads * CODES_PER_FRAME * headDim), shape: [kvHeads, CODES_PER_FRAME, headDim] };
     });
+  }
+
+  private cacheNames(): string[] {
+    return Array.from({ length: this.layers }, (_, layer) => [`k.${layer}`, `v.${layer}`]).flat();
   }
 
   /** @returns [key heads, their width] */
   private checkGraph(): [number, number] {
     try {
       this.session.expect("inputs", "x", "f32", [-1, -1, this.width]);
-      this.session.expect("inputs", "positions", "i64", [-1]);
-      this.session.expect("outputs", "hidden", "f32", [-1, this.width]);
-      const [, , heads, dim] = this.session.expect("inputs", "past.k.0", "f32", [-1, -1, -1, -1]).shape;
-      const sizes = [-1, -1, Math.min(Math.max(heads, 1), 1_024), Math.min(Math.max(dim, 1), 1_024)];
-      for (const name of ["k", "v"].flatMap((part) => Array.from({ length: this.layers }, (_, layer) => `${part}.${layer}`))) {
+      this.session.expect("inputs", "last", "i32", [-1]);
+      this.session.expect("inputs", "positions", "i32", [1]);
+      this.session.expect("inputs", "group", "i64", [1]);
+      this.session.expect("outputs", "logits", "f32", [-1, this.codes]);
+      const [, heads, , dim] = this.session.expect("inputs", "past.k.0", "f32", [-1, -1, CODES_PER_FRAME, -1]).shape;
+      const sizes = [-1, Math.min(Math.max(heads, 1), 1_024), CODES_PER_FRAME, Math.min(Math.max(dim, 1), 1_024)];
+      for (const name of this.cacheNames()) {
         this.session.expect("inputs", `past.${name}`, "f32", sizes);
-        this.session.expect("outputs", `new.${name}`, "f32", sizes);
+        this.session.expect("outputs", `present.${name}`, "f32", sizes);
       }
       return [heads, dim];
     } catch (error) {
@@ -63,31 +66,31 @@ class OrtLayers implements PredictorLayers {
 
   begin(count: number): void {
     if (!this.prepared.has(count)) this.prepared.set(count, this.prepare(count));
-    this.position = 0;
   }
 
-  step(count: number, rows: 1 | 2): void {
-    this.prepared.get(count)![this.position].run();
-    this.position += rows;
+  step(count: number, _rows: 1 | 2, group: number): void {
+    this.prepared.get(count)![group - 1].run();
   }
 
-  /** A frame starts with two rows at position 0 and goes on with single ones. */
+  /** A frame starts with two rows and the head of group 1, and goes on with single ones: the row at position p has the head of group p. */
   private prepare(count: number): PreparedRun[] {
-    return Array.from({ length: CODES_PER_FRAME }, (_, position) => this.prepareStep(count, position, position === 0 ? 2 : 1));
+    return Array.from({ length: CODES_PER_FRAME - 1 }, (_, i) => this.prepareStep(count, i + 1));
   }
 
-  private prepareStep(count: number, position: number, rows: number): PreparedRun {
-    const row = count * this.kvHeads * this.headDim;
-    const positions = new BigInt64Array(new ArrayBuffer(8 * rows));
-    for (let i = 0; i < rows; i++) positions[i] = BigInt(position + i);
+  private prepareStep(count: number, group: number): PreparedRun {
+    const rows = group === 1 ? 2 : 1;
+    const last = new Int32Array(new SharedArrayBuffer(4 * count)).fill(group);
     const inputs: Record<string, OrtTensor> = {
       x: this.tensor(this.input, [count, rows, this.width]),
-      positions: this.tensor(positions, [rows]),
+      last: this.tensor(last, [count]),
+      positions: this.tensor(Int32Array.of(group + 1), [1]),
+      group: this.tensor(BigInt64Array.of(BigInt(group)), [1]),
     };
-    const outputs: Record<string, OrtTensor> = { hidden: this.tensor(this.output, [count, this.width]) };
-    for (const { name, data } of this.caches) {
-      inputs[`past.${name}`] = this.tensor(data, [position, count, this.kvHeads, this.headDim]);
-      outputs[`new.${name}`] = this.tensor(data.subarray(position * row), [rows, count, this.kvHeads, this.headDim]);
+    const outputs: Record<string, OrtTensor> = { logits: this.tensor(this.logits, [count, this.codes]) };
+    for (const { name, data, shape } of this.caches) {
+      const tensor = this.tensor(data, [count, ...shape]);
+      inputs[`past.${name}`] = tensor;
+      outputs[`present.${name}`] = tensor;
     }
     return new PreparedRun(this.session, inputs, outputs);
   }

@@ -28,7 +28,7 @@ class LlamaTalker implements Talker {
     this.model = LlamaModel.open(path);
     [this.hidden, this.codecVocabulary] = [hidden, codecVocabulary];
     this.limit = config.contextPositions;
-    const exact = bundle.manifest.weights === "f32";
+    const exact = bundle.manifest.weights.talker === "f32";
     this.context = new LlamaContext(this.model, {
       lanes,
       positions: this.limit,

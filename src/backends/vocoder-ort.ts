@@ -38,7 +38,7 @@ class OrtVocoder implements Vocoder {
 
   constructor({ bundle, config, lanes }: OpenOptions) {
     loadOnnxRuntime(config.libraries.onnxruntime);
-    this.session = OrtSession.open(bundlePath(bundle, "vocoder"), { threads: THREADS });
+    this.session = OrtSession.open(bundlePath(bundle, "vocoder"), { threads: THREADS, plansMemory: false });
     const shapes = this.checkGraph();
     this.lanes = Array.from({ length: lanes }, () => newState(shapes));
   }

@@ -6,6 +6,7 @@ import { type MappedFile, mapFile } from "../../ffi/libc.ts";
 import { assertFinite, parseSafetensors, type Tensor } from "../safetensors.ts";
 import { CODES_PER_FRAME, type ModelType, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
 import { invalid, type JsonFile, readJson } from "./_json.ts";
+import { CHECKPOINT_FILES, weightFiles } from "./files.ts";
 
 /** Shape of one Qwen3 transformer (talker or code predictor). */
 export interface TransformerShape {
@@ -72,19 +73,6 @@ export interface SpeakerEncoderShape {
   scale: number;
 }
 
-/** The files a directory must have to count as a checkpoint. */
-export const CHECKPOINT_FILES = [
-  "config.json",
-  "generation_config.json",
-  "vocab.json",
-  "merges.txt",
-  "tokenizer_config.json",
-  "speech_tokenizer/config.json",
-] as const;
-const WEIGHT_FILES = ["model.safetensors", "speech_tokenizer/model.safetensors"] as const;
-/** Present together where a voice reads IPA. */
-export const READING_FILES = ["lexicon.tsv", "letters.tsv"] as const;
-
 /** Stride of the convolution between the encoder's transformer and its quantizer. */
 export const ENCODER_DOWNSAMPLING = 2;
 /** What every Mimi of this family has: the encoder's graph knows nothing else. */
@@ -149,24 +137,6 @@ export class Weights {
   }
 }
 
-/** `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
-function weightFiles(directory: string): string[] {
-  const single = join(directory, "model.safetensors");
-  if (existsSync(single)) return [single];
-  const index = join(directory, "model.safetensors.index.json");
-  if (!existsSync(index)) throw invalid(single, "is missing", "the checkpoint is incomplete");
-  const names = new Set(
-    readJson(index)
-      .object("weight_map")
-      .entries()
-      .map(([, shard]) => String(shard)),
-  );
-  const files = [...names].map((name) => join(directory, basename(name)));
-  const missing = files.find((file) => !existsSync(file));
-  if (missing !== undefined) throw invalid(missing, "is missing", "the checkpoint is incomplete");
-  return files;
-}
-
 export interface Checkpoint {
   directory: string;
   name: string;
@@ -188,16 +158,6 @@ export interface Checkpoint {
   weights: Weights;
   codecWeights: Weights;
   close(): void;
-}
-
-/** Files whose content decides what a bundle holds, relative to the directory. */
-export function sourceFiles(directory: string): string[] {
-  const weights = WEIGHT_FILES.flatMap((name) => {
-    const folder = join(directory, name, "..");
-    return weightFiles(folder).map((file) => (name.includes("/") ? `speech_tokenizer/${basename(file)}` : basename(file)));
-  });
-  const reading = READING_FILES.filter((name) => existsSync(join(directory, name)));
-  return [...CHECKPOINT_FILES, ...reading, ...weights];
 }
 
 /**

@@ -1,9 +1,11 @@
 // Writes tables.safetensors: the text embedding folded through its projection, code embeddings, and what the predictor reads row by row.
 
 import { closeSync, openSync } from "node:fs";
+import { quantizeRows } from "../../ffi/ggml.ts";
 import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
-import { copyFloat32, elementCount, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../safetensors.ts";
-import { matVec, TABLE } from "../tables.ts";
+import type { WeightType, WeightTypes } from "../config.ts";
+import { byteLength, copyFloat32, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../safetensors.ts";
+import { blockRowBytes, type HeadType, TABLE } from "../tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { asBytes, writeAll } from "./bytes.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -12,15 +14,43 @@ import { Graph } from "./onnx/graph.ts";
 /** Rows folded in one run: bounds memory, long enough to keep matrix products busy. */
 const FOLD_ROWS = 512;
 
-/** @param half store at half precision where that is lossless or harmless; an f32 bundle never does */
-export function writeTables(path: string, checkpoint: Checkpoint, half: boolean, threads: number, onTensor: () => void): void {
-  const tensors = [textTable(checkpoint, half, threads), ...codeTables(checkpoint, half), ...predictorTables(checkpoint, half)];
+/** Heads are read whole for every code: they are as small as the layers that they sit on. */
+const HEAD_TYPE: Record<WeightType, HeadType> = {
+  f32: "f32",
+  f16: "f16",
+  bf16: "f16",
+  q8_0: "q8_0",
+  q4_0: "q4_0",
+  q4_k_m: "q4_0",
+  iq4_nl: "q4_0",
+};
+
+/** Half precision where that is lossless or harmless; beside an f32 talker all stays f32. `advance` is told which share is done. */
+export function writeTables(
+  path: string,
+  checkpoint: Checkpoint,
+  types: WeightTypes,
+  threads: number,
+  advance: (share: number) => void,
+): void {
+  const half = types.talker !== "f32";
+  const tensors = [
+    textTable(checkpoint, half, threads),
+    ...codeTables(checkpoint, half),
+    ...headTables(checkpoint, HEAD_TYPE[types.predictor]),
+    ...projectionTables(checkpoint, half, threads),
+  ];
   const file = openSync(path, "wx");
   try {
     writeAll(file, safetensorsHeader(tensors));
-    for (const tensor of tensors) {
-      for (const chunk of tensor.chunks()) writeAll(file, chunk);
-      onTensor();
+    const total = tensors.reduce((sum, tensor) => sum + byteLength(tensor), 0);
+    let done = 0;
+    for (const { chunks } of tensors) {
+      for (const chunk of chunks()) {
+        writeAll(file, chunk);
+        done += chunk.length;
+        advance(done / total);
+      }
     }
   } finally {
     closeSync(file);
@@ -40,31 +70,56 @@ function textTable(checkpoint: Checkpoint, half: boolean, threads: number): Tens
     w2: weights.take(`${projection}.linear_fc2.weight`, [talker.hidden, width]),
     b2: weights.take(`${projection}.linear_fc2.bias`, [talker.hidden]),
   };
+  return throughGraph({
+    name: TABLE.text,
+    source: embedding,
+    rows,
+    graph: textFold(width, talker.hidden),
+    parameters,
+    half,
+    threads,
+  });
+}
+
+interface FoldedTable {
+  name: string;
+  source: Tensor;
+  /** The first so many rows of `source` are taken. */
+  rows: number;
+  /** `x` [rows, in] -> `y` [rows, out], with `parameters` as further inputs. */
+  graph: { model: Graph; out: number };
+  parameters: Record<string, Tensor>;
+  half: boolean;
+  threads: number;
+}
+
+/** A table whose rows went through a graph, computed in f32 while it is written. */
+function throughGraph({ name, source, rows, graph, parameters, half, threads }: FoldedTable): TensorToWrite {
+  const width = source.shape[1];
   function* chunks() {
-    const session = OrtSession.fromBytes("text projection", foldGraph(width, talker.hidden).encode(), { threads });
-    const fixed = Object.entries(parameters).map(([name, tensor]): [string, OrtTensor] => [name, ownTensor(tensor)]);
+    const session = OrtSession.fromBytes(name, graph.model.encode(), { threads });
+    const fixed = Object.fromEntries(Object.entries(parameters).map(([key, tensor]) => [key, ownTensor(tensor)]));
     // The same buffers for all runs: garbage of this size would pile up to that of the table.
     const input = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * width));
-    const folded = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * talker.hidden));
+    const folded = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * graph.out));
     const rounded = half ? new Float16Array(folded.length) : null;
     for (let from = 0; from < rows; from += FOLD_ROWS) {
       const count = Math.min(FOLD_ROWS, rows - from);
-      copyRows(embedding, from, count, input);
-      const tensors = { x: new OrtTensor(input, [count, width]), y: new OrtTensor(folded, [count, talker.hidden]) };
-      new PreparedRun(session, { ...Object.fromEntries(fixed), x: tensors.x }, { y: tensors.y }).run();
+      copyRows(source, from, count, input);
+      const tensors = { x: new OrtTensor(input, [count, width]), y: new OrtTensor(folded, [count, graph.out]) };
+      new PreparedRun(session, { ...fixed, x: tensors.x }, { y: tensors.y }).run();
       for (const tensor of Object.values(tensors)) tensor.close();
-      weights.release();
-      const values = folded.subarray(0, count * talker.hidden);
+      const values = folded.subarray(0, count * graph.out);
       if (rounded === null) yield asBytes(values);
       else {
         rounded.set(values);
         yield asBytes(rounded.subarray(0, values.length));
       }
     }
-    for (const [, tensor] of fixed) tensor.close();
+    for (const tensor of Object.values(fixed)) tensor.close();
     session.close();
   }
-  return { name: TABLE.text, dtype: half ? "F16" : "F32", shape: [rows, talker.hidden], chunks };
+  return { name, dtype: half ? "F16" : "F32", shape: [rows, graph.out], chunks };
 }
 
 /** A tensor with memory of its own, as native code needs it. */
@@ -78,15 +133,23 @@ function copyRows(tensor: Tensor, from: number, count: number, target: Float32Ar
   copyFloat32({ ...tensor, bytes: tensor.bytes.subarray(from * rowBytes, (from + count) * rowBytes) }, target);
 }
 
-function foldGraph(width: number, hidden: number): Graph {
-  const g = new Graph({ name: "text projection" });
-  const x = g.input("x", "f32", ["rows", width]);
-  const [w1, b1] = [g.input("w1", "f32", [width, width]), g.input("b1", "f32", [width])];
-  const [w2, b2] = [g.input("w2", "f32", [hidden, width]), g.input("b2", "f32", [hidden])];
-  const inner = g.op("Gemm", [x, w1, b1], { transB: 1 });
-  const silu = g.op("Mul", [inner, g.op("Sigmoid", [inner])]);
-  g.output("y", g.op("Gemm", [silu, w2, b2], { transB: 1 }), "f32", ["rows", hidden]);
-  return g;
+function textFold(width: number, hidden: number): FoldedTable["graph"] {
+  const model = new Graph({ name: "text projection" });
+  const x = model.input("x", "f32", ["rows", width]);
+  const [w1, b1] = [model.input("w1", "f32", [width, width]), model.input("b1", "f32", [width])];
+  const [w2, b2] = [model.input("w2", "f32", [hidden, width]), model.input("b2", "f32", [hidden])];
+  const inner = model.op("Gemm", [x, w1, b1], { transB: 1 });
+  const silu = model.op("Mul", [inner, model.op("Sigmoid", [inner])]);
+  model.output("y", model.op("Gemm", [silu, w2, b2], { transB: 1 }), "f32", ["rows", hidden]);
+  return { model, out: hidden };
+}
+
+function linearFold(width: number, out: number): FoldedTable["graph"] {
+  const model = new Graph({ name: "input projection" });
+  const x = model.input("x", "f32", ["rows", width]);
+  const [weight, bias] = [model.input("weight", "f32", [out, width]), model.input("bias", "f32", [out])];
+  model.output("y", model.op("Gemm", [x, weight, bias], { transB: 1 }), "f32", ["rows", out]);
+  return { model, out };
 }
 
 /** Half precision keeps a bf16 table as it is: that loses nothing. */
@@ -111,33 +174,36 @@ function codeTables(checkpoint: Checkpoint, half: boolean): TensorToWrite[] {
   return Array.from({ length: CODES_PER_FRAME }, (_, group) => storeTensor(TABLE.code(group), codeEmbedding(checkpoint, group), half));
 }
 
-/** Heads in f32, and, where the predictor is narrower than the talker, its input projection and every code's row through it. */
-function predictorTables(checkpoint: Checkpoint, half: boolean): TensorToWrite[] {
+function headTables({ codes, predictor, weights }: Checkpoint, type: HeadType): TensorToWrite[] {
+  return Array.from({ length: CODES_PER_FRAME - 1 }, (_, i) => {
+    return headTable(TABLE.head(i + 1), weights.take(`talker.code_predictor.lm_head.${i}.weight`, [codes, predictor.hidden]), type);
+  });
+}
+
+function headTable(name: string, tensor: Tensor, type: HeadType): TensorToWrite {
+  const [codes, width] = tensor.shape;
+  const plain = (half: boolean): TensorToWrite => {
+    return { name, dtype: half ? "F16" : "F32", shape: tensor.shape, chunks: () => [stored(toFloat32(tensor), half)] };
+  };
+  if (type === "f32" || type === "f16") return plain(type === "f16");
+  const rowBytes = blockRowBytes(type, width);
+  if (rowBytes === null) return plain(false);
+  return { name, dtype: "U8", shape: [codes, rowBytes], chunks: () => [quantizeRows(type, toFloat32(tensor), width)] };
+}
+
+/** Where the predictor is narrower than the talker: its input projection, in f32, and every code's row through it. */
+function projectionTables(checkpoint: Checkpoint, half: boolean, threads: number): TensorToWrite[] {
   const { weights, talker, predictor, codes } = checkpoint;
   const tensors: TensorToWrite[] = [];
-  for (let group = 1; group < CODES_PER_FRAME; group++) {
-    const head = weights.take(`talker.code_predictor.lm_head.${group - 1}.weight`, [codes, predictor.hidden]);
-    tensors.push(storeTensor(TABLE.head(group), head, false));
-  }
   const projection = "talker.code_predictor.small_to_mtp_projection";
   if (!weights.has(`${projection}.weight`)) return tensors;
   const weight = weights.take(`${projection}.weight`, [predictor.hidden, talker.hidden]);
   const bias = weights.take(`${projection}.bias`, [predictor.hidden]);
   tensors.push(storeTensor(TABLE.projectionWeight, weight, false), storeTensor(TABLE.projectionBias, bias, false));
+  const graph = linearFold(talker.hidden, predictor.hidden);
   for (let group = 0; group < CODES_PER_FRAME - 1; group++) {
-    tensors.push(projectedTable(TABLE.predictorInput(group), codeEmbedding(checkpoint, group), codes, weight, bias, half));
+    const [name, source] = [TABLE.predictorInput(group), codeEmbedding(checkpoint, group)];
+    tensors.push(throughGraph({ name, source, rows: codes, graph, parameters: { weight, bias }, half, threads }));
   }
   return tensors;
-}
-
-function projectedTable(name: string, source: Tensor, codes: number, weight: Tensor, bias: Tensor, half: boolean): TensorToWrite {
-  const [hidden, width] = weight.shape;
-  function* chunks() {
-    const [rows, w, b] = [toFloat32(source), toFloat32(weight), toFloat32(bias)];
-    if (elementCount(source) < codes * width) throw new RangeError(`${name} has fewer than ${codes} rows`);
-    const out = new Float32Array(codes * hidden);
-    for (let code = 0; code < codes; code++) matVec(w, rows, code * width, width, out, code * hidden, hidden, b.subarray(0, hidden));
-    yield stored(out, half);
-  }
-  return { name, dtype: half ? "F16" : "F32", shape: [codes, hidden], chunks };
 }

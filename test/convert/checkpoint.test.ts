@@ -5,19 +5,28 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, tr
 import { basename, dirname, join } from "node:path";
 import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
 import { BUNDLE_FILES, type Bundle, openBundle } from "../../src/bundle.ts";
-import { WEIGHT_CHOICES, type WeightType } from "../../src/config.ts";
+import { WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
 import { convert, runConversion } from "../../src/convert/index.ts";
 import { TtsError } from "../../src/errors.ts";
 import { parseSafetensors, safetensorsHeader, type TensorToWrite, toFloat32 } from "../../src/safetensors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, convertFolder, copyOfCheckpoint, maxDifference, openOptions, ROOT, scratchFolder, sharedFloats } from "../_support.ts";
+import {
+  bundleOf,
+  convertFolder,
+  copyOfCheckpoint,
+  type Damage,
+  type Json,
+  maxDifference,
+  openOptions,
+  ROOT,
+  scratchFolder,
+  setJson,
+  sharedFloats,
+} from "../_support.ts";
 
 const LIBRARIES = { llama: "", onnxruntime: "" };
 const WEIGHTS = "model.safetensors";
 const CODEC = "speech_tokenizer/model.safetensors";
-
-type Json = Record<string, unknown>;
-type Damage = (folder: string) => void;
 
 const remove =
   (file: string): Damage =>
@@ -27,17 +36,6 @@ const write =
   (file: string, text: string): Damage =>
   (folder) =>
     writeFileSync(join(folder, file), text);
-
-/** Changes a value inside a JSON file; undefined removes the key. */
-const setJson =
-  (file: string, path: string, value: unknown): Damage =>
-  (folder) => {
-    const json = JSON.parse(readFileSync(join(folder, file), "utf8")) as Json;
-    const keys = path.split(".");
-    const parent = keys.slice(0, -1).reduce((object, key) => object[key] as Json, json);
-    parent[keys.at(-1)!] = value;
-    writeFileSync(join(folder, file), JSON.stringify(json));
-  };
 
 /** Rewrites the header of a safetensors file; the tensors' bytes stay. */
 const editHeader =
@@ -151,7 +149,7 @@ const HOSTILE: [string, Damage, RegExp][] = [
 
 /** Converts as the program does, in a worker. */
 const convertTo = (source: string, target: string, weights: WeightType = "f32") =>
-  convert({ source, target, weights, libraries: LIBRARIES }, () => {});
+  convert({ source, target, weights: weightTypes(weights), libraries: LIBRARIES }, () => {});
 const entriesLike = (target: string) => readdirSync(dirname(target)).filter((name) => name.includes(basename(target)));
 
 async function failureOf(work: Promise<void>): Promise<TtsError> {
@@ -177,7 +175,13 @@ describe("a checkpoint is refused that has", () => {
     const source = copyOfCheckpoint("tiny-custom", `hostile-${i}`);
     damage(source);
     const error = refusalOf(() =>
-      runConversion({ source, target: "", part: join(scratchFolder(), `hostile-bundle-${i}`), weights: "f32", libraries: LIBRARIES }),
+      runConversion({
+        source,
+        target: "",
+        part: join(scratchFolder(), `hostile-bundle-${i}`),
+        weights: weightTypes("f32"),
+        libraries: LIBRARIES,
+      }),
     );
     rmSync(source, { recursive: true });
     expect(error).toBeInstanceOf(TtsError);
@@ -289,6 +293,8 @@ describe("safetensors", () => {
 interface SpokenFrame {
   hidden: Float32Array;
   logits: Float32Array;
+  /** Of code 1, by each predictor backend. */
+  predicted: Record<string, Float32Array>;
   codes: number[];
   samples: Float32Array;
 }
@@ -296,18 +302,26 @@ interface SpokenFrame {
 /** Three prompt rows and one frame through every stage. */
 function speakOneFrame(bundle: Bundle): SpokenFrame {
   const options = openOptions(bundle);
-  const [talker, predictor, vocoder] = [TALKERS[0].open(options), PREDICTORS[0].open(options), VOCODERS[0].open(options)];
+  const [talker, vocoder] = [TALKERS[0].open(options), VOCODERS[0].open(options)];
   const rows = sharedFloats(3 * talker.hidden);
   for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i * 1.3);
   const [hidden, logits] = [sharedFloats(talker.hidden), sharedFloats(talker.codecVocabulary)];
   talker.prefill(0, rows, 3, hidden, logits);
   const codes = new Int32Array(CODES_PER_FRAME).fill(5);
-  predictor.predict(1, hidden, codes, (_row, _group, values) => values.indexOf(Math.max(...values)));
+  const predicted: SpokenFrame["predicted"] = {};
+  for (const { name, open } of PREDICTORS) {
+    const predictor = open(options);
+    predictor.predict(1, hidden, codes, (_row, group, values) => {
+      if (group === 1) predicted[name] = values.slice();
+      return values.indexOf(Math.max(...values));
+    });
+    predictor.close();
+  }
   const samples = new Float32Array(SAMPLES_PER_FRAME);
   vocoder.reset(0);
   vocoder.decode(0, codes, 1, samples);
-  for (const stage of [talker, predictor, vocoder]) stage.close();
-  return { hidden, logits, codes: Array.from(codes), samples };
+  for (const stage of [talker, vocoder]) stage.close();
+  return { hidden, logits, predicted, codes: Array.from(codes), samples };
 }
 
 describe("every weight type is converted and speaks", () => {
@@ -315,7 +329,7 @@ describe("every weight type is converted and speaks", () => {
     const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, value, i) => sum + value * y[i], 0);
     return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
   };
-  /** How alike the hidden state must stay to that of f32. */
+  /** How alike the hidden state and the predictor's logits must stay to those of f32. */
   const LEAST: Record<WeightType, number> = { f32: 1, f16: 0.9999, bf16: 0.9999, q8_0: 0.999, q4_0: 0.9, q4_k_m: 0.9, iq4_nl: 0.9 };
   const cases = ["tiny-base", "starter"].flatMap((checkpoint) => WEIGHT_CHOICES.map((weights) => [checkpoint, weights] as const));
 
@@ -325,10 +339,18 @@ describe("every weight type is converted and speaks", () => {
       weights === "f32"
         ? bundleOf(checkpoint)
         : convertFolder(copyOfCheckpoint(checkpoint, `${checkpoint}-${weights}`), `${checkpoint}-${weights}-bundle`, weights);
-    expect(bundle.manifest).toMatchObject({ weights, shape: source.shape, prompt: source.prompt, sampling: source.sampling });
+    expect(bundle.manifest).toMatchObject({
+      weights: weightTypes(weights),
+      shape: source.shape,
+      prompt: source.prompt,
+      sampling: source.sampling,
+    });
     const [spoken, exact] = [speakOneFrame(bundle), speakOneFrame(bundleOf(checkpoint))];
     const likeness = cosine(spoken.hidden, exact.hidden);
     expect(likeness).toBeGreaterThanOrEqual(LEAST[weights] - 1e-6);
+    for (const [backend, values] of Object.entries(spoken.predicted)) {
+      expect(cosine(values, exact.predicted[backend])).toBeGreaterThanOrEqual(LEAST[weights] - 1e-6);
+    }
     expect(spoken.samples.every((sample) => Math.abs(sample) <= 1)).toBe(true);
     expect(spoken.samples.some((sample) => sample !== 0)).toBe(true);
     expect(spoken.codes.every((code) => code >= 0 && code < source.shape.codes)).toBe(true);
@@ -342,14 +364,14 @@ describe("a conversion", () => {
     const source = copyOfCheckpoint("starter", "killed");
     const script = `
       const { convert } = await import(${JSON.stringify(join(ROOT, "src/convert/index.ts"))});
-      await convert(${JSON.stringify({ source, target, weights: "q8_0", libraries: LIBRARIES })}, () => process.kill(process.pid, "SIGKILL"));`;
+      await convert(${JSON.stringify({ source, target, weights: weightTypes("q8_0"), libraries: LIBRARIES })}, () => process.kill(process.pid, "SIGKILL"));`;
     const killed = Bun.spawnSync([process.execPath, "-e", script], { stderr: "pipe" });
     expect(killed.signalCode).toBe("SIGKILL");
     expect(existsSync(target)).toBe(false);
     expect(entriesLike(target).length).toBe(1); // the part folder
     await convertTo(source, target, "q8_0");
     expect(entriesLike(target)).toEqual([basename(target)]);
-    expect(openBundle(target).manifest.weights).toBe("q8_0");
+    expect(openBundle(target).manifest.weights).toEqual(weightTypes("q8_0"));
   });
 
   test("leaves the part folder of a living process alone", async () => {
@@ -371,10 +393,10 @@ describe("a conversion", () => {
     const source = copyOfCheckpoint("tiny-custom", "replaced");
     await convertTo(source, target);
     await convertTo(source, target, "bf16");
-    expect(openBundle(target).manifest.weights).toBe("bf16");
+    expect(openBundle(target).manifest.weights).toEqual(weightTypes("bf16"));
     writeFileSync(join(source, "config.json"), "{}");
     expect((await failureOf(convertTo(source, target))).code).toBe("CHECKPOINT_INVALID");
-    expect(openBundle(target).manifest.weights).toBe("bf16");
+    expect(openBundle(target).manifest.weights).toEqual(weightTypes("bf16"));
     expect(entriesLike(target)).toEqual([basename(target)]);
   });
 

@@ -5,28 +5,25 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { join } from "node:path";
 import { ENCODERS } from "../../src/backends/index.ts";
 import { BUNDLE_FILES, BUNDLE_VERSION } from "../../src/bundle.ts";
+import { weightTypes } from "../../src/config.ts";
 import { runConversion } from "../../src/convert/index.ts";
 import { TtsError } from "../../src/errors.ts";
-import { bundleOf, convertFolder, copyOfCheckpoint, GoldenFile, openOptions, scratchFolder } from "../_support.ts";
+import {
+  bundleOf,
+  convertFolder,
+  copyOfCheckpoint,
+  type Damage,
+  GoldenFile,
+  type Json,
+  openOptions,
+  scratchFolder,
+  setJson,
+} from "../_support.ts";
 
 const LIBRARIES = { llama: "", onnxruntime: "" };
 const CODEC = "speech_tokenizer/model.safetensors";
 const ENCODER_FILES = [BUNDLE_FILES.codecEncoder, BUNDLE_FILES.speakerEncoder].flatMap((name) => [name, `${name}.data`]).toSorted();
 const golden = () => new GoldenFile("tiny-base/golden/reference.safetensors");
-
-type Json = Record<string, unknown>;
-type Damage = (folder: string) => void;
-
-/** Changes a value inside a JSON file; undefined removes the key. */
-const setJson =
-  (file: string, path: string, value: unknown): Damage =>
-  (folder) => {
-    const json = JSON.parse(readFileSync(join(folder, file), "utf8")) as Json;
-    const keys = path.split(".");
-    const parent = keys.slice(0, -1).reduce((object, key) => object[key] as Json, json);
-    parent[keys.at(-1)!] = value;
-    writeFileSync(join(folder, file), JSON.stringify(json));
-  };
 
 /** Drops tensors from the header of a safetensors file; the bytes stay. */
 const dropTensors =
@@ -145,7 +142,7 @@ describe("a Base checkpoint is refused that has", () => {
     const target = join(scratchFolder(), `encoders-hostile-bundle-${i}`);
     let error: TtsError | null = null;
     try {
-      runConversion({ source, target, part: target, weights: "f32", libraries: LIBRARIES });
+      runConversion({ source, target, part: target, weights: weightTypes("f32"), libraries: LIBRARIES });
     } catch (thrown) {
       error = thrown as TtsError;
     }

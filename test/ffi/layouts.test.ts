@@ -4,18 +4,8 @@ import { dlopen, ptr } from "bun:ffi";
 import { beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import {
-  BATCH,
-  CONTEXT_PARAMS,
-  GGML_BASE_SYMBOLS,
-  GGML_SYMBOLS,
-  GGML_VERSION,
-  LLAMA_SYMBOLS,
-  LLAMA_VERSION,
-  MODEL_PARAMS,
-  QUANTIZE_PARAMS,
-  THREADPOOL_PARAMS,
-} from "../../ffi/_llama-abi.ts";
+import { GGML_BASE_SYMBOLS, GGML_INIT_PARAMS, GGML_SYMBOLS, GGML_VERSION, THREADPOOL_PARAMS } from "../../ffi/_ggml-abi.ts";
+import { BATCH, CONTEXT_PARAMS, LLAMA_SYMBOLS, LLAMA_VERSION, MODEL_PARAMS, QUANTIZE_PARAMS } from "../../ffi/_llama-abi.ts";
 import { findLibrary } from "../../ffi/_load.ts";
 import { byValue, callByValue, type Layout, Struct } from "../../ffi/_struct.ts";
 import { loadLlama } from "../../ffi/llama.ts";
@@ -39,6 +29,7 @@ const LAYOUTS: [string, Layout][] = [
   ["llama_context_params", CONTEXT_PARAMS],
   ["llama_model_quantize_params", QUANTIZE_PARAMS],
   ["llama_batch", BATCH],
+  ["ggml_init_params", GGML_INIT_PARAMS],
   ["ggml_threadpool_params", THREADPOOL_PARAMS],
 ];
 
@@ -70,29 +61,41 @@ describe.skipIf(compiler === null)(`layouts in C${skipped}`, () => {
 });
 
 describe.skipIf(compiler === null)(`structs by value${skipped}`, () => {
+  const library = join(scratchFolder(), "by-value.so");
+  beforeAll(() => compile(library, ["-shared", "-fPIC", "-O2", join(NATIVE, "by-value.c")]));
+
+  /** A struct of words that differ, and the checksum that C makes of them. */
+  function filled(bytes: number, seed: bigint): { struct: Struct<never>; sent: bigint[]; checksum: bigint } {
+    const struct = new Struct<never>({ size: bytes, fields: {}, defaults: {} });
+    for (let i = 0; i < bytes / 8; i++) struct.words[i] = BigInt.asIntN(64, seed * BigInt(i + 1) ** 5n - 3n);
+    const sent = Array.from(struct.words);
+    const sum = sent.reduce((before, word) => before * 31n + BigInt.asUintN(64, word), 0n);
+    return { struct, sent, checksum: BigInt.asUintN(64, sum) };
+  }
+  const SEEDS = [1n, 0x9e3779b97f4a7c15n];
+
   test.each([
     [56, BATCH.size],
     [80, MODEL_PARAMS.size],
     [160, CONTEXT_PARAMS.size],
-  ] as const)("%i bytes arrive whole", (bytes, used) => {
+  ] as const)("%i bytes arrive whole behind a pointer", (bytes, used) => {
     expect(used).toBe(bytes);
-    const library = join(scratchFolder(), `by-value-${bytes}.so`);
-    compile(library, ["-shared", "-fPIC", "-O2", join(NATIVE, "by-value.c")]);
     const name = `take_${bytes}`;
     const { symbols } = dlopen(library, { [name]: { args: ["ptr", ...byValue(bytes)], returns: "u64" } });
-    for (const seed of [1n, 0x9e3779b97f4a7c15n]) {
-      const struct = new Struct({ size: bytes, fields: {}, defaults: {} });
-      for (let i = 0; i < bytes / 8; i++) struct.words[i] = BigInt.asIntN(64, seed * BigInt(i + 1) ** 5n - 3n);
-      const sent = Array.from(struct.words);
+    for (const seed of SEEDS) {
+      const { checksum, sent, struct } = filled(bytes, seed);
       const seen = new BigInt64Array(new ArrayBuffer(bytes));
-      const checksum = callByValue(symbols[name], ptr(seen), struct) as bigint;
+      expect(BigInt(callByValue(symbols[name], [ptr(seen)], struct) as bigint)).toBe(checksum);
       expect(Array.from(seen)).toEqual(sent);
-      expect(BigInt(checksum)).toBe(
-        BigInt.asUintN(
-          64,
-          sent.reduce((sum, word) => sum * 31n + BigInt.asUintN(64, word), 0n),
-        ),
-      );
+    }
+  });
+
+  test("24 bytes arrive whole as the only parameter", () => {
+    expect(GGML_INIT_PARAMS.size).toBe(24);
+    const { symbols } = dlopen(library, { take_only_24: { args: byValue(24, 0), returns: "u64" } });
+    for (const seed of SEEDS) {
+      const { checksum, struct } = filled(24, seed);
+      expect(BigInt(callByValue(symbols.take_only_24, [], struct) as bigint)).toBe(checksum);
     }
   });
 });

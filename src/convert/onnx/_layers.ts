@@ -24,11 +24,14 @@ export function linear(g: Graph, x: string, weight: Tensor, bias?: Tensor): stri
 }
 
 /** SwiGLU: down(silu(gate x) * up x). */
-export function swiGlu(g: Graph, x: string, gate: Tensor, up: Tensor, down: Tensor): string {
-  const gated = linear(g, x, gate);
+export function swiGlu(g: Graph, x: string, { gate, up, down }: Record<"gate" | "up" | "down", Tensor>, times: Product): string {
+  const gated = times(x, gate);
   const silu = g.op("Mul", [gated, g.op("Sigmoid", [gated])]);
-  return linear(g, g.op("Mul", [silu, linear(g, x, up)]), down);
+  return times(g.op("Mul", [silu, times(x, up)]), down);
 }
+
+/** x [rows, in] and a weight [out, in] -> [rows, out] */
+export type Product = (x: string, weight: Tensor) => string;
 
 /** cos and sin of position * theta^(-2i/headDim): positions i64 [n] -> two values [n, headDim/2]. */
 export function rotaryTables(g: Graph, positions: string, headDim: number, theta: number): { cos: string; sin: string } {

@@ -1,73 +1,105 @@
-// The code predictor as one step with its KV cache in and out. Heads, embedding tables and the input projection stand beside it,
-// in the tables of the bundle: this graph sees rows of its own width only.
+// The code predictor as one step with its KV cache in and out, and the head of the group that the step is for. Embedding tables and the
+// input projection stand beside it, in the tables of the bundle: this graph sees rows of its own width only.
 
+import type { WeightType } from "../../config.ts";
+import { type Tensor, toFloat32 } from "../../safetensors.ts";
+import { CODES_PER_FRAME } from "../../types.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { additiveMask, linear, reshape, rmsNorm, rotaryTables, rotate, slice, swiGlu, transpose } from "./_layers.ts";
+import { type Bits, BLOCK_SIZE, quantizeMatrix } from "../quantize.ts";
+import { linear, type Product, reshape, slice, swiGlu } from "./_layers.ts";
 import { Graph } from "./graph.ts";
 
+/** ONNX Runtime has matrices of 4 and 8 bits; half precision would be slower on a CPU than f32 and gain nothing. */
+const BITS: Record<WeightType, Bits | null> = { f32: null, f16: null, bf16: null, q8_0: 8, q4_0: 4, q4_k_m: 4, iq4_nl: 4 };
+
 /**
- * Inputs: `x` f32 [lanes, rows, hidden]; `positions` i64 [rows]; per layer L `past.k.L` and `past.v.L` f32 [past, lanes, kvHeads, headDim].
- * Outputs: `hidden` f32 [lanes, hidden], the last row after the final norm; `new.k.L` and `new.v.L` f32 [rows, lanes, kvHeads, headDim],
- * which belong directly behind the past ones. Positions come first in the cache so that a step appends in place.
+ * Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [lanes], the position of each lane's last row; `positions` i32 [1], how many positions
+ * there are then; `group` i64 [1], 1 to 15; per layer L `past.k.L` and `past.v.L` f32 [lanes, kvHeads, 16, headDim].
+ * Outputs: `logits` f32 [lanes, codes] of the last row; `present.k.L` and `present.v.L`, shaped as the past ones and meant to be the same
+ * memory: new rows are then written in place.
  */
-export function predictorGraph(checkpoint: Checkpoint, shared: Record<string, string>): Graph {
-  const { weights, predictor: shape } = checkpoint;
+export function predictorGraph(checkpoint: Checkpoint, type: WeightType, shared: Record<string, string>): Graph {
+  const { codes, weights, predictor: shape } = checkpoint;
   const { hidden, heads, kvHeads, headDim, layers, rmsEps } = shape;
-  const group = heads / kvHeads;
   const g = new Graph({ name: "predictor", shared });
   const x = g.input("x", "f32", ["lanes", "rows", hidden]);
-  const positions = g.input("positions", "i64", ["rows"]);
-  const rows = g.op("Shape", [positions]);
-  const lanes = g.op("Shape", [x], { end: 1 });
-  const rotary = rotaryTables(g, positions, headDim, shape.ropeTheta);
-  const perHead = { cos: g.op("Unsqueeze", [rotary.cos, g.ints([1])]), sin: g.op("Unsqueeze", [rotary.sin, g.ints([1])]) }; // [rows, 1, half]
-  /** [lanes * rows, width * headDim] -> [lanes, rows, width, headDim] */
-  const splitHeads = (value: string, width: number) => {
-    return g.op("Reshape", [value, g.op("Concat", [lanes, rows, g.ints([width, headDim])], { axis: 0 })]);
+  const last = g.input("last", "i32", ["lanes"]);
+  const positions = g.input("positions", "i32", [1]);
+  const rotary = rotaryRows(g, headDim, shape.ropeTheta);
+  const times: Product = (value, weight) => product(g, value, weight, BITS[type]);
+  const norm = (value: string, weight: Tensor) => {
+    return g.op("SimplifiedLayerNormalization", [value, g.tensor(weight)], { axis: -1, epsilon: { float: rmsEps }, stash_type: 1 });
   };
-  const name = (layer: number, part: string) => `talker.code_predictor.model.layers.${layer}.${part}.weight`;
+  const lanes = g.op("Shape", [x], { end: 1 });
+  /** [lanes * rows, ...] -> [lanes, rows, width] */
+  const byLane = (value: string, width: number) => g.op("Reshape", [value, g.op("Concat", [lanes, g.ints([-1, width])], { axis: 0 })]);
   let h = reshape(g, x, [-1, hidden]);
-  let mask = "";
   for (let layer = 0; layer < layers; layer++) {
-    const take = (part: string, size: number[]) => weights.take(name(layer, part), size);
-    const pastK = g.input(`past.k.${layer}`, "f32", ["past", "lanes", kvHeads, headDim]);
-    const pastV = g.input(`past.v.${layer}`, "f32", ["past", "lanes", kvHeads, headDim]);
-    const normed = rmsNorm(g, h, take("input_layernorm", [hidden]), rmsEps);
-    const q = splitHeads(linear(g, normed, take("self_attn.q_proj", [heads * headDim, hidden])), heads);
-    const k = splitHeads(linear(g, normed, take("self_attn.k_proj", [kvHeads * headDim, hidden])), kvHeads);
-    const v = splitHeads(linear(g, normed, take("self_attn.v_proj", [kvHeads * headDim, hidden])), kvHeads);
-    const turnedQ = rotate(g, rmsNorm(g, q, take("self_attn.q_norm", [headDim]), rmsEps), perHead);
-    const turnedK = rotate(g, rmsNorm(g, k, take("self_attn.k_norm", [headDim]), rmsEps), perHead);
-    const newK = transpose(g, turnedK, [1, 0, 2, 3]);
-    const newV = transpose(g, v, [1, 0, 2, 3]);
-    g.output(`new.k.${layer}`, newK, "f32", ["rows", "lanes", kvHeads, headDim]);
-    g.output(`new.v.${layer}`, newV, "f32", ["rows", "lanes", kvHeads, headDim]);
-    const keys = g.op("Concat", [pastK, newK], { axis: 0 });
-    const values = g.op("Concat", [pastV, newV], { axis: 0 });
-    if (mask === "") mask = causalMask(g, keys, positions);
-    // Query heads j share key head j / group: [lanes, rows, kv, group, dim] -> [lanes, kv, group, rows, dim]
-    const grouped = g.op("Reshape", [turnedQ, g.op("Concat", [lanes, rows, g.ints([kvHeads, group, headDim])], { axis: 0 })]);
-    const queries = g.op("Mul", [transpose(g, grouped, [0, 2, 3, 1, 4]), g.float(1 / Math.sqrt(headDim))]);
-    const keysT = g.op("Unsqueeze", [transpose(g, keys, [1, 2, 3, 0]), g.ints([2])]); // [lanes, kv, 1, dim, all]
-    const valuesT = g.op("Unsqueeze", [transpose(g, values, [1, 2, 0, 3]), g.ints([2])]); // [lanes, kv, 1, all, dim]
-    const weightsOfKeys = g.op("Softmax", [g.op("Add", [g.op("MatMul", [queries, keysT]), mask])], { axis: -1 });
-    const mixed = transpose(g, g.op("MatMul", [weightsOfKeys, valuesT]), [0, 3, 1, 2, 4]);
-    h = g.op("Add", [h, linear(g, reshape(g, mixed, [-1, heads * headDim]), take("self_attn.o_proj", [hidden, heads * headDim]))]);
-    const before = rmsNorm(g, h, take("post_attention_layernorm", [hidden]), rmsEps);
-    const gate = take("mlp.gate_proj", [shape.intermediate, hidden]);
-    const up = take("mlp.up_proj", [shape.intermediate, hidden]);
-    h = g.op("Add", [h, swiGlu(g, before, gate, up, take("mlp.down_proj", [hidden, shape.intermediate]))]);
+    const take = (part: string, size: number[]) => weights.take(`talker.code_predictor.model.layers.${layer}.${part}.weight`, size);
+    const cache = ["k", "v"].map((part) => g.input(`past.${part}.${layer}`, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]));
+    const normed = norm(h, take("input_layernorm", [hidden]));
+    /** Queries and keys are normalised head by head. */
+    const project = (part: "q" | "k", count: number) => {
+      const all = times(normed, take(`self_attn.${part}_proj`, [count * headDim, hidden]));
+      const perHead = norm(reshape(g, all, [-1, count, headDim]), take(`self_attn.${part}_norm`, [headDim]));
+      return byLane(perHead, count * headDim);
+    };
+    const values = byLane(times(normed, take("self_attn.v_proj", [kvHeads * headDim, hidden])), kvHeads * headDim);
+    const [mixed, ...present] = g.ortOps(
+      "GroupQueryAttention",
+      3,
+      [project("q", heads), project("k", kvHeads), values, ...cache, last, positions, rotary.cos, rotary.sin],
+      { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1 },
+    );
+    present.forEach((value, i) => {
+      g.output(`present.${"kv"[i]}.${layer}`, value, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]);
+    });
+    h = g.op("Add", [h, times(reshape(g, mixed, [-1, heads * headDim]), take("self_attn.o_proj", [hidden, heads * headDim]))]);
+    const mlp = {
+      gate: take("mlp.gate_proj", [shape.intermediate, hidden]),
+      up: take("mlp.up_proj", [shape.intermediate, hidden]),
+      down: take("mlp.down_proj", [hidden, shape.intermediate]),
+    };
+    h = g.op("Add", [h, swiGlu(g, norm(h, take("post_attention_layernorm", [hidden])), mlp, times)]);
   }
-  const all = g.op("Reshape", [h, g.op("Concat", [lanes, rows, g.ints([hidden])], { axis: 0 })]);
-  const last = g.op("Squeeze", [slice(g, all, 1, -1), g.ints([1])]);
-  const norm = weights.take("talker.code_predictor.model.norm.weight", [hidden]);
-  g.output("hidden", rmsNorm(g, last, norm, rmsEps), "f32", ["lanes", hidden]);
+  const lastRows = g.op("Squeeze", [slice(g, byLane(h, hidden), 1, -1), g.ints([1])]);
+  const state = norm(lastRows, weights.take("talker.code_predictor.model.norm.weight", [hidden]));
+  const head = (group: number) => weights.take(`talker.code_predictor.lm_head.${group - 1}.weight`, [codes, hidden]);
+  const group = g.op("Squeeze", [g.input("group", "i64", [1])]);
+  const logits = chooseHead(g, group, [1, CODES_PER_FRAME], (index) => times(state, head(index)));
+  g.output("logits", logits, "f32", ["lanes", codes]);
   return g;
 }
 
-/** Key j is visible to the query at position p iff j <= p: [rows, past + rows]. */
-function causalMask(g: Graph, keys: string, positions: string): string {
-  const count = g.op("Squeeze", [g.op("Shape", [keys], { end: 1 }), g.ints([0])]);
-  const indices = g.op("Range", [g.ints([0], []), count, g.ints([1], [])]);
-  return additiveMask(g, g.op("LessOrEqual", [indices, g.op("Unsqueeze", [positions, g.ints([1])])]));
+/** cos and sin of position * theta^(-2i/headDim) for the 16 positions of a frame: [16, headDim/2]. */
+function rotaryRows(g: Graph, headDim: number, theta: number): { cos: string; sin: string } {
+  const half = headDim / 2;
+  const angles = Float64Array.from(
+    { length: CODES_PER_FRAME * half },
+    (_, i) => Math.floor(i / half) * theta ** ((-2 * (i % half)) / headDim),
+  );
+  const table = (fn: (angle: number) => number) => g.values(Float32Array.from(angles, fn), [CODES_PER_FRAME, half]);
+  return { cos: table(Math.cos), sin: table(Math.sin) };
+}
+
+/** The product with the head of one of the groups from `from` to below `to`: halves them until one is left, so that only it is computed. */
+function chooseHead(g: Graph, group: string, [from, to]: [from: number, to: number], build: (group: number) => string): string {
+  if (to - from === 1) return build(from);
+  const middle = (from + to) >> 1;
+  const isLow = g.op("Less", [group, g.ints([middle], [])]);
+  const half = (range: [number, number]) => () => chooseHead(g, group, range, build);
+  return g.choose(isLow, half([from, middle]), half([middle, to]));
+}
+
+/** x [rows, in] -> [rows, out] with a weight [out, in], of fewer bits where they are given. */
+function product(g: Graph, x: string, weight: Tensor, bits: Bits | null): string {
+  const [out, width] = weight.shape;
+  if (bits === null) return linear(g, x, weight);
+  const blockSize = BLOCK_SIZE[bits];
+  const blocks = Math.ceil(width / blockSize);
+  const quantized = () => quantizeMatrix(toFloat32(weight), width, bits); // twice, but only when written: it would all lie in memory
+  const codes = g.bytes(() => quantized().codes, [out, blocks, (blockSize * bits) / 8]);
+  const inputs = [x, codes, g.values(() => quantized().scales, [out * blocks])];
+  // Activations are rounded to 8 bits per block: integer products are what makes this fast.
+  return g.ortOp("MatMulNBits", inputs, { K: width, N: out, bits, block_size: blockSize, accuracy_level: 4 });
 }

@@ -1,9 +1,10 @@
-// The codec decoder, codes to samples, with every bit of memory as an explicit input and output: convolution contexts, tails of
-// transposed convolutions, and the KV window. Any chunking of the same frames gives the same samples.
-// Convolutional parts are [1, channels, time], the transformer is [time, width].
+// The codec decoder, codes to samples, with every bit of memory as an explicit input and output: what convolutions look back to, and the
+// KV window. Any chunking of the same frames gives the same samples.
+// Everything is [time, channels]: so a row of a matrix product is a moment, and a transposed convolution's results lie in time as they come.
 
 import { type Tensor, toFloat32 } from "../../safetensors.ts";
 import type { Checkpoint, CodecShape, Weights } from "../checkpoint.ts";
+import { filter } from "./_filter.ts";
 import {
   additiveMask,
   codeVectors,
@@ -25,6 +26,10 @@ const CODEBOOKS = 16;
 const LAYER_NORM_EPS = 1e-6;
 const SNAKE_EPS = 1e-9;
 const RES_UNIT_KERNEL = 7;
+/** Constants per channel are repeated, by a power of two, so that rows become long: elementwise operators pay for each row. */
+const LONGEST_REPEAT = 16;
+/** Below, ONNX Runtime's own convolution is as fast. */
+const LEAST_FILTER_WIDTH = 64;
 const RES_UNIT_DILATIONS = [1, 3, 9];
 
 /**
@@ -37,33 +42,43 @@ export function vocoderGraph(checkpoint: Checkpoint, shared: Record<string, stri
 
 class VocoderBuilder {
   private readonly g: Graph;
+  private readonly codes: string;
+  /** Number of frames: i64 scalar. */
+  private readonly count: string;
+  /** 0, 1, 2 ...: i64 [frames, 1] */
+  private readonly frames: string;
 
   constructor(
     private readonly shape: CodecShape,
     private readonly weights: Weights,
     shared: Record<string, string>,
   ) {
-    this.g = new Graph({ name: "vocoder", shared });
+    const g = new Graph({ name: "vocoder", shared });
+    this.g = g;
+    this.codes = g.input("codes", "i32", ["frames", CODEBOOKS]);
+    this.count = g.op("Squeeze", [g.op("Shape", [this.codes], { end: 1 }), g.ints([0])]);
+    this.frames = g.op("Unsqueeze", [g.op("Range", [g.ints([0], []), this.count, g.ints([1], [])]), g.ints([1])]);
   }
 
   build(): Graph {
     const { g, shape } = this;
-    const codes = g.input("codes", "i32", ["frames", CODEBOOKS]);
-    const position = g.op("Cast", [g.input("position", "i32", [1])], { to: 7 });
-    let x = this.causalConv("pre_conv", transposedBatch(g, this.dequantize(codes)), "pre_conv.conv", [shape.latent, shape.codebookDim, 3]);
-    x = this.transformer(x, codes, position);
+    let x = this.filterConv("pre_conv", this.dequantize(), "pre_conv.conv", [shape.latent, shape.codebookDim, 3], 1);
+    x = this.transformer(x);
+    let perFrame = 1; // rows
     shape.upsamplingRatios.forEach((ratio, i) => {
-      x = this.transposedConv(`upsample.${i}`, x, `upsample.${i}.0.conv`, [shape.latent, shape.latent, ratio], ratio);
+      x = this.transposedConv(`upsample.${i}`, x, `upsample.${i}.0.conv`, [shape.latent, shape.latent, ratio], ratio, perFrame);
+      perFrame *= ratio;
       x = this.convNeXt(`upsample.${i}`, x, `upsample.${i}.1`);
     });
-    x = this.causalConv("entry", x, "decoder.0.conv", [shape.decoderDim, shape.latent, 7]);
+    x = this.filterConv("entry", x, "decoder.0.conv", [shape.decoderDim, shape.latent, 7], perFrame);
     let channels = shape.decoderDim;
     shape.upsampleRates.forEach((rate, i) => {
-      x = this.decoderBlock(`decoder.${i + 1}`, x, channels, rate);
+      x = this.decoderBlock(`decoder.${i + 1}`, x, channels, perFrame, rate);
       channels /= 2;
+      perFrame *= rate;
     });
     const last = shape.upsampleRates.length + 1;
-    x = this.snake(x, `decoder.${last}`, channels);
+    x = this.snake(x, `decoder.${last}`, channels, perFrame);
     x = this.causalConv("exit", x, `decoder.${last + 1}.conv`, [1, channels, 7]);
     g.output("samples", reshape(g, g.op("Clip", [x, g.float(-1), g.float(1)]), [-1]), "f32", ["samples"]);
     return g;
@@ -80,13 +95,13 @@ class VocoderBuilder {
   }
 
   /** Codes to latent vectors [frames, codebookDim]: the first codebook and the sum of the rest, each through its own projection. */
-  private dequantize(codes: string): string {
+  private dequantize(): string {
     const { g, shape } = this;
     const width = shape.codebookDim / 2;
     const stacked = new Float32Array(CODEBOOKS * shape.codebookSize * width);
     for (let book = 0; book < CODEBOOKS; book++) stacked.set(this.codebook(book, width), book * shape.codebookSize * width);
     const offsets = g.ints(Array.from({ length: CODEBOOKS }, (_, book) => book * shape.codebookSize));
-    const rows = g.op("Add", [g.op("Cast", [codes], { to: 7 }), offsets]);
+    const rows = g.op("Add", [g.op("Cast", [this.codes], { to: 7 }), offsets]);
     const vectors = g.op("Gather", [g.values(stacked, [CODEBOOKS * shape.codebookSize, width]), rows]); // [frames, 16, width]
     const first = reshape(g, slice(g, vectors, 1, 0, 1), [-1, width]);
     const rest = g.op("ReduceSum", [slice(g, vectors, 1, 1), g.ints([1])], { keepdims: 0 });
@@ -102,7 +117,16 @@ class VocoderBuilder {
     return codeVectors(sum, this.take(`${prefix}._codebook.cluster_usage`, [size]));
   }
 
-  /** Causal convolution: the last (kernel - 1) * dilation inputs of the previous call stand in front. */
+  /** x [time, width] behind the last `rows` rows of what came before it. */
+  private withContext(name: string, x: string, rows: number, width: number): string {
+    const { g } = this;
+    const state = this.state(name, [rows, width]);
+    const padded = g.op("Concat", [state.value, x], { axis: 0 });
+    state.keep(slice(g, padded, 0, -rows));
+    return padded;
+  }
+
+  /** Causal convolution by ONNX Runtime's operator, which wants channels first: for few channels, and where they do not mix. */
   private causalConv(
     name: string,
     x: string,
@@ -112,17 +136,32 @@ class VocoderBuilder {
     group = 1,
   ): string {
     const { g } = this;
-    const context = (size[2] - 1) * dilation;
-    const state = this.state(name, [1, size[1] * group, context]);
-    const padded = g.op("Concat", [state.value, x], { axis: 2 });
-    state.keep(slice(g, padded, 2, -context));
-    const inputs = [padded, g.tensor(this.take(`${weight}.weight`, size)), g.tensor(this.take(`${weight}.bias`, [size[0]]))];
-    return g.op("Conv", inputs, { dilations: [dilation], group, kernel_shape: [size[2]] });
+    const padded = this.withContext(name, x, (size[2] - 1) * dilation, size[1] * group);
+    const parameters = [g.tensor(this.take(`${weight}.weight`, size)), g.tensor(this.take(`${weight}.bias`, [size[0]]))];
+    const y = g.op("Conv", [transposedBatch(g, padded), ...parameters], { dilations: [dilation], group, kernel_shape: [size[2]] });
+    return timeMajor(g, y, size[0]);
+  }
+
+  /** Causal convolution, [frames * perFrame, in] to [frames * perFrame, out]. */
+  private filterConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: [out: number, inputs: number, kernel: number],
+    perFrame: number,
+    dilation = 1,
+  ): string {
+    const [outputs, inputs, taps] = size;
+    const tensor = this.take(`${weight}.weight`, size);
+    const bias = toFloat32(this.take(`${weight}.bias`, [outputs]));
+    const matrices = () => matricesOf(toFloat32(tensor), size);
+    const padded = this.withContext(name, x, (taps - 1) * dilation, inputs);
+    return filter(this.g, { padded, perFrame, frames: this.frames }, { taps, dilation, inputs, outputs, matrices, bias });
   }
 
   /**
-   * Causal transposed convolution as a matrix product and an interleave: an input gives `kernel` outputs of which the first `stride` are
-   * its own and the others are added to those of the next input. The state is that tail, without bias.
+   * Causal transposed convolution, [frames * perFrame, in] to [frames * perFrame * stride, out]: a filter whose rows are `stride` results
+   * side by side. Its taps are the input and, where the kernel is longer than the stride, the one before it.
    */
   private transposedConv(
     name: string,
@@ -130,22 +169,17 @@ class VocoderBuilder {
     weight: string,
     size: [inputs: number, out: number, kernel: number],
     stride: number,
+    perFrame: number,
   ): string {
-    const { g } = this;
     const [inputs, out, kernel] = size;
-    const matrix = g.tensor(this.take(`${weight}.weight`, size), [inputs, out * kernel]);
-    const columns = transpose(g, reshape(g, x, [inputs, -1]), [1, 0]); // [time, inputs]
-    const taps = reshape(g, g.op("MatMul", [columns, matrix]), [-1, out, kernel]);
-    let own = taps;
-    if (kernel > stride) {
-      if (kernel !== 2 * stride) throw new RangeError(`${weight}: kernel ${kernel} is not twice the stride ${stride}`);
-      const state = this.state(name, [1, out, stride]);
-      const shifted = g.op("Concat", [state.value, slice(g, taps, 2, stride)], { axis: 0 });
-      state.keep(slice(g, shifted, 0, -1));
-      own = g.op("Add", [slice(g, taps, 2, 0, stride), slice(g, shifted, 0, 0, -1)]);
-    }
-    const bias = g.tensor(this.take(`${weight}.bias`, [out]), [1, out, 1]);
-    return g.op("Add", [reshape(g, transpose(g, own, [1, 0, 2]), [1, out, -1]), bias]);
+    const taps = kernel / stride;
+    if (taps !== 1 && taps !== 2) throw new RangeError(`${weight}: kernel ${kernel} is not once or twice the stride ${stride}`);
+    const tensor = this.take(`${weight}.weight`, size);
+    const bias = repeated(toFloat32(this.take(`${weight}.bias`, [out])), stride);
+    const matrices = () => transposedMatricesOf(toFloat32(tensor), size, stride);
+    const padded = taps === 1 ? x : this.withContext(name, x, 1, inputs);
+    const rows = { padded, perFrame, frames: this.frames };
+    return reshape(this.g, filter(this.g, rows, { taps, dilation: 1, inputs, outputs: stride * out, matrices, bias }), [-1, out]);
   }
 
   private convNeXt(name: string, x: string, prefix: string): string {
@@ -153,71 +187,76 @@ class VocoderBuilder {
     const width = this.shape.latent;
     const mixed = this.causalConv(`${name}.depthwise`, x, `${prefix}.dwconv.conv`, [width, 1, 7], 1, width);
     const norm = [this.take(`${prefix}.norm.weight`, [width]), this.take(`${prefix}.norm.bias`, [width])] as const;
-    const normed = layerNorm(g, timeMajor(g, mixed, width), ...norm, LAYER_NORM_EPS);
     const wide = linear(
       g,
-      normed,
+      layerNorm(g, mixed, ...norm, LAYER_NORM_EPS),
       this.take(`${prefix}.pwconv1.weight`, [4 * width, width]),
       this.take(`${prefix}.pwconv1.bias`, [4 * width]),
     );
     const narrow = [this.take(`${prefix}.pwconv2.weight`, [width, 4 * width]), this.take(`${prefix}.pwconv2.bias`, [width])] as const;
     const scaled = g.op("Mul", [linear(g, g.op("Gelu", [wide]), ...narrow), g.tensor(this.take(`${prefix}.gamma`, [width]))]);
-    return g.op("Add", [x, transposedBatch(g, scaled)]);
+    return g.op("Add", [x, scaled]);
   }
 
-  /** x + sin^2(x e^alpha) / (e^beta + 1e-9), per channel; the exponentials are taken here once. */
-  private snake(x: string, prefix: string, channels: number): string {
+  /** x + sin^2(x e^alpha) / (e^beta + 1e-9), per channel; the exponentials are taken here once. x [frames * perFrame, channels] */
+  private snake(x: string, prefix: string, channels: number, perFrame: number): string {
     const { g } = this;
+    const repeat = Math.min(LONGEST_REPEAT, perFrame & -perFrame);
     const fold = (part: string, f: (value: number) => number) => {
-      return g.values(Float32Array.from(toFloat32(this.take(`${prefix}.${part}`, [channels])), f), [1, channels, 1]);
+      const values = Float32Array.from(toFloat32(this.take(`${prefix}.${part}`, [channels])), f);
+      return g.values(repeated(values, repeat), [repeat * channels]);
     };
-    const sine = g.op("Sin", [g.op("Mul", [x, fold("alpha", Math.exp)])]);
+    const wide = reshape(g, x, [-1, repeat * channels]);
+    const sine = g.op("Sin", [g.op("Mul", [wide, fold("alpha", Math.exp)])]);
     const square = g.op("Mul", [g.op("Mul", [sine, sine]), fold("beta", (beta) => 1 / (Math.exp(beta) + SNAKE_EPS))]);
-    return g.op("Add", [x, square]);
+    return reshape(g, g.op("Add", [wide, square]), [-1, channels]);
   }
 
-  private decoderBlock(prefix: string, x: string, channels: number, rate: number): string {
+  /** [frames * perFrame, channels] to [frames * perFrame * rate, channels / 2] */
+  private decoderBlock(prefix: string, x: string, channels: number, perFrame: number, rate: number): string {
+    const { g } = this;
     const out = channels / 2;
-    const snaked = this.snake(x, `${prefix}.block.0`, channels);
-    let y = this.transposedConv(`${prefix}.tail`, snaked, `${prefix}.block.1.conv`, [channels, out, 2 * rate], rate);
+    const rows = perFrame * rate;
+    const snaked = this.snake(x, `${prefix}.block.0`, channels, perFrame);
+    let y = this.transposedConv(`${prefix}.input`, snaked, `${prefix}.block.1.conv`, [channels, out, 2 * rate], rate, perFrame);
     RES_UNIT_DILATIONS.forEach((dilation, i) => {
       const unit = `${prefix}.block.${i + 2}`;
-      const first = this.snake(y, `${unit}.act1`, out);
-      const mixed = this.causalConv(`${prefix}.unit.${i}`, first, `${unit}.conv1.conv`, [out, out, RES_UNIT_KERNEL], dilation);
-      y = this.g.op("Add", [y, this.pointwise(this.snake(mixed, `${unit}.act2`, out), `${unit}.conv2.conv`, out)]);
+      const first = this.snake(y, `${unit}.act1`, out, rows);
+      const mixed = this.unitConv(`${prefix}.unit.${i}`, first, `${unit}.conv1.conv`, out, rows, dilation);
+      const second = this.snake(mixed, `${unit}.act2`, out, rows);
+      const pointwise = [this.take(`${unit}.conv2.conv.weight`, [out, out, 1]), this.take(`${unit}.conv2.conv.bias`, [out])] as const;
+      y = g.op("Add", [y, linear(g, second, ...pointwise)]);
     });
     return y;
   }
 
-  /** Kernel 1: no state. */
-  private pointwise(x: string, weight: string, channels: number): string {
-    const { g } = this;
-    const inputs = [x, g.tensor(this.take(`${weight}.weight`, [channels, channels, 1])), g.tensor(this.take(`${weight}.bias`, [channels]))];
-    return g.op("Conv", inputs, { kernel_shape: [1] });
+  /** The dilated convolution of a residual unit. */
+  private unitConv(name: string, x: string, weight: string, channels: number, perFrame: number, dilation: number): string {
+    const size: [number, number, number] = [channels, channels, RES_UNIT_KERNEL];
+    if (channels < LEAST_FILTER_WIDTH) return this.causalConv(name, x, weight, size, dilation);
+    return this.filterConv(name, x, weight, size, perFrame, dilation);
   }
 
   /** Sliding-window attention; the window counts the query itself. Slots older than the first frame are masked. */
-  private transformer(x: string, codes: string, position: string): string {
+  private transformer(x: string): string {
     const { g, shape } = this;
     const past = shape.slidingWindow - 1;
-    const frames = g.op("Squeeze", [g.op("Shape", [codes], { end: 1 }), g.ints([0])]);
-    const range = g.op("Range", [g.ints([0], []), frames, g.ints([1], [])]);
-    const rotary = rotaryTables(g, g.op("Add", [range, position]), shape.headDim, shape.ropeTheta);
-    const mask = this.windowMask(range, frames, position, past);
+    const position = g.op("Cast", [g.input("position", "i32", [1])], { to: 7 });
+    const rotary = rotaryTables(g, reshape(g, g.op("Add", [this.frames, position]), [-1]), shape.headDim, shape.ropeTheta);
+    const mask = this.windowMask(position, past);
     const prefix = "pre_transformer";
     const inputBias = this.take(`${prefix}.input_proj.bias`, [shape.hidden]);
-    let h = linear(g, timeMajor(g, x, shape.latent), this.take(`${prefix}.input_proj.weight`, [shape.hidden, shape.latent]), inputBias);
+    let h = linear(g, x, this.take(`${prefix}.input_proj.weight`, [shape.hidden, shape.latent]), inputBias);
     for (let layer = 0; layer < shape.layers; layer++) h = this.transformerLayer(h, layer, rotary, mask, past);
     const normed = rmsNorm(g, h, this.take(`${prefix}.norm.weight`, [shape.hidden]), shape.rmsEps);
     const outputBias = this.take(`${prefix}.output_proj.bias`, [shape.latent]);
-    return transposedBatch(g, linear(g, normed, this.take(`${prefix}.output_proj.weight`, [shape.latent, shape.hidden]), outputBias));
+    return linear(g, normed, this.take(`${prefix}.output_proj.weight`, [shape.latent, shape.hidden]), outputBias);
   }
 
   /** Slot j of [past slots, new frames] is visible to new frame i iff i <= j <= i + past and j holds a frame at all. */
-  private windowMask(range: string, frames: string, position: string, past: number): string {
-    const { g } = this;
-    const slots = g.op("Range", [g.ints([0], []), g.op("Add", [frames, g.ints([past], [])]), g.ints([1], [])]);
-    const query = g.op("Unsqueeze", [range, g.ints([1])]);
+  private windowMask(position: string, past: number): string {
+    const { g, frames: query } = this;
+    const slots = g.op("Range", [g.ints([0], []), g.op("Add", [this.count, g.ints([past], [])]), g.ints([1], [])]);
     const recent = g.op("GreaterOrEqual", [slots, query]);
     const causal = g.op("LessOrEqual", [slots, g.op("Add", [query, g.ints([past], [])])]);
     const exists = g.op("GreaterOrEqual", [slots, g.op("Sub", [g.ints([past]), position])]);
@@ -252,9 +291,42 @@ class VocoderBuilder {
     const attended = linear(g, reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]), take("self_attn.o_proj.weight", [hidden, width]));
     const h = g.op("Add", [x, g.op("Mul", [attended, g.tensor(take("self_attn_layer_scale.scale", [hidden]))])]);
     const before = rmsNorm(g, h, take("post_attention_layernorm.weight", [hidden]), shape.rmsEps);
-    const gate = take("mlp.gate_proj.weight", [shape.intermediate, hidden]);
-    const up = take("mlp.up_proj.weight", [shape.intermediate, hidden]);
-    const fed = swiGlu(g, before, gate, up, take("mlp.down_proj.weight", [hidden, shape.intermediate]));
+    const mlp = {
+      gate: take("mlp.gate_proj.weight", [shape.intermediate, hidden]),
+      up: take("mlp.up_proj.weight", [shape.intermediate, hidden]),
+      down: take("mlp.down_proj.weight", [hidden, shape.intermediate]),
+    };
+    const fed = swiGlu(g, before, mlp, (value, weight) => linear(g, value, weight));
     return g.op("Add", [h, g.op("Mul", [fed, g.tensor(take("mlp_layer_scale.scale", [hidden]))])]);
   }
+}
+
+function repeated(values: Float32Array, times: number): Float32Array {
+  return Float32Array.from({ length: times * values.length }, (_, i) => values[i % values.length]);
+}
+
+/** Taps of a convolution, [out, in, kernel], as the matrices of a filter, [kernel, in, out]. */
+function matricesOf(taps: Float32Array, [out, inputs, kernel]: readonly [number, number, number]): Float32Array {
+  const matrices = new Float32Array(taps.length);
+  let at = 0;
+  for (let tap = 0; tap < kernel; tap++) {
+    for (let input = 0; input < inputs; input++) {
+      for (let o = 0; o < out; o++) matrices[at++] = taps[(o * inputs + input) * kernel + tap];
+    }
+  }
+  return matrices;
+}
+
+/** The same of a transposed one, [in, out, kernel]: [kernel / stride, in, stride, out]. Its first taps belong to the newest input. */
+function transposedMatricesOf(taps: Float32Array, [inputs, out, kernel]: readonly [number, number, number], stride: number): Float32Array {
+  const matrices = new Float32Array(taps.length);
+  let at = 0;
+  for (let first = kernel - stride; first >= 0; first -= stride) {
+    for (let input = 0; input < inputs; input++) {
+      for (let tap = first; tap < first + stride; tap++) {
+        for (let o = 0; o < out; o++) matrices[at++] = taps[(input * out + o) * kernel + tap];
+      }
+    }
+  }
+  return matrices;
 }

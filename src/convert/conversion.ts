@@ -1,0 +1,217 @@
+// The steps that make the files of a bundle from a checkpoint, one after the other, and how much each adds to the time.
+
+import { copyFileSync, existsSync, linkSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { loadLlama, quantize } from "../../ffi/llama.ts";
+import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
+import { BUNDLE_FILES, type Manifest } from "../bundle.ts";
+import type { WeightType, WeightTypes } from "../config.ts";
+import type { Progress } from "../store.ts";
+import { type Checkpoint, openCheckpoint, type TransformerShape, type Weights } from "./checkpoint.ts";
+import { hashFiles, READING_FILES, sourceFiles } from "./files.ts";
+import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf.ts";
+import type { ConvertJob } from "./index.ts";
+import { makeManifest } from "./manifest.ts";
+import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
+import type { Graph } from "./onnx/graph.ts";
+import { predictorGraph } from "./onnx/predictor.ts";
+import { speakerEncoderGraph } from "./onnx/speaker-encoder.ts";
+import { vocoderGraph } from "./onnx/vocoder.ts";
+import { writeTables } from "./tables.ts";
+
+/**
+ * Seconds on two cores, for 1e9 weights written, put into a graph or quantised, 1e12 multiplications of the fold, and 1e9 bytes hashed.
+ * Only their ratios matter: they make the time left a good guess.
+ */
+const COST = {
+  write: 10,
+  graph: 15,
+  fold: 16,
+  hash: 0.6,
+  quantise: { f32: 0, f16: 5, bf16: 2, q8_0: 3, q4_0: 2, q4_k_m: 31, iq4_nl: 94 } satisfies Record<WeightType, number>,
+} as const;
+/** Before this share is done nobody can tell how long the rest will take. */
+const GUESS_AFTER_SHARE = 0.05;
+
+interface Step {
+  title: string;
+  /** See COST. */
+  cost: number;
+  /** `advance` is told which share of the step is done, more than once if it takes long. */
+  run: (advance: (share: number) => void) => void;
+}
+
+/** One conversion, on this thread, into `folder`, which exists and is empty. */
+export class Conversion {
+  private readonly startedMs = performance.now();
+
+  constructor(
+    private readonly job: ConvertJob,
+    private readonly folder: string,
+    private readonly onProgress: (progress: Progress) => void,
+  ) {}
+
+  run(): void {
+    const { libraries, source } = this.job;
+    const versions = { llama: loadLlama(libraries.llama).version, onnxruntime: loadOnnxRuntime(libraries.onnxruntime).version };
+    const checkpoint = openCheckpoint(source);
+    const vocabulary = readVocabulary(checkpoint);
+    const hashes: Manifest["source"] = {};
+    const steps = [
+      ...this.ggufSteps("talker", checkpoint.talker, (path, type, onTensor) => writeTalkerGguf(path, checkpoint, type, onTensor)),
+      ...this.ggufSteps("predictor", checkpoint.predictor, (path, type, onTensor) => writePredictorGguf(path, checkpoint, type, onTensor)),
+      ...this.graphSteps(checkpoint),
+      this.tablesStep(checkpoint),
+      this.hashStep(hashes),
+    ];
+    this.follow(steps, () => {
+      // The pages of a checkpoint would else pile up to its whole size.
+      checkpoint.weights.release();
+      checkpoint.codecWeights.release();
+    });
+    writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
+    const reading = READING_FILES.every((name) => existsSync(join(source, name)));
+    if (reading) for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
+    const manifest = makeManifest(checkpoint, {
+      name: this.job.name ?? checkpoint.name,
+      weights: this.job.weights,
+      controlTokens: vocabulary.controlTokens,
+      reads: reading,
+      files: Object.fromEntries(readdirSync(this.folder).map((file) => [file, statSync(join(this.folder, file)).size])),
+      source: hashes,
+      libraries: versions,
+    });
+    writeFileSync(join(this.folder, BUNDLE_FILES.manifest), `${JSON.stringify(manifest, null, 1)}\n`);
+    checkpoint.close();
+  }
+
+  private follow(steps: readonly Step[], release: () => void): void {
+    const total = steps.reduce((sum, { cost }) => sum + cost, 0);
+    let before = 0;
+    for (const { title, cost, run } of steps) {
+      const report = (share: number) => {
+        release();
+        const done = before + share * cost;
+        const seconds = (performance.now() - this.startedMs) / 1000;
+        const secondsLeft = done < GUESS_AFTER_SHARE * total ? undefined : (seconds * (total - done)) / done;
+        this.onProgress({ step: title, done, total, secondsLeft });
+      };
+      report(0);
+      run(report);
+      before += cost;
+      Bun.gc(true); // what a step leaves is hundreds of megabytes that the collector does not see as pressing
+    }
+  }
+
+  /** f32 is written as it is; other types go through a bf16 file and llama.cpp's quantiser. */
+  private ggufSteps(
+    stage: keyof WeightTypes,
+    shape: TransformerShape,
+    write: (path: string, type: "f32" | "bf16", onTensor: () => void) => void,
+  ): Step[] {
+    const type = this.job.weights[stage];
+    const path = join(this.folder, stage === "talker" ? BUNDLE_FILES.talker : BUNDLE_FILES.predictorGguf);
+    const billions = weightCount(shape) / 1e9;
+    const writing = (target: string, matrixType: "f32" | "bf16"): Step => ({
+      title: stage,
+      cost: COST.write * billions,
+      run: (advance) => {
+        let layers = 0;
+        write(target, matrixType, () => advance(Math.min(1, ++layers / (TENSORS_PER_LAYER * shape.layers))));
+      },
+    });
+    if (type === "f32") return [writing(path, "f32")];
+    const intermediate = `${path}.tmp`;
+    const quantising: Step = {
+      title: `${stage} to ${type}`,
+      cost: COST.quantise[type] * billions,
+      run: () => {
+        quantize(intermediate, path, type, availableParallelism());
+        rmSync(intermediate);
+      },
+    };
+    return [writing(intermediate, "bf16"), quantising];
+  }
+
+  private graphSteps(checkpoint: Checkpoint): Step[] {
+    const { codecWeights, encoders, predictor, weights } = checkpoint;
+    const step = (title: string, name: string, from: Weights, billions: number, build: (shared: Record<string, string>) => Graph): Step => {
+      return { title, cost: COST.graph * billions, run: () => this.saveGraph(name, from.files, build) };
+    };
+    const steps = [
+      step("code predictor", BUNDLE_FILES.predictorOnnx, weights, weightCount(predictor) / 1e9, (shared) =>
+        predictorGraph(checkpoint, this.job.weights.predictor, shared),
+      ),
+      step("vocoder", BUNDLE_FILES.vocoder, codecWeights, CODEC_BILLIONS, (shared) => vocoderGraph(checkpoint, shared)),
+    ];
+    if (encoders === null) return steps;
+    const { codec, speaker } = encoders; // what cloning needs, of Base models only: others may lack these weights
+    return [
+      ...steps,
+      step("speaker encoder", BUNDLE_FILES.speakerEncoder, weights, CODEC_BILLIONS, (shared) =>
+        speakerEncoderGraph(speaker, weights, shared),
+      ),
+      step("codec encoder", BUNDLE_FILES.codecEncoder, codecWeights, CODEC_BILLIONS, (shared) =>
+        codecEncoderGraph(codec, codecWeights, shared),
+      ),
+    ];
+  }
+
+  private tablesStep(checkpoint: Checkpoint): Step {
+    const { talker, textHidden, textVocabulary } = checkpoint;
+    const path = join(this.folder, BUNDLE_FILES.tables);
+    return {
+      title: "tables",
+      cost: (COST.fold * textVocabulary * textHidden * (textHidden + talker.hidden)) / 1e12,
+      run: (advance) => writeTables(path, checkpoint, this.job.weights, availableParallelism(), advance),
+    };
+  }
+
+  private hashStep(hashes: Manifest["source"]): Step {
+    const { source } = this.job;
+    const bytes = sourceFiles(source).reduce((sum, name) => sum + statSync(join(source, name)).size, 0);
+    let done = 0;
+    return {
+      title: "hashes of the source",
+      cost: (COST.hash * bytes) / 1e9,
+      run: (advance) => {
+        Object.assign(
+          hashes,
+          hashFiles(source, (count) => {
+            done += count;
+            advance(done / bytes);
+          }),
+        );
+      },
+    };
+  }
+
+  /** F32 weights of the checkpoint are shared by a hard link where the file system can; else copied into the model's own data file. */
+  private saveGraph(name: string, files: readonly string[], build: (shared: Record<string, string>) => Graph): void {
+    const links = Object.fromEntries(files.map((file, i) => [file, `${name.replace(/\.onnx$/, "")}${i === 0 ? "" : `-${i}`}.safetensors`]));
+    const linked = Object.fromEntries(Object.entries(links).filter(([file, link]) => tryLink(file, join(this.folder, link))));
+    const graph = build(linked);
+    for (const [file, link] of Object.entries(linked)) if (!graph.usedShared.has(file)) rmSync(join(this.folder, link));
+    graph.save(join(this.folder, name));
+  }
+}
+
+/** Tensors of a layer in a GGUF file. */
+const TENSORS_PER_LAYER = 11;
+/** Either half of the codec has about so many weights at full size. */
+const CODEC_BILLIONS = 0.1;
+
+function weightCount({ headDim, heads, hidden, intermediate, kvHeads, layers }: TransformerShape): number {
+  return layers * hidden * (2 * headDim * (heads + kvHeads) + 3 * intermediate);
+}
+
+/** Another file system, or one without hard links, is no error: the bytes are copied then. */
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(realpathSync(from), to); // a hub's cache holds links to its files
+    return true;
+  } catch {
+    return false;
+  }
+}
