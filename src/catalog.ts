@@ -114,6 +114,17 @@ export function writeRecord({ directory, ...record }: Pulled): void {
   renameSync(`${path}.part`, path);
 }
 
+/** Files of a whole checkpoint that nobody wrote to since they were checked, by their paths. Links to them may come and go. */
+export function unchangedFiles(directory: string): Map<string, HubFile> {
+  const unchanged = readRecord(directory).flatMap(({ pulled, time }) =>
+    pulled.files.filter(({ bytes, path }) => {
+      const stat = statSync(join(directory, path), { throwIfNoEntry: false });
+      return stat?.size === bytes && stat.mtimeMs < time;
+    }),
+  );
+  return new Map(unchanged.map((file) => [file.path, file]));
+}
+
 function readRecord(directory: string): { pulled: Pulled; time: number }[] {
   const path = join(directory, RECORD_FILE);
   try {

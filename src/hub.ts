@@ -187,7 +187,7 @@ export class Hub {
     if (status === 401 || status === 403) {
       const has = this.config.token !== "";
       const hint = has
-        ? "HF_TOKEN may not read it: accept the model's terms on its page, or use another token"
+        ? "the token may not read it: accept the model's terms on its page, or set another HF_TOKEN"
         : `check the name, or set HF_TOKEN if it is private; ${namesHint(this.id)}`;
       throw new TtsError("HUB_REFUSED", `${host} refuses ${this.id} (${status})`, hint);
     }

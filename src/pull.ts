@@ -14,7 +14,17 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Bundle } from "./bundle.ts";
-import { findPulled, firstMissing, type HubFile, hubIdOf, knownByHub, modelFolder, type Pulled, writeRecord } from "./catalog.ts";
+import {
+  findPulled,
+  firstMissing,
+  type HubFile,
+  hubIdOf,
+  knownByHub,
+  modelFolder,
+  type Pulled,
+  unchangedFiles,
+  writeRecord,
+} from "./catalog.ts";
 import { type Config, DEFAULT_WEIGHTS, HUB_LIMITS, type HubConfig, type HubLimits, LIMITS, type WeightType } from "./config.ts";
 import { bytesKept, download, inspect, type WantedFile } from "./download.ts";
 import { TtsError } from "./errors.ts";
@@ -32,7 +42,10 @@ export interface PullOptions {
   /** Whether to convert afterwards. */
   convert: boolean;
   weights?: WeightType;
-  /** `done` and `total` in bytes while step is DOWNLOADING. */
+  /** Of the code predictor alone. */
+  predictorWeights?: WeightType;
+  onDownload?: (now: Downloaded) => void;
+  /** Of the conversion. */
   onProgress?: (progress: Progress) => void;
   /** Sentences that explain a wait. */
   onNote?: (note: string) => void;
@@ -41,7 +54,14 @@ export interface PullOptions {
   freeBytes?: (folder: string) => number;
 }
 
-export const DOWNLOADING = "download";
+/** Bytes of a checkpoint. */
+export interface Downloaded {
+  /** That are here. */
+  done: number;
+  total: number;
+  /** That came over the network in this run. */
+  fetched: number;
+}
 
 export interface PullResult {
   pulled: Pulled;
@@ -59,13 +79,20 @@ const REQUIRED = ["config.json", "vocab.json", "merges.txt", "speech_tokenizer/c
 /** Bytes per weight of a bundle, rounded up. */
 const WEIGHT_BYTES: Record<WeightType, number> = { f32: 4, f16: 2, bf16: 2, q8_0: 1.1, q4_0: 0.6, q4_k_m: 0.6, iq4_nl: 0.6 };
 const CHECKPOINT_WEIGHT_BYTES = 2;
+/**
+ * Beside them, per weight of the checkpoint: the bf16 talker that is quantised from, and what is not quantised, namely tables and the f32
+ * graphs of code predictor and encoders. With it the estimate is 1.0 to 1.6 times what the official shapes take at most.
+ */
+const OTHER_BYTES = 1.3;
+/** Of the codec's weights: what its graphs compute from them beside those they share. */
+const CODEC_SHARE = 0.65;
 
 /**
  * Brings a model into the cache and converts it. A pull that was ended goes on where it stopped; a second one of the same model waits.
  * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, MODEL_BUSY, HUB_*, OUTPUT_FAILED, CHECKPOINT_INVALID
  */
 export async function pull(options: PullOptions): Promise<PullResult> {
-  const { config, convert, model, onNote = () => {}, onProgress, weights } = options;
+  const { config, convert, model, onNote = () => {}, onProgress, predictorWeights, weights } = options;
   const id = hubIdOf(model);
   if (id === null) throw new TtsError("MODEL_UNKNOWN", `there is no model "${model}"`, namesHint(model));
   const folder = modelFolder(config.cacheDir, id);
@@ -74,7 +101,7 @@ export async function pull(options: PullOptions): Promise<PullResult> {
     const tellHolder = (pid: number) => onNote(`process ${pid} is pulling ${id}; waiting for it`);
     return await withLock(join(folder, ".lock"), tellHolder, async () => {
       const { pulled, fetched } = await new Pull(id, folder, options).run();
-      const bundle = convert ? await bundleOfPulled(pulled, { config, weights, onProgress }) : null;
+      const bundle = convert ? await bundleOfPulled(pulled, { config, weights, predictorWeights, onProgress }) : null;
       return { pulled, bundle, fetched };
     });
   } catch (error) {
@@ -90,6 +117,8 @@ interface Plan {
 class Pull {
   private readonly hub: Hub;
   private readonly revision: string;
+  /** Files that were checked by an earlier run and are as they were. */
+  private unchanged = new Map<string, HubFile>();
   private fetched = 0;
   private done = 0;
   private total = 0;
@@ -108,6 +137,7 @@ class Pull {
     const directory = join(this.folder, commit);
     this.total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     this.checkDisk(directory, files);
+    this.unchanged = unchangedFiles(directory);
     const records: HubFile[] = [];
     for (const file of files.toSorted((a, b) => a.bytes - b.bytes)) {
       const before = this.done;
@@ -184,6 +214,8 @@ class Pull {
   /** @returns the file's SHA-256 */
   private async obtain(directory: string, commit: string, file: WantedFile): Promise<string> {
     const path = join(directory, file.path);
+    const known = this.unchanged.get(file.path);
+    if (known !== undefined && isWanted(known, file)) return known.sha256;
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const here = await inspect(path, file);
     if (here.fault === null) return here.sha256;
@@ -207,7 +239,7 @@ class Pull {
 
   private advance(bytes: number): void {
     this.done += bytes;
-    this.options.onProgress?.({ step: DOWNLOADING, done: this.done, total: this.total });
+    this.options.onDownload?.({ done: this.done, total: this.total, fetched: this.fetched });
   }
 
   private get cacheFolder(): string {
@@ -232,6 +264,12 @@ class Pull {
   }
 }
 
+/** Whether a file that was checked is the one that is wanted now. */
+function isWanted(checked: HubFile, { bytes, gitOid, sha256, sha256Prefix = "" }: WantedFile): checked is HubFile & { sha256: string } {
+  const sum = checked.sha256 ?? "";
+  return sum !== "" && checked.bytes === bytes && sum.startsWith(sha256 ?? sha256Prefix) && checked.gitOid === gitOid;
+}
+
 /** A file of the hub's cache: blobs are named after their sum. */
 function cachedFile(directory: string, path: string): HubFile {
   const file = join(directory, path);
@@ -240,10 +278,11 @@ function cachedFile(directory: string, path: string): HubFile {
   return { path, bytes, sha256: /^[0-9a-f]{64}$/.test(sum) ? sum : null, gitOid: /^[0-9a-f]{40}$/.test(sum) ? sum : null };
 }
 
-/** At most, while it is made: the weights, and as much again at half precision for tables and what is quantised from. */
+/** What a conversion has on the disk at most, its own result included. */
 function bundleBytes(files: WantedFile[], weights: WeightType): number {
-  const main = files.filter(({ path }) => /^model.*\.safetensors$/.test(path)).reduce((sum, { bytes }) => sum + bytes, 0);
-  return Math.ceil((main / CHECKPOINT_WEIGHT_BYTES) * (WEIGHT_BYTES[weights] + CHECKPOINT_WEIGHT_BYTES));
+  const bytesOf = (pattern: RegExp) => files.filter(({ path }) => pattern.test(path)).reduce((sum, { bytes }) => sum + bytes, 0);
+  const [main, codec] = [bytesOf(/^model.*\.safetensors$/), bytesOf(/^speech_tokenizer\/model.*\.safetensors$/)];
+  return Math.ceil((main / CHECKPOINT_WEIGHT_BYTES) * (WEIGHT_BYTES[weights] + OTHER_BYTES) + CODEC_SHARE * codec);
 }
 
 interface SpaceNeeded {

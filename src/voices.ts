@@ -106,6 +106,8 @@ export function readVoiceFile(path: string): Voice {
   if (file.family !== MODEL_FAMILY) throw fail(`is for the model family ${JSON.stringify(file.family)}, not ${MODEL_FAMILY}`);
   const { sha256, ...content } = file;
   if (sha256 !== hashOf(content)) throw fail("is damaged: its contents do not match its checksum");
+  const field = unusableField(file);
+  if (field !== null) throw fail(`has no usable ${field}`);
   return {
     name: file.name,
     text: file.text,
@@ -114,6 +116,18 @@ export function readVoiceFile(path: string): Voice {
     codebookSize: file.codebookSize,
     provenance: file.provenance,
   };
+}
+
+/** Voices come from other people and programs: their numbers go to native code as they are. */
+function unusableField({ codebookSize, codes, hidden, name, provenance, text, xVector }: VoiceFile): keyof VoiceFile | null {
+  const isCode = (code: unknown) => Number.isSafeInteger(code) && (code as number) >= 0 && (code as number) < codebookSize;
+  const isFrame = (frame: unknown) => Array.isArray(frame) && frame.length === CODES_PER_FRAME && frame.every(isCode);
+  if (typeof name !== "string" || !NAME.test(name)) return "name";
+  if (typeof text !== "string") return "text";
+  if (!Array.isArray(xVector) || xVector.length !== hidden || !xVector.every(Number.isFinite)) return "xVector";
+  if (codes !== null && !(Array.isArray(codes) && codes.length > 0 && codes.every(isFrame))) return "codes";
+  const { made, model, recordingSeconds } = provenance ?? {};
+  return typeof model === "string" && typeof made === "string" && Number.isFinite(recordingSeconds) ? null : "provenance";
 }
 
 /** @throws TtsError USAGE unless it can be a file name everywhere */

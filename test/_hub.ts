@@ -1,13 +1,14 @@
 // A hub for tests, on this machine: one repository behind the paths of huggingface.co, large files on a second host, and faults on demand.
 
+import { afterAll, beforeAll, beforeEach, expect } from "bun:test";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { modelFolder } from "../src/catalog.ts";
-import { GOLDEN } from "./_support.ts";
+import { GOLDEN, scratchFolder } from "./_support.ts";
 
 /** What goes wrong with one answer. */
 export interface Fault {
@@ -46,6 +47,11 @@ export const NEEDED = [
 export const MAIN = "model.safetensors";
 export const CODEC = "speech_tokenizer/model.safetensors";
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
+/** May go to the hub alone, and into no message. */
+export const TOKEN = "hf_secret-of-the-tests";
+
+/** A folder for pulled models that is still empty. */
+export const newCache = () => mkdtempSync(join(scratchFolder(), "cache-"));
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 export const gitOid = (bytes: Buffer) => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
@@ -58,9 +64,9 @@ export const directoryOf = (cacheDir: string) => join(modelFolder(cacheDir, ID),
 export const keptBytes = (path: string): number =>
   JSON.parse(readFileSync(`${path}.part.state`, "utf8")).done.reduce((sum: number, bytes: number) => sum + bytes, 0);
 
-/** The files of a folder, by their paths in it. */
-function filesOf(folder: string, leaveOut: string): Map<string, Buffer> {
-  const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => !name.startsWith(leaveOut));
+/** The files of a golden checkpoint by their paths in it, without its golden outputs. */
+export function filesOf(folder: string): Map<string, Buffer> {
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => !name.startsWith("golden"));
   return new Map(names.filter((name) => statSync(join(folder, name)).isFile()).map((name) => [name, readFileSync(join(folder, name))]));
 }
 
@@ -78,23 +84,37 @@ export class FakeHub {
     this.servers = [serve("hub"), serve("cdn")];
   }
 
-  static async start(id: string, files: Map<string, Buffer>): Promise<FakeHub> {
-    const hub = new FakeHub(id, files);
-    await Promise.all(hub.servers.map((server) => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))));
+  /** For all tests of a file that calls this at its top: the hub of `ID`, without faults before each test. */
+  static duringTests(): FakeHub {
+    const hub = new FakeHub(ID, filesOf(SOURCE));
+    beforeAll(() => hub.listen());
+    beforeEach(() => hub.reset());
+    afterAll(() => hub.stop());
     return hub;
   }
 
-  /** With its golden outputs left out. */
-  static ofTinyCustom(): Promise<FakeHub> {
-    return FakeHub.start(ID, filesOf(SOURCE, "golden"));
+  /** For one test, which must stop it. */
+  static async start(id: string, files: Map<string, Buffer>): Promise<FakeHub> {
+    const hub = new FakeHub(id, files);
+    await hub.listen();
+    return hub;
+  }
+
+  private async listen(): Promise<void> {
+    await Promise.all(this.servers.map((server) => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))));
   }
 
   size(path: string): number {
     return this.files.get(path)!.length;
   }
 
-  /** Paths in a cache that should not be there, are missing, or differ from the hub's. */
-  whatIsWrong(cacheDir: string): string[] {
+  /** The needed files are in a cache, byte by byte, and nothing else. */
+  expectWholeIn(cacheDir: string): void {
+    expect(this.whatIsWrong(cacheDir)).toEqual([]);
+  }
+
+  /** Paths that should not be there, are missing, or differ from the hub's. */
+  private whatIsWrong(cacheDir: string): string[] {
     const folder = modelFolder(cacheDir, this.id);
     const found = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(folder, name)).isFile());
     const expected = [".pulled.json", ...NEEDED].map((name) => `${COMMIT}/${name}`);

@@ -1,30 +1,19 @@
 // Pulling models from a hub on this machine: what arrives, what is asked for, and every way in which it can go wrong. No real network.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findPulled, KNOWN_MODELS, modelFolder, writeRecord } from "../src/catalog.ts";
 import { type HubConfig, loadConfig, loadHubConfig } from "../src/config.ts";
 import { TtsError } from "../src/errors.ts";
 import { withLock } from "../src/lock.ts";
-import { checkSpace, type PullOptions, pull } from "../src/pull.ts";
+import { checkSpace, type Downloaded, type PullOptions, pull } from "../src/pull.ts";
 import { resolveModel } from "../src/store.ts";
-import { CODEC, COMMIT, directoryOf, FakeHub, gitOid, ID, keptBytes, MAIN, NEEDED } from "./_hub.ts";
+import { CODEC, COMMIT, directoryOf, FakeHub, gitOid, ID, keptBytes, MAIN, NEEDED, newCache, TOKEN } from "./_hub.ts";
 import { scratchFolder } from "./_support.ts";
 
-const TOKEN = "hf_secret-of-the-tests";
-
-let hub: FakeHub;
-beforeAll(async () => {
-  hub = await FakeHub.ofTinyCustom();
-});
-afterAll(() => hub.stop());
-beforeEach(() => hub.reset());
-
-const newCache = () => mkdtempSync(join(scratchFolder(), "hub-"));
-const size = (path: string) => hub.size(path);
-const expectWhole = (cacheDir: string) => expect(hub.whatIsWrong(cacheDir)).toEqual([]);
+const hub = FakeHub.duringTests();
 
 function hubConfig(cacheDir: string, more: Partial<HubConfig> = {}): HubConfig {
   return { ...loadHubConfig({ HF_ENDPOINT: hub.endpoint, HF_HOME: join(cacheDir, "hf") }), ...more };
@@ -54,12 +43,12 @@ describe("fetching", () => {
     const cacheDir = newCache();
     hub.fault = ({ path }) => (path.startsWith("/cdn/") ? { slow: 20_000 } : null);
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
     const ranges = hub.seen.filter(({ path }) => path === `/cdn/${MAIN}`).map(({ range }) => range);
     expect(ranges.toSorted()).toEqual(
-      Array.from({ length: 7 }, (_, i) => `bytes=${i * 300_000}-${Math.min(size(MAIN), (i + 1) * 300_000) - 1}`).toSorted(),
+      Array.from({ length: 7 }, (_, i) => `bytes=${i * 300_000}-${Math.min(hub.size(MAIN), (i + 1) * 300_000) - 1}`).toSorted(),
     );
-    expect(hub.sent(MAIN)).toBe(size(MAIN));
+    expect(hub.sent(MAIN)).toBe(hub.size(MAIN));
   });
 
   test("a server that ignores ranges sends the whole file", async () => {
@@ -67,26 +56,26 @@ describe("fetching", () => {
     hub.fault = ({ path, count }) =>
       path.startsWith("/cdn/") ? { ignoreRange: true, ...(count === 2 ? { cutAfter: 900_000 } : {}) } : null;
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
   });
 
   test("a cut connection goes on at its byte", async () => {
     const cacheDir = newCache();
     hub.fault = ({ path, count }) => (path.startsWith("/cdn/") && count < 6 ? { cutAfter: 150_000 } : null);
     const { fetched } = await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
-    expect(fetched).toBe(NEEDED.reduce((sum, name) => sum + size(name), 0));
-    expect(hub.sent(MAIN)).toBe(size(MAIN));
+    hub.expectWholeIn(cacheDir);
+    expect(fetched).toBe(NEEDED.reduce((sum, name) => sum + hub.size(name), 0));
+    expect(hub.sent(MAIN)).toBe(hub.size(MAIN));
   });
 
   test("a cut in one piece without ranges is mended by asking for the rest", async () => {
     const cacheDir = newCache();
     hub.fault = ({ path, count }) => (path.endsWith("vocab.json") && count === 0 ? { cutAfter: 5_000 } : null);
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
     expect(hub.seen.filter(({ path }) => path.endsWith("/vocab.json")).map(({ range }) => range)).toEqual([
       null,
-      `bytes=5000-${size("vocab.json") - 1}`,
+      `bytes=5000-${hub.size("vocab.json") - 1}`,
     ]);
   });
 
@@ -96,8 +85,8 @@ describe("fetching", () => {
     await failure(fetchOnly(cacheDir, { limits: { ...LIMITS, attempts: 1 } }));
     hub.reset();
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
-    expect(hub.sent(MAIN)).toBeGreaterThanOrEqual(size(MAIN));
+    hub.expectWholeIn(cacheDir);
+    expect(hub.sent(MAIN)).toBeGreaterThanOrEqual(hub.size(MAIN));
   });
 
   test("silence counts as a cut", async () => {
@@ -105,7 +94,7 @@ describe("fetching", () => {
     hub.fault = ({ path, count }) => (path === `/cdn/${MAIN}` && count === 0 ? { silentMs: 3_000 } : null);
     const notes: string[] = [];
     await fetchOnly(cacheDir, { limits: { ...LIMITS, stallMs: 200 }, onNote: (note) => notes.push(note) });
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
     expect(notes.join()).toContain("nothing came for 0.2 s; trying again in");
   });
 
@@ -118,7 +107,7 @@ describe("fetching", () => {
     const before = performance.now();
     await fetchOnly(cacheDir);
     expect(performance.now() - before).toBeGreaterThan(1_000);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
   });
 
   test("gives up after a bounded number of attempts, and keeps what came", async () => {
@@ -130,8 +119,8 @@ describe("fetching", () => {
     expect(keptBytes(join(directoryOf(cacheDir), MAIN))).toBe(6_000);
     hub.reset();
     await fetchOnly(cacheDir);
-    expect(hub.sent(MAIN)).toBe(size(MAIN) - 6_000);
-    expectWhole(cacheDir);
+    expect(hub.sent(MAIN)).toBe(hub.size(MAIN) - 6_000);
+    hub.expectWholeIn(cacheDir);
   });
 
   test("a wait that is too long is an error", async () => {
@@ -156,7 +145,7 @@ describe("fetching", () => {
     expect(findPulled(cacheDir, ID)).toBeNull();
     hub.reset();
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
   });
 
   test.each([MAIN, "vocab.json"])("a wrong size of %s is noticed before its bytes are kept", async (name) => {
@@ -164,7 +153,7 @@ describe("fetching", () => {
     const body = hub.files.get(name)!.subarray(1);
     hub.fault = ({ host, path }) => (path.endsWith(`/${name}`) && (host === "cdn" || name === "vocab.json") ? { body } : null);
     const error = await failure(fetchOnly(cacheDir));
-    expect(error.message).toBe(`${name} has ${size(name) - 1} bytes at the hub, not the ${size(name)} it should have`);
+    expect(error.message).toBe(`${name} has ${hub.size(name) - 1} bytes at the hub, not the ${hub.size(name)} it should have`);
     expect(readdirSync(directoryOf(cacheDir)).filter((file) => file.includes(name))).toEqual([]);
   });
 
@@ -175,7 +164,16 @@ describe("fetching", () => {
     expect(without).toMatchObject({ code: "HUB_REFUSED", exitStatus: 7 });
     expect(without.hint).toContain("set HF_TOKEN if it is private");
     const withToken = await failure(fetchOnly(cacheDir, { hub: hubConfig(cacheDir, { token: TOKEN }) }));
-    expect(withToken.hint).toContain("HF_TOKEN may not read it");
+    expect(withToken.hint).toContain("the token may not read it");
+  });
+
+  test("a stored token goes to the hub alone", async () => {
+    const cacheDir = newCache();
+    mkdirSync(join(cacheDir, "hf"));
+    writeFileSync(join(cacheDir, "hf/token"), ` ${TOKEN}\n`);
+    await fetchOnly(cacheDir);
+    const sent = (host: string) => new Set(hub.seen.filter((seen) => seen.host === host).map(({ authorization }) => authorization));
+    expect([sent("hub"), sent("cdn")]).toEqual([new Set([`Bearer ${TOKEN}`]), new Set([null])]);
   });
 
   test("redirects are bounded, and a portal's page is no hub", async () => {
@@ -202,9 +200,35 @@ describe("fetching", () => {
     writeFileSync(join(directoryOf(cacheDir), MAIN), damaged);
     hub.reset();
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
-    expect(hub.sent(MAIN)).toBe(size(MAIN));
+    hub.expectWholeIn(cacheDir);
+    expect(hub.sent(MAIN)).toBe(hub.size(MAIN));
     expect(hub.sent(CODEC)).toBe(0);
+  });
+
+  test("a file that is as it was is not read again", async () => {
+    const cacheDir = newCache();
+    await fetchOnly(cacheDir);
+    const path = join(directoryOf(cacheDir), "vocab.json");
+    const { atime, mtime } = statSync(path);
+    writeFileSync(path, Buffer.alloc(hub.size("vocab.json")));
+    utimesSync(path, atime, mtime); // nobody does this but to see whether it is read
+    expect((await fetchOnly(cacheDir)).fetched).toBe(0);
+    utimesSync(path, atime, new Date());
+    expect((await fetchOnly(cacheDir)).fetched).toBe(hub.size("vocab.json"));
+    hub.expectWholeIn(cacheDir);
+  });
+
+  test("what is told on the way grows to the whole, and what was kept did not come", async () => {
+    const cacheDir = newCache();
+    hub.fault = ({ path }) => (path === `/cdn/${MAIN}` ? { cutAfter: 100_000 } : null);
+    await failure(fetchOnly(cacheDir, { limits: { ...LIMITS, attempts: 1 } }));
+    const kept = keptBytes(join(directoryOf(cacheDir), MAIN));
+    hub.reset();
+    const told: Downloaded[] = [];
+    await fetchOnly(cacheDir, { onDownload: (now) => told.push(now) });
+    const total = NEEDED.reduce((sum, name) => sum + hub.size(name), 0);
+    expect(told.at(-1)).toEqual({ done: total, total, fetched: hub.size(MAIN) - kept + hub.size(CODEC) });
+    expect(told.map(({ done }) => done)).toEqual(told.map(({ done }) => done).toSorted((a, b) => a - b));
   });
 
   test("too small a disk is said before anything comes", async () => {
@@ -237,7 +261,7 @@ describe("the hub's own cache", () => {
     const cacheDir = newCache();
     fillCache(cacheDir, ["merges.txt"]);
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
     expect(hub.seen.filter(({ path }) => !path.startsWith("/api/")).map(({ path }) => basename(path))).toEqual(["merges.txt"]);
   });
 
@@ -246,24 +270,55 @@ describe("the hub's own cache", () => {
     fillCache(cacheDir);
     const offline = hubConfig(cacheDir, { offline: true });
     await fetchOnly(cacheDir, { hub: offline });
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
     expect(hub.seen).toEqual([]);
     rmSync(join(cacheDir, "hf"), { recursive: true });
     const gone = await failure(resolveModel({ config: loadConfig({ cacheDir }, {}), model: ID }));
     expect(gone).toMatchObject({ code: "MODEL_NOT_HERE", hint: `fetch it with: tts pull ${ID}` });
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
   });
 
   test("is not believed: a damaged blob is left alone", async () => {
     const cacheDir = newCache();
     fillCache(cacheDir);
-    writeFileSync(join(cacheDir, "hf/hub/models--acme--tiny-custom/snapshots", COMMIT, MAIN), Buffer.alloc(size(MAIN)));
+    writeFileSync(join(cacheDir, "hf/hub/models--acme--tiny-custom/snapshots", COMMIT, MAIN), Buffer.alloc(hub.size(MAIN)));
     expect((await failure(fetchOnly(cacheDir, { hub: hubConfig(cacheDir, { offline: true }) }))).code).toBe("MODEL_NOT_HERE");
     await fetchOnly(cacheDir);
-    expectWhole(cacheDir);
-    expect(hub.sent(MAIN)).toBe(size(MAIN));
+    hub.expectWholeIn(cacheDir);
+    expect(hub.sent(MAIN)).toBe(hub.size(MAIN));
   });
+});
+
+describe("the token", () => {
+  const home = newCache();
+  const files = { "a/.cache/huggingface/token": "of-home", "hf/token": "of-hf-home\n", other: "\tof-path \n", blank: " \n" };
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(home, path)), { recursive: true });
+    writeFileSync(join(home, path), content);
+  }
+  const tokenWith = (environment: Record<string, string>) => {
+    const absolute = Object.entries(environment).map(([key, value]) => [key, key === "HF_TOKEN" ? value : join(home, value)]);
+    return loadHubConfig(Object.fromEntries(absolute)).token;
+  };
+
+  test.each([
+    ["HF_TOKEN before all files", { HF_TOKEN: " mine ", HF_TOKEN_PATH: "other" }, "mine"],
+    ["the file of HF_TOKEN_PATH", { HF_TOKEN: "", HF_TOKEN_PATH: "other", HF_HOME: "hf" }, "of-path"],
+    ["the file in HF_HOME", { HF_HOME: "hf", HOME: "a" }, "of-hf-home"],
+    ["the file in ~/.cache/huggingface", { HOME: "a" }, "of-home"],
+    ["none where there is no file", { HF_TOKEN_PATH: "missing", HF_HOME: "hf" }, ""],
+    ["none in a blank file", { HF_TOKEN_PATH: "blank" }, ""],
+    ["none in a folder", { HF_TOKEN_PATH: "hf" }, ""],
+  ])("is %s", (_title, environment, token) => expect(tokenWith(environment)).toBe(token));
+
+  test.each<Record<string, string>>([{ HF_TOKEN: `${TOKEN}\nmore` }, { HF_TOKEN_PATH: "two lines" }])(
+    "%j: what can be none is not sent, and not told",
+    (environment) => {
+      writeFileSync(join(home, "two lines"), `${TOKEN}\nmore\n`);
+      expect(() => tokenWith(environment)).toThrow(/^(HF_TOKEN|\S.*two lines) holds more than a token$/);
+    },
+  );
 });
 
 describe("known models", () => {

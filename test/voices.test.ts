@@ -5,8 +5,11 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { wavHeader } from "../src/audio/wav.ts";
-import { readVoiceFile, type Voice, VoiceFolder, voiceToFile } from "../src/voices.ts";
-import { bundleOf, type GoldenCase, GoldenFile, goldenCases, goldenFile, maxDifference, ROOT, scratchFolder } from "./_support.ts";
+import { SAMPLES_PER_FRAME } from "../src/types.ts";
+import { readVoiceFile, type Voice, type VoiceFile, VoiceFolder, voiceToFile } from "../src/voices.ts";
+import { bundleOf, GoldenFile, goldenCases, goldenFile, maxDifference, ROOT, scratchFolder, wavSamples } from "./_support.ts";
+import { goldenArgs } from "./cli/_tts.ts";
+import { editedBundle, MAX_RELATIVE_ERROR, QUIET_S16_ERROR, quiet, relativeError } from "./conformance/vocoder.ts";
 
 const newFolder = () => mkdtempSync(join(scratchFolder(), "voices-"));
 const reference = new GoldenFile("tiny-base/golden/reference.safetensors");
@@ -58,19 +61,42 @@ describe("voice files", () => {
     expect(folder.names()).toEqual([]);
   });
 
+  /** With a checksum that is right again. */
+  const rewrite = (path: string, change: Partial<Record<keyof VoiceFile, unknown>>) => {
+    const { sha256: _, ...content } = { ...voiceToFile(anna), ...change };
+    const sha256 = new Bun.CryptoHasher("sha256").update(JSON.stringify(content)).digest("hex");
+    writeFileSync(path, JSON.stringify({ ...content, sha256 }));
+  };
   const damage: [title: string, change: (path: string) => void, message: RegExp][] = [
-    ["cut short", (path) => truncateSync(path, 300), /cut short/],
-    ["empty", (path) => truncateSync(path, 0), /cut short/],
-    ["changed", (path) => writeFileSync(path, readFileSync(path, "utf8").replace("brown", "green")), /checksum/],
-    ["of a newer version", (path) => writeFileSync(path, JSON.stringify({ ...voiceToFile(anna), version: 2 })), /version 2/],
-    ["of another family", (path) => writeFileSync(path, JSON.stringify({ ...voiceToFile(anna), family: "other" })), /family "other"/],
+    ["cut short", (path) => truncateSync(path, 300), /is cut short or no voice file/],
+    ["empty", (path) => truncateSync(path, 0), /is cut short or no voice file/],
+    ["changed", (path) => writeFileSync(path, readFileSync(path, "utf8").replace("brown", "green")), /do not match its checksum/],
+    ["of a newer version", (path) => rewrite(path, { version: 2 }), /has version 2, this program reads up to 1; use a newer program/],
+    ["of another family", (path) => rewrite(path, { family: "other" }), /is for the model family "other"/],
     ["no voice at all", (path) => writeFileSync(path, "{}"), /is no voice file/],
+    ["too large", (path) => truncateSync(path, 9 * 2 ** 20), /is too large for a voice/],
+    ["with a code of no codebook", (path) => rewrite(path, { codes: [Array(16).fill(256)] }), /has no usable codes/],
+    ["with a frame of 15 codes", (path) => rewrite(path, { codes: [Array(15).fill(0)] }), /has no usable codes/],
+    ["with words for numbers", (path) => rewrite(path, { xVector: Array(96).fill("one") }), /has no usable xVector/],
+    ["named like a path", (path) => rewrite(path, { name: "../../anna" }), /has no usable name/],
+    ["from nowhere", (path) => rewrite(path, { provenance: null }), /has no usable provenance/],
   ];
-  test.each(damage)("%s: a clear error", (_title, change, message) => {
-    const folder = new VoiceFolder(newFolder());
-    folder.write(anna);
-    change(folder.path("anna"));
-    expect(() => readVoiceFile(folder.path("anna"))).toThrow(message);
+  test.each(damage)("%s: one line, whatever it is used for", (_title, change, message) => {
+    const folder = newFolder();
+    const voices = new VoiceFolder(join(folder, "voices"));
+    voices.write(anna);
+    change(voices.path("anna"));
+    expect(() => readVoiceFile(voices.path("anna"))).toThrow();
+    for (const args of [
+      ["Hello.", "--voice", "anna"],
+      ["voices", "import", "voices/anna.voice.json", "b"],
+    ]) {
+      const { status, stderr, stdout } = tts(folder, ...args);
+      expect(stderr).toMatch(message);
+      expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({ status: 2, stdout: "", lines: 1 });
+    }
+    expect(readdirSync(folder)).toEqual(["voices"]);
+    expect(voices.names()).toEqual(["anna"]);
   });
 
   test.each(["", "..", "a/b", "Anna", "ä", "a".repeat(65), ".hidden"])("%p cannot be a name", (name) => {
@@ -86,20 +112,8 @@ describe("voice files", () => {
 
 describe("cloning", () => {
   const cases = goldenCases().filter(({ kind }) => kind === "base");
-  const speakArgs = ({ text, language, max_new_tokens, non_streaming_mode }: GoldenCase) => {
-    return [
-      text,
-      "-l",
-      language,
-      "--greedy",
-      "--max-frames",
-      String(max_new_tokens - 1),
-      "--text-mode",
-      non_streaming_mode ? "whole" : "stream",
-    ];
-  };
 
-  test("from a wav file to the official codes, in-context and by the speaker vector", () => {
+  test("from a wav file to the official codes and sound, in-context and by the speaker vector", () => {
     const folder = newFolder();
     writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
     const words = cases.find(({ ref_text }) => ref_text)!.ref_text!;
@@ -111,14 +125,28 @@ describe("cloning", () => {
     expect(shown.codes.flat()).toEqual(Array.from(reference.ints("codes")));
     expect(maxDifference(shown.xVector, reference.floats("x_vector"))).toBeLessThan(1e-4);
     for (const golden of cases) {
-      const voice = golden.x_vector_only ? "vector" : "context";
-      const spoken = tts(folder, ...speakArgs(golden), "--voice", voice, "--save-codes", "codes.json", "-o", "a.wav", ...base());
-      expect({ name: golden.name, status: spoken.status }).toEqual({ name: golden.name, status: 0 });
-      expect(JSON.parse(readFileSync(join(folder, "codes.json"), "utf8")).frames.flat()).toEqual(
-        Array.from(goldenFile(golden).ints("codes")),
-      );
+      const speak = (model: string[]) => {
+        const voice = ["--voice", golden.x_vector_only ? "vector" : "context", "--save-codes", "codes.json", "-o", "a.wav"];
+        const spoken = tts(folder, ...goldenArgs(golden), ...voice, ...model);
+        expect({ name: golden.name, status: spoken.status }).toEqual({ name: golden.name, status: 0 });
+        const codes = JSON.parse(readFileSync(join(folder, "codes.json"), "utf8")).frames.flat();
+        expect(codes).toEqual(Array.from(goldenFile(golden).ints("codes")));
+        return wavSamples(join(folder, "a.wav"));
+      };
+      expect(speak(base()).length).toBe(golden.frames * SAMPLES_PER_FRAME);
+      // Almost all of the golden sound is clipped: the copy whose sound is not tells more.
+      const error = relativeError(speak(["-m", editedBundle("tiny-base", quiet).directory]), goldenFile(golden).floats("audio"));
+      expect(error).toBeLessThan(MAX_RELATIVE_ERROR + QUIET_S16_ERROR);
     }
   }, 60_000);
+
+  test("the words of a reference may be of another language", () => {
+    const folder = newFolder();
+    writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
+    expect(tts(folder, "voices", "add", "a", "--from", "gold.wav", "--text", "Съешь ещё этих мягких 法国面包!", ...base()).status).toBe(0);
+    const { status, stdout } = tts(folder, "Hello.", "--voice", "a", "-l", "en", "--max-frames", "5", "--greedy", "--json", ...base());
+    expect({ status, frames: JSON.parse(stdout).frames }).toEqual({ status: 0, frames: 5 });
+  });
 
   test("half a second of silence follows the reference unless it is told not to", () => {
     const folder = newFolder();
@@ -186,23 +214,31 @@ describe("recordings", () => {
   test.each(readable)("%s is a voice too", (_title, bytes) => {
     const folder = newFolder();
     writeFileSync(join(folder, "a.wav"), bytes);
-    expect(tts(folder, "voices", "add", "a", "--from", "a.wav", ...base())).toMatchObject({ status: 0 });
+    expect(tts(folder, "voices", "add", "a", "--from", "a.wav", "--text", "The quick brown fox.", ...base()).status).toBe(0);
+    expect(tts(folder, "Hello.", "--voice", "a", "--max-frames", "5", "-o", "b.wav", ...base()).status).toBe(0);
+    expect(wavSamples(join(folder, "b.wav")).length).toBeGreaterThan(0);
   });
 
-  const unusable: [title: string, bytes: Buffer][] = [
-    ["a text file named .wav", Buffer.from("this is no sound\n".repeat(100))],
-    ["an empty file", Buffer.alloc(0)],
-    ["0.2 s cut to nothing", floatWav(golden.slice(0, 100))],
-    ["silence", floatWav(new Float32Array(48000))],
-    ["ten minutes", floatWav(Float32Array.from({ length: 600 * 24000 }, (_, i) => Math.sin(i / 20) / 2))],
-    ["not a number", floatWav(new Float32Array(48000).fill(Number.NaN))],
+  const unusable: [title: string, bytes: Buffer, message: RegExp][] = [
+    ["a text file named .wav", Buffer.from("this is no sound\n".repeat(100)), /a\.wav cannot be decoded: .*; give a wav, flac/],
+    ["an empty file", Buffer.alloc(0), /a\.wav cannot be decoded/],
+    ["a header alone", Buffer.from(wavHeader(0)), /a\.wav (cannot be decoded|holds no sound)/],
+    ["0.2 s", floatWav(golden.slice(0, 4800)), /recording is 0\.20 s long; give at least 0\.5 s/],
+    ["100 samples", floatWav(golden.slice(0, 100)), /recording is 0\.00 s long/],
+    ["silence", floatWav(new Float32Array(48000)), /recording is silent: its loudest sample is 0/],
+    [
+      "ten minutes",
+      floatWav(Float32Array.from({ length: 600 * 24000 }, (_, i) => Math.sin(i / 20) / 2)),
+      /recording is 600\.0 s long, 60 s at most can be used; cut it/,
+    ],
+    ["not a number", floatWav(new Float32Array(48000).fill(Number.NaN)), /recording has NaN at sample 0/],
   ];
-  test.each(unusable)("%s is refused in one line", (_title, bytes) => {
+  test.each(unusable)("%s is refused in one line", (_title, bytes, message) => {
     const folder = newFolder();
     writeFileSync(join(folder, "a.wav"), bytes);
-    const { status, stderr } = tts(folder, "voices", "add", "a", "--from", "a.wav", ...base());
-    expect(stderr.trim().split("\n").length).toBe(1);
-    expect(status).toBe(2);
+    const { status, stderr, stdout } = tts(folder, "voices", "add", "a", "--from", "a.wav", ...base());
+    expect(stderr).toMatch(message);
+    expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({ status: 2, stdout: "", lines: 1 });
     expect(readdirSync(folder)).toEqual(["a.wav"]);
   });
 });

@@ -1,6 +1,7 @@
 // Options as the commands define them (citty's form with a group), read strictly: an unknown option is an error with the nearest name.
 
 import type { ArgDef } from "citty";
+import { WEIGHT_CHOICES, type WeightType } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 
@@ -18,6 +19,27 @@ export const COMMON: Options = {
   },
   help: { type: "boolean", alias: "h", description: "Show this manual.", group: "Messages" },
 };
+
+/** Of commands that convert. `standard`: what is taken without a choice. */
+export const weightOptions = (standard: string, group: string): Options => ({
+  weights: {
+    type: "string",
+    valueHint: "TYPE",
+    description: `Weight type of talker and code predictor: ${WEIGHT_CHOICES.join(", ")}. Default: ${standard}.`,
+    group,
+  },
+  "predictor-weights": {
+    type: "string",
+    valueHint: "TYPE",
+    description: "Weight type of the code predictor alone. Default: as --weights.",
+    group,
+  },
+});
+
+/** @throws TtsError USAGE */
+export function readWeights(values: Record<string, unknown>): { weights?: WeightType; predictorWeights?: WeightType } {
+  return { weights: choice(values, "weights", WEIGHT_CHOICES), predictorWeights: choice(values, "predictor-weights", WEIGHT_CHOICES) };
+}
 
 export interface ReadArguments {
   /** `--name` and `--name=value` only. */

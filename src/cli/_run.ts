@@ -3,11 +3,12 @@
 import { createHash } from "node:crypto";
 import { isStdout, printText } from "../audio/output.ts";
 import type { Sink } from "../audio/sink.ts";
+import { weightsInWords } from "../bundle.ts";
 import { CONTEXT_POSITIONS } from "../config.ts";
 import type { Engine, Manifest, OpenOptions, Speech, Summary } from "../engine.ts";
 import type { Progress } from "../store.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ } from "../types.ts";
-import { clearProgress, log, showProgress } from "./_log.ts";
+import { clearProgress, log, showConversion, showProgress } from "./_log.ts";
 import type { SoundOutput } from "./_output.ts";
 
 /** Room for a prompt beside the frames that were asked for. */
@@ -17,16 +18,16 @@ const PROMPT_POSITIONS = 1_024;
 export async function openEngine(options: OpenOptions, maxFrames = 0): Promise<Engine> {
   const { open } = await import("../engine.ts");
   let announced = false;
-  const onProgress = ({ step, done, total }: Progress) => {
+  const onProgress = (progress: Progress) => {
     if (!announced) log.info(`preparing ${options.model ?? "the starter voice"} for its first use`);
     announced = true;
-    showProgress(step, done, total);
+    showConversion(progress);
   };
   const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
   const engine = await open({ ...options, contextPositions, onProgress });
   clearProgress();
   const backends = Object.entries(engine.backends).map(([stage, backend]) => `${stage} ${backend}`);
-  log.debug(`model ${engine.manifest.name}, weights ${engine.manifest.weights}; ${backends.join(", ")}`);
+  log.debug(`model ${engine.manifest.name}, weights ${weightsInWords(engine.manifest.weights)}; ${backends.join(", ")}`);
   const { llama, onnxruntime } = engine.manifest.libraries;
   log.debug(`made with llama.cpp ${llama} and ONNX Runtime ${onnxruntime}`);
   return engine;

@@ -3,22 +3,17 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { defineCommand } from "citty";
-import { isBundle } from "../bundle.ts";
-import { loadConfig, WEIGHT_CHOICES } from "../config.ts";
+import { isBundle, weightsInWords } from "../bundle.ts";
+import { loadConfig, weightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { clearProgress, log, showProgress } from "./_log.ts";
+import { clearProgress, log, showConversion } from "./_log.ts";
 import type { Command } from "./_manual.ts";
-import { COMMON, choice, type Options } from "./_options.ts";
+import { COMMON, type Options, readWeights, weightOptions } from "./_options.ts";
 import { filePath } from "./_output.ts";
 
 const options: Options = {
   output: { type: "string", alias: "o", valueHint: "BUNDLE", description: "Folder of the new bundle. Needed.", group: "Output" },
-  weights: {
-    type: "string",
-    valueHint: "TYPE",
-    description: `Weight type of talker and code predictor: ${WEIGHT_CHOICES.join(", ")}. Default: f32.`,
-    group: "Output",
-  },
+  ...weightOptions("f32", "Output"),
   ...COMMON,
 };
 
@@ -41,7 +36,8 @@ async function convertCommand(args: Record<string, unknown>, positionals: string
   if (positionals.length !== 1 || output === undefined) {
     throw new TtsError("USAGE", "convert needs one checkpoint directory and -o BUNDLE", "write tts convert DIR -o BUNDLE");
   }
-  const weights = choice(args, "weights", WEIGHT_CHOICES) ?? "f32";
+  const chosen = readWeights(args);
+  const weights = weightTypes(chosen.weights ?? "f32", chosen.predictorWeights);
   const [source] = positionals;
   if (!existsSync(source) || !statSync(source).isDirectory())
     throw new TtsError("MODEL_UNKNOWN", `${source} is no directory`, "give a checkpoint directory");
@@ -52,7 +48,9 @@ async function convertCommand(args: Record<string, unknown>, positionals: string
   }
   const { convert } = await import("../convert/index.ts");
   const before = performance.now();
-  await convert({ source, target, weights, libraries: loadConfig().libraries }, ({ step, done, total }) => showProgress(step, done, total));
+  await convert({ source, target, weights, libraries: loadConfig().libraries }, showConversion);
   clearProgress();
-  log.info(`${output}: bundle of ${source} with ${weights} weights, made in ${((performance.now() - before) / 1000).toFixed(1)} s`);
+  log.info(
+    `${output}: bundle of ${source} with ${weightsInWords(weights)} weights, made in ${((performance.now() - before) / 1000).toFixed(1)} s`,
+  );
 }

@@ -4,7 +4,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSyn
 import { join } from "node:path";
 import { defineCommand } from "citty";
 import { printText } from "../audio/output.ts";
-import { openBundle } from "../bundle.ts";
+import { openBundle, weightsInWords } from "../bundle.ts";
 import { type Abilities, abilitiesInWords, findPulled, firstMissing, KNOWN_MODELS, listPulled, modelFolder, nameOf } from "../catalog.ts";
 import { loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
@@ -90,7 +90,7 @@ function addBundle(rows: (Row & { sources: string[] })[], directory: string, cou
   try {
     const { manifest } = openBundle(directory);
     const source = sourceOf(directory);
-    const bundle = { weights: manifest.weights, directory, bytes: diskBytes(directory, counted) };
+    const bundle = { weights: weightsInWords(manifest.weights), directory, bytes: diskBytes(directory, counted) };
     const row = rows.find(({ sources }) => source !== null && sources.includes(source));
     if (row !== undefined) row.bundles.push(bundle);
     else {

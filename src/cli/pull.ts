@@ -2,23 +2,18 @@
 
 import { existsSync, statSync } from "node:fs";
 import { defineCommand } from "citty";
-import { isBundle } from "../bundle.ts";
+import { isBundle, weightsInWords } from "../bundle.ts";
 import { KNOWN_MODELS, nameOf } from "../catalog.ts";
-import { loadConfig, loadHubConfig, WEIGHT_CHOICES, type WeightType } from "../config.ts";
+import { DEFAULT_WEIGHTS, loadConfig, loadHubConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { DOWNLOADING, pull } from "../pull.ts";
-import { type Progress, resolveModel, SHIPPED } from "../store.ts";
-import { clearProgress, log, showProgress } from "./_log.ts";
+import { type Downloaded, pull } from "../pull.ts";
+import { resolveModel, SHIPPED } from "../store.ts";
+import { clearProgress, duration, log, showConversion, showProgress } from "./_log.ts";
 import type { Command } from "./_manual.ts";
-import { COMMON, choice, type Options, text } from "./_options.ts";
+import { COMMON, type Options, readWeights, text, weightOptions } from "./_options.ts";
 
 const options: Options = {
-  weights: {
-    type: "string",
-    valueHint: "TYPE",
-    description: `Weight type of talker and code predictor: ${WEIGHT_CHOICES.join(", ")}. Default: q8_0, for small models f32.`,
-    group: "Model",
-  },
+  ...weightOptions(`${DEFAULT_WEIGHTS}, for small models f32`, "Model"),
   revision: {
     type: "string",
     valueHint: "NAME",
@@ -37,14 +32,14 @@ export const command: Command = {
   ],
   examples: [
     ["tts pull 0.6b-custom", 'then: tts "Hello." -m 0.6b-custom -s ryan'],
-    ["tts pull Qwen/Qwen3-TTS-12Hz-1.7B-Base --weights q4_k_m", "by its id on the hub, in 4 bits"],
+    ["tts pull Qwen/Qwen3-TTS-12Hz-1.7B-Base --weights q8_0", "by its id on the hub, in 8 bits"],
     ["HF_ENDPOINT=https://hub.example tts pull 0.6b-base", "from another server"],
   ],
   sections: {
     FILES: ["~/.cache/qwen3-tts/checkpoints\nWhat was fetched, one folder per model and revision. TTS_CACHE moves it."],
     ENVIRONMENT: [
       "HF_ENDPOINT\nAddress of the hub instead of https://huggingface.co.",
-      "HF_TOKEN\nFor models that are private or want their terms accepted.",
+      "HF_TOKEN\nFor models that are private or want their terms accepted. Default: what HF_TOKEN_PATH or $HF_HOME/token holds.",
       "HF_HOME, HF_HUB_CACHE\nWhere other programs keep the hub's files.",
       "HF_HUB_OFFLINE\n1: use only what is on this machine.",
     ],
@@ -62,7 +57,7 @@ export const command: Command = {
 async function pullCommand(args: Record<string, unknown>, positionals: string[]): Promise<void> {
   if (positionals.length !== 1) throw new TtsError("USAGE", "pull needs one model", "write tts pull NAME; see tts models");
   const [model] = positionals;
-  const [revision, weights] = [text(args, "revision"), choice(args, "weights", WEIGHT_CHOICES)];
+  const [revision, weights] = [text(args, "revision"), readWeights(args)];
   const convert = args.convert !== false; // citty reads --no-convert so
   const isFolder = existsSync(model) && statSync(model).isDirectory();
   if (isFolder || Object.hasOwn(SHIPPED, model)) {
@@ -71,27 +66,29 @@ async function pullCommand(args: Record<string, unknown>, positionals: string[])
     return convertLocal(model, weights);
   }
   const config = loadConfig();
-  const progress = new ProgressLine();
+  const progress = new DownloadLine();
   const before = performance.now();
   const { bundle, fetched, pulled } = await pull({
-    ...{ config, hub: loadHubConfig(), model, revision, convert, weights },
-    onProgress: (now) => progress.show(now),
+    ...{ config, hub: loadHubConfig(), model, revision, convert, ...weights },
+    onDownload: (now) => progress.show(now),
+    onProgress: showConversion,
     onNote: (note) => log.info(note),
   });
   clearProgress();
   const seconds = (performance.now() - before) / 1000;
-  const ready = bundle === null ? "not converted yet" : `${bundle.manifest.weights} weights`;
-  log.info(`${nameOf(pulled.hub)}: ${pulled.directory}, ${ready}; ${size(fetched)} fetched, ${seconds.toFixed(1)} s`);
+  const ready = bundle === null ? "not converted yet" : `${weightsInWords(bundle.manifest.weights)} weights`;
+  const came = fetched === 0 ? "all was here already" : `${size(fetched)} fetched`;
+  log.info(`${nameOf(pulled.hub)}: ${pulled.directory}, ${ready}; ${came}, ${seconds.toFixed(1)} s`);
 }
 
-async function convertLocal(model: string, weights: WeightType | undefined): Promise<void> {
+async function convertLocal(model: string, weights: ReturnType<typeof readWeights>): Promise<void> {
   if (existsSync(model) && isBundle(model)) {
     log.info(`${model} is a bundle: nothing to do`);
     return;
   }
   const { directory } = await resolveModel({
-    ...{ config: loadConfig(), model, weights },
-    onProgress: ({ step, done, total }) => showProgress(step, done, total),
+    ...{ config: loadConfig(), model, ...weights },
+    onProgress: showConversion,
   });
   clearProgress();
   log.info(`${model}: ${directory}`);
@@ -99,45 +96,37 @@ async function convertLocal(model: string, weights: WeightType | undefined): Pro
 
 /** Speed is measured over this time. */
 const WINDOW_MS = 10_000;
+const SPEED_FROM_MS = 500;
 const REDRAW_MS = 100;
 /** Where no terminal shows a bar, a line this often tells that it goes on. */
 const LINE_MS = 30_000;
 
-/** What came, how fast, and how long the rest will take. */
-class ProgressLine {
-  /** [time, bytes] of the last seconds */
-  private readonly samples: [number, number][] = [];
+/** What is here, how fast the rest comes, and how long it will take. */
+class DownloadLine {
+  /** [time, bytes fetched] of the last seconds */
+  private readonly samples: [number, number][] = [[performance.now(), 0]];
   private drawn = 0;
   private said = performance.now();
 
-  show({ step, done, total }: Progress): void {
+  show({ done, total, fetched }: Downloaded): void {
     const now = performance.now();
-    if (step !== DOWNLOADING) {
-      showProgress(step, done, total);
-      return;
-    }
     if (now - this.drawn < REDRAW_MS && done < total) return;
     this.drawn = now;
-    this.samples.push([now, done]);
+    this.samples.push([now, fetched]);
     while (now - this.samples[0][0] > WINDOW_MS) this.samples.shift();
-    const line = `${size(done)} of ${size(total)}${this.speed(total)}`;
+    const line = `${size(done)} of ${size(total)}${done < total ? this.speed(total - done) : ", checking"}`;
     showProgress(line, done, total);
     if (process.stderr.isTTY || now - this.said < LINE_MS) return;
     this.said = now;
     log.info(line);
   }
 
-  private speed(total: number): string {
+  private speed(left: number): string {
     const [[firstTime, firstBytes], [time, bytes]] = [this.samples[0], this.samples[this.samples.length - 1]];
     const perSecond = ((bytes - firstBytes) * 1000) / (time - firstTime);
-    if (!(perSecond > 0) || time - firstTime < 500) return "";
-    return `, ${size(perSecond)}/s, ${duration((total - bytes) / perSecond)} left`;
+    if (!(perSecond > 0) || time - firstTime < SPEED_FROM_MS) return "";
+    return `, ${size(perSecond)}/s, ${duration(left / perSecond)} left`;
   }
-}
-
-function duration(seconds: number): string {
-  if (seconds < 90) return `${Math.ceil(seconds)} s`;
-  return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`;
 }
 
 const size = (bytes: number) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);

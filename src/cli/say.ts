@@ -7,6 +7,7 @@ import type { SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { checkRequest } from "../prepare.ts";
 import { readVoiceFile, type Voice, VoiceFolder } from "../voices.ts";
+import { modelOfSpeaker, modelOfVoice } from "./_default-model.ts";
 import { log } from "./_log.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, choice, number, type Options, text } from "./_options.ts";
@@ -57,7 +58,8 @@ const options: Options = {
     type: "string",
     alias: "m",
     valueHint: "DIR|NAME",
-    description: "An official checkpoint directory, a bundle, or a known name. Default: starter.",
+    description:
+      "An official checkpoint directory, a bundle, or a known name. Default: the one that --voice was taken with or that has --speaker, else starter.",
     group: "Voice",
   },
   speaker: {
@@ -146,12 +148,16 @@ async function say(args: Record<string, unknown>, positionals: string[]): Promis
   const output = readOutput(args);
   const codesPath = readCodesPath(args, output);
   const maxFrames = number(args, "max-frames");
-  const speakOptions = readSpeakOptions(args, maxFrames);
+  const voice = readVoice(text(args, "voice"));
+  const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
   const machine = { predictor: choice(args, "predictor", PREDICTOR_CHOICES), threads: number(args, "threads") };
   loadConfig(machine); // checks them
   const words = await inputText(positionals, text(args, "input"));
   checkRequest(words, speakOptions);
-  const openOptions = { model: text(args, "model"), ...machine };
+  const { cacheDir } = loadConfig();
+  const model =
+    text(args, "model") ?? (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
+  const openOptions = { model, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (sink) => {
       const engine = await openEngine(openOptions, maxFrames);
@@ -185,7 +191,7 @@ function readCodesPath(args: Record<string, unknown>, { path }: SoundOutput): st
   return codes;
 }
 
-function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | undefined): SpeakOptions {
+function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | undefined): Omit<SpeakOptions, "voice"> {
   const sampling = (prefix: string) => {
     const settings = {
       temperature: number(args, `${prefix}temperature`),
@@ -197,7 +203,6 @@ function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | und
   };
   return {
     speaker: text(args, "speaker"),
-    voice: readVoice(text(args, "voice")),
     language: text(args, "language"),
     instruct: text(args, "instruct"),
     seed: number(args, "seed"),

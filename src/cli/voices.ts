@@ -5,20 +5,19 @@ import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
 import { printText } from "../audio/output.ts";
 import { readRecording } from "../audio/read.ts";
+import { checkReference } from "../audio/reference.ts";
 import { loadConfig, TAIL_SILENCE_SECONDS } from "../config.ts";
 import type { Manifest } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
 import { assertVoiceName, readVoiceFile, type Voice, VoiceFolder, voiceToFile } from "../voices.ts";
+import { onlyBase } from "./_default-model.ts";
 import { log } from "./_log.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, type Options, text } from "./_options.ts";
 import { writeWhole } from "./_output.ts";
 import { openEngine, weightsHash } from "./_run.ts";
-
-/** The model that a voice is taken with when none is named. */
-const DEFAULT_BASE = "0.6b-base";
 
 const options: Options = {
   from: {
@@ -37,7 +36,7 @@ const options: Options = {
     type: "string",
     alias: "m",
     valueHint: "DIR|NAME",
-    description: `The Base model to take it with. Default: ${DEFAULT_BASE}.`,
+    description: "The Base model to take it with. Default: the one that was pulled, if there is only one.",
     group: "Adding",
   },
   "no-tail-silence": {
@@ -117,8 +116,10 @@ async function add(folder: VoiceFolder, [name]: string[], args: Record<string, u
   const from = text(args, "from");
   if (from === undefined) throw new TtsError("USAGE", "voices add needs a recording", "write tts voices add NAME --from FILE");
   const words = (text(args, "text") ?? "").trim().normalize("NFC");
+  const model = text(args, "model") ?? onlyBase(loadConfig().cacheDir);
   const recording = await readRecording(from);
-  const engine = await openEngine({ model: text(args, "model") ?? DEFAULT_BASE, use: "encode" });
+  checkReference(recording.samples); // before a model is opened, or even converted
+  const engine = await openEngine({ model, use: "encode" });
   const tailSilenceSeconds = args["tail-silence"] === false ? 0 : TAIL_SILENCE_SECONDS; // citty reads --no-x as x = false
   const { codes, xVector } = await engine.encode(recording.samples, tailSilenceSeconds);
   await engine.close();

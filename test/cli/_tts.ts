@@ -3,7 +3,7 @@
 import { type SpawnOptions, spawn } from "node:child_process";
 import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
-import { bundleOf, ROOT, scratchFolder } from "../_support.ts";
+import { bundleOf, type GoldenCase, ROOT, scratchFolder } from "../_support.ts";
 
 export const newFolder = () => mkdtempSync(join(scratchFolder(), "cli-"));
 
@@ -28,4 +28,13 @@ export function shell(
     stderr += chunk;
   });
   return new Promise((resolve) => child.on("close", (status) => resolve({ status: status ?? -1, stdout, stderr })));
+}
+
+/** What makes the program say what the official implementation said. */
+export function goldenArgs({ instruct, language, max_new_tokens, non_streaming_mode = true, speaker, text }: GoldenCase): string[] {
+  const args = [text, "-l", language, "--greedy", "--max-frames", String(max_new_tokens - 1)];
+  args.push("--text-mode", non_streaming_mode ? "whole" : "stream");
+  if (speaker !== undefined) args.push("-s", speaker || "none");
+  if (instruct !== undefined) args.push("--instruct", instruct);
+  return args;
 }

@@ -2,10 +2,26 @@
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { type SpawnOptions, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { WAV_HEADER_BYTES } from "../../src/audio/wav.ts";
-import { bundleOf, GOLDEN, goldenCases, goldenFile, ROOT, STARTER, scratchFolder } from "../_support.ts";
+import { SAMPLES_PER_FRAME } from "../../src/types.ts";
+import {
+  bundleOf,
+  GOLDEN,
+  GoldenFile,
+  goldenCases,
+  goldenFile,
+  maxDifference,
+  ROOT,
+  S16_ERROR,
+  STARTER,
+  scratchFolder,
+  starterCases,
+  wavSamples,
+} from "../_support.ts";
+import { editedBundle, MAX_RELATIVE_ERROR, QUIET_S16_ERROR, quiet, relativeError } from "../conformance/vocoder.ts";
+import { goldenArgs, newFolder } from "./_tts.ts";
 
 const TEXT = "The kettle is ready. The time is 7:45.";
 let starter = "";
@@ -14,8 +30,6 @@ beforeAll(() => {
   starter = bundleOf("starter").directory;
   cache = join(scratchFolder(), "cache");
 });
-
-const newFolder = () => mkdtempSync(join(scratchFolder(), "cli-"));
 
 interface Result {
   status: number;
@@ -94,18 +108,31 @@ describe("speaking", () => {
     const cases = goldenCases().filter(({ kind }) => kind !== "base");
     test.each(cases)(`gives the official codes of $name with the predictor on ${predictor}`, async (golden) => {
       const folder = newFolder();
-      const args = [golden.text, "-m", join(GOLDEN, golden.checkpoint), "-l", golden.language, "--greedy", "--predictor", predictor];
-      args.push("--max-frames", String(golden.max_new_tokens - 1), "--text-mode", (golden.non_streaming_mode ?? true) ? "whole" : "stream");
+      const args = [...goldenArgs(golden), "-m", join(GOLDEN, golden.checkpoint), "--predictor", predictor];
       args.push("--save-codes", "codes.json", "--json", "-o", "a.wav");
-      if (golden.speaker !== undefined) args.push("-s", golden.speaker || "none");
-      if (golden.instruct !== undefined) args.push("--instruct", golden.instruct);
       const { status, stdout, stderr } = await tts(args, { cwd: folder });
       expect({ status, error: status === 0 ? "" : stderr }).toEqual({ status: 0, error: "" });
       const { frames } = JSON.parse(readFileSync(join(folder, "codes.json"), "utf8"));
       expect(frames.flat()).toEqual(Array.from(goldenFile(golden).ints("codes")));
       expect(JSON.parse(stdout.toString())).toMatchObject({ stop: golden.name === "eos" ? "eos" : "length", backends: { predictor } });
+      expect(wavSamples(join(folder, "a.wav")).length).toBe(golden.frames * SAMPLES_PER_FRAME);
     });
   }
+
+  test.each(goldenCases().filter(({ kind }) => kind !== "base"))("gives the official sound of $name", async (golden) => {
+    const folder = newFolder();
+    const args = [...goldenArgs(golden), "-m", editedBundle(golden.checkpoint, quiet).directory, "-o", "a.wav"];
+    expect((await tts(args, { cwd: folder })).status).toBe(0);
+    const error = relativeError(wavSamples(join(folder, "a.wav")), goldenFile(golden).floats("audio"));
+    expect(error).toBeLessThan(MAX_RELATIVE_ERROR + QUIET_S16_ERROR);
+  });
+
+  test.each(starterCases())("gives the official sound of $name: $text", async ({ name, text }) => {
+    const folder = newFolder();
+    expect((await say([text, "--greedy", "--repetition-penalty", "1", "-o", "a.wav"], { cwd: folder })).status).toBe(0);
+    const golden = new GoldenFile(`starter/${name}.safetensors`).floats("audio");
+    expect(maxDifference(wavSamples(join(folder, "a.wav")), golden)).toBeLessThan(1e-5 + S16_ERROR);
+  });
 
   test("works from cron: no environment, no HOME, no stdin", async () => {
     const folder = newFolder();

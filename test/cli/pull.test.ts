@@ -1,26 +1,19 @@
 // Pulling and listing models as a user does it: real processes and signals, against a hub on this machine.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type HubFile, KNOWN_MODELS, modelFolder, writeRecord } from "../../src/catalog.ts";
-import { CODEC, COMMIT, directoryOf, FakeHub, ID, keptBytes, MAIN, NEEDED, SOURCE } from "../_hub.ts";
-import { goldenCases, goldenFile, ROOT, scratchFolder } from "../_support.ts";
+import { CODEC, COMMIT, directoryOf, FakeHub, filesOf, ID, keptBytes, MAIN, NEEDED, newCache, SOURCE, TOKEN } from "../_hub.ts";
+import { GOLDEN, goldenCases, goldenFile, ROOT, scratchFolder } from "../_support.ts";
+import { goldenArgs } from "./_tts.ts";
 
-const TOKEN = "hf_secret-of-the-tests";
+const hub = FakeHub.duringTests();
 
-let hub: FakeHub;
-beforeAll(async () => {
-  hub = await FakeHub.ofTinyCustom();
-});
-afterAll(() => hub.stop());
-beforeEach(() => hub.reset());
-
-const newCache = () => mkdtempSync(join(scratchFolder(), "pull-"));
-const size = (path: string) => hub.size(path);
-const expectWhole = (cacheDir: string) => expect(hub.whatIsWrong(cacheDir)).toEqual([]);
+/** What a terminal gets before a line is written in another's place. */
+const CLEARED = "\r\x1b[K";
 
 interface Run {
   status: number | null;
@@ -28,9 +21,18 @@ interface Run {
   stderr: string;
 }
 
-function start(args: string[], cacheDir: string, environment: Record<string, string> = {}): { child: ChildProcess; done: Promise<Run> } {
-  const env = { PATH: process.env.PATH, TTS_CACHE: cacheDir, HF_ENDPOINT: hub.endpoint, HF_HOME: join(cacheDir, "hf"), ...environment };
-  const child = spawn(process.execPath, [join(ROOT, "tts.ts"), ...args], { env, cwd: scratchFolder() });
+interface Started {
+  child: ChildProcess;
+  done: Promise<Run>;
+}
+
+function start(args: string[], cacheDir: string, environment: Record<string, string> = {}): Started {
+  return startProgram([process.execPath, join(ROOT, "tts.ts"), ...args], cacheDir, environment);
+}
+
+function startProgram([program, ...args]: string[], cacheDir: string, environment: Record<string, string> = {}): Started {
+  const places = { TTS_CACHE: cacheDir, TTS_VOICES: join(cacheDir, "voices"), HF_ENDPOINT: hub.endpoint, HF_HOME: join(cacheDir, "hf") };
+  const child = spawn(program, args, { env: { PATH: process.env.PATH, ...places, ...environment }, cwd: scratchFolder() });
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (chunk) => {
     stdout += chunk;
@@ -55,7 +57,7 @@ describe("tts pull", () => {
     const pulled = await tts(["pull", ID], cacheDir, { HF_TOKEN: TOKEN });
     expect({ status: pulled.status, stdout: pulled.stdout }).toEqual({ status: 0, stdout: "" });
     expect(pulled.stderr).toMatch(/^acme\/tiny-custom: \S+, f32 weights; 4\.5 MB fetched, [\d.]+ s\n$/);
-    expectWhole(cacheDir);
+    hub.expectWholeIn(cacheDir);
     expect(hub.seen.filter(({ host }) => host === "hub").every(({ authorization }) => authorization === `Bearer ${TOKEN}`)).toBe(true);
     expect(hub.seen.filter(({ host }) => host === "cdn").map(({ authorization }) => authorization)).toEqual([null, null]);
 
@@ -67,21 +69,24 @@ describe("tts pull", () => {
     expect((await tts(["models"], cacheDir)).stdout).toMatch(/^acme\/tiny-custom +yes +4\.5 MB +f32 \d+\.\d MB +\d+ speakers,/m);
 
     const golden = goldenCases().find(({ checkpoint, kind }) => checkpoint === "tiny-custom" && kind === "custom_voice")!;
-    const args = [golden.text, "-m", ID, "-l", golden.language, "--greedy", "-o", "/dev/null", "--save-codes", join(cacheDir, "c.json")];
-    args.push("--max-frames", String(golden.max_new_tokens - 1), "--text-mode", (golden.non_streaming_mode ?? true) ? "whole" : "stream");
-    args.push("-s", golden.speaker || "none", "--json", ...(golden.instruct === undefined ? [] : ["--instruct", golden.instruct]));
+    const args = [...goldenArgs(golden), "-m", ID, "-o", "/dev/null", "--save-codes", join(cacheDir, "c.json"), "--json"];
     const spoken = await tts(args, cacheDir);
     expect({ status: spoken.status, error: spoken.status === 0 ? "" : spoken.stderr }).toEqual({ status: 0, error: "" });
     expect(JSON.parse(spoken.stdout).model).toBe(ID);
     const { frames } = JSON.parse(readFileSync(join(cacheDir, "c.json"), "utf8"));
     expect(frames.flat()).toEqual(Array.from(goldenFile(golden).ints("codes")));
+
+    const bySpeaker = ["Hello.", "-s", "Ryan", "-l", "english", "--max-frames", "2", "-o", "/dev/null", "--json"];
+    expect(JSON.parse((await tts(bySpeaker, cacheDir)).stdout).model).toBe(ID);
+    const byNobody = await tts(["Hello.", "-s", "nemo", "-o", "/dev/null"], cacheDir);
+    expect({ status: byNobody.status, stderr: byNobody.stderr }).toMatchObject({ status: 2, stderr: expect.stringMatching(/"nemo"/) });
   });
 
   test("a second pull fetches nothing, and offline it asks nothing", async () => {
     const cacheDir = newCache();
     await tts(["pull", ID, "--no-convert"], cacheDir);
     hub.reset();
-    expect((await tts(["pull", ID, "--no-convert"], cacheDir)).stderr).toContain("not converted yet; 0.0 MB fetched");
+    expect((await tts(["pull", ID, "--no-convert"], cacheDir)).stderr).toContain("not converted yet; all was here already");
     expect(hub.seen.every(({ path }) => path.startsWith("/api/"))).toBe(true);
     hub.reset();
     expect((await tts(["pull", ID, "--no-convert"], cacheDir, { HF_HUB_OFFLINE: "1" })).status).toBe(0);
@@ -140,8 +145,32 @@ describe("tts pull", () => {
     expect(existsSync(join(modelFolder(cacheDir, ID), ".lock"))).toBe(signal === "SIGKILL"); // a dead holder's is taken over
     hub.reset();
     expect((await tts(["pull", ID, "--no-convert"], cacheDir)).status).toBe(0);
-    expectWhole(cacheDir);
-    expect(hub.sent(MAIN)).toBe(size(MAIN) - kept);
+    hub.expectWholeIn(cacheDir);
+    expect(hub.sent(MAIN)).toBe(hub.size(MAIN) - kept);
+  });
+
+  test.skipIf(Bun.which("script") === null)("a terminal sees one line that goes away, also after Ctrl-C", async () => {
+    const cacheDir = newCache();
+    hub.fault = ({ path, count }) => (path === `/cdn/${MAIN}` ? { slow: 10_000, ...(count === 0 ? { cutAfter: 100_000 } : {}) } : null);
+    const inTerminal = (columns: number) => {
+      const command = `stty cols ${columns}; exec "${process.execPath}" "${join(ROOT, "tts.ts")}" pull ${ID} --no-convert`;
+      return startProgram(["script", "-qec", command, "/dev/null"], cacheDir);
+    };
+    const first = inTerminal(60);
+    const path = join(directoryOf(cacheDir), MAIN);
+    await until(() => existsSync(`${path}.part.state`) && keptBytes(path) > 400_000);
+    first.child.stdin!.write("\x03");
+    const { status, stdout } = await first.done;
+    expect(status).toBe(130);
+    expect(stdout).toEndWith(CLEARED);
+    expect(stdout).toContain(`${CLEARED}127.0.0.1`); // a note takes the bar's place
+    const lines = stdout.split(CLEARED).filter((line) => /^[█░]/.test(line));
+    for (const line of lines) expect(line.replace(/\^C.*/s, "").length).toBeLessThan(60);
+    expect(lines.at(-1)).toMatch(/^█*░+ +\d+ % \d\.\d MB of 4\.5 MB, \d\.\d MB\/s, \d+ s left/);
+    hub.reset();
+    const second = await inTerminal(90).done;
+    expect(second.stdout).toContain(`${"█".repeat(24)} 100 % 4.5 MB of 4.5 MB, checking${CLEARED}${ID}: `);
+    expect(second.stdout).toEndWith(" s\r\n");
   });
 
   test("two at once: the second waits, and nothing comes twice", async () => {
@@ -152,8 +181,8 @@ describe("tts pull", () => {
     const second = await tts(["pull", ID, "--no-convert"], cacheDir);
     expect([(await first.done).status, second.status]).toEqual([0, 0]);
     expect(second.stderr).toContain(`process ${first.child.pid} is pulling ${ID}; waiting for it`);
-    expectWhole(cacheDir);
-    for (const name of NEEDED) expect(hub.sent(name)).toBe(size(name));
+    hub.expectWholeIn(cacheDir);
+    for (const name of NEEDED) expect(hub.sent(name)).toBe(hub.size(name));
   });
 });
 
@@ -172,12 +201,58 @@ describe("known models", () => {
     const full = revision.padEnd(40, "0");
     const directory = join(modelFolder(cacheDir, id), full);
     cpSync(SOURCE, directory, { recursive: true });
-    const files = NEEDED.map((path): HubFile => ({ path, bytes: size(path), sha256: null, gitOid: null }));
+    const files = NEEDED.map((path): HubFile => ({ path, bytes: hub.size(path), sha256: null, gitOid: null }));
     writeRecord({ hub: id, revision: full, files, directory });
     const args = ["Hello.", "-o", "/dev/null", "--json", "--seed", "1", "--max-frames", "3"];
     const [byName, byId] = [await tts([...args, "-m", "0.6b-custom"], cacheDir), await tts([...args, "-m", id], cacheDir)];
     expect([byName.status, byId.status]).toEqual([0, 0]);
     expect([byName, byId].map(({ stderr }) => stderr.includes("preparing"))).toEqual([true, false]); // one bundle for both
     expect(JSON.parse(byName.stdout).model).toBe("0.6b-custom");
+  });
+});
+
+describe("a voice", () => {
+  const BASE = KNOWN_MODELS["0.6b-base"].hub;
+  const tinyBase = filesOf(join(GOLDEN, "tiny-base"));
+  const recording = join(GOLDEN, "tiny-base/golden/reference.wav");
+
+  test("is taken with the one Base model that is here, and speaks with the model it was taken with", async () => {
+    const cacheDir = newCache();
+    const [official, other] = [await FakeHub.start(BASE, tinyBase), await FakeHub.start("acme/tiny-base", tinyBase)];
+    const add = (...more: string[]) =>
+      tts(["voices", "add", "anna", "--from", recording, "--text", "The quick brown fox.", ...more], cacheDir);
+    const speak = () => tts(["Hello from Anna", "--voice", "anna", "--max-frames", "5", "--json", "-o", "anna.wav"], cacheDir);
+    expect(await add()).toEqual({
+      ...{ status: 2, stdout: "" },
+      stderr: "tts: there is no Base model on this machine yet; fetch one with: tts pull 0.6b-base or tts pull 1.7b-base\n",
+    });
+
+    await tts(["pull", "0.6b-base", "--revision", "main"], cacheDir, { HF_ENDPOINT: official.endpoint }); // whose sums are not known
+    expect((await add()).status).toBe(0);
+    const spoken = await speak();
+    expect({ status: spoken.status, model: JSON.parse(spoken.stdout).model }).toEqual({ status: 0, model: "0.6b-base" });
+
+    await tts(["pull", "acme/tiny-base", "--no-convert"], cacheDir, { HF_ENDPOINT: other.endpoint });
+    expect(await add()).toMatchObject({
+      status: 2,
+      stderr: "tts: there are 2 Base models here; choose one with -m: acme/tiny-base, 0.6b-base\n",
+    });
+    expect(JSON.parse((await speak()).stdout).model).toBe("0.6b-base");
+
+    rmSync(modelFolder(cacheDir, BASE), { recursive: true });
+    const gone = "tts: the voice anna was taken with 0.6b-base, which is not on this machine; fetch it with: tts pull 0.6b-base";
+    expect(await speak()).toEqual({ status: 2, stdout: "", stderr: `${gone}, or choose one of the same width: -m acme/tiny-base\n` });
+    rmSync(modelFolder(cacheDir, "acme/tiny-base"), { recursive: true });
+    expect((await speak()).stderr).toBe(`${gone}\n`);
+    for (const server of [official, other]) server.stop();
+  });
+
+  test("of a model without a name asks for -m", async () => {
+    const cacheDir = newCache();
+    await tts(["voices", "add", "anna", "--from", recording, "-m", join(GOLDEN, "tiny-base")], cacheDir);
+    expect(await tts(["Hello.", "--voice", "anna", "-o", "/dev/null"], cacheDir)).toEqual({
+      ...{ status: 2, stdout: "" },
+      stderr: "tts: the voice anna was taken with tiny-base, which has no name here; give its folder with -m\n",
+    });
   });
 });
