@@ -10,6 +10,8 @@ if (isMainThread) {
 } else {
   const { role, job } = workerData as WorkerStart;
   if (role === "convert") (await import("./src/convert/index.ts")).runConversion(job as never);
+  else if (role === "measure") (await import("./src/pipeline/measure.ts")).runMeasure(job as never);
   else if (role === "encoder") (await import("./src/pipeline/encoder.ts")).runEncoder(job as never);
+  else if (role === "probe") (await import("./src/bandwidth.ts")).runProbe(job as never);
   else (await import("./src/pipeline/stage.ts")).runStage(role, job as never);
 }

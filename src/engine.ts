@@ -8,6 +8,7 @@ import { type Config, type ConfigFlags, LIMITS, loadConfig } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
+import { Timeline } from "./pipeline/timeline.ts";
 import {
   createSharedMemory,
   type EncodeJob,
@@ -28,6 +29,8 @@ import { startWorker } from "./worker.ts";
 
 export type { Manifest } from "./bundle.ts";
 export { TtsError } from "./errors.ts";
+export type { Slice } from "./pipeline/timeline.ts";
+export type { StageName } from "./pipeline/wire.ts";
 export type { ClonedVoice, SpeakOptions } from "./prepare.ts";
 export type { AudioChunk, Speech, Summary } from "./speech.ts";
 export { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "./types.ts";
@@ -41,6 +44,8 @@ export interface Engine {
   readonly manifest: Manifest;
   /** Stage -> backend that runs it. */
   readonly backends: Readonly<Record<string, string>>;
+  /** What the stages did, slice by slice. */
+  readonly timeline: Timeline;
   /** @throws TtsError at once when text or options are unusable; later failures come out of the iteration */
   speak(text: string, options?: SpeakOptions): Speech;
   /** Codes, i32 [frames, 16], back to sound. */
@@ -80,7 +85,7 @@ export async function open(options: OpenOptions = {}): Promise<Engine> {
 class WorkerEngine implements Engine, SpeechHost {
   readonly manifest: Manifest;
   readonly backends: Record<string, string> = {};
-  readonly totals: Float64Array;
+  readonly timeline: Timeline;
   readonly signals: Signals;
   private readonly memory: SharedMemory;
   private readonly workers = new Map<StageName, { worker: Worker; exited: Promise<unknown> }>();
@@ -104,7 +109,7 @@ class WorkerEngine implements Engine, SpeechHost {
     this.signals = new Signals(this.memory.signals);
     this.codes = this.memory.codes.map((ring) => new Ring(ring));
     this.samples = this.memory.samples.map((ring) => new Ring(ring));
-    this.totals = new Float64Array(this.memory.totals);
+    this.timeline = new Timeline(this.memory.timeline);
   }
 
   async start(stages: StageName[]): Promise<void> {

@@ -4,7 +4,8 @@ import { RING_FRAMES } from "./config.ts";
 import type { TtsError } from "./errors.ts";
 import { type EndReason, KIND, type Ring } from "./pipeline/ring.ts";
 import type { Signals } from "./pipeline/signals.ts";
-import { type SpeakJob, TOTALS } from "./pipeline/wire.ts";
+import type { Sum, Timeline } from "./pipeline/timeline.ts";
+import type { SpeakJob, StageName } from "./pipeline/wire.ts";
 import type { PreparedSpeech } from "./prepare.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, type StopReason } from "./types.ts";
 
@@ -59,7 +60,7 @@ export interface Job {
 /** What a speech needs of the engine that runs it. */
 export interface SpeechHost {
   readonly signals: Signals;
-  readonly totals: Float64Array;
+  readonly timeline: Timeline;
   readonly backends: Readonly<Record<string, string>>;
   readonly modelName: string;
   readonly lanes: number;
@@ -100,10 +101,10 @@ abstract class TimedSpeech implements Speech {
   private firstMs = 0;
   private endedMs = 0;
   private frames = 0;
-  private totalsBefore: Float64Array;
+  private sumsBefore: Record<StageName, Sum>;
 
   constructor(protected readonly engine: SpeechHost) {
-    this.totalsBefore = engine.totals.slice();
+    this.sumsBefore = engine.timeline.sums();
   }
 
   protected abstract chunks(): AsyncGenerator<AudioChunk>;
@@ -112,7 +113,7 @@ abstract class TimedSpeech implements Speech {
     if (this.started) throw new TypeError("a speech can be listened to once: speak the text again");
     this.started = true;
     this.startedMs = performance.now();
-    this.totalsBefore = this.engine.totals.slice();
+    this.sumsBefore = this.engine.timeline.sums();
     try {
       for await (const chunk of this.chunks()) {
         if (this.frames === 0) this.firstMs = performance.now() - this.startedMs;
@@ -126,9 +127,10 @@ abstract class TimedSpeech implements Speech {
 
   summary(): Summary {
     const { engine, frames } = this;
-    const perFrame = (ms: number, count: number) => {
-      const done = engine.totals[count] - this.totalsBefore[count];
-      return done === 0 ? 0 : round((engine.totals[ms] - this.totalsBefore[ms]) / done);
+    const sums = engine.timeline.sums();
+    const perFrame = (stage: StageName) => {
+      const done = sums[stage].rows - this.sumsBefore[stage].rows;
+      return done === 0 ? 0 : round((sums[stage].ms - this.sumsBefore[stage].ms) / done);
     };
     const audioSeconds = (frames * SAMPLES_PER_FRAME) / SAMPLE_RATE_HZ;
     const wallSeconds = ((this.endedMs || performance.now()) - this.startedMs) / 1000;
@@ -138,11 +140,7 @@ abstract class TimedSpeech implements Speech {
       rtf: frames === 0 ? 0 : round(wallSeconds / audioSeconds),
       firstAudioMs: round(this.firstMs),
       frames,
-      msPerFrame: {
-        talker: perFrame(TOTALS.talkerMs, TOTALS.talkerFrames),
-        predictor: perFrame(TOTALS.predictorMs, TOTALS.predictorFrames),
-        vocoder: perFrame(TOTALS.vocoderMs, TOTALS.vocoderFrames),
-      },
+      msPerFrame: { talker: perFrame("talker"), predictor: perFrame("predictor"), vocoder: perFrame("vocoder") },
       stop: this.stop,
       model: engine.modelName,
       backends: { ...engine.backends },

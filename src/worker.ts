@@ -4,7 +4,7 @@
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 
-export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert";
+export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "measure" | "probe";
 
 /** What every worker finds in its workerData. */
 export interface WorkerStart<T = unknown> {

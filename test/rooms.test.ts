@@ -28,11 +28,16 @@ const ROOMS: Record<string, Room> = {
       "src/convert/index.ts",
       "src/pipeline/stage.ts",
       "src/pipeline/encoder.ts",
+      "src/pipeline/measure.ts",
+      "src/bandwidth.ts",
     ],
   },
   "foreign libraries: the only room that knows bun:ffi": { files: ["ffi/"], may: ["bun:ffi", "node:", "ffi/", "src/errors.ts"] },
   "nouns and failures: import nothing": { files: ["src/types.ts", "src/errors.ts"], may: [] },
-  "settings: the only file that reads the environment": { files: ["src/config.ts"], may: ["node:os", "node:path", "src/errors.ts"] },
+  "settings: the only file that reads the environment": {
+    files: ["src/config.ts"],
+    may: ["node:fs", "node:os", "node:path", "src/errors.ts"], // files: the token of a hub, when the environment has none
+  },
   "pure: text to rows, logits to codes": {
     files: ["src/text/", "src/sampler.ts"],
     may: ["src/text/", "src/types.ts", "src/errors.ts", "n2words"],
@@ -60,7 +65,7 @@ const ROOMS: Record<string, Room> = {
   },
   "backends on libllama": {
     files: ["src/backends/*-llama.ts"],
-    may: [...NOUNS, "ffi/llama.ts", "ffi/libc.ts", "src/backends/_*", "src/bundle.ts", "src/tables.ts"],
+    may: [...NOUNS, "ffi/llama.ts", "ffi/ggml.ts", "ffi/libc.ts", "src/backends/_*", "src/bundle.ts", "src/tables.ts"],
     types: ["src/backends/index.ts"],
   },
   "backends on ONNX Runtime": {
@@ -77,9 +82,9 @@ const ROOMS: Record<string, Room> = {
     may: [
       ...NOUNS,
       ...["node:", "src/convert/", "src/bundle.ts", "src/json.ts", "src/safetensors.ts", "src/tables.ts", "src/parts.ts", "src/worker.ts"],
-      ...["ffi/libc.ts", "ffi/llama.ts", "ffi/onnxruntime.ts"], // mapping, quantiser, folding the text table
+      ...["ffi/libc.ts", "ffi/llama.ts", "ffi/ggml.ts", "ffi/onnxruntime.ts"], // mapping, quantisers, folding the text table
     ],
-    types: ["src/store.ts"],
+    types: ["src/store.ts", "src/pipeline/wire.ts"],
   },
   "pure: samples to what encoders read": { files: ["src/audio/mel.ts", "src/audio/reference.ts"], may: [...NOUNS] },
   "sound: files and players": {
@@ -93,6 +98,7 @@ const ROOMS: Record<string, Room> = {
       ...["node:crypto", "node:fs", "node:worker_threads", "src/engine.ts", "src/speech.ts", "src/prepare.ts", "src/worker.ts"],
       ...["src/text/", "src/bundle.ts", "src/store.ts", "src/nearest.ts"],
       ...["src/pipeline/ring.ts", "src/pipeline/signals.ts", "src/pipeline/wire.ts", "src/pipeline/mailbox.ts"], // shared memory and messages
+      "src/pipeline/timeline.ts",
     ],
   },
   "commands and servers": {
@@ -112,6 +118,7 @@ const ROOMS: Record<string, Room> = {
         "src/voices.ts",
       ],
       ...["src/catalog.ts", "src/pull.ts"],
+      ...["src/machine.ts", "src/bandwidth.ts", "src/cost.ts"], // what is measured, and what with
     ],
   },
   "files: models, bundles, tables": {
@@ -127,7 +134,15 @@ const ROOMS: Record<string, Room> = {
       "src/parts.ts",
       "src/nearest.ts",
       "src/convert/index.ts",
+      "src/convert/files.ts",
       "ffi/libc.ts",
+    ],
+  },
+  "this machine and what a frame costs: facts, a probe of memory, sizes of weights": {
+    files: ["src/machine.ts", "src/bandwidth.ts", "src/cost.ts"],
+    may: [
+      ...[...NOUNS, "node:fs", "node:os", "node:path", "ffi/libc.ts", "src/machine.ts", "src/worker.ts"],
+      ...["src/bundle.ts", "src/gguf.ts", "src/json.ts", "src/safetensors.ts", "src/tables.ts"],
     ],
   },
   "voices: files of a user": { files: ["src/voices.ts"], may: [...NOUNS, "node:", "src/nearest.ts", "src/parts.ts"] },
@@ -192,7 +207,7 @@ describe("rooms", () => {
     expect(files.length).toBeGreaterThan(40);
     expect(importsOf("src/backends/predictor-ort.ts")).toContainEqual({ target: "ffi/onnxruntime.ts", typeOnly: false });
     expect(importsOf("src/backends/predictor-ort.ts")).toContainEqual({ target: "src/backends/index.ts", typeOnly: true });
-    expect(importsOf("ffi/llama.ts")).toContainEqual({ target: "ffi/_llama-abi.ts", typeOnly: false }); // over several lines
+    expect(importsOf("src/download.ts")).toContainEqual({ target: "node:fs", typeOnly: false }); // over several lines
     expect(importsOf("tts.ts")).toContainEqual({ target: "src/cli/index.ts", typeOnly: false }); // lazy
     for (const file of files) {
       const counted = sources.get(file)!.match(/\bfrom "|\bimport\("|\bimport "/g)?.length ?? 0;

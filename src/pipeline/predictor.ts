@@ -1,17 +1,19 @@
 // The code predictor stage: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
 
+import { monotonicMs } from "../../ffi/libc.ts";
 import { chooseBackend, type Draw, PREDICTORS, type Predictor } from "../backends/index.ts";
 import { Sampler } from "../sampler.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { Embedder } from "./embed.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Signals } from "./signals.ts";
-import { type StageJob, TOTALS } from "./wire.ts";
+import { Track } from "./timeline.ts";
+import type { StageJob } from "./wire.ts";
 
 export class PredictorStage {
   readonly backend: string;
   private readonly mailbox: Mailbox;
-  private readonly totals: Float64Array;
+  private readonly track: Track;
   private readonly predictor: Predictor;
   private readonly embedder: Embedder;
   private readonly samplers: Sampler[];
@@ -22,8 +24,8 @@ export class PredictorStage {
   constructor({ bundle, config, memory }: StageJob) {
     const signals = new Signals(memory.signals);
     this.mailbox = new Mailbox(memory.mailbox, signals);
-    this.totals = new Float64Array(memory.totals);
-    const backend = chooseBackend("code predictor", PREDICTORS, config.predictor, config);
+    this.track = new Track(memory.timeline.predictor);
+    const backend = chooseBackend("code predictor", PREDICTORS, config.predictor, config, bundle.manifest.predictorMs);
     this.backend = backend.name;
     this.predictor = backend.open({ bundle, config, lanes: config.lanes, stop: memory.signals.nativeStop, loadTurn: signals.loadTurn });
     this.embedder = new Embedder(bundle);
@@ -35,13 +37,12 @@ export class PredictorStage {
   /** Blocks this thread until the stop word is set. */
   run(): void {
     while (this.mailbox.receive()) {
-      const before = performance.now();
+      const startMs = monotonicMs();
       const { count, lanes, hidden, codes, feedback } = this.mailbox;
       for (let row = 0; row < count; row++) this.followJob(lanes[row]);
       this.predictor.predict(count, hidden, codes, this.draw);
       for (let row = 0; row < count; row++) this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
-      this.totals[TOTALS.predictorMs] += performance.now() - before;
-      this.totals[TOTALS.predictorFrames] += count;
+      this.track.record("predict", startMs, monotonicMs(), count);
       this.mailbox.answer();
     }
     this.predictor.close();

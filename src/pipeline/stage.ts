@@ -1,6 +1,7 @@
 // The worker's side of every stage: opens it, says so, runs it, and sends home whatever goes wrong.
 
 import { parentPort } from "node:worker_threads";
+import { nameThread } from "../../ffi/libc.ts";
 import { toWire } from "../errors.ts";
 import { PredictorStage } from "./predictor.ts";
 import { TalkerStage } from "./talker.ts";
@@ -17,6 +18,7 @@ export function runStage(stage: StageName, job: StageJob): void {
       parentPort!.close();
     }
   };
+  nameThread(stage); // the libraries' threads inherit it
   guard(() => {
     if (stage === "talker") {
       const talker = new TalkerStage(job);

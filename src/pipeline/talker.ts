@@ -2,6 +2,7 @@
 // takes sits out until there is room.
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
+import { monotonicMs } from "../../ffi/libc.ts";
 import { chooseBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
 import { Sampler } from "../sampler.ts";
@@ -11,7 +12,8 @@ import { Embedder, type VoiceVectors } from "./embed.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
-import { type FromStage, type SpeakJob, type SpokenReference, type StageJob, TOTALS, type ToTalker } from "./wire.ts";
+import { Track } from "./timeline.ts";
+import type { FromStage, SpeakJob, SpokenReference, StageJob, ToTalker } from "./wire.ts";
 
 const NO_VOICE: VoiceVectors = { xVector: null, codes: null };
 
@@ -31,7 +33,7 @@ export class TalkerStage {
   private readonly signals: Signals;
   private readonly mailbox: Mailbox;
   private readonly rings: Ring[];
-  private readonly totals: Float64Array;
+  private readonly track: Track;
   private readonly talker: Talker;
   private readonly tokenizer: Tokenizer;
   private readonly embedder: Embedder;
@@ -56,7 +58,7 @@ export class TalkerStage {
     this.signals = new Signals(memory.signals);
     this.mailbox = new Mailbox(memory.mailbox, this.signals);
     this.rings = memory.codes.slice(0, lanes).map((ring) => new Ring(ring));
-    this.totals = new Float64Array(memory.totals);
+    this.track = new Track(memory.timeline.talker);
     const options = { bundle, config, lanes, stop: memory.signals.nativeStop, loadTurn: this.signals.loadTurn };
     const backend = chooseBackend("talker", TALKERS, "auto", config);
     this.backend = backend.name;
@@ -147,7 +149,7 @@ export class TalkerStage {
   }
 
   private begin(lane: number, job: SpeakJob): void {
-    const before = performance.now();
+    const startMs = monotonicMs();
     const prompt = this.buildPrompt(job);
     const rows = this.embedder.prompt(prompt.rows, job.reference ?? NO_VOICE);
     if (!this.talker.prefill(lane, rows, prompt.rows.length, this.stepHidden, this.stepLogits)) return;
@@ -156,8 +158,7 @@ export class TalkerStage {
     this.mailbox.configure(lane, job.job, job.seed, 2 * job.stream + 1, job.sampling.predictor);
     const maxFrames = Math.min(job.maxFrames, this.contextPositions - prompt.rows.length - 1);
     this.lanes[lane] = { job, prompt, frames: 0, maxFrames, code0: 0 };
-    this.totals[TOTALS.prefillMs] += performance.now() - before;
-    this.totals[TOTALS.prefillRows] += prompt.rows.length;
+    this.track.record("prefill", startMs, monotonicMs(), prompt.rows.length);
     this.drawCode0(lane, 0);
   }
 
@@ -209,8 +210,10 @@ export class TalkerStage {
 
   /** One frame for every packed lane. @returns false on stop */
   private advance(count: number): boolean {
+    const handedMs = monotonicMs();
     if (!this.mailbox.exchange(count)) return false;
-    const before = performance.now();
+    const startMs = monotonicMs();
+    this.track.record("exchange", handedMs, startMs, count);
     this.emit(count);
     if (!this.talker.step(this.mailbox.lanes, count, this.inputs, this.stepHidden, this.stepLogits)) return false;
     for (let row = 0; row < count; row++) {
@@ -218,8 +221,7 @@ export class TalkerStage {
       this.hidden[lane].set(this.stepRows[row]);
       this.drawCode0(lane, row);
     }
-    this.totals[TOTALS.talkerMs] += performance.now() - before;
-    this.totals[TOTALS.talkerFrames] += count;
+    this.track.record("step", startMs, monotonicMs(), count);
     return true;
   }
 

@@ -1,13 +1,15 @@
 // The vocoder stage: takes the codes of a lane chunk by chunk and writes their samples. Runs beside generation.
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
+import { monotonicMs } from "../../ffi/libc.ts";
 import { chooseBackend, VOCODERS, type Vocoder, type VocoderMemory } from "../backends/index.ts";
 import { LIMITS, REMEMBERED_REFERENCES, VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import { KIND, Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
-import { type StageJob, TOTALS, type ToVocoder } from "./wire.ts";
+import { Track } from "./timeline.ts";
+import type { StageJob, ToVocoder } from "./wire.ts";
 
 const port = parentPort as unknown as MessagePort;
 
@@ -16,7 +18,7 @@ export class VocoderStage {
   private readonly signals: Signals;
   private readonly inputs: Ring[];
   private readonly outputs: Ring[];
-  private readonly totals: Float64Array;
+  private readonly track: Track;
   /** References that have arrived, by job. */
   private readonly references = new Map<number, ToVocoder>();
   /** Key of a reference -> what the vocoder remembers of it; the oldest goes first. */
@@ -36,7 +38,7 @@ export class VocoderStage {
     this.inputs = memory.codes.map((ring) => new Ring(ring));
     this.outputs = memory.samples.map((ring) => new Ring(ring));
     this.chunks = memory.codes.map(() => 0);
-    this.totals = new Float64Array(memory.totals);
+    this.track = new Track(memory.timeline.vocoder);
     const backend = chooseBackend("vocoder", VOCODERS, "auto", config);
     this.backend = backend.name;
     this.vocoder = backend.open({
@@ -133,14 +135,13 @@ export class VocoderStage {
   private decode(lane: number, job: number, frames: number): void {
     const [input, output] = [this.inputs[lane], this.outputs[lane]];
     if (!this.signals.isCancelled(job)) {
-      const before = performance.now();
+      const startMs = monotonicMs();
       for (let frame = 0; frame < frames; frame++) input.copyCodes(frame, this.codes, frame * CODES_PER_FRAME);
       this.vocoder.decode(lane, this.codes, frames, this.samples);
       for (let frame = 0; frame < frames; frame++) {
         output.pushFrame(job, this.codes, frame * CODES_PER_FRAME, this.frames[frame]);
       }
-      this.totals[TOTALS.vocoderMs] += performance.now() - before;
-      this.totals[TOTALS.vocoderFrames] += frames;
+      this.track.record("decode", startMs, monotonicMs(), frames);
       this.signals.ring("main");
     }
     this.chunks[lane]++;

@@ -8,20 +8,9 @@ import { SAMPLES_PER_FRAME } from "../types.ts";
 import { createMailboxMemory, type MailboxMemory } from "./mailbox.ts";
 import { createRingMemory, type RingMemory } from "./ring.ts";
 import { createSignalMemory, type SignalMemory } from "./signals.ts";
+import { createTimelineMemory, type TimelineMemory } from "./timeline.ts";
 
 export type StageName = "talker" | "predictor" | "vocoder";
-
-/** Running totals: f64, written by the stage that owns them. */
-export const TOTALS = {
-  talkerMs: 0,
-  talkerFrames: 1,
-  predictorMs: 2,
-  predictorFrames: 3,
-  vocoderMs: 4,
-  vocoderFrames: 5,
-  prefillMs: 6,
-  prefillRows: 7,
-} as const;
 
 export interface SharedMemory {
   signals: SignalMemory;
@@ -30,7 +19,7 @@ export interface SharedMemory {
   codes: RingMemory[];
   /** One per lane, vocoder to engine. */
   samples: RingMemory[];
-  totals: SharedArrayBuffer;
+  timeline: TimelineMemory;
 }
 
 export function createSharedMemory(lanes: number, hidden: number): SharedMemory {
@@ -39,7 +28,7 @@ export function createSharedMemory(lanes: number, hidden: number): SharedMemory 
     mailbox: createMailboxMemory(lanes, hidden),
     codes: Array.from({ length: lanes + 1 }, () => createRingMemory(0)),
     samples: Array.from({ length: lanes + 1 }, () => createRingMemory(SAMPLES_PER_FRAME)),
-    totals: new SharedArrayBuffer(8 * Object.keys(TOTALS).length),
+    timeline: createTimelineMemory(),
   };
 }
 
@@ -101,6 +90,14 @@ export interface EncodeJob {
 }
 
 export type FromEncoder = { encoded: { codes: Int32Array; xVector: Float32Array } } | { failed: ErrorOnTheWire };
+
+/** workerData of a measurement: a bundle that was just made. */
+export interface MeasureJob {
+  directory: string;
+  config: Config;
+}
+
+export type FromMeasure = { predictorMs: Record<string, number> } | { failed: ErrorOnTheWire };
 
 export type FromStage =
   | { ready: { stage: StageName; backend: string } }
