@@ -17,6 +17,7 @@ const FILE_TYPE = { f32: 0, f16: 1, q4_0: 2, q8_0: 7, q4_k_m: 15, iq4_nl: 25, bf
 export type FileType = keyof typeof FILE_TYPE;
 
 const GGML_TYPE = { f32: 0, f16: 1 } as const;
+const LOAD_MODE = { read: 0 } as const;
 const FLASH_ATTENTION = { auto: -1, off: 0 } as const;
 
 /** A loaded GGUF file. Weights are mapped and shared by every context on it. */
@@ -26,9 +27,13 @@ export class LlamaModel {
     readonly pointer: Pointer,
   ) {}
 
-  /** @throws TtsError BUNDLE_INVALID when libllama refuses the file (it says no more than that). */
-  static open(path: string, options: { vocabOnly?: boolean } = {}): LlamaModel {
+  /**
+   * @param options.copied read the weights into memory instead of mapping the file
+   * @throws TtsError BUNDLE_INVALID when libllama refuses the file (it says no more than that).
+   */
+  static open(path: string, options: { vocabOnly?: boolean; copied?: boolean } = {}): LlamaModel {
     const params = new Struct(MODEL_PARAMS).set("nGpuLayers", 0).set("vocabOnly", options.vocabOnly ? 1 : 0);
+    if (options.copied) params.set("loadMode", LOAD_MODE.read);
     const name = Buffer.from(`${path}\0`);
     const pointer = callByValue(library().llama.llama_model_load_from_file as never, [name], params) as Pointer | null;
     if (pointer === null) {

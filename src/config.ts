@@ -68,8 +68,10 @@ export const HUB_LIMITS = {
 } as const;
 export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
 
-/** Positions of the talker's KV cache per lane when nothing asks for more: prompt and frames together, about 2.5 minutes. */
-export const CONTEXT_POSITIONS = 2_048;
+/** Positions of the talker's KV cache per lane when nothing asks for more: a prompt and over a minute of speech. 117 MB at 0.6B. */
+export const CONTEXT_POSITIONS = 1_024;
+/** Of these, what the longest plain prompt may take: a position per character and the tags. */
+export const PROMPT_POSITIONS = 384;
 /** Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing there. */
 export const F32_BELOW_BYTES = 200_000_000;
 /** Reading weights is what a small machine's time goes to; below 4 bits the speech suffers. */

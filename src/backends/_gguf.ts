@@ -2,8 +2,15 @@
 
 import { mapFile } from "../../ffi/libc.ts";
 import { BUNDLE_HINT } from "../bundle.ts";
+import type { WeightType } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../gguf.ts";
+
+/**
+ * Whether libllama rearranges weights of this type for its kernels: then the arranged copy is all that is used, and a mapped file
+ * would only lie in memory beside it.
+ */
+export const isRearranged = (type: WeightType) => type === "q4_0" || type === "q4_k_m" || type === "iq4_nl";
 
 export interface TransformerHead {
   layers: number;

@@ -6,7 +6,7 @@ import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
 import { Tables } from "../tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { checkTransformerGguf } from "./_gguf.ts";
+import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
 import { type PredictorLayers, StepwisePredictor } from "./_stepwise.ts";
 import type { Backend, OpenOptions, Predictor } from "./index.ts";
 
@@ -38,7 +38,7 @@ class LlamaLayers implements PredictorLayers {
     const { threads } = config;
     const exact = manifest.weights.predictor === "f32";
     try {
-      const model = this.keep(LlamaModel.open(path));
+      const model = this.keep(LlamaModel.open(path, { copied: isRearranged(bundle.manifest.weights.predictor) }));
       this.context = this.keep(new LlamaContext(model, { lanes, positions: CODES_PER_FRAME, batchRows, threads, exact, stop }));
       this.heads = this.keep(openHeads(options, this.context));
     } catch (error) {

@@ -3,7 +3,7 @@
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
 import { TtsError } from "../errors.ts";
-import { checkTransformerGguf } from "./_gguf.ts";
+import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
 import type { Backend, OpenOptions, Talker } from "./index.ts";
 
 /** Rows of one decode: longer prompts go in pieces. Fixed, so that the same prompt always takes the same arithmetic. */
@@ -25,7 +25,7 @@ class LlamaTalker implements Talker {
     const path = bundlePath(bundle, "talker");
     const { codecVocabulary, hidden, layers } = bundle.manifest.shape;
     checkTransformerGguf(path, { layers, width: hidden, vocabulary: codecVocabulary });
-    this.model = LlamaModel.open(path);
+    this.model = LlamaModel.open(path, { copied: isRearranged(bundle.manifest.weights.talker) });
     [this.hidden, this.codecVocabulary] = [hidden, codecVocabulary];
     this.limit = config.contextPositions;
     const exact = bundle.manifest.weights.talker === "f32";

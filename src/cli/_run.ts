@@ -4,18 +4,19 @@ import { createHash } from "node:crypto";
 import { isStdout, printText } from "../audio/output.ts";
 import type { Sink } from "../audio/sink.ts";
 import { weightsInWords } from "../bundle.ts";
-import { CONTEXT_POSITIONS } from "../config.ts";
+import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../config.ts";
 import type { Engine, Manifest, OpenOptions, Speech, Summary } from "../engine.ts";
 import type { Progress } from "../store.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ } from "../types.ts";
 import { clearProgress, log, showConversion, showProgress } from "./_log.ts";
 import type { SoundOutput } from "./_output.ts";
 
-/** Room for a prompt beside the frames that were asked for. */
-const PROMPT_POSITIONS = 1_024;
-
-/** The first use of a checkpoint converts it; that takes long enough to say so. */
-export async function openEngine(options: OpenOptions, maxFrames = 0): Promise<Engine> {
+/**
+ * The first use of a checkpoint converts it; that takes long enough to say so.
+ * @param maxFrames that a sentence may have
+ * @param extra positions that prompts take beside a plain text: an instruction, a reference
+ */
+export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0): Promise<Engine> {
   const { open } = await import("../engine.ts");
   let announced = false;
   const onProgress = (progress: Progress) => {
@@ -23,7 +24,7 @@ export async function openEngine(options: OpenOptions, maxFrames = 0): Promise<E
     announced = true;
     showConversion(progress);
   };
-  const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
+  const contextPositions = extra + Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
   const engine = await open({ ...options, contextPositions, onProgress });
   clearProgress();
   const backends = Object.entries(engine.backends).map(([stage, backend]) => `${stage} ${backend}`);

@@ -6,6 +6,7 @@ import { loadConfig, PREDICTOR_CHOICES } from "../config.ts";
 import type { SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { checkRequest } from "../prepare.ts";
+import { CODES_PER_FRAME } from "../types.ts";
 import { readVoiceFile, type Voice, VoiceFolder } from "../voices.ts";
 import { modelOfSpeaker, modelOfVoice } from "./_default-model.ts";
 import { log } from "./_log.ts";
@@ -160,7 +161,7 @@ async function say(args: Record<string, unknown>, positionals: string[]): Promis
   const openOptions = { model, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (sink) => {
-      const engine = await openEngine(openOptions, maxFrames);
+      const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
       const speech = engine.speak(words, speakOptions);
       announce(speech);
       const frames = await pour(speech, sink);
@@ -183,6 +184,12 @@ function announce(speech: Speech): void {
 }
 
 /** @throws TtsError USAGE where the codes would mix with something else */
+/** At most a position per character of an instruction or of a reference's text, and one per frame of the reference. */
+function extraPositions({ instruct = "", voice }: SpeakOptions): number {
+  const frames = (voice?.codes?.length ?? 0) / CODES_PER_FRAME;
+  return instruct.length + (voice?.text.length ?? 0) + frames;
+}
+
 function readCodesPath(args: Record<string, unknown>, { path }: SoundOutput): string | undefined {
   const codes = filePath(args, "save-codes");
   if (codes === undefined) return undefined;
