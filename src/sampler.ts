@@ -53,7 +53,8 @@ export class Sampler {
   private readonly random = new Random();
   private readonly scores: Float32Array;
   private readonly kept: Int32Array;
-  private readonly heap: Float32Array;
+  /** Ids, the one that {@link isBefore} all others on top. */
+  private readonly heap: Int32Array;
   private readonly drawn: Uint8Array;
   private count = 0;
   /** Of the softmax under way: largest score, sum of exponentials. */
@@ -64,7 +65,7 @@ export class Sampler {
   constructor(private readonly vocabulary: Vocabulary) {
     this.scores = new Float32Array(vocabulary.size);
     this.kept = new Int32Array(vocabulary.size);
-    this.heap = new Float32Array(vocabulary.size);
+    this.heap = new Int32Array(vocabulary.size);
     this.drawn = new Uint8Array(vocabulary.size);
   }
 
@@ -140,46 +141,57 @@ export class Sampler {
     return topP < 1 ? this.nucleus(count, topP) : count;
   }
 
-  /** A heap of the k largest values so far, the smallest on top. */
+  /** A heap of the k largest scores so far, the smallest on top. */
   private kthLargest(k: number): number {
     const { scores, heap } = this;
-    heap.set(scores.subarray(0, k));
-    for (let i = (k >> 1) - 1; i >= 0; i--) this.siftDown(i, k);
+    for (let id = 0; id < k; id++) heap[id] = id;
+    this.heapify(k);
     for (let id = k; id < scores.length; id++) {
-      if (scores[id] <= heap[0]) continue;
-      heap[0] = scores[id];
+      if (scores[id] <= scores[heap[0]]) continue;
+      heap[0] = id;
       this.siftDown(0, k);
     }
-    return heap[0];
+    return scores[heap[0]];
+  }
+
+  private heapify(length: number): void {
+    for (let i = (length >> 1) - 1; i >= 0; i--) this.siftDown(i, length);
   }
 
   private siftDown(from: number, length: number): void {
     const { heap } = this;
     let at = from;
-    const value = heap[at];
+    const id = heap[at];
     for (let child = 2 * at + 1; child < length; child = 2 * at + 1) {
-      if (child + 1 < length && heap[child + 1] < heap[child]) child++;
-      if (heap[child] >= value) break;
+      if (child + 1 < length && this.isBefore(heap[child + 1], heap[child])) child++;
+      if (!this.isBefore(heap[child], id)) break;
       heap[at] = heap[child];
       at = child;
     }
-    heap[at] = value;
+    heap[at] = id;
+  }
+
+  /** Less likely, and of equals the smaller id. */
+  private isBefore(a: number, b: number): boolean {
+    return this.scores[a] < this.scores[b] || (this.scores[a] === this.scores[b] && a < b);
   }
 
   /** Drops the least likely ids while their sum stays within 1 - topP; the likeliest always stays. */
   private nucleus(count: number, topP: number): number {
-    const { scores, kept } = this;
+    const { scores, kept, heap } = this;
     this.softmaxTerms(count);
-    const ids = kept.subarray(0, count).sort((a, b) => scores[a] - scores[b]);
+    for (let i = 0; i < count; i++) heap[i] = kept[i];
+    this.heapify(count);
     let sum = 0;
-    let first = 0;
-    for (; first < count - 1; first++) {
-      sum += Math.exp(scores[ids[first]] - this.max) / this.total;
+    for (let left = count; left > 1; ) {
+      sum += Math.exp(scores[heap[0]] - this.max) / this.total;
       if (sum > 1 - topP) break;
+      heap[0] = heap[--left];
+      this.siftDown(0, left);
     }
-    kept.copyWithin(0, first, count);
-    kept.subarray(0, count - first).sort();
-    return count - first;
+    let staying = 0;
+    for (let i = 0; i < count; i++) if (!this.isBefore(kept[i], heap[0])) kept[staying++] = kept[i];
+    return staying;
   }
 
   private softmaxTerms(count: number): void {
