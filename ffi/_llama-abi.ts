@@ -140,6 +140,9 @@ export const LLAMA_SYMBOLS = asFunctions({
   llama_get_memory: { args: ["ptr"], returns: "ptr" },
   llama_memory_clear: { args: ["ptr", "bool"], returns: "void" }, // memory, wipe the data too
   llama_memory_seq_rm: { args: ["ptr", "i32", "i32", "i32"], returns: "bool" }, // memory, sequence, from, to (-1: end)
+  llama_state_seq_get_size: { args: ["ptr", "i32"], returns: "u64" }, // context, sequence -> bytes
+  llama_state_seq_get_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" }, // context, out, room, sequence -> bytes written
+  llama_state_seq_set_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" }, // context, from, bytes, sequence -> bytes read, 0 refused
   llama_set_abort_callback: { args: ["ptr", "ptr", "ptr"], returns: "void" }, // context, callback, user data
   llama_attach_threadpool: { args: ["ptr", "ptr", "ptr"], returns: "void" }, // context, pool, pool for prefill
   llama_tokenize: { args: ["ptr", "ptr", "i32", "ptr", "i32", "bool", "bool"], returns: "i32" }, // vocab, text, bytes, out, room, add special, parse special

@@ -200,6 +200,27 @@ export class LlamaContext {
     library().llama.llama_memory_clear(this.memory, false);
   }
 
+  /** What a lane has taken in, copied, for {@link restoreLane} of any lane and any context of the same kind on the same file. */
+  saveLane(lane: number): Uint8Array<ArrayBuffer> {
+    const { llama } = library();
+    const size = Number(llama.llama_state_seq_get_size(this.pointer, lane));
+    const state = new Uint8Array(new ArrayBuffer(size));
+    const written = size === 0 ? 0 : Number(llama.llama_state_seq_get_data(this.pointer, state, size, lane));
+    if (size > 0 && written === size) return state;
+    throw new TtsError("LIBRARY_FAILED", `libllama gave ${written} of ${size} bytes of lane ${lane} of ${this.model.path}`);
+  }
+
+  /**
+   * Puts into a lane, in place of what it held, what {@link saveLane} gave. libllama believes the sizes inside: damaged bytes can crash.
+   * @returns false when it refuses them; the lane is empty then
+   */
+  restoreLane(lane: number, state: Uint8Array): boolean {
+    const read = library().llama.llama_state_seq_set_data(this.pointer, state, state.length, lane);
+    if (state.length > 0 && Number(read) === state.length) return true;
+    this.clearLane(lane);
+    return false;
+  }
+
   /** The context goes first: freeing a pool that a live context has used is a use after free. */
   close(): void {
     library().llama.llama_free(this.pointer);

@@ -1,7 +1,7 @@
 // Every default and limit, and the settings of one run: flags > environment > defaults, frozen.
 
 import { readFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { availableParallelism, homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { TtsError } from "./errors.ts";
 
@@ -68,6 +68,13 @@ export const HUB_LIMITS = {
 } as const;
 export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
 
+/** Reading weights is what generation waits for: four cores read as fast as any number. */
+const MOST_GENERATION_THREADS = 4;
+/** A core with this share of the fastest one's capacity counts as fast. */
+const FAST_SHARE = 0.75;
+/** Talkers narrower than this have too little to do for more than one thread. */
+const NARROW_TALKER = 512;
+
 /** Positions of the talker's KV cache per lane when nothing asks for more: a prompt and over a minute of speech. 117 MB at 0.6B. */
 export const CONTEXT_POSITIONS = 1_024;
 /** Of these, what the longest plain prompt may take: a position per character and the tags. */
@@ -96,6 +103,16 @@ export const VOCODER_CHUNKS = [1, 2, 4] as const;
 export const VOCODER_CHUNK_FRAMES = 4;
 /** Cloned voices whose sound the vocoder keeps in mind: 5 MB each at full size. */
 export const REMEMBERED_REFERENCES = 4;
+/** What is kept of prompts that may come again (src/prefixes.ts). A position takes 115 kB at 0.6B and at 1.7B. */
+export const PREFIX_LIMITS = {
+  /** In memory: 585 positions, so a voice in context and a handful of sentences. Also the largest that is kept. */
+  memoryBytes: 64 * 2 ** 20,
+  /** On disk, of all models. */
+  diskBytes: 256 * 2 ** 20,
+  diskFiles: 256,
+  /** Prompts of which is known that they were asked for: what comes a second time goes to disk. */
+  seenKeys: 4_096,
+} as const;
 /** Silence put behind a reference: without it the speech may start with the reference's last sound. */
 export const TAIL_SILENCE_SECONDS = 0.5;
 export const DEFAULT_MODEL = "starter";
@@ -104,6 +121,9 @@ export const SAMPLING_DEFAULTS = { temperature: 0.9, topK: 50, topP: 1, repetiti
 
 export const PREDICTOR_CHOICES = ["auto", "ort", "llama"] as const;
 export type PredictorChoice = (typeof PREDICTOR_CHOICES)[number];
+/** How long what the talker made of a prompt is kept: not at all, with the engine, or beyond it where it comes again. */
+export const PREFIX_CACHE_CHOICES = ["off", "memory", "disk"] as const;
+export type PrefixCacheChoice = (typeof PREFIX_CACHE_CHOICES)[number];
 
 export interface Config {
   /** Bundles made from checkpoints lie below it. */
@@ -115,6 +135,8 @@ export interface Config {
   /** Compute threads of talker and predictor, which alternate; the vocoder has one of its own. */
   threads: number;
   predictor: PredictorChoice;
+  /** TTS_PREFIX_CACHE; changes no bit of the sound. */
+  prefixCache: PrefixCacheChoice;
   /** Sentences that are spoken side by side. */
   lanes: number;
   contextPositions: number;
@@ -128,8 +150,9 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
     cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
     voicesDir: flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
     libraries: { llama: environment.TTS_LIBLLAMA ?? "", onnxruntime: environment.TTS_LIBONNXRUNTIME ?? "" },
-    threads: flags.threads ?? 1,
+    threads: flags.threads ?? generationThreads(fastCores()),
     predictor: flags.predictor ?? "auto",
+    prefixCache: flags.prefixCache ?? ((environment.TTS_PREFIX_CACHE || "disk") as PrefixCacheChoice), // checked below
     lanes: flags.lanes ?? 1,
     contextPositions: Math.min(flags.contextPositions ?? CONTEXT_POSITIONS, LIMITS.contextPositions),
   };
@@ -138,7 +161,29 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
   if (!PREDICTOR_CHOICES.includes(config.predictor)) {
     throw new TtsError("USAGE", `there is no predictor backend "${config.predictor}"`, `choose one of ${PREDICTOR_CHOICES.join(", ")}`);
   }
+  if (!PREFIX_CACHE_CHOICES.includes(config.prefixCache)) {
+    throw new TtsError("USAGE", `TTS_PREFIX_CACHE is "${config.prefixCache}"`, `set it to one of ${PREFIX_CACHE_CHOICES.join(", ")}`);
+  }
   return Object.freeze(config);
+}
+
+/** Talker and predictor take turns and so share these threads; a core is left to the vocoder, and beyond four nothing is gained. */
+export const generationThreads = (cores: number) => Math.min(Math.max(cores - 1, 1), MOST_GENERATION_THREADS);
+
+/** @param hidden the talker's width */
+export const threadsFor = (hidden: number, { threads }: Config) => (hidden < NARROW_TALKER ? 1 : threads);
+
+/** Cores that this process may use, on chips of unequal cores only the fast ones: steps wait for their slowest thread. */
+function fastCores(): number {
+  const capacities = Array.from({ length: availableParallelism() }, (_, cpu) => {
+    try {
+      return Number(readFileSync(`/sys/devices/system/cpu/cpu${cpu}/cpu_capacity`, "utf8"));
+    } catch {
+      return 0; // all cores are equal
+    }
+  });
+  const fastest = Math.max(...capacities);
+  return capacities.filter((capacity) => capacity >= FAST_SHARE * fastest).length;
 }
 
 function checkCount(name: string, value: number, most: number): void {

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
 import { type Bundle, bundlePath, type Manifest } from "./bundle.ts";
-import { type Config, type ConfigFlags, LIMITS, loadConfig } from "./config.ts";
+import { type Config, type ConfigFlags, LIMITS, loadConfig, threadsFor } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
@@ -70,8 +70,9 @@ const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
  * @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, LIBRARY_*
  */
 export async function open(options: OpenOptions = {}): Promise<Engine> {
-  const config = loadConfig(options);
-  const bundle = await resolveModel({ ...options, config });
+  const general = loadConfig(options);
+  const bundle = await resolveModel({ ...options, config: general });
+  const config = Object.freeze({ ...general, threads: options.threads ?? threadsFor(bundle.manifest.shape.hidden, general) });
   const engine = new WorkerEngine(bundle, config);
   try {
     await engine.start(STAGES[options.use ?? "speak"]);

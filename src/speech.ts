@@ -4,7 +4,7 @@ import { RING_FRAMES } from "./config.ts";
 import type { TtsError } from "./errors.ts";
 import { type EndReason, KIND, type Ring } from "./pipeline/ring.ts";
 import type { Signals } from "./pipeline/signals.ts";
-import type { Sum, Timeline } from "./pipeline/timeline.ts";
+import type { PromptRows, Sum, Timeline } from "./pipeline/timeline.ts";
 import type { SpeakJob, StageName } from "./pipeline/wire.ts";
 import type { PreparedSpeech } from "./prepare.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, type StopReason } from "./types.ts";
@@ -28,6 +28,8 @@ export interface Summary {
   firstAudioMs: number;
   frames: number;
   msPerFrame: { talker: number; predictor: number; vocoder: number };
+  /** Positions of all prompts, and how many of them were known from before and not computed. */
+  prompt: { rows: number; cachedRows: number };
   /** The most urgent reason of all sentences. */
   stop: StopReason;
   model: string;
@@ -102,9 +104,11 @@ abstract class TimedSpeech implements Speech {
   private endedMs = 0;
   private frames = 0;
   private sumsBefore: Record<StageName, Sum>;
+  private rowsBefore: PromptRows;
 
   constructor(protected readonly engine: SpeechHost) {
     this.sumsBefore = engine.timeline.sums();
+    this.rowsBefore = engine.timeline.promptRows();
   }
 
   protected abstract chunks(): AsyncGenerator<AudioChunk>;
@@ -114,6 +118,7 @@ abstract class TimedSpeech implements Speech {
     this.started = true;
     this.startedMs = performance.now();
     this.sumsBefore = this.engine.timeline.sums();
+    this.rowsBefore = this.engine.timeline.promptRows();
     try {
       for await (const chunk of this.chunks()) {
         if (this.frames === 0) this.firstMs = performance.now() - this.startedMs;
@@ -128,6 +133,8 @@ abstract class TimedSpeech implements Speech {
   summary(): Summary {
     const { engine, frames } = this;
     const sums = engine.timeline.sums();
+    const rows = engine.timeline.promptRows();
+    const [computed, cachedRows] = [rows.computed - this.rowsBefore.computed, rows.known - this.rowsBefore.known];
     const perFrame = (stage: StageName) => {
       const done = sums[stage].rows - this.sumsBefore[stage].rows;
       return done === 0 ? 0 : round((sums[stage].ms - this.sumsBefore[stage].ms) / done);
@@ -141,6 +148,7 @@ abstract class TimedSpeech implements Speech {
       firstAudioMs: round(this.firstMs),
       frames,
       msPerFrame: { talker: perFrame("talker"), predictor: perFrame("predictor"), vocoder: perFrame("vocoder") },
+      prompt: { rows: computed + cachedRows, cachedRows },
       stop: this.stop,
       model: engine.modelName,
       backends: { ...engine.backends },

@@ -1,6 +1,9 @@
-// Preloaded by bun test: removes the scratch folder at the end, since exit handlers do not run there.
+// Preloaded by bun test: keeps prompts out of the user's cache, and removes the scratch folder at the end, since exit handlers do not run there.
 
 import { afterAll } from "bun:test";
 import { removeScratch } from "./_support.ts";
+
+// No test leaves anything in the user's cache, or finds there what another has left.
+process.env.TTS_PREFIX_CACHE = "memory";
 
 afterAll(removeScratch);

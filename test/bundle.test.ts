@@ -186,6 +186,6 @@ test("20 engines, opened and closed, leave no mapping of their tables", async ()
       await engine.close();
     }
     console.log(mappings());`;
-  const { stdout, exited } = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
+  const { stdout, exited } = Bun.spawn([process.execPath, "-e", script], { env: { ...process.env }, stdout: "pipe", stderr: "inherit" });
   expect([await exited, (await new Response(stdout).text()).trim()]).toEqual([0, "0"]);
 });

@@ -85,6 +85,17 @@ describe("prompt rows equal the official ones", () => {
     expect(frames).toEqual(Array.from(entry.ref_code0 ?? [], (_, frame) => frame));
   });
 
+  test("so many rows at the start are the same whatever the text is, but never all", () => {
+    const { prompt: spec } = bundleOf("tiny-custom").manifest;
+    for (const entry of entries) {
+      const request = requestOf(entry);
+      const { prefixRows, rows } = buildPrompt(spec, request);
+      const other = buildPrompt(spec, { ...request, ids: Array.from(request.ids, (id, i) => (i < 3 ? id : id + 1)) }).rows;
+      const same = rows.findIndex((row, i) => !Bun.deepEquals(row, other[i]));
+      expect([title(entry), prefixRows]).toEqual([title(entry), same < 0 ? rows.length - 1 : same]);
+    }
+  });
+
   test.each([
     ["tiny-custom", false], // 0.6B: the official code drops instructions
     ["tiny-base", false],

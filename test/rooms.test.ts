@@ -54,9 +54,11 @@ const ROOMS: Record<string, Room> = {
       "src/sampler.ts",
       "src/tables.ts",
       "src/bundle.ts",
+      "src/prefixes.ts",
       "ffi/libc.ts",
     ],
   },
+  "prompts on disk": { files: ["src/prefixes.ts"], may: [...NOUNS, "node:", "src/bundle.ts", "src/parts.ts"] },
   "backends: the choice": { files: ["src/backends/index.ts"], may: [...NOUNS, "src/backends/"], types: ["src/bundle.ts"] },
   "backends: what steps share": {
     files: ["src/backends/_*"],

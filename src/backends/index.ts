@@ -32,16 +32,30 @@ export interface Backend<Stage> {
   open(options: OpenOptions): Stage;
 }
 
+/** What a lane of the talker has taken in, copied. */
+export interface TalkerMemory {
+  positions: number;
+  /** Only for talkers on the same files and of the same {@link Talker.memoryKind}. */
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
 /** The autoregressive model. Lanes are independent sentences; each keeps its own KV cache. */
 export interface Talker {
   readonly hidden: number;
   readonly codecVocabulary: number;
+  /** Names all that saved memory depends on, besides the model's files and the processor. */
+  readonly memoryKind: string;
   /**
-   * Starts a lane anew with a prompt, `rows` f32 [count, hidden], and gives the last row's results:
-   * `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary].
+   * Takes in a prompt's rows `from` to `to` (exclusive), of `rows` f32 [rows, hidden], and gives the last one's results:
+   * `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. From 0 on the lane starts anew, from elsewhere it must
+   * stand there. Sums round as the cuts fall: the same cuts give the same bits.
    * @returns false when the stop byte ended it
    */
-  prefill(lane: number, rows: Float32Array, count: number, hidden: Float32Array, logits: Float32Array): boolean;
+  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array): boolean;
+  /** What a lane has taken in, to be put back later, in this or another lane. */
+  save(lane: number): TalkerMemory;
+  /** @returns false when the memory is of another kind; the lane is empty then */
+  restore(lane: number, memory: TalkerMemory): boolean;
   /**
    * Moves the first `count` lanes of `lanes` on by one position: `inputs` f32 [count, hidden] in their order,
    * results as rows of `hidden` and `logits`. Rows are packed: row i belongs to lane lanes[i].

@@ -4,7 +4,7 @@ import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
 import { TtsError } from "../errors.ts";
 import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
-import type { Backend, OpenOptions, Talker } from "./index.ts";
+import type { Backend, OpenOptions, Talker, TalkerMemory } from "./index.ts";
 
 /** Rows of one decode: longer prompts go in pieces. Fixed, so that the same prompt always takes the same arithmetic. */
 const BATCH_ROWS = 512;
@@ -14,6 +14,7 @@ export const talkerLlama: Backend<Talker> = { name: "llama", probe: () => null, 
 class LlamaTalker implements Talker {
   readonly hidden: number;
   readonly codecVocabulary: number;
+  readonly memoryKind: string;
   private readonly model: LlamaModel;
   private readonly context: LlamaContext;
   /** Next position of each lane. */
@@ -21,7 +22,7 @@ class LlamaTalker implements Talker {
   private readonly limit: number;
 
   constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
-    loadLlama(config.libraries.llama, loadTurn);
+    const { version } = loadLlama(config.libraries.llama, loadTurn);
     const path = bundlePath(bundle, "talker");
     const { codecVocabulary, hidden, layers } = bundle.manifest.shape;
     checkTransformerGguf(path, { layers, width: hidden, vocabulary: codecVocabulary });
@@ -29,6 +30,9 @@ class LlamaTalker implements Talker {
     [this.hidden, this.codecVocabulary] = [hidden, codecVocabulary];
     this.limit = config.contextPositions;
     const exact = bundle.manifest.weights.talker === "f32";
+    // libllama takes no state from a context with more or fewer sequences; and threads may share out a sum, and so round it, between them.
+    const kind = [version, exact ? "exact" : "fast", `${lanes} lanes`, `${config.threads} threads`, `batches of ${BATCH_ROWS}`];
+    this.memoryKind = `llama.cpp ${kind.join(", ")}`;
     this.context = new LlamaContext(this.model, {
       lanes,
       positions: this.limit,
@@ -40,22 +44,40 @@ class LlamaTalker implements Talker {
     this.positions = new Int32Array(lanes);
   }
 
-  prefill(lane: number, rows: Float32Array, count: number, hidden: Float32Array, logits: Float32Array): boolean {
-    if (count >= this.limit) {
-      throw new TtsError(
-        "TEXT_TOO_LONG",
-        `the prompt has ${count} positions, the talker's context holds ${this.limit}`,
-        "shorten the text",
-      );
+  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array): boolean {
+    this.checkFits(to);
+    if (from === 0) this.clear(lane);
+    if (from !== this.positions[lane]) throw new RangeError(`lane ${lane} stands at ${this.positions[lane]}, the rows begin at ${from}`);
+    for (let at = from; at < to; at += BATCH_ROWS) {
+      const batch = Math.min(BATCH_ROWS, to - at);
+      for (let row = 0; row < batch; row++) this.context.place(row, lane, at + row);
+      if (!this.context.decode(rows.subarray(at * this.hidden), batch)) return false;
+      if (at + batch === to) this.read(batch - 1, 0, hidden, logits);
     }
+    this.positions[lane] = to;
+    return true;
+  }
+
+  /** At least one position is left for a frame. */
+  private checkFits(count: number): void {
+    if (count < this.limit) return;
+    throw new TtsError("TEXT_TOO_LONG", `the prompt has ${count} positions, the talker's context holds ${this.limit}`, "shorten the text");
+  }
+
+  private clear(lane: number): void {
     this.context.clearLane(lane);
-    for (let from = 0; from < count; from += BATCH_ROWS) {
-      const batch = Math.min(BATCH_ROWS, count - from);
-      for (let row = 0; row < batch; row++) this.context.place(row, lane, from + row);
-      if (!this.context.decode(rows.subarray(from * this.hidden), batch)) return false;
-      if (from + batch === count) this.read(batch - 1, 0, hidden, logits);
-    }
-    this.positions[lane] = count;
+    this.positions[lane] = 0;
+  }
+
+  save(lane: number): TalkerMemory {
+    return { positions: this.positions[lane], bytes: this.context.saveLane(lane) };
+  }
+
+  restore(lane: number, { bytes, positions }: TalkerMemory): boolean {
+    this.checkFits(positions);
+    this.clear(lane);
+    if (!this.context.restoreLane(lane, bytes)) return false;
+    this.positions[lane] = positions;
     return true;
   }
 

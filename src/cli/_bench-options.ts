@@ -3,7 +3,7 @@
 import { LIMITS, loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../config.ts";
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../convert/synthetic.ts";
 import { TtsError } from "../errors.ts";
-import type { Setting } from "./_bench-run.ts";
+import type { WantedSetting } from "./_bench-run.ts";
 import { COMMON, choice, number, type Options, text } from "./_options.ts";
 import { filePath } from "./_output.ts";
 
@@ -43,7 +43,7 @@ export const OPTIONS: Options = {
 export interface BenchOptions {
   synthetic: SyntheticSize | undefined;
   model: string | undefined;
-  settings: Setting[];
+  settings: WantedSetting[];
   frames: number;
   repeat: number;
   json: boolean;
@@ -71,7 +71,7 @@ export function readOptions(args: Arguments): BenchOptions {
 }
 
 /** Every combination; what changes last stands first, so that the first ones differ in lanes. */
-function settingsOf(args: Arguments): Setting[] {
+function settingsOf(args: Arguments): WantedSetting[] {
   const lists = {
     weights: list(args, "weights", (item) => choice(item, "weights", WEIGHT_CHOICES)),
     predictorWeights: list(args, "predictor-weights", (item) => choice(item, "predictor-weights", WEIGHT_CHOICES)),
@@ -80,14 +80,14 @@ function settingsOf(args: Arguments): Setting[] {
     lanes: list(args, "lanes", (item) => whole("lanes", number(item, "lanes")!, LIMITS.lanes)),
   };
   const defaults = loadConfig();
-  let settings: Partial<Setting>[] = [{}];
+  let settings: Partial<WantedSetting>[] = [{}];
   for (const [name, values] of Object.entries(lists))
     settings = settings.flatMap((some) => values.map((value) => ({ ...some, [name]: value })));
   if (settings.length > MOST_SETTINGS)
     throw new TtsError("USAGE", `these are ${settings.length} configurations`, `at most ${MOST_SETTINGS} are measured together`);
   return settings.map(({ lanes, predictor, predictorWeights, threads, weights }) => ({
     lanes: lanes ?? defaults.lanes,
-    threads: threads ?? defaults.threads,
+    threads,
     predictor: predictor ?? defaults.predictor,
     weights,
     predictorWeights,

@@ -2,14 +2,14 @@
 // _bench-figures.ts.
 
 import { BUNDLE_FILES, type Bundle } from "../bundle.ts";
-import { loadConfig, type PredictorChoice, type WeightType } from "../config.ts";
+import { loadConfig, type PredictorChoice, threadsFor, type WeightType } from "../config.ts";
 import { type FrameCosts, frameCosts } from "../cost.ts";
 import type { Engine, Slice, StageName } from "../engine.ts";
 import { availableBytes, monotonicMs } from "../machine.ts";
 import { type Progress, resolveModel, sourceOf } from "../store.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type Memory, mappedFiles, memoryNow, type ThreadUse, threadTimes, threadUse } from "./_bench-proc.ts";
-import { clearProgress, log, showProgress } from "./_log.ts";
+import { clearProgress, log, showConversion, showProgress } from "./_log.ts";
 import { openEngine } from "./_run.ts";
 
 const TEXT = "The kettle is ready. The time is seven forty five.";
@@ -25,6 +25,9 @@ export interface Setting {
   weights: WeightType | undefined;
   predictorWeights: WeightType | undefined;
 }
+
+/** The number of threads may depend on the model. */
+export type WantedSetting = Omit<Setting, "threads"> & { threads: number | undefined };
 
 /** A setting with the model that it needs. */
 export interface Configuration {
@@ -83,18 +86,20 @@ const STAGES = ["talker", "predictor", "vocoder"] as const satisfies StageName[]
  * Converts checkpoints where that is still to be done, so that it does not count as loading.
  * @throws TtsError as resolveModel does
  */
-export async function prepareModels(model: string | undefined, settings: readonly Setting[]): Promise<Configuration[]> {
+export async function prepareModels(model: string | undefined, settings: readonly WantedSetting[]): Promise<Configuration[]> {
   const config = loadConfig();
   let announced = false;
-  const onProgress = ({ step, done, total }: Progress) => {
+  const onProgress = (progress: Progress) => {
     if (!announced) log.info(`preparing ${model ?? "the starter voice"}`);
     announced = true;
-    showProgress(step, done, total);
+    showConversion(progress);
   };
   const configurations: Configuration[] = [];
   for (const setting of settings) {
     const { predictorWeights, weights } = setting;
-    configurations.push({ setting, bundle: await resolveModel({ config, model, weights, predictorWeights, onProgress }) });
+    const bundle = await resolveModel({ config, model, weights, predictorWeights, onProgress });
+    const threads = setting.threads ?? threadsFor(bundle.manifest.shape.hidden, config);
+    configurations.push({ setting: { ...setting, threads }, bundle });
   }
   clearProgress();
   return configurations;
@@ -149,7 +154,7 @@ async function openSubject({ setting, bundle }: Configuration, frames: number, o
   const folders = [bundle.directory, ...others.map(({ subject }) => subject.bundle.directory)];
   const before = { ...memoryNow(), ...mappedFiles(folders) };
   const startMs = monotonicMs();
-  const engine = await openEngine({ model: bundle.directory, lanes, threads, predictor }, frames);
+  const engine = await openEngine({ model: bundle.directory, lanes, threads, predictor, prefixCache: "off" }, frames);
   const loadMs = monotonicMs() - startMs;
   try {
     let peak = memoryNow();

@@ -25,6 +25,7 @@ const NAMES: Record<Slice["kind"], string> = {
   exchange: "predictor's turn",
   predict: "predictor frame",
   decode: "vocoder chunk",
+  recall: "known prompt",
 };
 
 export function traceOf(subjects: Subject[]): string {

@@ -62,6 +62,7 @@ export async function report(summary: Summary, { path, json }: SoundOutput): Pro
   const spoken = "talker" in summary.backends; // else decoded from codes
   const generation = spoken ? `talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` : "";
   const target = isStdout(path) ? "stdout" : path;
+  if (spoken) log.debug(`prompts of ${summary.prompt.rows} positions, ${summary.prompt.cachedRows} of them known from before`);
   log.info(
     `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
       `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: ` +

@@ -75,7 +75,8 @@ async function run(options: BenchOptions): Promise<{ result: Result; subjects: S
   const configurations = await prepareModels(model, settings);
   const busyBefore = await watch();
   const bandwidths = new Map<number, number>();
-  for (const threads of new Set(settings.map((setting) => setting.threads))) bandwidths.set(threads, await measureBandwidth(threads));
+  for (const threads of new Set(configurations.map(({ setting }) => setting.threads)))
+    bandwidths.set(threads, await measureBandwidth(threads));
   const [from, ownMs] = [coreTime(), processMs()];
   const subjects = await measure(configurations, { frames, repeat });
   const busyDuring = othersShare(from, coreTime(), processMs() - ownMs);

@@ -105,7 +105,7 @@ const options: Options = {
   threads: {
     type: "string",
     valueHint: "N",
-    description: "Threads for talker and code predictor; the vocoder has its own. Default: 1.",
+    description: "Threads for talker and code predictor; the vocoder has its own. Default: all fast cores but one, at most 4.",
     group: "Machine",
   },
   ...COMMON,
@@ -132,6 +132,7 @@ export const command: Command = {
     ENVIRONMENT: [
       "TTS_CACHE\nFolder for models instead of $XDG_CACHE_HOME/qwen3-tts or ~/.cache/qwen3-tts.",
       "TTS_VOICES\nFolder for voices instead of $XDG_DATA_HOME/qwen3-tts/voices or ~/.local/share/qwen3-tts/voices.",
+      "TTS_PREFIX_CACHE\ndisk keeps the beginnings of prompts, and prompts that come again, in the cache folder for a faster start; memory keeps them for one run; off computes everything. The sound is the same. Default: disk.",
       "TTS_LIBLLAMA, TTS_LIBONNXRUNTIME\nFile or folder of another build of these libraries.",
     ],
     "EXIT STATUS": [

@@ -3,7 +3,7 @@
 import { parentPort } from "node:worker_threads";
 import { PREDICTORS } from "../backends/index.ts";
 import { openBundle } from "../bundle.ts";
-import type { Config } from "../config.ts";
+import { type Config, threadsFor } from "../config.ts";
 import { toWire } from "../errors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { FromMeasure, MeasureJob } from "./wire.ts";
@@ -24,13 +24,14 @@ export function runMeasure({ directory, config }: MeasureJob): void {
 function measurePredictors(directory: string, config: Config): Record<string, number> {
   const bundle = openBundle(directory);
   const { hidden } = bundle.manifest.shape;
+  const asSpoken = { ...config, threads: threadsFor(hidden, config) };
   const [stop, loadTurn] = [new SharedArrayBuffer(2), new Int32Array(new SharedArrayBuffer(4))];
   const input = new Float32Array(new SharedArrayBuffer(4 * hidden)).fill(0.1);
   const codes = new Int32Array(CODES_PER_FRAME);
   const results: Record<string, number> = {};
   for (const { name, open, probe } of PREDICTORS) {
     if (probe(config) !== null) continue;
-    const predictor = open({ bundle, config, lanes: 1, stop, loadTurn });
+    const predictor = open({ bundle, config: asSpoken, lanes: 1, stop, loadTurn });
     const times: number[] = [];
     for (let frame = -WARM_UP_FRAMES; frame < FRAMES; frame++) {
       const before = performance.now();

@@ -5,11 +5,13 @@ import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_
 import { monotonicMs } from "../../ffi/libc.ts";
 import { chooseBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
+import { modelIdentity } from "../prefixes.ts";
 import { Sampler } from "../sampler.ts";
 import { buildPrompt, type Prompt, type Reference, wrapInstruct, wrapReference, wrapText } from "../text/prompt.ts";
 import { CODES_PER_FRAME, type StopReason } from "../types.ts";
 import { Embedder, type VoiceVectors } from "./embed.ts";
 import { Mailbox } from "./mailbox.ts";
+import { Prefill } from "./prefill.ts";
 import { Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
 import { Track } from "./timeline.ts";
@@ -37,6 +39,7 @@ export class TalkerStage {
   private readonly talker: Talker;
   private readonly tokenizer: Tokenizer;
   private readonly embedder: Embedder;
+  private readonly prefill: Prefill;
   private readonly samplers: Sampler[];
   private readonly lanes: (Sentence | null)[];
   private readonly waiting: SpeakJob[] = [];
@@ -62,6 +65,7 @@ export class TalkerStage {
     const options = { bundle, config, lanes, stop: memory.signals.nativeStop, loadTurn: this.signals.loadTurn };
     const backend = chooseBackend("talker", TALKERS, "auto", config);
     this.backend = backend.name;
+    const identity = modelIdentity(bundle);
     this.talker = backend.open(options);
     this.tokenizer = openTokenizer(options);
     this.embedder = new Embedder(bundle);
@@ -79,6 +83,9 @@ export class TalkerStage {
     this.stepHidden = floats(lanes * hidden);
     this.stepRows = rowsOf(this.stepHidden);
     this.stepLogits = floats(lanes * codecVocabulary);
+    const results = { hidden: this.stepHidden, logits: this.stepLogits };
+    const { cacheDir, prefixCache: choice } = config;
+    this.prefill = new Prefill({ talker: this.talker, track: this.track, ...results, choice, cacheDir, identity });
   }
 
   /** Messages wake the loop when it is idle; while it runs it looks for them between frames. `guard` takes what goes wrong. */
@@ -109,7 +116,10 @@ export class TalkerStage {
         if (!this.advance(count)) return;
         continue;
       }
-      if (this.waiting.length === 0 && this.lanes.every((sentence) => sentence === null)) return;
+      if (this.waiting.length === 0 && this.lanes.every((sentence) => sentence === null)) {
+        if (this.prefill.tidy()) continue; // messages first
+        return;
+      }
       this.signals.wait("talker", seen); // no room in any ring
     }
   }
@@ -152,13 +162,13 @@ export class TalkerStage {
     const startMs = monotonicMs();
     const prompt = this.buildPrompt(job);
     const rows = this.embedder.prompt(prompt.rows, job.reference ?? NO_VOICE);
-    if (!this.talker.prefill(lane, rows, prompt.rows.length, this.stepHidden, this.stepLogits)) return;
+    const input = { rows, count: prompt.rows.length, prefixRows: prompt.prefixRows, lasting: (job.reference?.codes ?? null) !== null };
+    if (!this.prefill.fill(lane, input, startMs)) return;
     this.hidden[lane].set(this.stepRows[0]);
     this.samplers[lane].reset(job.sampling.talker, job.seed, 2 * job.stream);
     this.mailbox.configure(lane, job.job, job.seed, 2 * job.stream + 1, job.sampling.predictor);
     const maxFrames = Math.min(job.maxFrames, this.contextPositions - prompt.rows.length - 1);
     this.lanes[lane] = { job, prompt, frames: 0, maxFrames, code0: 0 };
-    this.track.record("prefill", startMs, monotonicMs(), prompt.rows.length);
     this.drawCode0(lane, 0);
   }
 
@@ -241,6 +251,7 @@ export class TalkerStage {
 
   private close(): void {
     this.closed = true;
+    while (this.prefill.tidy()); // bounded by what is in memory
     this.talker.close();
     this.tokenizer.close();
     this.embedder.close();

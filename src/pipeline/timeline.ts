@@ -3,8 +3,8 @@
 
 import type { StageName } from "./wire.ts";
 
-/** A piece of work. `exchange` is the talker waiting while the code predictor has its turn. */
-export const SLICE = { prefill: 0, step: 1, exchange: 2, predict: 3, decode: 4 } as const;
+/** A piece of work. `recall` is prompt rows that were known already; `exchange` the talker waiting while the code predictor has its turn. */
+export const SLICE = { prefill: 0, step: 1, exchange: 2, predict: 3, decode: 4, recall: 5 } as const;
 export type SliceKind = keyof typeof SLICE;
 const KINDS = Object.keys(SLICE) as SliceKind[];
 
@@ -46,8 +46,14 @@ export interface Slice {
   kind: SliceKind;
   startMs: number;
   endMs: number;
-  /** Prompt rows of a prefill; else frames: of a step one per lane, of the vocoder those of a chunk. */
+  /** Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk. */
   rows: number;
+}
+
+/** Prompt rows since the start. */
+export interface PromptRows {
+  computed: number;
+  known: number;
 }
 
 /** Milliseconds and rows of one kind of work. */
@@ -115,6 +121,11 @@ export class Timeline {
 
   constructor({ talker, predictor, vocoder }: TimelineMemory) {
     this.tracks = { talker: new Track(talker), predictor: new Track(predictor), vocoder: new Track(vocoder) };
+  }
+
+  promptRows(): PromptRows {
+    const { talker } = this.tracks;
+    return { computed: talker.sum("prefill").rows, known: talker.sum("recall").rows };
   }
 
   /** What a frame takes most of its time with, summed since the start. */

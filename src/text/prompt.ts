@@ -36,6 +36,8 @@ export interface PromptRequest {
 
 export interface Prompt {
   rows: Row[];
+  /** So many rows at the start are the same whatever the text is. Never all: the last one's results begin the speech. */
+  prefixRows: number;
   /** Text ids added to the feedback of frame 0, 1, ...; after the last one, `ttsPad` for ever. */
   trailing: number[];
 }
@@ -57,19 +59,28 @@ export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
   rows.push(row(ttsBos, codec.pad));
   const text = all.slice(ROLE, -TEXT_TAIL);
   const body = reference === null ? plainBody(spec, text, mode) : inContextBody(spec, text, mode, reference);
-  return { rows: [...rows, ...body.rows], trailing: body.trailing.length > 0 ? body.trailing : [ttsPad] };
+  const prompt = [...rows, ...body.rows];
+  return {
+    rows: prompt,
+    prefixRows: Math.min(rows.length + body.prefixRows, prompt.length - 1),
+    trailing: body.trailing.length > 0 ? body.trailing : [ttsPad],
+  };
 
   function plainBody({ codec }: PromptSpec, text: number[], mode: TextMode): Prompt {
-    if (mode === "stream") return { rows: [row(text[0], codec.bos)], trailing: [...text.slice(1), ttsEos] };
-    return { rows: [...[...text, ttsEos].map((id) => row(id, codec.pad)), row(ttsPad, codec.bos)], trailing: [] };
+    const prefixRows = 0;
+    if (mode === "stream") return { rows: [row(text[0], codec.bos)], prefixRows, trailing: [...text.slice(1), ttsEos] };
+    return { rows: [...[...text, ttsEos].map((id) => row(id, codec.pad)), row(ttsPad, codec.bos)], prefixRows, trailing: [] };
   }
 
   function inContextBody({ codec }: PromptSpec, text: number[], mode: TextMode, { ids, codes0 }: Reference): Prompt {
-    const spoken = [...Array.from(ids).slice(ROLE, -REFERENCE_TAIL), ...text, ttsEos];
+    const recorded = Array.from(ids).slice(ROLE, -REFERENCE_TAIL);
+    const prefixRows = recorded.length; // in a stream there may be fewer rows than that: none of them depends on the text then
+    const spoken = [...recorded, ...text, ttsEos];
     const frames = Array.from(codes0, (code, frame): Row => ({ text: ttsPad, codec: code, frame, speaker: false }));
     const voice = [row(ttsPad, codec.bos), ...frames];
-    if (mode === "whole") return { rows: [...spoken.map((id) => row(id, codec.pad)), ...voice], trailing: [] };
-    return { rows: voice.map((entry, i) => ({ ...entry, text: spoken[i] ?? ttsPad })), trailing: spoken.slice(voice.length) };
+    if (mode === "whole") return { rows: [...spoken.map((id) => row(id, codec.pad)), ...voice], prefixRows, trailing: [] };
+    const rows = voice.map((entry, i) => ({ ...entry, text: spoken[i] ?? ttsPad }));
+    return { rows, prefixRows, trailing: spoken.slice(voice.length) };
   }
 }
 

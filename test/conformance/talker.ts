@@ -7,6 +7,7 @@ import { loadConfig } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
 import { Embedder } from "../../src/pipeline/embed.ts";
 import { Sampler } from "../../src/sampler.ts";
+import type { Prompt } from "../../src/text/prompt.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import {
   bundleOf,
@@ -61,6 +62,16 @@ class TeacherForced {
   }
 }
 
+/** A prompt into a lane in two parts, as the talker stage has it. */
+function takeIn(talker: Talker, lane: number, prompt: Prompt, rows: Float32Array, hidden: Float32Array, logits: Float32Array): boolean {
+  const { length } = prompt.rows;
+  expect(prompt.prefixRows).toBeWithin(1, length);
+  return (
+    talker.prefill(lane, rows, 0, prompt.prefixRows, hidden, logits) &&
+    talker.prefill(lane, rows, prompt.prefixRows, length, hidden, logits)
+  );
+}
+
 /** Drives lanes of one talker with the official codes and compares every result. */
 class LaneDriver {
   private readonly active = new Map<number, { forced: TeacherForced; step: number }>();
@@ -80,8 +91,7 @@ class LaneDriver {
 
   prefill(lane: number, run: GoldenRun): void {
     const forced = new TeacherForced(run);
-    const done = this.talker.prefill(lane, forced.prompt, run.prompt.rows.length, this.hidden, this.logits);
-    expect(done).toBe(true);
+    expect(takeIn(this.talker, lane, run.prompt, forced.prompt, this.hidden, this.logits)).toBe(true);
     this.check(forced.error(0, this.hidden, this.logits, 0));
     this.active.set(lane, { forced, step: 0 });
   }
@@ -120,7 +130,7 @@ function speakFreely(talker: Talker, predictor: Predictor, run: GoldenRun): numb
   others.reset(greedily(1), 1, 1);
   const frame = new Int32Array(CODES_PER_FRAME);
   const out: number[] = [];
-  talker.prefill(0, embedder.prompt(prompt.rows, voice), prompt.rows.length, hidden, logits);
+  takeIn(talker, 0, prompt, embedder.prompt(prompt.rows, voice), hidden, logits);
   for (let drawn = 1; ; drawn++) {
     frame[0] = first.draw(logits);
     if (frame[0] === codec.eos || drawn === maxNewTokens) return out;
@@ -140,7 +150,7 @@ export function talkerConformance(backend: Backend<Talker>): void {
     const largest = new Largest(`talker ${backend.name}`);
     const opened: Talker[] = [];
     const open = (checkpoint: string, lanes = 1): Talker => {
-      const talker = backend.open(openOptions(bundleOf(checkpoint), lanes));
+      const talker = backend.open(openOptions(bundleOf(checkpoint), lanes, { contextPositions: 2_048 }));
       opened.push(talker);
       return talker;
     };
@@ -167,6 +177,7 @@ export function talkerConformance(backend: Backend<Talker>): void {
     );
 
     laneTests(open, within);
+    memoryTests(open);
     refusals(open);
   });
 }
@@ -200,6 +211,97 @@ function laneTests(open: (checkpoint: string, lanes: number) => Talker, within: 
   });
 }
 
+/** Bits that a lane gives for the same inputs, whatever it and others have been through. */
+class Results {
+  readonly hidden: Float32Array;
+  readonly logits: Float32Array;
+
+  constructor(readonly talker: Talker) {
+    this.hidden = sharedFloats(talker.hidden);
+    this.logits = sharedFloats(talker.codecVocabulary);
+  }
+
+  prefill(lane: number, rows: Float32Array, from: number, to: number): number[] {
+    expect(this.talker.prefill(lane, rows, from, to, this.hidden, this.logits)).toBe(true);
+    return [...this.hidden, ...this.logits];
+  }
+
+  /** Bits of `count` steps that take in rows from `from` on. */
+  steps(lane: number, rows: Float32Array, from: number, count: number): number[] {
+    const taken = Array.from({ length: count }, (_, i) => {
+      const input = sharedFloats(this.talker.hidden);
+      input.set(rows.subarray((from + i) * input.length, (from + i + 1) * input.length));
+      this.talker.step(Int32Array.of(lane), 1, input, this.hidden, this.logits);
+      return [...this.hidden, ...this.logits];
+    });
+    return taken.flat();
+  }
+}
+
+function memoryTests(open: (checkpoint: string, lanes: number) => Talker): void {
+  test.each(["custom-ryan-english-whole", "icl-whole", "icl-stream"])("goes on from a remembered start, to the bit: %s", (name) => {
+    const run = caseNamed(name);
+    const rows = new TeacherForced(run).prompt;
+    const [cut, count] = [run.prompt.prefixRows, run.prompt.rows.length];
+    const first = new Results(open(run.bundle.manifest.name, 2));
+    first.prefill(0, rows, 0, cut);
+    const start = first.talker.save(0);
+    const results = first.prefill(0, rows, cut, count);
+    const whole = first.talker.save(0);
+    const steps = first.steps(0, rows, 0, 4);
+    expect([start.positions, whole.positions]).toEqual([cut, count]);
+    expect(whole.bytes.length).toBeGreaterThan(start.bytes.length);
+
+    const other = new Results(open(run.bundle.manifest.name, 2));
+    expect(other.talker.memoryKind).toBe(first.talker.memoryKind);
+    other.prefill(1, rows, 0, count); // something else to forget
+    const places = [
+      [first, 1],
+      [first, 0],
+      [other, 1],
+      [other, 0],
+    ] as const;
+    for (const [again, lane] of places) {
+      expect(again.talker.restore(lane, start)).toBe(true);
+      expect(again.prefill(lane, rows, cut, count)).toEqual(results);
+      expect(again.steps(lane, rows, 0, 4)).toEqual(steps);
+      expect(again.talker.restore(lane, whole)).toBe(true);
+      expect(again.steps(lane, rows, 0, 4)).toEqual(steps);
+    }
+  });
+
+  test("a lane that is put back does not disturb another", () => {
+    const run = caseNamed("custom-ryan-english-whole");
+    const rows = new TeacherForced(run).prompt;
+    const count = run.prompt.rows.length;
+    const results = new Results(open(run.bundle.manifest.name, 2));
+    results.prefill(0, rows, 0, count);
+    const expected = results.steps(0, rows, 0, 6);
+    const memory = results.talker.save(0);
+    results.prefill(0, rows, 0, count);
+    const begun = results.steps(0, rows, 0, 3);
+    expect(results.talker.restore(1, memory)).toBe(true);
+    expect([...begun, ...results.steps(0, rows, 3, 3)]).toEqual(expected);
+  });
+
+  test("memory of another kind is refused, and the lane takes in a prompt as before", () => {
+    const run = caseNamed("custom-ryan-english-whole");
+    const rows = new TeacherForced(run).prompt;
+    const count = run.prompt.rows.length;
+    const results = new Results(open(run.bundle.manifest.name, 1));
+    const expected = results.prefill(0, rows, 0, count);
+    const { bytes, positions } = results.talker.save(0);
+    const foreign = new Results(open("starter", 1));
+    foreign.prefill(0, rows, 0, 1);
+    for (const wrong of [bytes.slice(0, bytes.length - 1), bytes.slice(0, 8), new Uint8Array(0), foreign.talker.save(0).bytes]) {
+      expect(results.talker.restore(0, { positions, bytes: wrong })).toBe(false);
+      expect(() => results.prefill(0, rows, positions, positions + 1)).toThrow("lane 0 stands at 0");
+      expect(results.prefill(0, rows, 0, count)).toEqual(expected);
+    }
+    expect(() => results.talker.restore(0, { positions: 1_000_000, bytes })).toThrow(TtsError);
+  });
+}
+
 function refusals(open: (checkpoint: string) => Talker): void {
   test("a prompt of more rows than one batch is as exact as one that grows row by row", () => {
     const talker = open("tiny-custom");
@@ -210,8 +312,8 @@ function refusals(open: (checkpoint: string) => Talker): void {
     for (let i = 0; i < prompt.length; i++) prompt[i] = rows[i % rows.length];
     const results = () => ({ hidden: sharedFloats(talker.hidden), logits: sharedFloats(talker.codecVocabulary) });
     const [whole, grown] = [results(), results()];
-    talker.prefill(0, prompt, count, whole.hidden, whole.logits);
-    talker.prefill(0, prompt, 500, grown.hidden, grown.logits);
+    talker.prefill(0, prompt, 0, count, whole.hidden, whole.logits);
+    talker.prefill(0, prompt, 0, 500, grown.hidden, grown.logits);
     for (let row = 500; row < count; row++) {
       talker.step(Int32Array.of(0), 1, prompt.subarray(row * talker.hidden), grown.hidden, grown.logits);
     }
@@ -224,8 +326,8 @@ function refusals(open: (checkpoint: string) => Talker): void {
     const count = 2_048;
     const prompt = sharedFloats(count * talker.hidden);
     const [hidden, logits] = [sharedFloats(talker.hidden), sharedFloats(talker.codecVocabulary)];
-    expect(() => talker.prefill(0, prompt, count, hidden, logits)).toThrow(TtsError);
-    expect(() => talker.prefill(0, prompt, count, hidden, logits)).toThrow(/2048 positions/);
+    expect(() => talker.prefill(0, prompt, 0, count, hidden, logits)).toThrow(TtsError);
+    expect(() => talker.prefill(0, prompt, 0, count, hidden, logits)).toThrow(/2048 positions/);
   });
 }
 

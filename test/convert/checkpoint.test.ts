@@ -306,7 +306,7 @@ function speakOneFrame(bundle: Bundle): SpokenFrame {
   const rows = sharedFloats(3 * talker.hidden);
   for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i * 1.3);
   const [hidden, logits] = [sharedFloats(talker.hidden), sharedFloats(talker.codecVocabulary)];
-  talker.prefill(0, rows, 3, hidden, logits);
+  talker.prefill(0, rows, 0, 3, hidden, logits);
   const codes = new Int32Array(CODES_PER_FRAME).fill(5);
   const predicted: SpokenFrame["predicted"] = {};
   for (const { name, open } of PREDICTORS) {

@@ -1,0 +1,145 @@
+// A prompt's way into a lane of the talker: computed, or remembered. It is always cut where its text begins, so that the start can be
+// taken from memory and nothing rounds differently; of a prompt that comes again everything is remembered.
+
+import { monotonicMs } from "../../ffi/libc.ts";
+import type { Talker } from "../backends/index.ts";
+import { PREFIX_LIMITS, type PrefixCacheChoice } from "../config.ts";
+import { PrefixStore, type PromptState, promptKeys } from "../prefixes.ts";
+import type { Track } from "./timeline.ts";
+
+/** A prompt, ready for the talker. */
+export interface PromptInput {
+  /** f32 [count, hidden] */
+  rows: Float32Array;
+  count: number;
+  /** Where it is cut: see Prompt.prefixRows. */
+  prefixRows: number;
+  /** Its start will come again, and costs much: a voice in context. */
+  lasting: boolean;
+}
+
+/** States by key, up to a number of bytes; the longest unused one goes first. */
+class Remembered {
+  private readonly states = new Map<string, PromptState>();
+  private bytes = 0;
+
+  constructor(private readonly limit: number) {}
+
+  /** Without counting as a use. */
+  peek(key: string): PromptState | null {
+    return this.states.get(key) ?? null;
+  }
+
+  use(key: string): PromptState | null {
+    const state = this.states.get(key);
+    if (state === undefined) return null;
+    this.states.delete(key);
+    this.states.set(key, state);
+    return state;
+  }
+
+  /** Its memory goes back at once: megabytes that nobody sees any more would pile up until the next collection. */
+  forget(key: string): void {
+    const bytes = this.states.get(key)?.bytes;
+    if (bytes === undefined) return;
+    this.states.delete(key);
+    this.bytes -= bytes.length;
+    if (bytes.length === bytes.buffer.byteLength) bytes.buffer.transfer(0);
+  }
+
+  add(key: string, state: PromptState): void {
+    this.forget(key);
+    if (state.bytes.length > this.limit) return;
+    this.states.set(key, state);
+    this.bytes += state.bytes.length;
+    for (const oldest of this.states.keys()) {
+      if (this.bytes <= this.limit) return;
+      this.forget(oldest);
+    }
+  }
+}
+
+/** What a {@link Prefill} works with. */
+export interface PrefillOptions {
+  talker: Talker;
+  track: Track;
+  /** f32 [hidden], f32 [codec vocabulary]: where the last row's results go */
+  hidden: Float32Array;
+  logits: Float32Array;
+  choice: PrefixCacheChoice;
+  cacheDir: string;
+  /** Of modelIdentity, taken before the model was opened. */
+  identity: string;
+}
+
+export class Prefill {
+  private readonly memory: Remembered | null;
+  private readonly disk: PrefixStore | null;
+  private readonly identity: string;
+
+  constructor(private readonly options: PrefillOptions) {
+    const { cacheDir, choice, identity, talker } = options;
+    this.memory = choice === "off" ? null : new Remembered(PREFIX_LIMITS.memoryBytes);
+    this.disk = choice === "disk" ? new PrefixStore(cacheDir) : null;
+    this.identity = `${identity} ${talker.memoryKind}`;
+  }
+
+  /**
+   * Fills a lane and gives the last row's results.
+   * @param startMs since when this prompt is worked on
+   * @returns false when the stop byte ended it
+   */
+  fill(lane: number, { count, lasting, prefixRows, rows }: PromptInput, startMs: number): boolean {
+    const { hidden, logits, talker, track } = this.options;
+    const keys = this.memory === null ? null : promptKeys(this.identity, rows, prefixRows, talker.hidden);
+    const known = keys === null ? 0 : this.recall(lane, keys.whole, count, false) || this.recall(lane, keys.prefix, prefixRows, lasting);
+    const knownMs = known === 0 ? startMs : monotonicMs();
+    if (known > 0) track.record("recall", startMs, knownMs, known);
+    if (known === 0) {
+      if (!talker.prefill(lane, rows, 0, prefixRows, hidden, logits)) return false;
+      this.remember(lane, keys?.prefix);
+    }
+    if (known < count) {
+      if (!talker.prefill(lane, rows, prefixRows, count, hidden, logits)) return false;
+      this.remember(lane, keys?.whole);
+      track.record("prefill", knownMs, monotonicMs(), count - known);
+    }
+    return true;
+  }
+
+  /** @returns the positions that the lane has now: 0 when nothing is known of the key */
+  private recall(lane: number, key: string, positions: number, lasting: boolean): number {
+    const { hidden, logits, talker } = this.options;
+    this.disk?.ask(key, lasting);
+    const state = this.memory!.use(key) ?? this.load(key);
+    if (state === null) return 0;
+    if (state.positions !== positions || !talker.restore(lane, state)) {
+      this.memory!.forget(key);
+      this.disk?.drop(key);
+      return 0;
+    }
+    hidden.set(state.results.subarray(0, talker.hidden));
+    logits.set(state.results.subarray(talker.hidden));
+    return positions;
+  }
+
+  private load(key: string): PromptState | null {
+    const state = this.disk?.read(key) ?? null;
+    if (state !== null) this.memory!.add(key, state);
+    return state;
+  }
+
+  private remember(lane: number, key: string | undefined): void {
+    if (key === undefined) return;
+    const { hidden, logits, talker } = this.options;
+    const results = new Float32Array(talker.hidden + talker.codecVocabulary);
+    results.set(hidden.subarray(0, talker.hidden));
+    results.set(logits.subarray(0, talker.codecVocabulary), talker.hidden);
+    this.memory!.add(key, { ...talker.save(lane), results });
+  }
+
+  /** A piece of what the disk is to do, in a quiet moment. @returns false when there is nothing left */
+  tidy(): boolean {
+    return this.disk?.tidy((key) => this.memory!.peek(key)) ?? false;
+  }
+}
