@@ -144,6 +144,7 @@ export const LLAMA_SYMBOLS = asFunctions({
   llama_state_seq_get_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" }, // context, out, room, sequence -> bytes written
   llama_state_seq_set_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" }, // context, from, bytes, sequence -> bytes read, 0 refused
   llama_set_abort_callback: { args: ["ptr", "ptr", "ptr"], returns: "void" }, // context, callback, user data
+  llama_set_n_threads: { args: ["ptr", "i32", "i32"], returns: "void" }, // context, for one row, for several
   llama_attach_threadpool: { args: ["ptr", "ptr", "ptr"], returns: "void" }, // context, pool, pool for prefill
   llama_tokenize: { args: ["ptr", "ptr", "i32", "ptr", "i32", "bool", "bool"], returns: "i32" }, // vocab, text, bytes, out, room, add special, parse special
   llama_model_quantize: { args: ["ptr", "ptr", "ptr"], returns: "u32" }, // from, to, params -> 0 ok

@@ -87,6 +87,8 @@ export interface ContextOptions {
   batchRows: number;
   /** Threads that compute, the calling one included. */
   threads: number;
+  /** Threads that prompts may have instead: see {@link LlamaContext.useThreads}. Default: as many. */
+  mostThreads?: number;
   /** f32 KV without flash attention: what parity with the official code needs. */
   exact: boolean;
   /** A zeroed shared byte pair: setting the first byte makes a running decode stop. */
@@ -119,8 +121,10 @@ export class LlamaContext {
     this.pointer = pointer;
     this.memory = llama.llama_get_memory(pointer) as Pointer;
     llama.llama_set_abort_callback(pointer, FLAG_CALLBACK, this.pin.keep(new Uint8Array(options.stop)));
-    this.pool = options.threads > 1 ? new ThreadPool(options.threads) : null;
-    if (this.pool !== null) llama.llama_attach_threadpool(pointer, this.pool.pointer, this.pool.pointer);
+    const most = Math.max(options.threads, options.mostThreads ?? 1);
+    this.pool = most > 1 ? new ThreadPool(most) : null;
+    // One thread needs no pool for its steps: waking the others each time would only cost.
+    if (this.pool !== null) llama.llama_attach_threadpool(pointer, options.threads > 1 ? this.pool.pointer : null, this.pool.pointer);
     const rows = options.batchRows;
     this.positions = this.pin.i32(rows);
     this.sequences = this.pin.i32(rows);
@@ -140,6 +144,11 @@ export class LlamaContext {
 
   private allOutputs(rows: number): Uint8Array {
     return this.pin.bytes(rows).fill(1);
+  }
+
+  /** How many threads compute decodes of several rows from now on. Changes no bit of the results. */
+  useThreads(count: number): void {
+    library().llama.llama_set_n_threads(this.pointer, this.options.threads, count);
   }
 
   /** Says where row `row` of the next decode belongs. */

@@ -1,7 +1,7 @@
 // Every default and limit, and the settings of one run: flags > environment > defaults, frozen.
 
 import { readFileSync } from "node:fs";
-import { availableParallelism, homedir, tmpdir } from "node:os";
+import { availableParallelism, homedir, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { TtsError } from "./errors.ts";
 
@@ -70,6 +70,12 @@ export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
 
 /** Reading weights is what generation waits for: four cores read as fast as any number. */
 const MOST_GENERATION_THREADS = 4;
+/** Prompts are bound by arithmetic, and so gain from more cores; but they are short. */
+const MOST_PROMPT_THREADS = 8;
+/** Four rows a step cost 0.83 of one each; more bring little and take memory. */
+const LANES_OF_LONG_TEXTS = 4;
+const LANES_FROM_SENTENCES = 4;
+const LANES_FROM_MEMORY_BYTES = 3e9;
 /** A core with this share of the fastest one's capacity counts as fast. */
 const FAST_SHARE = 0.75;
 /** Talkers narrower than this have too little to do for more than one thread. */
@@ -82,7 +88,7 @@ export const PROMPT_POSITIONS = 384;
 /** Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing there. */
 export const F32_BELOW_BYTES = 200_000_000;
 /** Reading weights is what a small machine's time goes to; below 4 bits the speech suffers. */
-export const DEFAULT_WEIGHTS = "q4_k_m";
+export const DEFAULT_WEIGHTS = "q4_0";
 /** Weight types of talker and code predictor, as llama.cpp names them. */
 export const WEIGHT_CHOICES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m", "iq4_nl"] as const;
 export type WeightType = (typeof WEIGHT_CHOICES)[number];
@@ -134,6 +140,8 @@ export interface Config {
   libraries: { llama: string; onnxruntime: string };
   /** Compute threads of talker and predictor, which alternate; the vocoder has one of its own. */
   threads: number;
+  /** Compute threads of a prompt while the vocoder has nothing to do. */
+  promptThreads: number;
   predictor: PredictorChoice;
   /** TTS_PREFIX_CACHE; changes no bit of the sound. */
   prefixCache: PrefixCacheChoice;
@@ -151,12 +159,14 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
     voicesDir: flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
     libraries: { llama: environment.TTS_LIBLLAMA ?? "", onnxruntime: environment.TTS_LIBONNXRUNTIME ?? "" },
     threads: flags.threads ?? generationThreads(fastCores()),
+    promptThreads: flags.promptThreads ?? flags.threads ?? Math.min(fastCores(), MOST_PROMPT_THREADS),
     predictor: flags.predictor ?? "auto",
     prefixCache: flags.prefixCache ?? ((environment.TTS_PREFIX_CACHE || "disk") as PrefixCacheChoice), // checked below
     lanes: flags.lanes ?? 1,
     contextPositions: Math.min(flags.contextPositions ?? CONTEXT_POSITIONS, LIMITS.contextPositions),
   };
   checkCount("threads", config.threads, LIMITS.threads);
+  checkCount("promptThreads", config.promptThreads, LIMITS.threads);
   checkCount("lanes", config.lanes, LIMITS.lanes);
   if (!PREDICTOR_CHOICES.includes(config.predictor)) {
     throw new TtsError("USAGE", `there is no predictor backend "${config.predictor}"`, `choose one of ${PREDICTOR_CHOICES.join(", ")}`);
@@ -170,8 +180,19 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
 /** Talker and predictor take turns and so share these threads; a core is left to the vocoder, and beyond four nothing is gained. */
 export const generationThreads = (cores: number) => Math.min(Math.max(cores - 1, 1), MOST_GENERATION_THREADS);
 
-/** @param hidden the talker's width */
-export const threadsFor = (hidden: number, { threads }: Config) => (hidden < NARROW_TALKER ? 1 : threads);
+/**
+ * Lanes for a text that nobody waits for: more of them where a row's rounding does not depend on its neighbours', so that a seed gives the
+ * same speech with any number, and where there is memory for their caches.
+ */
+export function lanesFor({ talker }: WeightTypes, sentences: number): number {
+  const pays = talker === "q4_0" && sentences >= LANES_FROM_SENTENCES && totalmem() >= LANES_FROM_MEMORY_BYTES;
+  return pays ? LANES_OF_LONG_TEXTS : 1;
+}
+
+/** What a talker of that width gains from, of what the machine has. */
+export function threadsFor(hidden: number, { promptThreads, threads }: Config): Pick<Config, "threads" | "promptThreads"> {
+  return hidden < NARROW_TALKER ? { threads: 1, promptThreads: 1 } : { threads, promptThreads };
+}
 
 /** Cores that this process may use, on chips of unequal cores only the fast ones: steps wait for their slowest thread. */
 function fastCores(): number {

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
 import { type Bundle, bundlePath, type Manifest } from "./bundle.ts";
-import { type Config, type ConfigFlags, LIMITS, loadConfig, threadsFor } from "./config.ts";
+import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
@@ -38,6 +38,8 @@ export { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "./types.ts";
 export interface OpenOptions extends ConfigFlags, Omit<ModelOptions, "config"> {
   /** What it is opened for: decoding needs no talker, encoding no stage at all. Default: speak, which can do everything. */
   use?: "speak" | "decode" | "encode";
+  /** About how many sentences will be spoken without anybody listening meanwhile: with many, several lanes may be opened. Default: 1. */
+  sentences?: number;
 }
 
 export interface Engine {
@@ -72,7 +74,12 @@ const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
 export async function open(options: OpenOptions = {}): Promise<Engine> {
   const general = loadConfig(options);
   const bundle = await resolveModel({ ...options, config: general });
-  const config = Object.freeze({ ...general, threads: options.threads ?? threadsFor(bundle.manifest.shape.hidden, general) });
+  const { shape, weights } = bundle.manifest;
+  const config = Object.freeze({
+    ...general,
+    ...(options.threads === undefined ? threadsFor(shape.hidden, general) : {}),
+    lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
+  });
   const engine = new WorkerEngine(bundle, config);
   try {
     await engine.start(STAGES[options.use ?? "speak"]);
@@ -207,17 +214,22 @@ class WorkerEngine implements Engine, SpeechHost {
     return this.reader;
   }
 
-  /** Sends a sentence to the talker. */
-  submit(speech: SpokenSpeech, sentence: number, message: Omit<SpeakJob, "job">): Job {
-    const job: Job = { id: this.numberOf(this.freeSlots.pop()!), speech, sentence, early: [], stop: null };
+  submit(speech: SpokenSpeech, messages: readonly Omit<SpeakJob, "job">[]): Job[] {
+    const jobs = messages.map((message) => this.admit(speech, message));
+    this.workers.get("talker")!.worker.postMessage({ speak: messages.map((message, i) => ({ ...message, job: jobs[i].id })) });
+    this.signals.ring("talker"); // it may sleep because a ring is full
+    return jobs;
+  }
+
+  /** A job of its own for a sentence; the vocoder gets what it needs of it. */
+  private admit(speech: SpokenSpeech, message: Omit<SpeakJob, "job">): Job {
+    const job: Job = { id: this.numberOf(this.freeSlots.pop()!), speech, sentence: message.stream, early: [], stop: null };
     this.jobs.set(job.id, job);
     const codes = message.reference?.codes ?? null;
     if (codes !== null) {
       const reference: ToVocoder = { job: job.id, key: createHash("sha256").update(codes).digest("hex"), codes };
       this.workers.get("vocoder")!.worker.postMessage(reference);
     }
-    this.workers.get("talker")!.worker.postMessage({ speak: { ...message, job: job.id } });
-    this.signals.ring("talker"); // it may sleep because other lanes are full
     return job;
   }
 
@@ -235,8 +247,8 @@ class WorkerEngine implements Engine, SpeechHost {
     return this.config.lanes;
   }
 
-  get hasRoom(): boolean {
-    return this.freeSlots.length > 0;
+  get room(): number {
+    return this.freeSlots.length;
   }
 
   forget(job: Job): void {

@@ -68,9 +68,10 @@ export interface SpeechHost {
   readonly lanes: number;
   /** Set once a stage is down. */
   readonly failure: TtsError | null;
-  /** Whether another sentence may be submitted. */
-  readonly hasRoom: boolean;
-  submit(speech: SpokenSpeech, sentence: number, message: Omit<SpeakJob, "job">): Job;
+  /** How many more sentences may be submitted. */
+  readonly room: number;
+  /** Sends sentences to the talker, together; their `stream` is their place in the text. */
+  submit(speech: SpokenSpeech, messages: readonly Omit<SpeakJob, "job">[]): Job[];
   forget(job: Job): void;
   /** Moves what has arrived from the rings to its jobs. @returns whether anything had */
   drain(): boolean;
@@ -157,6 +158,11 @@ abstract class TimedSpeech implements Speech {
   }
 }
 
+/** The next sentence waits in the talker, who then goes on at once. */
+const SENTENCES_AHEAD = 2;
+/** A lane that becomes free must find its next sentence there, however long the others take. */
+const SENTENCES_AHEAD_OF_LANES = 32;
+
 const round = (value: number) => Math.round(value * 1000) / 1000;
 const URGENCY: Record<StopReason, number> = { eos: 0, length: 1, cancelled: 2 };
 
@@ -176,13 +182,19 @@ export class SpokenSpeech extends TimedSpeech {
   protected async *chunks(): AsyncGenerator<AudioChunk> {
     const { engine } = this;
     const open: Job[] = [];
+    const ahead = engine.lanes === 1 ? SENTENCES_AHEAD : SENTENCES_AHEAD_OF_LANES;
     let submitted = 0;
     try {
       while (submitted < this.sentences.length || open.length > 0) {
-        // As many sentences under way as there are lanes: later ones only wait in memory.
-        while (submitted < this.sentences.length && open.length < engine.lanes && engine.hasRoom) {
-          open.push(engine.submit(this, submitted, { ...this.message, text: this.sentences[submitted], stream: submitted }));
-          submitted++;
+        const next = this.sentences.slice(submitted, submitted + Math.min(ahead - open.length, engine.room));
+        if (next.length > 0) {
+          open.push(
+            ...engine.submit(
+              this,
+              next.map((text, i) => ({ ...this.message, text, stream: submitted + i })),
+            ),
+          );
+          submitted += next.length;
         }
         const failure = engine.failure ?? this.failure;
         if (failure !== null) throw failure;

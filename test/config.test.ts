@@ -15,7 +15,7 @@ test.each([
 
 test("a narrow talker has one thread, whatever the machine", () => {
   const config = loadConfig({ threads: 3 });
-  expect([256, 511, 1_024].map((hidden) => threadsFor(hidden, config))).toEqual([1, 1, 3]);
+  expect([256, 511, 1_024].map((hidden) => threadsFor(hidden, config).threads)).toEqual([1, 1, 3]);
 });
 
 test("flags go before the environment, and the environment before defaults", () => {

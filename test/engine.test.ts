@@ -81,6 +81,17 @@ describe("speaking", () => {
     expect(maxDifference(b.samples, a.samples)).toBeLessThan(1e-4);
   });
 
+  test("drawn with a seed, four lanes say the same every time, and in q4_0 what one lane says, to the bit", async () => {
+    const drawn = async (engine: Engine) => {
+      const { codes, samples } = await collect(engine.speak(LONG, { seed: 11 }));
+      return { codes, samples: Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength).toString("base64") };
+    };
+    const engines = await Promise.all([1, 4, 4].map((lanes) => openStarter({ lanes, weights: "q4_0" })));
+    const [one, four, again] = await Promise.all(engines.map(drawn)); // side by side: who waits for whom differs
+    expect(again).toEqual(four);
+    expect(four).toEqual(one);
+  });
+
   test("two texts at once on one engine do not mix", async () => {
     const engine = await openStarter();
     const alone = [await speak(engine, "Dinner is ready."), await speak(engine, TEXT)];

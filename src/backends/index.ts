@@ -49,9 +49,10 @@ export interface Talker {
    * Takes in a prompt's rows `from` to `to` (exclusive), of `rows` f32 [rows, hidden], and gives the last one's results:
    * `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. From 0 on the lane starts anew, from elsewhere it must
    * stand there. Sums round as the cuts fall: the same cuts give the same bits.
+   * @param alone whether no other stage computes: then `promptThreads` may
    * @returns false when the stop byte ended it
    */
-  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array): boolean;
+  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array, alone?: boolean): boolean;
   /** What a lane has taken in, to be put back later, in this or another lane. */
   save(lane: number): TalkerMemory;
   /** @returns false when the memory is of another kind; the lane is empty then */

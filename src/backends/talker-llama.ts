@@ -20,6 +20,8 @@ class LlamaTalker implements Talker {
   /** Next position of each lane. */
   private readonly positions: Int32Array;
   private readonly limit: number;
+  private readonly threads: number;
+  private readonly mostThreads: number;
 
   constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
     const { version } = loadLlama(config.libraries.llama, loadTurn);
@@ -29,6 +31,7 @@ class LlamaTalker implements Talker {
     this.model = LlamaModel.open(path, { copied: isRearranged(bundle.manifest.weights.talker) });
     [this.hidden, this.codecVocabulary] = [hidden, codecVocabulary];
     this.limit = config.contextPositions;
+    [this.threads, this.mostThreads] = [config.threads, config.promptThreads];
     const exact = bundle.manifest.weights.talker === "f32";
     // libllama takes no state from a context with more or fewer sequences; and threads may share out a sum, and so round it, between them.
     const kind = [version, exact ? "exact" : "fast", `${lanes} lanes`, `${config.threads} threads`, `batches of ${BATCH_ROWS}`];
@@ -37,16 +40,24 @@ class LlamaTalker implements Talker {
       lanes,
       positions: this.limit,
       batchRows: BATCH_ROWS,
-      threads: config.threads,
+      threads: this.threads,
+      mostThreads: this.mostThreads,
       exact,
       stop,
     });
     this.positions = new Int32Array(lanes);
   }
 
-  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array): boolean {
+  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array, alone = false): boolean {
     this.checkFits(to);
     if (from === 0) this.clear(lane);
+    this.context.useThreads(alone ? this.mostThreads : this.threads);
+    const done = this.decodeRows(lane, rows, from, to, hidden, logits);
+    this.context.useThreads(this.threads); // steps of several lanes are decodes of several rows as well
+    return done;
+  }
+
+  private decodeRows(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array): boolean {
     if (from !== this.positions[lane]) throw new RangeError(`lane ${lane} stands at ${this.positions[lane]}, the rows begin at ${from}`);
     for (let at = from; at < to; at += BATCH_ROWS) {
       const batch = Math.min(BATCH_ROWS, to - at);

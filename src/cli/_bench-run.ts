@@ -21,13 +21,14 @@ const MEMORY_SHARE = 0.6;
 export interface Setting {
   lanes: number;
   threads: number;
+  promptThreads: number;
   predictor: PredictorChoice;
   weights: WeightType | undefined;
   predictorWeights: WeightType | undefined;
 }
 
 /** The number of threads may depend on the model. */
-export type WantedSetting = Omit<Setting, "threads"> & { threads: number | undefined };
+export type WantedSetting = Omit<Setting, "threads" | "promptThreads"> & { threads: number | undefined };
 
 /** A setting with the model that it needs. */
 export interface Configuration {
@@ -98,8 +99,9 @@ export async function prepareModels(model: string | undefined, settings: readonl
   for (const setting of settings) {
     const { predictorWeights, weights } = setting;
     const bundle = await resolveModel({ config, model, weights, predictorWeights, onProgress });
-    const threads = setting.threads ?? threadsFor(bundle.manifest.shape.hidden, config);
-    configurations.push({ setting: { ...setting, threads }, bundle });
+    const usual = threadsFor(bundle.manifest.shape.hidden, config);
+    const { threads, promptThreads } = setting.threads === undefined ? usual : { threads: setting.threads, promptThreads: setting.threads };
+    configurations.push({ setting: { ...setting, threads, promptThreads }, bundle });
   }
   clearProgress();
   return configurations;
@@ -150,11 +152,11 @@ function modelBytes({ manifest: { files } }: Bundle): number {
 
 /** The warm-up round is the first speech of the engine: it also shows what memory is needed. */
 async function openSubject({ setting, bundle }: Configuration, frames: number, others: readonly OpenSubject[]): Promise<OpenSubject> {
-  const { lanes, predictor, threads } = setting;
+  const { lanes, predictor, promptThreads, threads } = setting;
   const folders = [bundle.directory, ...others.map(({ subject }) => subject.bundle.directory)];
   const before = { ...memoryNow(), ...mappedFiles(folders) };
   const startMs = monotonicMs();
-  const engine = await openEngine({ model: bundle.directory, lanes, threads, predictor, prefixCache: "off" }, frames);
+  const engine = await openEngine({ model: bundle.directory, lanes, threads, promptThreads, predictor, prefixCache: "off" }, frames);
   const loadMs = monotonicMs() - startMs;
   try {
     let peak = memoryNow();

@@ -2,7 +2,7 @@
 
 import { defineCommand } from "citty";
 import { isSameFile, isStdout, type Output, openOutput } from "../audio/output.ts";
-import { loadConfig, PREDICTOR_CHOICES } from "../config.ts";
+import { LIMITS, loadConfig, PREDICTOR_CHOICES } from "../config.ts";
 import type { SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { checkRequest } from "../prepare.ts";
@@ -102,6 +102,12 @@ const options: Options = {
   ...samplingOptions("predictor-", "code predictor"),
   "max-frames": { type: "string", valueHint: "N", description: "At most N frames of 80 ms per sentence.", group: "Sampling" },
   predictor: { type: "string", valueHint: "auto|ort|llama", description: "What runs the code predictor. Default: auto.", group: "Machine" },
+  lanes: {
+    type: "string",
+    valueHint: "N",
+    description: "Sentences spoken side by side. Default: 4 for long texts to a file where that changes no sound, else 1.",
+    group: "Machine",
+  },
   threads: {
     type: "string",
     valueHint: "N",
@@ -152,14 +158,20 @@ async function say(args: Record<string, unknown>, positionals: string[]): Promis
   const maxFrames = number(args, "max-frames");
   const voice = readVoice(text(args, "voice"));
   const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
-  const machine = { predictor: choice(args, "predictor", PREDICTOR_CHOICES), threads: number(args, "threads") };
+  const machine = {
+    predictor: choice(args, "predictor", PREDICTOR_CHOICES),
+    threads: number(args, "threads"),
+    lanes: number(args, "lanes"),
+  };
   loadConfig(machine); // checks them
   const words = await inputText(positionals, text(args, "input"));
   checkRequest(words, speakOptions);
   const { cacheDir } = loadConfig();
   const model =
     text(args, "model") ?? (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
-  const openOptions = { model, ...machine };
+  // A pipe is listened to: there the first sentence must not wait for others.
+  const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
+  const openOptions = { model, sentences, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (sink) => {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
@@ -184,13 +196,13 @@ function announce(speech: Speech): void {
   });
 }
 
-/** @throws TtsError USAGE where the codes would mix with something else */
 /** At most a position per character of an instruction or of a reference's text, and one per frame of the reference. */
 function extraPositions({ instruct = "", voice }: SpeakOptions): number {
   const frames = (voice?.codes?.length ?? 0) / CODES_PER_FRAME;
   return instruct.length + (voice?.text.length ?? 0) + frames;
 }
 
+/** @throws TtsError USAGE where the codes would mix with something else */
 function readCodesPath(args: Record<string, unknown>, { path }: SoundOutput): string | undefined {
   const codes = filePath(args, "save-codes");
   if (codes === undefined) return undefined;

@@ -24,7 +24,7 @@ export function runMeasure({ directory, config }: MeasureJob): void {
 function measurePredictors(directory: string, config: Config): Record<string, number> {
   const bundle = openBundle(directory);
   const { hidden } = bundle.manifest.shape;
-  const asSpoken = { ...config, threads: threadsFor(hidden, config) };
+  const asSpoken = { ...config, ...threadsFor(hidden, config) };
   const [stop, loadTurn] = [new SharedArrayBuffer(2), new Int32Array(new SharedArrayBuffer(4))];
   const input = new Float32Array(new SharedArrayBuffer(4 * hidden)).fill(0.1);
   const codes = new Int32Array(CODES_PER_FRAME);

@@ -16,6 +16,8 @@ export interface PromptInput {
   prefixRows: number;
   /** Its start will come again, and costs much: a voice in context. */
   lasting: boolean;
+  /** No other stage computes now. */
+  alone: boolean;
 }
 
 /** States by key, up to a number of bytes; the longest unused one goes first. */
@@ -89,18 +91,18 @@ export class Prefill {
    * @param startMs since when this prompt is worked on
    * @returns false when the stop byte ended it
    */
-  fill(lane: number, { count, lasting, prefixRows, rows }: PromptInput, startMs: number): boolean {
+  fill(lane: number, { alone, count, lasting, prefixRows, rows }: PromptInput, startMs: number): boolean {
     const { hidden, logits, talker, track } = this.options;
     const keys = this.memory === null ? null : promptKeys(this.identity, rows, prefixRows, talker.hidden);
     const known = keys === null ? 0 : this.recall(lane, keys.whole, count, false) || this.recall(lane, keys.prefix, prefixRows, lasting);
     const knownMs = known === 0 ? startMs : monotonicMs();
     if (known > 0) track.record("recall", startMs, knownMs, known);
     if (known === 0) {
-      if (!talker.prefill(lane, rows, 0, prefixRows, hidden, logits)) return false;
+      if (!talker.prefill(lane, rows, 0, prefixRows, hidden, logits, alone)) return false;
       this.remember(lane, keys?.prefix);
     }
     if (known < count) {
-      if (!talker.prefill(lane, rows, prefixRows, count, hidden, logits)) return false;
+      if (!talker.prefill(lane, rows, prefixRows, count, hidden, logits, alone)) return false;
       this.remember(lane, keys?.whole);
       track.record("prefill", knownMs, monotonicMs(), count - known);
     }

@@ -1,5 +1,4 @@
-// The talker stage: text to prompt, prompt to frames. All busy lanes move on together, one frame per turn; a lane whose codes nobody
-// takes sits out until there is room.
+// The talker stage: text to prompt, prompt to frames. All busy lanes move on together, one frame per turn, and wait for room together.
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
@@ -17,6 +16,8 @@ import { Signals } from "./signals.ts";
 import { Track } from "./timeline.ts";
 import type { FromStage, SpeakJob, SpokenReference, StageJob, ToTalker } from "./wire.ts";
 
+/** A start, a frame, and the end for which a busy lane keeps a block free. */
+const BLOCKS_PER_TURN = 3;
 const NO_VOICE: VoiceVectors = { xVector: null, codes: null };
 
 /** What a lane is busy with. */
@@ -101,7 +102,7 @@ export class TalkerStage {
   }
 
   private accept(message: ToTalker): void {
-    if ("speak" in message) this.waiting.push(message.speak);
+    if ("speak" in message) this.waiting.push(...message.speak);
     else this.closing = true;
   }
 
@@ -110,6 +111,10 @@ export class TalkerStage {
       const seen = this.signals.read("talker");
       this.takeMessages();
       this.endCancelled();
+      if (!this.hasRoom) {
+        this.signals.wait("talker", seen);
+        continue;
+      }
       this.fillLanes();
       const count = this.pack();
       if (count > 0) {
@@ -120,8 +125,15 @@ export class TalkerStage {
         if (this.prefill.tidy()) continue; // messages first
         return;
       }
-      this.signals.wait("talker", seen); // no room in any ring
     }
+  }
+
+  /**
+   * All lanes wait for the slowest one: were it left out of a step, which rows share a step would depend on time, and with some weight
+   * types a row's rounding depends on that.
+   */
+  private get hasRoom(): boolean {
+    return this.rings.every((ring) => ring.free >= BLOCKS_PER_TURN);
   }
 
   private takeMessages(): void {
@@ -139,10 +151,10 @@ export class TalkerStage {
     }
   }
 
-  /** Free lanes take waiting sentences; a lane needs room for the start and a possible end. */
+  /** Free lanes take waiting sentences. */
   private fillLanes(): void {
     for (let lane = 0; lane < this.lanes.length && this.waiting.length > 0; lane++) {
-      if (this.lanes[lane] !== null || this.rings[lane].free < 2) continue;
+      if (this.lanes[lane] !== null) continue;
       const job = this.waiting.shift()!;
       this.rings[lane].pushStart(job.job, job.reference !== null && job.reference.codes !== null);
       this.signals.ring("vocoder");
@@ -162,7 +174,9 @@ export class TalkerStage {
     const startMs = monotonicMs();
     const prompt = this.buildPrompt(job);
     const rows = this.embedder.prompt(prompt.rows, job.reference ?? NO_VOICE);
-    const input = { rows, count: prompt.rows.length, prefixRows: prompt.prefixRows, lasting: (job.reference?.codes ?? null) !== null };
+    const lasting = (job.reference?.codes ?? null) !== null;
+    const alone = this.rings.every((ring) => ring.filled <= 1); // the start that was just written
+    const input = { rows, count: prompt.rows.length, prefixRows: prompt.prefixRows, lasting, alone };
     if (!this.prefill.fill(lane, input, startMs)) return;
     this.hidden[lane].set(this.stepRows[0]);
     this.samplers[lane].reset(job.sampling.talker, job.seed, 2 * job.stream);
@@ -204,12 +218,12 @@ export class TalkerStage {
     this.signals.ring("vocoder");
   }
 
-  /** Puts every lane that can move on into the mailbox and returns how many these are. */
+  /** Puts every busy lane into the mailbox and returns how many these are. */
   private pack(): number {
     let count = 0;
     for (let lane = 0; lane < this.lanes.length; lane++) {
       const sentence = this.lanes[lane];
-      if (sentence === null || this.rings[lane].free < 2) continue;
+      if (sentence === null) continue;
       this.mailbox.lanes[count] = lane;
       this.outgoing[count].set(this.hidden[lane]);
       this.mailbox.codes[count * CODES_PER_FRAME] = sentence.code0;

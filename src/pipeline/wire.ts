@@ -70,7 +70,8 @@ export interface SpokenReference {
   codes: Int32Array | null;
 }
 
-export type ToTalker = { speak: SpeakJob } | { close: true };
+/** Jobs that come together start together, so that which rows share a step does not depend on when messages arrive. */
+export type ToTalker = { speak: SpeakJob[] } | { close: true };
 
 /** The vocoder hears the reference before the first frame, so that the speech goes on from it. Sent before the job goes to the talker. */
 export interface ToVocoder {
