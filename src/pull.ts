@@ -258,7 +258,7 @@ class Pull {
     checkSpace({
       folder: this.folder,
       download: toCome,
-      bundle: this.options.convert ? bundleBytes(files, this.options.weights ?? DEFAULT_WEIGHTS) : 0,
+      bundle: this.options.convert ? bundleBytes(files, this.options.weights ?? DEFAULT_WEIGHTS.predictor) : 0,
       freeBytes: this.options.freeBytes,
     });
   }

@@ -93,8 +93,9 @@ async function cachedBundle(checkpoint: string, name: string, options: ModelOpti
   const { config, onProgress = () => {} } = options;
   const source = realpathSync(checkpoint);
   const stamp = stampOf(source, sourceFiles(source));
-  const talker = options.weights ?? (stamp.bytes < F32_BELOW_BYTES ? "f32" : DEFAULT_WEIGHTS);
-  const weights = weightTypes(talker, options.predictorWeights);
+  const usual = stamp.bytes < F32_BELOW_BYTES ? weightTypes("f32") : DEFAULT_WEIGHTS;
+  const chosen = options.weights === undefined ? usual : weightTypes(options.weights);
+  const weights = weightTypes(chosen.talker, options.predictorWeights ?? chosen.predictor);
   const folder = bundlesFolder(config.cacheDir);
   const place = createHash("sha256").update(source).digest("hex").slice(0, 8);
   const target = join(folder, `${name.replace("/", "--")}-${place}-${weightsInWords(weights)}`);

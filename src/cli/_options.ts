@@ -31,7 +31,7 @@ export const weightOptions = (standard: string, group: string): Options => ({
   "predictor-weights": {
     type: "string",
     valueHint: "TYPE",
-    description: "Weight type of the code predictor alone. Default: as --weights.",
+    description: "Weight type of the code predictor alone. Default: what --weights says.",
     group,
   },
 });

@@ -13,7 +13,7 @@ import type { Command } from "./_manual.ts";
 import { COMMON, type Options, readWeights, text, weightOptions } from "./_options.ts";
 
 const options: Options = {
-  ...weightOptions(`${DEFAULT_WEIGHTS}, for small models f32`, "Model"),
+  ...weightOptions(`${weightsInWords(DEFAULT_WEIGHTS)}, for small models f32`, "Model"),
   revision: {
     type: "string",
     valueHint: "NAME",
