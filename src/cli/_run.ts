@@ -5,9 +5,9 @@ import { isStdout, printText } from "../audio/output.ts";
 import type { Sink } from "../audio/sink.ts";
 import { weightsInWords } from "../bundle.ts";
 import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../config.ts";
-import type { Engine, Manifest, OpenOptions, Speech, Summary } from "../engine.ts";
+import type { AudioChunk, Engine, Manifest, OpenOptions, Speech, Summary } from "../engine.ts";
 import type { Progress } from "../store.ts";
-import { CODES_PER_FRAME, SAMPLE_RATE_HZ } from "../types.ts";
+import { SAMPLE_RATE_HZ } from "../types.ts";
 import { clearProgress, log, showConversion, showProgress } from "./_log.ts";
 import type { SoundOutput } from "./_output.ts";
 
@@ -34,16 +34,12 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
   return engine;
 }
 
-/** Writes a speech as it comes. @returns all codes, frames of 16 per sentence */
-export async function pour(speech: Speech, sink: Sink): Promise<number[][][]> {
-  const frames: number[][][] = speech.sentences.map(() => []);
+/** Writes a speech as it comes. `onCodes` gets what the sound is made of: nothing is kept here, a text may go on for hours. */
+export async function pour(speech: Speech, sink: Sink, onCodes: (chunk: AudioChunk) => void = () => {}): Promise<void> {
   let samples = 0;
   for await (const chunk of speech) {
     await sink.write(chunk.samples);
-    frames[chunk.sentence] ??= [];
-    for (let at = 0; at < chunk.codes.length; at += CODES_PER_FRAME) {
-      frames[chunk.sentence].push(Array.from(chunk.codes.subarray(at, at + CODES_PER_FRAME)));
-    }
+    onCodes(chunk);
     samples += chunk.samples.length;
     showProgress(
       `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,
@@ -52,7 +48,6 @@ export async function pour(speech: Speech, sink: Sink): Promise<number[][][]> {
     );
   }
   clearProgress();
-  return frames;
 }
 
 /** One stable line on stderr, or the same as one JSON object on stdout. */

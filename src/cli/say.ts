@@ -3,7 +3,7 @@
 import { defineCommand } from "citty";
 import { isSameFile, isStdout, type Output, openOutput } from "../audio/output.ts";
 import { LIMITS, loadConfig, PREDICTOR_CHOICES } from "../config.ts";
-import type { SpeakOptions, Speech, Summary } from "../engine.ts";
+import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { checkRequest } from "../prepare.ts";
 import { CODES_PER_FRAME } from "../types.ts";
@@ -177,7 +177,9 @@ async function say(args: Record<string, unknown>, positionals: string[]): Promis
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
       const speech = engine.speak(words, speakOptions);
       announce(speech);
-      const frames = await pour(speech, sink);
+      const frames: number[][][] = speech.sentences.map(() => []);
+      const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));
+      await pour(speech, sink, codes === null ? undefined : keep);
       const summary = speech.summary();
       if (summary.frames === 0) throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
       await codes?.write(codesFile({ words, frames, speech, summary, modelSha256: weightsHash(engine.manifest) }));
@@ -246,6 +248,13 @@ interface CodesToSave {
   speech: Speech;
   summary: Summary;
   modelSha256: string;
+}
+
+/** i32 [frames, 16] as lists */
+function framesOf(codes: Int32Array): number[][] {
+  return Array.from({ length: codes.length / CODES_PER_FRAME }, (_, frame) => {
+    return Array.from(codes.subarray(frame * CODES_PER_FRAME, (frame + 1) * CODES_PER_FRAME));
+  });
 }
 
 /** `frames` is all that decode needs; each sentence starts the vocoder afresh, so their lengths stand beside. */

@@ -17,6 +17,8 @@ export class Embedder {
   private readonly text: RowTable;
   private readonly codes: RowTable[];
   private readonly tables: Tables;
+  /** Grows to the longest prompt: new memory for each would pile up until a collection. */
+  private rows = new Float32Array(new SharedArrayBuffer(0));
 
   constructor(bundle: Bundle) {
     const { codecVocabulary, codes, hidden, textVocabulary } = bundle.manifest.shape;
@@ -33,9 +35,11 @@ export class Embedder {
     }
   }
 
-  /** Prompt rows as f32 [rows, hidden]. */
+  /** Prompt rows as f32 [rows, hidden], in shared memory; valid until the next call. */
   prompt(rows: readonly Row[], voice: VoiceVectors): Float32Array {
-    const out = new Float32Array(new SharedArrayBuffer(4 * rows.length * this.hidden));
+    const length = rows.length * this.hidden;
+    if (this.rows.length < length) this.rows = new Float32Array(new SharedArrayBuffer(4 * length));
+    const out = this.rows.subarray(0, length).fill(0);
     rows.forEach((row, i) => {
       const at = i * this.hidden;
       if (row.codec !== NONE) this.codes[0].addRow(row.codec, out, at);
