@@ -146,7 +146,7 @@ export class LlamaContext {
     return this.pin.bytes(rows).fill(1);
   }
 
-  /** How many threads compute decodes of several rows from now on. Changes no bit of the results. */
+  /** How many threads compute decodes of several rows from now on. No bit of a result was seen to depend on it. */
   useThreads(count: number): void {
     library().llama.llama_set_n_threads(this.pointer, this.options.threads, count);
   }

@@ -112,9 +112,7 @@ export interface Bundle {
 /** For people, and as a part of folder names. */
 export const weightsInWords = ({ talker, predictor }: WeightTypes) => (talker === predictor ? talker : `${talker}-${predictor}`);
 
-const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) => join(bundle.directory, BUNDLE_FILES[file]);
-
-export { bundlePath };
+export const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) => join(bundle.directory, BUNDLE_FILES[file]);
 
 /** Whether a folder looks like a bundle, whole or not. */
 export function isBundle(directory: string): boolean {

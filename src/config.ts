@@ -157,12 +157,13 @@ export type ConfigFlags = Partial<Omit<Config, "libraries">>;
 
 /** @throws TtsError USAGE naming the setting and its value */
 export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, string | undefined> = process.env): Config {
+  const cores = fastCores();
   const config: Config = {
     cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
     voicesDir: flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
     libraries: { llama: environment.TTS_LIBLLAMA ?? "", onnxruntime: environment.TTS_LIBONNXRUNTIME ?? "" },
-    threads: flags.threads ?? generationThreads(fastCores()),
-    promptThreads: flags.promptThreads ?? flags.threads ?? Math.min(fastCores(), MOST_PROMPT_THREADS),
+    threads: flags.threads ?? generationThreads(cores),
+    promptThreads: flags.promptThreads ?? flags.threads ?? Math.min(cores, MOST_PROMPT_THREADS),
     predictor: flags.predictor ?? "auto",
     prefixCache: flags.prefixCache ?? ((environment.TTS_PREFIX_CACHE || "disk") as PrefixCacheChoice), // checked below
     lanes: flags.lanes ?? 1,

@@ -64,7 +64,7 @@ function isSizeList(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
-export function elementCount(tensor: Tensor): number {
+function elementCount(tensor: Tensor): number {
   return tensor.bytes.length / ELEMENT_BYTES[tensor.dtype];
 }
 
@@ -79,8 +79,9 @@ export function toFloat32(tensor: Tensor): Float32Array {
 }
 
 /** Writes the values as f32 to the front of `target`; for loops that must not make garbage. */
-export function copyFloat32({ bytes, dtype, file, name }: Tensor, target: Float32Array): void {
-  const count = bytes.length / ELEMENT_BYTES[dtype];
+export function copyFloat32(tensor: Tensor, target: Float32Array): void {
+  const { bytes, dtype, file, name } = tensor;
+  const count = elementCount(tensor);
   if (dtype === "F32") target.set(new Float32Array(copyOf(bytes).buffer));
   else if (dtype === "BF16") widenBf16(asU16(bytes), new Uint32Array(target.buffer, target.byteOffset, count));
   else if (dtype === "F16") target.set(new Float16Array(asU16(bytes).buffer, asU16(bytes).byteOffset, count));
@@ -142,7 +143,7 @@ export interface TensorToWrite {
   chunks: () => Iterable<Uint8Array>;
 }
 
-export function byteLength({ dtype, shape }: Pick<Tensor, "dtype" | "shape">): number {
+export function byteLength({ dtype, shape }: { dtype: Tensor["dtype"]; shape: readonly number[] }): number {
   return shape.reduce((product, size) => product * size, ELEMENT_BYTES[dtype]);
 }
 

@@ -14,8 +14,11 @@ export interface PredictorLayers {
   readonly logits: Float32Array;
   /** Forgets the last frame. */
   begin(count: number): void;
-  /** Takes `rows` more positions of the first `count` lanes, and the head of `group`, 1 to 15, on the last row of each. */
-  step(count: number, rows: 1 | 2, group: number): void;
+  /**
+   * Takes in the first `count` lanes' rows for `group`, 1 to 15, and puts its head on the last one of each: a frame starts with two rows
+   * for group 1, at positions 0 and 1, and goes on with one for each group, at the position of its number.
+   */
+  step(count: number, group: number): void;
   close(): void;
 }
 
@@ -60,13 +63,13 @@ export class StepwisePredictor implements Predictor {
       this.enter(hidden, lane, 2 * lane * width);
       this.inputs[0].copyRow(codes[lane * CODES_PER_FRAME], layers.input, (2 * lane + 1) * width);
     }
-    layers.step(count, 2, 1);
+    layers.step(count, 1);
     for (let group = 1; group < CODES_PER_FRAME; group++) {
       for (let lane = 0; lane < count; lane++) codes[lane * CODES_PER_FRAME + group] = draw(lane, group, this.logits[lane]);
       if (group === CODES_PER_FRAME - 1) return; // code 15 is only fed back to the talker
       for (let lane = 0; lane < count; lane++)
         this.inputs[group].copyRow(codes[lane * CODES_PER_FRAME + group], layers.input, lane * width);
-      layers.step(count, 1, group + 1);
+      layers.step(count, group + 1);
     }
   }
 

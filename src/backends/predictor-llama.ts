@@ -23,7 +23,6 @@ class LlamaLayers implements PredictorLayers {
   private readonly context: LlamaContext;
   private readonly heads: MatrixProducts;
   private readonly width: number;
-  private position = 0;
 
   constructor(options: OpenOptions) {
     const { bundle, config, lanes, stop } = options;
@@ -38,7 +37,7 @@ class LlamaLayers implements PredictorLayers {
     const { threads } = config;
     const exact = manifest.weights.predictor === "f32";
     try {
-      const model = this.keep(LlamaModel.open(path, { copied: isRearranged(bundle.manifest.weights.predictor) }));
+      const model = this.keep(LlamaModel.open(path, { copied: isRearranged(manifest.weights.predictor) }));
       this.context = this.keep(new LlamaContext(model, { lanes, positions: CODES_PER_FRAME, batchRows, threads, exact, stop }));
       this.heads = this.keep(openHeads(options, this.context));
     } catch (error) {
@@ -55,16 +54,15 @@ class LlamaLayers implements PredictorLayers {
 
   begin(): void {
     this.context.clear();
-    this.position = 0;
   }
 
-  step(count: number, rows: 1 | 2, group: number): void {
-    for (let row = 0; row < count * rows; row++) this.context.place(row, Math.floor(row / rows), this.position + (row % rows));
+  step(count: number, group: number): void {
+    const rows = group === 1 ? 2 : 1;
+    for (let row = 0; row < count * rows; row++) this.context.place(row, Math.floor(row / rows), group - rows + 1 + (row % rows));
     if (!this.context.decode(this.input, count * rows)) return; // stopping: nobody looks at the result
     const { input } = this.heads;
     for (let lane = 0; lane < count; lane++) this.context.readHidden((lane + 1) * rows - 1, input, lane * this.width, this.width);
     this.heads.run(group - 1, count);
-    this.position += rows;
   }
 
   /** What was opened last goes first: each uses what was there before it. */

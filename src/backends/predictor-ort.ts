@@ -68,11 +68,10 @@ class OrtLayers implements PredictorLayers {
     if (!this.prepared.has(count)) this.prepared.set(count, this.prepare(count));
   }
 
-  step(count: number, _rows: 1 | 2, group: number): void {
+  step(count: number, group: number): void {
     this.prepared.get(count)![group - 1].run();
   }
 
-  /** A frame starts with two rows and the head of group 1, and goes on with single ones: the row at position p has the head of group p. */
   private prepare(count: number): PreparedRun[] {
     return Array.from({ length: CODES_PER_FRAME - 1 }, (_, i) => this.prepareStep(count, i + 1));
   }

@@ -33,7 +33,7 @@ class LlamaTalker implements Talker {
     this.limit = config.contextPositions;
     [this.threads, this.mostThreads] = [config.threads, config.promptThreads];
     const exact = bundle.manifest.weights.talker === "f32";
-    // libllama takes no state from a context with more or fewer sequences; and threads may share out a sum, and so round it, between them.
+    // libllama takes no state from a context with more or fewer sequences; threads stand here to be safe.
     const kind = [version, exact ? "exact" : "fast", `${lanes} lanes`, `${config.threads} threads`, `batches of ${BATCH_ROWS}`];
     this.memoryKind = `llama.cpp ${kind.join(", ")}`;
     this.context = new LlamaContext(this.model, {

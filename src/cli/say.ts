@@ -163,10 +163,9 @@ async function say(args: Record<string, unknown>, positionals: string[]): Promis
     threads: number(args, "threads"),
     lanes: number(args, "lanes"),
   };
-  loadConfig(machine); // checks them
+  const { cacheDir } = loadConfig(machine); // also checks them
   const words = await inputText(positionals, text(args, "input"));
   checkRequest(words, speakOptions);
-  const { cacheDir } = loadConfig();
   const model =
     text(args, "model") ?? (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
   // A pipe is listened to: there the first sentence must not wait for others.

@@ -3,7 +3,7 @@
 
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { type Tensor, toFloat32 } from "../../safetensors.ts";
+import { byteLength, type Tensor, toFloat32 } from "../../safetensors.ts";
 import { asBytes, writeAll } from "../bytes.ts";
 import { Message } from "./_protobuf.ts";
 
@@ -143,7 +143,7 @@ export class Graph {
 
   /** Computed bytes. */
   bytes(compute: () => Uint8Array, shape: readonly number[]): string {
-    return this.weight("u8", shape, { bytes: compute, length: elementsOf(shape) });
+    return this.weight("u8", shape, { bytes: compute, length: byteLength({ dtype: "U8", shape }) });
   }
 
   /** A tensor of the checkpoint as f32, optionally under another shape of the same elements. */
@@ -233,8 +233,7 @@ function scopeMessage({ nodes, inline, external, output }: Scope, name: string, 
   return output === undefined ? graph : graph.message(12, new Message().string(1, output));
 }
 
-const elementsOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
-const bytesOf = (shape: readonly number[]) => 4 * elementsOf(shape);
+const bytesOf = (shape: readonly number[]) => byteLength({ dtype: "F32", shape });
 
 function nodeMessage({ attributes, domain, inputs, outputs, type }: Node, place: Place): Message {
   const message = new Message();

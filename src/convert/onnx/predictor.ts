@@ -93,13 +93,19 @@ function chooseHead(g: Graph, group: string, [from, to]: [from: number, to: numb
 
 /** x [rows, in] -> [rows, out] with a weight [out, in], of fewer bits where they are given. */
 function product(g: Graph, x: string, weight: Tensor, bits: Bits | null): string {
-  const [out, width] = weight.shape;
   if (bits === null) return linear(g, x, weight);
+  const [out, width] = weight.shape;
   const blockSize = BLOCK_SIZE[bits];
   const blocks = Math.ceil(width / blockSize);
-  const quantized = () => quantizeMatrix(toFloat32(weight), width, bits); // twice, but only when written: it would all lie in memory
+  let scales: Float32Array | undefined;
+  /** Only when it is written: all codes together would take too much memory. The scales, which are small, wait for their turn. */
+  const quantized = () => {
+    const matrix = quantizeMatrix(toFloat32(weight), width, bits);
+    scales = matrix.scales;
+    return matrix;
+  };
   const codes = g.bytes(() => quantized().codes, [out, blocks, (blockSize * bits) / 8]);
-  const inputs = [x, codes, g.values(() => quantized().scales, [out * blocks])];
+  const inputs = [x, codes, g.values(() => scales ?? quantized().scales, [out * blocks])];
   // Activations are rounded to 8 bits per block: integer products are what makes this fast.
   return g.ortOp("MatMulNBits", inputs, { K: width, N: out, bits, block_size: blockSize, accuracy_level: 4 });
 }
