@@ -13,7 +13,8 @@ export const GGML_INIT_PARAMS: Layout<"memSize" | "memBuffer" | "noAlloc"> = {
   defaults: {},
 };
 
-/** cpumask is 512 bools at 0. */
+/** cpumask, at 0, is as many bools. */
+export const THREADPOOL_CORES = 512;
 export const THREADPOOL_PARAMS: Layout<"nThreads" | "poll" | "strictCpu"> = {
   size: 528,
   fields: { nThreads: [512, "i32"], poll: [520, "u32"], strictCpu: [524, "u8"] },

@@ -3,7 +3,7 @@
 
 import { type Pointer, read } from "bun:ffi";
 import { TtsError } from "../src/errors.ts";
-import { GGML_INIT_PARAMS, THREADPOOL_PARAMS } from "./_ggml-abi.ts";
+import { GGML_INIT_PARAMS, THREADPOOL_CORES, THREADPOOL_PARAMS } from "./_ggml-abi.ts";
 import { library } from "./_llama-library.ts";
 import { address, Pin } from "./_memory.ts";
 import { callByValue, Struct } from "./_struct.ts";
@@ -39,8 +39,19 @@ export function quantizeRows(type: MatrixType, values: Float32Array, width: numb
 export class ThreadPool {
   readonly pointer: Pointer;
 
-  constructor(readonly threads: number) {
+  /**
+   * @param cores one for each thread, in which case none ever leaves its own: the thread that computes with the pool gets the last one, the
+   * others the rest in their order. With more or fewer cores than threads the kernel places them, within what the calling thread may use.
+   */
+  constructor(
+    readonly threads: number,
+    cores: readonly number[] = [],
+  ) {
     const params = new Struct(THREADPOOL_PARAMS).set("nThreads", threads).set("poll", 0);
+    if (cores.length === threads && cores.every((core) => core < THREADPOOL_CORES)) {
+      params.set("strictCpu", 1);
+      for (const core of cores) params.bytes[core] = 1;
+    }
     const pointer = library().cpu.ggml_threadpool_new(params.bytes) as Pointer | null;
     if (pointer === null) throw new TtsError("LIBRARY_FAILED", `ggml made no pool of ${threads} threads`, "use --threads 1");
     this.pointer = pointer;

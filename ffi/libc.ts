@@ -1,5 +1,5 @@
-// The C library: environment for native code, read-only file mappings, one clock for all threads, memory to measure reading with,
-// and two harmless functions used as callbacks.
+// The C library: environment for native code, read-only file mappings, names and cores of threads, one clock for all of them,
+// memory to measure reading with, and two harmless functions used as callbacks.
 
 import { dlopen, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { closeSync, fstatSync, openSync } from "node:fs";
@@ -15,6 +15,7 @@ const libc = dlopen("libc.so.6", {
   memset: { args: ["ptr", "i32", "u64"], returns: "ptr" }, // to, byte, bytes
   memchr: { args: ["u64", "i32", "u64"], returns: "ptr" }, // from, byte, bytes
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" }, // clock, time
+  sched_setaffinity: { args: ["i32", "u64", "ptr"], returns: "i32" }, // thread (0: this one), bytes, mask
   prctl: { args: ["i32", "ptr", "u64", "u64", "u64"], returns: "i32" }, // option, and what it needs
 });
 
@@ -30,6 +31,8 @@ const MADV_HUGEPAGE = 14;
 const CLOCK_MONOTONIC = 1;
 const PR_SET_NAME = 15;
 const THREAD_NAME_BYTES = 15;
+/** A cpu_set_t: 1024 cores. */
+const CPU_SET_BYTES = 128;
 
 /** A log callback that does nothing: libc's `abs`. No JavaScript runs, so any thread may call it. */
 export const NOOP_CALLBACK = addressOf(libc.symbols.abs);
@@ -58,6 +61,16 @@ export function monotonicMs(): number {
 /** Names the calling thread, and the threads that it starts from now on, as the system's tools show them. Longer names are cut off. */
 export function nameThread(name: string): void {
   libc.symbols.prctl(PR_SET_NAME, Buffer.from(`${name.slice(0, THREAD_NAME_BYTES)}\0`), 0, 0, 0);
+}
+
+/**
+ * Keeps the calling thread, and the threads that it starts from now on, to these cores.
+ * @returns false when the system refuses: they may have been taken away meanwhile
+ */
+export function pinThread(cores: readonly number[]): boolean {
+  const mask = new Uint8Array(new ArrayBuffer(CPU_SET_BYTES));
+  for (const core of cores) mask[core >> 3] |= 1 << (core & 7);
+  return libc.symbols.sched_setaffinity(0, mask.length, mask) === 0;
 }
 
 /** Copies `count` floats from native memory to target[at ...]. */

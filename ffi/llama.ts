@@ -89,6 +89,8 @@ export interface ContextOptions {
   threads: number;
   /** Threads that prompts may have instead: see {@link LlamaContext.useThreads}. Default: as many. */
   mostThreads?: number;
+  /** The cores to compute on: see {@link ThreadPool}. Default: any. */
+  cores?: readonly number[];
   /** f32 KV without flash attention: what parity with the official code needs. */
   exact: boolean;
   /** A zeroed shared byte pair: setting the first byte makes a running decode stop. */
@@ -122,7 +124,7 @@ export class LlamaContext {
     this.memory = llama.llama_get_memory(pointer) as Pointer;
     llama.llama_set_abort_callback(pointer, FLAG_CALLBACK, this.pin.keep(new Uint8Array(options.stop)));
     const most = Math.max(options.threads, options.mostThreads ?? 1);
-    this.pool = most > 1 ? new ThreadPool(most) : null;
+    this.pool = most > 1 ? new ThreadPool(most, options.cores) : null;
     // One thread needs no pool for its steps: waking the others each time would only cost.
     if (this.pool !== null) llama.llama_attach_threadpool(pointer, options.threads > 1 ? this.pool.pointer : null, this.pool.pointer);
     const rows = options.batchRows;

@@ -1,8 +1,9 @@
 // Every default and limit, and the settings of one run: flags > environment > defaults, frozen.
 
 import { readFileSync } from "node:fs";
-import { availableParallelism, homedir, tmpdir, totalmem } from "node:os";
+import { homedir, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
+import { allowedCores, type Core, fastCores, formatCores } from "./cpus.ts";
 import { TtsError } from "./errors.ts";
 
 export const LIMITS = {
@@ -32,12 +33,14 @@ export const LIMITS = {
   contextPositions: 9_216,
   threads: 64,
   lanes: 8,
-  /** A stage that does not answer for this long has failed: no single step takes nearly as long. */
+  /** What {@link Config.stageTimeoutMs} is when nobody says otherwise. */
   stageTimeoutMs: 120_000,
   /** How often a waiting thread looks at the stop word. */
   waitSliceMs: 500,
   /** How long a closing engine waits for a stage to end by itself. */
   closeGraceMs: 5_000,
+  /** Then its thread is ended, which a native call that hangs prevents. */
+  terminateGraceMs: 500,
   /** Starting a worker and opening its model. */
   startTimeoutMs: 300_000,
   /** A pull that finds another at work on the same model waits this long for it. */
@@ -76,8 +79,6 @@ const MOST_PROMPT_THREADS = 8;
 const LANES_OF_LONG_TEXTS = 4;
 const LANES_FROM_SENTENCES = 4;
 const LANES_FROM_MEMORY_BYTES = 3e9;
-/** A core with this share of the fastest one's capacity counts as fast. */
-const FAST_SHARE = 0.75;
 /** Talkers narrower than this have too little to do for more than one thread. */
 const NARROW_TALKER = 512;
 
@@ -128,24 +129,43 @@ export const DEFAULT_MODEL = "starter";
 /** sampling of generation_config.json where it says nothing (official hard defaults). */
 export const SAMPLING_DEFAULTS = { temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1.05, maxNewTokens: 2048 } as const;
 
-export const PREDICTOR_CHOICES = ["auto", "ort", "llama"] as const;
+/** What may run a stage; `auto` prefers an NPU that the model was prepared for. */
+export const PREDICTOR_CHOICES = ["auto", "ort", "llama", "axcl"] as const;
 export type PredictorChoice = (typeof PREDICTOR_CHOICES)[number];
+export const VOCODER_CHOICES = ["auto", "ort", "rknn", "axcl", "axengine"] as const;
+export type VocoderChoice = (typeof VOCODER_CHOICES)[number];
 /** How long what the talker made of a prompt is kept: not at all, with the engine, or beyond it where it comes again. */
 export const PREFIX_CACHE_CHOICES = ["off", "memory", "disk"] as const;
 export type PrefixCacheChoice = (typeof PREFIX_CACHE_CHOICES)[number];
+
+/** The cores that each stage keeps to; none means any. */
+export interface Placement {
+  talker: readonly number[];
+  predictor: readonly number[];
+  vocoder: readonly number[];
+}
+const ANYWHERE: Placement = { talker: [], predictor: [], vocoder: [] };
 
 export interface Config {
   /** Bundles made from checkpoints lie below it. */
   cacheDir: string;
   /** Cloned voices lie in it. */
   voicesDir: string;
-  /** Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME; "" means the npm package. */
-  libraries: { llama: string; onnxruntime: string };
+  /** Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, where "" means the npm package, and of the NPUs', where it means the system's. */
+  libraries: { llama: string; onnxruntime: string; rknn: string; axcl: string; axEngine: string };
+  /** TTS_NPU_STANDIN: whether a library that only stands for an NPU's may be used. For tests and demonstrations. */
+  allowStandIn: boolean;
+  /** The folder of models built for an NPU; "" means npu/ in the bundle. */
+  npu: string;
   /** Compute threads of talker and predictor, which alternate; the vocoder has one of its own. */
   threads: number;
+  cpus: Placement;
   /** Compute threads of a prompt while the vocoder has nothing to do. */
   promptThreads: number;
   predictor: PredictorChoice;
+  vocoder: VocoderChoice;
+  /** TTS_STAGE_TIMEOUT: a stage that gives no sign for this long has failed. No single step takes nearly as long. */
+  stageTimeoutMs: number;
   /** TTS_PREFIX_CACHE; changes no bit of the sound. */
   prefixCache: PrefixCacheChoice;
   /** Sentences that are spoken side by side. */
@@ -153,18 +173,32 @@ export interface Config {
   contextPositions: number;
 }
 
-export type ConfigFlags = Partial<Omit<Config, "libraries">>;
+export type ConfigFlags = Partial<Omit<Config, "libraries" | "allowStandIn" | "cpus">> & { cpus?: WantedCores };
 
 /** @throws TtsError USAGE naming the setting and its value */
 export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, string | undefined> = process.env): Config {
-  const cores = fastCores();
+  const allowed = allowedCores();
+  const cpus = placementOf(flags.cpus ?? {}, allowed);
+  const fast = fastCores(allowed).length;
+  const generationCores = Math.min(cpus.talker.length, cpus.predictor.length);
   const config: Config = {
     cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
     voicesDir: flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
-    libraries: { llama: environment.TTS_LIBLLAMA ?? "", onnxruntime: environment.TTS_LIBONNXRUNTIME ?? "" },
-    threads: flags.threads ?? generationThreads(cores),
-    promptThreads: flags.promptThreads ?? flags.threads ?? Math.min(cores, MOST_PROMPT_THREADS),
+    libraries: {
+      llama: environment.TTS_LIBLLAMA ?? "",
+      onnxruntime: environment.TTS_LIBONNXRUNTIME ?? "",
+      rknn: environment.TTS_LIBRKNNRT ?? "",
+      axcl: environment.TTS_LIBAXCL ?? "",
+      axEngine: environment.TTS_LIBAXENGINE ?? "",
+    },
+    allowStandIn: environment.TTS_NPU_STANDIN === "1",
+    npu: flags.npu ?? "",
+    threads: flags.threads ?? (generationCores > 0 ? Math.min(generationCores, MOST_GENERATION_THREADS) : generationThreads(fast)),
+    cpus,
+    promptThreads: flags.promptThreads ?? flags.threads ?? Math.min(cpus.talker.length || fast, MOST_PROMPT_THREADS),
     predictor: flags.predictor ?? "auto",
+    vocoder: flags.vocoder ?? "auto",
+    stageTimeoutMs: flags.stageTimeoutMs ?? stageTimeoutMs(environment.TTS_STAGE_TIMEOUT),
     prefixCache: flags.prefixCache ?? ((environment.TTS_PREFIX_CACHE || "disk") as PrefixCacheChoice), // checked below
     lanes: flags.lanes ?? 1,
     contextPositions: Math.min(flags.contextPositions ?? CONTEXT_POSITIONS, LIMITS.contextPositions),
@@ -172,9 +206,8 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
   checkCount("threads", config.threads, LIMITS.threads);
   checkCount("promptThreads", config.promptThreads, LIMITS.threads);
   checkCount("lanes", config.lanes, LIMITS.lanes);
-  if (!PREDICTOR_CHOICES.includes(config.predictor)) {
-    throw new TtsError("USAGE", `there is no predictor backend "${config.predictor}"`, `choose one of ${PREDICTOR_CHOICES.join(", ")}`);
-  }
+  checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
+  checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);
   if (!PREFIX_CACHE_CHOICES.includes(config.prefixCache)) {
     throw new TtsError("USAGE", `TTS_PREFIX_CACHE is "${config.prefixCache}"`, `set it to one of ${PREFIX_CACHE_CHOICES.join(", ")}`);
   }
@@ -198,17 +231,42 @@ export function threadsFor(hidden: number, { promptThreads, threads }: Config): 
   return hidden < NARROW_TALKER ? { threads: 1, promptThreads: 1 } : { threads, promptThreads };
 }
 
-/** Cores that this process may use, on chips of unequal cores only the fast ones: steps wait for their slowest thread. */
-function fastCores(): number {
-  const capacities = Array.from({ length: availableParallelism() }, (_, cpu) => {
-    try {
-      return Number(readFileSync(`/sys/devices/system/cpu/cpu${cpu}/cpu_capacity`, "utf8"));
-    } catch {
-      return 0; // all cores are equal
-    }
-  });
-  const fastest = Math.max(...capacities);
-  return capacities.filter((capacity) => capacity >= FAST_SHARE * fastest).length;
+/** What was asked for: cores for everything, or for single stages. */
+export type WantedCores = Partial<Record<"all" | keyof Placement, readonly number[]>>;
+
+/**
+ * Who computes where. On unequal cores, or where cores were named, each stage keeps to its own: the vocoder to one fast core, the talker and
+ * the predictor, who take turns, to the others; only prompts, which come while the vocoder has nothing to do, have them all.
+ * Equal cores are left to the kernel: on a busy machine a pinned thread waits for its core while others are free.
+ */
+export function placementOf(wanted: WantedCores, allowed: readonly Core[]): Placement {
+  const named = Object.values(wanted).flat();
+  const forbidden = named.find((id) => !allowed.some((core) => core.id === id));
+  if (forbidden !== undefined) {
+    const cores = formatCores(allowed.map(({ id }) => id));
+    throw new TtsError("USAGE", `core ${forbidden} is none that this process may use`, `choose from ${cores}`);
+  }
+  const usable = wanted.all === undefined ? allowed : allowed.filter(({ id }) => wanted.all?.includes(id));
+  const fast = fastCores(usable).map(({ id }) => id);
+  /** Of as many talker threads as cores the one that only prompts use: see ThreadPool in ffi/ggml.ts. */
+  const spare = fast.at(-2) ?? fast[0];
+  const apart = wanted.all !== undefined || fast.length < usable.length;
+  const standard = apart ? { talker: fast, predictor: fast.filter((id) => fast.length === 1 || id !== spare), vocoder: [spare] } : ANYWHERE;
+  const { talker = standard.talker, predictor = standard.predictor, vocoder = standard.vocoder } = wanted;
+  return { talker, predictor, vocoder };
+}
+
+/** Of a variable in seconds. */
+function stageTimeoutMs(text = ""): number {
+  if (text === "") return LIMITS.stageTimeoutMs;
+  const milliseconds = 1000 * Number(text);
+  if (milliseconds > 0 && milliseconds <= LIMITS.startTimeoutMs) return milliseconds;
+  throw new TtsError("USAGE", `TTS_STAGE_TIMEOUT is "${text}"`, `give seconds, above 0 and up to ${LIMITS.startTimeoutMs / 1000}`);
+}
+
+function checkChoice(stage: string, choice: string, choices: readonly string[]): void {
+  if (choices.includes(choice)) return;
+  throw new TtsError("USAGE", `there is no ${stage} backend "${choice}"`, `choose one of ${choices.join(", ")}`);
 }
 
 function checkCount(name: string, value: number, most: number): void {

@@ -6,6 +6,7 @@ import type { Worker } from "node:worker_threads";
 import { type Bundle, bundlePath, type Manifest } from "./bundle.ts";
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
+import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
 import { Timeline } from "./pipeline/timeline.ts";
@@ -46,6 +47,10 @@ export interface Engine {
   readonly manifest: Manifest;
   /** Stage -> backend that runs it. */
   readonly backends: Readonly<Record<string, string>>;
+  /** What could not be had as it was prepared or asked for, a line each. */
+  readonly warnings: readonly string[];
+  /** The cores of each stage; none means any. */
+  readonly config: Pick<Config, "cpus" | "threads">;
   /** What the stages did, slice by slice. */
   readonly timeline: Timeline;
   /** @throws TtsError at once when text or options are unusable; later failures come out of the iteration */
@@ -93,6 +98,7 @@ export async function open(options: OpenOptions = {}): Promise<Engine> {
 class WorkerEngine implements Engine, SpeechHost {
   readonly manifest: Manifest;
   readonly backends: Record<string, string> = {};
+  readonly warnings: string[] = [];
   readonly timeline: Timeline;
   readonly signals: Signals;
   private readonly memory: SharedMemory;
@@ -107,6 +113,10 @@ class WorkerEngine implements Engine, SpeechHost {
   private reader: Reader | null = null;
   private decodeTurn: Promise<void> = Promise.resolve();
   failure: TtsError | null = null;
+  /** Slices when they were last seen to grow, since when that is, and when somebody last waited. */
+  private progress = 0;
+  private progressMs = 0;
+  private waitedMs = 0;
 
   constructor(
     readonly bundle: Bundle,
@@ -150,10 +160,31 @@ class WorkerEngine implements Engine, SpeechHost {
         else {
           clearTimeout(timer);
           this.backends[stage] = message.ready.backend;
+          this.warnings.push(...message.ready.warnings);
           resolve();
         }
       });
     });
+  }
+
+  async wait(seen: number): Promise<void> {
+    await this.signals.waitAsync("main", seen);
+    const now = performance.now();
+    const progress = this.timeline.written;
+    const waits = now - this.waitedMs < 4 * LIMITS.waitSliceMs; // else nobody listened meanwhile, and the stages rested
+    if (progress !== this.progress || !waits) [this.progress, this.progressMs] = [progress, now];
+    this.waitedMs = now;
+    if (now - this.progressMs < this.config.stageTimeoutMs) return;
+    const stage = this.lateStage();
+    const seconds = Math.round(this.config.stageTimeoutMs / 1000);
+    const hint = "a native call may hang, which only a new start ends; TTS_STAGE_TIMEOUT is the patience in seconds";
+    this.fail(new TtsError("STAGE_TIMEOUT", `the ${stage} (${this.backends[stage]}) has given no sign for ${seconds} s`, hint));
+  }
+
+  /** Whose turn it is while nothing happens. */
+  private lateStage(): StageName {
+    if (!this.workers.has("talker") || this.codes.some(({ filled }) => filled > 0)) return "vocoder";
+    return this.signals.turn === PREDICTOR_HAS_IT ? "predictor" : "talker";
   }
 
   /** One stage down means all down: they wait for each other. */
@@ -304,13 +335,20 @@ class WorkerEngine implements Engine, SpeechHost {
   }
 }
 
-/** Gives a stage time to free its model: ending a thread inside a native call can crash the process. */
+/**
+ * Gives a stage time to free its model: ending a thread inside a native call can crash the process. One that hangs in such a call does not
+ * end at all: only the process can.
+ */
 async function endWorker({ worker, exited }: { worker: Worker; exited: Promise<unknown> }): Promise<void> {
-  const { promise: grace, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, LIMITS.closeGraceMs);
-  await Promise.race([exited, grace]);
+  await within(LIMITS.closeGraceMs, exited);
+  await within(LIMITS.terminateGraceMs, worker.terminate());
+}
+
+async function within(milliseconds: number, done: Promise<unknown>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, milliseconds);
+  await Promise.race([done, late]);
   clearTimeout(timer);
-  await worker.terminate();
 }
 
 function assertCodes(codes: Int32Array, size: number): void {

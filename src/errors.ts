@@ -24,9 +24,12 @@ const EXIT_STATUS = {
   LIBRARY_MISMATCH: 4, // found, but of another version or layout
   LIBRARY_FAILED: 4, // a call into it failed
   BACKEND_UNAVAILABLE: 4,
+  NPU_UNAVAILABLE: 4, // no device, no driver, no permission, or in use
+  NPU_MODEL_INVALID: 3, // a model file that this device or its runtime cannot use
   OUTPUT_FAILED: 5, // unwritable, full, or closed by its reader
   STAGE_DIED: 6, // a worker ended by itself
-  STAGE_TIMEOUT: 6,
+  NPU_FAILED: 6, // a call failed while the model ran
+  STAGE_TIMEOUT: 8, // no answer: a native call may hang, and only the end of the process ends it
   HUB_UNREACHABLE: 7,
   HUB_REFUSED: 7, // it answers, but not with the files
   MODEL_BUSY: 7, // another process pulls it

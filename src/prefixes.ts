@@ -26,6 +26,8 @@ import { partPath, removeAbandonedParts } from "./parts.ts";
 /** The talker after a prompt or the start of one. */
 export interface PromptState {
   positions: number;
+  /** What computing it took. */
+  computedMs: number;
   /** f32 [hidden + codec vocabulary]: the last position's results */
   results: Float32Array;
   /** All that the talker keeps of the positions. */
@@ -33,10 +35,10 @@ export interface PromptState {
 }
 
 /** Raised whenever older files must not be used any more. */
-const FORMAT = 1;
+const FORMAT = 2;
 const MAGIC = "TTS-KV\r\n";
-/** u8 [8] magic; u32 format, positions, floats of results, 0; u64 bytes; u8 [32] key; u8 [32] SHA-256 of all the rest. */
-const HEADER = { format: 8, positions: 12, results: 16, bytes: 24, key: 32, sum: 64, size: 96 } as const;
+/** u8 [8] magic; u32 format, positions, floats of results; f32 milliseconds; u64 bytes; u8 [32] key; u8 [32] SHA-256 of all the rest. */
+const HEADER = { format: 8, positions: 12, results: 16, computedMs: 20, bytes: 24, key: 32, sum: 64, size: 96 } as const;
 const FILE_NAME = /^[0-9a-f]{64}\.kv$/;
 /** Hex digits by which a key is known again; a mistake would write a file too early, no more. */
 const SEEN_DIGITS = 16;
@@ -205,13 +207,14 @@ function linesOf(path: string): Set<string> {
   }
 }
 
-function toFile(key: string, { bytes, positions, results }: PromptState): Uint8Array {
+function toFile(key: string, { bytes, computedMs, positions, results }: PromptState): Uint8Array {
   const file = new Uint8Array(HEADER.size + results.byteLength + bytes.length);
   const header = new DataView(file.buffer);
   file.set(Buffer.from(MAGIC));
   header.setUint32(HEADER.format, FORMAT, true);
   header.setUint32(HEADER.positions, positions, true);
   header.setUint32(HEADER.results, results.length, true);
+  header.setFloat32(HEADER.computedMs, computedMs, true);
   header.setBigUint64(HEADER.bytes, BigInt(bytes.length), true);
   file.set(Buffer.from(key, "hex"), HEADER.key);
   new Float32Array(file.buffer, HEADER.size, results.length).set(results);
@@ -229,7 +232,8 @@ function fromFile(file: Buffer<ArrayBuffer>, key: string): PromptState | null {
   if (BigInt(file.length) !== BigInt(at) + file.readBigUInt64LE(HEADER.bytes)) return null;
   if (file.toString("hex", HEADER.key, HEADER.sum) !== key || !sumOf(file).equals(file.subarray(HEADER.sum, HEADER.size))) return null;
   const results = new Float32Array(file.buffer.slice(file.byteOffset + HEADER.size, file.byteOffset + at));
-  return { positions: file.readUInt32LE(HEADER.positions), results, bytes: file.subarray(at) };
+  const [positions, computedMs] = [file.readUInt32LE(HEADER.positions), file.readFloatLE(HEADER.computedMs)];
+  return { positions, computedMs, results, bytes: file.subarray(at) };
 }
 
 const sumOf = (file: Uint8Array) => createHash("sha256").update(file.subarray(0, HEADER.sum)).update(file.subarray(HEADER.size)).digest();

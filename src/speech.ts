@@ -28,8 +28,8 @@ export interface Summary {
   firstAudioMs: number;
   frames: number;
   msPerFrame: { talker: number; predictor: number; vocoder: number };
-  /** Positions of all prompts, and how many of them were known from before and not computed. */
-  prompt: { rows: number; cachedRows: number };
+  /** Positions of all prompts, how many of them were known from before and not computed, and the time that this saved. */
+  prompt: { rows: number; cachedRows: number; savedMs: number };
   /** The most urgent reason of all sentences. */
   stop: StopReason;
   model: string;
@@ -75,6 +75,8 @@ export interface SpeechHost {
   forget(job: Job): void;
   /** Moves what has arrived from the rings to its jobs. @returns whether anything had */
   drain(): boolean;
+  /** Sleeps until the main bell has rung since `seen`, or for a moment; fails the engine when no stage gives a sign any more. */
+  wait(seen: number): Promise<void>;
   takeDecodeLane(): Promise<{ job: number; codes: Ring; samples: Ring; release: () => void }>;
 }
 
@@ -149,7 +151,7 @@ abstract class TimedSpeech implements Speech {
       firstAudioMs: round(this.firstMs),
       frames,
       msPerFrame: { talker: perFrame("talker"), predictor: perFrame("predictor"), vocoder: perFrame("vocoder") },
-      prompt: { rows: computed + cachedRows, cachedRows },
+      prompt: { rows: computed + cachedRows, cachedRows, savedMs: round(rows.savedMs - this.rowsBefore.savedMs) },
       stop: this.stop,
       model: engine.modelName,
       backends: { ...engine.backends },
@@ -202,7 +204,7 @@ export class SpokenSpeech extends TimedSpeech {
         const job = open[0];
         if (job !== undefined && job.early.length > 0) yield job.early.shift()!;
         else if (job !== undefined && job.stop !== null && job.stop !== "failed") this.finish(open.shift()!, job.stop);
-        else if (!engine.drain()) await engine.signals.waitAsync("main", seen);
+        else if (!engine.drain()) await engine.wait(seen);
       }
     } finally {
       await this.cancel(open);
@@ -221,7 +223,7 @@ export class SpokenSpeech extends TimedSpeech {
     for (const job of open) engine.signals.cancel(job.id);
     while (open.some((job) => job.stop === null) && engine.failure === null && !engine.signals.stopped) {
       const seen = engine.signals.read("main");
-      if (!engine.drain()) await engine.signals.waitAsync("main", seen);
+      if (!engine.drain()) await engine.wait(seen);
     }
     for (const job of open) engine.forget(job);
   }
@@ -257,7 +259,7 @@ export class DecodedSpeech extends TimedSpeech {
         const seen = signals.read("main");
         if (this.engine.failure !== null) throw this.engine.failure;
         send();
-        if (lane.samples.filled === 0) await signals.waitAsync("main", seen);
+        if (lane.samples.filled === 0) await this.engine.wait(seen);
         else if (lane.samples.kind() === KIND.frame) {
           yield takeFrames(lane.samples, 0);
           signals.ring("vocoder");
@@ -283,7 +285,7 @@ export class DecodedSpeech extends TimedSpeech {
       send();
       const ended = ring.filled > 0 && ring.kind() === KIND.end;
       if (ring.filled > 0) ring.release(1);
-      else await signals.waitAsync("main", seen);
+      else await this.engine.wait(seen);
       if (ended) return;
       signals.ring("vocoder");
     }

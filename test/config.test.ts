@@ -1,7 +1,11 @@
-// Settings: where defaults come from, and what they are on machines of several sizes.
+// Settings: where defaults come from, what they are on machines of several sizes, and which cores are taken.
 
-import { expect, test } from "bun:test";
-import { generationThreads, loadConfig, threadsFor } from "../src/config.ts";
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { generationThreads, loadConfig, placementOf, threadsFor } from "../src/config.ts";
+import { allowedCores, type Core, fastCores, formatCores, parseCores } from "../src/cpus.ts";
+import { scratchFolder } from "./_support.ts";
 
 test.each([
   [1, 1],
@@ -22,4 +26,88 @@ test("flags go before the environment, and the environment before defaults", () 
   expect(loadConfig({ cacheDir: "/a" }, { TTS_CACHE: "/b" }).cacheDir).toBe("/a");
   expect(loadConfig({}, { TTS_CACHE: "/b", XDG_CACHE_HOME: "/c" }).cacheDir).toBe("/b");
   expect(loadConfig({}, { XDG_CACHE_HOME: "/c" }).cacheDir).toBe("/c/qwen3-tts");
+});
+
+describe("cores", () => {
+  const equal = (ids: number[]): Core[] => ids.map((id) => ({ id, capacity: 1024 }));
+  /** Four A55 and four A76. */
+  const board: Core[] = [0, 1, 2, 3, 4, 5, 6, 7].map((id) => ({ id, capacity: id < 4 ? 414 : 1024 }));
+  const anywhere = { talker: [], predictor: [], vocoder: [] };
+
+  test.each([
+    ["4-7", [4, 5, 6, 7]],
+    ["0", [0]],
+    ["7,0-2,1", [0, 1, 2, 7]],
+    [" 3 , 5 ", [3, 5]],
+  ])("%s is a list", (list, cores) => {
+    expect(parseCores(list)).toEqual(cores);
+    expect(parseCores(formatCores(cores))).toEqual(cores);
+  });
+
+  test.each(["", ",", "4-", "-4", "7-4", "a", "1.5", "0x1", "1024", "99999", "0-1023-2"])('"%s" is none', (list) => {
+    expect(() => parseCores(list)).toThrow(/is no list of cores/);
+  });
+
+  test("lists are written short", () => {
+    expect(formatCores([7, 0, 1, 2, 5])).toBe("0-2,5,7");
+    expect(formatCores([])).toBe("");
+  });
+
+  test("those of this process are what the kernel says", () => {
+    const ids = allowedCores().map(({ id }) => id);
+    const { stdout } = Bun.spawnSync(["taskset", "-pc", String(process.pid)]);
+    expect(parseCores(stdout.toString().split(":")[1])).toEqual(ids);
+  });
+
+  test.each([
+    ["capacities", (id: number) => ({ cpu_capacity: id < 4 ? "414\n" : "1024\n" })],
+    ["highest clocks", (id: number) => ({ "cpufreq/cpuinfo_max_freq": id < 4 ? "1800000\n" : "2400000\n" })],
+  ])("of a board are told apart by %s, also when only some are allowed", (_what, filesOf) => {
+    const root = mkdtempSync(join(scratchFolder(), "board-"));
+    const write = (path: string, content: string) => {
+      mkdirSync(dirname(join(root, path)), { recursive: true });
+      writeFileSync(join(root, path), content);
+    };
+    write("proc/self/status", "Name:\tbun\nCpus_allowed_list:\t2-7\n");
+    for (let id = 0; id < 8; id++) {
+      for (const [name, content] of Object.entries(filesOf(id))) write(`sys/devices/system/cpu/cpu${id}/${name}`, content as string);
+    }
+    const cores = allowedCores(root);
+    expect(cores.map(({ id }) => id)).toEqual([2, 3, 4, 5, 6, 7]);
+    expect(fastCores(cores).map(({ id }) => id)).toEqual([4, 5, 6, 7]);
+  });
+
+  test("equal ones are left to the kernel", () => {
+    expect(placementOf({}, equal([0, 1, 2, 3]))).toEqual(anywhere);
+    expect(placementOf({}, equal([0]))).toEqual(anywhere);
+  });
+
+  test("of a board the fast ones are taken, and the vocoder has one of them", () => {
+    expect(placementOf({}, board)).toEqual({ talker: [4, 5, 6, 7], predictor: [4, 5, 7], vocoder: [6] });
+    expect(placementOf({}, board.slice(0, 5))).toEqual({ talker: [4], predictor: [4], vocoder: [4] });
+    expect(placementOf({}, board.slice(0, 4))).toEqual(anywhere); // under taskset -c 0-3 they are equal
+  });
+
+  test("what is named counts, for all stages or for one", () => {
+    expect(placementOf({ all: [0, 1, 2] }, equal([0, 1, 2, 3]))).toEqual({ talker: [0, 1, 2], predictor: [0, 2], vocoder: [1] });
+    expect(placementOf({ all: [2] }, equal([0, 1, 2, 3]))).toEqual({ talker: [2], predictor: [2], vocoder: [2] });
+    expect(placementOf({ all: [0, 1, 2, 3] }, board)).toEqual({ talker: [0, 1, 2, 3], predictor: [0, 1, 3], vocoder: [2] });
+    expect(placementOf({ vocoder: [0, 1] }, board)).toEqual({ talker: [4, 5, 6, 7], predictor: [4, 5, 7], vocoder: [0, 1] });
+    expect(placementOf({ talker: [3] }, equal([0, 1, 2, 3]))).toEqual({ ...anywhere, talker: [3] });
+  });
+
+  test("one that the process may not use is an error", () => {
+    expect(() => placementOf({ all: [1, 9] }, equal([1, 2, 3]))).toThrow("core 9 is none that this process may use");
+  });
+});
+
+test.each([
+  ["", 120_000],
+  ["2.5", 2_500],
+])("TTS_STAGE_TIMEOUT=%s is %d ms", (text, milliseconds) => {
+  expect(loadConfig({}, { TTS_STAGE_TIMEOUT: text }).stageTimeoutMs).toBe(milliseconds);
+});
+
+test.each(["0", "-1", "x", "1e9"])("TTS_STAGE_TIMEOUT=%s is an error", (text) => {
+  expect(() => loadConfig({}, { TTS_STAGE_TIMEOUT: text })).toThrow("TTS_STAGE_TIMEOUT");
 });

@@ -1,10 +1,11 @@
 // The program interface: speaking, cancelling, lanes, decoding, and what happens when a stage dies. Real workers, real libraries.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { appendFileSync, cpSync, truncateSync } from "node:fs";
+import { appendFileSync, cpSync, readdirSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { BUNDLE_FILES } from "../src/bundle.ts";
+import { allowedCores } from "../src/cpus.ts";
 import { type AudioChunk, type Engine, type OpenOptions, open, type SpeakOptions, type Speech } from "../src/engine.ts";
 import { bundleOf, GoldenFile, maxDifference, readJson, scratchFolder } from "./_support.ts";
 
@@ -116,6 +117,27 @@ describe("speaking", () => {
       await new Promise((resolve) => setTimeout(resolve, 30));
     }
     expect(codes).toEqual(Array.from(expected.codes));
+  });
+
+  test.skipIf(allowedCores().length < 2)("every stage keeps to its cores, and so do the threads of its library", async () => {
+    const [first, second] = allowedCores().map(({ id }) => id);
+    const engine = await openStarter({ cpus: { all: [first, second] }, threads: 1, promptThreads: 2 });
+    const spoken = await speak(engine, TEXT);
+    /** Name of a thread -> cores of each that has it. */
+    const cores = Object.groupBy(
+      readdirSync("/proc/self/task").map((task) => {
+        const read = (name: string) => readFileSync(`/proc/self/task/${task}/${name}`, "utf8");
+        return { name: read("comm").trim(), cores: /^Cpus_allowed_list:\s*(\S+)$/m.exec(read("status"))![1] };
+      }),
+      ({ name }) => name,
+    );
+    const coresOf = (name: string) => cores[name]!.map((thread) => thread.cores).toSorted();
+    expect(coresOf("talker")).toEqual([String(first), String(second)]); // a core for each thread
+    expect(coresOf("vocoder")).toEqual([String(first)]);
+    expect(new Set(coresOf("predictor"))).toEqual(new Set([String(second)]));
+    expect(engine.warnings).toEqual([]);
+    await engine.close();
+    expect(spoken.codes).toEqual((await speak(await openStarter(), TEXT)).codes);
   });
 
   test("breaking out of the loop cancels, and the engine speaks on", async () => {

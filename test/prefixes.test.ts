@@ -35,6 +35,7 @@ describe("files of prompts", () => {
   const keyOf = (number: number) => number.toString(16).padStart(16, "0").padEnd(64, "0");
   const stateOf = (number: number, length = 100): PromptState => ({
     positions: number,
+    computedMs: 1.5,
     results: Float32Array.from([number, 0.5, -1]),
     bytes: new Uint8Array(length).fill(number),
   });
@@ -179,6 +180,7 @@ interface Spoken {
   samples: number[];
   rows: number;
   cachedRows: number;
+  savedMs: number;
 }
 
 async function speak(engine: Engine, text: string, options: SpeakOptions = {}): Promise<Spoken> {
@@ -250,6 +252,8 @@ describe("the same bits, whatever is known already", () => {
       for (const spoken of all) expect(sound(spoken)).toEqual(off.first[0]);
     }
     for (const { cachedRows, rows } of memory.all.slice(1)) expect(cachedRows).toBe(rows);
+    expect(off.all.map(({ savedMs }) => savedMs)).toEqual([0, 0]);
+    for (const { savedMs } of memory.all.slice(1)) expect(savedMs).not.toBe(0); // recalled: some time, and seldom more than computing it
     expect(disk[2].all.map(({ cachedRows, rows }) => cachedRows === rows)).toEqual([true, true]);
   });
 

@@ -15,7 +15,7 @@ interface Room {
 }
 
 /** Shared by every room of src/: nouns, failures, limits. */
-const NOUNS = ["src/types.ts", "src/errors.ts", "src/config.ts"];
+const NOUNS = ["src/types.ts", "src/errors.ts", "src/config.ts", "src/cpus.ts"];
 
 /** The first entry that names a file is its room. Everything not named is forbidden. */
 const ROOMS: Record<string, Room> = {
@@ -35,8 +35,9 @@ const ROOMS: Record<string, Room> = {
   "foreign libraries: the only room that knows bun:ffi": { files: ["ffi/"], may: ["bun:ffi", "node:", "ffi/", "src/errors.ts"] },
   "nouns and failures: import nothing": { files: ["src/types.ts", "src/errors.ts"], may: [] },
   "settings: the only file that reads the environment": {
-    files: ["src/config.ts"],
-    may: ["node:fs", "node:os", "node:path", "src/errors.ts"], // files: the token of a hub, when the environment has none
+    files: ["src/config.ts", "src/cpus.ts"],
+    // Files: the token of a hub, when the environment has none, and what the kernel tells of the cores.
+    may: ["node:fs", "node:os", "node:path", "src/errors.ts", "src/cpus.ts"],
   },
   "pure: text to rows, logits to codes": {
     files: ["src/text/", "src/sampler.ts"],

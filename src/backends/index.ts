@@ -2,7 +2,7 @@
 // pipeline; every backend of a stage passes the same conformance suite (test/conformance).
 
 import type { Bundle } from "../bundle.ts";
-import type { Config, PredictorChoice } from "../config.ts";
+import type { Config } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { encoderOrt } from "./encoder-ort.ts";
 import { predictorLlama } from "./predictor-llama.ts";
@@ -11,6 +11,8 @@ import { talkerLlama } from "./talker-llama.ts";
 import { vocoderOrt } from "./vocoder-ort.ts";
 
 export { openTokenizer, type Tokenizer } from "./tokenizer-llama.ts";
+
+const UNAVAILABLE_HINT = "tts doctor says what this machine has";
 
 /** What opening a stage needs besides the files. */
 export interface OpenOptions {
@@ -26,10 +28,21 @@ export interface OpenOptions {
 /** One way to run a stage. */
 export interface Backend<Stage> {
   readonly name: string;
+  /** Only of an accelerator: whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise. */
+  isPrepared?(options: OpenOptions): boolean;
   /** Why this backend cannot run here, in one line, or null. Must not be expensive. */
-  probe(config: Config): string | null;
-  /** @throws TtsError; never swallowed, also not by `auto` */
+  probe(options: OpenOptions): string | null;
+  /** @throws TtsError; only an accelerator that does not work makes `auto` go on, and that is reported */
   open(options: OpenOptions): Stage;
+}
+
+/** A stage and what runs it. */
+export interface Opened<Stage> {
+  stage: Stage;
+  /** Of the backend. */
+  name: string;
+  /** Why a prepared accelerator is not used, a line each. */
+  warnings: string[];
 }
 
 /** What a lane of the talker has taken in, copied. */
@@ -86,6 +99,8 @@ export interface VocoderMemory {
 
 /** Codes to samples, exactly, in any chunking. */
 export interface Vocoder {
+  /** Frames a call that suit it: of the first, the second ... and all that follow. At most VOCODER_CHUNK_FRAMES. */
+  readonly chunks: readonly number[];
   /** Forgets what a lane has heard. */
   reset(lane: number): void;
   /** What a lane has heard, to be put back later, in this or another lane. */
@@ -118,24 +133,39 @@ export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderOrt];
 export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 
 /**
- * The chosen backend, or for `auto` the first that can run here; where `measuredMs` names times, the fastest comes first.
- * @throws TtsError BACKEND_UNAVAILABLE with every reason
+ * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else the first that can run here; where `measuredMs` names
+ * times, the fastest comes first.
+ * @throws TtsError BACKEND_UNAVAILABLE with every reason, and whatever an opening throws
  */
-export function chooseBackend<Stage>(
+export function openBackend<Stage>(
   stage: string,
   backends: readonly Backend<Stage>[],
-  choice: PredictorChoice,
-  config: Config,
+  choice: string,
+  options: OpenOptions,
   measuredMs: Readonly<Record<string, number>> = {},
-): Backend<Stage> {
-  const timeOf = ({ name }: Backend<Stage>) => measuredMs[name] ?? Number.MAX_VALUE;
-  const candidates =
-    choice === "auto" ? backends.toSorted((a, b) => timeOf(a) - timeOf(b)) : backends.filter(({ name }) => name === choice);
-  const reasons: string[] = [];
-  for (const backend of candidates) {
-    const reason = backend.probe(config);
-    if (reason === null) return backend;
-    reasons.push(`${backend.name}: ${reason}`);
+): Opened<Stage> {
+  const warnings: string[] = [];
+  if (choice === "auto") {
+    for (const backend of backends.filter(({ isPrepared }) => isPrepared?.(options))) {
+      try {
+        return openIfPossible(backend, options, warnings);
+      } catch (error) {
+        if (!(error instanceof TtsError)) throw error;
+        warnings.push(`the ${stage} does not run on the NPU: ${[error.message, error.hint].filter((part) => part !== "").join("; ")}`);
+      }
+    }
   }
-  throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons.join("; ")})`, "run make setup");
+  const timeOf = ({ name }: Backend<Stage>) => measuredMs[name] ?? Number.MAX_VALUE;
+  const processors = backends.filter(({ isPrepared }) => isPrepared === undefined).toSorted((a, b) => timeOf(a) - timeOf(b));
+  const candidates = choice === "auto" ? processors : backends.filter(({ name }) => name === choice);
+  const chosen = candidates.find((backend) => backend.probe(options) === null);
+  if (chosen !== undefined) return { stage: chosen.open(options), name: chosen.name, warnings };
+  const reasons = candidates.map((backend) => `${backend.name}: ${backend.probe(options)}`).join("; ");
+  throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons})`, UNAVAILABLE_HINT);
+}
+
+function openIfPossible<Stage>(backend: Backend<Stage>, options: OpenOptions, warnings: string[]): Opened<Stage> {
+  const reason = backend.probe(options);
+  if (reason !== null) throw new TtsError("BACKEND_UNAVAILABLE", `${backend.name}: ${reason}`);
+  return { stage: backend.open(options), name: backend.name, warnings };
 }

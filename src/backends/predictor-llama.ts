@@ -38,7 +38,8 @@ class LlamaLayers implements PredictorLayers {
     const exact = manifest.weights.predictor === "f32";
     try {
       const model = this.keep(LlamaModel.open(path, { copied: isRearranged(manifest.weights.predictor) }));
-      this.context = this.keep(new LlamaContext(model, { lanes, positions: CODES_PER_FRAME, batchRows, threads, exact, stop }));
+      const cores = config.cpus.predictor;
+      this.context = this.keep(new LlamaContext(model, { lanes, positions: CODES_PER_FRAME, batchRows, threads, cores, exact, stop }));
       this.heads = this.keep(openHeads(options, this.context));
     } catch (error) {
       this.close();

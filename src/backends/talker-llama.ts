@@ -42,6 +42,7 @@ class LlamaTalker implements Talker {
       batchRows: BATCH_ROWS,
       threads: this.threads,
       mostThreads: this.mostThreads,
+      cores: config.cpus.talker,
       exact,
       stop,
     });

@@ -2,7 +2,7 @@
 
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../ffi/onnxruntime.ts";
 import { bundlePath } from "../bundle.ts";
-import { VOCODER_CHUNK_FRAMES } from "../config.ts";
+import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
 
@@ -31,6 +31,7 @@ interface State {
 }
 
 class OrtVocoder implements Vocoder {
+  readonly chunks = VOCODER_CHUNKS;
   private readonly session: OrtSession;
   private readonly lanes: State[];
   private codes = new Int32Array(new SharedArrayBuffer(4 * VOCODER_CHUNK_FRAMES * CODES_PER_FRAME));

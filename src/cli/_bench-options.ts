@@ -4,6 +4,7 @@ import { LIMITS, loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../config
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../convert/synthetic.ts";
 import { TtsError } from "../errors.ts";
 import type { WantedSetting } from "./_bench-run.ts";
+import { MACHINE_OPTIONS, readVocoder, VOCODER_OPTIONS } from "./_machine.ts";
 import { COMMON, choice, number, type Options, text } from "./_options.ts";
 import { filePath } from "./_output.ts";
 
@@ -27,6 +28,8 @@ export const OPTIONS: Options = {
   lanes: { type: "string", valueHint: "LIST", description: "Sentences that are spoken at the same time. Default: 1.", group: "How" },
   threads: { type: "string", valueHint: "LIST", description: "Threads for talker and code predictor.", group: "How" },
   predictor: { type: "string", valueHint: "LIST", description: "What runs the code predictor: auto, ort, llama.", group: "How" },
+  ...VOCODER_OPTIONS,
+  cpus: MACHINE_OPTIONS.cpus,
   frames: { type: "string", valueHint: "N", description: `At most so many frames a sentence. Default: ${DEFAULT_FRAMES}.`, group: "How" },
   repeat: { type: "string", valueHint: "N", description: `Rounds after one that warms up. Default: ${DEFAULT_REPEAT}.`, group: "How" },
   json: { type: "boolean", description: "Print the figures as one JSON object.", group: "Output" },
@@ -79,7 +82,8 @@ function settingsOf(args: Arguments): WantedSetting[] {
     threads: list(args, "threads", (item) => whole("threads", number(item, "threads")!, LIMITS.threads)),
     lanes: list(args, "lanes", (item) => whole("lanes", number(item, "lanes")!, LIMITS.lanes)),
   };
-  const defaults = loadConfig();
+  const machine = readVocoder(args);
+  const defaults = loadConfig(machine);
   let settings: Partial<WantedSetting>[] = [{}];
   for (const [name, values] of Object.entries(lists))
     settings = settings.flatMap((some) => values.map((value) => ({ ...some, [name]: value })));
@@ -91,6 +95,7 @@ function settingsOf(args: Arguments): WantedSetting[] {
     predictor: predictor ?? defaults.predictor,
     weights,
     predictorWeights,
+    machine,
   }));
 }
 

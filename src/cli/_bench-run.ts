@@ -2,7 +2,7 @@
 // _bench-figures.ts.
 
 import { BUNDLE_FILES, type Bundle } from "../bundle.ts";
-import { loadConfig, type PredictorChoice, threadsFor, type WeightType } from "../config.ts";
+import { type ConfigFlags, loadConfig, type PredictorChoice, threadsFor, type WeightType } from "../config.ts";
 import { type FrameCosts, frameCosts } from "../cost.ts";
 import type { Engine, Slice, StageName } from "../engine.ts";
 import { availableBytes, monotonicMs } from "../machine.ts";
@@ -25,7 +25,12 @@ export interface Setting {
   predictor: PredictorChoice;
   weights: WeightType | undefined;
   predictorWeights: WeightType | undefined;
+  /** The same for all of a run. */
+  machine: BenchedMachine;
 }
+
+/** What else computes, and where. */
+export type BenchedMachine = Pick<ConfigFlags, "vocoder" | "npu" | "cpus">;
 
 /** The number of threads may depend on the model. */
 export type WantedSetting = Omit<Setting, "threads" | "promptThreads"> & { threads: number | undefined };
@@ -88,7 +93,6 @@ const STAGES = ["talker", "predictor", "vocoder"] as const satisfies StageName[]
  * @throws TtsError as resolveModel does
  */
 export async function prepareModels(model: string | undefined, settings: readonly WantedSetting[]): Promise<Configuration[]> {
-  const config = loadConfig();
   let announced = false;
   const onProgress = (progress: Progress) => {
     if (!announced) log.info(`preparing ${model ?? "the starter voice"}`);
@@ -97,7 +101,8 @@ export async function prepareModels(model: string | undefined, settings: readonl
   };
   const configurations: Configuration[] = [];
   for (const setting of settings) {
-    const { predictorWeights, weights } = setting;
+    const { machine, predictorWeights, weights } = setting;
+    const config = loadConfig(machine);
     const bundle = await resolveModel({ config, model, weights, predictorWeights, onProgress });
     const usual = threadsFor(bundle.manifest.shape.hidden, config);
     const { threads, promptThreads } = setting.threads === undefined ? usual : { threads: setting.threads, promptThreads: setting.threads };
@@ -152,11 +157,12 @@ function modelBytes({ manifest: { files } }: Bundle): number {
 
 /** The warm-up round is the first speech of the engine: it also shows what memory is needed. */
 async function openSubject({ setting, bundle }: Configuration, frames: number, others: readonly OpenSubject[]): Promise<OpenSubject> {
-  const { lanes, predictor, promptThreads, threads } = setting;
+  const { lanes, machine, predictor, promptThreads, threads } = setting;
   const folders = [bundle.directory, ...others.map(({ subject }) => subject.bundle.directory)];
   const before = { ...memoryNow(), ...mappedFiles(folders) };
   const startMs = monotonicMs();
-  const engine = await openEngine({ model: bundle.directory, lanes, threads, promptThreads, predictor, prefixCache: "off" }, frames);
+  const flags = { ...machine, lanes, threads, promptThreads, predictor, prefixCache: "off" } as const;
+  const engine = await openEngine({ model: bundle.directory, ...flags }, frames);
   const loadMs = monotonicMs() - startMs;
   try {
     let peak = memoryNow();

@@ -5,7 +5,8 @@ import { isStdout, printText } from "../audio/output.ts";
 import type { Sink } from "../audio/sink.ts";
 import { weightsInWords } from "../bundle.ts";
 import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../config.ts";
-import type { AudioChunk, Engine, Manifest, OpenOptions, Speech, Summary } from "../engine.ts";
+import { formatCores } from "../cpus.ts";
+import type { AudioChunk, Engine, Manifest, OpenOptions, Speech, StageName, Summary } from "../engine.ts";
 import type { Progress } from "../store.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import { clearProgress, log, showConversion, showProgress } from "./_log.ts";
@@ -30,6 +31,10 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
   const backends = Object.entries(engine.backends).map(([stage, backend]) => `${stage} ${backend}`);
   log.debug(`model ${engine.manifest.name}, weights ${weightsInWords(engine.manifest.weights)}; ${backends.join(", ")}`);
   const { llama, onnxruntime } = engine.manifest.libraries;
+  for (const warning of engine.warnings) log.warn(warning);
+  const { cpus, threads } = engine.config;
+  const cores = Object.keys(engine.backends).map((stage) => `${stage} ${formatCores(cpus[stage as StageName]) || "any"}`);
+  log.debug(`cores: ${cores.join(", ")}; ${threads} threads for talker and predictor`);
   log.debug(`made with llama.cpp ${llama} and ONNX Runtime ${onnxruntime}`);
   return engine;
 }
@@ -57,7 +62,10 @@ export async function report(summary: Summary, { path, json }: SoundOutput): Pro
   const spoken = "talker" in summary.backends; // else decoded from codes
   const generation = spoken ? `talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` : "";
   const target = isStdout(path) ? "stdout" : path;
-  if (spoken) log.debug(`prompts of ${summary.prompt.rows} positions, ${summary.prompt.cachedRows} of them known from before`);
+  if (spoken) {
+    const { cachedRows, rows, savedMs } = summary.prompt;
+    log.debug(`prompts of ${rows} positions, ${cachedRows} of them known from before, which saved ${savedMs.toFixed(0)} ms`);
+  }
   log.info(
     `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
       `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: ` +

@@ -5,6 +5,7 @@ import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { readVocoder, VOCODER_OPTIONS } from "./_machine.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, type Options, text } from "./_options.ts";
 import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./_output.ts";
@@ -26,6 +27,7 @@ const options: Options = {
   },
   ...OUTPUT_OPTIONS,
   ...JSON_OPTION,
+  ...VOCODER_OPTIONS,
   ...COMMON,
 };
 
@@ -49,7 +51,7 @@ async function decode(args: Record<string, unknown>, positionals: string[]): Pro
   const output = readOutput(args);
   const sentences = await readCodes(positionals[0]);
   const { engine, summary } = await deliverSound(output, async (sink) => {
-    const engine = await openEngine({ model: text(args, "model"), use: "decode" });
+    const engine = await openEngine({ model: text(args, "model"), use: "decode", ...readVocoder(args) });
     return { engine, summary: await decodeAll(engine, sentences, sink) };
   });
   await report(summary, output);

@@ -2,7 +2,7 @@
 
 import { defineCommand } from "citty";
 import { isSameFile, isStdout, type Output, openOutput } from "../audio/output.ts";
-import { LIMITS, loadConfig, PREDICTOR_CHOICES } from "../config.ts";
+import { LIMITS, loadConfig } from "../config.ts";
 import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { checkRequest } from "../prepare.ts";
@@ -10,6 +10,7 @@ import { CODES_PER_FRAME } from "../types.ts";
 import { readVoiceFile, type Voice, VoiceFolder } from "../voices.ts";
 import { modelOfSpeaker, modelOfVoice } from "./_default-model.ts";
 import { log } from "./_log.ts";
+import { MACHINE_OPTIONS, readMachine } from "./_machine.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, choice, number, type Options, text } from "./_options.ts";
 import { deliver, deliverSound, filePath, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./_output.ts";
@@ -101,19 +102,13 @@ const options: Options = {
   },
   ...samplingOptions("predictor-", "code predictor"),
   "max-frames": { type: "string", valueHint: "N", description: "At most N frames of 80 ms per sentence.", group: "Sampling" },
-  predictor: { type: "string", valueHint: "auto|ort|llama", description: "What runs the code predictor. Default: auto.", group: "Machine" },
   lanes: {
     type: "string",
     valueHint: "N",
     description: "Sentences spoken side by side. Default: 4 for long texts to a file where that changes no sound, else 1.",
     group: "Machine",
   },
-  threads: {
-    type: "string",
-    valueHint: "N",
-    description: "Threads for talker and code predictor; the vocoder has its own. Default: all fast cores but one, at most 4.",
-    group: "Machine",
-  },
+  ...MACHINE_OPTIONS,
   ...COMMON,
 };
 
@@ -140,9 +135,11 @@ export const command: Command = {
       "TTS_VOICES\nFolder for voices instead of $XDG_DATA_HOME/qwen3-tts/voices or ~/.local/share/qwen3-tts/voices.",
       "TTS_PREFIX_CACHE\ndisk keeps the beginnings of prompts, and prompts that come again, in the cache folder for a faster start; memory keeps them for one run; off computes everything. The sound is the same. Default: disk.",
       "TTS_LIBLLAMA, TTS_LIBONNXRUNTIME\nFile or folder of another build of these libraries.",
+      "TTS_LIBRKNNRT, TTS_LIBAXCL, TTS_LIBAXENGINE\nFile or folder of an NPU's library, where it is not in its usual place.",
+      "TTS_STAGE_TIMEOUT\nSeconds without any sign of a stage after which the program gives up. Default: 120.",
     ],
     "EXIT STATUS": [
-      "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker died; 7 the hub did not answer; 129, 130, 143 ended by a signal; 1 anything else.",
+      "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker or an NPU failed; 7 the hub did not answer; 8 a stage hung; 129, 130, 143 ended by a signal; 1 anything else.",
     ],
   },
   definition: defineCommand({
@@ -158,11 +155,7 @@ async function say(args: Record<string, unknown>, positionals: string[]): Promis
   const maxFrames = number(args, "max-frames");
   const voice = readVoice(text(args, "voice"));
   const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
-  const machine = {
-    predictor: choice(args, "predictor", PREDICTOR_CHOICES),
-    threads: number(args, "threads"),
-    lanes: number(args, "lanes"),
-  };
+  const machine = { ...readMachine(args), lanes: number(args, "lanes") };
   const { cacheDir } = loadConfig(machine); // also checks them
   const words = await inputText(positionals, text(args, "input"));
   checkRequest(words, speakOptions);

@@ -20,7 +20,7 @@ export interface ConvertJob {
   /** What the model is called; default: the checkpoint's folder. */
   name?: string;
   weights: WeightTypes;
-  libraries: Config["libraries"];
+  libraries: Pick<Config["libraries"], "llama" | "onnxruntime">;
 }
 
 type Report = { progress: Progress } | { error: ErrorOnTheWire } | { finished: true };
@@ -69,8 +69,9 @@ async function runInWorker<Message>(worker: Worker, finish: (message: Message) =
 }
 
 /** Adds to the manifest which predictor backend is how fast on this machine. */
-async function measure(directory: string, libraries: Config["libraries"]): Promise<void> {
-  const job: MeasureJob = { directory, config: { ...loadConfig(), libraries } };
+async function measure(directory: string, libraries: ConvertJob["libraries"]): Promise<void> {
+  const config = loadConfig();
+  const job: MeasureJob = { directory, config: { ...config, libraries: { ...config.libraries, ...libraries } } };
   let predictorMs = {};
   await runInWorker(startWorker("measure", job), (message: FromMeasure) => {
     if ("failed" in message) throw fromWire(message.failed);

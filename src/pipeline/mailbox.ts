@@ -1,12 +1,10 @@
 // One slot between talker and predictor, who alternate on every frame. Rows are packed: row i belongs to lane lanes[i].
 
-import { LIMITS } from "../config.ts";
-import { TtsError } from "../errors.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import type { Signals } from "./signals.ts";
 
 const TALKER_HAS_IT = 0;
-const PREDICTOR_HAS_IT = 1;
+export const PREDICTOR_HAS_IT = 1;
 /** job, seed, stream, greedy, temperature, top-k, top-p */
 const SETTING_WORDS = 7;
 
@@ -74,22 +72,12 @@ export class Mailbox {
   /**
    * Talker: hands over `count` rows and waits for codes and feedback.
    * @returns false on stop
-   * @throws TtsError STAGE_TIMEOUT
    */
   exchange(count: number): boolean {
     this.rows[0] = count;
     this.signals.turn = PREDICTOR_HAS_IT;
-    const deadline = performance.now() + LIMITS.stageTimeoutMs;
     while (this.signals.turn === PREDICTOR_HAS_IT) {
       if (this.signals.stopped) return false;
-      if (performance.now() > deadline) {
-        const seconds = LIMITS.stageTimeoutMs / 1000;
-        throw new TtsError(
-          "STAGE_TIMEOUT",
-          `the code predictor has not answered for ${seconds} s`,
-          "is the machine out of memory or suspended?",
-        );
-      }
       this.signals.waitTurn(PREDICTOR_HAS_IT);
     }
     return !this.signals.stopped;

@@ -29,9 +29,10 @@ function measurePredictors(directory: string, config: Config): Record<string, nu
   const input = new Float32Array(new SharedArrayBuffer(4 * hidden)).fill(0.1);
   const codes = new Int32Array(CODES_PER_FRAME);
   const results: Record<string, number> = {};
-  for (const { name, open, probe } of PREDICTORS) {
-    if (probe(config) !== null) continue;
-    const predictor = open({ bundle, config: asSpoken, lanes: 1, stop, loadTurn });
+  for (const { isPrepared, name, open, probe } of PREDICTORS) {
+    const options = { bundle, config: asSpoken, lanes: 1, stop, loadTurn };
+    if (isPrepared !== undefined || probe(options) !== null) continue; // accelerators come first anyway
+    const predictor = open(options);
     const times: number[] = [];
     for (let frame = -WARM_UP_FRAMES; frame < FRAMES; frame++) {
       const before = performance.now();

@@ -1,7 +1,7 @@
 // The code predictor stage: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import { chooseBackend, type Draw, PREDICTORS, type Predictor } from "../backends/index.ts";
+import { type Draw, type Opened, openBackend, PREDICTORS, type Predictor } from "../backends/index.ts";
 import { Sampler } from "../sampler.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { Embedder } from "./embed.ts";
@@ -11,7 +11,7 @@ import { Track } from "./timeline.ts";
 import type { StageJob } from "./wire.ts";
 
 export class PredictorStage {
-  readonly backend: string;
+  readonly opened: Opened<Predictor>;
   private readonly mailbox: Mailbox;
   private readonly track: Track;
   private readonly predictor: Predictor;
@@ -25,9 +25,9 @@ export class PredictorStage {
     const signals = new Signals(memory.signals);
     this.mailbox = new Mailbox(memory.mailbox, signals);
     this.track = new Track(memory.timeline.predictor);
-    const backend = chooseBackend("code predictor", PREDICTORS, config.predictor, config, bundle.manifest.predictorMs);
-    this.backend = backend.name;
-    this.predictor = backend.open({ bundle, config, lanes: config.lanes, stop: memory.signals.nativeStop, loadTurn: signals.loadTurn });
+    const options = { bundle, config, lanes: config.lanes, stop: memory.signals.nativeStop, loadTurn: signals.loadTurn };
+    this.opened = openBackend("code predictor", PREDICTORS, config.predictor, options, bundle.manifest.predictorMs);
+    this.predictor = this.opened.stage;
     this.embedder = new Embedder(bundle);
     const { codes } = bundle.manifest.shape;
     this.samplers = Array.from({ length: config.lanes }, () => new Sampler({ size: codes, codes, eos: -1 }));

@@ -94,35 +94,44 @@ export class Prefill {
   fill(lane: number, { alone, count, lasting, prefixRows, rows }: PromptInput, startMs: number): boolean {
     const { hidden, logits, talker, track } = this.options;
     const keys = this.memory === null ? null : promptKeys(this.identity, rows, prefixRows, talker.hidden);
-    const known = keys === null ? 0 : this.recall(lane, keys.whole, count, false) || this.recall(lane, keys.prefix, prefixRows, lasting);
-    const knownMs = known === 0 ? startMs : monotonicMs();
-    if (known > 0) track.record("recall", startMs, knownMs, known);
-    if (known === 0) {
+    const recalled =
+      keys === null ? null : (this.recall(lane, keys.whole, count, false) ?? this.recall(lane, keys.prefix, prefixRows, lasting));
+    const known = recalled?.positions ?? 0;
+    const knownMs = recalled === null ? startMs : monotonicMs();
+    let computedMs = 0;
+    if (recalled !== null) {
+      track.record("recall", startMs, knownMs, known);
+      track.spare(recalled.computedMs);
+      ({ computedMs } = recalled);
+    } else {
       if (!talker.prefill(lane, rows, 0, prefixRows, hidden, logits, alone)) return false;
-      this.remember(lane, keys?.prefix);
+      computedMs = monotonicMs() - knownMs;
+      this.remember(lane, keys?.prefix, computedMs);
     }
     if (known < count) {
+      const restMs = monotonicMs();
       if (!talker.prefill(lane, rows, prefixRows, count, hidden, logits, alone)) return false;
-      this.remember(lane, keys?.whole);
-      track.record("prefill", knownMs, monotonicMs(), count - known);
+      const endMs = monotonicMs();
+      this.remember(lane, keys?.whole, computedMs + endMs - restMs);
+      track.record("prefill", knownMs, endMs, count - known);
     }
     return true;
   }
 
-  /** @returns the positions that the lane has now: 0 when nothing is known of the key */
-  private recall(lane: number, key: string, positions: number, lasting: boolean): number {
+  /** @returns what the lane has taken in now, or null when nothing is known of the key */
+  private recall(lane: number, key: string, positions: number, lasting: boolean): PromptState | null {
     const { hidden, logits, talker } = this.options;
     this.disk?.ask(key, lasting);
     const state = this.memory!.use(key) ?? this.load(key);
-    if (state === null) return 0;
+    if (state === null) return null;
     if (state.positions !== positions || !talker.restore(lane, state)) {
       this.memory!.forget(key);
       this.disk?.drop(key);
-      return 0;
+      return null;
     }
     hidden.set(state.results.subarray(0, talker.hidden));
     logits.set(state.results.subarray(talker.hidden));
-    return positions;
+    return state;
   }
 
   private load(key: string): PromptState | null {
@@ -131,13 +140,13 @@ export class Prefill {
     return state;
   }
 
-  private remember(lane: number, key: string | undefined): void {
+  private remember(lane: number, key: string | undefined, computedMs: number): void {
     if (key === undefined) return;
     const { hidden, logits, talker } = this.options;
     const results = new Float32Array(talker.hidden + talker.codecVocabulary);
     results.set(hidden.subarray(0, talker.hidden));
     results.set(logits.subarray(0, talker.codecVocabulary), talker.hidden);
-    this.memory!.add(key, { ...talker.save(lane), results });
+    this.memory!.add(key, { ...talker.save(lane), computedMs, results });
   }
 
   /** A piece of what the disk is to do, in a quiet moment. @returns false when there is nothing left */

@@ -2,7 +2,7 @@
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
-import { chooseBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
+import { type Opened, openBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
 import { modelIdentity } from "../prefixes.ts";
 import { Sampler } from "../sampler.ts";
@@ -32,7 +32,7 @@ interface Sentence {
 }
 
 export class TalkerStage {
-  readonly backend: string;
+  readonly opened: Opened<Talker>;
   private readonly signals: Signals;
   private readonly mailbox: Mailbox;
   private readonly rings: Ring[];
@@ -64,10 +64,9 @@ export class TalkerStage {
     this.rings = memory.codes.slice(0, lanes).map((ring) => new Ring(ring));
     this.track = new Track(memory.timeline.talker);
     const options = { bundle, config, lanes, stop: memory.signals.nativeStop, loadTurn: this.signals.loadTurn };
-    const backend = chooseBackend("talker", TALKERS, "auto", config);
-    this.backend = backend.name;
     const identity = modelIdentity(bundle);
-    this.talker = backend.open(options);
+    this.opened = openBackend("talker", TALKERS, "auto", options);
+    this.talker = this.opened.stage;
     this.tokenizer = openTokenizer(options);
     this.embedder = new Embedder(bundle);
     const { hidden, codecVocabulary, codes } = bundle.manifest.shape;

@@ -12,8 +12,9 @@ const KINDS = Object.keys(SLICE) as SliceKind[];
 export const TIMELINE_SLICES = 8_192;
 /** f64 of a slice: start, end. i32 of a slice: kind, rows. */
 const WORDS = 2;
-/** f64 of a sum: milliseconds, rows. */
+/** f64 of a sum: milliseconds, rows. Behind those of the kinds stands one more: what was spared. */
 const SUM_WORDS = 2;
+const SPARED = KINDS.length;
 
 export interface TrackMemory {
   /** u32 [1]: slices written; only grows and wraps. */
@@ -22,7 +23,7 @@ export interface TrackMemory {
   times: SharedArrayBuffer;
   /** i32 [slices, 2] */
   labels: SharedArrayBuffer;
-  /** f64 [kinds, 2] */
+  /** f64 [kinds + 1, 2] */
   sums: SharedArrayBuffer;
 }
 
@@ -32,7 +33,7 @@ const createTrackMemory = (): TrackMemory => ({
   count: new SharedArrayBuffer(4),
   times: new SharedArrayBuffer(8 * TIMELINE_SLICES * WORDS),
   labels: new SharedArrayBuffer(4 * TIMELINE_SLICES * WORDS),
-  sums: new SharedArrayBuffer(8 * KINDS.length * SUM_WORDS),
+  sums: new SharedArrayBuffer(8 * (KINDS.length + 1) * SUM_WORDS),
 });
 
 export const createTimelineMemory = (): TimelineMemory => ({
@@ -54,6 +55,8 @@ export interface Slice {
 export interface PromptRows {
   computed: number;
   known: number;
+  /** What computing the known ones took when they were not, less what recalling them took. */
+  savedMs: number;
 }
 
 /** Milliseconds and rows of one kind of work. */
@@ -86,6 +89,15 @@ export class Track {
     this.sums[code * SUM_WORDS] += endMs - startMs;
     this.sums[code * SUM_WORDS + 1] += rows;
     Atomics.add(this.count, 0, 1);
+  }
+
+  /** Writer: work that was known already, and how long it took when it was done. */
+  spare(milliseconds: number): void {
+    this.sums[SPARED * SUM_WORDS] += milliseconds;
+  }
+
+  get sparedMs(): number {
+    return this.sums[SPARED * SUM_WORDS];
   }
 
   /** Slices written so far: where {@link since} may go on later. */
@@ -123,9 +135,16 @@ export class Timeline {
     this.tracks = { talker: new Track(talker), predictor: new Track(predictor), vocoder: new Track(vocoder) };
   }
 
+  /** Slices of all stages so far: while this stands still, nothing gets done. */
+  get written(): number {
+    const { talker, predictor, vocoder } = this.tracks;
+    return talker.written + predictor.written + vocoder.written;
+  }
+
   promptRows(): PromptRows {
     const { talker } = this.tracks;
-    return { computed: talker.sum("prefill").rows, known: talker.sum("recall").rows };
+    const recall = talker.sum("recall");
+    return { computed: talker.sum("prefill").rows, known: recall.rows, savedMs: talker.sparedMs - recall.ms };
   }
 
   /** What a frame takes most of its time with, summed since the start. */

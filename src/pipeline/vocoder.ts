@@ -2,9 +2,8 @@
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
-import { chooseBackend, VOCODERS, type Vocoder, type VocoderMemory } from "../backends/index.ts";
-import { LIMITS, REMEMBERED_REFERENCES, VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
-import { TtsError } from "../errors.ts";
+import { type Opened, openBackend, VOCODERS, type Vocoder, type VocoderMemory } from "../backends/index.ts";
+import { REMEMBERED_REFERENCES, VOCODER_CHUNK_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import { KIND, Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
@@ -14,7 +13,7 @@ import type { StageJob, ToVocoder } from "./wire.ts";
 const port = parentPort as unknown as MessagePort;
 
 export class VocoderStage {
-  readonly backend: string;
+  readonly opened: Opened<Vocoder>;
   private readonly signals: Signals;
   private readonly inputs: Ring[];
   private readonly outputs: Ring[];
@@ -39,15 +38,9 @@ export class VocoderStage {
     this.outputs = memory.samples.map((ring) => new Ring(ring));
     this.chunks = memory.codes.map(() => 0);
     this.track = new Track(memory.timeline.vocoder);
-    const backend = chooseBackend("vocoder", VOCODERS, "auto", config);
-    this.backend = backend.name;
-    this.vocoder = backend.open({
-      bundle,
-      config,
-      lanes: this.inputs.length,
-      stop: memory.signals.nativeStop,
-      loadTurn: this.signals.loadTurn,
-    });
+    const options = { bundle, config, lanes: this.inputs.length, stop: memory.signals.nativeStop, loadTurn: this.signals.loadTurn };
+    this.opened = openBackend("vocoder", VOCODERS, config.vocoder, options);
+    this.vocoder = this.opened.stage;
   }
 
   /** Blocks this thread until the stop word is set. */
@@ -106,7 +99,6 @@ export class VocoderStage {
 
   /** The message was sent before the job, but threads do not promise which arrives first. */
   private takeReference(job: number): ToVocoder | null {
-    const deadline = performance.now() + LIMITS.stageTimeoutMs;
     while (!this.signals.stopped) {
       const seen = this.signals.read("vocoder");
       for (let received = receiveMessageOnPort(port); received !== undefined; received = receiveMessageOnPort(port)) {
@@ -116,7 +108,6 @@ export class VocoderStage {
       const reference = this.references.get(job);
       this.references.delete(job);
       if (reference !== undefined) return reference;
-      if (performance.now() > deadline) throw new TtsError("STAGE_TIMEOUT", `the reference of job ${job} did not reach the vocoder`);
       this.signals.wait("vocoder", seen);
     }
     return null;
@@ -125,7 +116,8 @@ export class VocoderStage {
   /** Frames of the next chunk: the full size, or what is left before the end. 0 while frames or room are missing. */
   private chunkOf(lane: number): number {
     const input = this.inputs[lane];
-    const size = VOCODER_CHUNKS[Math.min(this.chunks[lane], VOCODER_CHUNKS.length - 1)];
+    const { chunks } = this.vocoder;
+    const size = chunks[Math.min(this.chunks[lane], chunks.length - 1)];
     let frames = 0;
     while (frames < size && frames < input.filled && input.kind(frames) === KIND.frame) frames++;
     const ended = frames < input.filled && input.kind(frames) === KIND.end;

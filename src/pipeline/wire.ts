@@ -101,7 +101,7 @@ export interface MeasureJob {
 export type FromMeasure = { predictorMs: Record<string, number> } | { failed: ErrorOnTheWire };
 
 export type FromStage =
-  | { ready: { stage: StageName; backend: string } }
+  | { ready: { stage: StageName; backend: string; warnings: string[] } }
   /** The job cannot be done; the stage goes on. */
   | { job: number; error: ErrorOnTheWire }
   /** The stage has ended. */

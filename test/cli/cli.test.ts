@@ -99,7 +99,7 @@ describe("speaking", () => {
     const summary = JSON.parse(stdout.toString());
     const keys = ["audioSeconds", "wallSeconds", "rtf", "firstAudioMs", "frames", "msPerFrame", "stop", "model", "backends", "seed"];
     expect(Object.keys(summary).toSorted()).toEqual([...keys, "prompt"].toSorted());
-    expect(Object.keys(summary.prompt)).toEqual(["rows", "cachedRows"]);
+    expect(Object.keys(summary.prompt)).toEqual(["rows", "cachedRows", "savedMs"]);
     expect(Object.keys(summary.msPerFrame)).toEqual(["talker", "predictor", "vocoder"]);
     expect(summary).toMatchObject({ seed: 5, stop: "eos", model: "starter" });
     expect(stderr).toBe("");

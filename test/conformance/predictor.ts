@@ -3,7 +3,6 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, Predictor } from "../../src/backends/index.ts";
-import { loadConfig } from "../../src/config.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import { bundleOf, type GoldenCase, goldenCases, goldenFile, Largest, maxDifference, openOptions } from "../_support.ts";
 
@@ -48,7 +47,7 @@ const frameCodes = ({ codes }: Frames, frame: number) => Array.from(codes.subarr
 const worst = (a: Float32Array[], b: Float32Array[]) => Math.max(...a.map((values, i) => maxDifference(values, b[i])));
 
 export function predictorConformance(backend: Backend<Predictor>): void {
-  const reason = backend.probe(loadConfig());
+  const reason = backend.probe(openOptions(bundleOf("tiny-base")));
   describe.skipIf(reason !== null)(`predictor ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const largest = new Largest(`predictor ${backend.name}`);
     const opened: Predictor[] = [];

@@ -3,7 +3,6 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, Predictor, Talker } from "../../src/backends/index.ts";
-import { loadConfig } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
 import { Embedder } from "../../src/pipeline/embed.ts";
 import { Sampler } from "../../src/sampler.ts";
@@ -145,7 +144,7 @@ function speakFreely(talker: Talker, predictor: Predictor, run: GoldenRun): numb
 const caseNamed = (name: string) => goldenRun(goldenCases().find((goldenCase) => goldenCase.name === name)!);
 
 export function talkerConformance(backend: Backend<Talker>): void {
-  const reason = backend.probe(loadConfig());
+  const reason = backend.probe(openOptions(bundleOf("tiny-base")));
   describe.skipIf(reason !== null)(`talker ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const largest = new Largest(`talker ${backend.name}`);
     const opened: Talker[] = [];
@@ -339,7 +338,7 @@ export function freeRunConformance(talkers: readonly Backend<Talker>[], predicto
   ];
   for (const talkerBackend of talkers) {
     for (const predictorBackend of predictors) {
-      const reason = talkerBackend.probe(loadConfig()) ?? predictorBackend.probe(loadConfig());
+      const reason = talkerBackend.probe(openOptions(bundleOf("tiny-base"))) ?? predictorBackend.probe(openOptions(bundleOf("tiny-base")));
       const title = `talker ${talkerBackend.name} with predictor ${predictorBackend.name}`;
       describe.skipIf(reason !== null)(`${title}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
         test.each(runs)("speaks the official codes: %s", (_name, makeRun) => {

@@ -1,0 +1,76 @@
+// The cores that this process may use, how fast they are beside each other, and lists of them as people write them. Facts from the kernel's
+// files; who computes where is decided in config.ts.
+
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { TtsError } from "./errors.ts";
+
+export interface Core {
+  /** The kernel's number. */
+  id: number;
+  /** 1024 is the fastest core of the machine; all are the same where the kernel says nothing. */
+  capacity: number;
+}
+
+/** What a core has when the kernel tells no capacity. */
+const FULL_CAPACITY = 1024;
+/** A core with this share of the fastest one's capacity counts as fast. An A55 beside an A76 has half. */
+const FAST_SHARE = 0.8;
+/** Of any list: what the kernel's largest mask holds here. */
+export const MOST_CORES = 1024;
+
+/** @param root stands for / in tests */
+export function allowedCores(root = "/"): Core[] {
+  const listed = /^Cpus_allowed_list:\s*(\S+)$/m.exec(fileOrNothing(join(root, "proc/self/status")))?.[1];
+  const ids = listed === undefined ? Array.from({ length: availableParallelism() }, (_, id) => id) : parseCores(listed);
+  return ids.map((id) => ({ id, capacity: capacityOf(id, root) }));
+}
+
+/** By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as well. */
+function capacityOf(id: number, root: string): number {
+  const folder = join(root, `sys/devices/system/cpu/cpu${id}`);
+  return Number(fileOrNothing(join(folder, "cpu_capacity"))) || maxClockMhz(folder) || FULL_CAPACITY;
+}
+
+const maxClockMhz = (folder: string) => Math.round(Number(fileOrNothing(join(folder, "cpufreq/cpuinfo_max_freq"))) / 1000);
+
+/** On chips of unequal cores the fast ones: steps wait for their slowest thread. */
+export function fastCores(cores: readonly Core[]): Core[] {
+  const fastest = Math.max(...cores.map(({ capacity }) => capacity));
+  return cores.filter(({ capacity }) => capacity >= FAST_SHARE * fastest);
+}
+
+/**
+ * "4-7,0" as [0, 4, 5, 6, 7].
+ * @throws TtsError USAGE
+ */
+export function parseCores(list: string): number[] {
+  const cores = new Set<number>();
+  for (const part of list.trim().split(",")) {
+    const [, first, last = first] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part.trim()) ?? [];
+    const [from, to] = [Number(first), Number(last)];
+    if (!(from <= to) || to >= MOST_CORES) throw new TtsError("USAGE", `"${list}" is no list of cores`, "write one such as 4-7 or 0,2,4-7");
+    for (let id = from; id <= to; id++) cores.add(id);
+  }
+  return [...cores].toSorted((a, b) => a - b);
+}
+
+/** [0, 4, 5, 6, 7] as "0,4-7". */
+export function formatCores(cores: readonly number[]): string {
+  const ranges: [from: number, to: number][] = [];
+  for (const id of cores.toSorted((a, b) => a - b)) {
+    const last = ranges.at(-1);
+    if (last !== undefined && last[1] === id - 1) last[1] = id;
+    else ranges.push([id, id]);
+  }
+  return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(",");
+}
+
+function fileOrNothing(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
