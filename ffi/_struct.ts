@@ -3,7 +3,7 @@
 // A struct over 16 bytes passed by value lies on the stack on x64 (System V): behind the pointers in front of it, dummies use up the rest
 // of the six integer registers, then the struct follows as 64-bit words. On arm64 (AAPCS64) it is passed as a pointer to a copy.
 
-import type { FFIFunction } from "bun:ffi";
+import { type FFIFunction, type Pointer, read } from "bun:ffi";
 import { Pin } from "./_memory.ts";
 
 export type FieldType = "i32" | "u32" | "f32" | "u8" | "u64";
@@ -19,13 +19,13 @@ export interface Layout<Name extends string = string> {
 /** One C struct in pinned memory. Keep it referenced while native code may look at it. */
 export class Struct<Name extends string> {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The same memory as 64-bit words, for calls that take the struct by value. */
+  /** The same memory as 64-bit words, for calls that take the struct by value: those that do are whole words. */
   readonly words: BigInt64Array<ArrayBuffer>;
   private readonly view: DataView;
 
   constructor(private readonly layout: Layout<Name>) {
     this.bytes = new Pin().bytes(layout.size);
-    this.words = new BigInt64Array(this.bytes.buffer);
+    this.words = new BigInt64Array(this.bytes.buffer, 0, layout.size >> 3);
     this.view = new DataView(this.bytes.buffer);
     for (const [name, value] of Object.entries(layout.defaults)) this.set(name as Name, value as number);
   }
@@ -40,6 +40,15 @@ export class Struct<Name extends string> {
     return this;
   }
 
+  get(name: Name): number {
+    const [offset, type] = this.layout.fields[name];
+    if (type === "u64") return Number(this.view.getBigUint64(offset, true));
+    if (type === "f32") return this.view.getFloat32(offset, true);
+    if (type === "u8") return this.view.getUint8(offset);
+    if (type === "u32") return this.view.getUint32(offset, true);
+    return this.view.getInt32(offset, true);
+  }
+
   /** The fields whose bytes differ between this struct and `other`; padding is not compared. */
   differences(other: Uint8Array): Name[] {
     const width = { i32: 4, u32: 4, f32: 4, u8: 1, u64: 8 };
@@ -49,6 +58,12 @@ export class Struct<Name extends string> {
       return false;
     });
   }
+}
+
+/** A field of a struct that native code owns; addresses and sizes stay below 2^53. */
+export function fieldAt<Name extends string>(layout: Layout<Name>, struct: number, name: Name): number {
+  const [offset, type] = layout.fields[name];
+  return type === "u64" ? read.ptr(struct as Pointer, offset) : read[type](struct as Pointer, offset);
 }
 
 export const byValueOnStack = process.arch === "x64";

@@ -1,4 +1,4 @@
-// The C library: environment for native code, read-only file mappings, names and cores of threads, one clock for all of them,
+// The C library: environment for native code, locked files, read-only file mappings, names and cores of threads, one clock for all of them,
 // memory to measure reading with, and two harmless functions used as callbacks.
 
 import { dlopen, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
@@ -16,6 +16,8 @@ const libc = dlopen("libc.so.6", {
   memchr: { args: ["u64", "i32", "u64"], returns: "ptr" }, // from, byte, bytes
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" }, // clock, time
   sched_setaffinity: { args: ["i32", "u64", "ptr"], returns: "i32" }, // thread (0: this one), bytes, mask
+  gnu_get_libc_version: { args: [], returns: "cstring" },
+  flock: { args: ["i32", "i32"], returns: "i32" }, // file, operation
   prctl: { args: ["i32", "ptr", "u64", "u64", "u64"], returns: "i32" }, // option, and what it needs
 });
 
@@ -29,7 +31,10 @@ const MAP_ANONYMOUS = 32;
 const MADV_DONTNEED = 4;
 const MADV_HUGEPAGE = 14;
 const CLOCK_MONOTONIC = 1;
+const PR_SET_PDEATHSIG = 1;
 const PR_SET_NAME = 15;
+const SIGKILL = 9;
+const LOCK_EX = 2;
 const THREAD_NAME_BYTES = 15;
 /** A cpu_set_t: 1024 cores. */
 const CPU_SET_BYTES = 128;
@@ -43,9 +48,20 @@ export const NOOP_CALLBACK = addressOf(libc.symbols.abs);
  */
 export const FLAG_CALLBACK = addressOf(libc.symbols.strlen);
 
-/** `process.env` does not reach C; call this before the library that reads the variable is loaded. */
-export function setEnvironment(name: string, value: string): void {
-  libc.symbols.setenv(Buffer.from(`${name}\0`), Buffer.from(`${value}\0`), 1);
+/**
+ * `process.env` does not reach C; call this before the library that reads the variable is loaded.
+ * @param replaces whether a value that the user has set goes
+ */
+export function setEnvironment(name: string, value: string, replaces = true): void {
+  libc.symbols.setenv(Buffer.from(`${name}\0`), Buffer.from(`${value}\0`), replaces ? 1 : 0);
+}
+
+/** Of the C library, such as "2.36". */
+export const libcVersion = () => String(libc.symbols.gnu_get_libc_version());
+
+/** Waits until no other thread or process holds the open file. It is free again when the file is closed, or its process has died. */
+export function lockFile(file: number): void {
+  libc.symbols.flock(file, LOCK_EX);
 }
 
 /** u32 of a timespec: seconds (low, high), nanoseconds (low, high). */
@@ -61,6 +77,11 @@ export function monotonicMs(): number {
 /** Names the calling thread, and the threads that it starts from now on, as the system's tools show them. Longer names are cut off. */
 export function nameThread(name: string): void {
   libc.symbols.prctl(PR_SET_NAME, Buffer.from(`${name.slice(0, THREAD_NAME_BYTES)}\0`), 0, 0, 0);
+}
+
+/** From now on the system kills this process when the thread that started it ends. */
+export function endWithParent(): void {
+  libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL as Pointer, 0, 0, 0);
 }
 
 /**

@@ -1,4 +1,4 @@
-// Stands for an ONNX Runtime of the version given as VERSION that has no table of functions. Used by test/ffi/layouts.test.ts.
+// Stands for an ONNX Runtime of the version given as FAKE_VERSION that has no table of functions. Used by test/ffi/layouts.test.ts.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -8,7 +8,7 @@ static const void *get_api(uint32_t version) {
   return NULL;
 }
 
-static const char *get_version(void) { return VERSION; }
+static const char *get_version(void) { return FAKE_VERSION; }
 
 static const struct {
   const void *(*get_api)(uint32_t);

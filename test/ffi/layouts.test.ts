@@ -168,7 +168,7 @@ describe.skipIf(compiler === null)(`another ONNX Runtime${skipped}`, () => {
     ["1.30.0", "no function table"],
   ])("is refused: %s", (version, reason) => {
     const library = join(folderOf(`ort-${version}`), "libonnxruntime.so.1");
-    compile(library, ["-shared", "-fPIC", `-DVERSION="${version}"`, join(NATIVE, "fake-onnxruntime.c")]);
+    compile(library, ["-shared", "-fPIC", `-DFAKE_VERSION="${version}"`, join(NATIVE, "fake-onnxruntime.c")]);
     const { code, message } = ortFailure(library);
     expect(code).toBe("LIBRARY_MISMATCH");
     expect(message).toContain(reason);

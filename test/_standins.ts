@@ -1,0 +1,82 @@
+// Stand-ins for the libraries of NPU vendors: compiled once per process into the scratch folder, and model files for them. They are found by
+// nothing but the paths given here, and say in their versions what they are.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT, scratchFolder } from "./_support.ts";
+
+export const compiler = Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang");
+/** For the title of what is skipped without one. */
+export const noCompiler = compiler === null ? " (skipped: there is no C compiler here)" : "";
+
+const NATIVE = join(ROOT, "native");
+const FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-fvisibility=hidden", "-I", NATIVE];
+const LIBRARY_FLAGS = ["-shared", "-fPIC", "-pthread", "-Wl,-Bsymbolic"];
+
+/** Compiles C sources of native/ (and passes on options) to `target`. */
+export function compileNative(target: string, ...args: string[]): string {
+  const paths = args.map((arg) => (arg.endsWith(".c") ? join(NATIVE, arg) : arg));
+  const { exitCode, stderr } = Bun.spawnSync([compiler!, ...FLAGS, "-o", target, ...paths], { stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(`${compiler} ${args.join(" ")}: ${stderr}`);
+  return target;
+}
+
+export interface StandIns {
+  folder: string;
+  /** librknnrt.so */
+  rknn: string;
+  /** libaxcl_rt.so */
+  axcl: string;
+  /** libax_engine.so, with libax_sys.so beside it */
+  axEngine: string;
+}
+
+let compiled: StandIns | null = null;
+
+/** All stand-ins, in one folder. */
+export function compileStandIns(): StandIns {
+  if (compiled !== null) return compiled;
+  const folder = join(scratchFolder(), "standins");
+  mkdirSync(folder, { recursive: true });
+  const library = (name: string, ...args: string[]) => {
+    return compileNative(join(folder, name), ...LIBRARY_FLAGS, ...args, "standin-graph.c", "-ldl");
+  };
+  library("libax_sys.so", "ax-sys-standin.c");
+  compiled = {
+    folder,
+    rknn: library("librknnrt.so", "rknnrt-standin.c"),
+    axcl: library("libaxcl_rt.so", "axcl-standin.c", "axcl-standin-engine.c"),
+    axEngine: library("libax_engine.so", "ax-engine-standin.c", `-L${folder}`, "-lax_sys", "-Wl,-rpath,$ORIGIN"),
+  };
+  return compiled;
+}
+
+/** What a process needs that uses a stand-in: permission, and the library that computes behind it. */
+export function standInEnvironment(more: Record<string, string> = {}): Record<string, string> {
+  const folder = join(ROOT, "node_modules/onnxruntime-node/bin/napi-v6/linux", process.arch === "arm64" ? "arm64" : "x64");
+  return { TTS_NPU_STANDIN: "1", TTS_STANDIN_ONNXRUNTIME: join(folder, "libonnxruntime.so.1"), ...more };
+}
+
+const MAGIC = "TTSNPU\r\n";
+const HEADER_BYTES = 32;
+const VENDORS = { rknn: { number: 1, toolkit: 20302, platform: 3588 }, ax: { number: 2, toolkit: 50000, platform: 650 } };
+
+export interface ContainerOptions {
+  /** Version of the toolkit that "built" it: 20302 is 2.3.2. */
+  toolkit?: number;
+  /** The chip it is for. */
+  platform?: number;
+  /** Whether the stand-ins describe its inputs and outputs as quantised. */
+  quantised?: boolean;
+}
+
+/** A model file for a stand-in: an ONNX model whose weights are inside it. */
+export function containerOf(onnx: Uint8Array, vendor: keyof typeof VENDORS, options: ContainerOptions = {}): Uint8Array {
+  const { number, platform, quantised = false, toolkit } = { ...VENDORS[vendor], ...options };
+  const container = Buffer.alloc(HEADER_BYTES + onnx.length);
+  container.write(MAGIC, "latin1");
+  for (const [i, value] of [number, toolkit, platform, Number(quantised)].entries()) container.writeUInt32LE(value, 8 + 4 * i);
+  container.writeBigUInt64LE(BigInt(onnx.length), 24);
+  container.set(onnx, HEADER_BYTES);
+  return container;
+}

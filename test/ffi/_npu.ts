@@ -1,0 +1,210 @@
+// What the tests of NPU libraries share: a small graph with two states, and processes of their own for what a library keeps for good.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { NpuModel, StatePair } from "../../ffi/npu.ts";
+import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
+import { Graph } from "../../src/convert/onnx/graph.ts";
+import { TtsError } from "../../src/errors.ts";
+import { compileNative, compiler } from "../_standins.ts";
+import { ROOT, scratchFolder } from "../_support.ts";
+
+export const STATES: StatePair[] = [
+  ["state.sum", "next.sum"],
+  ["state.steps", "next.steps"],
+];
+const SHAPE = [1, 2, 3];
+const STEPS_SHAPE = [1, 2, 1];
+
+/** y = tanh(sum') * x + steps, where sum' = sum + sin(x) and steps' = steps + 1. */
+export function statefulGraph(): Uint8Array {
+  const graph = new Graph({ name: "stateful" });
+  const x = graph.input("x", "f32", SHAPE);
+  const sum = graph.op("Add", [graph.input("state.sum", "f32", SHAPE), graph.op("Sin", [x])]);
+  const steps = graph.input("state.steps", "f32", STEPS_SHAPE);
+  graph.output("next.sum", sum, "f32", SHAPE);
+  graph.output("y", graph.op("Add", [graph.op("Mul", [graph.op("Tanh", [sum]), x]), steps]), "f32", SHAPE);
+  graph.output("next.steps", graph.op("Add", [steps, graph.float(1)]), "f32", STEPS_SHAPE);
+  return graph.encode();
+}
+
+/** A graph whose input and output have this shape. */
+export function doublingGraph(shape: number[]): Uint8Array {
+  const graph = new Graph({ name: "doubling" });
+  const x = graph.input("x", "f32", shape);
+  graph.output("y", graph.op("Add", [x, x]), "f32", shape);
+  return graph.encode();
+}
+
+/** The stateful graph on ONNX Runtime: one lane. */
+export class Reference {
+  private readonly data: Record<string, OrtTensor>;
+  private readonly prepared: PreparedRun;
+
+  constructor() {
+    const session = OrtSession.fromBytes("stateful", statefulGraph(), { threads: 1 });
+    const tensor = (shape: number[]) => {
+      return new OrtTensor(new Float32Array(new ArrayBuffer(4 * shape.reduce((product, size) => product * size, 1))), shape);
+    };
+    const inputs = { x: tensor(SHAPE), "state.sum": tensor(SHAPE), "state.steps": tensor(STEPS_SHAPE) };
+    const outputs = { y: tensor(SHAPE), "next.sum": tensor(SHAPE), "next.steps": tensor(STEPS_SHAPE) };
+    this.data = { ...inputs, ...outputs };
+    this.prepared = new PreparedRun(session, inputs, outputs);
+  }
+
+  /** One step that is kept. */
+  step(x: number[]): number[] {
+    this.data.x.data.set(x as never);
+    this.prepared.run();
+    for (const [from, to] of STATES) this.data[from].data.set(this.data[to].data as never);
+    return Array.from(this.data.y.data as Float32Array);
+  }
+}
+
+/** One run of the stateful graph. */
+export function runOf(model: NpuModel, lane: number, x: number[]): number[] {
+  model.inputs[0].data.set(x);
+  model.run(lane);
+  return Array.from(model.outputs[0].data);
+}
+
+export const inputAt = (step: number) => Array.from({ length: 6 }, (_, i) => Math.cos(1.7 * step + i));
+
+export interface Failure {
+  code: string;
+  message: string;
+  hint: string;
+}
+
+/** Runs an async function body that fills `result` in a process of its own. */
+export function inProcess<T>(body: string, environment: Record<string, string> = {}): T {
+  const script = `const result = {}; const failure = (error) => ({ code: error.code ?? error.name, message: error.message, hint: error.hint });
+    ${body}
+    console.log(JSON.stringify(result));`;
+  const { exitCode, stderr, stdout } = Bun.spawnSync([process.execPath, "-e", script], {
+    env: { ...process.env, ...environment },
+    stderr: "pipe",
+  });
+  if (exitCode !== 0) throw new Error(`ended with ${exitCode}: ${stderr}`);
+  return JSON.parse(stdout.toString().trim().split("\n").at(-1)!) as T;
+}
+
+/** One of the libraries under test, by the names of its functions. */
+export interface Subject {
+  module: string;
+  load: string;
+  open: string;
+  /** The stand-in. */
+  library: string;
+}
+
+const imports = ({ load, module, open }: Subject) =>
+  `const { ${load}: load, ${open}: open } = await import(${JSON.stringify(join(ROOT, "ffi", module))});`;
+
+/** What load() of a library says, in a process of its own. */
+export function loadFailure(subject: Subject, override: string, allowStandIn = true): Failure {
+  const options = JSON.stringify({ override, allowStandIn });
+  return inProcess<{ failure: Failure }>(`${imports(subject)}
+    try { load(${options}); result.failure = { code: "none", message: "", hint: "" }; } catch (error) { result.failure = failure(error); }`)
+    .failure;
+}
+
+/** What became of opening the stateful model and of `runs` kept runs on it, with live objects of the stand-ins at the end. */
+export interface Story {
+  opened: Failure | "ok";
+  runs: (Failure | "ok")[];
+  /** The lane's state at the end. */
+  steps: number[];
+  output: number[];
+  live: number[];
+}
+
+export function storyOf(
+  subject: Subject,
+  path: string,
+  runs: number,
+  environment: Record<string, string>,
+  libraries = [subject.library],
+): Story {
+  return inProcess<Story>(
+    `${imports(subject)}
+    const { dlopen } = await import("bun:ffi");
+    load({ override: ${JSON.stringify(subject.library)}, allowStandIn: true });
+    Object.assign(result, { opened: "ok", runs: [], steps: [], output: [] });
+    try {
+      const model = open({ path: ${JSON.stringify(path)}, lanes: 1, states: ${JSON.stringify(STATES)} });
+      for (let i = 0; i < ${runs}; i++) {
+        try { model.run(0); model.keep(); result.runs.push("ok"); } catch (error) { result.runs.push(failure(error)); }
+      }
+      result.steps = Array.from(model.save(0)[1]);
+      result.output = Array.from(model.outputs[0].data, String);
+      model.close();
+    } catch (error) { result.opened = failure(error); }
+    result.live = ${JSON.stringify(libraries)}.map((path) => Number(dlopen(path, { standin_live_objects: { args: [], returns: "i64" } }).symbols.standin_live_objects()));`,
+    environment,
+  );
+}
+
+/** The error of a call that must fail. */
+export function failureOf(call: () => unknown): TtsError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof TtsError) return error;
+    throw error;
+  }
+  throw new Error("it did not fail");
+}
+
+const WARM_UP_ROUNDS = 1_000;
+
+/** By how many bytes this process grows in `rounds` rounds, after as many as it needs to be warm. */
+export function growthOf(rounds: number, round: (index: number) => void): number {
+  const measured = () => {
+    Bun.gc(true);
+    return process.memoryUsage.rss();
+  };
+  for (let i = 0; i < WARM_UP_ROUNDS; i++) round(i);
+  const before = measured();
+  for (let i = WARM_UP_ROUNDS; i < rounds; i++) round(i);
+  return measured() - before;
+}
+
+function run(command: string[], text = ""): string {
+  const { exitCode, stderr, stdout } = Bun.spawnSync(command, { stdin: Buffer.from(text), stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
+  return stdout.toString();
+}
+
+/** A library of this C text. @returns its path */
+export function compile(folder: string, file: string, text: string): string {
+  mkdirSync(join(scratchFolder(), folder), { recursive: true });
+  const path = join(scratchFolder(), folder, file);
+  run([compiler!, "-shared", "-fPIC", "-o", path, "-x", "c", "-"], text);
+  return path;
+}
+
+interface LayoutInC {
+  size: number;
+  fields: Record<string, [number, string]>;
+  arrays: Record<string, [number, number]>;
+}
+
+let layouts: Map<string, LayoutInC> | null = null;
+
+/** What the C compiler makes of the structs of native/layouts-rknn-ax.c; C's n_elems is our nElems. */
+export function layoutsInC(): Map<string, LayoutInC> {
+  if (layouts !== null) return layouts;
+  layouts = new Map();
+  const program = compileNative(join(scratchFolder(), "layouts-rknn-ax"), "layouts-rknn-ax.c");
+  for (const line of run([program]).trim().split("\n")) {
+    const [struct, field, number, type, bytes] = line.split(" ");
+    const name = field.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+    const known = layouts.get(struct) ?? { size: 0, fields: {}, arrays: {} };
+    layouts.set(struct, known);
+    if (field === "sizeof") known.size = Number(number);
+    else if (type === "bytes") known.arrays[name] = [Number(number), Number(bytes)];
+    else known.fields[name] = [Number(number), type];
+  }
+  return layouts;
+}
