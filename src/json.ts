@@ -33,6 +33,11 @@ export class JsonFile {
     return new JsonFile(file, value, fault);
   }
 
+  /** An object that lies in no file. */
+  static of(title: string, value: Record<string, unknown>, fault: JsonFault): JsonFile {
+    return new JsonFile(title, value, fault);
+  }
+
   /** The failure of a value that only the caller can judge. */
   wrong(what: string): TtsError {
     return new TtsError(this.fault.code, `${this.file}: ${what}`, this.fault.hint);
@@ -83,6 +88,11 @@ export class JsonFile {
   }
   object(key: string, fallback?: Record<string, unknown>): JsonFile {
     return new JsonFile(this.file, this.get(key, "an object", isObject, fallback), this.fault, `${this.path}${key}.`);
+  }
+  /** Objects in order, each read by `read`. */
+  list<T>(key: string, read: (file: JsonFile) => T): T[] {
+    const entries = this.get<Record<string, unknown>[]>(key, "a list of objects", (value) => Array.isArray(value) && value.every(isObject));
+    return entries.map((entry, i) => read(new JsonFile(this.file, entry, this.fault, `${this.path}${key}.${i}.`)));
   }
   /** Absent or exactly `known`: the choices of an architecture that nothing here makes. */
   only(key: string, known: string | number | boolean): void {

@@ -137,7 +137,7 @@ function firstNonFinite({ bytes, dtype }: Tensor): number {
 export interface TensorToWrite {
   name: string;
   /** U8: bytes that another format gives a meaning. */
-  dtype: "F32" | "F16" | "BF16" | "U8";
+  dtype: "F32" | "F16" | "BF16" | "I32" | "U8";
   shape: number[];
   /** Its bytes in order, made when its turn comes, so that no whole table need be in memory. */
   chunks: () => Iterable<Uint8Array>;

@@ -1,29 +1,42 @@
-// tts convert: a checkpoint directory to a bundle, by hand.
+// tts convert: a checkpoint directory to a bundle, by hand, or to graphs for an NPU.
 
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { defineCommand } from "citty";
 import { isBundle, weightsInWords } from "../bundle.ts";
 import { loadConfig, weightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { NPU_TARGETS } from "../npu.ts";
 import { clearProgress, log, showConversion } from "./_log.ts";
 import type { Command } from "./_manual.ts";
-import { COMMON, type Options, readWeights, weightOptions } from "./_options.ts";
+import { assertReplaceable, convertForTarget, NPU_OPTIONS, refuseNpuOptions } from "./_npu.ts";
+import { COMMON, choice, type Options, readWeights, weightOptions } from "./_options.ts";
 import { filePath } from "./_output.ts";
 
 const options: Options = {
-  output: { type: "string", alias: "o", valueHint: "BUNDLE", description: "Folder of the new bundle. Needed.", group: "Output" },
+  output: {
+    type: "string",
+    alias: "o",
+    valueHint: "BUNDLE",
+    description: "Folder of the new bundle. Needed, but for an NPU: there NAME-TARGET in this folder.",
+    group: "Output",
+  },
   ...weightOptions("f32", "Output"),
+  ...NPU_OPTIONS,
   ...COMMON,
 };
 
 export const command: Command = {
-  synopsis: "convert DIR -o BUNDLE [OPTIONS]",
+  synopsis: "convert DIR -o BUNDLE [OPTIONS]  |  tts convert DIR --target rknn|axcl [OPTIONS]",
   description: [
     "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; by hand you choose the place and the weight type.",
     "The bundle appears when it is whole: an interrupted conversion leaves nothing, and a bundle that was there stays until then. models/MODEL.md describes the files.",
+    "With --target, it makes graphs for an NPU instead: of fixed shapes, with calibration inputs of the model speaking here, and all that the vendor's toolkit wants. The README.md in the folder says what to do with it.",
   ],
-  examples: [["tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -o ~/ryan --weights q8_0", 'then: tts -m ~/ryan -s ryan "Hello."']],
+  examples: [
+    ["tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -o ~/ryan --weights q8_0", 'then: tts -m ~/ryan -s ryan "Hello."'],
+    ["tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice --target rknn -o ~/ryan-rknn", "for the NPU of an RK3588"],
+  ],
   definition: defineCommand({
     meta: { name: "tts convert", description: "turn a checkpoint into a bundle" },
     args: options,
@@ -33,22 +46,21 @@ export const command: Command = {
 
 async function convertCommand(args: Record<string, unknown>, positionals: string[]): Promise<void> {
   const output = filePath(args, "output");
-  if (positionals.length !== 1 || output === undefined) {
+  const target = choice(args, "target", NPU_TARGETS);
+  if (positionals.length !== 1 || (output === undefined && target === undefined)) {
     throw new TtsError("USAGE", "convert needs one checkpoint directory and -o BUNDLE", "write tts convert DIR -o BUNDLE");
   }
-  const chosen = readWeights(args);
-  const weights = weightTypes(chosen.weights ?? "f32", chosen.predictorWeights);
   const [source] = positionals;
   if (!existsSync(source) || !statSync(source).isDirectory())
     throw new TtsError("MODEL_UNKNOWN", `${source} is no directory`, "give a checkpoint directory");
-  const target = resolve(output);
-  // Only a bundle may be replaced: anything else there is somebody's data.
-  if (existsSync(target) && !isBundle(target) && !(statSync(target).isDirectory() && readdirSync(target).length === 0)) {
-    throw new TtsError("OUTPUT_FAILED", `${output} exists and is no bundle`, "choose another place");
-  }
+  if (target !== undefined) return convertForTarget(args, source, target, output);
+  refuseNpuOptions(args);
+  const chosen = readWeights(args);
+  const weights = weightTypes(chosen.weights ?? "f32", chosen.predictorWeights);
+  assertReplaceable(output!, isBundle, "no bundle");
   const { convert } = await import("../convert/index.ts");
   const before = performance.now();
-  await convert({ source, target, weights, libraries: loadConfig().libraries }, showConversion);
+  await convert({ source, target: resolve(output!), weights, libraries: loadConfig().libraries }, showConversion);
   clearProgress();
   log.info(
     `${output}: bundle of ${source} with ${weightsInWords(weights)} weights, made in ${((performance.now() - before) / 1000).toFixed(1)} s`,

@@ -7,7 +7,6 @@ import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { checkRequest } from "../prepare.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { readVoiceFile, type Voice, VoiceFolder } from "../voices.ts";
 import { modelOfSpeaker, modelOfVoice } from "./_default-model.ts";
 import { log } from "./_log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./_machine.ts";
@@ -16,6 +15,8 @@ import { COMMON, choice, number, type Options, text } from "./_options.ts";
 import { deliver, deliverSound, filePath, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./_output.ts";
 import { openEngine, pour, report, weightsHash } from "./_run.ts";
 import { inputText } from "./_text.ts";
+import { VERSION_OPTION } from "./_version.ts";
+import { readVoice } from "./_voice.ts";
 
 const TEXT_MODES = ["whole", "stream"] as const;
 
@@ -109,6 +110,7 @@ const options: Options = {
     group: "Machine",
   },
   ...MACHINE_OPTIONS,
+  ...VERSION_OPTION,
   ...COMMON,
 };
 
@@ -117,7 +119,6 @@ export const command: Command = {
   description: [
     "Speaks TEXT with a Qwen3-TTS model and writes 24 kHz mono sound. Everything runs on this machine, without a network.",
     "Long texts are split at sentence ends, then at pauses; sound is written as it is made. The first use of a checkpoint converts it into the cache.",
-    "Commands: models lists what there is, pull fetches a model, voices clones and keeps voices, decode makes sound of saved codes, convert turns a checkpoint into a bundle, bench measures this machine. tts COMMAND --help tells more.",
   ],
   examples: [
     ['tts "The kettle is ready."', "speaks to output.wav with the voice that comes with the program"],
@@ -226,12 +227,6 @@ function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | und
     textMode: choice(args, "text-mode", TEXT_MODES),
     rawText: args["raw-text"] === true,
   };
-}
-
-/** A voice of the user's folder, or a voice file. */
-function readVoice(name: string | undefined): Voice | undefined {
-  if (name === undefined) return undefined;
-  return name.includes("/") || name.endsWith(".json") ? readVoiceFile(name) : new VoiceFolder(loadConfig().voicesDir).read(name);
 }
 
 interface CodesToSave {

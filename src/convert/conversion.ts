@@ -8,8 +8,9 @@ import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { BUNDLE_FILES, type Manifest } from "../bundle.ts";
 import type { WeightType, WeightTypes } from "../config.ts";
 import type { Progress } from "../store.ts";
+import { hashStep, runSteps, type Step } from "./_steps.ts";
 import { type Checkpoint, openCheckpoint, type TransformerShape, type Weights } from "./checkpoint.ts";
-import { hashFiles, READING_FILES, sourceFiles } from "./files.ts";
+import { READING_FILES } from "./files.ts";
 import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf.ts";
 import type { ConvertJob } from "./index.ts";
 import { makeManifest } from "./manifest.ts";
@@ -21,31 +22,18 @@ import { vocoderGraph } from "./onnx/vocoder.ts";
 import { writeTables } from "./tables.ts";
 
 /**
- * Seconds on two cores, for 1e9 weights written, put into a graph or quantised, 1e12 multiplications of the fold, and 1e9 bytes hashed.
+ * Seconds on two cores, for 1e9 weights written, put into a graph or quantised, and 1e12 multiplications of the fold.
  * Only their ratios matter: they make the time left a good guess.
  */
 const COST = {
   write: 10,
   graph: 15,
   fold: 16,
-  hash: 0.6,
   quantise: { f32: 0, f16: 5, bf16: 2, q8_0: 3, q4_0: 2, q4_k_m: 31, iq4_nl: 94 } satisfies Record<WeightType, number>,
 } as const;
-/** Before this share is done nobody can tell how long the rest will take. */
-const GUESS_AFTER_SHARE = 0.05;
-
-interface Step {
-  title: string;
-  /** See COST. */
-  cost: number;
-  /** `advance` is told which share of the step is done, more than once if it takes long. */
-  run: (advance: (share: number) => void) => void;
-}
 
 /** One conversion, on this thread, into `folder`, which exists and is empty. */
 export class Conversion {
-  private readonly startedMs = performance.now();
-
   constructor(
     private readonly job: ConvertJob,
     private readonly folder: string,
@@ -63,13 +51,9 @@ export class Conversion {
       ...this.ggufSteps("predictor", checkpoint.predictor, (path, type, onTensor) => writePredictorGguf(path, checkpoint, type, onTensor)),
       ...this.graphSteps(checkpoint),
       this.tablesStep(checkpoint),
-      this.hashStep(hashes),
+      hashStep(this.job.source, hashes),
     ];
-    this.follow(steps, () => {
-      // The pages of a checkpoint would else pile up to its whole size.
-      checkpoint.weights.release();
-      checkpoint.codecWeights.release();
-    });
+    runSteps(steps, checkpoint, this.onProgress);
     writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
     const reading = READING_FILES.every((name) => existsSync(join(source, name)));
     if (reading) for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
@@ -84,24 +68,6 @@ export class Conversion {
     });
     writeFileSync(join(this.folder, BUNDLE_FILES.manifest), `${JSON.stringify(manifest, null, 1)}\n`);
     checkpoint.close();
-  }
-
-  private follow(steps: readonly Step[], release: () => void): void {
-    const total = steps.reduce((sum, { cost }) => sum + cost, 0);
-    let before = 0;
-    for (const { title, cost, run } of steps) {
-      const report = (share: number) => {
-        release();
-        const done = before + share * cost;
-        const seconds = (performance.now() - this.startedMs) / 1000;
-        const secondsLeft = done < GUESS_AFTER_SHARE * total ? undefined : (seconds * (total - done)) / done;
-        this.onProgress({ step: title, done, total, secondsLeft });
-      };
-      report(0);
-      run(report);
-      before += cost;
-      Bun.gc(true); // what a step leaves is hundreds of megabytes that the collector does not see as pressing
-    }
   }
 
   /** f32 is written as it is; other types go through a bf16 file and llama.cpp's quantiser. */
@@ -165,25 +131,6 @@ export class Conversion {
       title: "tables",
       cost: (COST.fold * textVocabulary * textHidden * (textHidden + talker.hidden)) / 1e12,
       run: (advance) => writeTables(path, checkpoint, this.job.weights, availableParallelism(), advance),
-    };
-  }
-
-  private hashStep(hashes: Manifest["source"]): Step {
-    const { source } = this.job;
-    const bytes = sourceFiles(source).reduce((sum, name) => sum + statSync(join(source, name)).size, 0);
-    let done = 0;
-    return {
-      title: "hashes of the source",
-      cost: (COST.hash * bytes) / 1e9,
-      run: (advance) => {
-        Object.assign(
-          hashes,
-          hashFiles(source, (count) => {
-            done += count;
-            advance(done / bytes);
-          }),
-        );
-      },
     };
   }
 

@@ -25,6 +25,11 @@ const DEVIATION = 0.02;
 /** Random numbers are drawn once and used over and over. */
 const NOISE_VALUES = 1 << 20;
 
+/** What an official model of that size consists of: every tensor of the checkpoint's main file, and the decoder as its config.json has it. */
+export function officialShape(size: SyntheticSize): { tensors: Pick<TensorToWrite, "name" | "shape">[]; decoder: Record<string, unknown> } {
+  return { tensors: mainTensors(size), decoder: decoderConfig() };
+}
+
 /** Writes the checkpoint; takes 2.5 GB (0.6b) or 4.6 GB (1.7b). */
 export function writeSyntheticCheckpoint(directory: string, size: SyntheticSize, onTensor: (done: number, total: number) => void): void {
   mkdirSync(join(directory, "speech_tokenizer"), { recursive: true });
@@ -276,8 +281,14 @@ function writeConfigs(directory: string, size: SyntheticSize): void {
     subtalker_dosample: true,
     max_new_tokens: 8192,
   });
+  save("speech_tokenizer/config.json", { decoder_config: decoderConfig() });
+  saveVocabulary(save);
+  writeFileSync(join(directory, "merges.txt"), "a s\n");
+}
+
+function decoderConfig(): Record<string, unknown> {
   const { heads, headDim, book, decoder, layers, rates } = CODEC;
-  const decoderConfig = {
+  return {
     codebook_size: CODES,
     codebook_dim: book,
     latent_dim: CODEC.latent,
@@ -293,9 +304,6 @@ function writeConfigs(directory: string, size: SyntheticSize): void {
     upsampling_ratios: [2, 2],
     upsample_rates: rates,
   };
-  save("speech_tokenizer/config.json", { decoder_config: decoderConfig });
-  saveVocabulary(save);
-  writeFileSync(join(directory, "merges.txt"), "a s\n");
 }
 
 const FIRST_ADDED = 151_643;

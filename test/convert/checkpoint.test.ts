@@ -17,6 +17,7 @@ import {
   type Damage,
   type Json,
   maxDifference,
+  named,
   openOptions,
   ROOT,
   scratchFolder,
@@ -302,14 +303,14 @@ interface SpokenFrame {
 /** Three prompt rows and one frame through every stage. */
 function speakOneFrame(bundle: Bundle): SpokenFrame {
   const options = openOptions(bundle);
-  const [talker, vocoder] = [TALKERS[0].open(options), VOCODERS[0].open(options)];
+  const [talker, vocoder] = [TALKERS[0].open(options), named(VOCODERS, "ort").open(options)];
   const rows = sharedFloats(3 * talker.hidden);
   for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i * 1.3);
   const [hidden, logits] = [sharedFloats(talker.hidden), sharedFloats(talker.codecVocabulary)];
   talker.prefill(0, rows, 0, 3, hidden, logits);
   const codes = new Int32Array(CODES_PER_FRAME).fill(5);
   const predicted: SpokenFrame["predicted"] = {};
-  for (const { name, open } of PREDICTORS) {
+  for (const { name, open } of [named(PREDICTORS, "llama"), named(PREDICTORS, "ort")]) {
     const predictor = open(options);
     predictor.predict(1, hidden, codes, (_row, group, values) => {
       if (group === 1) predicted[name] = values.slice();

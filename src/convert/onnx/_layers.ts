@@ -49,9 +49,9 @@ export function rotate(g: Graph, x: string, { cos, sin }: { cos: string; sin: st
   return g.op("Concat", [first, second], { axis: -1 });
 }
 
-/** 0 where `visible` (bool) holds, minus infinity elsewhere. */
-export function additiveMask(g: Graph, visible: string): string {
-  return g.op("Where", [visible, g.float(0), g.float(-Infinity)]);
+/** 0 where `visible` (bool) holds, `hidden` elsewhere. */
+export function additiveMask(g: Graph, visible: string, hidden = -Infinity): string {
+  return g.op("Where", [visible, g.float(0), g.float(hidden)]);
 }
 
 export const transpose = (g: Graph, x: string, perm: number[]) => g.op("Transpose", [x], { perm });

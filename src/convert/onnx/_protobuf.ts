@@ -4,24 +4,30 @@ const VARINT = 0;
 const LENGTH = 2;
 const FIXED32 = 5;
 
+/** Bytes that are made only when they are written. */
+interface LateBytes {
+  length: number;
+  make: () => Uint8Array;
+}
+
 /** A message under construction; fields are written in call order. */
 export class Message {
-  private readonly chunks: Uint8Array[] = [];
+  private readonly parts: (Uint8Array | LateBytes)[] = [];
 
   int(field: number, value: number | bigint): this {
-    this.chunks.push(varint((field << 3) | VARINT), varint(value));
+    this.parts.push(varint((field << 3) | VARINT), varint(value));
     return this;
   }
 
   float(field: number, value: number): this {
     const chunk = Buffer.alloc(4);
     chunk.writeFloatLE(value);
-    this.chunks.push(varint((field << 3) | FIXED32), chunk);
+    this.parts.push(varint((field << 3) | FIXED32), chunk);
     return this;
   }
 
   bytes(field: number, value: Uint8Array): this {
-    this.chunks.push(varint((field << 3) | LENGTH), varint(value.length), value);
+    this.parts.push(varint((field << 3) | LENGTH), varint(value.length), value);
     return this;
   }
 
@@ -29,12 +35,28 @@ export class Message {
     return this.bytes(field, Buffer.from(value));
   }
 
+  /** As {@link bytes}, made when their turn comes: large ones need not all be in memory. */
+  lateBytes(field: number, length: number, make: () => Uint8Array): this {
+    this.parts.push(varint((field << 3) | LENGTH), varint(length), { length, make });
+    return this;
+  }
+
   message(field: number, value: Message): this {
-    return this.bytes(field, value.encode());
+    this.parts.push(varint((field << 3) | LENGTH), varint(value.length), ...value.parts);
+    return this;
+  }
+
+  private get length(): number {
+    return this.parts.reduce((sum, { length }) => sum + length, 0);
   }
 
   encode(): Uint8Array {
-    return Buffer.concat(this.chunks);
+    return Buffer.concat([...this.chunks()]);
+  }
+
+  /** All bytes in order. */
+  *chunks(): Iterable<Uint8Array> {
+    for (const part of this.parts) yield part instanceof Uint8Array ? part : part.make();
   }
 }
 

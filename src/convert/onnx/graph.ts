@@ -14,6 +14,7 @@ type Dim = number | string;
 
 const IR_VERSION = 9;
 const OPSET = 20; // the first with Gelu
+const PORTABLE_OPSET = 18; // RK3588 knows up to 19
 /** Smaller weights stand inside the model file. */
 const EXTERNAL_FROM_BYTES = 1024;
 const ALIGNMENT = 64;
@@ -32,7 +33,7 @@ interface ExternalWeight {
   source: { bytes: () => Uint8Array; length: number } | { sharedFile: string; offset: number; length: number };
 }
 
-interface Node {
+export interface Node {
   type: string;
   domain: string;
   inputs: readonly string[];
@@ -67,12 +68,21 @@ export class Graph {
   private readonly outputs: Message[] = [];
   private counter = 0;
   private usesOrtOperators = false;
+  /** Of inputs and constants; of integer constants also the values: what shapes of results follow from. */
+  readonly shapes = new Map<string, readonly Dim[]>();
+  readonly integers = new Map<string, readonly number[]>();
   /** Checkpoint files that weights were left in. */
   readonly usedShared = new Set<string>();
 
   constructor(private readonly options: GraphOptions) {}
 
+  /** In the order in which they run; those of branches are inside. */
+  get nodes(): readonly Node[] {
+    return this.whole.nodes;
+  }
+
   input(name: string, type: ElementType, shape: readonly Dim[]): string {
+    this.shapes.set(name, shape);
     this.inputs.push(valueInfo(name, type, shape));
     return name;
   }
@@ -128,7 +138,9 @@ export class Graph {
   /** A small integer vector (or scalar, with shape []). */
   ints(values: readonly number[], shape: readonly number[] = [values.length]): string {
     const bytes = new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
-    return this.remember(`i64:${shape}:${values}`, () => this.inlineTensor("i64", shape, bytes));
+    const name = this.remember(`i64:${shape}:${values}`, () => this.inlineTensor("i64", shape, bytes));
+    this.integers.set(name, values);
+    return name;
   }
 
   float(value: number): string {
@@ -162,12 +174,14 @@ export class Graph {
   private weight(type: ElementType, shape: readonly number[], source: ExternalWeight["source"]): string {
     if ("bytes" in source && source.length < EXTERNAL_FROM_BYTES) return this.inlineTensor(type, shape, source.bytes());
     const name = `weight_${this.counter++}`;
+    this.shapes.set(name, shape);
     this.scope.external.push({ name, type, shape, source });
     return name;
   }
 
   private inlineTensor(type: ElementType, shape: readonly number[], bytes: Uint8Array): string {
     const name = `constant_${this.counter++}`;
+    this.shapes.set(name, shape);
     this.scope.inline.push(tensorHead(name, type, shape).bytes(9, bytes.slice()));
     return name;
   }
@@ -204,6 +218,31 @@ export class Graph {
     }
   }
 
+  /**
+   * Writes the model for tools that know less than ONNX Runtime: with all its weights in one file, which protobuf limits to 2 GB, an older
+   * set of operators, and a name for every node. There may be no shared weights.
+   */
+  savePortable(path: string): void {
+    const file = openSync(path, "wx");
+    let collectedAt = 0;
+    let at = 0;
+    const place = ({ name, shape, source, type }: ExternalWeight): Message => {
+      if ("sharedFile" in source) throw new TypeError(`${name} lies in ${source.sharedFile}`);
+      return tensorHead(name, type, shape).lateBytes(9, source.length, source.bytes);
+    };
+    try {
+      for (const chunk of this.message(place, true).chunks()) {
+        writeAll(file, chunk);
+        at += chunk.length;
+        if (at <= collectedAt + COLLECT_EVERY_BYTES) continue;
+        Bun.gc(true);
+        collectedAt = at;
+      }
+    } finally {
+      closeSync(file);
+    }
+  }
+
   /** The model as bytes; only for graphs whose weights are all inline. */
   encode(): Uint8Array {
     return this.model(() => {
@@ -212,22 +251,26 @@ export class Graph {
   }
 
   private model(place: Place): Uint8Array {
-    const graph = scopeMessage(this.whole, this.options.name, place);
+    return this.message(place).encode();
+  }
+
+  private message(place: Place, portable = false): Message {
+    const graph = scopeMessage(this.whole, this.options.name, place, portable);
     for (const item of this.inputs) graph.message(11, item);
     for (const item of this.outputs) graph.message(12, item);
     const model = new Message().int(1, IR_VERSION).string(2, "qwen3-tts-edge").message(7, graph);
-    model.message(8, new Message().string(1, "").int(2, OPSET));
+    model.message(8, new Message().string(1, "").int(2, portable ? PORTABLE_OPSET : OPSET));
     if (this.usesOrtOperators) model.message(8, new Message().string(1, ORT_DOMAIN).int(2, 1));
-    return model.encode();
+    return model;
   }
 }
 
 /** Writes a large weight somewhere and describes it. */
 type Place = (weight: ExternalWeight) => Message;
 
-function scopeMessage({ nodes, inline, external, output }: Scope, name: string, place: Place): Message {
+function scopeMessage({ nodes, inline, external, output }: Scope, name: string, place: Place, namesNodes = false): Message {
   const graph = new Message();
-  for (const item of nodes) graph.message(1, nodeMessage(item, place));
+  for (const item of nodes) graph.message(1, nodeMessage(item, place, namesNodes));
   graph.string(2, name);
   for (const item of [...inline, ...external.map(place)]) graph.message(5, item);
   return output === undefined ? graph : graph.message(12, new Message().string(1, output));
@@ -235,12 +278,13 @@ function scopeMessage({ nodes, inline, external, output }: Scope, name: string, 
 
 const bytesOf = (shape: readonly number[]) => byteLength({ dtype: "F32", shape });
 
-function nodeMessage({ attributes, domain, inputs, outputs, type }: Node, place: Place): Message {
+function nodeMessage({ attributes, domain, inputs, outputs, type }: Node, place: Place, hasName: boolean): Message {
   const message = new Message();
-  for (const name of inputs) message.string(1, name);
-  for (const name of outputs) message.string(2, name);
+  for (const input of inputs) message.string(1, input);
+  for (const output of outputs) message.string(2, output);
+  if (hasName) message.string(3, outputs[0]);
   message.string(4, type);
-  for (const [name, value] of Object.entries(attributes)) message.message(5, attribute(name, value, place));
+  for (const [key, value] of Object.entries(attributes)) message.message(5, attribute(key, value, place));
   return domain === "" ? message : message.string(7, domain);
 }
 
