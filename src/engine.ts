@@ -6,6 +6,7 @@ import type { Worker } from "node:worker_threads";
 import { type Bundle, bundlePath, type Manifest } from "./bundle.ts";
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
+import { isNpuFolder } from "./npu.ts";
 import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
@@ -74,7 +75,7 @@ const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
 
 /**
  * Opens a model: a name, a checkpoint directory (converted at first use) or a bundle.
- * @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, LIBRARY_*
+ * @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*
  */
 export async function open(options: OpenOptions = {}): Promise<Engine> {
   const general = loadConfig(options);
@@ -85,6 +86,9 @@ export async function open(options: OpenOptions = {}): Promise<Engine> {
     ...(options.threads === undefined ? threadsFor(shape.hidden, general) : {}),
     lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
   });
+  if (config.npu !== "" && !isNpuFolder(config.npu)) {
+    throw new TtsError("NPU_MODEL_INVALID", `${config.npu} holds no models for an NPU`, "tts convert DIR --target makes such a folder");
+  }
   const engine = new WorkerEngine(bundle, config);
   try {
     await engine.start(STAGES[options.use ?? "speak"]);
@@ -98,7 +102,9 @@ export async function open(options: OpenOptions = {}): Promise<Engine> {
 class WorkerEngine implements Engine, SpeechHost {
   readonly manifest: Manifest;
   readonly backends: Record<string, string> = {};
-  readonly warnings: string[] = [];
+  private readonly refusals: string[] = [];
+  /** Why an NPU is not used -> by which stages. */
+  private readonly unused = new Map<string, StageName[]>();
   readonly timeline: Timeline;
   readonly signals: Signals;
   private readonly memory: SharedMemory;
@@ -128,6 +134,11 @@ class WorkerEngine implements Engine, SpeechHost {
     this.codes = this.memory.codes.map((ring) => new Ring(ring));
     this.samples = this.memory.samples.map((ring) => new Ring(ring));
     this.timeline = new Timeline(this.memory.timeline);
+  }
+
+  get warnings(): string[] {
+    const unused = [...this.unused].map(([reason, stages]) => `no NPU for the ${stages.toSorted().join(" and the ")}: ${reason}`);
+    return [...this.refusals, ...unused];
   }
 
   async start(stages: StageName[]): Promise<void> {
@@ -160,7 +171,8 @@ class WorkerEngine implements Engine, SpeechHost {
         else {
           clearTimeout(timer);
           this.backends[stage] = message.ready.backend;
-          this.warnings.push(...message.ready.warnings);
+          this.refusals.push(...message.ready.warnings);
+          for (const reason of message.ready.unused) this.unused.set(reason, [...(this.unused.get(reason) ?? []), stage]);
           resolve();
         }
       });

@@ -15,6 +15,8 @@ export interface Vocabulary {
 
 /** EOS cannot be drawn before this many codes were (official `min_new_tokens`). */
 const MIN_CODES = 2;
+/** Half of what uniform random numbers differ by: they are 0 at times, and never 1. */
+const HALF_STEP = 2 ** -33;
 
 /** xoshiro128** with a splitmix32 seed: small, fast, and the same everywhere. */
 class Random {
@@ -60,7 +62,8 @@ export class Sampler {
   /** Of the softmax under way: largest score, sum of exponentials. */
   private max = 0;
   private total = 0;
-  private settings: SamplerSettings = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
+  /** Of the timeline. */
+  settings: Readonly<SamplerSettings> = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
 
   constructor(private readonly vocabulary: Vocabulary) {
     this.scores = new Float32Array(vocabulary.size);
@@ -92,6 +95,14 @@ export class Sampler {
     const code = this.settings.greedy ? this.argmax() : this.pick(this.filter());
     this.record(code);
     return code;
+  }
+
+  /**
+   * What a model that draws by itself adds to its scores: -ln(-ln u), with which the largest sum is a draw. u are the same random numbers as
+   * those of {@link draw}, which the codes do not show: one for each number, not one for each code.
+   */
+  noise(target: Float32Array): void {
+    for (let i = 0; i < target.length; i++) target[i] = -Math.log(-Math.log(this.random.next() + HALF_STEP));
   }
 
   /** The distribution that {@link draw} would draw from; for tests. */

@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
-import { type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends/index.ts";
+import { type Backend, type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends/index.ts";
 import { type Bundle, openBundle } from "../src/bundle.ts";
 import { type ConfigFlags, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
@@ -98,8 +98,14 @@ export const setJson =
 export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
   const target = join(scratchFolder(), name);
   runConversion({ source, target, part: target, weights: weightTypes(weights), libraries: { llama: "", onnxruntime: "" } });
-  return openBundle(target);
+  const bundle = openBundle(target);
+  checkpoints.set(bundle, source);
+  return bundle;
 }
+
+const checkpoints = new Map<Bundle, string>();
+/** The folder that {@link convertFolder} made a bundle of. */
+export const checkpointOf = (bundle: Bundle) => checkpoints.get(bundle)!;
 
 const bundles = new Map<string, Bundle>();
 /** A checkpoint as a bundle, converted at first use. */
@@ -111,6 +117,9 @@ export function bundleOf(checkpoint: string, weights: "f32" | "q8_0" = "f32"): B
   bundles.set(key, bundle);
   return bundle;
 }
+
+/** The backend of a name. */
+export const named = <Stage>(backends: readonly Backend<Stage>[], name: string) => backends.find((backend) => backend.name === name)!;
 
 /** What a backend needs to open a bundle in a test. */
 export function openOptions(bundle: Bundle, lanes = 1, flags: ConfigFlags = {}): OpenOptions {

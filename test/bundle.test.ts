@@ -8,7 +8,7 @@ import { openTokenizer, PREDICTORS, TALKERS, VOCODERS } from "../src/backends/in
 import { type Bundle, openBundle } from "../src/bundle.ts";
 import { type GgufList, parseGgufHead } from "../src/gguf.ts";
 import { Embedder } from "../src/pipeline/embed.ts";
-import { bundleOf, openOptions, ROOT, scratchFolder } from "./_support.ts";
+import { bundleOf, named, openOptions, ROOT, scratchFolder } from "./_support.ts";
 
 const HINT = "delete the bundle; it is made again";
 const refusal = (message: RegExp) =>
@@ -95,7 +95,7 @@ function withShape(shape: Partial<Bundle["manifest"]["shape"]>): Bundle {
 
 describe("files that do not fit their manifest", () => {
   const { predictorHidden, codes, textVocabulary, codecVocabulary } = bundleOf("starter").manifest.shape;
-  const [llama, ort] = PREDICTORS;
+  const [llama, ort] = [named(PREDICTORS, "llama"), named(PREDICTORS, "ort")];
   test.each<[string, () => unknown, RegExp]>([
     ["predictor.gguf", () => llama.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))), /embedding_length is/],
     ["predictor.onnx", () => ort.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))), /its x is f32/],
@@ -128,7 +128,7 @@ describe("a damaged GGUF file", () => {
   test.each([0, 2 ** 31 - 1, 2 ** 32 - 1])("with %p layers never reaches libllama", (layers) => {
     const damage = putU32("qwen3.block_count", layers);
     expect(() => TALKERS[0].open(openOptions(withBytes("talker.gguf", damage)))).toThrow(refusal(/block_count/));
-    expect(() => PREDICTORS[0].open(openOptions(withBytes("predictor.gguf", damage)))).toThrow(refusal(/block_count/));
+    expect(() => named(PREDICTORS, "llama").open(openOptions(withBytes("predictor.gguf", damage)))).toThrow(refusal(/block_count/));
   });
 
   test("with another tokenizer model, or a token twice, never reaches libllama", () => {
@@ -160,7 +160,9 @@ describe("a damaged GGUF file", () => {
 
 test("a damaged ONNX file is named, without the words of the library", () => {
   const bundle = withBytes("vocoder.onnx", (bytes) => void bytes.fill(0xff, 0, 64));
-  expect(() => VOCODERS[0].open(openOptions(bundle))).toThrow(refusal(/vocoder\.onnx or its data cannot be loaded by ONNX Runtime$/));
+  expect(() => named(VOCODERS, "ort").open(openOptions(bundle))).toThrow(
+    refusal(/vocoder\.onnx or its data cannot be loaded by ONNX Runtime$/),
+  );
 });
 
 test("a closed mapping cannot be reached, and is closed once", () => {

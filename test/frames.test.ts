@@ -2,7 +2,7 @@
 
 import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
-import { PREDICTORS, TALKERS, VOCODERS } from "../src/backends/index.ts";
+import { type OpenOptions, PREDICTORS, TALKERS, VOCODERS } from "../src/backends/index.ts";
 import { VOCODER_CHUNK_FRAMES } from "../src/config.ts";
 import { Embedder } from "../src/pipeline/embed.ts";
 import { createMailboxMemory, Mailbox } from "../src/pipeline/mailbox.ts";
@@ -10,7 +10,9 @@ import { createRingMemory, Ring } from "../src/pipeline/ring.ts";
 import { createSignalMemory, Signals } from "../src/pipeline/signals.ts";
 import { Sampler } from "../src/sampler.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../src/types.ts";
-import { bundleOf, openOptions, sharedFloats } from "./_support.ts";
+import { npuOptions } from "./_npu.ts";
+import { compiler, noCompiler } from "./_standins.ts";
+import { bundleOf, named, openOptions, sharedFloats } from "./_support.ts";
 
 const FRAMES = 10_000;
 /** Enough for the compiler to have finished, and for what grows once to have grown. */
@@ -24,19 +26,36 @@ const SETTINGS = { greedy: false, temperature: 0.9, topK: 50, topP: 0.95, repeti
 /** Blocks of the heap come 16 kB at a time. Until a collection, whatever is allocated takes new ones, used or not. */
 const SLACK_BYTES = 8 * 16_384;
 
-test.each(PREDICTORS)("$name: 10,000 frames leave no trace in the heap", ({ open }) => {
-  const bundle = bundleOf("tiny-custom");
-  const { codecVocabulary, codes, hidden } = bundle.manifest.shape;
-  const options = openOptions(bundle);
-  const [talker, predictor, vocoder] = [TALKERS[0].open(options), open(options), VOCODERS[0].open(options)];
-  const embedder = new Embedder(bundle);
+const bundle = () => bundleOf("tiny-custom");
+/** What runs code predictor and vocoder. */
+const onProcessor = ["llama", "ort"].map((predictor): [string, string, () => OpenOptions] => [
+  predictor,
+  "ort",
+  () => openOptions(bundle()),
+]);
+const onStandIns: [string, string, () => OpenOptions][] = [
+  ["ort", "rknn", () => npuOptions(bundle(), 1, "rknn", "rknn")],
+  ["axcl", "axcl", () => npuOptions(bundle(), 1, "axcl", "axcl")],
+  ["ort", "axengine", () => npuOptions(bundle(), 1, "axcl", "axEngine")],
+];
+if (compiler === null) console.log(`frames on stand-ins${noCompiler}`);
+
+const combinations = [...onProcessor, ...(compiler === null ? [] : onStandIns)];
+test.each(combinations)("%s and %s: 10,000 frames leave no trace in the heap", (predictorName, vocoderName, optionsOf) => {
+  const { manifest } = bundle();
+  const { codecVocabulary, codes, hidden } = manifest.shape;
+  const options = optionsOf();
+  const [predictor, vocoder] = [named(PREDICTORS, predictorName).open(options), named(VOCODERS, vocoderName).open(options)];
+  const talker = TALKERS[0].open(options);
+  const embedder = new Embedder(bundle());
   const mailbox = new Mailbox(createMailboxMemory(1, hidden), new Signals(createSignalMemory()));
   const ring = new Ring(createRingMemory(0));
-  const own = new Sampler({ size: codecVocabulary, codes, eos: bundle.manifest.prompt.codec.eos });
+  const own = new Sampler({ size: codecVocabulary, codes, eos: manifest.prompt.codec.eos });
   const theirs = new Sampler({ size: codes, codes, eos: -1 });
   own.reset(SETTINGS, 1, 0);
-  theirs.reset(SETTINGS, 1, 1);
+  theirs.reset({ ...SETTINGS, topP: predictor.drawsInside ? 1 : SETTINGS.topP }, 1, 1);
   const draw = (_row: number, _group: number, logits: Float32Array) => theirs.draw(logits);
+  const chances = { settings: () => theirs.settings, noise: (_row: number, target: Float32Array) => theirs.noise(target) };
   const [rows, inputs, state, logits] = [3 * hidden, hidden, hidden, codecVocabulary].map(sharedFloats);
   const lane = new Int32Array(1);
   const chunk = new Int32Array(VOCODER_CHUNK_FRAMES * CODES_PER_FRAME);
@@ -49,11 +68,11 @@ test.each(PREDICTORS)("$name: 10,000 frames leave no trace in the heap", ({ open
     if (count % SENTENCE_FRAMES === 0) talker.prefill(0, rows, 0, 3, state, logits);
     mailbox.hidden.set(state);
     mailbox.codes[0] = own.draw(logits) % codes;
-    predictor.predict(1, mailbox.hidden, mailbox.codes, draw);
+    predictor.predict(1, mailbox.hidden, mailbox.codes, draw, chances);
     embedder.feedback(mailbox.codes, 0, mailbox.feedback, 0);
     ring.pushFrame(1, mailbox.codes, 0);
     inputs.set(mailbox.feedback);
-    embedder.addText(bundle.manifest.prompt.text.ttsPad, inputs, 0);
+    embedder.addText(manifest.prompt.text.ttsPad, inputs, 0);
     talker.step(lane, 1, inputs, state, logits);
     if (ring.filled < VOCODER_CHUNK_FRAMES) return;
     if (count % DECODED_EVERY !== 0) return ring.release(VOCODER_CHUNK_FRAMES);

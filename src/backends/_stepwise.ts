@@ -1,9 +1,8 @@
 // A frame of the code predictor as 15 steps of its layers: what every backend does that runs one position at a time.
-// Input rows and the input projection come from the tables of the bundle.
 
 import type { Bundle } from "../bundle.ts";
-import { matVec, type RowTable, TABLE, Tables } from "../tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { PredictorRows } from "./_predictor-rows.ts";
 import type { Draw, Predictor } from "./index.ts";
 
 /** Layers and heads: rows in, logits out, a KV cache that lives for one frame. */
@@ -23,65 +22,45 @@ export interface PredictorLayers {
 }
 
 export class StepwisePredictor implements Predictor {
-  private readonly hidden: number;
-  private readonly width: number;
-  private readonly inputs: RowTable[];
-  private readonly projection: { weight: Float32Array; bias: Float32Array } | null;
+  private readonly rows: PredictorRows;
   /** f32 [codes] of each lane. */
   private readonly logits: Float32Array[];
-  private readonly tables: Tables | undefined;
 
+  /** Takes over the layers: they are closed with it, or when the bundle does not fit. */
   constructor(
     bundle: Bundle,
     private readonly layers: PredictorLayers,
     lanes: number,
   ) {
-    const { hidden, predictorHidden, codecVocabulary, codes } = bundle.manifest.shape;
-    [this.hidden, this.width] = [hidden, predictorHidden];
+    const { codes } = bundle.manifest.shape;
     this.logits = Array.from({ length: lanes }, (_, lane) => layers.logits.subarray(lane * codes, (lane + 1) * codes));
     try {
-      const tables = Tables.open(bundle);
-      this.tables = tables;
-      const projected = tables.has(TABLE.projectionWeight);
-      const groups = Array.from({ length: CODES_PER_FRAME - 1 }, (_, group) => group);
-      this.inputs = groups.map((group) => {
-        if (projected) return tables.table(TABLE.predictorInput(group), codes, predictorHidden);
-        return tables.table(TABLE.code(group), group === 0 ? codecVocabulary : codes, predictorHidden);
-      });
-      const weight = () => tables.matrix(TABLE.projectionWeight, [predictorHidden, hidden]);
-      this.projection = projected ? { weight: weight(), bias: tables.matrix(TABLE.projectionBias, [predictorHidden]) } : null;
+      this.rows = new PredictorRows(bundle);
     } catch (error) {
-      this.close();
+      layers.close();
       throw error;
     }
   }
 
   predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw): void {
-    const { layers, width } = this;
+    const { layers, rows } = this;
+    const { width } = rows;
     layers.begin(count);
     for (let lane = 0; lane < count; lane++) {
-      this.enter(hidden, lane, 2 * lane * width);
-      this.inputs[0].copyRow(codes[lane * CODES_PER_FRAME], layers.input, (2 * lane + 1) * width);
+      rows.enter(hidden, lane, layers.input, 2 * lane * width);
+      rows.copyCode(0, codes[lane * CODES_PER_FRAME], layers.input, (2 * lane + 1) * width);
     }
     layers.step(count, 1);
     for (let group = 1; group < CODES_PER_FRAME; group++) {
       for (let lane = 0; lane < count; lane++) codes[lane * CODES_PER_FRAME + group] = draw(lane, group, this.logits[lane]);
-      if (group === CODES_PER_FRAME - 1) return; // code 15 is only fed back to the talker
-      for (let lane = 0; lane < count; lane++)
-        this.inputs[group].copyRow(codes[lane * CODES_PER_FRAME + group], layers.input, lane * width);
+      if (group === CODES_PER_FRAME - 1) return;
+      for (let lane = 0; lane < count; lane++) rows.copyCode(group, codes[lane * CODES_PER_FRAME + group], layers.input, lane * width);
       layers.step(count, group + 1);
     }
   }
 
-  /** The talker's hidden state as an input row: through the projection where there is one. */
-  private enter(hidden: Float32Array, lane: number, at: number): void {
-    const { layers, projection } = this;
-    if (projection === null) for (let i = 0; i < this.width; i++) layers.input[at + i] = hidden[lane * this.hidden + i];
-    else matVec(projection.weight, hidden, lane * this.hidden, this.hidden, layers.input, at, this.width, projection.bias);
-  }
-
   close(): void {
     this.layers.close();
-    this.tables?.close(); // there is none when opening it failed
+    this.rows.close();
   }
 }

@@ -4,11 +4,16 @@
 import type { Bundle } from "../bundle.ts";
 import type { Config } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import type { SamplerSettings } from "../types.ts";
 import { encoderOrt } from "./encoder-ort.ts";
+import { predictorAxcl } from "./predictor-axcl.ts";
 import { predictorLlama } from "./predictor-llama.ts";
 import { predictorOrt } from "./predictor-ort.ts";
 import { talkerLlama } from "./talker-llama.ts";
+import { vocoderAxcl } from "./vocoder-axcl.ts";
+import { vocoderAxengine } from "./vocoder-axengine.ts";
 import { vocoderOrt } from "./vocoder-ort.ts";
+import { vocoderRknn } from "./vocoder-rknn.ts";
 
 export { openTokenizer, type Tokenizer } from "./tokenizer-llama.ts";
 
@@ -41,8 +46,8 @@ export interface Opened<Stage> {
   stage: Stage;
   /** Of the backend. */
   name: string;
-  /** Why a prepared accelerator is not used, a line each. */
-  warnings: string[];
+  /** Why prepared accelerators are not used, a line each. */
+  unused: string[];
 }
 
 /** What a lane of the talker has taken in, copied. */
@@ -81,13 +86,22 @@ export interface Talker {
 /** Chooses a code for packed row `row` and `group` 1 to 15 from `logits` [codes]. */
 export type Draw = (row: number, group: number, logits: Float32Array) => number;
 
+/** What a model needs that draws by itself, of packed row `row`. */
+export interface Chances {
+  settings(row: number): SamplerSettings;
+  /** Fills `target` with -ln(-ln u) of uniform random numbers u: the largest of logit / temperature + noise is a draw. */
+  noise(row: number, target: Float32Array): void;
+}
+
 /** Codes 1 to 15 of a frame. Keeps nothing from frame to frame. */
 export interface Predictor {
+  readonly drawsInside?: true;
   /**
    * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
-   * Rows are packed as the talker's are.
+   * Rows are packed as the talker's are. Codes are chosen by `draw`, or, where {@link drawsInside}, by the model itself:
+   * with `chances`, or the likeliest ones.
    */
-  predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw): void;
+  predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw, chances?: Chances): void;
   close(): void;
 }
 
@@ -128,8 +142,8 @@ export interface Encoder {
 
 export const TALKERS: readonly Backend<Talker>[] = [talkerLlama];
 /** In the order that `auto` tries them where nothing was measured. */
-export const PREDICTORS: readonly Backend<Predictor>[] = [predictorLlama, predictorOrt];
-export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderOrt];
+export const PREDICTORS: readonly Backend<Predictor>[] = [predictorAxcl, predictorLlama, predictorOrt];
+export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderRknn, vocoderAxcl, vocoderAxengine, vocoderOrt];
 export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 
 /**
@@ -144,14 +158,14 @@ export function openBackend<Stage>(
   options: OpenOptions,
   measuredMs: Readonly<Record<string, number>> = {},
 ): Opened<Stage> {
-  const warnings: string[] = [];
+  const unused: string[] = [];
   if (choice === "auto") {
     for (const backend of backends.filter(({ isPrepared }) => isPrepared?.(options))) {
       try {
-        return openIfPossible(backend, options, warnings);
+        return openIfPossible(backend, options, unused);
       } catch (error) {
         if (!(error instanceof TtsError)) throw error;
-        warnings.push(`the ${stage} does not run on the NPU: ${[error.message, error.hint].filter((part) => part !== "").join("; ")}`);
+        unused.push([error.message, error.hint].filter((part) => part !== "").join("; "));
       }
     }
   }
@@ -159,13 +173,13 @@ export function openBackend<Stage>(
   const processors = backends.filter(({ isPrepared }) => isPrepared === undefined).toSorted((a, b) => timeOf(a) - timeOf(b));
   const candidates = choice === "auto" ? processors : backends.filter(({ name }) => name === choice);
   const chosen = candidates.find((backend) => backend.probe(options) === null);
-  if (chosen !== undefined) return { stage: chosen.open(options), name: chosen.name, warnings };
+  if (chosen !== undefined) return { stage: chosen.open(options), name: chosen.name, unused };
   const reasons = candidates.map((backend) => `${backend.name}: ${backend.probe(options)}`).join("; ");
   throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons})`, UNAVAILABLE_HINT);
 }
 
-function openIfPossible<Stage>(backend: Backend<Stage>, options: OpenOptions, warnings: string[]): Opened<Stage> {
+function openIfPossible<Stage>(backend: Backend<Stage>, options: OpenOptions, unused: string[]): Opened<Stage> {
   const reason = backend.probe(options);
   if (reason !== null) throw new TtsError("BACKEND_UNAVAILABLE", `${backend.name}: ${reason}`);
-  return { stage: backend.open(options), name: backend.name, warnings };
+  return { stage: backend.open(options), name: backend.name, unused };
 }

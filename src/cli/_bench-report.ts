@@ -79,6 +79,7 @@ function runLines(run: Run, width: number): string[] {
     `${INDENT}medians of ${plural(run.repeat, "round")}, ${plural(Math.round(made), "frame")} each${lanes}`,
     "",
     ...table([["per frame", "ms", "p90", "MB", "GFLOP", "GB/s", "of memory"], ...stages]),
+    ...(run.bandwidthShare > 1 ? [`${INDENT}above 100 %: part of the weights stayed in the processor's caches`] : []),
     "",
     ...pairs([
       ["RTF", run.rtf.toFixed(3), "first audio", `${short(run.firstAudioMs)} ms`],

@@ -1,7 +1,7 @@
 // The code predictor stage: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import { type Draw, type Opened, openBackend, PREDICTORS, type Predictor } from "../backends/index.ts";
+import { type Chances, type Draw, type Opened, openBackend, PREDICTORS, type Predictor } from "../backends/index.ts";
 import { Sampler } from "../sampler.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { Embedder } from "./embed.ts";
@@ -20,6 +20,11 @@ export class PredictorStage {
   /** The job each lane's sampler was reset for. */
   private readonly jobs: number[];
   private readonly draw: Draw = (row, _group, logits) => this.samplers[this.mailbox.lanes[row]].draw(logits);
+
+  private readonly chances: Chances = {
+    settings: (row) => this.samplers[this.mailbox.lanes[row]].settings,
+    noise: (row, target) => this.samplers[this.mailbox.lanes[row]].noise(target),
+  };
 
   constructor({ bundle, config, memory }: StageJob) {
     const signals = new Signals(memory.signals);
@@ -40,7 +45,7 @@ export class PredictorStage {
       const startMs = monotonicMs();
       const { count, lanes, hidden, codes, feedback } = this.mailbox;
       for (let row = 0; row < count; row++) this.followJob(lanes[row]);
-      this.predictor.predict(count, hidden, codes, this.draw);
+      this.predictor.predict(count, hidden, codes, this.draw, this.chances);
       for (let row = 0; row < count; row++) this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
       this.track.record("predict", startMs, monotonicMs(), count);
       this.mailbox.answer();

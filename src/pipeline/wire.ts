@@ -100,8 +100,32 @@ export interface MeasureJob {
 
 export type FromMeasure = { predictorMs: Record<string, number> } | { failed: ErrorOnTheWire };
 
+/** Something that was spoken: what the talker was given, and the codes that came. */
+export interface SpokenText {
+  /** As the talker reads it: IPA where the voice reads IPA. */
+  text: string;
+  /** Names, as in {@link SpeakOptions}; of a cloned voice there is no speaker. */
+  speaker: string;
+  language: string;
+  mode: TextMode;
+  reference: SpokenReference | null;
+  /** i32 [frames, 16] */
+  codes: Int32Array;
+}
+
+/** workerData of a recording of what the talker hands to the code predictor. */
+export interface RecordJob {
+  bundle: Bundle;
+  config: Config;
+  speeches: SpokenText[];
+}
+
+/** f32 [frames, hidden] of each speech */
+export type FromRecord = { hidden: Float32Array[] } | { failed: ErrorOnTheWire };
+
 export type FromStage =
-  | { ready: { stage: StageName; backend: string; warnings: string[] } }
+  /** `unused`: why it does not run on an NPU that it was prepared for. */
+  | { ready: { stage: StageName; backend: string; unused: string[]; warnings: string[] } }
   /** The job cannot be done; the stage goes on. */
   | { job: number; error: ErrorOnTheWire }
   /** The stage has ended. */

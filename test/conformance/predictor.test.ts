@@ -1,6 +1,14 @@
-// Every code predictor backend passes the same suite.
+// Every code predictor backend passes the same suite; that of a card on the stand-in for its library.
 
 import { PREDICTORS } from "../../src/backends/index.ts";
+import type { Bundle } from "../../src/bundle.ts";
+import { npuOptions } from "../_npu.ts";
+import { compiler, noCompiler } from "../_standins.ts";
 import { predictorConformance } from "./predictor.ts";
 
-for (const backend of PREDICTORS) predictorConformance(backend);
+const onCard = (bundle: Bundle, lanes = 1) => npuOptions(bundle, lanes, "axcl", "axcl");
+
+for (const backend of PREDICTORS) {
+  if (backend.isPrepared === undefined) predictorConformance(backend);
+  else predictorConformance(backend, onCard, compiler === null ? noCompiler : null);
+}

@@ -141,16 +141,28 @@ interface Suite {
   shared(bundle: Bundle): Vocoder;
   open(bundle: Bundle, lanes?: number): Vocoder;
   largest: Largest;
+  tolerance: number;
 }
 
-export function vocoderConformance(backend: Backend<Vocoder>): void {
-  const reason = backend.probe(openOptions(bundleOf("tiny-base")));
+/** What is different about a backend. */
+export interface VocoderSubject {
+  /** What it needs, which may be more than the files of the bundle. */
+  optionsFor?: typeof openOptions;
+  /** Why it cannot run here, or null. */
+  unable?: string | null;
+  /** How much larger its errors may be: one that makes sines of products differs more, and random checkpoints amplify that. */
+  tolerance?: number;
+}
+
+export function vocoderConformance(backend: Backend<Vocoder>, subject: VocoderSubject = {}): void {
+  const { optionsFor = openOptions, tolerance = 1, unable = null } = subject;
+  const reason = unable ?? backend.probe(optionsFor(bundleOf("tiny-base")));
   describe.skipIf(reason !== null)(`vocoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const opened: Vocoder[] = [];
     const known = new Map<Bundle, Vocoder>();
     const largest = new Largest(`vocoder ${backend.name}`);
     const open = (bundle: Bundle, lanes = 1): Vocoder => {
-      const vocoder = backend.open(openOptions(bundle, lanes));
+      const vocoder = backend.open(optionsFor(bundle, lanes));
       opened.push(vocoder);
       return vocoder;
     };
@@ -163,20 +175,20 @@ export function vocoderConformance(backend: Backend<Vocoder>): void {
       for (const vocoder of opened) vocoder.close();
       largest.print();
     });
-    goldenTests({ open, shared, largest });
-    chunkTests({ open, shared, largest });
-    laneTests({ open, shared, largest });
+    goldenTests({ open, shared, largest, tolerance });
+    chunkTests({ open, shared, largest, tolerance });
+    laneTests({ open, shared, largest, tolerance });
   });
 }
 
-function goldenTests({ shared, largest }: Suite): void {
-  const note = (error: number) => expect(largest.note("tiny (of the peak)", error)).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
+function goldenTests({ shared, largest, tolerance }: Suite): void {
+  const note = (error: number) => expect(largest.note("tiny (of the peak)", error)).toBeLessThanOrEqual(tolerance * MAX_RELATIVE_ERROR);
   const golden = () => new GoldenFile("tiny-custom/golden/vocoder.safetensors");
 
   test.each(starterCases().map(({ name }) => name))("gives the official samples: %s", (name) => {
     const file = new GoldenFile(`starter/${name}.safetensors`);
     const error = maxDifference(decode(shared(bundleOf("starter")), file.ints("codes")), file.floats("audio"));
-    expect(largest.note("starter", error)).toBeLessThanOrEqual(MAX_ERROR);
+    expect(largest.note("starter", error)).toBeLessThanOrEqual(tolerance * MAX_ERROR);
   });
 
   test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(

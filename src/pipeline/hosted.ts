@@ -1,0 +1,208 @@
+// Single stages without the others and without rings between threads: for a process that hosts one stage for other programs. Everything here
+// is synchronous and belongs to the calling thread; nothing is allocated per frame. Knows nothing of who asks, or how.
+
+import { monotonicMs } from "../../ffi/libc.ts";
+import {
+  type Draw,
+  type Opened,
+  type OpenOptions,
+  openBackend,
+  openTokenizer,
+  PREDICTORS,
+  type Predictor,
+  TALKERS,
+  type Talker,
+  type Tokenizer,
+  VOCODERS,
+  type Vocoder,
+} from "../backends/index.ts";
+import type { Bundle } from "../bundle.ts";
+import { type Config, VOCODER_CHUNK_FRAMES } from "../config.ts";
+import { modelIdentity } from "../prefixes.ts";
+import { Sampler } from "../sampler.ts";
+import { buildPrompt, type Prompt, wrapInstruct, wrapText } from "../text/prompt.ts";
+import { CODES_PER_FRAME, SAMPLES_PER_FRAME, type SamplerSettings } from "../types.ts";
+import { Embedder } from "./embed.ts";
+import { Prefill } from "./prefill.ts";
+import { createTimelineMemory, Track } from "./timeline.ts";
+import type { SpeakJob } from "./wire.ts";
+
+/** In place of a code 0: the sentence is over. */
+export const ENDED = -1;
+/** The random numbers of the first sentence of a text, as {@link SpeakJob.stream} tells them apart. */
+const TALKER_STREAM = 0;
+const PREDICTOR_STREAM = 1;
+
+/** A sentence without a cloned voice: the vocoder of another process could not hear its reference. */
+export type HostedSentence = Omit<SpeakJob, "job" | "stream" | "reference">;
+
+const openOptions = (bundle: Bundle, config: Config): OpenOptions => ({
+  bundle,
+  config,
+  lanes: config.lanes,
+  stop: new SharedArrayBuffer(2),
+  loadTurn: new Int32Array(new SharedArrayBuffer(4)),
+});
+
+/** The talker, fed by somebody else. Its lanes go on one by one, each when its next input is there. */
+export class HostedTalker {
+  readonly opened: Opened<Talker>;
+  /** Width of its inputs and hidden states. */
+  readonly hidden: number;
+  private readonly talker: Talker;
+  private readonly tokenizer: Tokenizer;
+  private readonly embedder: Embedder;
+  private readonly prefill: Prefill;
+  private readonly samplers: Sampler[];
+  private readonly eos: number;
+  /** Of each lane's sentence. */
+  private readonly frames: Int32Array;
+  private readonly maxFrames: Int32Array;
+  /** The lane of a step. Lanes never share one: with some weights a row's rounding would depend on who else is there. */
+  private readonly stepLane = new Int32Array(1);
+  private readonly result: Float32Array; // [hidden]
+  private readonly logits: Float32Array; // [codec vocabulary]
+
+  /** @throws TtsError as opening a talker does */
+  constructor(
+    private readonly bundle: Bundle,
+    private readonly config: Config,
+  ) {
+    const { cacheDir, lanes, prefixCache: choice } = config;
+    const { codecVocabulary, codes, hidden } = bundle.manifest.shape;
+    const options = openOptions(bundle, config);
+    const identity = modelIdentity(bundle);
+    this.opened = openBackend("talker", TALKERS, "auto", options);
+    this.talker = this.opened.stage;
+    this.hidden = hidden;
+    this.tokenizer = openTokenizer(options);
+    this.embedder = new Embedder(bundle);
+    this.eos = bundle.manifest.prompt.codec.eos;
+    this.samplers = Array.from({ length: lanes }, () => new Sampler({ size: codecVocabulary, codes, eos: this.eos }));
+    this.frames = new Int32Array(lanes);
+    this.maxFrames = new Int32Array(lanes);
+    this.result = new Float32Array(new SharedArrayBuffer(4 * hidden));
+    this.logits = new Float32Array(new SharedArrayBuffer(4 * codecVocabulary));
+    const track = new Track(createTimelineMemory().talker);
+    this.prefill = new Prefill({ talker: this.talker, track, hidden: this.result, logits: this.logits, choice, cacheDir, identity });
+  }
+
+  /**
+   * Starts a sentence in a lane, whatever was in it. `hidden` f32 [hidden] gets the first frame's hidden state.
+   * @param alone whether no other lane is busy
+   * @returns the first frame's code 0, or {@link ENDED}
+   * @throws TtsError TEXT_TOO_LONG
+   */
+  begin(lane: number, sentence: HostedSentence, alone: boolean, hidden: Float32Array): number {
+    const startMs = monotonicMs();
+    const prompt = this.buildPrompt(sentence);
+    const count = prompt.rows.length;
+    const rows = this.embedder.prompt(prompt.rows, { xVector: null, codes: null });
+    this.prefill.fill(lane, { rows, count, prefixRows: prompt.prefixRows, lasting: false, alone }, startMs);
+    this.samplers[lane].reset(sentence.sampling.talker, sentence.seed, TALKER_STREAM);
+    this.frames[lane] = 0;
+    this.maxFrames[lane] = Math.min(sentence.maxFrames, this.config.contextPositions - count - 1);
+    return this.maxFrames[lane] > 0 ? this.draw(lane, hidden) : ENDED;
+  }
+
+  /**
+   * Takes the complete next input of a lane, f32 [hidden] in shared memory, that its last frame has led to.
+   * @returns as {@link begin}
+   */
+  next(lane: number, input: Float32Array, hidden: Float32Array): number {
+    if (++this.frames[lane] >= this.maxFrames[lane]) return ENDED;
+    this.stepLane[0] = lane;
+    this.talker.step(this.stepLane, 1, input, this.result, this.logits);
+    return this.draw(lane, hidden);
+  }
+
+  private draw(lane: number, hidden: Float32Array): number {
+    hidden.set(this.result);
+    const code0 = this.samplers[lane].draw(this.logits);
+    return code0 === this.eos ? ENDED : code0;
+  }
+
+  private buildPrompt({ instruct, language, mode, speaker, text }: HostedSentence): Prompt {
+    const ids = this.tokenizer.encode(wrapText(text));
+    const instructIds = instruct === "" ? null : this.tokenizer.encode(wrapInstruct(instruct));
+    return buildPrompt(this.bundle.manifest.prompt, { ids, instructIds, language, mode, speaker, reference: null });
+  }
+
+  /** A piece of what the cache of prompts has to do, for a moment without sentences. @returns false when there is nothing left */
+  tidy(): boolean {
+    return this.prefill.tidy();
+  }
+}
+
+/** The code predictor, frame by frame. */
+export class HostedPredictor {
+  readonly opened: Opened<Predictor>;
+  private readonly predictor: Predictor;
+  private readonly settings: SamplerSettings;
+  private readonly codes: number;
+  private readonly idle: Sampler[] = [];
+  /** Of the frame under way. */
+  private sampler: Sampler | null = null;
+  private readonly draw: Draw = (_row, _group, logits) => this.sampler!.draw(logits);
+
+  /** @throws TtsError as opening a code predictor does */
+  constructor(bundle: Bundle, config: Config, greedy: boolean) {
+    const { predictorMs, sampling, shape } = bundle.manifest;
+    this.codes = shape.codes;
+    this.settings = { ...sampling.predictor, greedy: greedy || sampling.predictor.greedy, repetitionPenalty: 1 };
+    this.opened = openBackend("code predictor", PREDICTORS, config.predictor, { ...openOptions(bundle, config), lanes: 1 }, predictorMs);
+    this.predictor = this.opened.stage;
+  }
+
+  /** A timeline of draws, with the model's settings. */
+  takeSampler(seed: number): Sampler {
+    const sampler = this.idle.pop() ?? new Sampler({ size: this.codes, codes: this.codes, eos: -1 });
+    sampler.reset(this.settings, seed, PREDICTOR_STREAM);
+    return sampler;
+  }
+
+  returnSampler(sampler: Sampler): void {
+    this.idle.push(sampler);
+  }
+
+  /** `hidden` f32 [hidden] in shared memory; `codes` i32 [16] holds code 0 and gets the others. */
+  predict(hidden: Float32Array, codes: Int32Array, sampler: Sampler): void {
+    this.sampler = sampler;
+    this.predictor.predict(1, hidden, codes, this.draw);
+  }
+}
+
+/** The vocoder, chunk by chunk; the same chunks as in the pipeline, so the same bytes. */
+export class HostedVocoder {
+  readonly opened: Opened<Vocoder>;
+  private readonly vocoder: Vocoder;
+  private readonly codes = new Int32Array(VOCODER_CHUNK_FRAMES * CODES_PER_FRAME);
+  private readonly samples = new Float32Array(new SharedArrayBuffer(4 * VOCODER_CHUNK_FRAMES * SAMPLES_PER_FRAME));
+  /** The samples of chunks of 0, 1, 2 ... frames. */
+  private readonly views = Array.from({ length: VOCODER_CHUNK_FRAMES + 1 }, (_, i) => this.samples.subarray(0, i * SAMPLES_PER_FRAME));
+
+  /** @throws TtsError as opening a vocoder does */
+  constructor(bundle: Bundle, config: Config) {
+    this.opened = openBackend("vocoder", VOCODERS, config.vocoder, openOptions(bundle, config));
+    this.vocoder = this.opened.stage;
+  }
+
+  /** Lets a lane forget what it has heard. */
+  begin(lane: number): void {
+    this.vocoder.reset(lane);
+  }
+
+  /** Frames of chunk number `chunk` since {@link begin}, while `left` are left. */
+  chunkFrames(chunk: number, left: number): number {
+    const { chunks } = this.vocoder;
+    return Math.min(left, chunks[Math.min(chunk, chunks.length - 1)]);
+  }
+
+  /** `frames` frames of `codes` i32 [all, 16] from frame `from` on -> f32 [frames * 1920], valid until the next call. */
+  decode(lane: number, codes: Int32Array, from: number, frames: number): Float32Array {
+    const first = from * CODES_PER_FRAME;
+    for (let i = 0; i < frames * CODES_PER_FRAME; i++) this.codes[i] = codes[first + i];
+    this.vocoder.decode(lane, this.codes, frames, this.samples);
+    return this.views[frames];
+  }
+}

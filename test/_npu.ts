@@ -1,0 +1,61 @@
+// Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph in a container, as it is.
+
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setEnvironment } from "../ffi/libc.ts";
+import type { OpenOptions } from "../src/backends/index.ts";
+import type { Bundle } from "../src/bundle.ts";
+import { runNpuConversion } from "../src/convert/npu.ts";
+import { NPU_SUFFIX, type NpuTarget, openNpuFolder } from "../src/npu.ts";
+import { CODES_PER_FRAME } from "../src/types.ts";
+import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts";
+import { checkpointOf, GoldenFile, openOptions, scratchFolder } from "./_support.ts";
+
+/** Frames of a run: what is written for real devices. */
+export const NPU_FRAMES = 4;
+/** What the folder is measured on: enough for a self-test. */
+const SPOKEN_FRAMES = 12;
+
+const folders = new Map<string, string>();
+/** Made once for each bundle and target. */
+export function npuFolderOf(bundle: Bundle, npu: NpuTarget, frames = NPU_FRAMES): string {
+  const target = join(scratchFolder(), "npu", `${bundle.directory.replace(/^.*\//, "")}-${npu}-${frames}`);
+  if (folders.has(target)) return target;
+  const speech = { codes: codesFor(bundle), hidden: someStates(bundle) };
+  runNpuConversion({
+    ...{ source: checkpointOf(bundle), target, part: target, name: bundle.manifest.name, npu, frames, snakes: "npu" },
+    ...{ speeches: [speech], libraries: { onnxruntime: "" } },
+  });
+  buildForStandIns(target, npu);
+  folders.set(target, target);
+  return target;
+}
+
+/** What a vendor's toolkit would do. */
+export function buildForStandIns(folder: string, target: NpuTarget): void {
+  const { vocoder, predictor } = openNpuFolder(folder, target).manifest;
+  const parts = [...vocoder, predictor.step, predictor.frame].filter((part) => part?.runs === "npu");
+  for (const part of parts) {
+    const model = containerOf(readFileSync(join(folder, part!.file)), target === "rknn" ? "rknn" : "ax");
+    writeFileSync(join(folder, part!.file.replace(/\.onnx$/, NPU_SUFFIX[target])), model);
+  }
+}
+
+/** Real ones where there are any: a random voice may say anything. */
+function codesFor({ manifest }: Bundle): Int32Array {
+  const name = manifest.reading === null ? "tiny-custom/golden/custom-ryan-english-whole" : "starter/starter-00";
+  const codes = new GoldenFile(`${name}.safetensors`).ints("codes");
+  return codes.slice(0, SPOKEN_FRAMES * CODES_PER_FRAME).map((code) => code % manifest.shape.codes);
+}
+
+const someStates = ({ manifest: { shape } }: Bundle) =>
+  Float32Array.from({ length: SPOKEN_FRAMES * shape.hidden }, (_, i) => Math.sin(i * i));
+
+/** Options with which the stand-in of a backend opens a bundle. */
+export function npuOptions(bundle: Bundle, lanes: number, npu: NpuTarget, library: "rknn" | "axcl" | "axEngine"): OpenOptions {
+  mkdirSync(join(scratchFolder(), "npu"), { recursive: true });
+  for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
+  const options = openOptions(bundle, lanes, { npu: npuFolderOf(bundle, npu) });
+  const libraries = { ...options.config.libraries, [library]: compileStandIns()[library] };
+  return { ...options, config: { ...options.config, libraries, allowStandIn: true } };
+}

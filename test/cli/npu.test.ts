@@ -1,0 +1,143 @@
+// The whole program on stand-ins for NPUs: the same speech, a warning and the CPU where a device does not work, and a plain end where it
+// vanishes or hangs in the middle.
+
+import { beforeAll, describe, expect, test } from "bun:test";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { NpuTarget } from "../../src/npu.ts";
+import { npuFolderOf } from "../_npu.ts";
+import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
+import { bundleOf, maxDifference, wavSamples } from "../_support.ts";
+import { newFolder, shell } from "./_tts.ts";
+
+const TEXT = '"The kettle is ready."';
+/** 16 bits, and sines made of products. */
+const MAX_DIFFERENCE = 1e-4;
+const VARIABLES = { rknn: "TTS_LIBRKNNRT", axcl: "TTS_LIBAXCL", axEngine: "TTS_LIBAXENGINE" } as const;
+const TARGETS: Record<keyof typeof VARIABLES, NpuTarget> = { rknn: "rknn", axcl: "axcl", axEngine: "axcl" };
+type Library = keyof typeof VARIABLES;
+
+interface Trouble {
+  /** See native/standin-graph.h. */
+  fault?: string;
+  folder?: string;
+  /** Of the library. */
+  path?: string;
+  /** In seconds. */
+  patience?: number;
+}
+
+describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
+  let cwd: string;
+  beforeAll(async () => {
+    cwd = newFolder();
+    const { status } = await shell(`$TTS -m $STARTER ${TEXT} --greedy -o cpu.wav --save-codes cpu.json`, cwd);
+    expect(status).toBe(0);
+  });
+
+  /** Speaks with the models and the library of an NPU. */
+  function speak(library: Library, args: string, trouble: Trouble = {}) {
+    const {
+      fault = "",
+      folder = npuFolderOf(bundleOf("starter"), TARGETS[library]),
+      path = compileStandIns()[library],
+      patience = 60,
+    } = trouble;
+    const variables = { [VARIABLES[library]]: path, TTS_NPU_FAULT: fault, TTS_STAGE_TIMEOUT: String(patience) };
+    const environment = Object.entries(standInEnvironment(variables)).map(([name, value]) => `${name}='${value}'`);
+    return shell(`${environment.join(" ")} $TTS -m $STARTER ${TEXT} --npu ${folder} -o npu.wav --save-codes npu.json ${args}`, cwd);
+  }
+  const codesIn = (file: string) => JSON.parse(readFileSync(join(cwd, file), "utf8")).frames;
+  const soundIn = (file: string) => wavSamples(join(cwd, file));
+  const warningsIn = (stderr: string) => stderr.split("\n").filter((line) => line.startsWith("tts: warning: "));
+
+  test.each([
+    ["rknn", "auto"],
+    ["rknn", "rknn"],
+    ["axcl", "auto"],
+    ["axcl", "axcl"],
+    ["axEngine", "auto"],
+    ["axEngine", "axengine"],
+  ] as [Library, string][])("%s: --vocoder %s says the same", async (library, vocoder) => {
+    const { status, stderr, stdout } = await speak(library, `--greedy --vocoder ${vocoder} --json`);
+    expect([status, warningsIn(stderr)]).toEqual([0, []]);
+    expect(JSON.parse(stdout).backends.vocoder).toBe(library.toLowerCase());
+    expect(JSON.parse(stdout).backends.predictor).toMatch(library === "axcl" ? /^axcl$/ : /^(ort|llama)$/);
+    expect(codesIn("npu.json")).toEqual(codesIn("cpu.json"));
+    expect(maxDifference(soundIn("npu.wav"), soundIn("cpu.wav"))).toBeLessThan(MAX_DIFFERENCE);
+  });
+
+  test("the code predictor on a card draws with a seed as often as one likes, and otherwise with another", async () => {
+    const draw = async (seed: number) => {
+      const { status } = await speak("axcl", `--predictor axcl --seed ${seed}`);
+      expect(status).toBe(0);
+      return codesIn("npu.json");
+    };
+    const first = await draw(1);
+    expect(await draw(1)).toEqual(first);
+    expect(await draw(2)).not.toEqual(first);
+  });
+
+  test.each([
+    ["the library is missing", "rknn", { path: "/nowhere/librknnrt.so" }, /\/nowhere\/librknnrt\.so/],
+    ["there is no device", "rknn", { fault: "rknn_init:-3:1" }, /RKNN_ERR_DEVICE_UNAVAILABLE/],
+    ["its sound is wrong", "rknn", { fault: "rknn_run:garbage:1" }, /dB above its error/],
+    ["there is no card", "axcl", { fault: "axclrtGetDeviceList:0x80300181:1" }, /0x80300181/],
+    ["the NPU is not there", "axEngine", { fault: "AX_ENGINE_Init:0x80060087:1,AX_ENGINE_GetVNPUAttr:0x80060087:1" }, /0x80060087/],
+  ] as [string, Library, Trouble, RegExp][])("%s: one warning, and the CPU speaks", async (_what, library, trouble, reason) => {
+    const { status, stderr, stdout } = await speak(library, "--greedy --json", trouble);
+    const warnings = warningsIn(stderr);
+    expect([status, warnings.length]).toEqual([0, 1]);
+    expect(warnings[0]).toMatch(reason);
+    expect(JSON.parse(stdout).backends.vocoder).toBe("ort");
+    expect(JSON.parse(stdout).backends.predictor).toBeOneOf(["ort", "llama"]);
+    expect(readFileSync(join(cwd, "npu.wav"))).toEqual(readFileSync(join(cwd, "cpu.wav")));
+    const forced = await speak(library, `--vocoder ${library.toLowerCase()} --predictor ort -o forced.wav`, trouble);
+    expect(forced.status).toBeOneOf([3, 4]);
+    expect(forced.stderr).toMatch(reason);
+    expect(forced.stderr.trimEnd().split("\n").length).toBe(1);
+  });
+
+  test("models of another checkpoint are not taken", async () => {
+    const folder = npuFolderOf(bundleOf("tiny-custom"), "rknn");
+    const { status, stderr } = await speak("rknn", "", { folder });
+    expect([status, warningsIn(stderr).length]).toEqual([0, 1]);
+    expect(stderr).toContain("was made of");
+  });
+
+  test("a model that is still to be built is named", async () => {
+    const folder = join(newFolder(), "unbuilt");
+    cpSync(npuFolderOf(bundleOf("starter"), "rknn"), folder, { recursive: true });
+    writeFileSync(join(folder, "vocoder.rknn"), "");
+    const { status, stderr } = await speak("rknn", "--vocoder rknn", { folder });
+    expect(status).toBe(3);
+    expect(stderr).toContain("vocoder.rknn is empty; build it");
+  });
+
+  test("a folder without models is an error at once", async () => {
+    const { status, stderr } = await speak("rknn", "", { folder: "/nowhere" });
+    expect(status).toBe(3);
+    expect(stderr).toContain("/nowhere");
+  });
+
+  test.each([
+    ["rknn", "rknn_run:gone:5"],
+    ["axcl", "axclrtEngineExecute:gone:5"],
+    ["axEngine", "AX_ENGINE_RunSync:gone:5"],
+  ] as [Library, string][])("%s vanishes in the middle: one line and a status", async (library, fault) => {
+    const { status, stderr } = await speak(library, "--greedy --predictor ort", { fault });
+    expect(status).toBe(6);
+    expect(stderr.trimEnd().split("\n").length).toBe(1);
+    expect(stderr).toStartWith("tts: ");
+  });
+
+  test.each([
+    ["rknn", "rknn_run:hang:5"],
+    ["axcl", "axclrtEngineExecute:hang:5"],
+    ["axEngine", "AX_ENGINE_RunSync:hang:5"],
+  ] as [Library, string][])("%s hangs in the middle: the program gives up after its patience", async (library, fault) => {
+    const { status, stderr } = await speak(library, "--greedy --predictor ort", { fault, patience: 2 });
+    expect(status).toBe(8);
+    expect(stderr).toMatch(/the vocoder \(\w+\) has given no sign for 2 s/);
+  });
+});
