@@ -1,0 +1,169 @@
+// tts serve: the stages as servers, for other programs. Runs until it is ended.
+
+import { defineCommand } from "citty";
+import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets.ts";
+import { type Progress, resolveModel } from "../store.ts";
+import { clearProgress, log, showConversion } from "./_log.ts";
+import { MACHINE_OPTIONS, readMachine } from "./_machine.ts";
+import type { Command } from "./_manual.ts";
+import { COMMON, choice, number, type Options, text } from "./_options.ts";
+
+/** Two: a client that pauses does not stop another, and a lane of a 0.6B model takes 117 MB. */
+const LANES = 2;
+const SOCKET_MODE = "0600";
+const PATIENCE_SECONDS = 10;
+const MOST_PATIENCE_SECONDS = 86_400;
+
+const options: Options = {
+  sockets: { type: "string", valueHint: "DIR", description: "Open the sockets in this folder; it is made if need be.", group: "Server" },
+  stage: { type: "string", valueHint: STAGES.join("|"), description: "Serve this stage alone. Default: all three.", group: "Server" },
+  "socket-mode": {
+    type: "string",
+    valueHint: "MODE",
+    description: `Permissions of the sockets, such as 0660. Default: ${SOCKET_MODE}, you alone.`,
+    group: "Server",
+  },
+  lanes: {
+    type: "string",
+    valueHint: "N",
+    description: `Sentences that talker and vocoder work on at once; more clients wait. Default: ${LANES}.`,
+    group: "Server",
+  },
+  patience: {
+    type: "string",
+    valueHint: "SECONDS",
+    description: `A client that does nothing for so long loses its place when others wait for it. Default: ${PATIENCE_SECONDS}.`,
+    group: "Server",
+  },
+  model: {
+    type: "string",
+    alias: "m",
+    valueHint: "DIR|NAME",
+    description: "An official checkpoint directory, a bundle, or a known name. Default: starter.",
+    group: "Voice",
+  },
+  greedy: { type: "boolean", description: "Always take the likeliest code, in talker and code predictor.", group: "Sampling" },
+  seed: {
+    type: "string",
+    valueHint: "N",
+    description:
+      "Seed of every sentence that names none, and of every connection to the code predictor: one connection for a sentence gives the codes of tts --seed N. Default: another one each time.",
+    group: "Sampling",
+  },
+  "max-frames": {
+    type: "string",
+    valueHint: "N",
+    description: "Reserve memory for sentences of up to N frames of 80 ms.",
+    group: "Sampling",
+  },
+  ...MACHINE_OPTIONS,
+  ...COMMON,
+};
+
+export const command: Command = {
+  synopsis: "serve --sockets DIR [OPTIONS]",
+  description: [
+    "Serves talker, code predictor and vocoder to other programs, on the Unix sockets talker.sock, predictor.sock and vocoder.sock in DIR. Each stage is a process of its own: one that dies or hangs is replaced, and the others go on.",
+    "Ends with a signal; then the sockets are gone.",
+  ],
+  examples: [
+    ["tts serve --sockets /run/user/1000/tts -m 0.6b-custom", "all three stages"],
+    ["tts serve --sockets ~/tts --stage vocoder --cpus 7", "the vocoder alone, on a core of its own"],
+  ],
+  sections: {
+    WIRE: [
+      "Everything is little endian; H is the width of the model (hidden in the shape of bundle.json).",
+      'talker.sock\nThe client sends u32 length and so many bytes of JSON: {"text", "language"}, and if it likes speaker, instruct, maxFrames, seed, greedy, rawText. The text is one sentence, given to the model whole, and read as tts reads it. For every frame the server sends i32 code_0 and f32[H] hidden state, and waits for f32[H]: the complete next input, the sum of the embeddings of the frame\'s 16 codes and of tts_pad. After the last frame\'s feedback comes i32 -1, and the connection may go on with another sentence; i32 -2 is an error, after which the connection is closed.',
+      "predictor.sock\nf32[H] hidden state and i32 code_0 give 15 x i32, as often as wanted. An error closes the connection.",
+      "vocoder.sock\ni32 n, up to 10000, and i64[n*16] codes give i32 samples and i16[samples], as often as wanted; every request starts afresh. An error closes the connection.",
+      "What was wrong with a request is said in a line on standard error. A connection that ends early means that the stage has died: connect again, it comes back within a second.",
+    ],
+    ENVIRONMENT: ["TTS_STAGE_TIMEOUT\nSeconds without a sign of life after which a stage's process is replaced. Default: 120."],
+  },
+  definition: defineCommand({
+    meta: { name: "tts serve", description: "serve the stages to other programs" },
+    args: options,
+    run: ({ args, data }) => serve(args, (data as { positionals: string[] }).positionals),
+  }),
+};
+
+async function serve(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+  if (positionals.join() === STAGE_COMMAND[1] && process.send !== undefined) return runStage();
+  if (positionals.length > 0) throw new TtsError("USAGE", `serve takes no ${JSON.stringify(positionals[0])}`, "see tts serve --help");
+  const settings = readSettings(args);
+  const { config, bundle } = await prepareModel(args, settings.stages.includes("talker"));
+  const tell = {
+    info: (line: string) => log.info(line),
+    warn: (line: string) => log.warn(line),
+    debug: (line: string) => log.debug(line),
+  };
+  await serveSockets({ ...settings, config, bundle }, tell);
+}
+
+/** @throws TtsError USAGE */
+function readSettings(args: Record<string, unknown>): Omit<SocketsOptions, "config" | "bundle"> {
+  const directory = text(args, "sockets") ?? "";
+  if (directory === "")
+    throw new TtsError(
+      "USAGE",
+      "tts serve needs --sockets DIR",
+      "it serves the stages on Unix sockets in that folder; see tts serve --help",
+    );
+  const stage = choice(args, "stage", STAGES);
+  const seed = number(args, "seed");
+  if (seed !== undefined) checkRange("--seed", seed, 0, Number.MAX_SAFE_INTEGER);
+  const patience = number(args, "patience") ?? PATIENCE_SECONDS;
+  checkRange("--patience", patience, 1, MOST_PATIENCE_SECONDS);
+  return {
+    directory,
+    stages: stage === undefined ? STAGES : [stage],
+    mode: readMode(text(args, "socket-mode") ?? SOCKET_MODE),
+    patienceMs: 1000 * patience,
+    greedy: args.greedy === true,
+    seed,
+  };
+}
+
+/** The user always may; nobody needs to execute a socket. */
+function readMode(mode: string): number {
+  if (/^0?6[06][06]$/.test(mode)) return Number.parseInt(mode, 8);
+  throw new TtsError("USAGE", `--socket-mode is "${mode}"`, "write 0600, 0660 or 0666");
+}
+
+function checkRange(name: string, value: number, from: number, to: number): void {
+  if (Number.isSafeInteger(value) && value >= from && value <= to) return;
+  throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from ${from} to ${to}`);
+}
+
+/** Once, before any stage starts: they open what is there. */
+async function prepareModel(args: Record<string, unknown>, speaks: boolean): Promise<Pick<SocketsOptions, "config" | "bundle">> {
+  const machine = readMachine(args);
+  const maxFrames = number(args, "max-frames") ?? 1;
+  checkRange("--max-frames", maxFrames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
+  const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
+  const general = loadConfig({ ...machine, lanes: number(args, "lanes") ?? LANES, contextPositions });
+  const { directory, manifest } = await resolveModel({ model: text(args, "model"), config: general, onProgress: announcing(args) });
+  clearProgress();
+  if (speaks && manifest.prompt.modelType === "base") {
+    const hint = "serve a CustomVoice or VoiceDesign model, or --stage predictor and --stage vocoder alone";
+    throw new TtsError(
+      "MODEL_UNSUITABLE",
+      `${manifest.name} is a Base model: the talker's requests have no place for a cloned voice`,
+      hint,
+    );
+  }
+  const config = machine.threads === undefined ? { ...general, ...threadsFor(manifest.shape.hidden, general) } : general;
+  return { config, bundle: directory };
+}
+
+/** The first use of a checkpoint converts it; that takes long enough to say so. */
+function announcing(args: Record<string, unknown>): (progress: Progress) => void {
+  let announced = false;
+  return (progress) => {
+    if (!announced) log.info(`preparing ${text(args, "model") ?? "the starter voice"} for its first use`);
+    announced = true;
+    showConversion(progress);
+  };
+}

@@ -1,0 +1,58 @@
+// The lanes of a stage, lent to its clients in the order of their asking. Who holds one up while others wait for it loses it.
+
+import { TtsError } from "../errors.ts";
+import type { Peer } from "./_peer.ts";
+
+export class Lanes {
+  private readonly free: number[];
+  private readonly holders = new Map<number, Peer>();
+  private readonly queue: { peer: Peer; give: (lane: number) => void }[] = [];
+
+  constructor(
+    count: number,
+    private readonly patienceMs: number,
+  ) {
+    this.free = Array.from({ length: count }, (_, i) => count - 1 - i);
+  }
+
+  get busy(): number {
+    return this.holders.size;
+  }
+
+  /** A lane, as soon as there is one. */
+  take(peer: Peer): Promise<number> {
+    const { promise, resolve } = Promise.withResolvers<number>();
+    this.queue.push({ peer, give: resolve });
+    this.hand();
+    return promise;
+  }
+
+  release(lane: number): void {
+    this.holders.delete(lane);
+    this.free.push(lane);
+    this.hand();
+  }
+
+  private hand(): void {
+    while (this.free.length > 0 && this.queue.length > 0) {
+      const { give, peer } = this.queue.shift()!;
+      const lane = this.free.pop()!;
+      this.holders.set(lane, peer);
+      give(lane);
+    }
+  }
+
+  /** To be called now and then: cuts the client that has kept others waiting for too long, if there is one. */
+  look(): void {
+    if (this.queue.length === 0) return;
+    const slowest = slowestOf(this.holders.values());
+    if (slowest === undefined || slowest.waitedMs < this.patienceMs) return;
+    const seconds = Math.round(slowest.waitedMs / 1000);
+    slowest.cut(new TtsError("REQUEST_INVALID", `it did nothing for ${seconds} s while others waited for its lane`));
+  }
+}
+
+/** Whose turn it has been for the longest time. */
+export function slowestOf(peers: Iterable<Peer>): Peer | undefined {
+  return [...peers].toSorted((a, b) => b.waitedMs - a.waitedMs)[0];
+}

@@ -1,0 +1,128 @@
+// Clients of the stage servers that are slow, broken, too many or ahead of their time: nobody else is hurt by them. Real processes and sockets.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { bundleOf } from "../_support.ts";
+import { converse, nextFrame, request, Tables, vocode, Wire } from "./_client.ts";
+import { Server, type Spoken, type Stage, speakItself, stopServers } from "./_server.ts";
+
+const TEXT = "The kettle is ready.";
+const STAGES: Stage[] = ["talker", "predictor", "vocoder"];
+/** Two minutes of sound, 5.8 MB: more than a socket holds. */
+const LONG_FRAMES = 1_500;
+let starter = "";
+let tables: Tables;
+let server: Server;
+let expected: Spoken;
+
+beforeAll(async () => {
+  starter = bundleOf("starter").directory;
+  tables = new Tables(starter);
+  server = await Server.start(["-m", starter, "--greedy", "--patience", "1"]);
+  expected = await speakItself(["-m", starter, "--greedy", TEXT]);
+});
+afterAll(stopServers);
+
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const zeros = (frames: number) => [Int32Array.of(frames), new BigInt64Array(16 * frames)];
+const allGood = async ({ folder } = server) => {
+  const frames = await converse(folder, tables, { text: TEXT });
+  expect(frames).toEqual(expected.frames);
+  expect((await vocode(folder, frames)).equals(expected.samples)).toBe(true);
+};
+
+describe("while somebody speaks", () => {
+  /** Opens a connection, sends something, and leaves or stays. */
+  const nuisance = async (stage: Stage, parts: ArrayBufferView[], stays: boolean): Promise<Wire> => {
+    const wire = await Wire.open(server.socket(stage));
+    wire.socket.pause();
+    if (parts.length > 0) wire.send(...parts);
+    if (!stays) wire.close();
+    return wire;
+  };
+  test("malformed, truncated, oversized and silent clients do not hurt, nor those that leave at once", async () => {
+    const wires: Promise<Wire>[] = [];
+    const garbage = new Uint8Array(200_000).fill(0x7f);
+    const kinds: [Stage, ArrayBufferView[]][] = [
+      ...STAGES.map((stage): [Stage, ArrayBufferView[]] => [stage, []]),
+      ...STAGES.map((stage): [Stage, ArrayBufferView[]] => [stage, [garbage]]),
+      ["talker", [Uint32Array.of(500), Buffer.from('{"text":')]],
+      ["talker", [Uint32Array.of(2 ** 31)]],
+      ["predictor", [new Float32Array(tables.hidden)]],
+      ["vocoder", [Int32Array.of(10_000), new BigInt64Array(16)]],
+      ["vocoder", zeros(50)],
+    ];
+    const frames = await converse(
+      server.folder,
+      tables,
+      { text: TEXT },
+      {
+        onFrame: (frame) => {
+          const [stage, parts] = kinds[frame % kinds.length];
+          for (const stays of [false, true]) wires.push(nuisance(stage, parts, stays));
+        },
+      },
+    );
+    expect(frames).toEqual(expected.frames);
+    expect((await vocode(server.folder, frames)).equals(expected.samples)).toBe(true);
+    for (const wire of await Promise.all(wires)) wire.close();
+    await allGood();
+  });
+
+  test("a lane whose client does nothing goes to one that waits", async () => {
+    const from = server.stderr.length;
+    const idle = await Promise.all([0, 1].map(() => Wire.open(server.socket("talker"))));
+    for (const talker of idle) {
+      talker.send(request({ text: TEXT }));
+      await nextFrame(talker, tables.hidden);
+    }
+    await Promise.all([allGood(), allGood()]);
+    await server.says(/talker: client \d+: it did nothing for \d+ s while others waited for its lane\n/, from);
+    expect(await idle[0].rest()).toEqual(Buffer.from(Int32Array.of(-2).buffer));
+    for (const wire of idle) wire.close();
+  });
+
+  test("so does the lane of one that does not read its sound", async () => {
+    const deaf = await Promise.all([0, 1].map(() => nuisance("vocoder", zeros(LONG_FRAMES), true)));
+    await pause(200); // both have their lanes
+    await Promise.all([allGood(), allGood()]);
+    for (const wire of deaf) wire.close();
+  });
+
+  test("the idle ones of too many connections make room", async () => {
+    const many = await Promise.all(STAGES.flatMap((stage) => Array.from({ length: 64 }, () => Wire.open(server.socket(stage)))));
+    await pause(1_100);
+    await allGood();
+    for (const wire of many) wire.close();
+  });
+
+  test("a client that is far ahead with its feedback, and reads late, gets every frame as it was", async () => {
+    const sentence = [request({ text: TEXT }), ...expected.frames.map((codes) => tables.feedback(codes))];
+    const bytes = expected.frames.length * (4 + 4 * tables.hidden) + 4;
+    const all = async (sentences: number, lateMs: number) => {
+      const talker = await Wire.open(server.socket("talker"));
+      talker.socket.pause();
+      for (let i = 0; i < sentences; i++) talker.send(...sentence);
+      await pause(lateMs); // so that the socket is full; the test is wrong only in what it is about if it is not
+      talker.socket.resume();
+      const read = await talker.take(sentences * bytes);
+      talker.close();
+      return Array.from({ length: sentences }, (_, i) => read.subarray(i * bytes, (i + 1) * bytes).toString("hex"));
+    };
+    const [ahead, [alone]] = await Promise.all([all(20, 1_000), all(1, 0)]);
+    expect(new Set(ahead)).toEqual(new Set([alone]));
+  });
+
+  test("a client that sends without end and never reads does not fill the memory", async () => {
+    const status = `/proc/${server.processOf("predictor")}/status`;
+    const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, "utf8"))![1]);
+    const before = rss();
+    const predictor = await nuisance("predictor", [], true);
+    const block = Buffer.alloc(2 ** 20);
+    for (let i = 0; i < 64; i++) predictor.socket.write(block);
+    await pause(500);
+    await allGood();
+    expect(rss() - before).toBeLessThan(32_000);
+    predictor.close();
+  });
+});
