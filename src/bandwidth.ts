@@ -1,6 +1,6 @@
 // How fast this machine's memory can be read in order: what reading weights is compared with. Every thread reads a part of its own.
 
-import { monotonicMs, type ScanMemory, takeScanMemory } from "../ffi/libc.ts";
+import { monotonicMs, pinThread, type ScanMemory, takeScanMemory } from "../ffi/libc.ts";
 import { TtsError } from "./errors.ts";
 import { availableBytes } from "./machine.ts";
 import { startWorker } from "./worker.ts";
@@ -19,6 +19,8 @@ const TIMEOUT_MS = 30_000;
 export interface ProbeJob {
   thread: number;
   threads: number;
+  /** Where it may run; none means anywhere. */
+  cores: readonly number[];
   /** Of this thread; a multiple of all steps. */
   bytes: number;
   /** i32 [1]: how often threads have come to the line where a pass starts. */
@@ -29,14 +31,15 @@ export interface ProbeJob {
 
 /**
  * Bytes per second that `threads` threads read together.
+ * @param cores where they may run; none means anywhere
  * @throws TtsError STAGE_DIED
  */
-export async function measureBandwidth(threads: number): Promise<number> {
+export async function measureBandwidth(threads: number, cores: readonly number[] = []): Promise<number> {
   const step = STREAMS * STREAM_STEP_BYTES;
   const bytes = Math.ceil(Math.min(PASS_BYTES, availableBytes() * MEMORY_SHARE) / threads / step) * step;
   const arrivals = new SharedArrayBuffer(4);
   const times = new SharedArrayBuffer(8 * PASSES * threads * 2);
-  const jobs = Array.from({ length: threads }, (_, thread): ProbeJob => ({ thread, threads, bytes, arrivals, times }));
+  const jobs = Array.from({ length: threads }, (_, thread): ProbeJob => ({ thread, threads, cores, bytes, arrivals, times }));
   await Promise.all(jobs.map(runInWorker));
   const seconds = passSeconds(new Float64Array(times), threads);
   return (bytes * threads) / Math.min(...seconds);
@@ -62,7 +65,8 @@ function passSeconds(times: Float64Array, threads: number): number[] {
 }
 
 /** The worker's side. */
-export function runProbe({ arrivals, bytes, thread, threads, times: timesMemory }: ProbeJob): void {
+export function runProbe({ arrivals, bytes, cores, thread, threads, times: timesMemory }: ProbeJob): void {
+  if (cores.length > 0) pinThread(cores);
   const times = new Float64Array(timesMemory);
   const memory = takeScanMemory(bytes);
   for (let pass = 0; pass < PASSES; pass++) {

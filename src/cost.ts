@@ -108,10 +108,14 @@ function tableBytes(bundle: Bundle, names: readonly string[]): number {
  * multiplies less and reads more.
  */
 function vocoderCost(checkpoint: string): Cost | null {
-  const path = join(checkpoint, "speech_tokenizer/config.json");
-  if (!existsSync(path)) return null;
-  const fault = { code: "CHECKPOINT_INVALID", hint: "the checkpoint is damaged", unreadable: "the checkpoint is damaged" } as const;
-  const config = JsonFile.read(path, fault).object("decoder_config");
+  const path = join(checkpoint, DECODER_CONFIG);
+  return existsSync(path) ? decoderCost(JsonFile.read(path, FAULT).object("decoder_config")) : null;
+}
+
+const DECODER_CONFIG = "speech_tokenizer/config.json";
+const FAULT = { code: "CHECKPOINT_INVALID", hint: "the checkpoint is damaged", unreadable: "the checkpoint is damaged" } as const;
+
+function decoderCost(config: JsonFile): Cost {
   const [latent, hidden, books] = [config.size("latent_dim"), config.size("hidden_size"), config.size("codebook_dim")];
   const attention = config.size("num_attention_heads") * config.size("head_dim");
   const layer = 4 * hidden * attention + 3 * hidden * config.size("intermediate_size");
@@ -139,3 +143,57 @@ function vocoderCost(checkpoint: string): Cost | null {
     multiplications: convolutions.reduce((sum, [times, weights]) => sum + times * weights, 0),
   };
 }
+
+/** A checkpoint before it is converted, or fetched: its tensors by their official names, and its decoder_config. */
+export interface PlannedModel {
+  tensors: readonly { name: string; shape: readonly number[] }[];
+  decoder: Record<string, unknown>;
+}
+
+/** @throws what reading the checkpoint does */
+export function readPlan(checkpoint: string): PlannedModel {
+  const path = join(checkpoint, "model.safetensors");
+  const file = mapFile(path);
+  try {
+    const tensors = [...parseSafetensors(file.bytes, path).values()].map(({ name, shape }) => ({ name, shape }));
+    const config = JsonFile.read(join(checkpoint, DECODER_CONFIG), FAULT).object("decoder_config");
+    return { tensors, decoder: Object.fromEntries(config.entries()) };
+  } finally {
+    file.close();
+  }
+}
+
+/** Bytes of an element of a matrix, and of the talker's head, which llama.cpp's quantiser keeps in 6 bits where the rest has 4. */
+const MATRIX_BYTES = { f32: 4, q8_0: 34 / 32, q4_0: 18 / 32 } as const;
+const HEAD_BYTES = { f32: 4, q8_0: 34 / 32, q4_0: 210 / 256 } as const;
+/** Types that a forecast knows: those of the default conversions. */
+export type PlannedType = keyof typeof MATRIX_BYTES;
+
+/** As {@link frameCosts} would count the bundle made from it, with the predictor on libllama. */
+export function plannedCosts(
+  { tensors, decoder }: PlannedModel,
+  weights: Record<"talker" | "predictor", PlannedType>,
+): FrameCosts & { vocoder: Cost } {
+  const sum = (pattern: RegExp, elementBytes: number): Cost => {
+    const found = tensors.filter(({ name }) => pattern.test(name)).map(({ shape }) => ({ axes: shape.length, elements: product(shape) }));
+    const bytes = ({ axes, elements }: (typeof found)[number]) => elements * (axes > 1 ? elementBytes : MATRIX_BYTES.f32);
+    return sumOf(found.map((tensor) => ({ name: "", ...tensor, bytes: bytes(tensor) })));
+  };
+  const [talker, talkerHead] = [
+    sum(/^talker\.model\.(layers|norm)\./, MATRIX_BYTES[weights.talker]),
+    sum(/^talker\.codec_head\./, HEAD_BYTES[weights.talker]),
+  ];
+  const layers = sum(/^talker\.code_predictor\.model\.(layers|norm)\./, MATRIX_BYTES[weights.predictor]);
+  const heads = sum(/^talker\.code_predictor\.lm_head\./, MATRIX_BYTES[weights.predictor]);
+  const projection = sum(/small_to_mtp_projection\.weight$/, MATRIX_BYTES.f32);
+  return {
+    talker: { bytes: talker.bytes + talkerHead.bytes, multiplications: talker.multiplications + talkerHead.multiplications },
+    predictor: {
+      bytes: GROUPS * layers.bytes + heads.bytes + projection.bytes,
+      multiplications: CODES_PER_FRAME * layers.multiplications + heads.multiplications + projection.multiplications,
+    },
+    vocoder: decoderCost(JsonFile.of("decoder_config", decoder, FAULT)),
+  };
+}
+
+const product = (sizes: readonly number[]) => sizes.reduce((total, size) => total * size, 1);

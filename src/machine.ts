@@ -2,8 +2,9 @@
 
 import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, release, totalmem } from "node:os";
+import { describeMemory, instructionsOf } from "./board.ts";
 
-export { monotonicMs } from "../ffi/libc.ts";
+export { libcVersion, monotonicMs } from "../ffi/libc.ts";
 
 export interface Machine {
   cpu: string;
@@ -16,18 +17,15 @@ export interface Machine {
   memoryMb: number;
 }
 
-/** As /proc/cpuinfo spells them, x86 first, then arm64. */
-const FEATURES = /^(avx2|fma|f16c|avx_vnni|avx512f|avx512_vnni|avx512_bf16|amx_int8|asimddp|asimdhp|i8mm|bf16|sve2?)$/;
-
 export function describeMachine(): Machine {
   const info = readSystemFile("/proc/cpuinfo");
-  const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(info)?.[1].split(" ") ?? [];
+  const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(info)?.[1] ?? "";
   return {
     cpu: processorName(info),
     arch: arch(),
     kernel: release(),
     cores: availableParallelism(),
-    features: flags.filter((flag) => FEATURES.test(flag)),
+    features: instructionsOf(flags),
     memoryMb: Math.round(totalmem() / 1e6),
   };
 }
@@ -79,6 +77,5 @@ export function processMs(): number {
   return (system + user) / 1e3;
 }
 
-/** Memory that programs can still have without swapping. */
-export const availableBytes = () =>
-  1024 * Number(/^MemAvailable:\s+(\d+)/m.exec(readSystemFile("/proc/meminfo"))?.[1] ?? totalmem() / 4096);
+/** Memory that programs can still have without swapping, within the limits of a container. */
+export const availableBytes = () => describeMemory().availableBytes || totalmem() / 4;

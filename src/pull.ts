@@ -19,6 +19,7 @@ import {
   firstMissing,
   type HubFile,
   hubIdOf,
+  type KnownModel,
   knownByHub,
   modelFolder,
   type Pulled,
@@ -279,10 +280,16 @@ function cachedFile(directory: string, path: string): HubFile {
 }
 
 /** What a conversion has on the disk at most, its own result included. */
-function bundleBytes(files: WantedFile[], weights: WeightType): number {
+function bundleBytes(files: readonly { path: string; bytes: number }[], weights: WeightType): number {
   const bytesOf = (pattern: RegExp) => files.filter(({ path }) => pattern.test(path)).reduce((sum, { bytes }) => sum + bytes, 0);
   const [main, codec] = [bytesOf(/^model.*\.safetensors$/), bytesOf(/^speech_tokenizer\/model.*\.safetensors$/)];
   return Math.ceil((main / CHECKPOINT_WEIGHT_BYTES) * (WEIGHT_BYTES[weights] + OTHER_BYTES) + CODEC_SHARE * codec);
+}
+
+/** What a pull of a model and its conversion by default take on the disk at most. */
+export function spaceNeeded({ bytes, files }: KnownModel): number {
+  const known = Object.entries(files).map(([path, file]) => ({ path, ...file }));
+  return bytes + bundleBytes(known, DEFAULT_WEIGHTS.predictor) + LIMITS.diskMarginBytes;
 }
 
 interface SpaceNeeded {

@@ -8,7 +8,7 @@ import { openBundle, weightsInWords } from "../bundle.ts";
 import { type Abilities, abilitiesInWords, findPulled, firstMissing, KNOWN_MODELS, listPulled, modelFolder, nameOf } from "../catalog.ts";
 import { loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { bundlesFolder, SHIPPED, sourceOf } from "../store.ts";
+import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "../store.ts";
 import type { Command } from "./_manual.ts";
 import { COMMON, type Options } from "./_options.ts";
 
@@ -43,7 +43,7 @@ interface BundleRow {
   bytes: number;
 }
 
-interface Row {
+export interface Row {
   name: string;
   /** Hub id, or null. */
   hub: string | null;
@@ -63,10 +63,12 @@ async function models(json: boolean, positionals: string[]): Promise<void> {
   await printText(json ? `${JSON.stringify(rows, null, 1)}\n` : table(rows));
 }
 
-function collect(cacheDir: string): Row[] {
+/** Everything that has a name or lies in the cache. */
+export function collect(cacheDir: string): Row[] {
   const counted = new Set<string>();
   const rows: (Row & { sources: string[] })[] = [];
-  for (const [name, directory] of Object.entries(SHIPPED)) {
+  for (const name of SHIPPED) {
+    const directory = shippedCheckpoint();
     const row = { name, hub: null, here: "built in" as const, downloadBytes: null, bundles: [], abilities: readAbilities(directory) };
     rows.push({ ...row, checkpointBytes: diskBytes(directory, counted), sources: [realpathSync(directory)] });
   }
@@ -81,7 +83,7 @@ function collect(cacheDir: string): Row[] {
     const sources = subfolders(folder).map((revision) => realpathSync(revision));
     rows.push({ name, hub, here, checkpointBytes, downloadBytes: KNOWN_MODELS[name]?.bytes ?? null, bundles: [], abilities, sources });
   }
-  for (const directory of subfolders(bundlesFolder(cacheDir))) addBundle(rows, directory, counted);
+  for (const directory of bundlesFolders(cacheDir).flatMap(subfolders)) addBundle(rows, directory, counted);
   return rows.map(({ sources: _, ...row }) => ({ ...row, abilities: row.abilities === null ? null : onlyAbilities(row.abilities) }));
 }
 
@@ -175,4 +177,4 @@ function table(rows: Row[]): string {
     .join("");
 }
 
-const size = (bytes: number) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);
+export const size = (bytes: number) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);
