@@ -53,8 +53,8 @@ export interface NpuManifest {
   frames: number;
   /** In the order in which they run. */
   vocoder: NpuPart[];
-  /** The code predictor: a graph of one step, and one of a whole frame. null: it stays on the CPU. */
-  predictor: { step: NpuPart | null; frame: NpuPart | null };
+  /** The code predictor: a graph of one step and the heads, which stay with the CPU, or one of a whole frame. null: it all does. */
+  predictor: { step: NpuPart | null; heads: NpuPart | null; frame: NpuPart | null };
   /** Real codes and the samples that the reference makes of them; a device whose samples differ by more than this is not to be used. */
   selfTest: { file: string; leastSnrDb: number };
   /** Relative path -> what was converted; as in the bundle. */
@@ -155,7 +155,7 @@ function readManifest(file: JsonFile): NpuManifest {
     name: file.string("name"),
     frames: file.within("frames", 1, MOST_NPU_FRAMES),
     vocoder: file.list("vocoder", readPart),
-    predictor: { step: optional("step"), frame: optional("frame") },
+    predictor: { step: optional("step"), heads: optional("heads"), frame: optional("frame") },
     selfTest: { file: readName(selfTest, "file"), leastSnrDb: selfTest.within("leastSnrDb", 0, LARGEST.decibels) },
     source: file.object("source").record((source, name) => {
       const entry = source.object(name);

@@ -1,7 +1,7 @@
 // Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph in a container, as it is.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setEnvironment } from "../ffi/libc.ts";
 import type { OpenOptions } from "../src/backends/index.ts";
 import type { Bundle } from "../src/bundle.ts";
@@ -12,29 +12,38 @@ import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts
 import { checkpointOf, GoldenFile, openOptions, scratchFolder } from "./_support.ts";
 
 /** Frames of a run: what is written for real devices. */
-export const NPU_FRAMES = 4;
+const NPU_FRAMES = 4;
 /** What the folder is measured on: enough for a self-test. */
 const SPOKEN_FRAMES = 12;
 
-const folders = new Map<string, string>();
-/** Made once for each bundle and target. */
-export function npuFolderOf(bundle: Bundle, npu: NpuTarget, frames = NPU_FRAMES): string {
-  const target = join(scratchFolder(), "npu", `${bundle.directory.replace(/^.*\//, "")}-${npu}-${frames}`);
+const folders = new Set<string>();
+/** Made once for each bundle, target and kind of code predictor. */
+export function npuFolderOf(bundle: Bundle, npu: NpuTarget, kind: "step" | "frame" = "frame"): string {
+  const target = join(scratchFolder(), "npu", `${basename(bundle.directory)}-${npu}-${kind}`);
   if (folders.has(target)) return target;
   const speech = { codes: codesFor(bundle), hidden: someStates(bundle) };
   runNpuConversion({
-    ...{ source: checkpointOf(bundle), target, part: target, name: bundle.manifest.name, npu, frames, snakes: "npu" },
+    ...{
+      source: checkpointOf(bundle),
+      target,
+      part: target,
+      name: bundle.manifest.name,
+      weights: bundle.manifest.weights.predictor,
+      npu,
+      frames: NPU_FRAMES,
+      snakes: "npu",
+    },
     ...{ speeches: [speech], libraries: { onnxruntime: "" } },
   });
-  buildForStandIns(target, npu);
-  folders.set(target, target);
+  buildForStandIns(target, npu, kind);
+  folders.add(target);
   return target;
 }
 
-/** What a vendor's toolkit would do. */
-export function buildForStandIns(folder: string, target: NpuTarget): void {
+/** What a vendor's toolkit would do. @param kind of the code predictor's two graphs the one that is built */
+export function buildForStandIns(folder: string, target: NpuTarget, kind: "step" | "frame" = "frame"): void {
   const { vocoder, predictor } = openNpuFolder(folder, target).manifest;
-  const parts = [...vocoder, predictor.step, predictor.frame].filter((part) => part?.runs === "npu");
+  const parts = [...vocoder, predictor[kind]].filter((part) => part?.runs === "npu");
   for (const part of parts) {
     const model = containerOf(readFileSync(join(folder, part!.file)), target === "rknn" ? "rknn" : "ax");
     writeFileSync(join(folder, part!.file.replace(/\.onnx$/, NPU_SUFFIX[target])), model);
@@ -52,10 +61,16 @@ const someStates = ({ manifest: { shape } }: Bundle) =>
   Float32Array.from({ length: SPOKEN_FRAMES * shape.hidden }, (_, i) => Math.sin(i * i));
 
 /** Options with which the stand-in of a backend opens a bundle. */
-export function npuOptions(bundle: Bundle, lanes: number, npu: NpuTarget, library: "rknn" | "axcl" | "axEngine"): OpenOptions {
+export function npuOptions(
+  bundle: Bundle,
+  lanes: number,
+  npu: NpuTarget,
+  library: "rknn" | "axcl" | "axEngine",
+  kind: "step" | "frame" = "frame",
+): OpenOptions {
   mkdirSync(join(scratchFolder(), "npu"), { recursive: true });
   for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
-  const options = openOptions(bundle, lanes, { npu: npuFolderOf(bundle, npu) });
+  const options = openOptions(bundle, lanes, { npu: npuFolderOf(bundle, npu, kind) });
   const libraries = { ...options.config.libraries, [library]: compileStandIns()[library] };
   return { ...options, config: { ...options.config, libraries, allowStandIn: true } };
 }

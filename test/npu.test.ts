@@ -48,7 +48,7 @@ const manifest = (): NpuManifest =>
         ],
       },
     ],
-    predictor: { step: null, frame: null },
+    predictor: { step: null, heads: null, frame: null },
     selfTest: { file: "self-test.safetensors", leastSnrDb: 20 },
     source: SOURCE,
   });
@@ -96,7 +96,11 @@ describe("a whole folder", () => {
       inputs: [{ name: "x", shape: [2, 8] }],
       outputs: [{ name: "hidden", shape: [1, 8] }],
     };
-    expect(openNpuFolder(newFolder("predictor.step", step), "rknn").manifest.predictor).toEqual({ step, frame: null } as never);
+    expect(openNpuFolder(newFolder("predictor.step", step), "rknn").manifest.predictor).toEqual({
+      step,
+      heads: null,
+      frame: null,
+    } as never);
   });
 
   test("names the graph of what runs on the CPU, and of the rest what the toolkit builds of it", () => {

@@ -128,15 +128,16 @@ const PLACES: Record<NpuManifest["target"], { device: string; how: string[]; fac
     ],
     facts: [
       "All layers are U16, calibrated by MinMax on what a real run had, with f32 biases; what goes in and comes out is f32. Users report that 16 bits through this many convolutions can leave audible noise (7 to 14 dB in other models): the self-test decides, see below.",
-      "predictor-step is one step of the code predictor, sampling stays on the CPU; predictor-frame is all 15 codes of a frame in one run. One of them is enough; the program prefers the frame.",
+      "predictor-frame is all 15 codes of a frame in one run, drawn on the card. predictor-step is one step of it, whose heads (predictor-heads.onnx) and sampling stay with the CPU: a seed then gives the CPU's codes. One of them is enough; where both are built, the frame is used.",
     ],
   },
 };
 
 export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string {
-  const { frames, name, selfTest, target, vocoder } = manifest;
+  const { frames, name, predictor, selfTest, target, vocoder } = manifest;
   const { device, facts, how } = PLACES[target];
-  const onBoard = [...vocoder.filter(({ runs }) => runs === "cpu").map(({ file }) => file), NPU_MANIFEST, selfTest.file];
+  const onCpu = [...vocoder, predictor.heads].filter((part) => part?.runs === "cpu").map((part) => part!.file);
+  const onBoard = [...onCpu, NPU_MANIFEST, selfTest.file];
   const built = builtParts(manifest).map((part) => `${nameOf(part)}${NPU_SUFFIX[target]}`);
   const cut =
     snakes === "cpu"

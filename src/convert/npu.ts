@@ -5,7 +5,7 @@ import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Bundle } from "../bundle.ts";
-import { CONTEXT_POSITIONS, type Config, loadConfig } from "../config.ts";
+import { CONTEXT_POSITIONS, type Config, loadConfig, type WeightType } from "../config.ts";
 import { fromWire, TtsError } from "../errors.ts";
 import { isNpuFolder, NPU_MANIFEST, type NpuManifest, type NpuPart, type NpuTarget, newNpuManifest } from "../npu.ts";
 import type { FromRecord, RecordJob, SpokenText } from "../pipeline/wire.ts";
@@ -22,6 +22,7 @@ import { hashStep, runSteps, type Step } from "./_steps.ts";
 import { asBytes, writeAll } from "./bytes.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import type { Graph } from "./onnx/graph.ts";
+import { predictorHeadsGraph } from "./onnx/predictor.ts";
 import { predictorFrameGraph, predictorStepGraph } from "./onnx/predictor-npu.ts";
 import { vocoderFrontGraph, vocoderTailGraph } from "./onnx/vocoder.ts";
 import { rangesOf, type VocoderRanges, vocoderNpuGraph, vocoderPeaksGraph } from "./onnx/vocoder-npu.ts";
@@ -44,6 +45,8 @@ export interface NpuRequest {
 
 interface NpuJob extends Omit<NpuRequest, "bundle" | "speeches"> {
   part: string;
+  /** Of the code predictor's heads. */
+  weights: WeightType;
   name: string;
   speeches: Speech[];
 }
@@ -58,6 +61,7 @@ const PART = {
   vocoder: "vocoder",
   tail: "vocoder-tail",
   step: "predictor-step",
+  heads: "predictor-heads",
   frame: "predictor-frame",
 } as const;
 const THREADS = 2;
@@ -74,7 +78,8 @@ export function convertForNpu(request: NpuRequest, onProgress: (progress: Progre
     const hidden =
       request.npu === "axcl" ? await recordTalker(bundle, speeches, request.libraries) : speeches.map(() => new Float32Array(0));
     const spoken = speeches.map(({ codes }, i) => ({ codes, hidden: hidden[i] }));
-    const job: NpuJob = { ...rest, part, name: bundle.manifest.name, speeches: spoken };
+    const { name, weights } = bundle.manifest;
+    const job: NpuJob = { ...rest, part, name, weights: weights.predictor, speeches: spoken };
     await runWithProgress(startWorker("npu", job), onProgress);
   });
 }
@@ -102,7 +107,7 @@ export function runNpuConversion(job: NpuJob): void {
 
 class NpuConversion {
   private readonly vocoder: NpuPart[] = [];
-  private readonly predictor: NpuManifest["predictor"] = { step: null, frame: null };
+  private readonly predictor: NpuManifest["predictor"] = { step: null, heads: null, frame: null };
   private readonly source: NpuManifest["source"] = {};
   private ranges: VocoderRanges = { scales: [], folds: {} };
   /** Whole runs of the vocoder in all speeches. */
@@ -232,6 +237,7 @@ class NpuConversion {
     });
     return [
       graph("code predictor, a step", PART.step, () => predictorStepGraph(checkpoint, {})),
+      graph("code predictor, its heads", PART.heads, () => predictorHeadsGraph(checkpoint, this.job.weights)),
       graph("code predictor, a frame", PART.frame, () => predictorFrameGraph(checkpoint, {})),
       {
         title: "calibration of the code predictor",
@@ -249,7 +255,9 @@ class NpuConversion {
       return { chain, described, set: new CalibrationSet(part, npu, name, described.inputs) };
     };
     const [step, frame] = [open(PART.step), open(PART.frame)];
-    Object.assign(this.predictor, { step: step.described, frame: frame.described });
+    const heads = new PartChain([this.path(PART.heads)], THREADS);
+    Object.assign(this.predictor, { step: step.described, heads: describe(heads, 0, PART.heads, "cpu"), frame: frame.described });
+    heads.close();
     recordPredictor(checkpoint, speeches, { step, frame }, CALIBRATION_RUNS.predictor, advance);
     for (const { chain, set } of [step, frame]) {
       chain.close();

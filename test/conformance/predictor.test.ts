@@ -6,9 +6,14 @@ import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
 import { predictorConformance } from "./predictor.ts";
 
-const onCard = (bundle: Bundle, lanes = 1) => npuOptions(bundle, lanes, "axcl", "axcl");
+const onCard = (kind: "step" | "frame") => ({
+  title: `, a ${kind} a run`,
+  drawsInside: kind === "frame",
+  optionsFor: (bundle: Bundle, lanes = 1) => npuOptions(bundle, lanes, "axcl", "axcl", kind),
+  unable: compiler === null ? noCompiler : null,
+});
 
 for (const backend of PREDICTORS) {
   if (backend.isPrepared === undefined) predictorConformance(backend);
-  else predictorConformance(backend, onCard, compiler === null ? noCompiler : null);
+  else for (const kind of ["frame", "step"] as const) predictorConformance(backend, onCard(kind));
 }

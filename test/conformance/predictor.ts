@@ -46,14 +46,22 @@ function predict(predictor: Predictor, frames: Frames, which: readonly number[])
 const frameCodes = ({ codes }: Frames, frame: number) => Array.from(codes.subarray(frame * CODES_PER_FRAME, (frame + 1) * CODES_PER_FRAME));
 const worst = (a: Float32Array[], b: Float32Array[]) => Math.max(0, ...a.map((values, i) => maxDifference(values, b[i])));
 
-/**
- * @param optionsFor what the backend needs, which may be more than the files of the bundle
- * @param unable why it cannot run here, or null
- */
-export function predictorConformance(backend: Backend<Predictor>, optionsFor = openOptions, unable: string | null = null): void {
+/** What is different about a backend. */
+export interface PredictorSubject {
+  title?: string;
+  /** What it needs, which may be more than the files of the bundle. */
+  optionsFor?: typeof openOptions;
+  /** There is no caller to choose codes. */
+  drawsInside?: boolean;
+  /** Why it cannot run here, or null. */
+  unable?: string | null;
+}
+
+export function predictorConformance(backend: Backend<Predictor>, subject: PredictorSubject = {}): void {
+  const { drawsInside = false, optionsFor = openOptions, title = "", unable = null } = subject;
   const reason = unable ?? backend.probe(optionsFor(bundleOf("tiny-base")));
-  describe.skipIf(reason !== null)(`predictor ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
-    const largest = new Largest(`predictor ${backend.name}`);
+  describe.skipIf(reason !== null)(`predictor ${backend.name}${title}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
+    const largest = new Largest(`predictor ${backend.name}${title}`);
     const opened: Predictor[] = [];
     const open = (checkpoint: string, lanes: number): Predictor => {
       const predictor = backend.open(optionsFor(bundleOf(checkpoint), lanes));
@@ -84,7 +92,7 @@ export function predictorConformance(backend: Backend<Predictor>, optionsFor = o
       },
     );
 
-    laneTests(open, largest, backend.isPrepared !== undefined);
+    laneTests(open, largest, drawsInside);
   });
 }
 

@@ -87,6 +87,7 @@ function convertStarter({ frames, snakes, target: npu }: Wanted): {
     target,
     part: target,
     name: "starter",
+    weights: "f32",
     npu,
     frames,
     snakes,
@@ -123,8 +124,9 @@ describe.each(VARIANTS.map((wanted) => [`${wanted.target}, ${wanted.frames} fram
       const { predictor, vocoder } = made.folder.manifest;
       const tail = wanted.snakes === "cpu" ? [["vocoder-tail.onnx", "cpu"]] : [];
       expect(vocoder.map(({ file, runs }) => [file, runs])).toEqual([["vocoder-front.onnx", "cpu"], ["vocoder.onnx", "npu"], ...tail]);
-      const files = [predictor.step?.file, predictor.frame?.file];
-      expect(files).toEqual(wanted.target === "axcl" ? ["predictor-step.onnx", "predictor-frame.onnx"] : [undefined, undefined]);
+      const files = [predictor.step?.file, predictor.heads?.file, predictor.frame?.file];
+      const names = ["predictor-step.onnx", "predictor-heads.onnx", "predictor-frame.onnx"];
+      expect(files).toEqual(wanted.target === "axcl" ? names : names.map(() => undefined));
       expect(existsSync(join(made.folder.directory, "work"))).toBe(false);
     });
 

@@ -64,11 +64,32 @@ export function predictorGraph(checkpoint: Checkpoint, type: WeightType, shared:
   }
   const lastRows = g.op("Squeeze", [slice(g, byLane(h, hidden), 1, -1), g.ints([1])]);
   const state = norm(lastRows, weights.take("talker.code_predictor.model.norm.weight", [hidden]));
-  const head = (group: number) => weights.take(`talker.code_predictor.lm_head.${group - 1}.weight`, [codes, hidden]);
-  const group = g.op("Squeeze", [g.input("group", "i64", [1])]);
-  const logits = chooseHead(g, group, [1, CODES_PER_FRAME], (index) => times(state, head(index)));
-  g.output("logits", logits, "f32", ["lanes", codes]);
+  g.output("logits", logitsOf(g, checkpoint, g.input("group", "i64", [1]), state, times), "f32", ["lanes", codes]);
   return g;
+}
+
+/**
+ * The heads alone, for layers that run elsewhere.
+ * Inputs: `hidden` f32 [1, hidden], after the final norm; `group` i32 [1], 1 to 15. Outputs: `logits` f32 [1, codes].
+ */
+export function predictorHeadsGraph(checkpoint: Checkpoint, type: WeightType): Graph {
+  const { codes, predictor } = checkpoint;
+  const g = new Graph({ name: "predictor-heads", shared: {} });
+  const state = g.input("hidden", "f32", [1, predictor.hidden]);
+  const group = g.op("Cast", [g.input("group", "i32", [1])], { to: 7 });
+  g.output(
+    "logits",
+    logitsOf(g, checkpoint, group, state, (value, weight) => product(g, value, weight, BITS[type])),
+    "f32",
+    [1, codes],
+  );
+  return g;
+}
+
+/** The head of a group, i64 [1], on the normed `state`. */
+function logitsOf(g: Graph, { codes, predictor, weights }: Checkpoint, group: string, state: string, times: Product): string {
+  const head = (index: number) => weights.take(`talker.code_predictor.lm_head.${index - 1}.weight`, [codes, predictor.hidden]);
+  return chooseHead(g, g.op("Squeeze", [group]), [1, CODES_PER_FRAME], (index) => times(state, head(index)));
 }
 
 /** cos and sin of position * theta^(-2i/headDim) for the 16 positions of a frame: [16, headDim/2]. */
