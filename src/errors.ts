@@ -17,6 +17,7 @@ const EXIT_STATUS = {
   VOICE_INVALID: 2, // a voice file that is damaged, or of a newer version
   CODES_INVALID: 2, // a codes file that cannot be decoded
   REFERENCE_UNUSABLE: 2, // a recording to clone that is too short, too long, silent or not made of numbers
+  REQUEST_INVALID: 2, // what a client sent to a server cannot be understood
   CHECKPOINT_INVALID: 3, // a source checkpoint that is incomplete, damaged or of another kind
   BUNDLE_INVALID: 3, // a converted bundle that is incomplete, damaged or of another version
   HUB_MISMATCH: 3, // files of a hub that are not the ones they should be

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { firstMissing, hubIdOf, KNOWN_MODELS, listPulled, nameOf } from "../catalog.ts";
 import { TtsError } from "../errors.ts";
-import { SHIPPED } from "../store.ts";
+import { SHIPPED, shippedCheckpoint } from "../store.ts";
 import type { ModelType } from "../types.ts";
 import type { Voice } from "../voices.ts";
 
@@ -15,8 +15,9 @@ interface ModelHere {
   modelType: ModelType;
   /** Width of its talker, and of the voices it can use. */
   hidden: number;
-  /** In lower case. */
+  /** In lower case, as the languages. */
   speakers: string[];
+  languages: string[];
 }
 
 /**
@@ -55,8 +56,12 @@ export function onlyBase(cacheDir: string): string {
 export function modelOfSpeaker(speaker: string | undefined, cacheDir: string): string | undefined {
   const wanted = speaker?.toLowerCase() ?? "none";
   if (wanted === "none") return undefined;
-  const shipped = Object.entries(SHIPPED).flatMap(([name, directory]) => describe(name, directory));
-  return [...shipped, ...pulledModels(cacheDir)].find(({ speakers }) => speakers.includes(wanted))?.name;
+  return modelsHere(cacheDir).find(({ speakers }) => speakers.includes(wanted))?.name;
+}
+
+/** The shipped voices, then the pulled models, the one that came last first. */
+export function modelsHere(cacheDir: string): ModelHere[] {
+  return [...SHIPPED.flatMap((name) => describe(name, shippedCheckpoint())), ...pulledModels(cacheDir)];
 }
 
 const basesHere = (cacheDir: string) => pulledModels(cacheDir).filter(({ modelType }) => modelType === "base");
@@ -71,8 +76,10 @@ function pulledModels(cacheDir: string): ModelHere[] {
 function describe(name: string, directory: string): ModelHere[] {
   try {
     const { talker_config, tts_model_type } = JSON.parse(readFileSync(join(directory, "config.json"), "utf8"));
-    const speakers = Object.keys(talker_config.spk_id ?? {}).map((speaker) => speaker.toLowerCase());
-    return [{ name, modelType: tts_model_type, hidden: talker_config.hidden_size, speakers }];
+    const [speakers, languages] = [talker_config.spk_id, talker_config.codec_language_id].map((ids) =>
+      Object.keys(ids ?? {}).map((id) => id.toLowerCase()),
+    );
+    return [{ name, modelType: tts_model_type, hidden: talker_config.hidden_size, speakers, languages }];
   } catch {
     return []; // no checkpoint of this kind
   }

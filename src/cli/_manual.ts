@@ -21,10 +21,10 @@ const WIDTH = 88;
 const INDENT = "    ";
 const OPTION_COLUMN = 28;
 
-export function manual(name: string, { definition, synopsis, description, examples, sections = {} }: Command): string {
-  const meta = definition.meta as { description: string };
+export function manual(name: string, command: Command): string {
+  const { definition, description, examples, sections = {}, synopsis } = command;
   const blocks: [heading: string, paragraphs: string[]][] = [
-    ["NAME", [wrap(`${name} - ${meta.description}`)]],
+    ["NAME", [wrap(`${name} - ${inBrief(command)}`)]],
     ["SYNOPSIS", [`${INDENT}tts ${synopsis}`]],
     ["DESCRIPTION", description.map((paragraph) => wrap(paragraph))],
     ...optionGroups(definition.args as Options),
@@ -33,6 +33,21 @@ export function manual(name: string, { definition, synopsis, description, exampl
   ];
   return blocks.map(([heading, paragraphs]) => `${heading}\n${paragraphs.join("\n\n")}\n`).join("\n");
 }
+
+/** The manual of speaking, with a list of the commands. `commands`: all, that of speaking under "". */
+export function overview(commands: ReadonlyMap<string, Command>): string {
+  const speaking = commands.get("")!;
+  return manual("tts", { ...speaking, sections: { COMMANDS: listOf(commands), ...speaking.sections } });
+}
+
+/** A section: every command and what it does. */
+export function listOf(commands: ReadonlyMap<string, Command>): string[] {
+  const named = [...commands].filter(([name]) => name !== "");
+  return [...named.map(([name, command]) => `tts ${name}\n${inBrief(command)}`), "tts COMMAND --help tells more."];
+}
+
+/** What a command does, in half a sentence. */
+export const inBrief = ({ definition }: Command) => (definition.meta as { description: string }).description;
 
 /** Breaks between words; every line starts at `column`. */
 function wrap(text: string, column = INDENT.length): string {

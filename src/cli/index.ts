@@ -1,25 +1,13 @@
 // The command line: finds the command, reads its arguments strictly, and turns whatever goes wrong into one line and an exit status.
 
 import { runCommand } from "citty";
-import { version } from "../../package.json";
 import { printText } from "../audio/output.ts";
 import { asTtsError } from "../errors.ts";
+import { isCommand, loadCommand, loadCommands } from "./_commands.ts";
 import { logError, setVerbosity } from "./_log.ts";
-import { type Command, manual } from "./_manual.ts";
+import { manual, overview } from "./_manual.ts";
 import { type Options, readArguments } from "./_options.ts";
-
-type Loader = () => Promise<{ command: Command }>;
-
-/** Loaded when they are called. */
-const COMMANDS: Record<string, Loader> = {
-  decode: () => import("./decode.ts"),
-  convert: () => import("./convert.ts"),
-  models: () => import("./models.ts"),
-  pull: () => import("./pull.ts"),
-  voices: () => import("./voices.ts"),
-  bench: () => import("./bench.ts"),
-};
-const SAY: Loader = () => import("./say.ts");
+import { versions, versionsHere } from "./_version.ts";
 
 /** Exit statuses of signals, as shells give them. */
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
@@ -38,12 +26,12 @@ export async function main(args: string[]): Promise<never> {
 }
 
 async function run(args: string[]): Promise<void> {
-  if (args.length === 1 && args[0] === "--version") return printText(`tts ${version}\n`);
-  const named = args.length > 0 && Object.hasOwn(COMMANDS, args[0]);
-  const name = named ? `tts ${args[0]}` : "tts";
-  const { command } = await (named ? COMMANDS[args[0]] : SAY)();
-  const { flags, positionals } = readArguments(named ? args.slice(1) : args, command.definition.args as Options);
-  if (flags.includes("--help")) return printText(manual(name, command));
+  if (args.join(" ") === "--version") return printText(versions()); // at once: speaking need not be loaded
+  const name = isCommand(args[0]) ? args[0] : "";
+  const command = await loadCommand(name);
+  const { flags, positionals } = readArguments(name === "" ? args : args.slice(1), command.definition.args as Options);
+  if (flags.includes("--help")) return printText(name === "" ? overview(await loadCommands()) : manual(`tts ${name}`, command));
+  if (flags.includes("--version")) return printText(versions() + (flags.includes("--verbose") ? await versionsHere() : ""));
   if (flags.includes("--quiet")) setVerbosity("quiet");
   else if (flags.includes("--verbose")) setVerbosity("verbose");
   await runCommand(command.definition, { rawArgs: flags, data: { positionals } });

@@ -318,6 +318,6 @@ describe("the manual", () => {
   });
 
   test("--version names the program and its version", async () => {
-    expect((await tts(["--version"])).stdout.toString()).toMatch(/^tts \d+\.\d+\.\d+\n$/);
+    expect((await tts(["--version"])).stdout.toString()).toMatch(/^tts \d+\.\d+\.\d+\n/);
   });
 });

@@ -1,0 +1,57 @@
+// tts completion: a script that teaches a shell to complete this program's command line, and the names that the script asks for.
+
+import { defineCommand } from "citty";
+import { printText } from "../audio/output.ts";
+import { TtsError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { loadCommands } from "./_commands.ts";
+import { type CompletedCommand, completedCommands, NAME_KINDS, type NameKind, namesHere } from "./_completion.ts";
+import { bashScript } from "./_completion-bash.ts";
+import { fishScript } from "./_completion-fish.ts";
+import { zshScript } from "./_completion-zsh.ts";
+import type { Command } from "./_manual.ts";
+import { COMMON } from "./_options.ts";
+
+const SCRIPTS: Record<string, (commands: readonly CompletedCommand[]) => string> = {
+  bash: bashScript,
+  zsh: zshScript,
+  fish: fishScript,
+};
+const WHAT = [...Object.keys(SCRIPTS), ...NAME_KINDS];
+
+export const command: Command = {
+  synopsis: `completion ${Object.keys(SCRIPTS).join("|")}  |  tts completion ${NAME_KINDS.join("|")}`,
+  description: [
+    "Prints a script for a shell: with it, the Tab key completes commands, options, their values, files, and the names of models, voices, speakers and languages. make install puts the scripts where the shells look for them.",
+    "The other words print names that are on this machine, one per line: that is what the scripts ask for.",
+  ],
+  examples: [
+    ["source <(tts completion bash)", "in ~/.bashrc; the same with zsh in ~/.zshrc, behind compinit"],
+    ["tts completion fish > ~/.config/fish/completions/tts.fish", "fish finds it there"],
+    ["tts completion speakers", "everybody who can speak here"],
+  ],
+  definition: defineCommand({
+    meta: { name: "tts completion", description: "let a shell complete the command line" },
+    args: COMMON,
+    run: ({ data }) => completion((data as { positionals: string[] }).positionals),
+  }),
+};
+
+async function completion(positionals: string[]): Promise<void> {
+  const [what = ""] = positionals;
+  if (positionals.length !== 1)
+    throw new TtsError("USAGE", `completion takes one word, got ${positionals.length}`, `choose one of ${WHAT.join(", ")}`);
+  if (Object.hasOwn(SCRIPTS, what)) return printText(SCRIPTS[what](completedCommands(await loadCommands())));
+  if (NAME_KINDS.includes(what as NameKind))
+    return printText(
+      namesHere(what as NameKind)
+        .map((name) => `${name}\n`)
+        .join(""),
+    );
+  const guess = nearest(what, WHAT);
+  throw new TtsError(
+    "USAGE",
+    `completion knows no "${what}"`,
+    guess === null ? `choose one of ${WHAT.join(", ")}` : `did you mean ${guess}?`,
+  );
+}
