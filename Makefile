@@ -8,11 +8,11 @@ TEXT ?= The kettle is ready. The time is seven forty five.
 # As it was typed: a price is no make variable.
 export TEXT_TO_SPEAK = $(value TEXT)
 
-.PHONY: help setup run test check format hear bench native clean
+.PHONY: help setup run test check format hear bench npu-demo native man install uninstall deb clean
 
 help: ## this list
 	@echo "make TARGET"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
 
 setup: $(READY) ## get Bun (from npm where there is none) and the packages
 
@@ -44,8 +44,33 @@ hear: $(READY) ## let a speech recogniser listen (needs pocketsphinx and sox)
 bench: $(READY) ## medians of speaking with the starter voice
 	@$(BUN) tts.ts bench
 
+npu-demo: $(READY) ## speak on stand-ins for the NPUs (needs a C compiler)
+	@$(BUN) test/npu-demo.ts
+
 native: ## compile the C sources, as the tests do
-	@for source in native/*.c; do echo "cc $$source" && $(CC) -std=c11 -Wall -Wextra -Werror -fsyntax-only $$source || exit 1; done
+	@for source in native/*.c; do echo "cc $$source" && \
+	  $(CC) -std=c11 -Wall -Wextra -Werror -Inative -DFAKE_VERSION='"1.0"' -fsyntax-only $$source || exit 1; done
+
+# Where `make binary` puts the program for this machine; ARCH=arm64 packages the other one.
+ARCH := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
+DIST := dist
+BINARY := $(DIST)/tts-linux-$(ARCH)
+PREFIX := /usr/local
+PACKAGE = BINARY="$(BINARY)" ARCH="$(ARCH)" DIST="$(DIST)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" TTS="$(BUN) tts.ts" .ci/packaging/package
+
+man: $(READY) ## the manual page: dist/tts.1
+	@mkdir -p $(DIST) && $(BUN) tts.ts man > $(DIST)/tts.1
+
+install: $(READY) ## into PREFIX (/usr/local): program, manual, completions, examples
+	@test -e "$(BINARY)" || $(MAKE) --no-print-directory binary
+	@$(PACKAGE) install
+
+uninstall: ## take all of that out again
+	@$(PACKAGE) uninstall
+
+deb: $(READY) ## a Debian package of it, in dist
+	@test -e "$(BINARY)" || $(MAKE) --no-print-directory binary
+	@$(PACKAGE) deb
 
 clean: ## remove what make made
 	@rm -rf node_modules .bun dist output.wav

@@ -1,15 +1,24 @@
 #!/usr/bin/env bun
-// Entry of everything: the command line on the main thread, one stage or job in a worker.
+// Entry of everything: the command line on the main thread, one stage or job in a worker, or a job that may crash in a process of its own.
 
 import { isMainThread, workerData } from "node:worker_threads";
-import type { WorkerStart } from "./src/worker.ts";
+import { answerAsChild, childStart, type WorkerStart } from "./src/worker.ts";
 
-if (isMainThread) {
+const child = isMainThread ? childStart(process.argv.slice(2)) : null;
+if (child !== null) {
+  const { job, role } = child;
+  await answerAsChild(async () => {
+    if (role === "speed") return (await import("./src/speed.ts")).runSpeed(job as never);
+    return (await import("./src/libraries.ts")).runLibrary(job as never);
+  });
+} else if (isMainThread) {
   const { main } = await import("./src/cli/index.ts");
   await main(process.argv.slice(2));
 } else {
   const { role, job } = workerData as WorkerStart;
   if (role === "convert") (await import("./src/convert/index.ts")).runConversion(job as never);
+  else if (role === "npu") (await import("./src/convert/npu.ts")).runNpuConversion(job as never);
+  else if (role === "record") (await import("./src/pipeline/record.ts")).runRecord(job as never);
   else if (role === "measure") (await import("./src/pipeline/measure.ts")).runMeasure(job as never);
   else if (role === "encoder") (await import("./src/pipeline/encoder.ts")).runEncoder(job as never);
   else if (role === "probe") (await import("./src/bandwidth.ts")).runProbe(job as never);

@@ -1,10 +1,15 @@
-// Starts the worker threads. Every worker is this program again: tts.ts sees that it is not the main thread and runs its role,
-// which works the same from source and in a compiled binary.
+// Starts worker threads and child processes. Each is this program again: tts.ts sees that it is not the main thread, or that it was started
+// with CHILD_FLAG, and runs its role, which works the same from source and in a compiled binary.
 
+import { spawn } from "node:child_process";
+import { writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "./errors.ts";
 
-export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "measure" | "probe";
+export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "npu" | "record" | "measure" | "probe";
+/** What may take its whole process down, or never come back. */
+export type ChildRole = "library" | "speed";
 
 /** What every worker finds in its workerData. */
 export interface WorkerStart<T = unknown> {
@@ -17,4 +22,66 @@ const entry = compiled ? Bun.main : fileURLToPath(new URL("../tts.ts", import.me
 
 export function startWorker(role: WorkerRole, job: unknown): Worker {
   return new Worker(entry, { workerData: { role, job } satisfies WorkerStart });
+}
+
+/** Of a child: `--child ROLE JOB`. No command has such an option. */
+const CHILD_FLAG = "--child";
+/** The child's answer goes here: libraries may write what they like to its standard output. */
+const ANSWER_FILE = 3;
+/** Of what a child said before it died, so much may be worth reading, and not what Bun says of itself. */
+const LAST_WORDS = 300;
+const CRASH_BANNER = /^={20,}\nBun v[\s\S]*$/m;
+
+type Answer<T> = { done: T } | { failed: ErrorOnTheWire };
+
+/**
+ * Runs one job in a process of its own.
+ * @throws TtsError LIBRARY_FAILED when it crashes, STAGE_TIMEOUT when it has to be ended, and whatever the job throws
+ */
+export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: number): Promise<T> {
+  const args = [...(compiled ? [] : [entry]), CHILD_FLAG, role, JSON.stringify(job)];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe", "pipe"] });
+  const end = () => void child.kill("SIGKILL");
+  process.once("exit", end);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    end();
+  }, timeoutMs);
+  const [answer, words] = ["", ""].map(() => [] as string[]);
+  child.stdio[ANSWER_FILE]?.on("data", (chunk) => answer.push(String(chunk)));
+  child.stderr?.on("data", (chunk) => words.push(String(chunk)));
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  child.on("error", reject);
+  child.on("close", (status, signal) => resolve(signal ?? `status ${status}`));
+  const ended = await promise.finally(() => {
+    clearTimeout(timer);
+    process.off("exit", end);
+  });
+  if (late) throw new TtsError("STAGE_TIMEOUT", `no answer within ${timeoutMs / 1000} s`);
+  if (answer.length > 0) {
+    const result = JSON.parse(answer.join("")) as Answer<T>;
+    if ("done" in result) return result.done;
+    throw fromWire(result.failed);
+  }
+  const said = words.join("").replace(CRASH_BANNER, "").trim().slice(-LAST_WORDS).replace(/\s+/g, " ");
+  throw new TtsError("LIBRARY_FAILED", `it ended its process (${ended})${said === "" ? "" : `, and said: ${said}`}`);
+}
+
+/** On the main thread of a process: what it was started for, or null for a person's command. */
+export function childStart(args: readonly string[]): { role: ChildRole; job: unknown } | null {
+  return args[0] === CHILD_FLAG && args.length === 3 ? { role: args[1] as ChildRole, job: JSON.parse(args[2]) } : null;
+}
+
+/** The child's side: does the job, answers, and ends at once, without whatever a library does at an exit. */
+export async function answerAsChild(work: () => unknown): Promise<never> {
+  let answer: Answer<unknown>;
+  try {
+    answer = { done: await work() };
+  } catch (thrown) {
+    answer = { failed: toWire(thrown) };
+  }
+  writeSync(ANSWER_FILE, JSON.stringify(answer));
+  process.kill(process.pid, "SIGKILL");
+  return new Promise(() => {});
 }

@@ -26,10 +26,14 @@ const ROOMS: Record<string, Room> = {
       "src/worker.ts",
       "src/cli/index.ts",
       "src/convert/index.ts",
+      "src/convert/npu.ts",
       "src/pipeline/stage.ts",
       "src/pipeline/encoder.ts",
       "src/pipeline/measure.ts",
+      "src/pipeline/record.ts",
       "src/bandwidth.ts",
+      "src/speed.ts",
+      "src/libraries.ts",
     ],
   },
   "foreign libraries: the only room that knows bun:ffi": { files: ["ffi/"], may: ["bun:ffi", "node:", "ffi/", "src/errors.ts"] },
@@ -63,8 +67,16 @@ const ROOMS: Record<string, Room> = {
   "backends: the choice": { files: ["src/backends/index.ts"], may: [...NOUNS, "src/backends/"], types: ["src/bundle.ts"] },
   "backends: what steps share": {
     files: ["src/backends/_*"],
-    may: [...NOUNS, "src/tables.ts", "src/bundle.ts", "src/gguf.ts", "ffi/libc.ts"],
+    may: [
+      ...[...NOUNS, "node:fs", "node:path", "src/backends/_*", "src/tables.ts", "src/bundle.ts", "src/gguf.ts", "src/npu.ts"],
+      ...["ffi/libc.ts", "ffi/npu.ts", "ffi/onnxruntime.ts"], // the last: what an NPU leaves to the CPU
+    ],
     types: ["src/backends/index.ts"],
+  },
+  "backends on NPUs": {
+    files: ["src/backends/*-rknn.ts", "src/backends/*-axcl.ts", "src/backends/*-axengine.ts"],
+    may: [...NOUNS, "ffi/rknn.ts", "ffi/axcl.ts", "ffi/ax-engine.ts", "src/backends/_*", "src/npu.ts"],
+    types: ["src/backends/index.ts", "ffi/npu.ts"],
   },
   "backends on libllama": {
     files: ["src/backends/*-llama.ts"],
@@ -84,7 +96,17 @@ const ROOMS: Record<string, Room> = {
     files: ["src/convert/"],
     may: [
       ...NOUNS,
-      ...["node:", "src/convert/", "src/bundle.ts", "src/json.ts", "src/safetensors.ts", "src/tables.ts", "src/parts.ts", "src/worker.ts"],
+      ...[
+        "node:",
+        "src/convert/",
+        "src/bundle.ts",
+        "src/npu.ts",
+        "src/json.ts",
+        "src/safetensors.ts",
+        "src/tables.ts",
+        "src/parts.ts",
+        "src/worker.ts",
+      ],
       ...["ffi/libc.ts", "ffi/llama.ts", "ffi/ggml.ts", "ffi/onnxruntime.ts"], // mapping, quantisers, folding the text table
     ],
     types: ["src/store.ts", "src/pipeline/wire.ts"],
@@ -99,10 +121,27 @@ const ROOMS: Record<string, Room> = {
     may: [
       ...NOUNS,
       ...["node:crypto", "node:fs", "node:worker_threads", "src/engine.ts", "src/speech.ts", "src/prepare.ts", "src/worker.ts"],
-      ...["src/text/", "src/bundle.ts", "src/store.ts", "src/nearest.ts"],
+      ...["src/text/", "src/bundle.ts", "src/npu.ts", "src/store.ts", "src/nearest.ts"],
       ...["src/pipeline/ring.ts", "src/pipeline/signals.ts", "src/pipeline/wire.ts", "src/pipeline/mailbox.ts"], // shared memory and messages
       "src/pipeline/timeline.ts",
     ],
+  },
+  "single stages, served to other programs": {
+    files: ["src/serve/sockets.ts", "src/serve/_*"],
+    may: [
+      ...[
+        ...NOUNS,
+        "node:",
+        "src/serve/",
+        "src/pipeline/hosted.ts",
+        "src/pipeline/settle.ts",
+        "src/bundle.ts",
+        "src/prepare.ts",
+        "src/text/reading.ts",
+      ],
+      ...["src/audio/pcm.ts", "src/lock.ts"],
+    ],
+    types: ["src/pipeline/wire.ts"],
   },
   "commands and servers": {
     files: ["src/cli/", "src/serve/"],
@@ -114,18 +153,31 @@ const ROOMS: Record<string, Room> = {
         "src/prepare.ts",
         "src/store.ts",
         "src/convert/index.ts",
+        "src/convert/npu.ts",
         "src/convert/synthetic.ts",
         "src/bundle.ts",
+        "src/npu.ts",
         "src/nearest.ts",
         "src/parts.ts",
         "src/voices.ts",
       ],
-      ...["src/catalog.ts", "src/pull.ts"],
+      ...["src/catalog.ts", "src/pull.ts", "src/versions.ts"],
       ...["src/machine.ts", "src/bandwidth.ts", "src/cost.ts"], // what is measured, and what with
+      ...["src/board.ts", "src/libraries.ts", "src/speed.ts", "src/forecast.ts"], // what a machine has, and what is to be expected of it
     ],
   },
+  "versions of foreign interfaces: loads none": { files: ["src/versions.ts"], may: ["ffi/versions.ts"] },
   "files: models, bundles, tables": {
-    files: ["src/store.ts", "src/catalog.ts", "src/bundle.ts", "src/json.ts", "src/gguf.ts", "src/safetensors.ts", "src/tables.ts"],
+    files: [
+      "src/store.ts",
+      "src/catalog.ts",
+      "src/bundle.ts",
+      "src/npu.ts",
+      "src/json.ts",
+      "src/gguf.ts",
+      "src/safetensors.ts",
+      "src/tables.ts",
+    ],
     may: [
       ...NOUNS,
       "node:",
@@ -142,11 +194,17 @@ const ROOMS: Record<string, Room> = {
     ],
   },
   "this machine and what a frame costs: facts, a probe of memory, sizes of weights": {
-    files: ["src/machine.ts", "src/bandwidth.ts", "src/cost.ts"],
+    files: ["src/machine.ts", "src/board.ts", "src/bandwidth.ts", "src/cost.ts", "src/forecast.ts"],
     may: [
-      ...[...NOUNS, "node:fs", "node:os", "node:path", "ffi/libc.ts", "src/machine.ts", "src/worker.ts"],
+      ...[...NOUNS, "node:fs", "node:os", "node:path", "ffi/libc.ts", "src/machine.ts", "src/board.ts", "src/worker.ts"],
       ...["src/bundle.ts", "src/gguf.ts", "src/json.ts", "src/safetensors.ts", "src/tables.ts"],
     ],
+    types: ["src/cost.ts", "src/speed.ts"],
+  },
+  "libraries that may crash: tried in a process of their own": {
+    files: ["src/libraries.ts", "src/speed.ts"],
+    may: [...NOUNS, "node:fs", "ffi/", "src/convert/onnx/graph.ts", "src/machine.ts", "src/worker.ts"],
+    types: ["src/cost.ts"],
   },
   "voices: files of a user": { files: ["src/voices.ts"], may: [...NOUNS, "node:", "src/nearest.ts", "src/parts.ts"] },
   "network: the only room that has one": {
@@ -157,7 +215,8 @@ const ROOMS: Record<string, Room> = {
     ],
     types: ["src/bundle.ts"],
   },
-  "small helpers": { files: ["src/nearest.ts", "src/parts.ts", "src/worker.ts"], may: ["node:"] },
+  "small helpers": { files: ["src/nearest.ts", "src/parts.ts"], may: ["node:"] },
+  "threads and processes": { files: ["src/worker.ts"], may: ["node:", "src/errors.ts"] },
 };
 
 interface Import {
