@@ -3,6 +3,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import { npuFolderOf } from "../_npu.ts";
+import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
 import { bundleOf, scratchFolder } from "../_support.ts";
 import { converse, type Frame, nextFrame, predict, request, Tables, vocode, Wire } from "./_client.ts";
 import { isRunning, newFolder, Server, type Spoken, type Stage, speakItself, stopServers, until } from "./_server.ts";
@@ -127,6 +129,35 @@ describe("a stage that gives no sign of life", () => {
     await pause(500);
     await allGood(one);
     expect(one.stderr.match(/no sign/g)?.length).toBe(1);
+    await one.stop();
+  });
+});
+
+describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
+  const onStandIn = (fault: string) => {
+    const environment = standInEnvironment({ TTS_LIBRKNNRT: compileStandIns().rknn, TTS_NPU_FAULT: fault, TTS_STAGE_TIMEOUT: "2" });
+    const args = ["-m", starter, "--stage", "vocoder", "--vocoder", "rknn", "--npu", npuFolderOf(bundleOf("starter"), "rknn")];
+    return Server.start(args, environment);
+  };
+
+  test("speaks to clients as on the processor", async () => {
+    const one = await onStandIn("");
+    const given = await vocode(one.folder, expected.frames);
+    const differences = Array.from({ length: given.length / 2 }, (_, i) => {
+      return Math.abs(given.readInt16LE(2 * i) - expected.samples.readInt16LE(2 * i));
+    });
+    expect(given.length).toBe(expected.samples.length);
+    expect(Math.max(...differences)).toBeLessThanOrEqual(2);
+    await one.stop();
+  });
+
+  test("is replaced when a call into its library never returns", async () => {
+    const one = await onStandIn("rknn_run:hang:5"); // after its self-test; the next process does the same
+    const pid = one.processOf("vocoder");
+    await expect(vocode(one.folder, expected.frames)).rejects.toThrow();
+    await one.says(/^tts: warning: the vocoder has given no sign for 2 s; it is started again\n/m);
+    await one.says(/^vocoder: back on /m);
+    expect(isRunning(pid)).toBe(false);
     await one.stop();
   });
 });
