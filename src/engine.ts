@@ -1,9 +1,8 @@
 // The one door for programs: open a model, speak text, decode codes. Starts the stage workers, hands sentences out and puts sound together.
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
-import { type Bundle, bundlePath, type Manifest } from "./bundle.ts";
+import type { Bundle, Manifest } from "./bundle.ts";
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import { isNpuFolder } from "./npu.ts";
@@ -22,10 +21,10 @@ import {
   type StageName,
   type ToVocoder,
 } from "./pipeline/wire.ts";
-import { prepareSpeech, type SpeakOptions } from "./prepare.ts";
+import { prepareSpeech, readerOf, type SpeakOptions } from "./prepare.ts";
 import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./speech.ts";
 import { type ModelOptions, resolveModel } from "./store.ts";
-import { Reader } from "./text/reading.ts";
+import type { Reader } from "./text/reading.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ } from "./types.ts";
 import { startWorker } from "./worker.ts";
 
@@ -116,7 +115,7 @@ class WorkerEngine implements Engine, SpeechHost {
   private readonly freeSlots = Array.from({ length: MAX_JOBS - 1 }, (_, i) => MAX_JOBS - 1 - i);
   private generation = 0;
   private closed: Promise<void> | null = null;
-  private reader: Reader | null = null;
+  private readonly reader: () => Reader;
   private decodeTurn: Promise<void> = Promise.resolve();
   failure: TtsError | null = null;
   /** Slices when they were last seen to grow, since when that is, and when somebody last waited. */
@@ -129,6 +128,7 @@ class WorkerEngine implements Engine, SpeechHost {
     readonly config: Config,
   ) {
     this.manifest = bundle.manifest;
+    this.reader = readerOf(bundle);
     this.memory = createSharedMemory(config.lanes, bundle.manifest.shape.hidden);
     this.signals = new Signals(this.memory.signals);
     this.codes = this.memory.codes.map((ring) => new Ring(ring));
@@ -213,10 +213,7 @@ class WorkerEngine implements Engine, SpeechHost {
 
   speak(text: string, options: SpeakOptions = {}): Speech {
     this.assertUsable("talker");
-    return new SpokenSpeech(
-      this,
-      prepareSpeech(this.bundle, text, options, () => this.readerOfBundle()),
-    );
+    return new SpokenSpeech(this, prepareSpeech(this.bundle, text, options, this.reader));
   }
 
   decode(codes: Int32Array): Speech {
@@ -246,15 +243,6 @@ class WorkerEngine implements Engine, SpeechHost {
     if (this.failure !== null) throw this.failure;
     if (this.closed !== null || !this.workers.has(stage))
       throw new TypeError(`this engine has no ${stage}: it is closed, or was opened for something else`);
-  }
-
-  /** The lexicon is read when the first text needs it. */
-  private readerOfBundle(): Reader {
-    this.reader ??= new Reader(
-      readFileSync(bundlePath(this.bundle, "lexicon"), "utf8"),
-      readFileSync(bundlePath(this.bundle, "letters"), "utf8"),
-    );
-    return this.reader;
   }
 
   submit(speech: SpokenSpeech, messages: readonly Omit<SpeakJob, "job">[]): Job[] {

@@ -1,12 +1,13 @@
-// A text and its options, checked against a model and cut into prompts. Pure: no worker has to run for this.
+// A text and its options, checked against a model and cut into prompts. No worker has to run for this.
 
-import type { Bundle } from "./bundle.ts";
+import { readFileSync } from "node:fs";
+import { type Bundle, bundlePath } from "./bundle.ts";
 import { LIMITS } from "./config.ts";
 import { TtsError } from "./errors.ts";
 import type { SpeakJob, SpokenReference } from "./pipeline/wire.ts";
 import { spellOut } from "./text/normalize/english.ts";
 import { languageId, promptDefaults, speakerId } from "./text/prompt.ts";
-import { countPhones, type Reader } from "./text/reading.ts";
+import { countPhones, Reader } from "./text/reading.ts";
 import { assertSpeakable } from "./text/speakable.ts";
 import { split } from "./text/split.ts";
 import type { SamplerSettings, TextMode } from "./types.ts";
@@ -51,6 +52,16 @@ export interface PreparedSpeech {
   unread: string[];
   message: Omit<SpeakJob, "job" | "text" | "stream">;
   settings: Record<string, unknown> & { seed: number };
+}
+
+/** The reading rules of a bundle; they are read when the first text needs them. */
+export function readerOf(bundle: Bundle): () => Reader {
+  let reader: Reader | null = null;
+  const read = (file: "lexicon" | "letters") => readFileSync(bundlePath(bundle, file), "utf8");
+  return () => {
+    reader ??= new Reader(read("lexicon"), read("letters"));
+    return reader;
+  };
 }
 
 /**

@@ -3,6 +3,7 @@
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import {
+  type Chances,
   type Draw,
   type Opened,
   type OpenOptions,
@@ -20,10 +21,10 @@ import type { Bundle } from "../bundle.ts";
 import { type Config, VOCODER_CHUNK_FRAMES } from "../config.ts";
 import { modelIdentity } from "../prefixes.ts";
 import { Sampler } from "../sampler.ts";
-import { buildPrompt, type Prompt, wrapInstruct, wrapText } from "../text/prompt.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import { Embedder } from "./embed.ts";
 import { Prefill } from "./prefill.ts";
+import { promptOf } from "./prompting.ts";
 import { createTimelineMemory, Track } from "./timeline.ts";
 import type { SpeakJob } from "./wire.ts";
 
@@ -95,7 +96,7 @@ export class HostedTalker {
    */
   begin(lane: number, sentence: HostedSentence, alone: boolean, hidden: Float32Array): number {
     const startMs = monotonicMs();
-    const prompt = this.buildPrompt(sentence);
+    const prompt = promptOf(this.bundle, this.tokenizer, { ...sentence, reference: null });
     const count = prompt.rows.length;
     const rows = this.embedder.prompt(prompt.rows, { xVector: null, codes: null });
     this.prefill.fill(lane, { rows, count, prefixRows: prompt.prefixRows, lasting: false, alone }, startMs);
@@ -122,12 +123,6 @@ export class HostedTalker {
     return code0 === this.eos ? ENDED : code0;
   }
 
-  private buildPrompt({ instruct, language, mode, speaker, text }: HostedSentence): Prompt {
-    const ids = this.tokenizer.encode(wrapText(text));
-    const instructIds = instruct === "" ? null : this.tokenizer.encode(wrapInstruct(instruct));
-    return buildPrompt(this.bundle.manifest.prompt, { ids, instructIds, language, mode, speaker, reference: null });
-  }
-
   /** A piece of what the cache of prompts has to do, for a moment without sentences. @returns false when there is nothing left */
   tidy(): boolean {
     return this.prefill.tidy();
@@ -144,6 +139,10 @@ export class HostedPredictor {
   /** Of the frame under way. */
   private sampler: Sampler | null = null;
   private readonly draw: Draw = (_row, _group, logits) => this.sampler!.draw(logits);
+  private readonly chances: Chances = {
+    settings: () => this.sampler!.settings,
+    noise: (_row, target) => this.sampler!.noise(target),
+  };
 
   /** @throws TtsError as opening a code predictor does */
   constructor(bundle: Bundle, config: Config, greedy: boolean) {
@@ -168,7 +167,7 @@ export class HostedPredictor {
   /** `hidden` f32 [hidden] in shared memory; `codes` i32 [16] holds code 0 and gets the others. */
   predict(hidden: Float32Array, codes: Int32Array, sampler: Sampler): void {
     this.sampler = sampler;
-    this.predictor.predict(1, hidden, codes, this.draw);
+    this.predictor.predict(1, hidden, codes, this.draw, this.chances);
   }
 }
 

@@ -1,13 +1,14 @@
 // The recording worker: what the talker hands to the code predictor while it says known codes. Answers once and ends.
 
 import { parentPort } from "node:worker_threads";
-import { openBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
+import { openBackend, openTokenizer, TALKERS, type Talker } from "../backends/index.ts";
 import type { Bundle } from "../bundle.ts";
 import { threadsFor } from "../config.ts";
 import { toWire } from "../errors.ts";
-import { buildPrompt, languageId, type Prompt, speakerId, wrapReference, wrapText } from "../text/prompt.ts";
+import { languageId, type Prompt, speakerId } from "../text/prompt.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { Embedder } from "./embed.ts";
+import { type PromptedSentence, promptOf } from "./prompting.ts";
 import type { FromRecord, RecordJob, SpokenText } from "./wire.ts";
 
 export function runRecord(job: RecordJob): void {
@@ -27,25 +28,20 @@ function record({ bundle, config, speeches }: RecordJob): Float32Array[] {
   const tokenizer = openTokenizer(options);
   const embedder = new Embedder(bundle);
   const replay = new Replay(talker, embedder, bundle);
-  const hidden = speeches.map((speech) => replay.hiddenOf(speech, promptOf(bundle, tokenizer, speech)));
+  const hidden = speeches.map((speech) => replay.hiddenOf(speech, promptOf(bundle, tokenizer, sentenceOf(bundle, speech))));
   talker.close();
   tokenizer.close();
   embedder.close();
   return hidden;
 }
 
-function promptOf({ manifest }: Bundle, tokenizer: Tokenizer, { language, mode, reference, speaker, text }: SpokenText): Prompt {
-  const spec = manifest.prompt;
-  const codes = reference?.codes ?? null;
-  const codes0 = codes?.filter((_, i) => i % CODES_PER_FRAME === 0);
-  return buildPrompt(spec, {
-    ids: tokenizer.encode(wrapText(text)),
-    instructIds: null,
-    language: languageId(spec, language, speaker),
-    speaker: reference === null ? speakerId(spec, speaker) : "xVector",
-    mode,
-    reference: codes0 === undefined ? null : { ids: tokenizer.encode(wrapReference(reference!.text)), codes0 },
-  });
+/** The official names are looked up here; there was no instruction. */
+function sentenceOf({ manifest: { prompt } }: Bundle, { language, mode, reference, speaker, text }: SpokenText): PromptedSentence {
+  const ids = {
+    language: languageId(prompt, language, speaker),
+    speaker: reference === null ? speakerId(prompt, speaker) : "xVector",
+  } as const;
+  return { text, instruct: "", mode, reference, ...ids };
 }
 
 /** A talker that is given its codes instead of drawing them. */

@@ -6,15 +6,16 @@ import { type Opened, openBackend, openTokenizer, TALKERS, type Talker, type Tok
 import { toWire } from "../errors.ts";
 import { modelIdentity } from "../prefixes.ts";
 import { Sampler } from "../sampler.ts";
-import { buildPrompt, type Prompt, type Reference, wrapInstruct, wrapReference, wrapText } from "../text/prompt.ts";
+import type { Prompt } from "../text/prompt.ts";
 import { CODES_PER_FRAME, type StopReason } from "../types.ts";
 import { Embedder, type VoiceVectors } from "./embed.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Prefill } from "./prefill.ts";
+import { promptOf } from "./prompting.ts";
 import { Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
 import { Track } from "./timeline.ts";
-import type { FromStage, SpeakJob, SpokenReference, StageJob, ToTalker } from "./wire.ts";
+import type { FromStage, SpeakJob, StageJob, ToTalker } from "./wire.ts";
 
 /** A start, a frame, and the end for which a busy lane keeps a block free. */
 const BLOCKS_PER_TURN = 3;
@@ -171,7 +172,7 @@ export class TalkerStage {
 
   private begin(lane: number, job: SpeakJob): void {
     const startMs = monotonicMs();
-    const prompt = this.buildPrompt(job);
+    const prompt = promptOf(this.start.bundle, this.tokenizer, job);
     const rows = this.embedder.prompt(prompt.rows, job.reference ?? NO_VOICE);
     const lasting = (job.reference?.codes ?? null) !== null;
     const alone = this.rings.every((ring) => ring.filled <= 1); // the start that was just written
@@ -183,23 +184,6 @@ export class TalkerStage {
     const maxFrames = Math.min(job.maxFrames, this.contextPositions - prompt.rows.length - 1);
     this.lanes[lane] = { job, prompt, frames: 0, maxFrames, code0: 0 };
     this.drawCode0(lane, 0);
-  }
-
-  private buildPrompt(job: SpeakJob): Prompt {
-    const { text, instruct, speaker, language, mode } = job;
-    const ids = this.tokenizer.encode(wrapText(text));
-    const instructIds = instruct === "" ? null : this.tokenizer.encode(wrapInstruct(instruct));
-    const reference = this.buildReference(job.reference);
-    return buildPrompt(this.start.bundle.manifest.prompt, { ids, instructIds, speaker, language, mode, reference });
-  }
-
-  /** In-context cloning needs the words of the recording; a speaker vector alone has no reference. */
-  private buildReference(reference: SpokenReference | null): Reference | null {
-    if (reference === null || reference.codes === null) return null;
-    const { codes, text } = reference;
-    const frames = codes.length / CODES_PER_FRAME;
-    const codes0 = Int32Array.from({ length: frames }, (_, frame) => codes[frame * CODES_PER_FRAME]);
-    return { ids: this.tokenizer.encode(wrapReference(text)), codes0 };
   }
 
   /** Draws the next frame's code 0 from packed row `row`; the sentence may end here. */

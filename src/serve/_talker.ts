@@ -1,13 +1,12 @@
 // The talker's side of the wire, little endian: u32 length + JSON -> per frame i32 code 0 + f32 [hidden], then it waits for f32 [hidden],
 // the complete next input; i32 -1 at the end, -2 on error. A connection may bring one sentence after the other; an error ends it.
 
-import { readFileSync } from "node:fs";
-import { type Bundle, bundlePath } from "../bundle.ts";
+import type { Bundle } from "../bundle.ts";
 import { PROMPT_POSITIONS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { ENDED, type HostedSentence, HostedTalker } from "../pipeline/hosted.ts";
-import { type PreparedSpeech, prepareSpeech, type SpeakOptions } from "../prepare.ts";
-import { Reader } from "../text/reading.ts";
+import { type PreparedSpeech, prepareSpeech, readerOf, type SpeakOptions } from "../prepare.ts";
+import type { Reader } from "../text/reading.ts";
 import { Lanes } from "./_lanes.ts";
 import { isGone, type Peer } from "./_peer.ts";
 import { assertFinite, type StageService, type StageStart, wordOf } from "./_wire.ts";
@@ -48,7 +47,7 @@ export class TalkerService implements StageService {
   private readonly talker: HostedTalker;
   private readonly lanes: Lanes;
   private readonly buffers: LaneBuffers[];
-  private reader: Reader | null = null;
+  private readonly reader: () => Reader;
   private tidying = false;
 
   constructor(
@@ -58,6 +57,7 @@ export class TalkerService implements StageService {
     const { config, patienceMs } = start;
     this.talker = new HostedTalker(bundle, config);
     this.opened = this.talker.opened;
+    this.reader = readerOf(bundle);
     this.lanes = new Lanes(config.lanes, patienceMs);
     this.buffers = Array.from({ length: config.lanes }, () => newBuffers(this.talker.hidden));
   }
@@ -101,22 +101,14 @@ export class TalkerService implements StageService {
   /** What `tts` would do with this text, if it is one prompt: the layout has no place for a second one. */
   private prepare({ text, ...options }: Request): PreparedSpeech {
     const { config, greedy, seed } = this.start;
-    const prepared = prepareSpeech(this.bundle, text, { seed, ...options, greedy: greedy || options.greedy, textMode: "whole" }, () =>
-      this.readerOfBundle(),
-    );
+    const all = { seed, ...options, greedy: greedy || options.greedy, textMode: "whole" } as const;
+    const prepared = prepareSpeech(this.bundle, text, all, this.reader);
     if (prepared.sentences.length > 1)
       throw new TtsError("TEXT_TOO_LONG", `the text is ${prepared.sentences.length} prompts long`, "send it sentence by sentence");
     const { maxFrames = 1 } = options;
     const most = config.contextPositions - PROMPT_POSITIONS;
     if (maxFrames <= most) return prepared;
     throw new TtsError("USAGE", `maxFrames is ${maxFrames}, this server has memory for ${most}`, "start it with a larger --max-frames");
-  }
-
-  /** The lexicon is read when the first text needs it. */
-  private readerOfBundle(): Reader {
-    const file = (name: "lexicon" | "letters") => readFileSync(bundlePath(this.bundle, name), "utf8");
-    this.reader ??= new Reader(file("lexicon"), file("letters"));
-    return this.reader;
   }
 
   look(): void {
