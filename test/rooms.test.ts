@@ -40,8 +40,8 @@ const ROOMS: Record<string, Room> = {
   "nouns and failures: import nothing": { files: ["src/types.ts", "src/errors.ts"], may: [] },
   "settings: the only file that reads the environment": {
     files: ["src/config.ts", "src/cpus.ts"],
-    // Files: the token of a hub, when the environment has none, and what the kernel tells of the cores.
-    may: ["node:fs", "node:os", "node:path", "src/errors.ts", "src/cpus.ts"],
+    // Files: the token of a hub, when the environment has none, and what the kernel tells of the cores. The last: whether this is a binary.
+    may: ["node:fs", "node:os", "node:path", "src/errors.ts", "src/cpus.ts", "ffi/embedded.ts"],
   },
   "pure: text to rows, logits to codes": {
     files: ["src/text/", "src/sampler.ts"],
@@ -191,6 +191,7 @@ const ROOMS: Record<string, Room> = {
       "src/convert/index.ts",
       "src/convert/files.ts",
       "ffi/libc.ts",
+      ...["ffi/embedded.ts", "ffi/unpack.ts"], // the shipped voice of a binary
     ],
   },
   "this machine and what a frame costs: facts, a probe of memory, sizes of weights": {
@@ -216,7 +217,7 @@ const ROOMS: Record<string, Room> = {
     types: ["src/bundle.ts"],
   },
   "small helpers": { files: ["src/nearest.ts", "src/parts.ts"], may: ["node:"] },
-  "threads and processes": { files: ["src/worker.ts"], may: ["node:", "src/errors.ts"] },
+  "threads and processes": { files: ["src/worker.ts"], may: ["node:", "src/errors.ts", "ffi/embedded.ts"] },
 };
 
 interface Import {

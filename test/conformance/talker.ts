@@ -2,7 +2,8 @@
 // with any code predictor exactly the official codes when it runs freely.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import type { Backend, Predictor, Talker } from "../../src/backends/index.ts";
+import type { Backend, OpenOptions, Predictor, Talker } from "../../src/backends/index.ts";
+import type { Bundle } from "../../src/bundle.ts";
 import { TtsError } from "../../src/errors.ts";
 import { Embedder } from "../../src/pipeline/embed.ts";
 import { Sampler } from "../../src/sampler.ts";
@@ -330,22 +331,26 @@ function refusals(open: (checkpoint: string) => Talker): void {
   });
 }
 
-/** Nothing but text goes in, and exactly the official codes come out. */
-export function freeRunConformance(talkers: readonly Backend<Talker>[], predictors: readonly Backend<Predictor>[]): void {
+/** Nothing but text goes in, and exactly the official codes come out. @param optionsFor what the code predictors need */
+export function freeRunConformance(
+  talkers: readonly Backend<Talker>[],
+  predictors: readonly Backend<Predictor>[],
+  optionsFor: (bundle: Bundle) => OpenOptions = openOptions,
+): void {
   const runs = [
     ...goldenCases().map((goldenCase) => [goldenCase.name, () => goldenRun(goldenCase)] as const),
     ...starterCases().map((starterCase) => [starterCase.name, () => starterRun(starterCase)] as const),
   ];
   for (const talkerBackend of talkers) {
     for (const predictorBackend of predictors) {
-      const reason = talkerBackend.probe(openOptions(bundleOf("tiny-base"))) ?? predictorBackend.probe(openOptions(bundleOf("tiny-base")));
+      const reason = talkerBackend.probe(openOptions(bundleOf("tiny-base"))) ?? predictorBackend.probe(optionsFor(bundleOf("tiny-base")));
       const title = `talker ${talkerBackend.name} with predictor ${predictorBackend.name}`;
       describe.skipIf(reason !== null)(`${title}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
         test.each(runs)("speaks the official codes: %s", (_name, makeRun) => {
           const run = makeRun();
           expect(Array.from(run.ids.ours)).toEqual(Array.from(run.ids.official));
           const talker = talkerBackend.open(openOptions(run.bundle));
-          const predictor = predictorBackend.open(openOptions(run.bundle));
+          const predictor = predictorBackend.open(optionsFor(run.bundle));
           try {
             expect(speakFreely(talker, predictor, run)).toEqual(Array.from(run.golden.ints("codes")));
           } finally {

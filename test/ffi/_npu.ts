@@ -1,5 +1,6 @@
 // What the tests of NPU libraries share: a small graph with two states, and processes of their own for what a library keeps for good.
 
+import { test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { NpuModel, StatePair } from "../../ffi/npu.ts";
@@ -156,6 +157,16 @@ export function failureOf(call: () => unknown): TtsError {
   throw new Error("it did not fail");
 }
 
+const ALONE = "TTS_TEST_ALONE";
+
+/** A test in a process of its own: what other tests leave in memory comes and goes. */
+export function testAlone(file: string, title: string, work: () => void): void {
+  test(title, () => {
+    if (process.env[ALONE] === "1") return work();
+    run([process.execPath, "test", file, "--timeout", "120000", "-t", title], "", { ...process.env, [ALONE]: "1" });
+  });
+}
+
 const WARM_UP_ROUNDS = 1_000;
 
 /** By how many bytes this process grows in `rounds` rounds, after as many as it needs to be warm. */
@@ -170,8 +181,8 @@ export function growthOf(rounds: number, round: (index: number) => void): number
   return measured() - before;
 }
 
-function run(command: string[], text = ""): string {
-  const { exitCode, stderr, stdout } = Bun.spawnSync(command, { stdin: Buffer.from(text), stderr: "pipe" });
+function run(command: string[], text = "", env = process.env): string {
+  const { exitCode, stderr, stdout } = Bun.spawnSync(command, { stdin: Buffer.from(text), stderr: "pipe", env });
   if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
   return stdout.toString();
 }

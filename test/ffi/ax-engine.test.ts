@@ -32,6 +32,7 @@ import {
   type Subject,
   statefulGraph,
   storyOf,
+  testAlone,
 } from "./_npu.ts";
 
 const USABLE: AxNpuFacts = { node: { path: "/dev/npu", exists: true, usable: true }, isHost: false };
@@ -332,7 +333,7 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     expect(live()).toEqual([0, 0]);
   });
 
-  test("10,000 rounds of opening, running and closing leave nothing behind", () => {
+  testAlone(import.meta.path, "10,000 rounds of opening, running and closing leave nothing behind", () => {
     const growth = growthOf(10_000, (round) => {
       const opened = openAxEngineModel(options(path));
       runOf(opened, 0, inputAt(round));

@@ -11,7 +11,19 @@ import type { NpuModel, StatePair } from "../../ffi/npu.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { type ContainerOptions, compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../_standins.ts";
 import { ROOT, scratchFolder } from "../_support.ts";
-import { doublingGraph, type Failure, failureOf, growthOf, inProcess, inputAt, Reference, runOf, STATES, statefulGraph } from "./_npu.ts";
+import {
+  doublingGraph,
+  type Failure,
+  failureOf,
+  growthOf,
+  inProcess,
+  inputAt,
+  Reference,
+  runOf,
+  STATES,
+  statefulGraph,
+  testAlone,
+} from "./_npu.ts";
 
 const MODULE = join(ROOT, "ffi/axcl.ts");
 /** The file system that the library is told of. */
@@ -156,7 +168,7 @@ describe.skipIf(compiler === null)(`a model on the card${noCompiler}`, () => {
     model.close();
   });
 
-  test("10,000 rounds of opening, running and closing leave nothing", () => {
+  testAlone(import.meta.path, "10,000 rounds of opening, running and closing leave nothing", () => {
     const growth = growthOf(10_000, (index) => {
       const model = openAxclModel(options(path, 1 + (index % 3)));
       model.run(0);

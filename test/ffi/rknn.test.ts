@@ -31,6 +31,7 @@ import {
   type Subject,
   statefulGraph,
   storyOf,
+  testAlone,
 } from "./_npu.ts";
 
 const NO_FACTS: RknpuFacts = { nodes: [], others: [], driver: "", chip: "" };
@@ -332,7 +333,7 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     expect(live()).toBe(1); // the memory that was left behind
   });
 
-  test("10,000 rounds of opening, running and closing leave nothing behind", () => {
+  testAlone(import.meta.path, "10,000 rounds of opening, running and closing leave nothing behind", () => {
     const before = live();
     const growth = growthOf(10_000, (round) => {
       const opened = openRknnModel(options(path));
