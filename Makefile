@@ -8,7 +8,7 @@ TEXT ?= The kettle is ready. The time is seven forty five.
 # As it was typed: a price is no make variable.
 export TEXT_TO_SPEAK = $(value TEXT)
 
-.PHONY: help setup run test check format hear bench npu-demo native man install uninstall deb clean
+.PHONY: help setup run test check format hear bench npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -50,6 +50,15 @@ npu-demo: $(READY) ## speak on stand-ins for the NPUs (needs a C compiler)
 native: ## compile the C sources, as the tests do
 	@for source in native/*.c; do echo "cc $$source" && \
 	  $(CC) -std=c11 -Wall -Wextra -Werror -Inative -DFAKE_VERSION='"1.0"' -fsyntax-only $$source || exit 1; done
+
+binary: $(READY) ## the program as one file each for x64 and arm64: dist/tts-linux-*
+	@$(BUN) .ci/binary.ts dist
+
+test-rootfs: $(READY) ## the x64 binary in bare Debian roots (fetches Debian packages)
+	@.ci/test-rootfs
+
+test-arm64: $(READY) ## tests and the binary under emulation (fetches qemu and Debian packages)
+	@.ci/test-arm64
 
 # Where `make binary` puts the program for this machine; ARCH=arm64 packages the other one.
 ARCH := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))

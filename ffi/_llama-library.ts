@@ -15,6 +15,7 @@ const arch = process.arch === "arm64" ? "arm64" : "x64";
 const PLACE: LibraryPlace = {
   title: "libllama",
   file: "libllama.v0.5.0.so",
+  otherNames: ["libllama.so"],
   variable: "TTS_LIBLLAMA",
   package: `@node-llama-cpp/linux-${arch}`,
   folder: `bins/linux-${arch}`,

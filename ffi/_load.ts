@@ -1,16 +1,21 @@
-// Finds and opens a shared library: the path the user gave, else the npm package, else beside the executable.
+// Finds and opens a shared library: the path the user gave, else the npm package, else beside the executable. A compiled binary unpacks its own.
 
 import { dlopen, type FFIFunction } from "bun:ffi";
 import { existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { TtsError } from "../src/errors.ts";
+import { requireSystem } from "./_system.ts";
+import { compiled } from "./embedded.ts";
+import { unpack } from "./unpack.ts";
 
 export interface LibraryPlace {
   /** What a person calls it. */
   title: string;
   /** File name, also looked for beside the executable and in `lib/` there. */
   file: string;
+  /** What other builds call it, in a folder that the user gives. */
+  otherNames?: readonly string[];
   /** The environment variable that overrides everything; named in errors only. */
   variable: string;
   /** npm package and the folder inside it. */
@@ -19,10 +24,12 @@ export interface LibraryPlace {
 }
 
 /**
- * The path of a library. `override` is the user's choice: the file or the folder that holds it; nothing else is tried then.
- * @throws TtsError LIBRARY_MISSING listing every place tried.
+ * The path of a library. `override` is the user's choice, or where a binary unpacks: the file or the folder that holds it; nothing else is
+ * tried then.
+ * @throws TtsError LIBRARY_MISSING listing every place tried; what {@link unpack} throws
  */
 export function findLibrary(place: LibraryPlace, override: string): string {
+  unpack(override);
   const tried = override !== "" ? overridePlaces(place, override) : defaultPlaces(place);
   const found = tried.find((path) => existsSync(path) && statSync(path).isFile());
   if (found !== undefined) return found;
@@ -31,7 +38,8 @@ export function findLibrary(place: LibraryPlace, override: string): string {
 }
 
 function overridePlaces(place: LibraryPlace, override: string): string[] {
-  return existsSync(override) && statSync(override).isDirectory() ? [join(override, place.file)] : [override];
+  const isFolder = existsSync(override) && statSync(override).isDirectory();
+  return isFolder ? [place.file, ...(place.otherNames ?? [])].map((name) => join(override, name)) : [override];
 }
 
 function defaultPlaces(place: LibraryPlace): string[] {
@@ -45,15 +53,25 @@ function packagePaths(place: LibraryPlace): string[] {
   return roots.map((root) => join(root, place.package, place.folder, place.file));
 }
 
-/** dlopen whose failure says which file, why, and what to do. */
+/**
+ * dlopen whose failure says which file, why, and what to do.
+ * @param path of the file, or its name alone where the system's loader is to find it
+ * @throws TtsError LIBRARY_MISMATCH
+ */
 export function openLibrary<T extends Record<string, FFIFunction>>(title: string, path: string, symbols: T) {
+  if (isAbsolute(path) && existsSync(path)) requireSystem(title, path);
   try {
     return dlopen(path, symbols);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const hint = /GLIBC/.test(reason)
-      ? "this system's C library is too old for it"
-      : "the file may be damaged, or built for another system";
-    throw new TtsError("LIBRARY_MISMATCH", `${title} at ${path} could not be loaded: ${reason}`, hint, { cause });
+    throw new TtsError("LIBRARY_MISMATCH", `${title} at ${path} could not be loaded: ${reason}`, loadHint(reason), { cause });
   }
+}
+
+function loadHint(reason: string): string {
+  if (/failed to map segment|Operation not permitted/i.test(reason)) {
+    const way = compiled ? "set TTS_LIB_DIR to a folder that does" : "move it to one that does";
+    return `its folder does not let programs run (mounted noexec?): ${way}`;
+  }
+  return "the file may be damaged, or built for another system";
 }

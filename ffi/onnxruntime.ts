@@ -10,6 +10,7 @@ import { setEnvironment } from "./libc.ts";
 const PLACE: LibraryPlace = {
   title: "ONNX Runtime",
   file: "libonnxruntime.so.1",
+  otherNames: ["libonnxruntime.so"],
   variable: "TTS_LIBONNXRUNTIME",
   package: "onnxruntime-node",
   folder: `bin/napi-v6/linux/${process.arch === "arm64" ? "arm64" : "x64"}`,

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { homedir, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
+import { compiled, embeddedFolder } from "../ffi/embedded.ts";
 import { allowedCores, type Core, fastCores, formatCores } from "./cpus.ts";
 import { TtsError } from "./errors.ts";
 
@@ -149,9 +150,14 @@ const ANYWHERE: Placement = { talker: [], predictor: [], vocoder: [] };
 export interface Config {
   /** Bundles made from checkpoints lie below it. */
   cacheDir: string;
+  /** TTS_LIB_DIR: a compiled binary unpacks its libraries and the shipped voices below it, and keeps their bundles there; "" from source. */
+  libDir: string;
   /** Cloned voices lie in it. */
   voicesDir: string;
-  /** Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, where "" means the npm package, and of the NPUs', where it means the system's. */
+  /**
+   * Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, where "" means the npm package (a binary has its own instead), and of the NPUs', where it
+   * means the system's.
+   */
   libraries: { llama: string; onnxruntime: string; rknn: string; axcl: string; axEngine: string };
   /** TTS_NPU_STANDIN: whether a library that only stands for an NPU's may be used. For tests and demonstrations. */
   allowStandIn: boolean;
@@ -173,7 +179,7 @@ export interface Config {
   contextPositions: number;
 }
 
-export type ConfigFlags = Partial<Omit<Config, "libraries" | "allowStandIn" | "cpus">> & { cpus?: WantedCores };
+export type ConfigFlags = Partial<Omit<Config, "libDir" | "libraries" | "allowStandIn" | "cpus">> & { cpus?: WantedCores };
 
 /** @throws TtsError USAGE naming the setting and its value */
 export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, string | undefined> = process.env): Config {
@@ -181,12 +187,14 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
   const cpus = placementOf(flags.cpus ?? {}, allowed);
   const fast = fastCores(allowed).length;
   const generationCores = Math.min(cpus.talker.length, cpus.predictor.length);
+  const libDir = unpackFolder(environment);
   const config: Config = {
     cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
+    libDir,
     voicesDir: flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
     libraries: {
-      llama: environment.TTS_LIBLLAMA ?? "",
-      onnxruntime: environment.TTS_LIBONNXRUNTIME ?? "",
+      llama: environment.TTS_LIBLLAMA || embeddedFolder("lib", libDir),
+      onnxruntime: environment.TTS_LIBONNXRUNTIME || embeddedFolder("lib", libDir),
       rknn: environment.TTS_LIBRKNNRT ?? "",
       axcl: environment.TTS_LIBAXCL ?? "",
       axEngine: environment.TTS_LIBAXENGINE ?? "",
@@ -212,6 +220,12 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
     throw new TtsError("USAGE", `TTS_PREFIX_CACHE is "${config.prefixCache}"`, `set it to one of ${PREFIX_CACHE_CHOICES.join(", ")}`);
   }
   return Object.freeze(config);
+}
+
+/** {@link Config.libDir} */
+export function unpackFolder(environment: Record<string, string | undefined> = process.env): string {
+  if (!compiled) return "";
+  return environment.TTS_LIB_DIR || userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", "");
 }
 
 /** Talker and predictor take turns and so share these threads; a core is left to the vocoder, and beyond four nothing is gained. */

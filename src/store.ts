@@ -5,9 +5,11 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { embeddedFolder } from "../ffi/embedded.ts";
+import { unpack } from "../ffi/unpack.ts";
 import { BUNDLE_VERSION, type Bundle, isBundle, openBundle, weightsInWords } from "./bundle.ts";
 import { findPulled, firstMissing, hubIdOf, KNOWN_MODELS, nameOf, type Pulled } from "./catalog.ts";
-import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, type WeightType, weightTypes } from "./config.ts";
+import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, unpackFolder, type WeightType, weightTypes } from "./config.ts";
 import { hashFiles, sourceFiles } from "./convert/files.ts";
 import { TtsError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
@@ -31,13 +33,26 @@ export interface ModelOptions {
   onProgress?: (progress: Progress) => void;
 }
 
-/** Voices that ship with the source. */
-export const SHIPPED: Record<string, string> = { [DEFAULT_MODEL]: fileURLToPath(new URL("../models/starter", import.meta.url)) };
+/** Voices that come with this program, and so are there without being fetched. */
+export const SHIPPED: readonly string[] = [DEFAULT_MODEL];
 /** Beside the files of a cached bundle: what its source looked like when it was made. */
 const STAMP_FILE = ".source.json";
 
 /** Below the cache: bundles of checkpoints, wherever those are. */
-export const bundlesFolder = (cacheDir: string) => join(cacheDir, "bundles");
+const bundlesFolder = (cacheDir: string) => join(cacheDir, "bundles");
+/** All folders that hold bundles: those of shipped voices may lie apart. */
+export const bundlesFolders = (cacheDir: string) => [...new Set([cacheDir, unpackFolder() || cacheDir])].map(bundlesFolder);
+
+/**
+ * The checkpoint directory of the one {@link SHIPPED} voice: of the sources, or unpacked from a binary.
+ * @throws TtsError OUTPUT_FAILED where it cannot be unpacked
+ */
+export function shippedCheckpoint(): string {
+  const folder = embeddedFolder("starter", unpackFolder());
+  if (folder === "") return fileURLToPath(new URL("../models/starter", import.meta.url));
+  unpack(folder);
+  return folder;
+}
 
 /**
  * The bundle of a model. Of several pulled revisions, it is that of the one pulled last.
@@ -48,7 +63,10 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
   const isDirectory = existsSync(model) && statSync(model).isDirectory();
   if (isDirectory && isBundle(model)) return openBundle(model);
   if (isDirectory && existsSync(join(model, "config.json"))) return cachedBundle(model, basename(realpathSync(model)), options);
-  if (Object.hasOwn(SHIPPED, model)) return cachedBundle(SHIPPED[model], model, options);
+  if (SHIPPED.includes(model)) {
+    const { config } = options; // a binary keeps the bundle beside what it unpacked: no other folder need be writable
+    return cachedBundle(shippedCheckpoint(), model, { ...options, config: { ...config, cacheDir: config.libDir || config.cacheDir } });
+  }
   if (isDirectory) {
     throw new TtsError(
       "MODEL_UNKNOWN",
@@ -58,7 +76,7 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
   }
   const hub = hubIdOf(model);
   if (hub !== null) return bundleOfPulled(pulledModel(model, hub, options.config), options);
-  const known = [...Object.keys(SHIPPED), ...Object.keys(KNOWN_MODELS)];
+  const known = [...SHIPPED, ...Object.keys(KNOWN_MODELS)];
   const guess = nearest(model, known);
   const hint = guess === null ? `known models: ${known.join(", ")}; or give a directory` : `did you mean ${guess}?`;
   throw new TtsError("MODEL_UNKNOWN", `there is no model "${model}"`, hint);

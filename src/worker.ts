@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { compiled } from "../ffi/embedded.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "./errors.ts";
 
 export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "npu" | "record" | "measure" | "probe";
@@ -17,7 +18,6 @@ export interface WorkerStart<T = unknown> {
   job: T;
 }
 
-const compiled = import.meta.url.startsWith("file:///$bunfs/");
 const entry = compiled ? Bun.main : fileURLToPath(new URL("../tts.ts", import.meta.url));
 
 export function startWorker(role: WorkerRole, job: unknown): Worker {

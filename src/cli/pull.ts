@@ -60,7 +60,7 @@ async function pullCommand(args: Record<string, unknown>, positionals: string[])
   const [revision, weights] = [text(args, "revision"), readWeights(args)];
   const convert = args.convert !== false; // citty reads --no-convert so
   const isFolder = existsSync(model) && statSync(model).isDirectory();
-  if (isFolder || Object.hasOwn(SHIPPED, model)) {
+  if (isFolder || SHIPPED.includes(model)) {
     if (!convert || revision !== undefined)
       throw new TtsError("USAGE", `${model} is here, not on a hub`, "leave --no-convert and --revision out");
     return convertLocal(model, weights);

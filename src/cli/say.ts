@@ -136,6 +136,7 @@ export const command: Command = {
       "TTS_VOICES\nFolder for voices instead of $XDG_DATA_HOME/qwen3-tts/voices or ~/.local/share/qwen3-tts/voices.",
       "TTS_PREFIX_CACHE\ndisk keeps the beginnings of prompts, and prompts that come again, in the cache folder for a faster start; memory keeps them for one run; off computes everything. The sound is the same. Default: disk.",
       "TTS_LIBLLAMA, TTS_LIBONNXRUNTIME\nFile or folder of another build of these libraries.",
+      "TTS_LIB_DIR\nWhere the program as one binary unpacks its libraries and its voice: a folder of your own where programs may run. Default: the cache folder.",
       "TTS_LIBRKNNRT, TTS_LIBAXCL, TTS_LIBAXENGINE\nFile or folder of an NPU's library, where it is not in its usual place.",
       "TTS_STAGE_TIMEOUT\nSeconds without any sign of a stage after which the program gives up. Default: 120.",
     ],

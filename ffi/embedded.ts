@@ -1,0 +1,44 @@
+// What travels inside a compiled binary, and where it is unpacked: native code opens files only. Loads no library and writes nothing.
+
+import { readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+
+/** Whether this program is one executable file, rather than sources. */
+export const compiled = import.meta.url.startsWith("file:///$bunfs/");
+
+/** The native libraries of the platform, and the starter voice as a checkpoint. */
+export type Part = "lib" | "starter";
+
+/** One part: all its files, one after the other, compressed as one with zstd. */
+export interface Contents {
+  /** Of SHA-256 over the list and the bytes, the first digits. */
+  id: string;
+  /** In the order of their bytes; paths are relative. */
+  files: [path: string, bytes: number][];
+}
+
+/** Of the folder that the build script embeds: `index.json`, and `PART.zst` for each part. */
+export const INDEX_FILE = "index.json";
+export const EMBEDDED_FOLDER = "embedded";
+export const archiveFile = (part: Part) => `${part}.zst`;
+const inside = (file: string) => join(import.meta.dir, EMBEDDED_FOLDER, file);
+
+let index: Record<Part, Contents> | null = null;
+
+export function contentsOf(part: Part): Contents {
+  index ??= JSON.parse(readFileSync(inside(INDEX_FILE), "utf8")) as Record<Part, Contents>;
+  return index[part];
+}
+
+export const readArchive = (part: Part) => readFileSync(inside(archiveFile(part)));
+
+const folderName = (part: Part) => `${part}-${contentsOf(part).id}`;
+
+/** Where a part of this binary lies once it is unpacked below `base`; "" when this is no binary. Another content has another name. */
+export const embeddedFolder = (part: Part, base: string) => (compiled ? join(base, folderName(part)) : "");
+
+/** The part that an {@link embeddedFolder} is for; null for any other folder. */
+export function partOf(folder: string): Part | null {
+  if (!compiled) return null;
+  return (["lib", "starter"] as const).find((part) => basename(folder) === folderName(part)) ?? null;
+}

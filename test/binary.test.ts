@@ -1,0 +1,283 @@
+// The program as one file: built once, then run with nothing but an empty home.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { spawn } from "node:child_process";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { ROOT } from "./_support.ts";
+
+// On a disk: elsewhere, as in memory, programs may not be allowed to run.
+const folder = mkdtempSync(join(tmpdir(), "tts-binary-test-"));
+const platform = `linux-${process.arch}`;
+const tts = join(folder, "first", `tts-${platform}`);
+
+interface Ended {
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+function run(command: readonly string[], env: Record<string, string> = {}, cwd = folder): Promise<Ended> {
+  const child = spawn(command[0], command.slice(1), { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+  const text = { stdout: "", stderr: "" };
+  for (const stream of ["stdout", "stderr"] as const) {
+    child[stream].on("data", (chunk) => {
+      text[stream] += chunk.toString("latin1");
+    });
+  }
+  return new Promise((resolve) => child.on("close", (status) => resolve({ status: status ?? -1, ...text })));
+}
+
+async function build(into: string): Promise<void> {
+  const { status, stderr } = await run([process.execPath, join(ROOT, ".ci/binary.ts"), into, platform], {
+    HOME: folder,
+    PATH: process.env.PATH!,
+  });
+  if (status !== 0) throw new Error(stderr);
+}
+
+let homes = 0;
+function newHome(): string {
+  const home = join(folder, `home-${homes++}`);
+  mkdirSync(home);
+  return home;
+}
+const cacheOf = (home: string) => join(home, ".cache/qwen3-tts");
+/** The folder that a part was unpacked to. */
+function unpackedIn(base: string, part: "lib" | "starter"): string {
+  const found = readdirSync(base).filter((name) => new RegExp(`^${part}-[0-9a-f]{16}$`).test(name));
+  expect(found).toHaveLength(1);
+  return join(base, found[0]);
+}
+const modesOf = (path: string) => statSync(path).mode & 0o777;
+const SAY = ["Hello.", "--greedy", "--seed", "1", "--quiet"];
+const say = (home: string, env: Record<string, string> = {}) => run([tts, ...SAY, "-o", join(home, "out.wav")], { HOME: home, ...env });
+const soundOf = (home: string) => readFileSync(join(home, "out.wav"));
+
+/** A home where it has spoken; tests that change what lies there take another one. */
+let used = "";
+let spoken: Buffer;
+
+beforeAll(async () => {
+  await build(dirname(tts));
+  used = newHome();
+  expect(await say(used)).toEqual({ status: 0, stdout: "", stderr: "" });
+  spoken = soundOf(used);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Whether this user may mount something for a process alone. */
+const mounts = Bun.spawnSync(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", folder]).exitCode === 0;
+const withMounts = mounts ? "" : " (skipped: no mounts for a process alone here)";
+
+describe("the binary", () => {
+  test("speaks without anything else, as the sources do to the byte", async () => {
+    const home = newHome();
+    const source = [process.execPath, join(ROOT, "tts.ts"), ...SAY, "-o", join(home, "out.wav")];
+    expect(await run(source, { HOME: home })).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(spoken.equals(soundOf(home))).toBe(true);
+    expect(spoken.length).toBeGreaterThan(24_000);
+  });
+
+  test("holds every command: codes are decoded again", async () => {
+    const codes = join(folder, "codes.json");
+    expect((await run([tts, ...SAY, "-o", join(folder, "a.wav"), "--save-codes", codes], { HOME: used })).status).toBe(0);
+    expect((await run([tts, "decode", codes, "-o", join(folder, "b.wav"), "--quiet"], { HOME: used })).status).toBe(0);
+    expect(readFileSync(join(folder, "b.wav")).equals(spoken)).toBe(true);
+  });
+
+  test.each([
+    ["models", ["models", "--json"], '"name": "starter"'],
+    ["bench", ["bench", "-m", "starter", "--frames", "4", "--repeat", "1", "--json"], '"frames"'],
+    ["voices", ["voices", "list"], ""],
+    ["processes that try a library", ["--version", "--verbose"], "lib-"],
+  ])("holds every command: %s", async (_name, args, expected) => {
+    const { status, stderr, stdout } = await run([tts, ...args], { HOME: used });
+    expect([status, status === 0 ? "" : stderr]).toEqual([0, ""]);
+    expect(stdout).toContain(expected);
+  });
+
+  test("converts a checkpoint as the sources do", async () => {
+    const target = join(folder, "bundle");
+    const { status } = await run([tts, "convert", join(ROOT, "models/starter"), "-o", target, "--weights", "q8_0", "--quiet"], {
+      HOME: used,
+    });
+    expect(status).toBe(0);
+    expect(existsSync(join(target, "bundle.json"))).toBe(true);
+  });
+
+  test("takes nothing from the folder it is called in", async () => {
+    const cwd = newHome();
+    writeFileSync(join(cwd, ".env"), `TTS_CACHE=${join(cwd, "env")}\nTTS_LIBLLAMA=${join(cwd, "none.so")}\n`);
+    writeFileSync(join(cwd, "bunfig.toml"), 'preload = ["./evil.ts"]\n[run]\npreload = ["./evil.ts"]\n');
+    writeFileSync(join(cwd, "evil.ts"), `require("node:fs").writeFileSync(${JSON.stringify(join(cwd, "evil"))}, "");`);
+    const { status } = await run([tts, ...SAY, "-o", "out.wav"], { HOME: used }, cwd);
+    expect(status).toBe(0);
+    expect(readdirSync(cwd).sort()).toEqual([".env", "bunfig.toml", "evil.ts", "out.wav"]);
+  });
+
+  test("works under another name and through a link", async () => {
+    const link = join(folder, "speak");
+    symlinkSync(tts, link);
+    expect((await run([link, ...SAY, "-o", join(folder, "link.wav")], { HOME: used })).status).toBe(0);
+    expect(readFileSync(join(folder, "link.wav")).equals(spoken)).toBe(true);
+  });
+
+  test("is the same when it is built again, and tells nothing of this machine", async () => {
+    const again = join(folder, "another folder", "below");
+    await build(again);
+    const bytes = readFileSync(join(again, basename(tts)));
+    expect(bytes.equals(readFileSync(tts))).toBe(true);
+    const places = [ROOT, folder, ".building-", homedir() === "/root" ? "/root/.bun" : homedir()];
+    expect(places.filter((place) => bytes.includes(place))).toEqual([]);
+  });
+});
+
+describe("what it unpacks", () => {
+  test("is for its user alone, and whole: no code for GPUs, no bindings for Node", () => {
+    const [lib, starter] = [unpackedIn(cacheOf(used), "lib"), unpackedIn(cacheOf(used), "starter")];
+    expect([modesOf(lib), modesOf(starter), modesOf(join(lib, "libonnxruntime.so.1"))]).toEqual([0o700, 0o700, 0o600]);
+    const names = readdirSync(lib);
+    expect(
+      names.filter(
+        (name) => !/^lib(llama|ggml|ggml-base|ggml-cpu-[\w.]+|onnxruntime)\..*so/.test(name) && !name.startsWith("libggml-cpu-"),
+      ),
+    ).toEqual([]);
+    const variants = readdirSync(join(ROOT, `node_modules/@node-llama-cpp/${platform}/bins/${platform}`));
+    expect(names.filter((name) => name.startsWith("libggml-cpu-")).sort()).toEqual(
+      variants.filter((name) => name.startsWith("libggml-cpu-")).sort(),
+    );
+    expect(readFileSync(join(starter, "NOTICE")).equals(readFileSync(join(ROOT, "models/starter/NOTICE")))).toBe(true);
+  });
+
+  test("is written once: a second start finds it", async () => {
+    const library = join(unpackedIn(cacheOf(used), "lib"), "libonnxruntime.so.1");
+    const before = statSync(library);
+    expect((await say(used)).status).toBe(0);
+    expect([statSync(library).ino, statSync(library).mtimeMs]).toEqual([before.ino, before.mtimeMs]);
+  });
+
+  test("is written again where it is damaged; what a killed process left goes, and so do versions before the last one", async () => {
+    const home = newHome();
+    for (const [i, name] of ["lib-0000000000000001", "lib-0000000000000002", "lib-mine"].entries()) {
+      mkdirSync(join(cacheOf(home), name), { recursive: true });
+      utimesSync(join(cacheOf(home), name), 1000 + i, 1000 + i);
+    }
+    expect((await say(home)).status).toBe(0);
+    expect(readdirSync(cacheOf(home))).toEqual(expect.arrayContaining(["lib-0000000000000002", "lib-mine"]));
+    expect(existsSync(join(cacheOf(home), "lib-0000000000000001"))).toBe(false);
+    rmSync(join(cacheOf(home), "lib-0000000000000002"), { recursive: true });
+
+    const [lib, starter] = [unpackedIn(cacheOf(home), "lib"), unpackedIn(cacheOf(home), "starter")];
+    truncateSync(join(lib, "libggml-base.so"), 1000);
+    rmSync(join(starter, "merges.txt"));
+    mkdirSync(join(cacheOf(home), `.${basename(lib)}.part`));
+    expect(await say(home)).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(soundOf(home).equals(spoken)).toBe(true);
+    expect(statSync(join(lib, "libggml-base.so")).size).toBeGreaterThan(1000);
+    expect(readdirSync(cacheOf(home)).filter((name) => /\.(part|old)$/.test(name))).toEqual([]);
+  });
+
+  test("survives a kill, and two at once afterwards", async () => {
+    const home = newHome();
+    const child = spawn(tts, [...SAY, "-o", join(home, "out.wav")], { env: { HOME: home }, stdio: "ignore" });
+    const ended = new Promise((resolve) => child.on("close", resolve));
+    const isUnpacking = () => existsSync(cacheOf(home)) && readdirSync(cacheOf(home)).some((name) => name.endsWith(".part"));
+    while (!isUnpacking() && child.exitCode === null) await Bun.sleep(1);
+    child.kill("SIGKILL");
+    await ended;
+    expect(existsSync(join(home, "out.wav"))).toBe(false);
+    const both = ["a.wav", "b.wav"].map((name) => run([tts, ...SAY, "-o", join(home, name)], { HOME: home }));
+    expect((await Promise.all(both)).map(({ status }) => status)).toEqual([0, 0]);
+    for (const name of ["a.wav", "b.wav"]) expect(readFileSync(join(home, name)).equals(spoken)).toBe(true);
+  });
+
+  test("is refused where others could have put it", async () => {
+    const lib = unpackedIn(cacheOf(used), "lib");
+    chmodSync(lib, 0o777);
+    const { status, stderr } = await say(used);
+    chmodSync(lib, 0o700);
+    expect(status).toBe(5);
+    expect(stderr).toContain(`others may write to ${lib}`);
+  });
+
+  test("needs a home that can be written, or TTS_LIB_DIR", async () => {
+    const home = "/dev/null/home";
+    const { status, stderr } = await run([tts, ...SAY, "-o", join(folder, "x.wav")], { HOME: home });
+    expect(status).toBe(5);
+    expect(stderr).toMatch(/cannot unpack \d+ MB to \/dev\/null\/home.*TTS_LIB_DIR/s);
+    const env = { HOME: home, TTS_LIB_DIR: newHome() };
+    expect(await run([tts, ...SAY, "-o", join(folder, "x.wav")], env)).toMatchObject({ status: 0 });
+    expect(readFileSync(join(folder, "x.wav")).equals(spoken)).toBe(true);
+  });
+
+  test.skipIf(!mounts)(`needs a folder where programs may run, or TTS_LIB_DIR${withMounts}`, async () => {
+    const [home, lib] = [newHome(), newHome()];
+    const script = 'mount -t tmpfs -o noexec tmpfs "$HOME" && exec "$@"';
+    const command = ["unshare", "-rm", "sh", "-c", script, "sh", tts, ...SAY, "-o", join(folder, "noexec.wav")];
+    const env = { HOME: home, PATH: process.env.PATH! };
+    const { status, stderr } = await run(command, env);
+    expect(status).toBe(4);
+    expect(stderr).toMatch(/could not be loaded: .*failed to map segment.*TTS_LIB_DIR/s);
+    expect(await run(command, { ...env, TTS_LIB_DIR: lib })).toMatchObject({ status: 0 });
+    expect(readFileSync(join(folder, "noexec.wav")).equals(spoken)).toBe(true);
+  });
+
+  test.skipIf(!mounts)(`says when the disk is full, and leaves nothing there${withMounts}`, async () => {
+    const script = 'mount -t tmpfs -o size=20m tmpfs "$HOME" && "$@"; status=$?; find "$HOME" -type f -size +0; exit $status';
+    const command = ["unshare", "-rm", "sh", "-c", script, "sh", tts, ...SAY, "-o", join(folder, "full.wav")];
+    const { status, stderr, stdout } = await run(command, { HOME: newHome(), PATH: process.env.PATH! });
+    expect([status, stdout]).toEqual([5, ""]);
+    expect(stderr).toMatch(/cannot unpack \d+ MB.*(no space left|ENOSPC).*free some space/is);
+  });
+});
+
+describe("libraries of the user", () => {
+  test("are taken when they are the right version, whatever the CPU code in them", async () => {
+    const [home, own] = [newHome(), newHome()];
+    const lib = unpackedIn(cacheOf(used), "lib");
+    const variant = readdirSync(lib).find((name) => /^libggml-cpu-(x64|armv8\.0_1)\.so$/.test(name))!;
+    for (const name of ["libggml-base.so", "libggml.v0.5.0.so", variant]) copyFileSync(join(lib, name), join(own, name));
+    copyFileSync(join(lib, "libllama.v0.5.0.so"), join(own, "libllama.so"));
+    const env = { TTS_LIBLLAMA: own, TTS_LIBONNXRUNTIME: join(lib, "libonnxruntime.so.1") };
+    expect(await say(home, env)).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(readdirSync(cacheOf(home)).some((name) => name.startsWith("lib-"))).toBe(false);
+    expect(soundOf(home).length).toBeGreaterThan(24_000);
+  });
+
+  test("are refused with a reason otherwise", async () => {
+    const wrong = join(folder, "libllama.so");
+    writeFileSync(wrong, "no library");
+    const { status, stderr } = await say(used, { TTS_LIBLLAMA: wrong });
+    expect(status).toBe(4);
+    expect(stderr).toContain(wrong);
+  });
+});
+
+test("a binary that is damaged says so", async () => {
+  const damaged = join(folder, "damaged");
+  const bytes = readFileSync(tts);
+  const at = bytes.indexOf(Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), 109_000_000); // a zstd frame, behind the runtime
+  expect(at).toBeGreaterThan(0);
+  bytes.fill(0x55, at + 5_000_000, at + 5_000_100);
+  writeFileSync(damaged, bytes, { mode: 0o755 });
+  const home = newHome();
+  const { status, stderr } = await run([damaged, ...SAY, "-o", join(home, "out.wav")], { HOME: home });
+  expect(status).toBe(4);
+  expect(stderr).toContain(`${damaged} is damaged`);
+});
