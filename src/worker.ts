@@ -19,6 +19,8 @@ export interface WorkerStart<T = unknown> {
 }
 
 const entry = compiled ? Bun.main : fileURLToPath(new URL("../tts.ts", import.meta.url));
+/** What `process.execPath` is given before the arguments to be this program again: a binary is its own entry. */
+export const ENTRY_ARGS: readonly string[] = compiled ? [] : [entry];
 
 export function startWorker(role: WorkerRole, job: unknown): Worker {
   return new Worker(entry, { workerData: { role, job } satisfies WorkerStart });
@@ -39,7 +41,7 @@ type Answer<T> = { done: T } | { failed: ErrorOnTheWire };
  * @throws TtsError LIBRARY_FAILED when it crashes, STAGE_TIMEOUT when it has to be ended, and whatever the job throws
  */
 export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: number): Promise<T> {
-  const args = [...(compiled ? [] : [entry]), CHILD_FLAG, role, JSON.stringify(job)];
+  const args = [...ENTRY_ARGS, CHILD_FLAG, role, JSON.stringify(job)];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe", "pipe"] });
   const end = () => void child.kill("SIGKILL");
   process.once("exit", end);

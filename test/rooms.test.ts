@@ -139,7 +139,7 @@ const ROOMS: Record<string, Room> = {
         "src/prepare.ts",
         "src/text/reading.ts",
       ],
-      ...["src/audio/pcm.ts", "src/lock.ts"],
+      ...["src/audio/pcm.ts", "src/lock.ts", "src/worker.ts"],
     ],
     types: ["src/pipeline/wire.ts"],
   },

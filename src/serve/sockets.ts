@@ -10,6 +10,7 @@ import { LIMITS } from "../config.ts";
 import { fromWire, TtsError } from "../errors.ts";
 import { withLock } from "../lock.ts";
 import type { StageName } from "../pipeline/wire.ts";
+import { ENTRY_ARGS } from "../worker.ts";
 import type { FromStageProcess, StageStart } from "./_wire.ts";
 
 export interface SocketsOptions extends Pick<StageStart, "bundle" | "config" | "greedy" | "seed" | "mode" | "patienceMs"> {
@@ -146,7 +147,7 @@ class StageKeeper {
     if (this.ending) return;
     // Its own session: what a terminal sends to all processes of a command reaches only the supervisor.
     const stdio: ["ignore", "ignore", "inherit", "ipc"] = ["ignore", "ignore", "inherit", "ipc"];
-    const child = spawn(process.execPath, [...entry(), ...STAGE_COMMAND], { stdio, detached: true });
+    const child = spawn(process.execPath, [...ENTRY_ARGS, ...STAGE_COMMAND], { stdio, detached: true });
     this.child = child;
     this.startedMs = this.signMs = performance.now();
     child.on("message", (message) => this.hear(message as FromStageProcess));
@@ -210,6 +211,3 @@ class StageKeeper {
     rmSync(this.job.path, { force: true });
   }
 }
-
-/** How this program is called again: a compiled binary is its own entry. */
-const entry = () => (Bun.main.startsWith("/$bunfs/") ? [] : [Bun.main]);
