@@ -24,7 +24,10 @@ export const MOST_CORES = 1024;
 export function allowedCores(root = "/"): Core[] {
   const listed = /^Cpus_allowed_list:\s*(\S+)$/m.exec(fileOrNothing(join(root, "proc/self/status")))?.[1];
   const ids = listed === undefined ? Array.from({ length: availableParallelism() }, (_, id) => id) : parseCores(listed);
-  return ids.map((id) => ({ id, capacity: capacityOf(id, root) }));
+  // The list also names cores that are switched off, or that might come one day.
+  const online = fileOrNothing(join(root, "sys/devices/system/cpu/online")).trim();
+  const present = online === "" ? ids : ids.filter((id) => parseCores(online).includes(id));
+  return present.map((id) => ({ id, capacity: capacityOf(id, root) }));
 }
 
 /** By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as well. */
