@@ -53,6 +53,12 @@ export class TtsError extends Error {
     super(message, options);
   }
 
+  /** What happened and what to do next. (`line` is taken: JavaScriptCore puts the number of the source line there.) */
+  get inOneLine(): string {
+    const parts = [this.message, this.hint].filter((part) => part !== "");
+    return parts.join("; ").replace(/\s*\n\s*/g, " ");
+  }
+
   get exitStatus(): number {
     return EXIT_STATUS[this.code];
   }

@@ -59,9 +59,9 @@ export class GoldenFile {
 export const goldenFile = ({ checkpoint, name }: GoldenCase) => new GoldenFile(`${checkpoint}/golden/${name}.safetensors`);
 
 let scratch = "";
-/** A folder for this process; test/_setup.ts removes it at the end. */
+/** A folder for this process; what is made in it serves all its files. */
 export function scratchFolder(): string {
-  if (scratch === "") scratch = mkdtempSync(join(tmpdir(), "tts-test-"));
+  if (scratch === "") scratch = mkdtempSync(join(process.env.TTS_TEST_SCRATCH ?? tmpdir(), "tts-test-"));
   return scratch;
 }
 

@@ -34,7 +34,7 @@ export function reasonOf(check: () => unknown): string | null {
     check();
     return null;
   } catch (error) {
-    if (error instanceof TtsError) return [error.message, error.hint].filter((part) => part !== "").join("; ");
+    if (error instanceof TtsError) return error.inOneLine;
     throw error;
   }
 }

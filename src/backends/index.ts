@@ -165,7 +165,7 @@ export function openBackend<Stage>(
         return openIfPossible(backend, options, unused);
       } catch (error) {
         if (!(error instanceof TtsError)) throw error;
-        unused.push([error.message, error.hint].filter((part) => part !== "").join("; "));
+        unused.push(error.inOneLine);
       }
     }
   }

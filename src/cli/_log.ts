@@ -21,8 +21,7 @@ export function setVerbosity(verbosity: Verbosity): void {
 
 /** What happened, the value, and what to do next, on one line; with --verbose also where. */
 export function logError(error: TtsError): void {
-  const line = [error.message, error.hint].filter((part) => part !== "").join("; ");
-  log.error(line.replace(/\s*\n\s*/g, " "));
+  log.error(error.inOneLine);
   if (log.level >= LEVEL.verbose && error.cause instanceof Error) log.debug(error.cause.stack ?? "");
 }
 

@@ -130,9 +130,8 @@ class StageHost {
       await this.service!.serve(peer, (line) => tell("warn", line));
     } catch (thrown) {
       const error = asTtsError(thrown);
-      const line = [error.message, error.hint].filter((part) => part !== "").join("; ");
-      if (isGone(error)) tell("debug", line);
-      else if (error.exitStatus === CLIENTS_FAULT) tell("warn", line);
+      if (isGone(error)) tell("debug", error.inOneLine);
+      else if (error.exitStatus === CLIENTS_FAULT) tell("warn", error.inOneLine);
       else this.fail(error); // what a model or a library did once may come again: a fresh process is better
     } finally {
       this.peers.delete(peer); // while it is told goodbye it is in nobody's way

@@ -188,7 +188,7 @@ class StageKeeper {
     const wasHealthy = performance.now() - this.startedMs >= HEALTHY_MS;
     this.deaths = wasHealthy ? 0 : this.deaths + 1;
     const delayMs = wasHealthy ? 0 : Math.min(LEAST_DELAY_MS * 2 ** (this.deaths - 1), MOST_DELAY_MS);
-    this.tell.warn(`${failure.message}; it is started again${delayMs < 1000 ? "" : ` in ${Math.round(delayMs / 1000)} s`}`);
+    this.tell.warn(`${failure.inOneLine}; it is started again${delayMs < 1000 ? "" : ` in ${Math.round(delayMs / 1000)} s`}`);
     setTimeout(() => this.start(), delayMs);
   }
 
