@@ -3,14 +3,13 @@
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
-import { archiveFile, type Contents, EMBEDDED_FOLDER, INDEX_FILE, type Part } from "../ffi/embedded.ts";
+import { archiveFile, type Contents, EMBEDDED_FOLDER, INDEX_FILE, LICENCES_FILE, type Part } from "../ffi/embedded.ts";
 import { identify } from "../ffi/unpack.ts";
+import { licences, NOT_COMPILED } from "../src/licences.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 /** Of zstd. The highest saves 2 % of the binary more and takes forty times as long. */
 const COMPRESSION = 9;
-/** Decoders that the audio package knows but does not bring: they are missing in a binary as in the sources. */
-const ABSENT = ["@audio/decode-ape"];
 
 /** What Bun calls a platform, and its package with the runtime. */
 const PLATFORMS: Record<string, { arch: string; target: string; runtime: string }> = {
@@ -38,12 +37,13 @@ function build(platform: string, folder: string): void {
       starter: pack("starter", voice(), embedded),
     };
     writeFileSync(join(embedded, INDEX_FILE), JSON.stringify(index));
+    writeFileSync(join(embedded, LICENCES_FILE), Bun.zstdCompressSync(licences(), { level: COMPRESSION }));
     const name = `tts-${platform}`; // goes into the binary: the same wherever it is built
     const executable = arch === process.arch ? process.execPath : join(packageFolder(runtime), "bin/bun");
     run([
       ...[process.execPath, "build", "--compile", `--target=${target}`, `--compile-executable-path=${executable}`],
       ...["--minify", "--bytecode", "--format=esm", "--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
-      ...ABSENT.flatMap((missing) => ["--external", missing]),
+      ...NOT_COMPILED.flatMap((missing) => ["--external", missing]),
       ...["--asset", embedded, join(ROOT, "tts.ts"), `--outfile=${join(stage, name)}`],
     ]);
     renameOver(join(stage, name), join(folder, name));

@@ -17,8 +17,9 @@ export interface Contents {
   files: [path: string, bytes: number][];
 }
 
-/** Of the folder that the build script embeds: `index.json`, and `PART.zst` for each part. */
+/** Of the folder that the build script embeds: `index.json`, `PART.zst` for each part, and the licences of everything. */
 export const INDEX_FILE = "index.json";
+export const LICENCES_FILE = "licences.zst";
 export const EMBEDDED_FOLDER = "embedded";
 export const archiveFile = (part: Part) => `${part}.zst`;
 const inside = (file: string) => join(import.meta.dir, EMBEDDED_FOLDER, file);
@@ -29,6 +30,9 @@ export function contentsOf(part: Part): Contents {
   index ??= JSON.parse(readFileSync(inside(INDEX_FILE), "utf8")) as Record<Part, Contents>;
   return index[part];
 }
+
+/** Of a binary; {@link LICENCES_FILE} is text, compressed with zstd. */
+export const readLicences = () => Bun.zstdDecompressSync(readFileSync(inside(LICENCES_FILE))).toString();
 
 export const readArchive = (part: Part) => readFileSync(inside(archiveFile(part)));
 

@@ -19,6 +19,7 @@ import {
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { dependencies } from "../package.json";
 import { ROOT } from "./_support.ts";
 
 // On a disk: elsewhere, as in memory, programs may not be allowed to run.
@@ -110,6 +111,20 @@ describe("the binary", () => {
     const { status, stderr, stdout } = await run([tts, ...args], { HOME: used });
     expect([status, status === 0 ? "" : stderr]).toEqual([0, ""]);
     expect(stdout).toContain(expected);
+  });
+
+  test("prints the licences of all that is in it, as the sources do", async () => {
+    const { status, stdout } = await run([tts, "licences"]);
+    expect([status, stdout]).toEqual([0, (await run([process.execPath, join(ROOT, "tts.ts"), "licences"])).stdout]);
+    const titles = stdout.match(/^={100}\n.+(?=\n={100}$)/gm)!.map((title) => title.slice(101));
+    const carried = ["tts ", "The starter voice", "libllama and libggml", "libonnxruntime", "Bun", ...Object.keys(dependencies)];
+    expect(carried.filter((name) => !titles.some((title) => title.startsWith(name)))).toEqual([]);
+    for (const holder of ["The ggml authors", "Microsoft Corporation", "Carnegie Mellon University", "JavaScriptCore"])
+      expect(stdout).toContain(holder);
+    expect(titles.filter((title) => /: A?GPL/.test(title))).toEqual([]);
+    const decodersUnderGpl = ["AAC init failed", "DTS decoder allocation failed"];
+    const bytes = readFileSync(tts);
+    expect(decodersUnderGpl.filter((message) => bytes.includes(message))).toEqual([]);
   });
 
   test("converts a checkpoint as the sources do", async () => {

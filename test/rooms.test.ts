@@ -161,11 +161,12 @@ const ROOMS: Record<string, Room> = {
         "src/parts.ts",
         "src/voices.ts",
       ],
-      ...["src/catalog.ts", "src/pull.ts", "src/versions.ts"],
+      ...["src/catalog.ts", "src/licences.ts", "src/pull.ts", "src/versions.ts"],
       ...["src/machine.ts", "src/bandwidth.ts", "src/cost.ts"], // what is measured, and what with
       ...["src/board.ts", "src/libraries.ts", "src/speed.ts", "src/forecast.ts"], // what a machine has, and what is to be expected of it
     ],
   },
+  "licences of all parts": { files: ["src/licences.ts"], may: ["node:fs", "node:path", "package.json", "ffi/embedded.ts"] },
   "versions of foreign interfaces: loads none": { files: ["src/versions.ts"], may: ["ffi/versions.ts"] },
   "files: models, bundles, tables": {
     files: [

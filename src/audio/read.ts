@@ -1,4 +1,4 @@
-// A recording as mono samples at the model's rate: wav, flac, mp3, ogg, m4a and what else the decoder knows.
+// A recording as mono samples at the model's rate: wav, flac, mp3, ogg and what else the decoder knows.
 
 import { readFileSync, statSync } from "node:fs";
 import { LIMITS } from "../config.ts";
@@ -43,7 +43,7 @@ async function decodeFile(path: string): Promise<{ channelData: Float32Array[]; 
     return await decode(bytes);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new TtsError("INPUT_UNREADABLE", `${path} cannot be decoded: ${why}`, "give a wav, flac, mp3, ogg or m4a file", { cause });
+    throw new TtsError("INPUT_UNREADABLE", `${path} cannot be decoded: ${why}`, "give a wav, flac, mp3 or ogg file", { cause });
   }
 }
 

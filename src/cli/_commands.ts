@@ -15,6 +15,7 @@ const COMMANDS: Record<string, Loader> = {
   serve: () => import("./serve.ts"),
   completion: () => import("./completion.ts"),
   man: () => import("./man.ts"),
+  licences: () => import("./licences.ts"),
 };
 /** What `tts` does without a command. */
 const SAY: Loader = () => import("./say.ts");

@@ -23,7 +23,7 @@ const options: Options = {
   from: {
     type: "string",
     valueHint: "FILE",
-    description: "The recording: wav, flac, mp3, ogg or m4a; 3 to 30 seconds of one clear voice.",
+    description: "The recording: wav, flac, mp3 or ogg; 3 to 30 seconds of one clear voice.",
     group: "Adding",
   },
   text: {

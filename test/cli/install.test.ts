@@ -11,8 +11,7 @@ const EXAMPLES = "share/doc/tts/examples";
 const FILES = [
   "bin/tts",
   "share/bash-completion/completions/tts",
-  "share/doc/tts/LICENSE",
-  "share/doc/tts/NOTICE",
+  "share/doc/tts/copyright",
   `${EXAMPLES}/crontab`,
   `${EXAMPLES}/tts-announce@.service`,
   `${EXAMPLES}/tts-sockets.service`,
