@@ -5,8 +5,8 @@ import { existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, isAbsolute, join } from "node:path";
 import { TtsError } from "../src/errors.ts";
-import { requireSystem } from "./_system.ts";
 import { compiled } from "./embedded.ts";
+import { requireSystem } from "./system.ts";
 import { unpack } from "./unpack.ts";
 
 export interface LibraryPlace {

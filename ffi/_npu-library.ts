@@ -1,10 +1,11 @@
 // Finds and opens a vendor's library for an accelerator, which the system supplies: no npm package has it.
 
 import type { FFIFunction } from "bun:ffi";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { isAbsolute, join, resolve } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import { findLibrary, openLibrary } from "./_load.ts";
+import { loadedFile } from "./system.ts";
 
 export interface SystemLibrary {
   /** What a person calls it. */
@@ -19,15 +20,16 @@ export interface SystemLibrary {
 }
 
 /**
- * Opens the user's choice (the file or its folder), or else the first that is found.
+ * Opens the user's choice (the file or its folder), or else the first that is found. Its path is absolute, or the file's name alone where the
+ * loader found it and nobody can tell where.
  * @throws TtsError LIBRARY_MISSING saying where it was looked for, LIBRARY_MISMATCH when it cannot be loaded or lacks a function
  */
 export function openSystemLibrary<T extends Record<string, FFIFunction>>(place: SystemLibrary, override: string, symbols: T) {
-  const path = override === "" ? standardPath(place) : findLibrary({ ...place, package: "", folder: "" }, override);
+  const path = override === "" ? standardPath(place) : resolve(findLibrary({ ...place, package: "", folder: "" }, override));
   if (path !== "") return { path, symbols: openLibrary(place.title, path, symbols).symbols };
   try {
     const { symbols: found } = openLibrary(place.title, place.file, symbols);
-    return { path: loadedPath(place.file), symbols: found };
+    return { path: loadedFile(place.file) ?? place.file, symbols: found };
   } catch (cause) {
     const tried = place.folders.map((folder) => join(folder, place.file)).join(", ");
     const what = `${place.title} (${place.file}) was not found; tried ${tried}, and by name: ${(cause as Error).message}`;
@@ -35,16 +37,9 @@ export function openSystemLibrary<T extends Record<string, FFIFunction>>(place: 
   }
 }
 
+/** A folder that is not absolute is none that somebody installed into. */
 const standardPath = ({ file, folders }: SystemLibrary) =>
-  folders.map((folder) => join(folder, file)).find((path) => existsSync(path)) ?? "";
-
-/** Where the loader found a library that it was asked for by name. */
-function loadedPath(file: string): string {
-  const line = readFileSync("/proc/self/maps", "utf8")
-    .split("\n")
-    .find((mapping) => mapping.endsWith(`/${file}`));
-  return line === undefined ? file : line.slice(line.indexOf("/"));
-}
+  folders.map((folder) => join(folder, file)).find((path) => isAbsolute(path) && existsSync(path)) ?? "";
 
 /**
  * Refuses a library that only stands for the vendor's, unless it is wanted: it must never be taken for the real one.

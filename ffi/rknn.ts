@@ -3,6 +3,7 @@
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
+import { isAbsolute } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import { openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_npu-library.ts";
 import {
@@ -68,8 +69,9 @@ export function loadRknn({ allowStandIn, override }: NpuLibraryOptions): NpuLibr
 const VERSION_TEXT = "librknnrt version: ";
 const LONGEST_VERSION = 100;
 
-/** The version as it stands in the file: the library itself tells it only once a model is loaded. */
+/** The version as it stands in the file, where that is known: the library itself tells it only once a model is loaded. */
 function versionIn(path: string): string {
+  if (!isAbsolute(path)) return "";
   const file = readFileSync(path);
   const at = file.indexOf(VERSION_TEXT);
   if (at < 0) return "";

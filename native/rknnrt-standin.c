@@ -218,10 +218,10 @@ EXPORT int rknn_set_io_mem(rknn_context id, rknn_tensor_mem *mem, rknn_tensor_at
   if (attr->type != RKNN_TENSOR_FLOAT32 || attr->pass_through != 0 || attr->size_with_stride != bytes || mem->size < bytes) {
     return RKNN_ERR_PARAM_INVALID;
   }
-  const int index = (int)attr->index;
-  if (index < graph_inputs(at->graph) && is_tensor(graph_input(at->graph, index), attr)) {
+  const uint32_t index = attr->index;
+  if (index < (uint32_t)graph_inputs(at->graph) && is_tensor(graph_input(at->graph, (int)index), attr)) {
     at->inputs[index] = mem;
-  } else if (index < graph_outputs(at->graph) && is_tensor(graph_output(at->graph, index), attr)) {
+  } else if (index < (uint32_t)graph_outputs(at->graph) && is_tensor(graph_output(at->graph, (int)index), attr)) {
     at->outputs[index] = mem;
   } else {
     return RKNN_ERR_PARAM_INVALID;

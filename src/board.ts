@@ -3,7 +3,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { allowedCores, type Core, fastCores, parseCores } from "./cpus.ts";
+import { allowedCores, type Core, fastCores, kernelCores } from "./cpus.ts";
 
 interface Cache {
   level: number;
@@ -106,7 +106,7 @@ function text(root: string, path: string): string {
 }
 
 function coreCount(list: string): number | null {
-  return list === "" ? null : parseCores(list).length;
+  return list === "" ? null : kernelCores(list).length;
 }
 
 /** The fastest first. */

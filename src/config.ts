@@ -87,6 +87,8 @@ const NARROW_TALKER = 512;
 export const CONTEXT_POSITIONS = 1_024;
 /** Of these, what the longest plain prompt may take: a position per character and the tags. */
 export const PROMPT_POSITIONS = 384;
+/** Prompts go to the talker in pieces of this many rows: always the same, so that the same prompt takes the same arithmetic. */
+export const PROMPT_PIECE_ROWS = 512;
 /** Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing there. */
 export const F32_BELOW_BYTES = 200_000_000;
 /** Weight types of talker and code predictor, as llama.cpp names them. */
@@ -186,7 +188,6 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
   const allowed = allowedCores();
   const cpus = placementOf(flags.cpus ?? {}, allowed);
   const fast = fastCores(allowed).length;
-  const generationCores = Math.min(cpus.talker.length, cpus.predictor.length);
   const libDir = unpackFolder(environment);
   const config: Config = {
     cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
@@ -201,7 +202,7 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
     },
     allowStandIn: environment.TTS_NPU_STANDIN === "1",
     npu: flags.npu ?? "",
-    threads: flags.threads ?? (generationCores > 0 ? Math.min(generationCores, MOST_GENERATION_THREADS) : generationThreads(fast)),
+    threads: flags.threads ?? generationThreads(fast, cpus),
     cpus,
     promptThreads: flags.promptThreads ?? flags.threads ?? Math.min(cpus.talker.length || fast, MOST_PROMPT_THREADS),
     predictor: flags.predictor ?? "auto",
@@ -228,8 +229,11 @@ export function unpackFolder(environment: Record<string, string | undefined> = p
   return environment.TTS_LIB_DIR || userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", "");
 }
 
-/** Talker and predictor take turns and so share these threads; a core is left to the vocoder, and beyond four nothing is gained. */
-export const generationThreads = (cores: number) => Math.min(Math.max(cores - 1, 1), MOST_GENERATION_THREADS);
+/** Talker and predictor take turns and so share these threads; of `fast` cores one is left to the vocoder, and beyond four nothing is gained. */
+export function generationThreads(fast: number, { predictor, talker }: Pick<Placement, "predictor" | "talker"> = ANYWHERE): number {
+  const usual = Math.max(fast - 1, 1);
+  return Math.min(talker.length || usual, predictor.length || usual, MOST_GENERATION_THREADS);
+}
 
 /**
  * Lanes for a text that nobody waits for: more of them where a row's rounding does not depend on its neighbours', so that a seed gives the

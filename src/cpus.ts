@@ -18,16 +18,16 @@ const FULL_CAPACITY = 1024;
 /** A core with this share of the fastest one's capacity counts as fast. An A55 beside an A76 has half. */
 const FAST_SHARE = 0.8;
 /** Of any list: what the kernel's largest mask holds here. */
-export const MOST_CORES = 1024;
+const MOST_CORES = 1024;
 
 /** @param root stands for / in tests */
 export function allowedCores(root = "/"): Core[] {
   const listed = /^Cpus_allowed_list:\s*(\S+)$/m.exec(fileOrNothing(join(root, "proc/self/status")))?.[1];
-  const ids = listed === undefined ? Array.from({ length: availableParallelism() }, (_, id) => id) : parseCores(listed);
+  const ids = listed === undefined ? Array.from({ length: availableParallelism() }, (_, id) => id) : kernelCores(listed);
   // The list also names cores that are switched off, or that might come one day.
-  const online = fileOrNothing(join(root, "sys/devices/system/cpu/online")).trim();
-  const present = online === "" ? ids : ids.filter((id) => parseCores(online).includes(id));
-  return present.map((id) => ({ id, capacity: capacityOf(id, root) }));
+  const online = new Set(kernelCores(fileOrNothing(join(root, "sys/devices/system/cpu/online"))));
+  const usable = online.size === 0 ? ids : ids.filter((id) => online.has(id));
+  return usable.map((id) => ({ id, capacity: capacityOf(id, root) }));
 }
 
 /** By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as well. */
@@ -49,14 +49,28 @@ export function fastCores(cores: readonly Core[]): Core[] {
  * @throws TtsError USAGE
  */
 export function parseCores(list: string): number[] {
+  const isRange = (part: string) => {
+    const [from, to] = rangeOf(part);
+    return from <= to && to < MOST_CORES;
+  };
+  if (list.split(",").every(isRange)) return kernelCores(list);
+  throw new TtsError("USAGE", `"${list}" is no list of cores`, "write one such as 4-7 or 0,2,4-7");
+}
+
+/** The same of a kernel's file, which may name any number of cores that will never be there: those from MOST_CORES on are left out. */
+export function kernelCores(list: string): number[] {
   const cores = new Set<number>();
-  for (const part of list.trim().split(",")) {
-    const [, first, last = first] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part.trim()) ?? [];
-    const [from, to] = [Number(first), Number(last)];
-    if (!(from <= to) || to >= MOST_CORES) throw new TtsError("USAGE", `"${list}" is no list of cores`, "write one such as 4-7 or 0,2,4-7");
-    for (let id = from; id <= to; id++) cores.add(id);
+  for (const part of list.split(",")) {
+    const [from, to] = rangeOf(part);
+    for (let id = from; id <= Math.min(to, MOST_CORES - 1); id++) cores.add(id);
   }
   return [...cores].toSorted((a, b) => a - b);
+}
+
+/** Of "4-7" or "4"; not numbers where it is neither. */
+function rangeOf(part: string): [from: number, to: number] {
+  const [, from, to = from] = /^(\d+)(?:-(\d+))?$/.exec(part.trim()) ?? [];
+  return [Number(from), Number(to)];
 }
 
 /** [0, 4, 5, 6, 7] as "0,4-7". */

@@ -3,9 +3,9 @@
 import { createHash } from "node:crypto";
 import type { Worker } from "node:worker_threads";
 import type { Bundle, Manifest } from "./bundle.ts";
-import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "./config.ts";
+import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor, VOCODER_CHUNK_FRAMES } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
-import { isNpuFolder } from "./npu.ts";
+import { assertNpuFolder } from "./npu.ts";
 import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
@@ -21,7 +21,7 @@ import {
   type StageName,
   type ToVocoder,
 } from "./pipeline/wire.ts";
-import { prepareSpeech, readerOf, type SpeakOptions } from "./prepare.ts";
+import { prepareSpeech, readerOf, type Sampling, type SpeakOptions, withSampling } from "./prepare.ts";
 import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./speech.ts";
 import { type ModelOptions, resolveModel } from "./store.ts";
 import type { Reader } from "./text/reading.ts";
@@ -36,7 +36,7 @@ export type { ClonedVoice, SpeakOptions } from "./prepare.ts";
 export type { AudioChunk, Speech, Summary } from "./speech.ts";
 export { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "./types.ts";
 
-export interface OpenOptions extends ConfigFlags, Omit<ModelOptions, "config"> {
+export interface OpenOptions extends ConfigFlags, Omit<ModelOptions, "config">, Sampling {
   /** What it is opened for: decoding needs no talker, encoding no stage at all. Default: speak, which can do everything. */
   use?: "speak" | "decode" | "encode";
   /** About how many sentences will be spoken without anybody listening meanwhile: with many, several lanes may be opened. Default: 1. */
@@ -66,6 +66,7 @@ export interface Engine {
   close(): Promise<void>;
 }
 
+const SLOW_START_HINT = "tts doctor looks at disk and memory";
 const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
   speak: ["talker", "predictor", "vocoder"],
   decode: ["vocoder"],
@@ -78,16 +79,14 @@ const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
  */
 export async function open(options: OpenOptions = {}): Promise<Engine> {
   const general = loadConfig(options);
-  const bundle = await resolveModel({ ...options, config: general });
+  assertNpuFolder(general);
+  const bundle = withSampling(await resolveModel({ ...options, config: general }), options);
   const { shape, weights } = bundle.manifest;
   const config = Object.freeze({
     ...general,
     ...(options.threads === undefined ? threadsFor(shape.hidden, general) : {}),
     lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
   });
-  if (config.npu !== "" && !isNpuFolder(config.npu)) {
-    throw new TtsError("NPU_MODEL_INVALID", `${config.npu} holds no models for an NPU`, "tts convert DIR --target makes such a folder");
-  }
   const engine = new WorkerEngine(bundle, config);
   try {
     await engine.start(STAGES[options.use ?? "speak"]);
@@ -102,6 +101,8 @@ class WorkerEngine implements Engine, SpeechHost {
   readonly manifest: Manifest;
   readonly backends: Record<string, string> = {};
   private readonly refusals: string[] = [];
+  /** Stages that open or run on an accelerator. */
+  private readonly accelerated = new Set<StageName>();
   /** Why an NPU is not used -> by which stages. */
   private readonly unused = new Map<string, StageName[]>();
   readonly timeline: Timeline;
@@ -150,16 +151,18 @@ class WorkerEngine implements Engine, SpeechHost {
     const worker = startWorker(stage, job);
     this.workers.set(stage, { worker, exited: new Promise((resolve) => worker.once("exit", resolve)) });
     return new Promise((resolve, reject) => {
-      const seconds = LIMITS.startTimeoutMs / 1000;
-      const timer = setTimeout(
-        () => reject(new TtsError("STAGE_TIMEOUT", `the ${stage} was not ready after ${seconds} s`)),
-        LIMITS.startTimeoutMs,
-      ).unref();
+      let timer: Timer | undefined;
       const fail = (error: TtsError) => {
         clearTimeout(timer);
         this.fail(error);
         reject(error);
       };
+      const allow = (milliseconds: number, what: string, hint: string) => {
+        clearTimeout(timer);
+        const late = () => fail(new TtsError("STAGE_TIMEOUT", `${what} was not ready after ${Math.round(milliseconds / 1000)} s`, hint));
+        timer = setTimeout(late, milliseconds).unref();
+      };
+      allow(LIMITS.startTimeoutMs, `the ${stage}`, SLOW_START_HINT);
       worker.on("error", (error) => fail(asTtsError(error)));
       worker.on("exit", () => {
         if (this.closed === null && this.failure === null)
@@ -168,7 +171,13 @@ class WorkerEngine implements Engine, SpeechHost {
       worker.on("message", (message: FromStage) => {
         if ("failed" in message) fail(fromWire(message.failed));
         else if ("job" in message) this.failJob(message.job, fromWire(message.error));
-        else {
+        else if ("opening" in message) {
+          const { backend, isAccelerator } = message.opening;
+          this.accelerated[isAccelerator ? "add" : "delete"](stage);
+          const what = `the ${stage} (${backend})`;
+          if (isAccelerator) allow(this.config.stageTimeoutMs, what, this.hangHint(stage));
+          else allow(LIMITS.startTimeoutMs, what, SLOW_START_HINT);
+        } else {
           clearTimeout(timer);
           this.backends[stage] = message.ready.backend;
           this.refusals.push(...message.ready.warnings);
@@ -182,21 +191,27 @@ class WorkerEngine implements Engine, SpeechHost {
   async wait(seen: number): Promise<void> {
     await this.signals.waitAsync("main", seen);
     const now = performance.now();
-    const progress = this.timeline.written;
+    const progress = this.timeline.signs;
     const waits = now - this.waitedMs < 4 * LIMITS.waitSliceMs; // else nobody listened meanwhile, and the stages rested
     if (progress !== this.progress || !waits) [this.progress, this.progressMs] = [progress, now];
     this.waitedMs = now;
     if (now - this.progressMs < this.config.stageTimeoutMs) return;
     const stage = this.lateStage();
     const seconds = Math.round(this.config.stageTimeoutMs / 1000);
-    const hint = "a native call may hang, which only a new start ends; TTS_STAGE_TIMEOUT is the patience in seconds";
-    this.fail(new TtsError("STAGE_TIMEOUT", `the ${stage} (${this.backends[stage]}) has given no sign for ${seconds} s`, hint));
+    const what = `the ${stage} (${this.backends[stage]}) has given no sign for ${seconds} s`;
+    this.fail(new TtsError("STAGE_TIMEOUT", what, this.hangHint(stage)));
   }
 
-  /** Whose turn it is while nothing happens. */
+  /** Whose turn it is while nothing happens. Frames that are too few for a chunk wait for the talker, not for the vocoder. */
   private lateStage(): StageName {
-    if (!this.workers.has("talker") || this.codes.some(({ filled }) => filled > 0)) return "vocoder";
-    return this.signals.turn === PREDICTOR_HAS_IT ? "predictor" : "talker";
+    if (this.workers.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT) return "predictor";
+    const vocoderHasIt = !this.workers.has("talker") || this.codes.some(hasVocoderWork);
+    return vocoderHasIt ? "vocoder" : "talker";
+  }
+
+  private hangHint(stage: StageName): string {
+    const without = this.accelerated.has(stage) ? `--${stage} ort does without it; ` : "";
+    return `${without}a native call may hang, which only a new start ends; TTS_STAGE_TIMEOUT is the patience in seconds`;
   }
 
   /** One stage down means all down: they wait for each other. */
@@ -333,6 +348,13 @@ class WorkerEngine implements Engine, SpeechHost {
     this.workers.get("talker")?.worker.postMessage({ close: true });
     await Promise.all([...this.workers.values()].map(endWorker));
   }
+}
+
+/** Whether these codes need no more of the talker: a whole chunk, a sentence's last frames, or its start. */
+function hasVocoderWork(codes: Ring): boolean {
+  const { filled } = codes;
+  if (filled === 0 || filled >= VOCODER_CHUNK_FRAMES) return filled > 0;
+  return codes.kind() !== KIND.frame || codes.kind(filled - 1) === KIND.end;
 }
 
 /**

@@ -1,7 +1,7 @@
 // The native libraries of this machine: which file it is, which version, and if it does not work, why. A library is loaded in a process of its
 // own: one that crashes or hangs says so here and harms nobody.
 
-import { readFileSync } from "node:fs";
+import { glibcNeeded } from "../ffi/system.ts";
 import type { Config } from "./config.ts";
 import { type ErrorOnTheWire, toWire } from "./errors.ts";
 import { runChild } from "./worker.ts";
@@ -78,15 +78,4 @@ export async function runLibrary({ allowStandIn, libraries, name }: LibraryJob):
 /** A line for what is looked for and is not there tells nothing of this machine. */
 function onlyPresent<T extends { devices: string[] }>(found: T): T {
   return { ...found, devices: found.devices.filter((line) => !/: (not there|does not exist)$/.test(line)) };
-}
-
-/** From the names of the symbol versions in the file. */
-function glibcNeeded(path: string): string {
-  try {
-    const versions = readFileSync(path, "latin1").matchAll(/GLIBC_2\.(\d+)\b/g);
-    const newest = Math.max(0, ...[...versions].map(([, minor]) => Number(minor)));
-    return newest === 0 ? "" : `2.${newest}`;
-  } catch {
-    return "";
-  }
 }

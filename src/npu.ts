@@ -69,6 +69,15 @@ export interface NpuFolder {
 /** Whether a folder is one of these, whole or not. */
 export const isNpuFolder = (directory: string) => existsSync(join(directory, NPU_MANIFEST));
 
+/**
+ * Who names a folder wants it to be used: nothing is to go on without it.
+ * @throws TtsError NPU_MODEL_INVALID
+ */
+export function assertNpuFolder({ npu }: { npu: string }): void {
+  if (npu === "" || isNpuFolder(npu)) return;
+  throw invalid(`${npu} holds no models for an NPU`, "tts convert DIR --target makes such a folder");
+}
+
 export const newNpuManifest = (content: Omit<NpuManifest, "format" | "version">): NpuManifest => ({
   format: FORMAT,
   version: VERSION,

@@ -24,7 +24,15 @@ export interface ClonedVoice {
   codebookSize: number;
 }
 
-export interface SpeakOptions {
+/** Of an engine it holds for all that is spoken; what runs the code predictor must be able to draw so. */
+export interface Sampling {
+  /** Always the likeliest code, in talker and predictor. */
+  greedy?: boolean;
+  /** Changes to the model's own sampling of code 0 and of codes 1 to 15. */
+  sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
+}
+
+export interface SpeakOptions extends Sampling {
   /** Name of a speaker, or "none"; default: the model's first. */
   speaker?: string;
   /** A cloned voice, for Base models; with a text in-context, else by its speaker vector alone. */
@@ -35,10 +43,6 @@ export interface SpeakOptions {
   instruct?: string;
   /** Makes sampling repeatable: a whole number from 0 to 2^53 - 1. Default: a random one. */
   seed?: number;
-  /** Always the likeliest code, in talker and predictor. */
-  greedy?: boolean;
-  /** Changes to the model's own sampling of code 0 and of codes 1 to 15. */
-  sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
   /** At most this many frames (80 ms each) per sentence. */
   maxFrames?: number;
   /** Default: as the official method of the model type has it. */
@@ -70,7 +74,7 @@ export function readerOf(bundle: Bundle): () => Reader {
  * @throws TtsError TEXT_*, SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE
  */
 export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOptions, reader: () => Reader): PreparedSpeech {
-  const { prompt, sampling, reading } = bundle.manifest;
+  const { prompt, sampling, reading } = withSampling(bundle, options).manifest;
   const reference = checkVoice(bundle, options.voice);
   checkRequest(text, options);
   const clean = text.toWellFormed().normalize("NFC");
@@ -87,10 +91,7 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
     maxFrames: options.maxFrames ?? sampling.maxNewTokens - 1,
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
     rawText: options.rawText ?? false,
-    sampling: {
-      talker: changed(sampling.talker, options.sampling?.talker, options.greedy),
-      predictor: changed(sampling.predictor, options.sampling?.predictor, options.greedy),
-    },
+    sampling: { talker: sampling.talker, predictor: sampling.predictor },
   };
   const read =
     reading === null
@@ -200,6 +201,17 @@ function checkInstruct(bundle: Bundle, instruct: string): string {
     );
   }
   return instruct.toWellFormed().normalize("NFC");
+}
+
+/**
+ * The model, were these its own settings.
+ * @throws TtsError USAGE
+ */
+export function withSampling(bundle: Bundle, { greedy, sampling: given }: Sampling): Bundle {
+  const { manifest } = bundle;
+  const talker = changed(manifest.sampling.talker, given?.talker, greedy);
+  const predictor = changed(manifest.sampling.predictor, given?.predictor, greedy);
+  return { ...bundle, manifest: { ...manifest, sampling: { ...manifest.sampling, talker, predictor } } };
 }
 
 /** The model's settings with those that were given in their place. */

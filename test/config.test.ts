@@ -77,6 +77,16 @@ describe("cores", () => {
     expect(fastCores(cores).map(({ id }) => id)).toEqual([4, 5, 6, 7]);
   });
 
+  test("a kernel may name cores that will never be there", () => {
+    const root = mkdtempSync(join(scratchFolder(), "large-"));
+    mkdirSync(join(root, "proc/self"), { recursive: true });
+    writeFileSync(join(root, "proc/self/status"), "Cpus_allowed_list:\t0-8191\n");
+    expect(allowedCores(root).length).toBe(1024);
+    mkdirSync(join(root, "sys/devices/system/cpu"), { recursive: true });
+    writeFileSync(join(root, "sys/devices/system/cpu/online"), "0-1,3,4096-8191\n");
+    expect(allowedCores(root).map(({ id }) => id)).toEqual([0, 1, 3]);
+  });
+
   test("equal ones are left to the kernel", () => {
     expect(placementOf({}, equal([0, 1, 2, 3]))).toEqual(anywhere);
     expect(placementOf({}, equal([0]))).toEqual(anywhere);
@@ -94,6 +104,13 @@ describe("cores", () => {
     expect(placementOf({ all: [0, 1, 2, 3] }, board)).toEqual({ talker: [0, 1, 2, 3], predictor: [0, 1, 3], vocoder: [2] });
     expect(placementOf({ vocoder: [0, 1] }, board)).toEqual({ talker: [4, 5, 6, 7], predictor: [4, 5, 7], vocoder: [0, 1] });
     expect(placementOf({ talker: [3] }, equal([0, 1, 2, 3]))).toEqual({ ...anywhere, talker: [3] });
+  });
+
+  test("a stage has no more threads than cores, and the other as many", () => {
+    const cores = { talker: [], predictor: [] };
+    expect(generationThreads(8, { ...cores, talker: [4] })).toBe(1);
+    expect(generationThreads(8, { ...cores, predictor: [4, 5] })).toBe(2);
+    expect(generationThreads(4, { talker: [0, 1, 2, 3], predictor: [0, 1, 2, 3] })).toBe(4);
   });
 
   test("one that the process may not use is an error", () => {

@@ -42,6 +42,7 @@ export class FramePredictor implements Predictor {
       const limits = elementsOf(part.inputs.find(({ name }) => name === "limit") ?? { shape: [] });
       this.limit = tensorOf(model, "inputs", "limit", limits, path);
       this.drawn = tensorOf(model, "outputs", "codes", GROUPS, path);
+      this.assertPossible(bundle.manifest.sampling.predictor);
     } catch (error) {
       this.close();
       throw error;
@@ -68,15 +69,16 @@ export class FramePredictor implements Predictor {
       this.limit[most] = 1;
       return;
     }
-    this.assertPossible(settings, most);
+    this.assertPossible(settings);
     chances!.noise(row, this.noise);
     this.sharpness[0] = 1 / settings.temperature;
     this.limit[settings.topK === 0 || settings.topK >= this.size ? most : settings.topK - 1] = 1;
   }
 
-  private assertPossible({ topK, topP }: SamplerSettings, most: number): void {
+  private assertPossible({ greedy, topK, topP }: SamplerSettings): void {
+    const most = this.limit.length - 1;
     const limited = topK > 0 && topK < this.size;
-    if (topP === 1 && (!limited || topK <= most)) return;
+    if (greedy || (topP === 1 && (!limited || topK <= most))) return;
     const what = topP < 1 ? `top-p ${topP}` : `top-k ${topK}, above ${most}`;
     throw new TtsError("MODEL_UNSUITABLE", `the code predictor on the card cannot draw with ${what}`, "use --predictor ort or llama");
   }

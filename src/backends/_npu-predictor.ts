@@ -1,6 +1,5 @@
 // Which form of the code predictor was built for an NPU, and its files.
 
-import { existsSync } from "node:fs";
 import type { NpuModel, NpuModelOptions } from "../../ffi/npu.ts";
 import { TtsError } from "../errors.ts";
 import { type NpuFolder, type NpuPart, npuPartPath } from "../npu.ts";
@@ -36,7 +35,8 @@ const fileOf = (folder: NpuFolder, part: NpuPart): PartFile => ({ part, path: np
 
 function isBuilt(folder: NpuFolder, part: NpuPart): boolean {
   try {
-    return existsSync(npuPartPath(folder, part));
+    npuPartPath(folder, part);
+    return true;
   } catch {
     return false;
   }

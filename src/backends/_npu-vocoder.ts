@@ -7,7 +7,7 @@ import type { Config } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { NEXT, type NpuFolder, type NpuPart, type NpuTarget, npuPartPath, readNpuSelfTest, STATE } from "../npu.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
-import { hasModelsFor, openFolder, reasonOf } from "./_npu-folder.ts";
+import { hasModelsFor, openFolder } from "./_npu-folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
 import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
 
@@ -29,7 +29,7 @@ export function npuVocoder(vendor: NpuVendor): Backend<Vocoder> {
   return {
     name,
     isPrepared: (options) => isHere(options) && hasModelsFor(options, target),
-    probe: (options) => reasonOf(() => openFolder(options, target)),
+    probe: () => null, // opening tells
     open: (options) => openChecked(new NpuVocoder(openFolder(options, target), options, vendor), vendor),
   };
 }
@@ -42,6 +42,8 @@ interface Link {
 interface ChainedPart {
   model: NpuModel;
   links: Link[];
+  /** How many the model keeps of each lane. */
+  states: number;
 }
 
 class NpuVocoder implements Vocoder {
@@ -90,7 +92,7 @@ class NpuVocoder implements Vocoder {
       const odd = links.find(({ from, to }) => from.length !== to.length);
       if (odd !== undefined) throw unfit(path, `an input has ${odd.to.length} values and is given ${odd.from.length}`);
       for (const { name } of part.outputs) if (!name.startsWith(NEXT)) given.set(name, outputOf(model.outputs, name, path));
-      return { model, links };
+      return { model, links, states: states.length };
     } catch (error) {
       model.close();
       throw error;
@@ -112,10 +114,9 @@ class NpuVocoder implements Vocoder {
 
   restore(lane: number, { frames, state }: VocoderMemory): void {
     let at = 0;
-    for (const { model } of this.parts) {
-      const count = model.save(lane).length;
-      model.restore(lane, state.slice(at, at + count));
-      at += count;
+    for (const { model, states } of this.parts) {
+      model.restore(lane, state.slice(at, at + states));
+      at += states;
     }
     const waiting = state[at];
     const kept = this.lanes[lane];

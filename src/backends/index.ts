@@ -19,6 +19,9 @@ export { openTokenizer, type Tokenizer } from "./tokenizer-llama.ts";
 
 const UNAVAILABLE_HINT = "tts doctor says what this machine has";
 
+/** Hears what is being opened: it may take long, and a call into an accelerator's driver may hang. */
+export type OnOpening = (backend: string, isAccelerator: boolean) => void;
+
 /** What opening a stage needs besides the files. */
 export interface OpenOptions {
   bundle: Bundle;
@@ -28,6 +31,8 @@ export interface OpenOptions {
   stop: SharedArrayBuffer;
   /** One shared word: loading libllama's CPU code is done by one thread at a time. */
   loadTurn: Int32Array;
+  /** Default: nobody waits. */
+  onOpening?: OnOpening;
 }
 
 /** One way to run a stage. */
@@ -66,7 +71,7 @@ export interface Talker {
   /**
    * Takes in a prompt's rows `from` to `to` (exclusive), of `rows` f32 [rows, hidden], and gives the last one's results:
    * `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. From 0 on the lane starts anew, from elsewhere it must
-   * stand there. Sums round as the cuts fall: the same cuts give the same bits.
+   * stand there. At most PROMPT_PIECE_ROWS at once. Sums round as the cuts fall: the same cuts give the same bits.
    * @param alone whether no other stage computes: then `promptThreads` may
    * @returns false when the stop byte ended it
    */
@@ -162,7 +167,7 @@ export function openBackend<Stage>(
   if (choice === "auto") {
     for (const backend of backends.filter(({ isPrepared }) => isPrepared?.(options))) {
       try {
-        return openIfPossible(backend, options, unused);
+        return openNow(backend, options, unused);
       } catch (error) {
         if (!(error instanceof TtsError)) throw error;
         unused.push(error.inOneLine);
@@ -172,14 +177,16 @@ export function openBackend<Stage>(
   const timeOf = ({ name }: Backend<Stage>) => measuredMs[name] ?? Number.MAX_VALUE;
   const processors = backends.filter(({ isPrepared }) => isPrepared === undefined).toSorted((a, b) => timeOf(a) - timeOf(b));
   const candidates = choice === "auto" ? processors : backends.filter(({ name }) => name === choice);
-  const chosen = candidates.find((backend) => backend.probe(options) === null);
-  if (chosen !== undefined) return { stage: chosen.open(options), name: chosen.name, unused };
-  const reasons = candidates.map((backend) => `${backend.name}: ${backend.probe(options)}`).join("; ");
-  throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons})`, UNAVAILABLE_HINT);
+  const reasons: string[] = [];
+  for (const backend of candidates) {
+    const reason = backend.probe(options);
+    if (reason === null) return openNow(backend, options, unused);
+    reasons.push(`${backend.name}: ${reason}`);
+  }
+  throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons.join("; ")})`, UNAVAILABLE_HINT);
 }
 
-function openIfPossible<Stage>(backend: Backend<Stage>, options: OpenOptions, unused: string[]): Opened<Stage> {
-  const reason = backend.probe(options);
-  if (reason !== null) throw new TtsError("BACKEND_UNAVAILABLE", `${backend.name}: ${reason}`);
+function openNow<Stage>(backend: Backend<Stage>, options: OpenOptions, unused: string[]): Opened<Stage> {
+  options.onOpening?.(backend.name, backend.isPrepared !== undefined);
   return { stage: backend.open(options), name: backend.name, unused };
 }

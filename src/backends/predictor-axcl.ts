@@ -2,7 +2,6 @@
 // crosses the bus; or else a step a run, with heads and sampling on the CPU.
 
 import { loadAxcl, openAxclModel } from "../../ffi/axcl.ts";
-import { reasonOf } from "./_npu-folder.ts";
 import { findPredictor, isPreparedForCard } from "./_npu-predictor.ts";
 import { FramePredictor } from "./_npu-predictor-frame.ts";
 import { CardLayers } from "./_npu-predictor-step.ts";
@@ -12,7 +11,7 @@ import type { Backend, Predictor } from "./index.ts";
 export const predictorAxcl: Backend<Predictor> = {
   name: "axcl",
   isPrepared: isPreparedForCard,
-  probe: (options) => reasonOf(() => findPredictor(options)),
+  probe: () => null, // opening tells
   open: (options) => {
     const { config, bundle, lanes } = options;
     const found = findPredictor(options);

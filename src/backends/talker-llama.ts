@@ -2,12 +2,10 @@
 
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { bundlePath } from "../bundle.ts";
+import { PROMPT_PIECE_ROWS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "./index.ts";
-
-/** Rows of one decode: longer prompts go in pieces. Fixed, so that the same prompt always takes the same arithmetic. */
-const BATCH_ROWS = 512;
 
 export const talkerLlama: Backend<Talker> = { name: "llama", probe: () => null, open: (options) => new LlamaTalker(options) };
 
@@ -34,12 +32,12 @@ class LlamaTalker implements Talker {
     [this.threads, this.mostThreads] = [config.threads, config.promptThreads];
     const exact = bundle.manifest.weights.talker === "f32";
     // libllama takes no state from a context with more or fewer sequences; threads stand here to be safe.
-    const kind = [version, exact ? "exact" : "fast", `${lanes} lanes`, `${config.threads} threads`, `batches of ${BATCH_ROWS}`];
+    const kind = [version, exact ? "exact" : "fast", `${lanes} lanes`, `${config.threads} threads`, `batches of ${PROMPT_PIECE_ROWS}`];
     this.memoryKind = `llama.cpp ${kind.join(", ")}`;
     this.context = new LlamaContext(this.model, {
       lanes,
       positions: this.limit,
-      batchRows: BATCH_ROWS,
+      batchRows: PROMPT_PIECE_ROWS,
       threads: this.threads,
       mostThreads: this.mostThreads,
       cores: config.cpus.talker,
@@ -60,12 +58,11 @@ class LlamaTalker implements Talker {
 
   private decodeRows(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array): boolean {
     if (from !== this.positions[lane]) throw new RangeError(`lane ${lane} stands at ${this.positions[lane]}, the rows begin at ${from}`);
-    for (let at = from; at < to; at += BATCH_ROWS) {
-      const batch = Math.min(BATCH_ROWS, to - at);
-      for (let row = 0; row < batch; row++) this.context.place(row, lane, at + row);
-      if (!this.context.decode(rows.subarray(at * this.hidden), batch)) return false;
-      if (at + batch === to) this.read(batch - 1, 0, hidden, logits);
-    }
+    const count = to - from;
+    if (count > PROMPT_PIECE_ROWS) throw new RangeError(`${count} rows at once, at most ${PROMPT_PIECE_ROWS} are allowed`);
+    for (let row = 0; row < count; row++) this.context.place(row, lane, from + row);
+    if (!this.context.decode(rows.subarray(from * this.hidden), count)) return false;
+    this.read(count - 1, 0, hidden, logits);
     this.positions[lane] = to;
     return true;
   }

@@ -165,7 +165,8 @@ async function say(args: Record<string, unknown>, positionals: string[]): Promis
     text(args, "model") ?? (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
   // A pipe is listened to: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
-  const openOptions = { model, sentences, ...machine };
+  const { greedy, sampling } = speakOptions;
+  const openOptions = { model, sentences, greedy, sampling, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (sink) => {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));

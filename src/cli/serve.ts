@@ -3,6 +3,7 @@
 import { defineCommand } from "citty";
 import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { assertNpuFolder } from "../npu.ts";
 import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets.ts";
 import { type Progress, resolveModel } from "../store.ts";
 import { clearProgress, log, showConversion } from "./_log.ts";
@@ -34,7 +35,7 @@ const options: Options = {
   patience: {
     type: "string",
     valueHint: "SECONDS",
-    description: `A client that does nothing for so long loses its place when others wait for it. Default: ${PATIENCE_SECONDS}.`,
+    description: `A client that takes longer than this over its part loses its place when others wait for it. Default: ${PATIENCE_SECONDS}.`,
     group: "Server",
   },
   model: {
@@ -144,6 +145,7 @@ async function prepareModel(args: Record<string, unknown>, speaks: boolean): Pro
   checkRange("--max-frames", maxFrames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
   const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
   const general = loadConfig({ ...machine, lanes: number(args, "lanes") ?? LANES, contextPositions });
+  assertNpuFolder(general);
   const { directory, manifest } = await resolveModel({ model: text(args, "model"), config: general, onProgress: announcing(args) });
   clearProgress();
   if (speaks && manifest.prompt.modelType === "base") {

@@ -5,6 +5,7 @@ import { monotonicMs } from "../../ffi/libc.ts";
 import {
   type Chances,
   type Draw,
+  type OnOpening,
   type Opened,
   type OpenOptions,
   openBackend,
@@ -37,9 +38,17 @@ const PREDICTOR_STREAM = 1;
 /** A sentence without a cloned voice: the vocoder of another process could not hear its reference. */
 export type HostedSentence = Omit<SpeakJob, "job" | "stream" | "reference">;
 
-const openOptions = (bundle: Bundle, config: Config): OpenOptions => ({
+/** What a stage tells its process' keeper while nothing else can: all here blocks the thread. */
+export interface Signs {
+  readonly opening: OnOpening;
+  /** Called between the pieces of long work. */
+  readonly alive: () => void;
+}
+
+const openOptions = (bundle: Bundle, config: Config, { opening }: Signs): OpenOptions => ({
   bundle,
   config,
+  onOpening: opening,
   lanes: config.lanes,
   stop: new SharedArrayBuffer(2),
   loadTurn: new Int32Array(new SharedArrayBuffer(4)),
@@ -68,10 +77,11 @@ export class HostedTalker {
   constructor(
     private readonly bundle: Bundle,
     private readonly config: Config,
+    signs: Signs,
   ) {
     const { cacheDir, lanes, prefixCache: choice } = config;
     const { codecVocabulary, codes, hidden } = bundle.manifest.shape;
-    const options = openOptions(bundle, config);
+    const options = openOptions(bundle, config, signs);
     const identity = modelIdentity(bundle);
     this.opened = openBackend("talker", TALKERS, "auto", options);
     this.talker = this.opened.stage;
@@ -85,7 +95,8 @@ export class HostedTalker {
     this.result = new Float32Array(new SharedArrayBuffer(4 * hidden));
     this.logits = new Float32Array(new SharedArrayBuffer(4 * codecVocabulary));
     const track = new Track(createTimelineMemory().talker);
-    this.prefill = new Prefill({ talker: this.talker, track, hidden: this.result, logits: this.logits, choice, cacheDir, identity });
+    const results = { hidden: this.result, logits: this.logits };
+    this.prefill = new Prefill({ talker: this.talker, track, ...results, onPiece: signs.alive, choice, cacheDir, identity });
   }
 
   /**
@@ -145,11 +156,12 @@ export class HostedPredictor {
   };
 
   /** @throws TtsError as opening a code predictor does */
-  constructor(bundle: Bundle, config: Config, greedy: boolean) {
+  constructor(bundle: Bundle, config: Config, signs: Signs) {
     const { predictorMs, sampling, shape } = bundle.manifest;
     this.codes = shape.codes;
-    this.settings = { ...sampling.predictor, greedy: greedy || sampling.predictor.greedy, repetitionPenalty: 1 };
-    this.opened = openBackend("code predictor", PREDICTORS, config.predictor, { ...openOptions(bundle, config), lanes: 1 }, predictorMs);
+    this.settings = { ...sampling.predictor, repetitionPenalty: 1 };
+    const options = { ...openOptions(bundle, config, signs), lanes: 1 };
+    this.opened = openBackend("code predictor", PREDICTORS, config.predictor, options, predictorMs);
     this.predictor = this.opened.stage;
   }
 
@@ -181,8 +193,8 @@ export class HostedVocoder {
   private readonly views = Array.from({ length: VOCODER_CHUNK_FRAMES + 1 }, (_, i) => this.samples.subarray(0, i * SAMPLES_PER_FRAME));
 
   /** @throws TtsError as opening a vocoder does */
-  constructor(bundle: Bundle, config: Config) {
-    this.opened = openBackend("vocoder", VOCODERS, config.vocoder, openOptions(bundle, config));
+  constructor(bundle: Bundle, config: Config, signs: Signs) {
+    this.opened = openBackend("vocoder", VOCODERS, config.vocoder, openOptions(bundle, config, signs));
     this.vocoder = this.opened.stage;
   }
 

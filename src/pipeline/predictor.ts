@@ -1,7 +1,7 @@
 // The code predictor stage: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import { type Chances, type Draw, type Opened, openBackend, PREDICTORS, type Predictor } from "../backends/index.ts";
+import { type Chances, type Draw, type OnOpening, type Opened, openBackend, PREDICTORS, type Predictor } from "../backends/index.ts";
 import { Sampler } from "../sampler.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { Embedder } from "./embed.ts";
@@ -26,11 +26,12 @@ export class PredictorStage {
     noise: (row, target) => this.samplers[this.mailbox.lanes[row]].noise(target),
   };
 
-  constructor({ bundle, config, memory }: StageJob) {
+  constructor({ bundle, config, memory }: StageJob, onOpening: OnOpening) {
     const signals = new Signals(memory.signals);
     this.mailbox = new Mailbox(memory.mailbox, signals);
     this.track = new Track(memory.timeline.predictor);
-    const options = { bundle, config, lanes: config.lanes, stop: memory.signals.nativeStop, loadTurn: signals.loadTurn };
+    const { loadTurn, memory: shared } = signals;
+    const options = { bundle, config, lanes: config.lanes, stop: shared.nativeStop, loadTurn, onOpening };
     this.opened = openBackend("code predictor", PREDICTORS, config.predictor, options, bundle.manifest.predictorMs);
     this.predictor = this.opened.stage;
     this.embedder = new Embedder(bundle);
@@ -41,17 +42,23 @@ export class PredictorStage {
 
   /** Blocks this thread until the stop word is set. */
   run(): void {
-    while (this.mailbox.receive()) {
-      const startMs = monotonicMs();
-      const { count, lanes, hidden, codes, feedback } = this.mailbox;
-      for (let row = 0; row < count; row++) this.followJob(lanes[row]);
-      this.predictor.predict(count, hidden, codes, this.draw, this.chances);
-      for (let row = 0; row < count; row++) this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
-      this.track.record("predict", startMs, monotonicMs(), count);
-      this.mailbox.answer();
+    try {
+      while (this.mailbox.receive()) this.answer();
+    } finally {
+      this.predictor.close();
+      this.embedder.close();
     }
-    this.predictor.close();
-    this.embedder.close();
+  }
+
+  /** One frame of every row in the mailbox. */
+  private answer(): void {
+    const startMs = monotonicMs();
+    const { count, lanes, hidden, codes, feedback } = this.mailbox;
+    for (let row = 0; row < count; row++) this.followJob(lanes[row]);
+    this.predictor.predict(count, hidden, codes, this.draw, this.chances);
+    for (let row = 0; row < count; row++) this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
+    this.track.record("predict", startMs, monotonicMs(), count);
+    this.mailbox.answer();
   }
 
   private followJob(lane: number): void {

@@ -3,7 +3,7 @@
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import type { Talker } from "../backends/index.ts";
-import { PREFIX_LIMITS, type PrefixCacheChoice } from "../config.ts";
+import { PREFIX_LIMITS, PROMPT_PIECE_ROWS, type PrefixCacheChoice } from "../config.ts";
 import { PrefixStore, type PromptState, promptKeys } from "../prefixes.ts";
 import type { Track } from "./timeline.ts";
 
@@ -68,6 +68,8 @@ export interface PrefillOptions {
   /** f32 [hidden], f32 [codec vocabulary]: where the last row's results go */
   hidden: Float32Array;
   logits: Float32Array;
+  /** Called after every piece of a prompt, as a sign of life: all of it may take minutes. */
+  onPiece: () => void;
   choice: PrefixCacheChoice;
   cacheDir: string;
   /** Of modelIdentity, taken before the model was opened. */
@@ -92,7 +94,7 @@ export class Prefill {
    * @returns false when the stop byte ended it
    */
   fill(lane: number, { alone, count, lasting, prefixRows, rows }: PromptInput, startMs: number): boolean {
-    const { hidden, logits, talker, track } = this.options;
+    const { talker, track } = this.options;
     const keys = this.memory === null ? null : promptKeys(this.identity, rows, prefixRows, talker.hidden);
     const recalled =
       keys === null ? null : (this.recall(lane, keys.whole, count, false) ?? this.recall(lane, keys.prefix, prefixRows, lasting));
@@ -104,13 +106,13 @@ export class Prefill {
       track.spare(recalled.computedMs);
       ({ computedMs } = recalled);
     } else {
-      if (!talker.prefill(lane, rows, 0, prefixRows, hidden, logits, alone)) return false;
+      if (!this.compute(lane, rows, 0, prefixRows, alone)) return false;
       computedMs = monotonicMs() - knownMs;
       this.remember(lane, keys?.prefix, computedMs);
     }
     if (known < count) {
       const restMs = monotonicMs();
-      if (!talker.prefill(lane, rows, prefixRows, count, hidden, logits, alone)) return false;
+      if (!this.compute(lane, rows, prefixRows, count, alone)) return false;
       const endMs = monotonicMs();
       this.remember(lane, keys?.whole, computedMs + endMs - restMs);
       track.record("prefill", knownMs, endMs, count - known);
@@ -147,6 +149,15 @@ export class Prefill {
     results.set(hidden.subarray(0, talker.hidden));
     results.set(logits.subarray(0, talker.codecVocabulary), talker.hidden);
     this.memory!.add(key, { ...talker.save(lane), computedMs, results });
+  }
+
+  private compute(lane: number, rows: Float32Array, from: number, to: number, alone: boolean): boolean {
+    const { hidden, logits, onPiece, talker } = this.options;
+    for (let at = from; at < to; at += PROMPT_PIECE_ROWS) {
+      if (!talker.prefill(lane, rows, at, Math.min(at + PROMPT_PIECE_ROWS, to), hidden, logits, alone)) return false;
+      onPiece();
+    }
+    return true;
   }
 
   /** A piece of what the disk is to do, in a quiet moment. @returns false when there is nothing left */

@@ -1,7 +1,7 @@
 // The worker's side of every stage: opens it, says so, runs it, and sends home whatever goes wrong.
 
 import { parentPort } from "node:worker_threads";
-import type { Opened } from "../backends/index.ts";
+import type { OnOpening, Opened } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
 import { PredictorStage } from "./predictor.ts";
 import { settleThread } from "./settle.ts";
@@ -21,14 +21,15 @@ export function runStage(stage: StageName, job: StageJob): void {
   };
   const warnings = settleThread(stage, job.config);
   const ready = ({ name: backend, unused }: Opened<unknown>) => send({ ready: { stage, backend, unused, warnings } });
+  const onOpening: OnOpening = (backend, isAccelerator) => send({ opening: { backend, isAccelerator } });
   guard(() => {
     if (stage === "talker") {
-      const talker = new TalkerStage(job);
+      const talker = new TalkerStage(job, onOpening);
       ready(talker.opened);
       talker.listen(guard);
       return;
     }
-    const running = stage === "predictor" ? new PredictorStage(job) : new VocoderStage(job);
+    const running = stage === "predictor" ? new PredictorStage(job, onOpening) : new VocoderStage(job, onOpening);
     ready(running.opened);
     running.run();
     parentPort!.close();

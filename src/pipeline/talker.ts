@@ -2,7 +2,7 @@
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
-import { type Opened, openBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
+import { type OnOpening, type Opened, openBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
 import { modelIdentity } from "../prefixes.ts";
 import { Sampler } from "../sampler.ts";
@@ -57,14 +57,18 @@ export class TalkerStage {
   private closing = false;
   private closed = false;
 
-  constructor(private readonly start: StageJob) {
+  constructor(
+    private readonly start: StageJob,
+    onOpening: OnOpening,
+  ) {
     const { bundle, config, memory } = start;
     const lanes = config.lanes;
     this.signals = new Signals(memory.signals);
     this.mailbox = new Mailbox(memory.mailbox, this.signals);
     this.rings = memory.codes.slice(0, lanes).map((ring) => new Ring(ring));
     this.track = new Track(memory.timeline.talker);
-    const options = { bundle, config, lanes, stop: memory.signals.nativeStop, loadTurn: this.signals.loadTurn };
+    const { loadTurn, memory: shared } = this.signals;
+    const options = { bundle, config, lanes, stop: shared.nativeStop, loadTurn, onOpening };
     const identity = modelIdentity(bundle);
     this.opened = openBackend("talker", TALKERS, "auto", options);
     this.talker = this.opened.stage;
@@ -86,7 +90,8 @@ export class TalkerStage {
     this.stepLogits = floats(lanes * codecVocabulary);
     const results = { hidden: this.stepHidden, logits: this.stepLogits };
     const { cacheDir, prefixCache: choice } = config;
-    this.prefill = new Prefill({ talker: this.talker, track: this.track, ...results, choice, cacheDir, identity });
+    const onPiece = () => this.track.live();
+    this.prefill = new Prefill({ talker: this.talker, track: this.track, ...results, onPiece, choice, cacheDir, identity });
   }
 
   /** Messages wake the loop when it is idle; while it runs it looks for them between frames. `guard` takes what goes wrong. */

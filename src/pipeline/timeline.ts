@@ -25,6 +25,8 @@ export interface TrackMemory {
   labels: SharedArrayBuffer;
   /** f64 [kinds + 1, 2] */
   sums: SharedArrayBuffer;
+  /** u32 [1]: signs of life within slices that take long. */
+  signs: SharedArrayBuffer;
 }
 
 export type TimelineMemory = Record<StageName, TrackMemory>;
@@ -34,6 +36,7 @@ const createTrackMemory = (): TrackMemory => ({
   times: new SharedArrayBuffer(8 * TIMELINE_SLICES * WORDS),
   labels: new SharedArrayBuffer(4 * TIMELINE_SLICES * WORDS),
   sums: new SharedArrayBuffer(8 * (KINDS.length + 1) * SUM_WORDS),
+  signs: new SharedArrayBuffer(4),
 });
 
 export const createTimelineMemory = (): TimelineMemory => ({
@@ -70,12 +73,14 @@ export class Track {
   private readonly times: Float64Array;
   private readonly labels: Int32Array;
   private readonly sums: Float64Array;
+  private readonly signCount: Uint32Array;
 
   constructor(memory: TrackMemory) {
     this.count = new Uint32Array(memory.count);
     this.times = new Float64Array(memory.times);
     this.labels = new Int32Array(memory.labels);
     this.sums = new Float64Array(memory.sums);
+    this.signCount = new Uint32Array(memory.signs);
   }
 
   /** Writer. */
@@ -89,6 +94,16 @@ export class Track {
     this.sums[code * SUM_WORDS] += endMs - startMs;
     this.sums[code * SUM_WORDS + 1] += rows;
     Atomics.add(this.count, 0, 1);
+  }
+
+  /** Writer: something got done, though no slice is complete. */
+  live(): void {
+    Atomics.add(this.signCount, 0, 1);
+  }
+
+  /** Grows while anything gets done. */
+  get signs(): number {
+    return this.written + Atomics.load(this.signCount, 0);
   }
 
   /** Writer: work that was known already, and how long it took when it was done. */
@@ -135,10 +150,10 @@ export class Timeline {
     this.tracks = { talker: new Track(talker), predictor: new Track(predictor), vocoder: new Track(vocoder) };
   }
 
-  /** Slices of all stages so far: while this stands still, nothing gets done. */
-  get written(): number {
+  /** Of all stages: while this stands still, nothing gets done. */
+  get signs(): number {
     const { talker, predictor, vocoder } = this.tracks;
-    return talker.written + predictor.written + vocoder.written;
+    return talker.signs + predictor.signs + vocoder.signs;
   }
 
   promptRows(): PromptRows {

@@ -2,7 +2,7 @@
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
-import { type Opened, openBackend, VOCODERS, type Vocoder, type VocoderMemory } from "../backends/index.ts";
+import { type OnOpening, type Opened, openBackend, VOCODERS, type Vocoder, type VocoderMemory } from "../backends/index.ts";
 import { REMEMBERED_REFERENCES, VOCODER_CHUNK_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import { KIND, Ring } from "./ring.ts";
@@ -32,26 +32,30 @@ export class VocoderStage {
     return this.samples.subarray(i * SAMPLES_PER_FRAME, (i + 1) * SAMPLES_PER_FRAME);
   });
 
-  constructor({ bundle, config, memory }: StageJob) {
+  constructor({ bundle, config, memory }: StageJob, onOpening: OnOpening) {
     this.signals = new Signals(memory.signals);
     this.inputs = memory.codes.map((ring) => new Ring(ring));
     this.outputs = memory.samples.map((ring) => new Ring(ring));
     this.chunks = memory.codes.map(() => 0);
     this.track = new Track(memory.timeline.vocoder);
-    const options = { bundle, config, lanes: this.inputs.length, stop: memory.signals.nativeStop, loadTurn: this.signals.loadTurn };
+    const { loadTurn, memory: shared } = this.signals;
+    const options = { bundle, config, lanes: this.inputs.length, stop: shared.nativeStop, loadTurn, onOpening };
     this.opened = openBackend("vocoder", VOCODERS, config.vocoder, options);
     this.vocoder = this.opened.stage;
   }
 
   /** Blocks this thread until the stop word is set. */
   run(): void {
-    while (!this.signals.stopped) {
-      const seen = this.signals.read("vocoder");
-      let worked = false;
-      for (let lane = 0; lane < this.inputs.length; lane++) worked = this.serve(lane) || worked;
-      if (!worked) this.signals.wait("vocoder", seen);
+    try {
+      while (!this.signals.stopped) {
+        const seen = this.signals.read("vocoder");
+        let worked = false;
+        for (let lane = 0; lane < this.inputs.length; lane++) worked = this.serve(lane) || worked;
+        if (!worked) this.signals.wait("vocoder", seen);
+      }
+    } finally {
+      this.vocoder.close();
     }
-    this.vocoder.close();
   }
 
   /** Moves one lane on by at most a chunk. */
@@ -92,6 +96,7 @@ export class VocoderStage {
       if (this.signals.stopped || this.signals.isCancelled(job)) return;
       const count = Math.min(VOCODER_CHUNK_FRAMES, frames - from);
       this.vocoder.decode(lane, reference.codes.subarray(from * CODES_PER_FRAME), count, this.samples);
+      this.track.live();
     }
     if (this.heard.size >= REMEMBERED_REFERENCES) this.heard.delete(this.heard.keys().next().value!);
     this.heard.set(reference.key, this.vocoder.save(lane));

@@ -124,6 +124,8 @@ export interface RecordJob {
 export type FromRecord = { hidden: Float32Array[] } | { failed: ErrorOnTheWire };
 
 export type FromStage =
+  /** Before every try to open something. */
+  | { opening: { backend: string; isAccelerator: boolean } }
   /** `unused`: why it does not run on an NPU that it was prepared for. */
   | { ready: { stage: StageName; backend: string; unused: string[]; warnings: string[] } }
   /** The job cannot be done; the stage goes on. */

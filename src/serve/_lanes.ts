@@ -6,6 +6,8 @@ import type { Peer } from "./_peer.ts";
 export class Lanes {
   private readonly free: number[];
   private readonly holders = new Map<number, Peer>();
+  /** The turn that was found to be too long at the last look. */
+  private lateSinceMs = 0;
   private readonly queue: { peer: Peer; give: (lane: number) => void }[] = [];
 
   constructor(
@@ -42,13 +44,18 @@ export class Lanes {
     }
   }
 
-  /** To be called now and then: cuts the client that has kept others waiting for too long, if there is one. */
+  /**
+   * To be called now and then: cuts the client that has kept others waiting for too long, if there is one. At the second look only: this
+   * process may have been held up itself, by a long call, and reads in between what a client that was quick has sent meanwhile.
+   */
   look(): void {
-    if (this.queue.length === 0) return;
-    const slowest = slowestOf(this.holders.values());
-    if (slowest === undefined || slowest.waitedMs < this.patienceMs) return;
+    const slowest = this.queue.length === 0 ? undefined : slowestOf(this.holders.values());
+    const isLate = slowest !== undefined && slowest.waitedMs >= this.patienceMs;
+    const wasLate = isLate && slowest.turnSinceMs === this.lateSinceMs;
+    this.lateSinceMs = isLate ? slowest.turnSinceMs : 0;
+    if (!wasLate) return;
     const seconds = Math.round(slowest.waitedMs / 1000);
-    slowest.cut(new TtsError("REQUEST_INVALID", `it did nothing for ${seconds} s while others waited for its lane`));
+    slowest.cut(new TtsError("REQUEST_INVALID", `it has not done its part for ${seconds} s while others waited for its lane`));
   }
 }
 

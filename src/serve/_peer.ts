@@ -19,7 +19,7 @@ export class Peer {
   private leaving = false;
   private failure: TtsError | null = null;
   private wake = () => {};
-  private waitsSinceMs = 0;
+  private turnMs = 0;
 
   constructor(
     private readonly socket: Socket,
@@ -51,9 +51,16 @@ export class Peer {
     return this.failure !== null || (this.ended && this.pending.length === 0);
   }
 
-  /** How long it has been the client's turn; 0 while it is the server's. */
+  /**
+   * Since when it has been the client's turn; 0 while it is the server's. A turn lasts until all of what is being read or written has
+   * passed: no client prolongs it by a byte now and then.
+   */
+  get turnSinceMs(): number {
+    return this.turnMs;
+  }
+
   get waitedMs(): number {
-    return this.waitsSinceMs === 0 ? 0 : performance.now() - this.waitsSinceMs;
+    return this.turnMs === 0 ? 0 : performance.now() - this.turnMs;
   }
 
   /**
@@ -64,14 +71,14 @@ export class Peer {
    */
   async read(target: Uint8Array, what: string): Promise<boolean> {
     let filled = 0;
-    while (filled < target.length) {
-      if (this.failure !== null) throw this.failure;
-      if (this.pending.length > 0) filled += this.take(target, filled);
-      else if (!this.ended) await this.changed();
-      else if (filled === 0) return false;
-      else throw new TtsError("REQUEST_INVALID", `the connection ended after ${filled} of the ${target.length} bytes of ${what}`);
-    }
-    return true;
+    const advance = () => {
+      while (filled < target.length && this.pending.length > 0) filled += this.take(target, filled);
+      return filled === target.length || this.ended;
+    };
+    await this.until(advance);
+    if (filled === target.length) return true;
+    if (filled === 0) return false;
+    throw new TtsError("REQUEST_INVALID", `the connection ended after ${filled} of the ${target.length} bytes of ${what}`);
   }
 
   private take(target: Uint8Array, at: number): number {
@@ -95,16 +102,23 @@ export class Peer {
       done = true;
       this.wake();
     });
-    while (!done && this.failure === null) await this.changed();
-    if (this.failure !== null) throw this.failure;
+    await this.until(() => done);
   }
 
-  private async changed(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.wake = resolve;
-    this.waitsSinceMs = performance.now();
-    await promise;
-    this.waitsSinceMs = 0;
+  /** The client's turn, if need be: `advance` is called with every change, until it says that it is over. */
+  private async until(advance: () => boolean): Promise<void> {
+    try {
+      for (;;) {
+        if (this.failure !== null) throw this.failure;
+        if (advance()) return;
+        if (this.turnMs === 0) this.turnMs = performance.now();
+        const { promise, resolve } = Promise.withResolvers<void>();
+        this.wake = resolve;
+        await promise;
+      }
+    } finally {
+      this.turnMs = 0;
+    }
   }
 
   /** Whoever reads or writes gets this failure. */

@@ -3,7 +3,7 @@
 
 import type { Bundle } from "../bundle.ts";
 import { TtsError } from "../errors.ts";
-import { HostedPredictor } from "../pipeline/hosted.ts";
+import { HostedPredictor, type Signs } from "../pipeline/hosted.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { Peer } from "./_peer.ts";
 import { assertFinite, randomSeed, type StageService, type StageStart, turn } from "./_wire.ts";
@@ -18,8 +18,9 @@ export class PredictorService implements StageService {
   constructor(
     private readonly bundle: Bundle,
     private readonly start: StageStart,
+    signs: Signs,
   ) {
-    this.predictor = new HostedPredictor(bundle, start.config, start.greedy);
+    this.predictor = new HostedPredictor(bundle, start.config, signs);
     this.opened = this.predictor.opened;
     this.codeLimit = bundle.manifest.shape.codes;
   }

@@ -6,8 +6,10 @@ import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { type Bundle, openBundle } from "../bundle.ts";
 import { asTtsError, TtsError, toWire } from "../errors.ts";
+import type { Signs } from "../pipeline/hosted.ts";
 import { endWithParent, settleThread } from "../pipeline/settle.ts";
 import type { StageName } from "../pipeline/wire.ts";
+import { withSampling } from "../prepare.ts";
 import { slowestOf } from "./_lanes.ts";
 import { isGone, Peer } from "./_peer.ts";
 import { PredictorService } from "./_predictor.ts";
@@ -21,10 +23,10 @@ const MOST_PEERS = 64;
 const CLIENTS_FAULT = 2;
 const LINE_CHARACTERS = 300;
 const USER_ONLY = 0o177;
-const SERVICES: Record<StageName, (bundle: Bundle, start: StageStart) => StageService> = {
-  talker: (bundle, start) => new TalkerService(bundle, start),
-  predictor: (bundle, start) => new PredictorService(bundle, start),
-  vocoder: (bundle, start) => new VocoderService(bundle, start),
+const SERVICES: Record<StageName, new (bundle: Bundle, start: StageStart, signs: Signs) => StageService> = {
+  talker: TalkerService,
+  predictor: PredictorService,
+  vocoder: VocoderService,
 };
 
 /** Runs the stage that the supervisor names until it says that it is enough, or is gone. Nothing is thrown: it is told instead. */
@@ -66,15 +68,19 @@ class StageHost {
 
   /** @throws TtsError as opening the stage does, OUTPUT_FAILED for its socket */
   async open(): Promise<void> {
-    const { beatMs, bundle, config, stage } = this.start;
+    const { beatMs, bundle, config, greedy, stage } = this.start;
     endWithParent(); // also while a native call hangs, when nobody hears that the channel is closed
     const refused = settleThread(stage, config);
-    const service = SERVICES[stage](openBundle(bundle), this.start);
+    const signs: Signs = {
+      opening: (backend, isAccelerator) => this.send({ opening: { backend, isAccelerator } }),
+      alive: () => this.send({ beat: true }),
+    };
+    const service = new SERVICES[stage](withSampling(openBundle(bundle), { greedy }), this.start, signs);
     this.service = service;
     await this.listen();
     this.server.on("error", this.fail);
     this.timer = setInterval(() => {
-      this.send({ beat: true });
+      signs.alive();
       service.look?.();
     }, beatMs);
     const { name: backend, unused } = service.opened;
@@ -120,7 +126,7 @@ class StageHost {
     const slowest = slowestOf(this.peers);
     if (slowest === undefined || slowest.waitedMs < this.start.patienceMs) return false;
     this.peers.delete(slowest);
-    slowest.cut(new TtsError("REQUEST_INVALID", `it had done nothing for longest when there were ${MOST_PEERS} others`));
+    slowest.cut(new TtsError("REQUEST_INVALID", `it had not done its part for longest when there were ${MOST_PEERS} others`));
     return true;
   }
 

@@ -4,7 +4,7 @@
 import type { Bundle } from "../bundle.ts";
 import { PROMPT_POSITIONS } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { ENDED, type HostedSentence, HostedTalker } from "../pipeline/hosted.ts";
+import { ENDED, type HostedSentence, HostedTalker, type Signs } from "../pipeline/hosted.ts";
 import { type PreparedSpeech, prepareSpeech, readerOf, type SpeakOptions } from "../prepare.ts";
 import type { Reader } from "../text/reading.ts";
 import { Lanes } from "./_lanes.ts";
@@ -53,9 +53,10 @@ export class TalkerService implements StageService {
   constructor(
     private readonly bundle: Bundle,
     private readonly start: StageStart,
+    signs: Signs,
   ) {
     const { config, patienceMs } = start;
-    this.talker = new HostedTalker(bundle, config);
+    this.talker = new HostedTalker(bundle, config, signs);
     this.opened = this.talker.opened;
     this.reader = readerOf(bundle);
     this.lanes = new Lanes(config.lanes, patienceMs);
@@ -100,8 +101,8 @@ export class TalkerService implements StageService {
 
   /** What `tts` would do with this text, if it is one prompt: the layout has no place for a second one. */
   private prepare({ text, ...options }: Request): PreparedSpeech {
-    const { config, greedy, seed } = this.start;
-    const all = { seed, ...options, greedy: greedy || options.greedy, textMode: "whole" } as const;
+    const { config, seed } = this.start;
+    const all = { seed, ...options, textMode: "whole" } as const;
     const prepared = prepareSpeech(this.bundle, text, all, this.reader);
     if (prepared.sentences.length > 1)
       throw new TtsError("TEXT_TOO_LONG", `the text is ${prepared.sentences.length} prompts long`, "send it sentence by sentence");

@@ -4,7 +4,7 @@
 import { toS16le } from "../audio/pcm.ts";
 import type { Bundle } from "../bundle.ts";
 import { TtsError } from "../errors.ts";
-import { HostedVocoder } from "../pipeline/hosted.ts";
+import { HostedVocoder, type Signs } from "../pipeline/hosted.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import { Lanes } from "./_lanes.ts";
 import type { Peer } from "./_peer.ts";
@@ -21,8 +21,8 @@ export class VocoderService implements StageService {
   private readonly lanes: Lanes;
   private readonly codeLimit: number;
 
-  constructor(bundle: Bundle, { config, patienceMs }: StageStart) {
-    this.vocoder = new HostedVocoder(bundle, config);
+  constructor(bundle: Bundle, { config, patienceMs }: StageStart, signs: Signs) {
+    this.vocoder = new HostedVocoder(bundle, config, signs);
     this.opened = this.vocoder.opened;
     this.lanes = new Lanes(config.lanes, patienceMs);
     this.codeLimit = bundle.manifest.shape.codes;

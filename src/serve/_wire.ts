@@ -25,9 +25,17 @@ export interface StageStart {
   beatMs: number;
 }
 
+/** What a stage is about to open. */
+export interface Opening {
+  backend: string;
+  isAccelerator: boolean;
+}
+
 export type FromStageProcess =
   | { ready: { backend: string; warnings: readonly string[] } }
   | { beat: true }
+  /** Before every try: it may hang in an accelerator's driver. */
+  | { opening: Opening }
   /** For people: `warn` where a client did something wrong. */
   | { told: { level: "warn" | "debug"; line: string } }
   /** The stage cannot go on; the process ends. */

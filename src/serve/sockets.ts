@@ -3,15 +3,15 @@
 // no sign of life, and ends them with itself. The wire is described in _talker.ts, _predictor.ts and _vocoder.ts.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, lstatSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { LIMITS } from "../config.ts";
 import { fromWire, TtsError } from "../errors.ts";
 import { withLock } from "../lock.ts";
 import type { StageName } from "../pipeline/wire.ts";
 import { ENTRY_ARGS } from "../worker.ts";
-import type { FromStageProcess, StageStart } from "./_wire.ts";
+import type { FromStageProcess, Opening, StageStart } from "./_wire.ts";
 
 export interface SocketsOptions extends Pick<StageStart, "bundle" | "config" | "greedy" | "seed" | "mode" | "patienceMs"> {
   /** Folder of the sockets; it is made if need be. */
@@ -31,7 +31,7 @@ export const STAGES: readonly StageName[] = ["talker", "predictor", "vocoder"];
 export const STAGE_COMMAND = ["serve", "stage"] as const;
 /** What the system takes: sun_path, less its last byte. */
 const PATH_BYTES = 107;
-const OTHERS_WRITE = 0o002;
+const OTHERS_WRITE = 0o022;
 const GROUP = { may: 0o060, enter: 0o010 } as const;
 const OTHERS = { may: 0o006, enter: 0o001 } as const;
 /** A stage that lived this long starts again at once; others wait, twice as long after every death in a row. */
@@ -40,6 +40,7 @@ const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
 const MOST_BEAT_MS = 1_000;
 /** So many signs of life may be missed, and more at a small limit by nobody's fault. */
 const BEATS = 4;
+const NOTHING: Opening = { backend: "", isAccelerator: false };
 
 /** Runs a stage in this process, as the supervisor on the other side of its channel says. */
 export async function runStage(): Promise<void> {
@@ -68,7 +69,10 @@ function refuse(path: string, why: string, hint = "end that server first, or cho
   throw new TtsError("OUTPUT_FAILED", `cannot serve ${path}: ${why}`, hint);
 }
 
-/** Only those may enter it who may use the sockets. One that is there already stays as it is, if nobody else can put sockets into it. */
+/**
+ * A new one can be entered by those who may use the sockets, and by nobody else. One that is there already stays as it is: it has to belong
+ * to this user, and nobody else may write into it, not even who may use the sockets, since they could put their own in place of these.
+ */
 function prepareFolder(directory: string, mode: number): void {
   const longest = join(directory, "predictor.sock");
   if (Buffer.byteLength(longest) > PATH_BYTES)
@@ -76,10 +80,11 @@ function prepareFolder(directory: string, mode: number): void {
   try {
     const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
     const entered = [GROUP, OTHERS].reduce((bits, { enter, may }) => bits | ((mode & may) === 0 ? 0 : enter), 0o700);
-    if (made !== undefined) chmodSync(directory, entered);
+    if (made !== undefined) for (let path = directory; path.length >= made.length; path = dirname(path)) chmodSync(path, entered);
     const { mode: present, uid } = statSync(directory);
     if (uid !== process.getuid?.()) refuse(directory, "the folder belongs to another user", "choose a folder of your own");
-    if ((present & OTHERS_WRITE) !== 0) refuse(directory, "everybody may write into the folder", "choose a folder of your own");
+    if ((present & OTHERS_WRITE) !== 0) refuse(directory, "others may write into the folder", `chmod go-w ${directory}, or choose another`);
+    rmdirSync(mkdtempSync(join(directory, ".try-"))); // modes do not tell of a file system that is read-only, or no place for files
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;
     refuse(directory, (cause as Error).message, "choose another folder");
@@ -127,6 +132,10 @@ function supervise({ directory, stages, ...options }: SocketsOptions, pathOf: (s
 /** One stage: its process now, and when the next one may come. */
 class StageKeeper {
   private child: ChildProcess | null = null;
+  /** The process is told to end, which it does not while a driver keeps it in the kernel. */
+  private isKilled = false;
+  /** What it opens, or has opened. */
+  private opening = NOTHING;
   private startedMs = 0;
   /** Of the last sign of life. */
   private signMs = 0;
@@ -149,6 +158,8 @@ class StageKeeper {
     const stdio: ["ignore", "ignore", "inherit", "ipc"] = ["ignore", "ignore", "inherit", "ipc"];
     const child = spawn(process.execPath, [...ENTRY_ARGS, ...STAGE_COMMAND], { stdio, detached: true });
     this.child = child;
+    this.isKilled = false;
+    this.opening = NOTHING;
     this.startedMs = this.signMs = performance.now();
     child.on("message", (message) => this.hear(message as FromStageProcess));
     child.once("exit", (code, signal) => this.died(signal ?? `status ${code}`));
@@ -160,6 +171,7 @@ class StageKeeper {
     this.signMs = performance.now();
     const { job, tell } = this;
     if ("ready" in message) this.ready(message.ready);
+    else if ("opening" in message) this.opening = message.opening;
     else if ("failed" in message) this.failure = fromWire(message.failed);
     else if ("told" in message) tell[message.told.level](`${job.stage}: ${message.told.line}`);
   }
@@ -194,14 +206,26 @@ class StageKeeper {
 
   /** Ends a process that gives no sign of life, which also a native call that hangs keeps it from. */
   look(slept: boolean): void {
-    const { child, isReady, job } = this;
-    if (child === null) return;
+    const { child, isReady, job, opening } = this;
+    if (child === null || this.isKilled) return;
     const now = performance.now();
     if (slept) this.signMs = now;
-    const limitMs = isReady ? job.config.stageTimeoutMs : LIMITS.startTimeoutMs;
+    const limitMs = isReady || opening.isAccelerator ? job.config.stageTimeoutMs : LIMITS.startTimeoutMs;
     if (now - this.signMs <= limitMs) return;
-    this.failure ??= new TtsError("STAGE_TIMEOUT", `the ${job.stage} has given no sign for ${Math.round(limitMs / 1000)} s`);
+    this.isKilled = true;
     child.kill("SIGKILL");
+    const late = this.lateness(limitMs);
+    if (!this.wasReady) this.giveUp(late);
+    else this.tell.warn(`${late.message}; process ${child.pid} is killed, and another one starts when it is gone; ${late.hint}`);
+  }
+
+  private lateness(limitMs: number): TtsError {
+    const { isReady, job, opening } = this;
+    const stage = opening.backend === "" ? job.stage : `${job.stage} (${opening.backend})`;
+    const what = `the ${stage} ${isReady ? "has given no sign for" : "was not ready after"} ${Math.round(limitMs / 1000)} s`;
+    const patience =
+      limitMs === LIMITS.startTimeoutMs ? "tts doctor looks at disk and memory" : "TTS_STAGE_TIMEOUT is the patience in seconds";
+    return new TtsError("STAGE_TIMEOUT", what, opening.isAccelerator ? `--${job.stage} ort does without it; ${patience}` : patience);
   }
 
   /** At once, and without a way back. */

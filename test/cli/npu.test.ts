@@ -98,11 +98,28 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     expect(forced.stderr.trimEnd().split("\n").length).toBe(1);
   });
 
+  test.each([
+    ["--predictor-top-p 0.9", "top-p 0.9"],
+    ["--predictor-top-k 65", "top-k 65, above 64"],
+  ])("what a card cannot draw with, %s: one warning, and the CPU draws", async (args, what) => {
+    const reason = `the code predictor on the card cannot draw with ${what}`;
+    const { status, stderr, stdout } = await speak("axcl", `--seed 1 --json ${args}`);
+    expect([status, warningsIn(stderr)]).toEqual([0, [expect.stringContaining(`no NPU for the predictor: ${reason}`)]]);
+    expect(JSON.parse(stdout).backends).toMatchObject({ vocoder: "axcl", predictor: expect.stringMatching(/^(ort|llama)$/) });
+    const forced = await speak("axcl", `--predictor axcl ${args}`);
+    expect(forced.status).toBe(2);
+    expect(forced.stderr).toContain(`tts: ${reason}; use --predictor ort or llama`);
+    expect((await speak("axcl", `--predictor axcl --greedy ${args}`)).status).toBe(0); // the likeliest codes are always possible
+  });
+
   test("models of another checkpoint are not taken", async () => {
     const folder = npuFolderOf(bundleOf("tiny-custom"), "rknn");
     const { status, stderr } = await speak("rknn", "", { folder });
     expect([status, warningsIn(stderr).length]).toEqual([0, 1]);
     expect(stderr).toContain("was made of");
+    const forced = await speak("rknn", "--vocoder rknn", { folder });
+    expect([forced.status, warningsIn(forced.stderr).length]).toEqual([3, 0]);
+    expect(forced.stderr).toContain(`tts: ${folder} was made of`);
   });
 
   test("a model that is still to be built is named", async () => {
@@ -138,6 +155,18 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
   ] as [Library, string][])("%s hangs in the middle: the program gives up after its patience", async (library, fault) => {
     const { status, stderr } = await speak(library, "--greedy --predictor ort", { fault, patience: 2 });
     expect(status).toBe(8);
-    expect(stderr).toMatch(/the vocoder \(\w+\) has given no sign for 2 s/);
+    expect(stderr).toMatch(/the vocoder \(\w+\) has given no sign for 2 s; --vocoder ort does without it/);
+  });
+
+  test("a code predictor that hangs is named, though frames wait for the vocoder", async () => {
+    const { status, stderr } = await speak("axcl", "--vocoder ort", { fault: "axclrtEngineExecute:hang:6", patience: 2 });
+    expect(status).toBe(8);
+    expect(stderr).toContain("the predictor (axcl) has given no sign for 2 s; --predictor ort does without it");
+  });
+
+  test("what hangs before the first frame is given up as well", async () => {
+    const { status, stderr } = await speak("rknn", "", { fault: "rknn_run:hang:1", patience: 2 });
+    expect(status).toBe(8);
+    expect(stderr).toContain("the vocoder (rknn) was not ready after 2 s; --vocoder ort does without it");
   });
 });

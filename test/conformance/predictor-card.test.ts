@@ -1,7 +1,7 @@
 // What a code predictor that draws by itself does with chances, on the stand-in for the card's library.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Chances, Predictor } from "../../src/backends/index.ts";
+import { type Chances, openBackend, PREDICTORS, type Predictor } from "../../src/backends/index.ts";
 import { predictorAxcl } from "../../src/backends/predictor-axcl.ts";
 import { Sampler } from "../../src/sampler.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../../src/types.ts";
@@ -54,6 +54,34 @@ describe.skipIf(compiler === null)(`the code predictor on a card${noCompiler}`, 
     [{ topK: 65 }, "top-k 65, above 64"],
   ])("what it cannot draw with, %j, is an error", (settings, what) => {
     expect(() => predict(settings, silence)).toThrow(what);
+  });
+});
+
+describe.skipIf(compiler === null)(`a voice whose own settings a card cannot draw with${noCompiler}`, () => {
+  const optionsWith = (own: Partial<SamplerSettings>) => {
+    const options = npuOptions(bundleOf("tiny-custom"), 1, "axcl", "axcl");
+    const { manifest } = options.bundle;
+    const sampling = { ...manifest.sampling, predictor: { ...SETTINGS, ...own } };
+    return { ...options, bundle: { ...options.bundle, manifest: { ...manifest, sampling } } };
+  };
+  const open = (choice: string, own: Partial<SamplerSettings>) => {
+    const { name, stage, unused } = openBackend("code predictor", PREDICTORS, choice, optionsWith(own));
+    stage.close();
+    return { name, unused };
+  };
+
+  test.each([
+    [{ topP: 0.9 }, "top-p 0.9"],
+    [{ topK: 65 }, "top-k 65, above 64"],
+  ])("%j: the CPU draws, and the reason is told; asked for, the card is an error at once", (own, what) => {
+    const { name, unused } = open("auto", own);
+    expect(name).toBeOneOf(["ort", "llama"]);
+    expect(unused).toEqual([expect.stringContaining(`the code predictor on the card cannot draw with ${what}`)]);
+    expect(() => open("axcl", own)).toThrow(what);
+  });
+
+  test("is none that always takes the likeliest code, nor one that may draw all", () => {
+    for (const own of [{ greedy: true, topP: 0.9 }, { topK: 0 }]) expect(open("auto", own)).toEqual({ name: "axcl", unused: [] });
   });
 });
 

@@ -4,6 +4,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, OpenOptions, Predictor, Talker } from "../../src/backends/index.ts";
 import type { Bundle } from "../../src/bundle.ts";
+import { PROMPT_PIECE_ROWS } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
 import { Embedder } from "../../src/pipeline/embed.ts";
 import { Sampler } from "../../src/sampler.ts";
@@ -303,22 +304,30 @@ function memoryTests(open: (checkpoint: string, lanes: number) => Talker): void 
 }
 
 function refusals(open: (checkpoint: string) => Talker): void {
-  test("a prompt of more rows than one batch is as exact as one that grows row by row", () => {
+  test("a prompt of several pieces is as exact as one that grows row by row", () => {
     const talker = open("tiny-custom");
     const run = caseNamed("custom-ryan-english-whole");
     const rows = new TeacherForced(run).prompt;
-    const count = 1_030; // two full batches and a rest
+    const count = 2 * PROMPT_PIECE_ROWS + 6;
     const prompt = sharedFloats(count * talker.hidden);
     for (let i = 0; i < prompt.length; i++) prompt[i] = rows[i % rows.length];
     const results = () => ({ hidden: sharedFloats(talker.hidden), logits: sharedFloats(talker.codecVocabulary) });
     const [whole, grown] = [results(), results()];
-    talker.prefill(0, prompt, 0, count, whole.hidden, whole.logits);
+    for (let at = 0; at < count; at += PROMPT_PIECE_ROWS) {
+      talker.prefill(0, prompt, at, Math.min(at + PROMPT_PIECE_ROWS, count), whole.hidden, whole.logits);
+    }
     talker.prefill(0, prompt, 0, 500, grown.hidden, grown.logits);
     for (let row = 500; row < count; row++) {
       talker.step(Int32Array.of(0), 1, prompt.subarray(row * talker.hidden), grown.hidden, grown.logits);
     }
     expect(maxDifference(whole.hidden, grown.hidden)).toBeLessThanOrEqual(MAX_ERROR);
     expect(maxDifference(whole.logits, grown.logits)).toBeLessThanOrEqual(MAX_ERROR);
+  });
+
+  test("refuses more rows at once than a piece has", () => {
+    const talker = open("tiny-custom");
+    const [prompt, results] = [sharedFloats((PROMPT_PIECE_ROWS + 1) * talker.hidden), sharedFloats(talker.codecVocabulary)];
+    expect(() => talker.prefill(0, prompt, 0, PROMPT_PIECE_ROWS + 1, results, results)).toThrow(RangeError);
   });
 
   test("refuses a prompt that fills its context", () => {

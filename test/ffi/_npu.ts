@@ -1,13 +1,21 @@
-// What the tests of NPU libraries share: a small graph with two states, and processes of their own for what a library keeps for good.
+// What the tests of NPU libraries share: the libraries under test, a small graph with two states, and processes of their own for what a library
+// keeps for good.
 
+import { dlopen } from "bun:ffi";
 import { test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { NpuModel, StatePair } from "../../ffi/npu.ts";
+import { ENGINE_SYMBOLS } from "../../ffi/_ax-engine-abi.ts";
+import { AXCL_SYMBOLS } from "../../ffi/_axcl-abi.ts";
+import { RKNN_SYMBOLS } from "../../ffi/_rknn-abi.ts";
+import { describeAxEngine, loadAxEngine, openAxEngineModel } from "../../ffi/ax-engine.ts";
+import { describeAxcl, loadAxcl, openAxclModel } from "../../ffi/axcl.ts";
+import type { NpuDescription, NpuLibrary, NpuLibraryOptions, NpuModel, NpuModelOptions, StatePair } from "../../ffi/npu.ts";
 import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
+import { describeRknn, loadRknn, openRknnModel } from "../../ffi/rknn.ts";
 import { Graph } from "../../src/convert/onnx/graph.ts";
 import { TtsError } from "../../src/errors.ts";
-import { compileNative, compiler } from "../_standins.ts";
+import { type ContainerOptions, compileNative, compiler, compileStandIns, containerOf } from "../_standins.ts";
 import { ROOT, scratchFolder } from "../_support.ts";
 
 export const STATES: StatePair[] = [
@@ -90,24 +98,96 @@ export function inProcess<T>(body: string, environment: Record<string, string> =
   return JSON.parse(stdout.toString().trim().split("\n").at(-1)!) as T;
 }
 
-/** One of the libraries under test, by the names of its functions. */
+/** One of the libraries under test. Its functions are called by their names in other processes. */
 export interface Subject {
   module: string;
-  load: string;
-  open: string;
-  /** The stand-in. */
-  library: string;
+  load: (options: NpuLibraryOptions) => NpuLibrary;
+  open: (options: NpuModelOptions) => NpuModel;
+  describe: (options: NpuLibraryOptions) => NpuDescription;
+  symbols: object;
+  /** Of the stand-ins: the library, and what comes with it. */
+  files: readonly [string, ...string[]];
+  version: string;
+  title: string;
+  variable: string;
+  /** Where it is looked for, and what to install. */
+  places: readonly string[];
+  from: string;
+  /** Of its models. */
+  vendor: "rknn" | "ax";
 }
 
-const imports = ({ load, module, open }: Subject) =>
-  `const { ${load}: load, ${open}: open } = await import(${JSON.stringify(join(ROOT, "ffi", module))});`;
+export const RKNN: Subject = {
+  module: "rknn.ts",
+  ...{ load: loadRknn, open: openRknnModel, describe: describeRknn, symbols: RKNN_SYMBOLS },
+  files: ["librknnrt.so"],
+  version: "2.3.2 (stand-in)",
+  title: "Rockchip's NPU runtime",
+  variable: "TTS_LIBRKNNRT",
+  places: ["/usr/lib/librknnrt.so", "/usr/lib/aarch64-linux-gnu/librknnrt.so", "/usr/local/lib/librknnrt.so"],
+  from: "rknn-toolkit2",
+  vendor: "rknn",
+};
+export const AXCL: Subject = {
+  module: "axcl.ts",
+  ...{ load: loadAxcl, open: openAxclModel, describe: describeAxcl, symbols: AXCL_SYMBOLS },
+  files: ["libaxcl_rt.so"],
+  version: "V3.10.2 (stand-in)",
+  title: "AXCL, the runtime of AXERA's cards",
+  variable: "TTS_LIBAXCL",
+  places: ["/usr/lib/axcl/libaxcl_rt.so"],
+  from: "axclhost",
+  vendor: "ax",
+};
+export const AX_ENGINE: Subject = {
+  module: "ax-engine.ts",
+  ...{ load: loadAxEngine, open: openAxEngineModel, describe: describeAxEngine, symbols: ENGINE_SYMBOLS },
+  files: ["libax_engine.so", "libax_sys.so"],
+  version: "libax_engine 1.45.0 (stand-in)",
+  title: "AXERA's NPU engine",
+  variable: "TTS_LIBAXENGINE",
+  places: ["/soc/lib/libax_engine.so", "/usr/lib/libax_engine.so"],
+  from: "the board's BSP",
+  vendor: "ax",
+};
+
+/** The stand-ins of a subject. */
+export const standInsOf = ({ files }: Subject) => files.map((file) => join(compileStandIns().folder, file));
+
+/** Objects of each of the stand-ins that nobody has destroyed. */
+export function liveObjects(subject: Subject): number[] {
+  const symbols = { standin_live_objects: { args: [], returns: "i64" } } as const;
+  return standInsOf(subject).map((path) => Number(dlopen(path, symbols).symbols.standin_live_objects()));
+}
+
+export function fileOf(name: string, bytes: Uint8Array | string): string {
+  const path = join(scratchFolder(), name);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+const SUFFIX = { rknn: "rknn", ax: "axmodel" };
+
+/** A model file for a stand-in. */
+export const modelFile = ({ vendor }: Subject, name: string, onnx = statefulGraph(), about: ContainerOptions = {}) =>
+  fileOf(`${name}.${SUFFIX[vendor]}`, containerOf(onnx, vendor, about));
+
+export const statefulOptions = (path: string, lanes = 1, states: readonly StatePair[] = STATES) => ({ path, lanes, states });
+
+const imports = ({ describe, load, module, open }: Subject) =>
+  `const { ${load.name}: load, ${open.name}: open, ${describe.name}: describe } = await import(${JSON.stringify(join(ROOT, "ffi", module))});`;
+
+/** Runs an async function body, which knows load(), open() and describe() of a subject, in a process of its own: see {@link inProcess}. */
+export const inProcessOf = <T>(subject: Subject, body: string, environment: Record<string, string> = {}) =>
+  inProcess<T>(`${imports(subject)} ${body}`, environment);
 
 /** What load() of a library says, in a process of its own. */
 export function loadFailure(subject: Subject, override: string, allowStandIn = true): Failure {
   const options = JSON.stringify({ override, allowStandIn });
-  return inProcess<{ failure: Failure }>(`${imports(subject)}
-    try { load(${options}); result.failure = { code: "none", message: "", hint: "" }; } catch (error) { result.failure = failure(error); }`)
-    .failure;
+  return inProcessOf<{ failure: Failure }>(
+    subject,
+    `try { load(${options}); result.failure = { code: "none", message: "", hint: "" }; } catch (error) { result.failure = failure(error); }`,
+  ).failure;
 }
 
 /** What became of opening the stateful model and of `runs` kept runs on it, with live objects of the stand-ins at the end. */
@@ -120,20 +200,15 @@ export interface Story {
   live: number[];
 }
 
-export function storyOf(
-  subject: Subject,
-  path: string,
-  runs: number,
-  environment: Record<string, string>,
-  libraries = [subject.library],
-): Story {
-  return inProcess<Story>(
-    `${imports(subject)}
-    const { dlopen } = await import("bun:ffi");
-    load({ override: ${JSON.stringify(subject.library)}, allowStandIn: true });
+export function storyOf(subject: Subject, path: string, runs: number, environment: Record<string, string>): Story {
+  const libraries = standInsOf(subject);
+  return inProcessOf<Story>(
+    subject,
+    `const { dlopen } = await import("bun:ffi");
+    load({ override: ${JSON.stringify(libraries[0])}, allowStandIn: true });
     Object.assign(result, { opened: "ok", runs: [], steps: [], output: [] });
     try {
-      const model = open({ path: ${JSON.stringify(path)}, lanes: 1, states: ${JSON.stringify(STATES)} });
+      const model = open(${JSON.stringify(statefulOptions(path))});
       for (let i = 0; i < ${runs}; i++) {
         try { model.run(0); model.keep(); result.runs.push("ok"); } catch (error) { result.runs.push(failure(error)); }
       }

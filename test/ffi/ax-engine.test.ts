@@ -8,48 +8,36 @@ import { join } from "node:path";
 import { ENGINE_SYMBOLS, IO, IO_BUFFER, IO_INFO, IO_META, NPU_ATTR, SYS_SYMBOLS } from "../../ffi/_ax-engine-abi.ts";
 import { type AxCall, type AxNpuFacts, axError, axNpuFacts, deviceProblem } from "../../ffi/_ax-engine-device.ts";
 import { type Layout, Struct } from "../../ffi/_struct.ts";
-import { describeAxEngine, loadAxEngine, openAxEngineModel } from "../../ffi/ax-engine.ts";
+import { loadAxEngine, openAxEngineModel } from "../../ffi/ax-engine.ts";
 import { setEnvironment } from "../../ffi/libc.ts";
-import type { NpuModel } from "../../ffi/npu.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { TtsError } from "../../src/errors.ts";
-import { type ContainerOptions, compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../_standins.ts";
-import { maxDifference, scratchFolder } from "../_support.ts";
+import { compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../_standins.ts";
+import { scratchFolder } from "../_support.ts";
 import {
+  AX_ENGINE,
   compile,
   doublingGraph,
   type Failure,
-  failureOf,
-  growthOf,
-  inProcess,
+  fileOf,
   inputAt,
   layoutsInC,
+  liveObjects,
   loadFailure,
-  Reference,
+  modelFile,
   runOf,
-  STATES,
-  type Story,
-  type Subject,
+  standInsOf,
   statefulGraph,
+  statefulOptions,
   storyOf,
-  testAlone,
 } from "./_npu.ts";
+import { findingCases, modelCases, refusalCases } from "./_npu-cases.ts";
 
 const USABLE: AxNpuFacts = { node: { path: "/dev/npu", exists: true, usable: true }, isHost: false };
 const ABSENT: AxNpuFacts = { node: { path: "/dev/npu", exists: false, usable: false }, isHost: false };
 
-let subject: Subject;
-let libraries: string[];
-const fileOf = (name: string, bytes: Uint8Array | string): string => {
-  const path = join(scratchFolder(), name);
-  writeFileSync(path, bytes);
-  return path;
-};
-const model = (name: string, onnx: Uint8Array, about: ContainerOptions = {}) => fileOf(name, containerOf(onnx, "ax", about));
-const options = (path: string, lanes = 1) => ({ path, lanes, states: STATES });
-const story = (path: string, runs: number, faults = ""): Story => {
-  return storyOf(subject, path, runs, { ...standInEnvironment(), TTS_NPU_FAULT: faults }, libraries);
-};
+const story = (runs: number, faults: string) =>
+  storyOf(AX_ENGINE, modelFile(AX_ENGINE, "story"), runs, { ...standInEnvironment(), TTS_NPU_FAULT: faults });
 
 describe.skipIf(compiler === null)(`layouts in C${noCompiler}`, () => {
   test.each<[string, Layout]>([
@@ -148,94 +136,43 @@ describe("what the system says", () => {
 });
 
 describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () => {
-  let path: string;
   let engine: ReturnType<typeof dlopen<typeof ENGINE_SYMBOLS>>["symbols"];
   let sys: ReturnType<typeof dlopen<typeof SYS_SYMBOLS>>["symbols"];
-  let live: () => number[];
+  const path = modelFile(AX_ENGINE, "one");
+  const live = () => liveObjects(AX_ENGINE);
 
   beforeAll(() => {
     for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
     loadOnnxRuntime();
-    const { axEngine, folder } = compileStandIns();
-    subject = { module: "ax-engine.ts", load: "loadAxEngine", open: "openAxEngineModel", library: axEngine };
-    libraries = [axEngine, join(folder, "libax_sys.so")];
-    expect(loadAxEngine({ override: axEngine, allowStandIn: true })).toEqual({ path: axEngine, version: "libax_engine 1.45.0 (stand-in)" });
-    path = model("stateful.axmodel", statefulGraph());
-    engine = dlopen(libraries[0], ENGINE_SYMBOLS).symbols;
-    sys = dlopen(libraries[1], SYS_SYMBOLS).symbols;
-    const counters = libraries.map((library) => dlopen(library, { standin_live_objects: { args: [], returns: "i64" } }).symbols);
-    live = () => counters.map(({ standin_live_objects }) => Number(standin_live_objects()));
+    const { axEngine } = compileStandIns();
+    expect(loadAxEngine({ override: axEngine, allowStandIn: true })).toEqual({ path: axEngine, version: AX_ENGINE.version });
+    const [enginePath, sysPath] = standInsOf(AX_ENGINE);
+    engine = dlopen(enginePath, ENGINE_SYMBOLS).symbols;
+    sys = dlopen(sysPath, SYS_SYMBOLS).symbols;
   });
 
-  function withModel<T>(opened: NpuModel, use: (model: NpuModel) => T): T {
-    try {
-      return use(opened);
-    } finally {
-      opened.close();
-    }
-  }
+  modelCases(AX_ENGINE, import.meta.path);
 
-  test("tensors have the graph's names and shapes, and start at zero", () => {
-    withModel(openAxEngineModel(options(path)), ({ inputs, outputs }) => {
-      expect(inputs.map(({ name, shape }) => ({ name, shape }))).toEqual([{ name: "x", shape: [1, 2, 3] }]);
-      expect(outputs.map(({ name, shape }) => ({ name, shape }))).toEqual([{ name: "y", shape: [1, 2, 3] }]);
-      expect(Array.from(inputs[0].data)).toEqual([0, 0, 0, 0, 0, 0]);
-    });
-  });
-
-  test("two lanes of two models give what ONNX Runtime gives", () => {
-    const references = [new Reference(), new Reference()];
-    const other = openAxEngineModel(options(path, 2));
-    withModel(openAxEngineModel(options(path, 2)), (opened) => {
-      for (let step = 0; step < 8; step++) {
-        const lane = step % 3 === 0 ? 1 : 0;
-        const ours = runOf(opened, lane, inputAt(step));
-        opened.keep();
-        runOf(other, lane, inputAt(step + 1)); // another model of the same engine, which is not kept
-        expect(maxDifference(ours, references[lane].step(inputAt(step)))).toBeLessThan(1e-6);
-      }
-    });
-    expect(live()).toEqual([2, 6]); // the engine is up for the other one
-    other.close();
-    expect(live()).toEqual([0, 0]);
-  });
-
-  test("a run that is not kept can be repeated, and a lane be saved, put back and reset", () => {
-    withModel(openAxEngineModel(options(path, 2)), (opened) => {
-      const first = runOf(opened, 0, inputAt(0));
-      expect(runOf(opened, 0, inputAt(1))).not.toEqual(first);
-      expect(runOf(opened, 0, inputAt(0))).toEqual(first);
-      opened.keep();
-      const saved = opened.save(0);
-      const second = runOf(opened, 0, inputAt(1));
-      opened.keep();
-      opened.restore(1, saved);
-      expect(runOf(opened, 1, inputAt(1))).toEqual(second);
-      opened.reset(0);
-      expect(runOf(opened, 0, inputAt(0))).toEqual(first);
-    });
-  });
-
-  test("after close() nothing of it is left to touch", () => {
-    const opened = openAxEngineModel(options(path));
-    const { data } = opened.outputs[0];
-    opened.close();
-    opened.close();
-    expect(data.length).toBe(0);
-    expect(() => opened.run(0)).toThrow("closed");
+  test("the engine stays up until the last model is closed", () => {
+    const [first, second] = [0, 1].map(() => openAxEngineModel(statefulOptions(path)));
+    first.close();
+    expect(live()).toEqual([2, 6]); // the engine and a model; its tensors
+    second.close();
     expect(live()).toEqual([0, 0]);
   });
 
   test("an engine that is up already, in another mode, is used as it is and stays up", () => {
     expect(sys.AX_SYS_Init()).toBe(0);
     expect(engine.AX_ENGINE_Init(new Struct(NPU_ATTR).set("eHardMode", 2).bytes)).toBe(0);
-    withModel(openAxEngineModel(options(path)), (opened) => expect(runOf(opened, 0, inputAt(0))).toHaveLength(6));
+    const opened = openAxEngineModel(statefulOptions(path));
+    expect(runOf(opened, 0, inputAt(0))).toHaveLength(6);
+    opened.close();
     expect(live()).toEqual([1, 0]);
     expect(engine.AX_ENGINE_Deinit()).toBe(0);
     for (let begun = 0; begun < 2; begun++) expect(sys.AX_SYS_Deinit()).toBe(0); // here and by the model
   });
 
-  test.each<[string, () => string, string, string]>([
+  refusalCases(AX_ENGINE, [
     ["that is missing", () => join(scratchFolder(), "no.axmodel"), "does not exist", "build it"],
     [
       "that is a Git LFS pointer",
@@ -245,26 +182,26 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     ],
     ["that is cut off", () => fileOf("cut.axmodel", containerOf(statefulGraph(), "ax").slice(0, -9)), "0x80060087", "damaged"],
     ["of another vendor", () => fileOf("rknn.axmodel", containerOf(statefulGraph(), "rknn")), "0x80060087", "damaged"],
-    ["for another chip", () => model("other.axmodel", statefulGraph(), { platform: 620 }), "0x80060087", "another chip"],
-    ["of a newer compiler", () => model("newer.axmodel", statefulGraph(), { toolkit: 60000 }), "0x80060087", "newer Pulsar2"],
-    ["that is quantised", () => model("u16.axmodel", statefulGraph(), { quantised: true }), "[1,2,3] is u16", "f32 inputs and outputs"],
+    ["for another chip", () => modelFile(AX_ENGINE, "other", statefulGraph(), { platform: 620 }), "0x80060087", "another chip"],
+    ["of a newer compiler", () => modelFile(AX_ENGINE, "newer", statefulGraph(), { toolkit: 60000 }), "0x80060087", "newer Pulsar2"],
+    [
+      "that is quantised",
+      () => modelFile(AX_ENGINE, "u16", statefulGraph(), { quantised: true }),
+      "[1,2,3] is u16",
+      "f32 inputs and outputs",
+    ],
     [
       "without the states asked for",
-      () => model("stateless.axmodel", doublingGraph([1, 6])),
+      () => modelFile(AX_ENGINE, "stateless", doublingGraph([1, 6])),
       "state.sum is missing",
       "build the model again",
     ],
-  ])("refuses a file %s", (_, make, what, hint) => {
-    const failure = failureOf(() => openAxEngineModel(options(make())));
-    expect(failure.code).toBe("NPU_MODEL_INVALID");
-    expect(failure.message).toContain(what);
-    expect(failure.hint).toContain(hint);
-    expect(live()).toEqual([0, 0]);
-  });
+  ]);
 
   test("four dimensions are as good as three", () => {
-    const wide = { path: model("four.axmodel", doublingGraph([1, 2, 1, 3])), lanes: 1, states: [] };
-    withModel(openAxEngineModel(wide), (opened) => expect(runOf(opened, 0, [1, 2, 3, 4, 5, 6])).toEqual([2, 4, 6, 8, 10, 12]));
+    const opened = openAxEngineModel(statefulOptions(modelFile(AX_ENGINE, "four", doublingGraph([1, 2, 1, 3])), 1, []));
+    expect(runOf(opened, 0, [1, 2, 3, 4, 5, 6])).toEqual([2, 4, 6, 8, 10, 12]);
+    opened.close();
   });
 
   test.each<[string, string, string, string]>([
@@ -274,7 +211,7 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     ["without a context", "AX_ENGINE_CreateContext:0x80060081:1", "LIBRARY_FAILED", "AX_ENGINE_CreateContext gave 0x80060081"],
     ["without a description", "AX_ENGINE_GetIOInfo:0x8006008A:1", "NPU_MODEL_INVALID", "made by Pulsar2 stand-in"],
   ])("opening fails %s and leaves nothing behind", (_, faults, code, what) => {
-    const { live: left, opened } = story(path, 1, faults);
+    const { live: left, opened } = story(1, faults);
     expect((opened as Failure).code).toBe(code);
     expect((opened as Failure).message).toContain(what);
     expect(left).toEqual([0, 0]);
@@ -285,7 +222,7 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     ["does not answer in time", "AX_ENGINE_RunSync:0x8006008B:3", "0x8006008B"],
     ["cannot be flushed to", "AX_SYS_MflushCache:0x800B000A:13", "AX_SYS_MflushCache gave 0x800B000A"],
   ])("a device that %s between runs fails the runs, not the state", (_, faults, what) => {
-    const { live: left, runs, steps } = story(path, 4, faults);
+    const { live: left, runs, steps } = story(4, faults);
     expect(runs.slice(0, 2)).toEqual(["ok", "ok"]);
     for (const failed of runs.slice(2) as Failure[]) {
       expect(failed.code).toBe("NPU_FAILED");
@@ -296,7 +233,7 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
   });
 
   test("a device that computes nonsense says nothing: whoever uses it must look", () => {
-    const { output, runs } = story(path, 1, "AX_ENGINE_RunSync:garbage:1");
+    const { output, runs } = story(1, "AX_ENGINE_RunSync:garbage:1");
     expect(runs).toEqual(["ok"]);
     expect(output).not.toEqual(Array(6).fill("0"));
   });
@@ -332,89 +269,30 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     expect(unsigned(sys.AX_SYS_Deinit())).toBe(0x800b0010);
     expect(live()).toEqual([0, 0]);
   });
-
-  testAlone(import.meta.path, "10,000 rounds of opening, running and closing leave nothing behind", () => {
-    const growth = growthOf(10_000, (round) => {
-      const opened = openAxEngineModel(options(path));
-      runOf(opened, 0, inputAt(round));
-      opened.keep();
-      opened.close();
-    });
-    expect(live()).toEqual([0, 0]);
-    expect(growth).toBeLessThan(16e6);
-  });
 });
 
 describe.skipIf(compiler === null)(`finding the libraries${noCompiler}`, () => {
-  const load = (override: string, allowStandIn = true) => loadFailure(subject, override, allowStandIn);
+  const functionsOf = (symbols: object, type: string) =>
+    Object.keys(symbols)
+      .map((name) => `${type} ${name}(void) { return 0; }`)
+      .join("\n");
+  findingCases(AX_ENGINE);
 
-  test("a folder will do", () => {
-    expect(load(compileStandIns().folder).code).toBe("none");
-  });
-
-  test("a stand-in is refused unless it is wanted", () => {
-    const { code, hint, message } = load(subject.library, false);
-    expect(code).toBe("LIBRARY_MISMATCH");
-    expect(message).toContain("is a stand-in for AXERA's NPU engine");
-    expect(hint).toContain("TTS_LIBAXENGINE");
-  });
-
-  test("without them it says where it looked and where to get them", () => {
-    const { code, hint, message } = load("");
-    expect(code).toBe("LIBRARY_MISSING");
-    for (const place of ["/soc/lib/libax_engine.so", "/usr/lib/libax_engine.so", "cannot open shared object"])
-      expect(message).toContain(place);
-    expect(hint).toContain("TTS_LIBAXENGINE");
-    expect(load("/nowhere/libax_engine.so")).toEqual({
-      code: "LIBRARY_MISSING",
-      message: "AXERA's NPU engine (libax_engine.so) was not found; tried /nowhere/libax_engine.so",
-      hint: "correct TTS_LIBAXENGINE",
-    });
-  });
-
-  test("an engine without its system library, or without a function, is refused", () => {
+  test("an engine without its system library is refused", () => {
     mkdirSync(join(scratchFolder(), "alone"), { recursive: true });
     const alone = join(scratchFolder(), "alone/libax_engine.so");
-    copyFileSync(subject.library, alone);
-    const missing = load(alone);
+    copyFileSync(compileStandIns().axEngine, alone);
+    const missing = loadFailure(AX_ENGINE, alone);
     expect(missing.code).toBe("LIBRARY_MISMATCH");
     expect(missing.message).toContain("libax_sys.so");
-    const functions = Object.keys(ENGINE_SYMBOLS).map((name) => `void *${name}(void) { return 0; }`);
-    const lacking = load(compile("ax-lacking", "libax_engine.so", functions.slice(1).join("\n")));
-    expect(lacking.code).toBe("LIBRARY_MISMATCH");
-    expect(lacking.message).toContain("AX_ENGINE_GetVersion");
-    const noSys = load(compile("ax-no-sys", "libax_engine.so", functions.join("\n")));
+    const noSys = loadFailure(AX_ENGINE, compile("ax-no-sys", "libax_engine.so", functionsOf(ENGINE_SYMBOLS, "void *")));
     expect(noSys.code).toBe("LIBRARY_MISSING");
     expect(noSys.message).toContain("AXERA's system library (libax_sys.so) was not found");
   });
 
   test("one without the optional function will do", () => {
-    const engine = compile(
-      "ax-older",
-      "libax_engine.so",
-      Object.keys(ENGINE_SYMBOLS)
-        .map((name) => `void *${name}(void) { return 0; }`)
-        .join("\n"),
-    );
-    compile(
-      "ax-older",
-      "libax_sys.so",
-      Object.keys(SYS_SYMBOLS)
-        .map((name) => `int ${name}(void) { return 0; }`)
-        .join("\n"),
-    );
-    expect(load(engine).code).toBe("none");
-  });
-
-  test("what is known is told without a device and never thrown", () => {
-    const known = describeAxEngine({ override: "", allowStandIn: true }); // open already
-    expect(known.library?.version).toBe("libax_engine 1.45.0 (stand-in)");
-    expect(known.problem).toBe("");
-    const body = `const { describeAxEngine } = await import(${JSON.stringify(join(import.meta.dir, "../../ffi/ax-engine.ts"))});
-      Object.assign(result, describeAxEngine({ override: "", allowStandIn: false }));`;
-    const unknown = inProcess<{ library: null; problem: string; hint: string }>(body);
-    expect(unknown.library).toBeNull();
-    expect(unknown.problem).toContain("was not found");
-    expect(unknown.hint).toContain("TTS_LIBAXENGINE");
+    const engine = compile("ax-older", "libax_engine.so", functionsOf(ENGINE_SYMBOLS, "void *"));
+    compile("ax-older", "libax_sys.so", functionsOf(SYS_SYMBOLS, "int"));
+    expect(loadFailure(AX_ENGINE, engine).code).toBe("none");
   });
 });

@@ -9,12 +9,13 @@ import { ARRAYS, AXCL_SYMBOLS, CARD_TO_HOST, DEVICE_LIST, DEVICE_PROPERTIES, HOS
 import { type AxclCall, type AxclFacts, AxclLog, axclError, axclFacts, deviceProblem } from "../../ffi/_axcl-device.ts";
 import { address } from "../../ffi/_memory.ts";
 import { asFunctions, type Layout } from "../../ffi/_struct.ts";
-import { describeAxcl, loadAxcl } from "../../ffi/axcl.ts";
+import { describeAxcl } from "../../ffi/axcl.ts";
 import { setEnvironment } from "../../ffi/libc.ts";
 import type { TtsError } from "../../src/errors.ts";
 import { compileNative, compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../_standins.ts";
 import { ROOT, scratchFolder } from "../_support.ts";
-import { compile, inProcess, loadFailure, statefulGraph } from "./_npu.ts";
+import { AXCL, inProcess, statefulGraph } from "./_npu.ts";
+import { findingCases } from "./_npu-cases.ts";
 
 describe.skipIf(compiler === null)(`layouts in C${noCompiler}`, () => {
   const lines: string[][] = [];
@@ -271,32 +272,7 @@ const MODULE = join(ROOT, "ffi/axcl.ts");
 const SYSTEM = join(scratchFolder(), "axcl-nothing");
 
 describe.skipIf(compiler === null)(`the library${noCompiler}`, () => {
-  const library = compiler === null ? "" : compileStandIns().axcl;
-  const subject = { module: "axcl.ts", load: "loadAxcl", open: "openAxclModel", library: "" };
-
-  test("is found by its folder too, and says what it is", () => {
-    expect(loadFailure(subject, compileStandIns().folder)).toMatchObject({ code: "none" });
-    expect(loadAxcl({ override: library, allowStandIn: true }, SYSTEM)).toEqual({ path: library, version: "V3.10.2 (stand-in)" });
-  });
-
-  test("is refused when it is a stand-in that nobody asked for", () => {
-    const { code, hint, message } = loadFailure(subject, library, false);
-    expect([code, hint]).toEqual(["LIBRARY_MISMATCH", expect.stringContaining("unset TTS_LIBAXCL")]);
-    expect(message).toContain("is a stand-in");
-  });
-
-  test("is missing", () => {
-    const nowhere = join(scratchFolder(), "nowhere/libaxcl_rt.so");
-    expect(loadFailure(subject, nowhere)).toMatchObject({ code: "LIBRARY_MISSING", message: expect.stringContaining(nowhere) });
-    const usual = loadFailure(subject, "");
-    expect(usual).toMatchObject({ code: "LIBRARY_MISSING", hint: expect.stringContaining("axclhost") });
-    expect(usual.message).toContain("/usr/lib/axcl/libaxcl_rt.so");
-  });
-
-  test("lacks a function", () => {
-    const path = compile("axcl-old", "libaxcl_rt.so", "int axclInit(const char *config) { return config != 0; }");
-    expect(loadFailure(subject, path)).toMatchObject({ code: "LIBRARY_MISMATCH", message: expect.stringContaining(path) });
-  });
+  findingCases(AXCL);
 });
 
 describe.skipIf(compiler === null)(`what is said of the cards${noCompiler}`, () => {

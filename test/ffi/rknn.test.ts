@@ -3,36 +3,35 @@
 import { dlopen, type Pointer } from "bun:ffi";
 import { beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ARRAYS, INPUT_OUTPUT_NUM, QUERY, RKNN_SYMBOLS, SDK_VERSION, TENSOR_ATTR, TENSOR_MEM, TYPE_F32 } from "../../ffi/_rknn-abi.ts";
 import { deviceProblem, type RknnCall, type RknpuFacts, rknnError, rknpuFacts } from "../../ffi/_rknn-device.ts";
 import { type Layout, Struct } from "../../ffi/_struct.ts";
 import { setEnvironment } from "../../ffi/libc.ts";
-import type { NpuModel } from "../../ffi/npu.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
-import { describeRknn, loadRknn, openRknnModel } from "../../ffi/rknn.ts";
+import { loadRknn, openRknnModel } from "../../ffi/rknn.ts";
 import type { TtsError } from "../../src/errors.ts";
-import { type ContainerOptions, compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../_standins.ts";
-import { maxDifference, scratchFolder } from "../_support.ts";
+import { compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../_standins.ts";
+import { scratchFolder } from "../_support.ts";
 import {
   compile,
   doublingGraph,
   type Failure,
-  failureOf,
-  growthOf,
-  inProcess,
+  fileOf,
+  inProcessOf,
   inputAt,
   layoutsInC,
+  liveObjects,
   loadFailure,
+  modelFile,
   Reference,
+  RKNN,
   runOf,
-  STATES,
-  type Story,
-  type Subject,
   statefulGraph,
+  statefulOptions,
   storyOf,
-  testAlone,
 } from "./_npu.ts";
+import { findingCases, modelCases, refusalCases } from "./_npu-cases.ts";
 
 const NO_FACTS: RknpuFacts = { nodes: [], others: [], driver: "", chip: "" };
 const USABLE: RknpuFacts = {
@@ -42,16 +41,8 @@ const USABLE: RknpuFacts = {
   chip: "rk3588",
 };
 
-let subject: Subject;
-const fileOf = (name: string, bytes: Uint8Array | string): string => {
-  const path = join(scratchFolder(), name);
-  writeFileSync(path, bytes);
-  return path;
-};
-const model = (name: string, onnx: Uint8Array, about: ContainerOptions = {}) => fileOf(name, containerOf(onnx, "rknn", about));
-const options = (path: string, lanes = 1) => ({ path, lanes, states: STATES });
-const story = (path: string, runs: number, faults = ""): Story =>
-  storyOf(subject, path, runs, { ...standInEnvironment(), TTS_NPU_FAULT: faults });
+const story = (runs: number, faults: string) =>
+  storyOf(RKNN, modelFile(RKNN, "story"), runs, { ...standInEnvironment(), TTS_NPU_FAULT: faults });
 
 describe.skipIf(compiler === null)(`layouts in C${noCompiler}`, () => {
   test.each<[string, Layout]>([
@@ -152,82 +143,25 @@ describe("what the system says", () => {
 });
 
 describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
-  let path: string;
   let calls: ReturnType<typeof dlopen<typeof RKNN_SYMBOLS>>["symbols"];
-  let live: () => number;
 
   beforeAll(() => {
     for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
     loadOnnxRuntime();
-    subject = { module: "rknn.ts", load: "loadRknn", open: "openRknnModel", library: compileStandIns().rknn };
-    expect(loadRknn({ override: subject.library, allowStandIn: true })).toEqual({ path: subject.library, version: "2.3.2 (stand-in)" });
-    path = model("stateful.rknn", statefulGraph());
-    calls = dlopen(subject.library, RKNN_SYMBOLS).symbols;
-    const { symbols } = dlopen(subject.library, { standin_live_objects: { args: [], returns: "i64" } });
-    live = () => Number(symbols.standin_live_objects());
+    const { rknn } = compileStandIns();
+    expect(loadRknn({ override: rknn, allowStandIn: true })).toEqual({ path: rknn, version: RKNN.version });
+    calls = dlopen(rknn, RKNN_SYMBOLS).symbols;
   });
 
-  function withModel<T>(opened: NpuModel, use: (model: NpuModel) => T): T {
-    try {
-      return use(opened);
-    } finally {
-      opened.close();
-    }
-  }
+  modelCases(RKNN, import.meta.path);
 
-  test("tensors have the graph's names and shapes, and start at zero", () => {
-    withModel(openRknnModel(options(path)), ({ inputs, outputs }) => {
-      expect(inputs.map(({ name, shape }) => ({ name, shape }))).toEqual([{ name: "x", shape: [1, 2, 3] }]);
-      expect(outputs.map(({ name, shape }) => ({ name, shape }))).toEqual([{ name: "y", shape: [1, 2, 3] }]);
-      expect(Array.from(inputs[0].data)).toEqual([0, 0, 0, 0, 0, 0]);
-    });
-  });
-
-  test("two lanes give what ONNX Runtime gives", () => {
-    const references = [new Reference(), new Reference()];
-    withModel(openRknnModel({ ...options(path, 2), cores: "0" }), (opened) => {
-      for (let step = 0; step < 8; step++) {
-        const lane = step % 3 === 0 ? 1 : 0;
-        const ours = runOf(opened, lane, inputAt(step));
-        opened.keep();
-        expect(maxDifference(ours, references[lane].step(inputAt(step)))).toBeLessThan(1e-6);
-      }
-    });
-  });
-
-  test("a run that is not kept can be repeated, and a lane be saved, put back and reset", () => {
-    withModel(openRknnModel(options(path, 2)), (opened) => {
-      const first = runOf(opened, 0, inputAt(0));
-      expect(runOf(opened, 0, inputAt(1))).not.toEqual(first);
-      expect(runOf(opened, 0, inputAt(0))).toEqual(first);
-      opened.keep();
-      expect(() => opened.keep()).toThrow("nothing to keep");
-      const saved = opened.save(0);
-      expect(Array.from(saved[1])).toEqual([1, 1]);
-      expect(opened.save(1).flatMap((values) => Array.from(values))).toEqual(Array(8).fill(0));
-      const second = runOf(opened, 0, inputAt(1));
-      opened.keep();
-      expect(runOf(opened, 0, inputAt(1))).not.toEqual(second);
-      opened.restore(1, saved);
-      expect(runOf(opened, 1, inputAt(1))).toEqual(second);
-      opened.reset(0);
-      expect(runOf(opened, 0, inputAt(0))).toEqual(first);
-      expect(() => opened.restore(0, saved.slice(1))).toThrow(RangeError);
-      expect(() => opened.run(2)).toThrow(RangeError);
-    });
-  });
-
-  test("after close() nothing of it is left to touch", () => {
-    const opened = openRknnModel(options(path));
-    const { data } = opened.outputs[0];
+  test("a core may be chosen", () => {
+    const opened = openRknnModel({ ...statefulOptions(modelFile(RKNN, "core")), cores: "0" });
+    expect(runOf(opened, 0, inputAt(0))).toEqual(new Reference().step(inputAt(0)));
     opened.close();
-    opened.close();
-    expect(data.length).toBe(0);
-    expect(() => opened.run(0)).toThrow("closed");
-    expect(live()).toBe(0);
   });
 
-  test.each<[string, () => string, string, string]>([
+  refusalCases(RKNN, [
     ["that is missing", () => join(scratchFolder(), "no.rknn"), "does not exist", "build it"],
     ["that is a folder", () => scratchFolder(), "cannot be read", "model file itself"],
     ["that is empty", () => fileOf("empty.rknn", ""), "is empty", "again"],
@@ -246,32 +180,17 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
       "damaged",
     ],
     ["of another vendor", () => fileOf("ax.rknn", containerOf(statefulGraph(), "ax")), "-6 (RKNN_ERR_MODEL_INVALID", "damaged"],
-    ["of a newer toolkit", () => model("newer.rknn", statefulGraph(), { toolkit: 20400 }), "librknnrt 2.3.2", "newer rknn-toolkit2"],
-    ["for another chip", () => model("other.rknn", statefulGraph(), { platform: 3566 }), "-13 (RKNN_ERR_TARGET", "target_platform"],
-    ["with four dimensions", () => model("four.rknn", doublingGraph([1, 2, 3, 4])), "input x has 4 dimensions [1,3,4,2]", "3 at most"],
-    ["without the states asked for", () => model("stateless.rknn", doublingGraph([1, 6])), "state.sum is missing", "build the model again"],
-  ])("refuses a file %s", (_, make, what, hint) => {
-    const failure = failureOf(() => openRknnModel(options(make())));
-    expect(failure).toMatchObject({
-      code: "NPU_MODEL_INVALID",
-      message: expect.stringContaining(what),
-      hint: expect.stringContaining(hint),
-    });
-    expect(live()).toBe(0);
-  });
-
-  test("refuses a quantised model", () => {
-    const { hint, message } = failureOf(() => openRknnModel(options(model("int8.rknn", statefulGraph(), { quantised: true }))));
-    expect(message).toContain("is i8 [1,2,3]");
-    expect(hint).toContain("f32 inputs and outputs");
-    expect(live()).toBe(0);
-  });
-
-  test("refuses states that do not fit each other", () => {
-    const wrong = { ...options(path), states: [["state.sum", "next.steps"]] as const };
-    expect(failureOf(() => openRknnModel(wrong)).message).toContain("state.sum is [1,2,3] and its next next.steps is [1,2,1]");
-    expect(live()).toBe(0);
-  });
+    ["of a newer toolkit", () => modelFile(RKNN, "newer", statefulGraph(), { toolkit: 20400 }), "librknnrt 2.3.2", "newer rknn-toolkit2"],
+    ["for another chip", () => modelFile(RKNN, "other", statefulGraph(), { platform: 3566 }), "-13 (RKNN_ERR_TARGET", "target_platform"],
+    ["with four dimensions", () => modelFile(RKNN, "four", doublingGraph([1, 2, 3, 4])), "input x has 4 dimensions [1,3,4,2]", "3 at most"],
+    [
+      "without the states asked for",
+      () => modelFile(RKNN, "stateless", doublingGraph([1, 6])),
+      "state.sum is missing",
+      "build the model again",
+    ],
+    ["that is quantised", () => modelFile(RKNN, "int8", statefulGraph(), { quantised: true }), "is i8 [1,2,3]", "f32 inputs and outputs"],
+  ]);
 
   test.each<[string, string, string, string]>([
     ["a device that is not there", "rknn_init:gone:1", "NPU_UNAVAILABLE", "rknn_init gave -3 (RKNN_ERR_DEVICE_UNAVAILABLE"],
@@ -279,7 +198,7 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     ["a tensor that cannot be bound", "rknn_set_io_mem:-5:2", "LIBRARY_FAILED", "rknn_set_io_mem of input state.sum [1,2,3] gave -5"],
     ["a question that fails", "rknn_query:-7:2", "LIBRARY_FAILED", "rknn_query of IN_OUT_NUM gave -7"],
   ])("opening fails with %s and leaves nothing behind", (_, faults, code, what) => {
-    const { live: left, opened } = story(path, 1, faults);
+    const { live: left, opened } = story(1, faults);
     expect(opened).toMatchObject({ code, message: expect.stringContaining(what) });
     expect(left).toEqual([0]);
   });
@@ -288,7 +207,7 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     ["vanishes", "rknn_run:gone:3", "RKNN_ERR_DEVICE_UNAVAILABLE"],
     ["does not answer in time", "rknn_run:-2:3", "RKNN_ERR_TIMEOUT"],
   ])("a device that %s between runs fails the runs, not the state", (_, faults, symbol) => {
-    const { live: left, runs, steps } = story(path, 4, faults);
+    const { live: left, runs, steps } = story(4, faults);
     expect(runs.slice(0, 2)).toEqual(["ok", "ok"]);
     for (const failed of runs.slice(2) as Failure[]) {
       expect(failed.code).toBe("NPU_FAILED");
@@ -301,7 +220,7 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
   });
 
   test("a device that computes nonsense says nothing: whoever uses it must look", () => {
-    const { output, runs } = story(path, 1, "rknn_run:garbage:1");
+    const { output, runs } = story(1, "rknn_run:garbage:1");
     expect(runs).toEqual(["ok"]);
     expect(output).not.toEqual(Array(6).fill("0"));
   });
@@ -322,7 +241,13 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     expect(bind(short)).toBe(-5); // still float16
     attr.set("type", TYPE_F32).set("sizeWithStride", 24);
     expect(bind(short)).toBe(-5); // too short
-    expect(bind(calls.rknn_create_mem(id, 24) as Pointer)).toBe(0);
+    const fitting = calls.rknn_create_mem(id, 24) as Pointer;
+    for (const index of [3, 2 ** 31, 2 ** 32 - 1]) {
+      attr.set("index", index);
+      expect(bind(fitting)).toBe(-5); // no such tensor
+    }
+    attr.set("index", 0);
+    expect(bind(fitting)).toBe(0);
     expect(calls.rknn_run(id, null)).toBe(-8); // other inputs are not bound
     expect(calls.rknn_set_core_mask(id, 5)).toBe(-5);
     expect(calls.rknn_destroy_mem(id, short)).toBe(0);
@@ -330,69 +255,28 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     expect(calls.rknn_destroy(id)).toBe(0);
     expect(calls.rknn_destroy(id)).toBe(-7);
     expect(calls.rknn_run(id, null)).toBe(-7);
-    expect(live()).toBe(1); // the memory that was left behind
-  });
-
-  testAlone(import.meta.path, "10,000 rounds of opening, running and closing leave nothing behind", () => {
-    const before = live();
-    const growth = growthOf(10_000, (round) => {
-      const opened = openRknnModel(options(path));
-      runOf(opened, 0, inputAt(round));
-      opened.keep();
-      opened.close();
-    });
-    expect(live()).toBe(before);
-    expect(growth).toBeLessThan(16e6);
+    expect(liveObjects(RKNN)).toEqual([1]); // the memory that was left behind
   });
 });
 
 describe.skipIf(compiler === null)(`finding the library${noCompiler}`, () => {
-  const load = (override: string, allowStandIn = true) => loadFailure(subject, override, allowStandIn);
+  const functions = Object.keys(RKNN_SYMBOLS).map((name) => `int ${name}(void) { return 0; }`);
+  findingCases(RKNN);
 
-  test("a folder will do", () => {
-    expect(load(compileStandIns().folder).code).toBe("none");
-  });
-
-  test("a stand-in is refused unless it is wanted", () => {
-    const { code, hint, message } = load(subject.library, false);
-    expect(code).toBe("LIBRARY_MISMATCH");
-    expect(message).toContain("is a stand-in for Rockchip's NPU runtime");
-    expect(hint).toContain("TTS_LIBRKNNRT");
-  });
-
-  test("without one it says where it looked and where to get it", () => {
-    const { code, hint, message } = load("");
-    expect(code).toBe("LIBRARY_MISSING");
-    for (const place of [
-      "/usr/lib/librknnrt.so",
-      "/usr/lib/aarch64-linux-gnu/librknnrt.so",
-      "/usr/local/lib/librknnrt.so",
-      "cannot open shared object",
-    ]) {
-      expect(message).toContain(place);
-    }
-    expect(hint).toContain("TTS_LIBRKNNRT");
-    expect(load("/nowhere/librknnrt.so")).toMatchObject({ code: "LIBRARY_MISSING", hint: "correct TTS_LIBRKNNRT" });
-  });
-
-  test("one without a function, one that is too old and one that is a text are refused", () => {
-    const functions = Object.keys(RKNN_SYMBOLS).map((name) => `int ${name}(void) { return 0; }`);
-    const lacking = compile("lacking", "librknnrt.so", functions.slice(1).join("\n"));
-    expect(load(lacking)).toMatchObject({ code: "LIBRARY_MISMATCH", message: expect.stringContaining("rknn_init") });
+  test("one that is too old is refused", () => {
     const version = '__attribute__((used)) static const char text[] = "librknnrt version: 1.4.0 (a10f100eb@2022-09-09T09:07:14)";';
     const old = compile("old", "librknnrt.so", [...functions, version].join("\n"));
-    expect(load(old)).toMatchObject({ code: "LIBRARY_MISMATCH", message: `${old} is librknnrt 1.4.0 (a10f100eb@2022-09-09T09:07:14)` });
-    expect(load(fileOf("librknnrt-text.so", "no library"))).toMatchObject({ code: "LIBRARY_MISMATCH" });
+    expect(loadFailure(RKNN, old)).toMatchObject({
+      code: "LIBRARY_MISMATCH",
+      message: `${old} is librknnrt 1.4.0 (a10f100eb@2022-09-09T09:07:14)`,
+    });
   });
 
-  test("what is known is told without a device and never thrown", () => {
-    const known = describeRknn({ override: "", allowStandIn: true }); // open already
-    expect(known).toMatchObject({ library: { path: subject.library, version: "2.3.2 (stand-in)" }, problem: "", hint: "" });
-    const body = `const { describeRknn } = await import(${JSON.stringify(join(import.meta.dir, "../../ffi/rknn.ts"))});
-      Object.assign(result, describeRknn({ override: "", allowStandIn: false }));`;
-    const unknown = inProcess<{ library: null; problem: string; hint: string }>(body);
-    expect(unknown.library).toBeNull();
-    expect(unknown.problem).toContain("was not found");
-    expect(unknown.hint).toContain("TTS_LIBRKNNRT");
+  test("one that the loader finds in a file of quite another name has no known place, and so no known version", () => {
+    const other = compile("another-name", "another.so", functions.join("\n"));
+    symlinkSync(other, join(dirname(other), "librknnrt.so"));
+    const body = `result.found = load({ override: "", allowStandIn: false });`;
+    const { found } = inProcessOf<{ found: object }>(RKNN, body, { LD_LIBRARY_PATH: dirname(other) });
+    expect(found).toEqual({ path: "librknnrt.so", version: "" });
   });
 });

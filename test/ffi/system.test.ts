@@ -4,10 +4,10 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type ElfFacts, parseElf, readElf } from "../../ffi/_elf.ts";
-import { newest, problemOf, requireSystem } from "../../ffi/_system.ts";
 import { libcVersion } from "../../ffi/libc.ts";
 import { loadLlama } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
+import { glibcNeeded, newest, problemOf, requireSystem } from "../../ffi/system.ts";
 import { scratchFolder } from "../_support.ts";
 
 const llama = loadLlama().path;
@@ -124,6 +124,14 @@ describe("a system", () => {
   test("this one is new enough for what it has loaded", () => {
     for (const path of libraries) expect(() => requireSystem("it", path)).not.toThrow();
     expect(libcVersion()).toMatch(/^2\.\d+$/);
+  });
+
+  test("the C library that a file asks for is told by its symbols, not by texts in it", () => {
+    const path = join(scratchFolder(), "with-text.so");
+    writeFileSync(path, Buffer.concat([readFileSync(llama), Buffer.from("\0GLIBC_2.99\0")]));
+    expect(glibcNeeded(path)).toBe(newest(readElf(llama)!.needs.get("libc.so.6")!, "GLIBC_"));
+    expect(glibcNeeded(path)).toMatch(/^2\.\d+$/);
+    for (const none of ["", scratchFolder(), join(scratchFolder(), "nowhere.so")]) expect(glibcNeeded(none)).toBe("");
   });
 
   test("versions are numbers, not texts", () => {

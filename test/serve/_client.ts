@@ -98,6 +98,11 @@ export class Tables {
   }
 }
 
+/** A request to the vocoder. */
+export const zeros = (frames: number) => [Int32Array.of(frames), new BigInt64Array(16 * frames)];
+/** Frames of two minutes of sound, 5.8 MB: more than a socket holds. */
+export const LONG_FRAMES = 1_500;
+
 /** u32 length + JSON */
 export function request(fields: Record<string, unknown>): Buffer {
   const json = Buffer.from(JSON.stringify(fields));

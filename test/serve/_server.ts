@@ -1,11 +1,15 @@
 // Runs `tts serve` as a user does, for the tests of its sockets.
 
+import { expect } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT, scratchFolder } from "../_support.ts";
+import { bundleOf, ROOT, scratchFolder } from "../_support.ts";
+import { converse, Tables, vocode } from "./_client.ts";
 
 export type Stage = "talker" | "predictor" | "vocoder";
+export const STAGES: readonly Stage[] = ["talker", "predictor", "vocoder"];
+export const TEXT = "The kettle is ready.";
 
 export interface Spoken {
   frames: number[][];
@@ -112,9 +116,36 @@ export class Server {
   }
 }
 
+/** The starter voice on its server, and what TEXT is there. */
+export interface Served {
+  /** Folder of the bundle. */
+  starter: string;
+  tables: Tables;
+  server: Server;
+  expected: Spoken;
+  /** A client of this server, or of another one, gets what it should. */
+  allGood(other?: Server): Promise<void>;
+}
+
+/** For beforeAll. @param more options of the server */
+export async function serveStarter(...more: string[]): Promise<Served> {
+  const starter = bundleOf("starter").directory;
+  const tables = new Tables(starter);
+  const server = await Server.start(["-m", starter, "--greedy", ...more]);
+  const expected = await speakItself(["-m", starter, "--greedy", TEXT]);
+  const allGood = async ({ folder } = server) => {
+    const frames = await converse(folder, tables, { text: TEXT });
+    expect(frames).toEqual(expected.frames);
+    expect((await vocode(folder, frames)).equals(expected.samples)).toBe(true);
+  };
+  return { starter, tables, server, expected, allGood };
+}
+
+export const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
 export const isRunning = (pid: number) => existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 
 /** Waits for what happens soon and tells nobody. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (!condition()) await pause(10);
 }

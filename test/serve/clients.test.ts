@@ -2,34 +2,14 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { bundleOf } from "../_support.ts";
-import { converse, nextFrame, request, Tables, vocode, Wire } from "./_client.ts";
-import { Server, type Spoken, type Stage, speakItself, stopServers } from "./_server.ts";
+import { converse, LONG_FRAMES, nextFrame, request, vocode, Wire, zeros } from "./_client.ts";
+import { pause, type Served, STAGES, type Stage, serveStarter, stopServers, TEXT } from "./_server.ts";
 
-const TEXT = "The kettle is ready.";
-const STAGES: Stage[] = ["talker", "predictor", "vocoder"];
-/** Two minutes of sound, 5.8 MB: more than a socket holds. */
-const LONG_FRAMES = 1_500;
-let starter = "";
-let tables: Tables;
-let server: Server;
-let expected: Spoken;
-
+let { allGood, expected, server, tables } = {} as Served;
 beforeAll(async () => {
-  starter = bundleOf("starter").directory;
-  tables = new Tables(starter);
-  server = await Server.start(["-m", starter, "--greedy", "--patience", "1"]);
-  expected = await speakItself(["-m", starter, "--greedy", TEXT]);
+  ({ allGood, expected, server, tables } = await serveStarter("--patience", "1"));
 });
 afterAll(stopServers);
-
-const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-const zeros = (frames: number) => [Int32Array.of(frames), new BigInt64Array(16 * frames)];
-const allGood = async ({ folder } = server) => {
-  const frames = await converse(folder, tables, { text: TEXT });
-  expect(frames).toEqual(expected.frames);
-  expect((await vocode(folder, frames)).equals(expected.samples)).toBe(true);
-};
 
 describe("while somebody speaks", () => {
   /** Opens a connection, sends something, and leaves or stays. */
@@ -69,17 +49,42 @@ describe("while somebody speaks", () => {
     await allGood();
   });
 
-  test("a lane whose client does nothing goes to one that waits", async () => {
-    const from = server.stderr.length;
-    const idle = await Promise.all([0, 1].map(() => Wire.open(server.socket("talker"))));
-    for (const talker of idle) {
+  /** Two clients that have a lane each and whose turn it is. */
+  const withLanes = async () => {
+    const both = await Promise.all([0, 1].map(() => Wire.open(server.socket("talker"))));
+    for (const talker of both) {
       talker.send(request({ text: TEXT }));
       await nextFrame(talker, tables.hidden);
     }
+    return both;
+  };
+
+  test.each(["nothing", "a byte now and then"])("a lane whose client sends %s goes to one that waits", async (what) => {
+    const from = server.stderr.length;
+    const slow = await withLanes();
+    const dripping = setInterval(() => {
+      if (what !== "nothing") for (const wire of slow) wire.send(Uint8Array.of(0));
+    }, 100);
     await Promise.all([allGood(), allGood()]);
-    await server.says(/talker: client \d+: it did nothing for \d+ s while others waited for its lane\n/, from);
-    expect(await idle[0].rest()).toEqual(Buffer.from(Int32Array.of(-2).buffer));
-    for (const wire of idle) wire.close();
+    await server.says(/talker: client \d+: it has not done its part for \d+ s while others waited for its lane\n/, from);
+    expect(await slow[0].rest()).toEqual(Buffer.from(Int32Array.of(-2).buffer));
+    clearInterval(dripping);
+    for (const wire of slow) wire.close();
+  });
+
+  test("a client that was quick while the stage itself was held up keeps its lane", async () => {
+    const quick = await withLanes();
+    const others = Promise.all([allGood(), allGood()]);
+    await pause(100); // they wait for lanes
+    process.kill(server.processOf("talker"), "SIGSTOP");
+    for (const wire of quick) wire.send(tables.feedback(expected.frames[0]));
+    await pause(1_200);
+    process.kill(server.processOf("talker"), "SIGCONT");
+    for (const wire of quick) {
+      expect(await nextFrame(wire, tables.hidden)).toMatchObject({ code0: expected.frames[1][0] });
+      wire.close();
+    }
+    await others;
   });
 
   test("so does the lane of one that does not read its sound", async () => {
@@ -89,9 +94,12 @@ describe("while somebody speaks", () => {
     for (const wire of deaf) wire.close();
   });
 
-  test("the idle ones of too many connections make room", async () => {
+  test("of too many connections those make room that send a byte now and then, or none", async () => {
     const many = await Promise.all(STAGES.flatMap((stage) => Array.from({ length: 64 }, () => Wire.open(server.socket(stage)))));
-    await pause(1_100);
+    for (let i = 0; i < 3; i++) {
+      await pause(380);
+      for (const wire of many) wire.send(Uint8Array.of(0));
+    }
     await allGood();
     for (const wire of many) wire.close();
   });

@@ -1,38 +1,50 @@
 // Processes of the stage servers that die, hang or are ended: what their clients see, and that they return. Real processes and signals.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, existsSync, readdirSync, renameSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { npuFolderOf } from "../_npu.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
-import { bundleOf, scratchFolder } from "../_support.ts";
-import { converse, type Frame, nextFrame, predict, request, Tables, vocode, Wire } from "./_client.ts";
-import { isRunning, newFolder, Server, type Spoken, type Stage, speakItself, stopServers, until } from "./_server.ts";
+import { bundleOf, openOptions, ROOT, scratchFolder } from "../_support.ts";
+import { converse, type Frame, LONG_FRAMES, nextFrame, predict, request, vocode, Wire, zeros } from "./_client.ts";
+import { isRunning, newFolder, pause, type Served, Server, STAGES, type Stage, serveStarter, stopServers, TEXT, until } from "./_server.ts";
 
-const TEXT = "The kettle is ready.";
-const STAGES: Stage[] = ["talker", "predictor", "vocoder"];
-/** Two minutes of sound, 5.8 MB: more than a socket holds. */
-const LONG_FRAMES = 1_500;
-let starter = "";
-let tables: Tables;
-let server: Server;
-let expected: Spoken;
-
+let { allGood, expected, server, starter, tables } = {} as Served;
 beforeAll(async () => {
-  starter = bundleOf("starter").directory;
-  tables = new Tables(starter);
-  server = await Server.start(["-m", starter, "--greedy", "--patience", "1"]);
-  expected = await speakItself(["-m", starter, "--greedy", TEXT]);
+  ({ allGood, expected, server, starter, tables } = await serveStarter("--patience", "1"));
 });
 afterAll(stopServers);
 
-const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-const zeros = (frames: number) => [Int32Array.of(frames), new BigInt64Array(16 * frames)];
-const allGood = async ({ folder } = server) => {
-  const frames = await converse(folder, tables, { text: TEXT });
-  expect(frames).toEqual(expected.frames);
-  expect((await vocode(folder, frames)).equals(expected.samples)).toBe(true);
-};
+/** For a supervisor that ends its stages: while the file is there, SIGKILL does nothing but make it a byte longer. */
+const IN_A_DRIVER = `
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int kill(pid_t pid, int signal) {
+  int file = signal == SIGKILL ? open(getenv("TTS_TEST_KILLS"), O_WRONLY | O_APPEND) : -1;
+  if (file < 0) return syscall(SYS_kill, pid, signal);
+  int written = write(file, ".", 1);
+  close(file);
+  return written == 1 ? 0 : -1;
+}`;
+/** A library that takes for ever to load. */
+const SLOW_LIBRARY = `
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void load(void) {
+  close(open(getenv("TTS_TEST_SLOW"), O_WRONLY | O_CREAT, 0600));
+  for (;;) pause();
+}`;
+function compile(source: string, target: string): void {
+  const command = [compiler!, "-shared", "-fPIC", "-Wall", "-Werror", "-o", target, "-x", "c", "-"];
+  const { exitCode, stderr } = Bun.spawnSync(command, { stdin: Buffer.from(source), stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(String(stderr));
+}
 
 describe("a stage that is killed", () => {
   const kill = (stage: Stage) => {
@@ -118,7 +130,10 @@ describe("a stage that gives no sign of life", () => {
     process.kill(pid, "SIGSTOP");
     predictor.send(new Float32Array(tables.hidden + 1));
     await expect(predictor.take(60)).rejects.toThrow("closed after 0 of 60 bytes");
-    await one.says(/^tts: warning: the predictor has given no sign for 1 s; it is started again\n/m);
+    const patience = "TTS_STAGE_TIMEOUT is the patience in seconds";
+    const what = `process ${pid} is killed, and another one starts when it is gone; ${patience}\n`;
+    await one.says(new RegExp(`^tts: warning: the predictor \\(\\w+\\) has given no sign for 1 s; ${what}`, "m"));
+    await one.says(/^tts: warning: the predictor process ended \(SIGKILL\); it is started again\n/m);
     await one.says(/^predictor: back on /m);
     expect(isRunning(pid)).toBe(false);
     await allGood(one);
@@ -131,17 +146,62 @@ describe("a stage that gives no sign of life", () => {
     expect(one.stderr.match(/no sign/g)?.length).toBe(1);
     await one.stop();
   });
+
+  test.skipIf(compiler === null)(`is killed once, and that is said once, however long it takes to end${noCompiler}`, async () => {
+    const [library, kills] = [join(scratchFolder(), "in-a-driver.so"), join(scratchFolder(), "kills")];
+    compile(IN_A_DRIVER, library);
+    const one = await Server.start(["-m", starter, "--stage", "vocoder"], {
+      ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: "0.5" },
+    });
+    const pid = one.processOf("vocoder");
+    writeFileSync(kills, "");
+    process.kill(pid, "SIGSTOP");
+    await until(() => statSync(kills).size > 0);
+    await pause(1_000); // it is looked at every 125 ms
+    expect(statSync(kills).size).toBe(1);
+    rmSync(kills);
+    process.kill(pid, "SIGKILL");
+    await one.says(/^vocoder: back on /m);
+    expect(one.stderr.match(/^tts: .*/gm)).toEqual([
+      expect.stringContaining(`process ${pid} is killed`),
+      "tts: warning: the vocoder process ended (SIGKILL); it is started again",
+    ]);
+    await one.stop();
+  });
+
+  test("says one after every piece of a prompt, which may be long", async () => {
+    const folder = newFolder();
+    const path = join(folder, "talker.sock");
+    const job = { stage: "talker", path, mode: 0o600, bundle: starter, greedy: true, patienceMs: 1_000, beatMs: 2 ** 30 };
+    const child = spawn(process.execPath, [join(ROOT, "tts.ts"), "serve", "stage"], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    const heard: string[] = [];
+    child.on("message", (message) => heard.push(Object.keys(message)[0]));
+    child.send({ ...job, config: openOptions(bundleOf("starter")).config });
+    await until(() => heard.includes("ready"));
+    expect(heard).toEqual(["opening", "ready"]);
+    const talker = await Wire.open(path);
+    talker.send(request({ text: TEXT }));
+    await nextFrame(talker, tables.hidden);
+    await until(() => heard.length > 3);
+    expect(heard.slice(2)).toEqual(["beat", "beat"]); // what prompts have in common, and this one's rest
+    talker.close();
+    child.disconnect();
+    await new Promise((resolve) => child.once("exit", resolve));
+  });
 });
 
 describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
-  const onStandIn = (fault: string) => {
-    const environment = standInEnvironment({ TTS_LIBRKNNRT: compileStandIns().rknn, TTS_NPU_FAULT: fault, TTS_STAGE_TIMEOUT: "2" });
-    const args = ["-m", starter, "--stage", "vocoder", "--vocoder", "rknn", "--npu", npuFolderOf(bundleOf("starter"), "rknn")];
-    return Server.start(args, environment);
+  const onStandIn = (stage: "predictor" | "vocoder", choice: string, fault: string, more: Record<string, string> = {}) => {
+    const { axcl, rknn } = compileStandIns();
+    const environment = { TTS_LIBAXCL: axcl, TTS_LIBRKNNRT: rknn, TTS_NPU_FAULT: fault, TTS_STAGE_TIMEOUT: "2", ...more };
+    const folder = npuFolderOf(bundleOf("starter"), stage === "vocoder" ? "rknn" : "axcl");
+    const args = ["-m", starter, "--stage", stage, `--${stage}`, choice, "--npu", folder];
+    return new Server(newFolder(), args, standInEnvironment(environment));
   };
 
   test("speaks to clients as on the processor", async () => {
-    const one = await onStandIn("");
+    const one = onStandIn("vocoder", "rknn", "");
+    await one.says(/^ready: /m);
     const given = await vocode(one.folder, expected.frames);
     const differences = Array.from({ length: given.length / 2 }, (_, i) => {
       return Math.abs(given.readInt16LE(2 * i) - expected.samples.readInt16LE(2 * i));
@@ -152,12 +212,42 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
   });
 
   test("is replaced when a call into its library never returns", async () => {
-    const one = await onStandIn("rknn_run:hang:5"); // after its self-test; the next process does the same
+    const one = onStandIn("vocoder", "rknn", "rknn_run:hang:5"); // after its self-test; the next process does the same
+    await one.says(/^ready: /m);
     const pid = one.processOf("vocoder");
     await expect(vocode(one.folder, expected.frames)).rejects.toThrow();
-    await one.says(/^tts: warning: the vocoder has given no sign for 2 s; it is started again\n/m);
+    await one.says(
+      /^tts: warning: the vocoder \(rknn\) has given no sign for 2 s; process \d+ is killed.*; --vocoder ort does without it; /m,
+    );
+    await one.says(/^tts: warning: the vocoder process ended \(SIGKILL\); it is started again\n/m);
     await one.says(/^vocoder: back on /m);
     expect(isRunning(pid)).toBe(false);
+    await one.stop();
+  });
+
+  test("that hangs before it is ready is given up after the patience, whether it was asked for by name or not", async () => {
+    const cases = [
+      ["vocoder", "rknn", "rknn_run", "rknn"],
+      ["vocoder", "auto", "rknn_run", "rknn"],
+      ["predictor", "auto", "axclrtEngineLoadFromFile", "axcl"],
+    ] as const;
+    const all = cases.map(([stage, choice, call]) => onStandIn(stage, choice, `${call}:hang:1`));
+    for (const [i, [stage, , , backend]] of cases.entries()) {
+      expect(await all[i].exited).toBe(8);
+      const hint = `--${stage} ort does without it; TTS_STAGE_TIMEOUT is the patience in seconds`;
+      expect(all[i].stderr).toBe(`tts: the ${stage} (${backend}) was not ready after 2 s; ${hint}\n`);
+      expect(readdirSync(all[i].folder)).toEqual([]);
+    }
+  });
+
+  test("has more time for the processor, where that takes its place", async () => {
+    const [library, marker] = [join(scratchFolder(), "slow.so"), join(scratchFolder(), "slow")];
+    compile(SLOW_LIBRARY, library);
+    const slow = { TTS_LIBONNXRUNTIME: library, TTS_TEST_SLOW: marker, TTS_STAGE_TIMEOUT: "1" };
+    const one = onStandIn("vocoder", "auto", "", { ...slow, TTS_NPU_STANDIN: "" }); // so the NPU's library is refused
+    await until(() => existsSync(marker));
+    await pause(1_500);
+    expect(one.stderr).toBe("");
     await one.stop();
   });
 });

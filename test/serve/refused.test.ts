@@ -1,23 +1,15 @@
 // What the stage servers refuse, from clients and from users, and that they say why. Real processes and sockets.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { bundleOf, scratchFolder } from "../_support.ts";
-import { converse, type Frame, nextFrame, predict, request, Tables, Wire } from "./_client.ts";
-import { newFolder, Server, type Spoken, speakItself, stopServers } from "./_server.ts";
+import { converse, type Frame, nextFrame, predict, request, Wire } from "./_client.ts";
+import { newFolder, type Served, Server, serveStarter, stopServers, TEXT } from "./_server.ts";
 
-const TEXT = "The kettle is ready.";
-let starter = "";
-let tables: Tables;
-let server: Server;
-let expected: Spoken;
-
+let { expected, server, starter, tables } = {} as Served;
 beforeAll(async () => {
-  starter = bundleOf("starter").directory;
-  tables = new Tables(starter);
-  server = await Server.start(["-m", starter, "--greedy"]);
-  expected = await speakItself(["-m", starter, "--greedy", TEXT]);
+  ({ expected, server, starter, tables } = await serveStarter());
 });
 afterAll(stopServers);
 
@@ -120,9 +112,6 @@ describe("a server that cannot start says why", () => {
     return { status: await failed.exited, stderr: failed.stderr };
   };
   test("wrong options", async () => {
-    const shared = join(scratchFolder(), "everybody's");
-    mkdirSync(shared, { mode: 0o777, recursive: true });
-    Bun.spawnSync(["chmod", "777", shared]);
     const cases: [string[], string | undefined, RegExp][] = [
       [[], "", /^tts: tts serve needs --sockets DIR; /],
       [["--socket-mode", "0640x"], undefined, /--socket-mode is "0640x"/],
@@ -136,11 +125,25 @@ describe("a server that cannot start says why", () => {
     for (const [args, folder, message] of cases) {
       expect(await run(args, folder)).toEqual({ status: 2, stderr: expect.stringMatching(message) });
     }
-    expect(await run(["-m", starter], shared)).toEqual({
-      status: 5,
-      stderr: expect.stringContaining("everybody may write into the folder"),
-    });
-    expect(await run(["-m", starter], starter.concat("/bundle.json/x"))).toMatchObject({ status: 5 });
+  });
+
+  test("a folder where others could put sockets, or nobody can", async () => {
+    for (const mode of [0o770, 0o707]) {
+      const shared = newFolder();
+      chmodSync(shared, mode);
+      const why = `tts: cannot serve ${shared}: others may write into the folder; chmod go-w ${shared}, or choose another\n`;
+      expect(await run(["-m", starter, "--socket-mode", "0666"], shared)).toEqual({ status: 5, stderr: why });
+    }
+    // Owned by whoever runs this, and closed to root as well.
+    for (const folder of [`/proc/${process.pid}/task`, join(starter, "bundle.json/x")]) {
+      const { status, stderr } = await run(["-m", starter], folder);
+      expect([status, stderr]).toEqual([5, expect.stringMatching(/^tts: cannot serve .+: E[A-Z]+: .+; choose another folder\n$/)]);
+    }
+  });
+
+  test("a folder without models for an NPU", async () => {
+    const why = `tts: ${starter} holds no models for an NPU; tts convert DIR --target makes such a folder\n`;
+    expect(await run(["-m", starter, "--npu", starter])).toEqual({ status: 3, stderr: why });
   });
 
   test("a model that cannot be served", async () => {

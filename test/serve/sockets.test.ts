@@ -10,20 +10,11 @@ import { allowedCores } from "../../src/cpus.ts";
 import { HostedTalker } from "../../src/pipeline/hosted.ts";
 import { bundleOf, openOptions } from "../_support.ts";
 import { converse, decode, nextFrame, request, Tables, vocode, Wire } from "./_client.ts";
-import { newFolder, Server, type Spoken, type Stage, speakItself, stopServers } from "./_server.ts";
+import { newFolder, type Served, Server, STAGES, serveStarter, speakItself, stopServers, TEXT } from "./_server.ts";
 
-const TEXT = "The kettle is ready.";
-const STAGES: Stage[] = ["talker", "predictor", "vocoder"];
-let starter = "";
-let tables: Tables;
-let server: Server;
-let expected: Spoken;
-
+let { expected, server, starter, tables } = {} as Served;
 beforeAll(async () => {
-  starter = bundleOf("starter").directory;
-  tables = new Tables(starter);
-  server = await Server.start(["-m", starter, "--greedy"]);
-  expected = await speakItself(["-m", starter, "--greedy", TEXT]);
+  ({ expected, server, starter, tables } = await serveStarter());
 });
 afterAll(stopServers);
 
@@ -100,7 +91,7 @@ describe("a client written from the byte layout alone", () => {
 
 test("the talker computes a prompt once, and the start of prompts once", () => {
   const { config } = openOptions(openBundle(starter), 2, { lanes: 2, prefixCache: "memory" });
-  const talker = new HostedTalker(openBundle(starter), config);
+  const talker = new HostedTalker(openBundle(starter), config, { opening() {}, alive() {} });
   const prefill = spyOn(talker.opened.stage, "prefill");
   const hidden = new Float32Array(talker.hidden);
   const sampling = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
@@ -118,11 +109,11 @@ test("the talker computes a prompt once, and the start of prompts once", () => {
 
 describe("the sockets", () => {
   test("are the user's alone unless told otherwise, in a folder that can be entered by those who may use them", async () => {
-    const modes = ({ folder }: Server, stages: Stage[]) =>
-      [folder, ...stages.map((stage) => join(folder, `${stage}.sock`))].map((path) => (statSync(path).mode & 0o777).toString(8));
-    expect(modes(server, STAGES)).toEqual(["700", "600", "600", "600"]);
-    const shared = await Server.start(["-m", starter, "--stage", "vocoder", "--socket-mode", "0660"], {}, join(newFolder(), "deep/er"));
-    expect(modes(shared, ["vocoder"])).toEqual(["710", "660"]);
+    const modes = (...paths: string[]) => paths.map((path) => (statSync(path).mode & 0o777).toString(8));
+    expect(modes(server.folder, ...STAGES.map((stage) => server.socket(stage)))).toEqual(["700", "600", "600", "600"]);
+    const [outside, folder] = [newFolder(), "deep/er"];
+    const shared = await Server.start(["-m", starter, "--stage", "vocoder", "--socket-mode", "0660"], {}, join(outside, folder));
+    expect(modes(outside, join(outside, "deep"), shared.folder, shared.socket("vocoder"))).toEqual(["700", "710", "710", "660"]);
     await shared.stop();
   });
 

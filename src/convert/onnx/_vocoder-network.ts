@@ -20,6 +20,14 @@ export interface Attention {
 }
 
 export type ConvSize = readonly [out: number, inPerGroup: number, kernel: number];
+export type TransposedSize = readonly [inputs: number, out: number, kernel: number];
+
+/** Taps of each result of a transposed convolution: the input and, where there are two, the one before it. */
+export function transposedTaps(weight: string, [, , kernel]: TransposedSize, stride: number): number {
+  const taps = kernel / stride;
+  if (taps === 1 || taps === 2) return taps;
+  throw new RangeError(`${weight}: kernel ${kernel} is not once or twice the stride ${stride}`);
+}
 
 /**
  * "Rows" are [time, width] everywhere; a "signal" is what the convolutions pass on, in the layout of the derived class. `perFrame` counts the
@@ -53,7 +61,7 @@ export abstract class VocoderNetwork {
     name: string,
     x: string,
     weight: string,
-    size: readonly [inputs: number, out: number, kernel: number],
+    size: TransposedSize,
     stride: number,
     perFrame: number,
   ): string;

@@ -15,7 +15,7 @@ import { SAMPLES_PER_FRAME } from "../../types.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { reshape, slice, transpose } from "./_layers.ts";
 import { beyondLimits } from "./_npu-limits.ts";
-import { type Attention, type ConvSize, VocoderNetwork } from "./_vocoder-network.ts";
+import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./_vocoder-network.ts";
 import { Graph } from "./graph.ts";
 
 /** How large the signal gets, of which the graph's numbers depend: see {@link rangesOf}. */
@@ -173,18 +173,10 @@ class NpuVocoderBuilder extends VocoderNetwork {
     return this.g.op("Conv", [x, ...parameters], { kernel_shape: [1], pads: [0, 0], strides: [1] });
   }
 
-  protected transposedConv(
-    name: string,
-    x: string,
-    weight: string,
-    size: readonly [inputs: number, out: number, kernel: number],
-    stride: number,
-    perFrame: number,
-  ): string {
+  protected transposedConv(name: string, x: string, weight: string, size: TransposedSize, stride: number, perFrame: number): string {
     const { g } = this;
-    const [inputs, out, kernel] = size;
-    const taps = kernel / stride;
-    if (taps !== 1 && taps !== 2) throw new RangeError(`${weight}: kernel ${kernel} is not once or twice the stride ${stride}`);
+    const [inputs, out] = size;
+    const taps = transposedTaps(weight, size, stride);
     const padded = taps === 1 ? x : this.withContext(name, x, 1, inputs);
     const from = this.scales[this.level];
     if (this.level > 0) this.level++;
@@ -284,12 +276,7 @@ function polynomial(count: number, end: number, f: (x: number) => number): numbe
 }
 
 /** Taps of a transposed convolution, [in, out, kernel], as those of a plain one, [out * stride, in, kernel / stride], oldest moment first. */
-function sideBySide(
-  taps: Float32Array,
-  [inputs, out, kernel]: readonly [number, number, number],
-  stride: number,
-  factor: number,
-): Float32Array {
+function sideBySide(taps: Float32Array, [inputs, out, kernel]: TransposedSize, stride: number, factor: number): Float32Array {
   const moments = kernel / stride;
   const result = new Float32Array(taps.length);
   let at = 0;

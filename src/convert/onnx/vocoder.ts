@@ -8,7 +8,7 @@ import { SAMPLES_PER_FRAME } from "../../types.ts";
 import type { Checkpoint, CodecShape, Weights } from "../checkpoint.ts";
 import { filter } from "./_filter.ts";
 import { additiveMask, linear, reshape, rmsNorm, rotaryTables, rotate, slice, timeMajor, transposedBatch } from "./_layers.ts";
-import { type Attention, CODEBOOKS, type ConvSize, VocoderNetwork } from "./_vocoder-network.ts";
+import { type Attention, CODEBOOKS, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./_vocoder-network.ts";
 import { Graph } from "./graph.ts";
 
 /** Constants per channel are repeated, by a power of two, so that rows become long: elementwise operators pay for each row. */
@@ -127,18 +127,10 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return this.conv(name, x, weight, size, perFrame, dilation);
   }
 
-  /** A filter whose rows are `stride` results side by side. Its taps are the input and, where the kernel is longer than the stride, the one before it. */
-  protected transposedConv(
-    name: string,
-    x: string,
-    weight: string,
-    size: readonly [inputs: number, out: number, kernel: number],
-    stride: number,
-    perFrame: number,
-  ): string {
-    const [inputs, out, kernel] = size;
-    const taps = kernel / stride;
-    if (taps !== 1 && taps !== 2) throw new RangeError(`${weight}: kernel ${kernel} is not once or twice the stride ${stride}`);
+  /** A filter whose rows are `stride` results side by side. */
+  protected transposedConv(name: string, x: string, weight: string, size: TransposedSize, stride: number, perFrame: number): string {
+    const [inputs, out] = size;
+    const taps = transposedTaps(weight, size, stride);
     const tensor = this.take(`${weight}.weight`, size);
     const bias = repeated(toFloat32(this.take(`${weight}.bias`, [out])), stride);
     const matrices = () => transposedMatricesOf(toFloat32(tensor), size, stride);
@@ -193,7 +185,7 @@ function matricesOf(taps: Float32Array, [out, inputs, kernel]: ConvSize): Float3
 }
 
 /** The same of a transposed one, [in, out, kernel]: [kernel / stride, in, stride, out]. Its first taps belong to the newest input. */
-function transposedMatricesOf(taps: Float32Array, [inputs, out, kernel]: readonly [number, number, number], stride: number): Float32Array {
+function transposedMatricesOf(taps: Float32Array, [inputs, out, kernel]: TransposedSize, stride: number): Float32Array {
   const matrices = new Float32Array(taps.length);
   let at = 0;
   for (let first = kernel - stride; first >= 0; first -= stride) {

@@ -1,7 +1,9 @@
-// Whether this system is new enough for a library, asked before it is loaded: the loader's own words name no system that would do.
+// Whether this system is new enough for a library, asked before it is loaded: the loader's own words name no system that would do. And where the
+// loader found one.
 
 import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
+import { basename } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import { type ElfFacts, readElf } from "./_elf.ts";
 import { libcVersion } from "./libc.ts";
@@ -34,14 +36,28 @@ export function requireSystem(title: string, path: string): void {
   if (problem !== null) throw new TtsError("LIBRARY_MISMATCH", `${problem.what} (${path})`, problem.hint);
 }
 
+/** The newest glibc that a library asks for, such as "2.34"; "" where it asks for none, or cannot be read. */
+export function glibcNeeded(path: string): string {
+  try {
+    const facts = readElf(path);
+    return facts === null ? "" : newest(askedBy(facts), "GLIBC_");
+  } catch {
+    return "";
+  }
+}
+
+const askedBy = ({ needs }: ElfFacts) =>
+  [...needs.values()].flat().map((version) => (version === "GLIBC_ABI_DT_RELR" ? "GLIBC_2.36" : version));
+
 /** What keeps such a library from being loaded on such a system, or null. */
-export function problemOf(title: string, { machine, needs }: ElfFacts, system: SystemVersions): { what: string; hint: string } | null {
+export function problemOf(title: string, facts: ElfFacts, system: SystemVersions): { what: string; hint: string } | null {
+  const { machine, needs } = facts;
   const ours = MACHINES[process.arch];
   if (ours !== undefined && machine !== ours.code) {
     const theirs = Object.values(MACHINES).find(({ code }) => code === machine)?.title ?? `machine ${machine}`;
     return { what: `${title} is built for ${theirs}, this machine is ${ours.title}`, hint: `use a build for ${ours.title}` };
   }
-  const asked = [...needs.values()].flat().map((version) => (version === "GLIBC_ABI_DT_RELR" ? "GLIBC_2.36" : version));
+  const asked = askedBy(facts);
   const glibc = newest(asked, "GLIBC_");
   if (glibc !== "" && compareVersions(glibc, system.glibc) > 0) {
     return { what: `${title} needs glibc ${glibc}, this system has ${system.glibc}`, hint: newEnough(asked) };
@@ -89,9 +105,15 @@ function stdcppVersions(): SystemVersions["stdcpp"] {
   } catch {
     return [];
   }
+  const path = loadedFile(STDCPP);
+  known = path === null ? null : (readElf(path)?.offers ?? null);
+  return known;
+}
+
+/** Where the loader found a library that it was asked for by name: links are followed, as from libx.so to libx.so.2.3. null: it is not told. */
+export function loadedFile(name: string): string | null {
   const mapping = readFileSync("/proc/self/maps", "utf8")
     .split("\n")
-    .find((line) => /\/libstdc\+\+\.so\.6[\d.]*$/.test(line));
-  known = mapping === undefined ? null : (readElf(mapping.slice(mapping.indexOf("/")))?.offers ?? null);
-  return known;
+    .find((line) => basename(line).startsWith(name));
+  return mapping?.slice(mapping.indexOf("/")) ?? null;
 }
