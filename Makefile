@@ -72,7 +72,7 @@ PACKAGE = BINARY="$(BINARY)" ARCH="$(ARCH)" DIST="$(DIST)" PREFIX="$(PREFIX)" DE
 man: $(READY) ## the manual page: dist/tts.1
 	@mkdir -p $(DIST) && $(BUN) tts.ts man > $(DIST)/tts.1
 
-install: $(READY) ## into PREFIX (/usr/local): program, manual, completions, examples
+install: $(READY) ## into PREFIX (/usr/local): program, manual, completions, licences, examples
 	@test -e "$(BINARY)" || $(MAKE) --no-print-directory binary
 	@$(PACKAGE) install
 

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { TtsError } from "../errors.ts";
 import { assertNpuFolderFits, NPU_MANIFEST, type NpuFolder, type NpuTarget, openNpuFolder } from "../npu.ts";
 import type { OpenOptions } from "./index.ts";
 
@@ -25,6 +26,17 @@ export function openFolder(options: OpenOptions, target: NpuTarget): NpuFolder {
   const folder = openNpuFolder(folderOf(options), target);
   assertNpuFolderFits(folder, options.bundle);
   return folder;
+}
+
+/** What `check` throws, in one line, or null. */
+export function reasonOf(check: () => unknown): string | null {
+  try {
+    check();
+    return null;
+  } catch (error) {
+    if (error instanceof TtsError) return error.inOneLine;
+    throw error;
+  }
 }
 
 const CARD = "/dev/axcl_host";

@@ -7,7 +7,7 @@ import type { Config } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { NEXT, type NpuFolder, type NpuPart, type NpuTarget, npuPartPath, readNpuSelfTest, STATE } from "../npu.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
-import { hasModelsFor, openFolder } from "./_npu-folder.ts";
+import { hasModelsFor, openFolder, reasonOf } from "./_npu-folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
 import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
 
@@ -29,7 +29,11 @@ export function npuVocoder(vendor: NpuVendor): Backend<Vocoder> {
   return {
     name,
     isPrepared: (options) => isHere(options) && hasModelsFor(options, target),
-    probe: () => null, // opening tells
+    probe: (options) =>
+      reasonOf(() => {
+        openFolder(options, target);
+        vendor.load(options.config);
+      }),
     open: (options) => openChecked(new NpuVocoder(openFolder(options, target), options, vendor), vendor),
   };
 }

@@ -40,7 +40,7 @@ export interface Backend<Stage> {
   readonly name: string;
   /** Only of an accelerator: whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise. */
   isPrepared?(options: OpenOptions): boolean;
-  /** Why this backend cannot run here, in one line, or null. Must not be expensive. */
+  /** Why this backend cannot run here, in one line, or null. Must not be expensive: a library may be loaded, no device touched. */
   probe(options: OpenOptions): string | null;
   /** @throws TtsError; only an accelerator that does not work makes `auto` go on, and that is reported */
   open(options: OpenOptions): Stage;
@@ -164,10 +164,17 @@ export function openBackend<Stage>(
   measuredMs: Readonly<Record<string, number>> = {},
 ): Opened<Stage> {
   const unused: string[] = [];
+  /** @returns why not, or what was opened */
+  const attempt = (backend: Backend<Stage>): string | Opened<Stage> => {
+    options.onOpening?.(backend.name, backend.isPrepared !== undefined);
+    return backend.probe(options) ?? { stage: backend.open(options), name: backend.name, unused };
+  };
   if (choice === "auto") {
     for (const backend of backends.filter(({ isPrepared }) => isPrepared?.(options))) {
       try {
-        return openNow(backend, options, unused);
+        const result = attempt(backend);
+        if (typeof result !== "string") return result;
+        unused.push(result);
       } catch (error) {
         if (!(error instanceof TtsError)) throw error;
         unused.push(error.inOneLine);
@@ -179,14 +186,9 @@ export function openBackend<Stage>(
   const candidates = choice === "auto" ? processors : backends.filter(({ name }) => name === choice);
   const reasons: string[] = [];
   for (const backend of candidates) {
-    const reason = backend.probe(options);
-    if (reason === null) return openNow(backend, options, unused);
-    reasons.push(`${backend.name}: ${reason}`);
+    const result = attempt(backend);
+    if (typeof result !== "string") return result;
+    reasons.push(`${backend.name}: ${result}`);
   }
   throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons.join("; ")})`, UNAVAILABLE_HINT);
-}
-
-function openNow<Stage>(backend: Backend<Stage>, options: OpenOptions, unused: string[]): Opened<Stage> {
-  options.onOpening?.(backend.name, backend.isPrepared !== undefined);
-  return { stage: backend.open(options), name: backend.name, unused };
 }

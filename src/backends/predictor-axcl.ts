@@ -2,20 +2,27 @@
 // crosses the bus; or else a step a run, with heads and sampling on the CPU.
 
 import { loadAxcl, openAxclModel } from "../../ffi/axcl.ts";
+import { reasonOf } from "./_npu-folder.ts";
 import { findPredictor, isPreparedForCard } from "./_npu-predictor.ts";
 import { FramePredictor } from "./_npu-predictor-frame.ts";
 import { CardLayers } from "./_npu-predictor-step.ts";
 import { StepwisePredictor } from "./_stepwise.ts";
-import type { Backend, Predictor } from "./index.ts";
+import type { Backend, OpenOptions, Predictor } from "./index.ts";
+
+const load = ({ config: { allowStandIn, libraries } }: OpenOptions) => loadAxcl({ override: libraries.axcl, allowStandIn });
 
 export const predictorAxcl: Backend<Predictor> = {
   name: "axcl",
   isPrepared: isPreparedForCard,
-  probe: () => null, // opening tells
+  probe: (options) =>
+    reasonOf(() => {
+      findPredictor(options);
+      load(options);
+    }),
   open: (options) => {
-    const { config, bundle, lanes } = options;
+    const { bundle, lanes } = options;
     const found = findPredictor(options);
-    loadAxcl({ override: config.libraries.axcl, allowStandIn: config.allowStandIn });
+    load(options);
     if (found.kind === "frame") return new FramePredictor(found, bundle, openAxclModel);
     return new StepwisePredictor(bundle, new CardLayers(found, options, openAxclModel), lanes);
   },

@@ -1,12 +1,15 @@
-// What a vocoder on an NPU asks of its models, on the stand-in for a vendor's library. What it makes of codes is in test/conformance.
+// When an NPU's backends say that they cannot run, and what a vocoder asks of its models, on the stand-ins for the vendors' libraries. What it
+// makes of codes is in test/conformance.
 
 import { expect, test } from "bun:test";
 import { loadRknn, openRknnModel } from "../../ffi/rknn.ts";
 import { npuVocoder } from "../../src/backends/_npu-vocoder.ts";
+import { type Backend, PREDICTORS, VOCODERS } from "../../src/backends/index.ts";
+import type { NpuTarget } from "../../src/npu.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
-import { bundleOf } from "../_support.ts";
+import { bundleOf, named } from "../_support.ts";
 
 test.skipIf(compiler === null)(`a memory is put back without copying out what it replaces${noCompiler}`, () => {
   let saves = 0;
@@ -40,5 +43,21 @@ test.skipIf(compiler === null)(`a memory is put back without copying out what it
     expect(samples[1]).toEqual(samples[0]);
   } finally {
     vocoder.close();
+  }
+});
+
+test.skipIf(compiler === null)(`a probe says in one line why not${noCompiler}`, () => {
+  const starter = bundleOf("starter");
+  const subjects: [Backend<unknown>, NpuTarget, "rknn" | "axcl" | "axEngine"][] = [
+    [named(VOCODERS, "rknn"), "rknn", "rknn"],
+    [named(VOCODERS, "axcl"), "axcl", "axcl"],
+    [named(VOCODERS, "axengine"), "axcl", "axEngine"],
+    [named(PREDICTORS, "axcl"), "axcl", "axcl"],
+  ];
+  for (const [backend, target, library] of subjects) {
+    const options = npuOptions(starter, 1, target, library);
+    expect(backend.probe(options)).toBeNull();
+    expect(backend.probe({ ...options, config: { ...options.config, npu: "/nowhere" } })).toMatch(/^\/nowhere holds no models .+$/);
+    expect(backend.probe({ ...options, bundle: bundleOf("tiny-custom") })).toMatch(/ was made of starter, .+$/);
   }
 });
