@@ -164,10 +164,11 @@ export function openBackend<Stage>(
   measuredMs: Readonly<Record<string, number>> = {},
 ): Opened<Stage> {
   const unused: string[] = [];
-  /** @returns why not, or what was opened */
+  /** @returns why not, or what was opened. What is forced says what is wrong as it fails, with a code of its own. */
   const attempt = (backend: Backend<Stage>): string | Opened<Stage> => {
     options.onOpening?.(backend.name, backend.isPrepared !== undefined);
-    return backend.probe(options) ?? { stage: backend.open(options), name: backend.name, unused };
+    const reason = choice === "auto" ? backend.probe(options) : null;
+    return reason ?? { stage: backend.open(options), name: backend.name, unused };
   };
   if (choice === "auto") {
     for (const backend of backends.filter(({ isPrepared }) => isPrepared?.(options))) {
