@@ -12,7 +12,7 @@ export TEXT_TO_SPEAK = $(value TEXT)
 
 help: ## this list
 	@echo "make TARGET"
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 15
 
 setup: $(READY) ## get Bun (from npm where there is none) and the packages
 
@@ -53,8 +53,16 @@ native: ## compile the C sources, as the tests do
 	@for source in native/*.c; do echo "cc $$source" && \
 	  $(CC) -std=c11 -Wall -Wextra -Werror -Inative -DFAKE_VERSION='"1.0"' -fsyntax-only $$source || exit 1; done
 
-binary: $(READY) ## the program as one file each for x64 and arm64: dist/tts-linux-*
-	@$(BUN) .ci/binary.ts dist
+# Where the program as one file for this machine is; ARCH=arm64 packages the other one, BINARY=FILE one from elsewhere.
+ARCH := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
+DIST := dist
+BINARY := $(DIST)/tts-linux-$(ARCH)
+BUILT := $(DIST)/tts-linux-x64 $(DIST)/tts-linux-arm64
+
+binary: $(BUILT) ## the program as one file each for x64 and arm64: dist/tts-linux-*
+
+$(BUILT): $(DIST)/tts-%: $(READY) $(shell find tts.ts LICENSE src ffi models .ci/binary.ts .ci/packaging/licences -type f)
+	@$(BUN) .ci/binary.ts $(DIST) $*
 
 test-rootfs: $(READY) ## the x64 binary in bare Debian roots (fetches Debian packages)
 	@.ci/test-rootfs
@@ -62,25 +70,19 @@ test-rootfs: $(READY) ## the x64 binary in bare Debian roots (fetches Debian pac
 test-arm64: $(READY) ## tests and the binary under emulation (fetches qemu and Debian packages)
 	@.ci/test-arm64
 
-# Where `make binary` puts the program for this machine; ARCH=arm64 packages the other one.
-ARCH := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
-DIST := dist
-BINARY := $(DIST)/tts-linux-$(ARCH)
 PREFIX := /usr/local
 PACKAGE = BINARY="$(BINARY)" ARCH="$(ARCH)" DIST="$(DIST)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" TTS="$(BUN) tts.ts" .ci/packaging/package
 
 man: $(READY) ## the manual page: dist/tts.1
 	@mkdir -p $(DIST) && $(BUN) tts.ts man > $(DIST)/tts.1
 
-install: $(READY) ## into PREFIX (/usr/local): program, manual, completions, licences, examples
-	@test -e "$(BINARY)" || $(MAKE) --no-print-directory binary
+install: $(READY) $(filter $(BUILT),$(BINARY)) ## into PREFIX (/usr/local): program, manual, completions, licences, examples
 	@$(PACKAGE) install
 
 uninstall: ## take all of that out again
 	@$(PACKAGE) uninstall
 
-deb: $(READY) ## a Debian package of it, in dist
-	@test -e "$(BINARY)" || $(MAKE) --no-print-directory binary
+deb: $(READY) $(filter $(BUILT),$(BINARY)) ## a Debian package of it, in dist
 	@$(PACKAGE) deb
 
 clean: ## remove what make made

@@ -9,6 +9,7 @@ import { CONTEXT_PARAMS, LLAMA_SYMBOLS, LLAMA_VERSION, MODEL_PARAMS, QUANTIZE_PA
 import { findLibrary, type LibraryPlace, openLibrary } from "./_load.ts";
 import { Pin } from "./_memory.ts";
 import { byValueOnStack, Struct } from "./_struct.ts";
+import { compiled } from "./embedded.ts";
 import { NOOP_CALLBACK, setEnvironment } from "./libc.ts";
 
 const arch = process.arch === "arm64" ? "arm64" : "x64";
@@ -63,7 +64,8 @@ export function loadLlama(override = "", turn: Int32Array = new Int32Array(new S
 function checkVersion({ path, version }: Libraries): void {
   if (version.llama === LLAMA_VERSION && version.ggml === GGML_VERSION) return;
   const found = `llama.cpp ${version.llama} with ggml ${version.ggml}`;
-  const hint = `this program needs ${LLAMA_VERSION} with ${GGML_VERSION}: run "make setup" or correct TTS_LIBLLAMA`;
+  const own = compiled ? "unset TTS_LIBLLAMA" : 'run "make setup" or unset TTS_LIBLLAMA';
+  const hint = `this program needs ${LLAMA_VERSION} with ${GGML_VERSION}: ${own}, or point it to that version`;
   throw new TtsError("LIBRARY_MISMATCH", `${path} is ${found}`, hint);
 }
 

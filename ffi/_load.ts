@@ -5,7 +5,7 @@ import { existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, isAbsolute, join } from "node:path";
 import { TtsError } from "../src/errors.ts";
-import { compiled } from "./embedded.ts";
+import { compiled, remedyFor } from "./embedded.ts";
 import { requireSystem } from "./system.ts";
 import { unpack } from "./unpack.ts";
 
@@ -64,14 +64,14 @@ export function openLibrary<T extends Record<string, FFIFunction>>(title: string
     return dlopen(path, symbols);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TtsError("LIBRARY_MISMATCH", `${title} at ${path} could not be loaded: ${reason}`, loadHint(reason), { cause });
+    throw new TtsError("LIBRARY_MISMATCH", `${title} at ${path} could not be loaded: ${reason}`, loadHint(path, reason), { cause });
   }
 }
 
-function loadHint(reason: string): string {
+function loadHint(path: string, reason: string): string {
   if (/failed to map segment|Operation not permitted/i.test(reason)) {
     const way = compiled ? "set TTS_LIB_DIR to a folder that does" : "move it to one that does";
     return `its folder does not let programs run (mounted noexec?): ${way}`;
   }
-  return "the file may be damaged, or built for another system";
+  return remedyFor(path) ?? "the file may be damaged, or built for another system";
 }

@@ -1,7 +1,7 @@
 // What travels inside a compiled binary, and where it is unpacked: native code opens files only. Loads no library and writes nothing.
 
 import { readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 /** Whether this program is one executable file, rather than sources. */
 export const compiled = import.meta.url.startsWith("file:///$bunfs/");
@@ -40,6 +40,12 @@ const folderName = (part: Part) => `${part}-${contentsOf(part).id}`;
 
 /** Where a part of this binary lies once it is unpacked below `base`; "" when this is no binary. Another content has another name. */
 export const embeddedFolder = (part: Part, base: string) => (compiled ? join(base, folderName(part)) : "");
+
+/** What mends a damaged file at `path`, or in that folder, where it was unpacked from here; null anywhere else. */
+export function remedyFor(path: string): string | null {
+  const folder = [path, dirname(path)].find((place) => partOf(place) !== null);
+  return folder === undefined ? null : `remove ${folder}: the next start unpacks it again`;
+}
 
 /** The part that an {@link embeddedFolder} is for; null for any other folder. */
 export function partOf(folder: string): Part | null {

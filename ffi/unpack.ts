@@ -61,7 +61,8 @@ const sizeOf = ({ files }: Contents) => files.reduce((sum, [, bytes]) => sum + b
 function isWhole(folder: string, { files }: Contents): boolean {
   const stat = lstatSync(folder, { throwIfNoEntry: false });
   if (stat === undefined) return false;
-  if (!stat.isDirectory() || !isOurs(stat) || (stat.mode & OTHERS_MAY_WRITE) !== 0) {
+  if (!isOurs(stat)) refuseOwner(folder, stat);
+  if (!stat.isDirectory() || (stat.mode & OTHERS_MAY_WRITE) !== 0) {
     throw new TtsError("OUTPUT_FAILED", `others may write to ${folder}: what is in it is not safe to run`, `remove it, or ${WAY_OUT}`);
   }
   return files.every(([path, bytes]) => statSync(join(folder, path), { throwIfNoEntry: false })?.size === bytes);
@@ -69,10 +70,14 @@ function isWhole(folder: string, { files }: Contents): boolean {
 
 const isOurs = ({ uid }: Stats) => uid === process.getuid?.() || uid === 0;
 
+function refuseOwner(folder: string, { uid }: Stats): never {
+  throw new TtsError("OUTPUT_FAILED", `${folder} belongs to another user (${uid}): what is in it is not safe to run`, WAY_OUT);
+}
+
 function refuseShared(base: string): void {
   const stat = statSync(base);
-  const isShared = (stat.mode & ALL_MAY_WRITE) !== 0 && (stat.mode & STICKY) === 0;
-  if (isOurs(stat) && !isShared) return;
+  if (!isOurs(stat)) refuseOwner(base, stat);
+  if ((stat.mode & ALL_MAY_WRITE) === 0 || (stat.mode & STICKY) !== 0) return;
   throw new TtsError("OUTPUT_FAILED", `others may write to ${base}: libraries are not safe there`, WAY_OUT);
 }
 

@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import known from "../models/manifest.json";
+import { TtsError } from "./errors.ts";
 import type { ModelType } from "./types.ts";
 
 /** What is known of a file beforehand. */
@@ -136,7 +137,18 @@ function readRecord(directory: string): { pulled: Pulled; time: number }[] {
   }
 }
 
-function subfolders(folder: string): string[] {
+/**
+ * The folders in a folder of the cache, also behind links; none where it is not there.
+ * @throws TtsError INPUT_UNREADABLE
+ */
+export function subfolders(folder: string): string[] {
   if (!existsSync(folder)) return [];
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [join(folder, entry.name)] : []));
+  try {
+    return readdirSync(folder)
+      .map((name) => join(folder, name))
+      .filter((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory());
+  } catch (cause) {
+    const hint = "let this user read it, or set TTS_CACHE to a folder of your own";
+    throw new TtsError("INPUT_UNREADABLE", `cannot read ${folder}: ${(cause as Error).message}`, hint, { cause });
+  }
 }

@@ -1,6 +1,7 @@
 // The native libraries of this machine: which file it is, which version, and if it does not work, why. A library is loaded in a process of its
 // own: one that crashes or hangs says so here and harms nobody.
 
+import { remedyFor } from "../ffi/embedded.ts";
 import { glibcNeeded } from "../ffi/system.ts";
 import type { Config } from "./config.ts";
 import { type ErrorOnTheWire, toWire } from "./errors.ts";
@@ -11,6 +12,8 @@ export const NEEDED_LIBRARIES = ["llama", "onnxruntime"] as const;
 export const NPU_LIBRARIES = ["rknn", "axcl", "axEngine"] as const;
 type NeededLibrary = (typeof NEEDED_LIBRARIES)[number];
 type NpuName = (typeof NPU_LIBRARIES)[number];
+
+const VARIABLE = { llama: "TTS_LIBLLAMA", onnxruntime: "TTS_LIBONNXRUNTIME" } as const;
 
 /** Loading reads files and starts nothing that takes long. */
 const TIMEOUT_MS = 30_000;
@@ -51,7 +54,9 @@ export async function describeLibrary(name: NeededLibrary, { allowStandIn, libra
   } catch (thrown) {
     const failure = toWire(thrown);
     const path = libraries[name];
-    return { name, path, version: "", glibcNeeded: glibcNeeded(path), failure };
+    const another = path === "" ? "run make setup" : `unset ${VARIABLE[name]}, or point it to another build`;
+    const hint = failure.hint || (remedyFor(path) ?? another);
+    return { name, path, version: "", glibcNeeded: glibcNeeded(path), failure: { ...failure, hint } };
   }
 }
 

@@ -7,16 +7,39 @@ import { compiled, readLicences } from "../ffi/embedded.ts";
 import { dependencies, license, version } from "../package.json";
 
 /**
- * Decoders that no binary carries: one that is not there in the sources either, and those under the GPL alone, which does not go together with
- * the licence of the program.
+ * Decoders that no binary carries: some are under the GPL alone, which does not go together with the licence of the program, some need those,
+ * and all are for files that hardly anybody records a voice in. One is not there in the sources either.
  */
-export const NOT_COMPILED = ["@audio/decode-ape", "@audio/decode-aac", "@audio/decode-ac3", "@audio/decode-dts"];
+export const NOT_COMPILED = [
+  "aac",
+  "ac3",
+  "amr",
+  "ape",
+  "avi",
+  "caf",
+  "dsd",
+  "dts",
+  "eac3",
+  "mod",
+  "mp4",
+  "mpc",
+  "qoa",
+  "tta",
+  "wavpack",
+  "webm",
+  "wma",
+].map((name) => `@audio/decode-${name}`);
 
 /** What is no package with a text of its own; the texts are in a folder of the build. */
 const PUBLISHED: Record<string, string> = {
   "libllama and libggml (from @node-llama-cpp/linux-x64 and -arm64)": "llama.cpp.txt",
   "libonnxruntime (from onnxruntime-node)": "onnxruntime.txt",
   "Bun, the runtime inside of a binary": "bun.txt",
+  "libFLAC, libogg and libvorbis (in @wasm-audio-decoders): BSD-3-Clause": "xiph.txt",
+  "libmpg123 (in mpg123-decoder): LGPL-2.1": "mpg123.txt",
+  "GNU Library General Public License, version 2 (of JavaScriptCore in Bun)": "lgpl-2.txt",
+  "GNU Lesser General Public License, version 2.1 (of libmpg123, and of TinyCC in Bun)": "lgpl-2.1.txt",
+  "GNU General Public License, version 3 (the Lesser one of codec-parser adds to it)": "gpl-3.txt",
 };
 const ROOT = join(import.meta.dir, "..");
 const LICENCE_FILE = /^(licen[cs]e|copying|notice)/i;
@@ -35,24 +58,23 @@ interface Package {
 export function licences(): string {
   if (compiled) return readLicences();
   const read = (...path: string[]) => readFileSync(join(ROOT, ...path), "utf8");
-  const packages = neededPackages().filter(({ name }) => !NOT_COMPILED.includes(name));
   return [
     `tts ${version} and what it is made of, with the licence of each part.\n\nIn a binary these are missing: ${NOT_COMPILED.join(", ")}.\n`,
     section(`tts ${version}: ${license}`, read("LICENSE")),
     section("The starter voice", read("models/starter/NOTICE")),
     ...Object.entries(PUBLISHED).map(([title, file]) => section(title, read(".ci/packaging/licences", file))),
-    ...packages.map((found) => section(`${found.name} ${found.version}: ${found.license}`, textOf(found))),
+    ...compiledPackages().map((found) => section(`${found.name} ${found.version}: ${found.license}`, textOf(found))),
   ].join("\n");
 }
 
 const section = (title: string, text: string) => `${"=".repeat(100)}\n${title}\n${"=".repeat(100)}\n\n${text.trim()}\n`;
 
-/** What the program needs to run, and what that needs, by name. */
-function neededPackages(): Package[] {
+/** What a binary needs to run, and what that needs, by name. */
+function compiledPackages(): Package[] {
   const found = new Map<string, Package>();
   const names = Object.keys(dependencies);
   for (const name of names) {
-    if (found.has(name)) continue;
+    if (found.has(name) || NOT_COMPILED.includes(name)) continue;
     const manifest: Package = JSON.parse(readFileSync(join(ROOT, "node_modules", name, "package.json"), "utf8"));
     found.set(name, manifest);
     names.push(...Object.keys(manifest.dependencies ?? {}));

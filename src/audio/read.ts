@@ -42,7 +42,8 @@ async function decodeFile(path: string): Promise<{ channelData: Float32Array[]; 
   try {
     return await decode(bytes);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const { code, message } = (cause instanceof Error ? cause : new Error(String(cause))) as NodeJS.ErrnoException;
+    const why = code === "ERR_MODULE_NOT_FOUND" ? "the program as one binary has no decoder for it" : message;
     throw new TtsError("INPUT_UNREADABLE", `${path} cannot be decoded: ${why}`, "give a wav, flac, mp3 or ogg file", { cause });
   }
 }

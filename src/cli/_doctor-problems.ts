@@ -22,7 +22,6 @@ const LITTLE_CAPACITY = 600;
 /** What people call them. */
 export const LIBRARY_TITLE = { llama: "libllama", onnxruntime: "ONNX Runtime" } as const;
 export const NPU_TITLE = { rknn: "Rockchip NPU (RKNN)", axcl: "AXERA card (AXCL)", axEngine: "AXERA NPU on the chip" } as const;
-const LIBRARY_VARIABLE = { llama: "TTS_LIBLLAMA", onnxruntime: "TTS_LIBONNXRUNTIME" } as const;
 
 /** The serious ones first. */
 export function problemsOf(facts: Facts): Problem[] {
@@ -46,15 +45,16 @@ function libraryProblems({ libraries, machine, measured }: Facts): Problem[] {
     const title = LIBRARY_TITLE[name];
     const crashed = code === "LIBRARY_FAILED" || code === "STAGE_TIMEOUT";
     const what = crashed ? `${title}${path === "" ? "" : ` (${path})`} does not load: ${message}` : message;
-    const another = path === "" ? "run make setup" : `unset ${LIBRARY_VARIABLE[name]}, or point it to another build`;
     const old = isNewer(glibcNeeded, machine.glibc)
       ? `it needs glibc ${glibcNeeded}, this system has ${machine.glibc}: use a newer system`
       : "";
-    return [{ code, serious: true, what: oneLine(what), todo: old || hint || another }];
+    return [{ code, serious: true, what: oneLine(what), todo: old || hint }];
   });
   if (failed.length > 0 || measured.speed !== null) return failed;
   const what = `the libraries load, but a short computation with them failed: ${oneLine(measured.failure)}`;
-  return [{ code: "LIBRARY_FAILED", serious: true, what, todo: "run make setup, or unset TTS_LIBLLAMA and TTS_LIBONNXRUNTIME" }];
+  return [
+    { code: "LIBRARY_FAILED", serious: true, what, todo: "unset TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, or install this program again" },
+  ];
 }
 
 /** Of two versions such as 2.34. */

@@ -5,7 +5,17 @@ import { join } from "node:path";
 import { defineCommand } from "citty";
 import { printText } from "../audio/output.ts";
 import { openBundle, weightsInWords } from "../bundle.ts";
-import { type Abilities, abilitiesInWords, findPulled, firstMissing, KNOWN_MODELS, listPulled, modelFolder, nameOf } from "../catalog.ts";
+import {
+  type Abilities,
+  abilitiesInWords,
+  findPulled,
+  firstMissing,
+  KNOWN_MODELS,
+  listPulled,
+  modelFolder,
+  nameOf,
+  subfolders,
+} from "../catalog.ts";
 import { loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "../store.ts";
@@ -132,13 +142,6 @@ function readAbilities(directory: string): Abilities | null {
 }
 
 const readJson = (path: string) => JSON.parse(readFileSync(path, "utf8"));
-
-function subfolders(folder: string): string[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory());
-}
 
 /** Blocks that the files below `path` take; those in `counted` are left out, the others join it. */
 function diskBytes(path: string, counted: Set<string>): number {

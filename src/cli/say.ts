@@ -128,7 +128,7 @@ export const command: Command = {
   ],
   sections: {
     FILES: [
-      "~/.cache/qwen3-tts\nPulled checkpoints and converted models. May be deleted; bundles are made again when needed.",
+      "~/.cache/qwen3-tts\nPulled checkpoints, converted models, and what the program as one binary has unpacked. May be deleted; all but the checkpoints is made again when needed.",
       "~/.local/share/qwen3-tts/voices\nCloned voices.",
     ],
     ENVIRONMENT: [

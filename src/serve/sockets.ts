@@ -164,7 +164,7 @@ class StageKeeper {
     child.on("message", (message) => this.hear(message as FromStageProcess));
     child.once("exit", (code, signal) => this.died(signal ?? `status ${code}`));
     child.once("error", (error) => this.died(error.message)); // it could not be started
-    child.send(this.job);
+    if (child.pid !== undefined) child.send(this.job); // else the error is on its way, and there is no channel
   }
 
   private hear(message: FromStageProcess): void {

@@ -24,8 +24,11 @@ const environment = (more: Record<string, string> = {}) => ({
   ...more,
 });
 
-function run(args: readonly string[], more: Record<string, string>, cwd = scratchFolder()): ChildProcess {
-  return spawn(process.execPath, [join(ROOT, "tts.ts"), ...args], { env: environment(more), cwd, stdio: ["ignore", "ignore", "pipe"] });
+const SOURCES = [process.execPath, join(ROOT, "tts.ts")];
+
+function run(args: readonly string[], more: Record<string, string>, cwd = scratchFolder(), program = SOURCES): ChildProcess {
+  const [command, ...first] = program;
+  return spawn(command, [...first, ...args], { env: environment(more), cwd, stdio: ["ignore", "ignore", "pipe"] });
 }
 
 export const newFolder = () => mkdtempSync(join(scratchFolder(), "serve-"));
@@ -61,8 +64,9 @@ export class Server {
     readonly folder: string,
     args: readonly string[],
     more: Record<string, string> = {},
+    program?: string[],
   ) {
-    this.child = run(["serve", "--sockets", folder, ...args], more);
+    this.child = run(["serve", "--sockets", folder, ...args], more, undefined, program);
     this.child.stderr!.on("data", (chunk) => {
       this.stderr += chunk;
       this.wake();
@@ -78,8 +82,13 @@ export class Server {
   }
 
   /** A server that is ready. */
-  static async start(args: readonly string[], more: Record<string, string> = {}, folder = newFolder()): Promise<Server> {
-    const server = new Server(folder, args, more);
+  static async start(
+    args: readonly string[],
+    more: Record<string, string> = {},
+    folder = newFolder(),
+    program?: string[],
+  ): Promise<Server> {
+    const server = new Server(folder, args, more, program);
     await server.says(/^ready: /m);
     return server;
   }

@@ -1,0 +1,37 @@
+// Recordings in compressed forms: the first 1.2 s of the golden reference.wav, which sox has encoded, against the wav itself.
+
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { readRecording } from "../../src/audio/read.ts";
+import { ROOT } from "../_support.ts";
+
+const FOLDER = join(ROOT, "test/golden/recordings");
+/** What an encoder may put in front, in samples at 24 kHz: an mp3's delay is 1105 samples of its 16 kHz. */
+const MOST_DELAY = 2_000;
+const SECONDS = 1.2;
+/** Signal to noise, dB: flac is exact, but for the end of the resampling filter. */
+const LEAST_DB: Record<string, number> = { flac: 70, mp3: 12, ogg: 20 };
+
+const wav = (await readRecording(join(ROOT, "test/golden/tiny-base/golden/reference.wav"))).samples;
+
+/** dB, of `heard` from `delay` on. */
+function signalToNoise(heard: Float32Array, delay: number): number {
+  let [signal, noise] = [0, 0];
+  for (let i = 0; i < Math.min(wav.length, heard.length - delay, SECONDS * 24_000); i++) {
+    signal += wav[i] ** 2;
+    noise += (heard[i + delay] - wav[i]) ** 2;
+  }
+  return 10 * Math.log10(signal / noise);
+}
+
+test("every form has a recording here", () => {
+  expect(readdirSync(FOLDER).toSorted()).toEqual(Object.keys(LEAST_DB).map((form) => `reference.${form}`));
+});
+
+test.each(Object.entries(LEAST_DB))("%s sounds like the wav", async (form, leastDb) => {
+  const { samples, seconds } = await readRecording(join(FOLDER, `reference.${form}`));
+  expect(seconds).toBeWithin(SECONDS, SECONDS + 0.1);
+  const best = Math.max(...Array.from({ length: MOST_DELAY }, (_, delay) => signalToNoise(samples, delay)));
+  expect(best).toBeGreaterThan(leastDb);
+});
