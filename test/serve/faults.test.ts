@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { npuFolderOf } from "../_npu.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
@@ -238,6 +238,28 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
       expect(all[i].stderr).toBe(`tts: the ${stage} (${backend}) was not ready after 2 s; ${hint}\n`);
       expect(readdirSync(all[i].folder)).toEqual([]);
     }
+  });
+
+  test("that hangs when it is started again is ended after the patience, and comes back when it can", async () => {
+    const folder = newFolder();
+    const [library, slow, good] = ["librknnrt.so", "slow.so", "good.so"].map((name) => join(folder, name));
+    copyFileSync(compileStandIns().rknn, good);
+    compile(SLOW_LIBRARY, slow);
+    const use = (file: string) => {
+      copyFileSync(file, `${library}.new`); // processes keep the old one
+      renameSync(`${library}.new`, library);
+    };
+    use(good);
+    const one = onStandIn("vocoder", "rknn", "", { TTS_LIBRKNNRT: library, TTS_TEST_SLOW: join(folder, "loading") });
+    await one.says(/^ready: /m);
+    use(slow);
+    process.kill(one.processOf("vocoder"), "SIGKILL");
+    await one.says(
+      /^tts: warning: the vocoder \(rknn\) was not ready after 2 s; process \d+ is killed.*; --vocoder ort does without it; /m,
+    );
+    use(good);
+    await one.says(/^vocoder: back on /m);
+    await one.stop();
   });
 
   test("has more time for the processor, where that takes its place", async () => {
