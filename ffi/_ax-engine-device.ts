@@ -1,23 +1,15 @@
 // What the system says about AXERA's NPU on the chip itself without using it, and what each code of its libraries means here. Reads files only.
 
-import { accessSync, constants, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type ErrorCode, TtsError } from "../src/errors.ts";
+import { mayUse } from "./_npu-node.ts";
 
 export interface AxNpuFacts {
   /** Whether the NPU's node exists, and whether this user may read and write it. */
   node: { path: string; exists: boolean; usable: boolean };
   /** Whether this is the host of an AXERA card: then the NPU is on the card. */
   isHost: boolean;
-}
-
-function mayUse(path: string): boolean {
-  try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** @param root of the file system, and `usable`, whether this user may read and write a node: other values are for tests. */

@@ -2,7 +2,6 @@
 // models. All three are counted by the library, so threads need not know of each other; whoever leaves without giving them back is aborted by
 // the library when the process ends.
 
-import { CString, type Pointer } from "bun:ffi";
 import { TtsError } from "../src/errors.ts";
 import { ARRAYS, type AXCL_SYMBOLS, DEVICE_LIST, DEVICE_PROPERTIES, UNDIVIDED } from "./_axcl-abi.ts";
 import { type AxclCall, AxclLog, axclError, axclFacts } from "./_axcl-device.ts";
@@ -29,13 +28,11 @@ export interface CardProperties {
   load: { cpu: number; npu: number };
 }
 
-export const textAt = (pointer: unknown) => (pointer === null || pointer === 0 ? "" : String(new CString(pointer as Pointer)));
-
 /** What is tried: a failure names it. */
 export type Attempt = Partial<Pick<AxclCall, "model" | "running" | "compiler">>;
 
 /** The runtime of a process, for calls that need no card. */
-export class Axcl {
+class Axcl {
   readonly log: AxclLog;
 
   constructor(readonly library: AxclRuntime) {
@@ -100,8 +97,6 @@ export class Card extends Axcl {
 
   private constructor(
     library: AxclRuntime,
-    /** In the list of cards. */
-    readonly index: number,
     private readonly id: number,
   ) {
     super(library);
@@ -111,25 +106,22 @@ export class Card extends Axcl {
    * The card for one more model of this thread: give it back with {@link release}.
    * @throws TtsError NPU_UNAVAILABLE
    */
-  static take(library: AxclRuntime, index: number): Card {
-    if (held === null) held = Card.open(library, index);
-    if (held.index !== index) throw new RangeError(`this thread uses card ${held.index}: it cannot use card ${index} as well`);
+  static take(library: AxclRuntime): Card {
+    held ??= Card.open(library);
     held.users++;
     return held;
   }
 
-  private static open(library: AxclRuntime, index: number): Card {
+  /** The first card that is listed. */
+  private static open(library: AxclRuntime): Card {
     const { calls } = library;
     const axcl = new Axcl(library);
     axcl.check("axclInit", calls.axclInit(null));
     try {
-      const ids = axcl.cards();
-      if (ids[index] === undefined) {
-        const cards = ids.length === 0 ? "no card" : `${ids.length === 1 ? "one card" : `${ids.length} cards`}, counted from 0`;
-        throw new TtsError("NPU_UNAVAILABLE", `there is no card ${index}: AXCL lists ${cards}`, "choose another card");
-      }
-      axcl.check("axclrtSetDevice", calls.axclrtSetDevice(ids[index]));
-      return Card.enter(new Card(library, index, ids[index]));
+      const [id] = axcl.cards();
+      if (id === undefined) throw new TtsError("NPU_UNAVAILABLE", "AXCL lists no card", "axcl-smi shows the cards that are connected");
+      axcl.check("axclrtSetDevice", calls.axclrtSetDevice(id));
+      return Card.enter(new Card(library, id));
     } catch (error) {
       calls.axclFinalize();
       throw error;

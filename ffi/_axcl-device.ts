@@ -1,9 +1,10 @@
 // What the system says about AXERA's card without using it, and what each code of its runtime means here. Reads files only.
 
-import { accessSync, closeSync, constants, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type ErrorCode, TtsError } from "../src/errors.ts";
 import { axMeaning, hex } from "./_ax-engine-device.ts";
+import { mayUse, REPORT } from "./_npu-node.ts";
 
 export interface AxclFacts {
   /** Whether PCI shows the card. */
@@ -22,15 +23,6 @@ export function axclFacts(root = "/", usable = mayUse): AxclFacts {
   const path = join(root, "dev/axcl_host");
   const exists = existsSync(path);
   return { onBus, node: { path, exists, usable: exists && usable(path) } };
-}
-
-function mayUse(path: string): boolean {
-  try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function textIn(path: string): string {
@@ -124,7 +116,6 @@ interface Meaning {
   hint: string;
 }
 
-const REPORT = "this program and the library disagree: report it with these versions";
 const RESET = "look at dmesg | grep -i axcl for a dead card, then reset it: axcl-smi reboot -d 0; it also stops when it is too hot";
 const BUSY = "close other programs that use the card, then reset it: axcl-smi reboot -d 0";
 const MEMORY = "close other programs that use the card, or give the model fewer lanes; axcl-smi shows its CMM memory";

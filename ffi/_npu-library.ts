@@ -1,10 +1,11 @@
 // Finds and opens a vendor's library for an accelerator, which the system supplies: no npm package has it.
 
-import type { FFIFunction } from "bun:ffi";
+import { CString, type FFIFunction, type Pointer } from "bun:ffi";
 import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import { findLibrary, openLibrary } from "./_load.ts";
+import type { NpuDescription, NpuLibrary } from "./npu.ts";
 import { loadedFile } from "./system.ts";
 
 export interface SystemLibrary {
@@ -41,12 +42,35 @@ export function openSystemLibrary<T extends Record<string, FFIFunction>>(place: 
 const standardPath = ({ file, folders }: SystemLibrary) =>
   folders.map((folder) => join(folder, file)).find((path) => isAbsolute(path) && existsSync(path)) ?? "";
 
+const isStandIn = (version: string) => version.includes("stand-in");
+
 /**
  * Refuses a library that only stands for the vendor's, unless it is wanted: it must never be taken for the real one.
  * @throws TtsError LIBRARY_MISMATCH
  */
 export function refuseStandIn({ title, variable }: SystemLibrary, path: string, version: string, allowed: boolean): void {
-  if (allowed || !version.includes("stand-in")) return;
+  if (allowed || !isStandIn(version)) return;
   const what = `${path} is a stand-in for ${title}, not the vendor's library (version "${version}")`;
   throw new TtsError("LIBRARY_MISMATCH", what, `unset ${variable}; only tests and demonstrations set TTS_NPU_STANDIN=1`);
 }
+
+/**
+ * What is known of an NPU whose library tells nothing of devices. Never throws.
+ * @param against why the device cannot be used, and what to do; empty texts for no reason. It does not count where the library needs none
+ */
+export function describeDevice(
+  device: Pick<NpuDescription, "devices" | "driver">,
+  load: () => NpuLibrary,
+  against: Pick<NpuDescription, "hint" | "problem">,
+): NpuDescription {
+  try {
+    const library = load();
+    return { library, ...device, ...(isStandIn(library.version) ? { problem: "", hint: "" } : against) };
+  } catch (error) {
+    const { hint = "", message } = error as TtsError;
+    return { library: null, ...device, problem: message, hint };
+  }
+}
+
+/** The C string at `pointer`, "" for none. */
+export const textAt = (pointer: unknown) => (pointer === null || pointer === 0 ? "" : String(new CString(pointer as Pointer)));

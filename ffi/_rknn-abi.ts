@@ -11,7 +11,6 @@ export const RKNN_SYMBOLS = asFunctions({
   rknn_init: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" }, // context out, model, its bytes, flags, extension or null
   rknn_destroy: { args: ["u64"], returns: "i32" },
   rknn_query: { args: ["u64", "i32", "ptr", "u32"], returns: "i32" }, // context, command, answer, its bytes
-  rknn_set_core_mask: { args: ["u64", "i32"], returns: "i32" }, // context, cores
   rknn_run: { args: ["u64", "ptr"], returns: "i32" }, // context, null; returns when it has run
   rknn_create_mem: { args: ["u64", "u32"], returns: "ptr" }, // context, bytes -> rknn_tensor_mem, or null: no memory
   rknn_destroy_mem: { args: ["u64", "ptr"], returns: "i32" },
@@ -23,9 +22,6 @@ export const QUERY = { inOutNum: 0, inputAttr: 1, outputAttr: 2, sdkVersion: 5 }
 export const FLAG_DISABLE_PROC_HIGH_PRIORITY = 0x2000;
 export const TENSOR_TYPES = ["f32", "f16", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "bool", "i4", "bf16"] as const;
 export const TYPE_F32 = 0;
-/** Cores of the NPU as a mask; auto takes one that is idle. */
-export const CORES = { auto: 0, "0": 1, "1": 2, "2": 4, "0+1": 3, all: 7 } as const;
-
 export const INPUT_OUTPUT_NUM: Layout<"nInput" | "nOutput"> = {
   size: 8,
   fields: { nInput: [0, "u32"], nOutput: [4, "u32"] },

@@ -1,9 +1,10 @@
 // What the system says about Rockchip's NPU without using it: device nodes, who may open them, driver and chip; and what each code of the
 // runtime means here. Reads files only.
 
-import { accessSync, constants, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type ErrorCode, TtsError } from "../src/errors.ts";
+import { mayUse, REPORT } from "./_npu-node.ts";
 
 const DRIVER = "RKNPU";
 
@@ -25,14 +26,6 @@ function attempt<T>(get: () => T, otherwise: T): T {
     return otherwise;
   }
 }
-
-const mayUse = (path: string): boolean => {
-  const ask = () => {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  };
-  return attempt(ask, false);
-};
 
 /** @param root of the file system, and `usable`, whether this user may read and write a node: other values are for tests. */
 export function rknpuFacts(root = "/", usable = mayUse): RknpuFacts {
@@ -90,7 +83,6 @@ interface Meaning {
   hint: (call: RknnCall, facts: RknpuFacts) => string;
 }
 
-const REPORT = "this program and the library disagree: report it with these versions";
 const olderRuntime = ({ api }: RknnCall) =>
   `the file is damaged, or made by a newer rknn-toolkit2 than this librknnrt ${api}: update librknnrt.so to at least the toolkit's version, or build the model again with the older toolkit`;
 const LOOK = "look at dmesg | grep -i rknpu, update the RKNPU driver to 0.9.2 or newer, and restart the board if it stays";

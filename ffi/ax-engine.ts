@@ -1,7 +1,7 @@
 // AXERA's NPU on the chip itself: models of libax_engine.so over memory of libax_sys.so, every tensor bound once as f32. Pointers stay in this
 // file. Not for a card in a host: that is ffi/axcl.ts.
 
-import { CString, type Pointer, read, toArrayBuffer } from "bun:ffi";
+import { type Pointer, read, toArrayBuffer } from "bun:ffi";
 import { dirname } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import {
@@ -21,7 +21,7 @@ import {
 import { axError, axNpuFacts, deviceProblem } from "./_ax-engine-device.ts";
 import { openLibrary } from "./_load.ts";
 import { address, Pin } from "./_memory.ts";
-import { openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_npu-library.ts";
+import { describeDevice, openSystemLibrary, refuseStandIn, type SystemLibrary, textAt } from "./_npu-library.ts";
 import { fieldAt, Struct } from "./_struct.ts";
 import {
   type BoundGraph,
@@ -82,21 +82,12 @@ function toolsVersion(path: string): Runtime["toolsOf"] {
   }
 }
 
-const textAt = (pointer: unknown) => (pointer === null || pointer === 0 ? "" : String(new CString(pointer as Pointer)));
-
 /** What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never throws. */
 export function describeAxEngine(options: NpuLibraryOptions): NpuDescription {
   const facts = axNpuFacts();
   const { exists, path, usable } = facts.node;
   const devices = exists ? [`${path}: ${usable ? "readable and writable" : "no permission"}`] : [];
-  try {
-    const library = loadAxEngine(options);
-    const found = { library, driver: "", devices };
-    return library.version.includes("stand-in") ? { ...found, problem: "", hint: "" } : { ...found, ...deviceProblem(facts) };
-  } catch (error) {
-    const { hint = "", message } = error as TtsError;
-    return { library: null, driver: "", devices, problem: message, hint };
-  }
+  return describeDevice({ driver: "", devices }, () => loadAxEngine(options), deviceProblem(facts));
 }
 
 /** Models of this thread that are open. */

@@ -4,10 +4,10 @@
 
 import { TtsError } from "../src/errors.ts";
 import { ARRAYS, AXCL_SYMBOLS, CARD_TO_HOST, GROUP, HOST_TO_CARD, IO_DIMS, MALLOC_POLICY, TENSOR_TYPES, TYPE_F32 } from "./_axcl-abi.ts";
-import { type Attempt, type AxclRuntime, Card, type CardProperties, textAt, withAxcl } from "./_axcl-card.ts";
+import { type Attempt, type AxclRuntime, Card, type CardProperties, withAxcl } from "./_axcl-card.ts";
 import { axclFacts, describeFacts } from "./_axcl-device.ts";
 import { address } from "./_memory.ts";
-import { openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_npu-library.ts";
+import { openSystemLibrary, refuseStandIn, type SystemLibrary, textAt } from "./_npu-library.ts";
 import { Struct } from "./_struct.ts";
 import {
   elementsOf,
@@ -95,17 +95,12 @@ function warningsOf({ celsius, version }: CardProperties, index: number, host: s
   ];
 }
 
-export interface AxclModelOptions extends NpuModelOptions {
-  /** Which card, counted from 0 in the order of their PCI slots. */
-  card?: number;
-}
-
 /**
  * Loads a model and gives its tensors memory on the card for good.
  * @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED
  */
-export function openAxclModel(options: AxclModelOptions): NpuModel {
-  const card = Card.take(loaded(), options.card ?? 0);
+export function openAxclModel(options: NpuModelOptions): NpuModel {
+  const card = Card.take(loaded());
   try {
     return new AxclModel(card, options);
   } catch (error) {
@@ -171,7 +166,7 @@ class AxclModel implements NpuModel {
 
   constructor(
     private readonly card: Card,
-    { lanes, path, states }: AxclModelOptions,
+    { lanes, path, states }: NpuModelOptions,
   ) {
     [this.path, this.lanes] = [path, lanes];
     try {

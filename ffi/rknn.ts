@@ -5,10 +5,9 @@ import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { TtsError } from "../src/errors.ts";
-import { openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_npu-library.ts";
+import { describeDevice, openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_npu-library.ts";
 import {
   ARRAYS,
-  CORES,
   FLAG_DISABLE_PROC_HIGH_PRIORITY,
   INPUT_OUTPUT_NUM,
   OLDEST_VERSION,
@@ -92,28 +91,16 @@ export function describeRknn(options: NpuLibraryOptions): NpuDescription {
   const devices = facts.nodes.map(({ driver, path, usable }) => {
     return `${path}${driver === "" ? "" : ` (${driver})`}: ${usable ? "readable and writable" : "no permission"}`;
   });
-  try {
-    const library = loadRknn(options);
-    const found = { library, driver: facts.driver, devices };
-    return library.version.includes("stand-in") ? { ...found, problem: "", hint: "" } : { ...found, ...deviceProblem(facts) };
-  } catch (error) {
-    const { hint = "", message } = error as TtsError;
-    return { library: null, driver: facts.driver, devices, problem: message, hint };
-  }
-}
-
-export interface RknnModelOptions extends NpuModelOptions {
-  /** Cores of the NPU; one context gains little from several, and not every operator can use them. */
-  cores?: keyof typeof CORES;
+  return describeDevice({ driver: facts.driver, devices }, () => loadRknn(options), deviceProblem(facts));
 }
 
 /**
  * Loads a model and binds its tensors. Its inputs and outputs have at most 3 dimensions: others would be given in another order.
  * @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED
  */
-export function openRknnModel(options: RknnModelOptions): NpuModel {
+export function openRknnModel(options: NpuModelOptions): NpuModel {
   if (runtime === null) throw new TypeError("loadRknn() comes first");
-  return new HostModel(new RknnGraph(runtime, options.path, options.cores ?? "auto"), options);
+  return new HostModel(new RknnGraph(runtime, options.path), options);
 }
 
 type Attr = Struct<keyof typeof TENSOR_ATTR.fields>;
@@ -132,14 +119,12 @@ class RknnGraph implements BoundGraph {
   constructor(
     private readonly library: Runtime,
     private readonly path: string,
-    cores: keyof typeof CORES,
   ) {
     this.api = library.version;
     [this.context, this.bytes] = withModelFile(path, (model) => this.init(model));
     try {
       this.readVersions();
       this.bindAll();
-      if (CORES[cores] !== CORES.auto) this.check("rknn_set_core_mask", this.library.calls.rknn_set_core_mask(this.context, CORES[cores]));
       this.running = true;
     } catch (error) {
       this.close();

@@ -10,25 +10,22 @@
 #include "ax-engine-abi.h"
 #include "standin-graph.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define NPU_ERROR(byte) ((int)(0x80060000u | (byte)))
 
 enum { BAD_HANDLE = 0x81, TASK_FAILED = 0x82, ILLEGAL = 0x84, EMPTY = 0x86, NOT_MADE = 0x87, GRAPH_FAILED = 0x8A };
-enum { VENDOR = 2, ENGINE_VERSION = 50000, PLATFORM = 650, MOST_TENSORS = 256, MODES = 4 };
-// In a container's flags: the model has u16 inputs and outputs.
-enum { FLAGS_OFFSET = 20, FLAG_QUANTISED = 1 };
+enum { VENDOR = 2, ENGINE_VERSION = 50000, PLATFORM = 650, MODES = 4 };
 
 typedef struct handle {
   struct handle *next;
   graph *graph;
   int has_context;
   AX_ENGINE_IO_INFO_T info;
-  int32_t shapes[2 * MOST_TENSORS][8];
+  int32_t shapes[2 * GRAPH_MAX_TENSORS][8];
 } handle;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static handle *handles = NULL;
-static int is_up = 0;
+static bool is_up = false;
 static int mode = 0;
 
 // Handles that are not destroyed, and one for an engine that is up.
@@ -60,28 +57,33 @@ EXPORT int AX_ENGINE_Init(AX_ENGINE_NPU_ATTR_T *attr) {
   const int failed = fault("AX_ENGINE_Init");
   if (failed) return failed;
   if (attr == NULL) return NPU_ERROR(ILLEGAL);
-  if (!standin_sys_is_up() || attr->eHardMode < 0 || attr->eHardMode >= MODES || (is_up && attr->eHardMode != mode)) {
-    return NPU_ERROR(NOT_MADE);
-  }
-  is_up = 1;
-  mode = attr->eHardMode;
-  return 0;
+  pthread_mutex_lock(&lock);
+  const bool possible =
+      standin_sys_is_up() && attr->eHardMode >= 0 && attr->eHardMode < MODES && (!is_up || attr->eHardMode == mode);
+  if (possible) mode = attr->eHardMode;
+  is_up |= possible;
+  pthread_mutex_unlock(&lock);
+  return possible ? 0 : NPU_ERROR(NOT_MADE);
 }
 
 EXPORT int AX_ENGINE_GetVNPUAttr(AX_ENGINE_NPU_ATTR_T *attr) {
   if (attr == NULL) return NPU_ERROR(ILLEGAL);
-  if (!is_up) return NPU_ERROR(BAD_HANDLE);
-  *attr = (AX_ENGINE_NPU_ATTR_T){.eHardMode = mode};
-  return 0;
+  pthread_mutex_lock(&lock);
+  const bool was_up = is_up;
+  if (was_up) *attr = (AX_ENGINE_NPU_ATTR_T){.eHardMode = mode};
+  pthread_mutex_unlock(&lock);
+  return was_up ? 0 : NPU_ERROR(BAD_HANDLE);
 }
 
 EXPORT int AX_ENGINE_Deinit(void) {
-  if (!is_up) return NPU_ERROR(BAD_HANDLE);
-  is_up = 0;
-  return 0;
+  pthread_mutex_lock(&lock);
+  const bool was_up = is_up;
+  is_up = false;
+  pthread_mutex_unlock(&lock);
+  return was_up ? 0 : NPU_ERROR(BAD_HANDLE);
 }
 
-static void describe(AX_ENGINE_IOMETA_T *meta, int32_t *shape, const graph_tensor *tensor, int quantised) {
+static void describe(AX_ENGINE_IOMETA_T *meta, int32_t *shape, const graph_tensor *tensor, bool quantised) {
   for (int axis = 0; axis < tensor->rank; axis++) shape[axis] = (int32_t)tensor->shape[axis];
   *meta = (AX_ENGINE_IOMETA_T){
       .pName = (char *)tensor->name,
@@ -93,7 +95,8 @@ static void describe(AX_ENGINE_IOMETA_T *meta, int32_t *shape, const graph_tenso
   };
 }
 
-static void describe_all(handle *made, int quantised) {
+static void describe_all(handle *made) {
+  const bool quantised = graph_is_quantised(made->graph);
   const int inputs = graph_inputs(made->graph), outputs = graph_outputs(made->graph);
   made->info = (AX_ENGINE_IO_INFO_T){
       .pInputs = calloc((size_t)inputs + 1, sizeof(AX_ENGINE_IOMETA_T)),
@@ -104,26 +107,27 @@ static void describe_all(handle *made, int quantised) {
   };
   for (int i = 0; i < inputs; i++) describe(&made->info.pInputs[i], made->shapes[i], graph_input(made->graph, i), quantised);
   for (int i = 0; i < outputs; i++) {
-    describe(&made->info.pOutputs[i], made->shapes[MOST_TENSORS + i], graph_output(made->graph, i), quantised);
+    describe(&made->info.pOutputs[i], made->shapes[GRAPH_MAX_TENSORS + i], graph_output(made->graph, i), quantised);
   }
 }
 
 EXPORT int AX_ENGINE_CreateHandle(void **out, const void *data, uint32_t size) {
   const int failed = fault("AX_ENGINE_CreateHandle");
   if (failed) return failed;
-  if (!is_up || out == NULL || data == NULL) return NPU_ERROR(ILLEGAL);
+  pthread_mutex_lock(&lock);
+  const bool possible = is_up && out != NULL && data != NULL;
+  pthread_mutex_unlock(&lock);
+  if (!possible) return NPU_ERROR(ILLEGAL);
   if (size == 0) return NPU_ERROR(EMPTY);
-  char error[256];
-  graph *opened = graph_open(data, size, VENDOR, error, sizeof error);
+  graph *opened = graph_open(data, size, VENDOR);
   if (opened == NULL) return NPU_ERROR(NOT_MADE);
-  if (graph_toolkit(opened) > ENGINE_VERSION || graph_platform(opened) != PLATFORM || graph_inputs(opened) > MOST_TENSORS ||
-      graph_outputs(opened) > MOST_TENSORS) {
+  if (graph_toolkit(opened) > ENGINE_VERSION || graph_platform(opened) != PLATFORM) {
     graph_close(opened);
     return NPU_ERROR(NOT_MADE);
   }
   handle *made = calloc(1, sizeof *made);
   made->graph = opened;
-  describe_all(made, (((const uint8_t *)data)[FLAGS_OFFSET] & FLAG_QUANTISED) != 0);
+  describe_all(made);
   pthread_mutex_lock(&lock);
   made->next = handles;
   handles = made;
@@ -190,7 +194,7 @@ EXPORT int AX_ENGINE_RunSync(void *wanted, AX_ENGINE_IO_T *io) {
       io->pIoSetting != NULL || io->nParallelRun != 0) {
     return NPU_ERROR(ILLEGAL);
   }
-  float *inputs[MOST_TENSORS], *outputs[MOST_TENSORS];
+  float *inputs[GRAPH_MAX_TENSORS], *outputs[GRAPH_MAX_TENSORS];
   if (!addresses(inputs, io->pInputs, info->pInputs, info->nInputSize)) return NPU_ERROR(ILLEGAL);
   if (!addresses(outputs, io->pOutputs, info->pOutputs, info->nOutputSize)) return NPU_ERROR(ILLEGAL);
   if (graph_run(at->graph, (const float *const *)inputs, outputs) != 0) return NPU_ERROR(GRAPH_FAILED);

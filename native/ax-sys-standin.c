@@ -10,7 +10,6 @@
 #include "ax-engine-abi.h"
 #include "standin-graph.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define SYS_ERROR(byte) ((int)(0x800B0000u | (byte)))
 
 enum { ILLEGAL = 0x0A, NULL_POINTER = 0x0B, NOT_READY = 0x10, NO_MEMORY = 0x18, NO_FREE = 0x82 };
@@ -44,17 +43,26 @@ static int fault(const char *function) {
 
 EXPORT int AX_SYS_Init(void) {
   const int failed = fault("AX_SYS_Init");
+  pthread_mutex_lock(&lock);
   if (failed == 0) users++;
+  pthread_mutex_unlock(&lock);
   return failed;
 }
 
 EXPORT int AX_SYS_Deinit(void) {
-  if (users == 0) return SYS_ERROR(NOT_READY);
-  users--;
-  return 0;
+  pthread_mutex_lock(&lock);
+  const bool was_up = users > 0;
+  users -= was_up;
+  pthread_mutex_unlock(&lock);
+  return was_up ? 0 : SYS_ERROR(NOT_READY);
 }
 
-EXPORT int standin_sys_is_up(void) { return users > 0; }
+EXPORT int standin_sys_is_up(void) {
+  pthread_mutex_lock(&lock);
+  const bool up = users > 0;
+  pthread_mutex_unlock(&lock);
+  return up;
+}
 
 static block *find(uint64_t physical, const void *at, uint32_t bytes) {
   pthread_mutex_lock(&lock);
@@ -72,7 +80,7 @@ EXPORT void *standin_sys_memory(uint64_t physical, const void *at, uint32_t byte
 EXPORT int AX_SYS_MemAllocCached(uint64_t *physical, void **at, uint32_t size, uint32_t align, const char *token) {
   const int failed = fault("AX_SYS_MemAllocCached");
   if (failed) return failed;
-  if (users == 0) return SYS_ERROR(NOT_READY);
+  if (!standin_sys_is_up()) return SYS_ERROR(NOT_READY);
   if (physical == NULL || at == NULL || token == NULL) return SYS_ERROR(NULL_POINTER);
   if (size == 0 || align != ALIGNMENT) return SYS_ERROR(ILLEGAL);
   const size_t rounded = ((size_t)size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;

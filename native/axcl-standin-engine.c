@@ -8,9 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { VENDOR = 2, PLATFORM = 650, COMPILER = 50000, MOST_TENSORS = 256 };
-// In a container's flags: the model has u16 inputs and outputs.
-enum { FLAGS_OFFSET = 20, FLAG_QUANTISED = 1 };
+enum { VENDOR = 2, PLATFORM = 650, COMPILER = 50000 };
 
 EXPORT axclError axclrtEngineInit(int32_t kind) {
   const axclError failed = axcl_enter("axclrtEngineInit");
@@ -33,14 +31,11 @@ EXPORT axclError axclrtEngineGetVNpuKind(int32_t *kind) {
 
 /** Whether this container is for this card, so that `made` becomes its model. */
 static bool build(object *made, const uint8_t *data, size_t bytes) {
-  char error[256];
-  made->graph = graph_open(data, bytes, VENDOR, error, sizeof error);
+  made->graph = graph_open(data, bytes, VENDOR);
   if (made->graph == NULL) return false;
   const uint32_t toolkit = graph_toolkit(made->graph);
-  made->quantised = (data[FLAGS_OFFSET] & FLAG_QUANTISED) != 0;
   snprintf(made->compiler, sizeof made->compiler, "%u.%u (stand-in)", toolkit / 10000, toolkit / 100 % 100);
-  return toolkit <= COMPILER && graph_platform(made->graph) == PLATFORM && graph_inputs(made->graph) <= MOST_TENSORS &&
-         graph_outputs(made->graph) <= MOST_TENSORS;
+  return toolkit <= COMPILER && graph_platform(made->graph) == PLATFORM;
 }
 
 /** The copy of the file on the card goes when the model is made: for a moment there are two. Under the lock. */
@@ -158,7 +153,7 @@ static uint64_t size_of(axclrtEngineIOInfo info, bool input, uint32_t group, uin
   const graph_tensor *tensor = tensor_of(model, input, index);
   if (model == NULL) return (uint64_t)(int64_t)ERROR(ENGINE_NULL); // the sign goes along, as the vendor's does
   if (tensor == NULL || group != 0) return (uint64_t)(int64_t)ERROR(ENGINE_ILLEGAL);
-  return tensor->elements * (model->quantised ? sizeof(uint16_t) : sizeof(float));
+  return tensor->elements * (graph_is_quantised(model->graph) ? sizeof(uint16_t) : sizeof(float));
 }
 
 EXPORT uint64_t axclrtEngineGetInputSizeByIndex(axclrtEngineIOInfo info, uint32_t group, uint32_t index) {
@@ -208,7 +203,7 @@ EXPORT axclError axclrtEngineGetOutputDims(axclrtEngineIOInfo info, uint32_t gro
 static axclError type_of(axclrtEngineIOInfo info, bool input, uint32_t index, int32_t *type) {
   const object *model = told_by(info);
   if (tensor_of(model, input, index) == NULL) return ERROR(ENGINE_ILLEGAL);
-  *type = model->quantised ? AXCL_TYPE_UINT16 : AXCL_TYPE_FP32;
+  *type = graph_is_quantised(model->graph) ? AXCL_TYPE_UINT16 : AXCL_TYPE_FP32;
   return 0;
 }
 
@@ -305,9 +300,9 @@ EXPORT axclError axclrtEngineExecute(uint64_t model, uint64_t context, uint32_t 
   if (failed != 0) return failed;
   const object *found = axcl_find(MODEL, model), *buffers = axcl_find_handle(IO, io);
   if (buffers == NULL) return axcl_leave(ERROR(ENGINE_NULL));
-  if (found == NULL || context == 0 || found->run_context != context || group != 0 || buffers->model != model || found->quantised)
+  if (found == NULL || context == 0 || found->run_context != context || group != 0 || buffers->model != model || graph_is_quantised(found->graph))
     return axcl_leave(ERROR(ENGINE_ILLEGAL));
-  void *inputs[MOST_TENSORS], *outputs[MOST_TENSORS];
+  void *inputs[GRAPH_MAX_TENSORS], *outputs[GRAPH_MAX_TENSORS];
   if (!gather(found, buffers->inputs, true, inputs) || !gather(found, buffers->outputs, false, outputs)) return axcl_leave(card_failed());
   // Under the lock, as all engine calls of a process go through one in the card's worker.
   if (graph_run(found->graph, (const float *const *)inputs, (float *const *)outputs) != 0) return axcl_leave(card_failed());

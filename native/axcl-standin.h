@@ -9,7 +9,6 @@
 #include "axcl-abi.h"
 #include "standin-graph.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define ERROR(low) ((axclError)(0x80300000u | (low)))
 #define AX_ERROR(low) ((int32_t)(0x80000000u | (low)))
 
@@ -42,7 +41,6 @@ typedef struct object {
   uint64_t bytes; // on the card
   void *host; // of memory: what it holds
   graph *graph; // of a model
-  bool quantised;
   uint64_t run_context;
   char compiler[32];
   uint64_t model; // of an info or an IO

@@ -10,15 +10,12 @@
 #include "rknn-abi.h"
 #include "standin-graph.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define VERSION "2.3.2 (stand-in)"
 
 // Real libraries hold such a text, which tells their version without a device.
 __attribute__((used)) static const char version_text[] = "librknnrt version: " VERSION;
 
-enum { VENDOR = 1, RUNTIME_VERSION = 20302, PLATFORM = 3588, LAST_FLAG = 0x10000, MOST_TENSORS = 256, ALIGNMENT = 64 };
-// In a container's flags: the model has int8 inputs and outputs.
-enum { FLAGS_OFFSET = 20, FLAG_QUANTISED = 1 };
+enum { VENDOR = 1, RUNTIME_VERSION = 20302, PLATFORM = 3588, LAST_FLAG = 0x10000, ALIGNMENT = 64 };
 
 typedef struct memory {
   struct memory *next;
@@ -29,9 +26,8 @@ typedef struct context {
   struct context *next;
   rknn_context id;
   graph *graph;
-  int quantised;
   memory *memory;
-  rknn_tensor_mem *inputs[MOST_TENSORS], *outputs[MOST_TENSORS];
+  rknn_tensor_mem *inputs[GRAPH_MAX_TENSORS], *outputs[GRAPH_MAX_TENSORS];
 } context;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -66,21 +62,17 @@ EXPORT int rknn_init(rknn_context *out, void *model, uint32_t size, uint32_t fla
   if (failed) return failed;
   // A size of 0 would make the model a path, which this program never uses.
   if (out == NULL || model == NULL || size == 0 || flags >= 2 * LAST_FLAG || extend != NULL) return RKNN_ERR_PARAM_INVALID;
-  char error[256];
-  graph *opened = graph_open(model, size, VENDOR, error, sizeof error);
+  graph *opened = graph_open(model, size, VENDOR);
   if (opened == NULL) return RKNN_ERR_MODEL_INVALID;
-  const int wrong = graph_toolkit(opened) > RUNTIME_VERSION      ? RKNN_ERR_MODEL_INVALID
-                    : graph_platform(opened) != PLATFORM         ? RKNN_ERR_TARGET_PLATFORM_UNMATCH
-                    : graph_inputs(opened) > MOST_TENSORS ||
-                          graph_outputs(opened) > MOST_TENSORS ? RKNN_ERR_MODEL_INVALID
-                                                                 : RKNN_SUCC;
+  const int wrong = graph_toolkit(opened) > RUNTIME_VERSION ? RKNN_ERR_MODEL_INVALID
+                    : graph_platform(opened) != PLATFORM    ? RKNN_ERR_TARGET_PLATFORM_UNMATCH
+                                                            : RKNN_SUCC;
   if (wrong) {
     graph_close(opened);
     return wrong;
   }
   context *made = calloc(1, sizeof *made);
   made->graph = opened;
-  made->quantised = (((const uint8_t *)model)[FLAGS_OFFSET] & FLAG_QUANTISED) != 0;
   pthread_mutex_lock(&lock);
   made->id = next_id++;
   made->next = contexts;
@@ -105,7 +97,7 @@ EXPORT int rknn_destroy(rknn_context id) {
   return fault("rknn_destroy");
 }
 
-static void fill_attr(rknn_tensor_attr *attr, const graph_tensor *tensor, int is_input, int quantised) {
+static void fill_attr(rknn_tensor_attr *attr, const graph_tensor *tensor, int is_input, bool quantised) {
   const uint32_t index = attr->index;
   memset(attr, 0, sizeof *attr);
   attr->index = index;
@@ -128,7 +120,7 @@ static int query_attr(const context *at, int is_input, rknn_tensor_attr *attr) {
   const int count = is_input ? graph_inputs(at->graph) : graph_outputs(at->graph);
   if (attr->index >= (uint32_t)count) return RKNN_ERR_PARAM_INVALID;
   const int index = (int)attr->index;
-  fill_attr(attr, is_input ? graph_input(at->graph, index) : graph_output(at->graph, index), is_input, at->quantised);
+  fill_attr(attr, is_input ? graph_input(at->graph, index) : graph_output(at->graph, index), is_input, graph_is_quantised(at->graph));
   return RKNN_SUCC;
 }
 
@@ -152,14 +144,6 @@ EXPORT int rknn_query(rknn_context id, int command, void *info, uint32_t size) {
   const int is_attr = command == RKNN_QUERY_INPUT_ATTR || command == RKNN_QUERY_OUTPUT_ATTR;
   if (is_attr && size == sizeof(rknn_tensor_attr)) return query_attr(at, command == RKNN_QUERY_INPUT_ATTR, info);
   return RKNN_ERR_PARAM_INVALID;
-}
-
-EXPORT int rknn_set_core_mask(rknn_context id, int mask) {
-  const int failed = fault("rknn_set_core_mask");
-  if (failed) return failed;
-  if (find(id) == NULL) return RKNN_ERR_CTX_INVALID;
-  const int known = (mask >= 0 && mask <= 4) || mask == 7 || mask == 0xFFFF; // cores 0 and 2, or 1 and 2, do not go together
-  return known ? RKNN_SUCC : RKNN_ERR_PARAM_INVALID;
 }
 
 EXPORT rknn_tensor_mem *rknn_create_mem(rknn_context id, uint32_t size) {
@@ -190,7 +174,7 @@ EXPORT int rknn_destroy_mem(rknn_context id, rknn_tensor_mem *mem) {
   memory *gone = *link;
   if (gone == NULL) return RKNN_ERR_PARAM_INVALID; // another context's, or destroyed before
   *link = gone->next;
-  for (int i = 0; i < MOST_TENSORS; i++) {
+  for (int i = 0; i < GRAPH_MAX_TENSORS; i++) {
     if (at->inputs[i] == mem) at->inputs[i] = NULL;
     if (at->outputs[i] == mem) at->outputs[i] = NULL;
   }
@@ -236,8 +220,8 @@ EXPORT int rknn_run(rknn_context id, void *extend) {
   if (asked == STANDIN_GONE) return RKNN_ERR_DEVICE_UNAVAILABLE;
   if (asked != 0 && asked != STANDIN_GARBAGE) return (int)asked;
   if (extend != NULL) return RKNN_ERR_PARAM_INVALID;
-  const float *inputs[MOST_TENSORS];
-  float *outputs[MOST_TENSORS];
+  const float *inputs[GRAPH_MAX_TENSORS];
+  float *outputs[GRAPH_MAX_TENSORS];
   for (int i = 0; i < graph_inputs(at->graph); i++) {
     if (at->inputs[i] == NULL) return RKNN_ERR_INPUT_INVALID;
     inputs[i] = at->inputs[i]->virt_addr;

@@ -12,11 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEADER_BYTES = 32, MAX_TENSORS = 256, ORT_API_VERSION = 20, LOG_FATAL = 4, OPTIMIZE_ALL = 99, TYPE_F32 = 1 };
+enum { HEADER_BYTES = 32, FLAG_QUANTISED = 1, ORT_API_VERSION = 20, LOG_FATAL = 4, OPTIMIZE_ALL = 99, TYPE_F32 = 1 };
 static const unsigned char MAGIC[8] = {'T', 'T', 'S', 'N', 'P', 'U', '\r', '\n'};
 
 enum slot {
-  GET_ERROR_MESSAGE = 2,
   CREATE_ENV = 3,
   CREATE_SESSION_FROM_ARRAY = 8,
   RUN = 9,
@@ -67,54 +66,48 @@ static session *sessions;
 
 struct graph {
   session *session;
-  uint32_t toolkit, platform;
+  uint32_t toolkit, platform, flags;
   int inputs, outputs;
   graph_tensor *tensors; // inputs, then outputs
   const char **names;
   void **values;
-  char error[256];
 };
 
 // A call of a slot whose C arguments have these types; all of these return NULL or a status.
 #define CALL(slot, types, ...) ((void *(*)types)table[slot])(__VA_ARGS__)
 #define RELEASE(slot, object) ((void (*)(void *))table[slot])(object)
 
-/** Whether a call succeeded; else its message goes to error, in one line. */
-static bool good(void *status, char *error, size_t error_bytes) {
-  if (status == NULL) return true;
-  snprintf(error, error_bytes, "%s", ((const char *(*)(void *))table[GET_ERROR_MESSAGE])(status));
-  for (char *at = error; *at != 0; at++)
-    if (*at == '\n' || *at == '\r') *at = ' ';
-  RELEASE(RELEASE_STATUS, status);
-  return false;
+/** Whether a call succeeded. */
+static bool good(void *status) {
+  if (status != NULL) RELEASE(RELEASE_STATUS, status);
+  return status == NULL;
 }
 
-static bool load_runtime(char *error, size_t error_bytes) {
+static bool load_runtime(void) {
   if (memory != NULL) return true;
   const char *path = getenv("TTS_STANDIN_ONNXRUNTIME");
-  if (path == NULL || *path == 0) return snprintf(error, error_bytes, "TTS_STANDIN_ONNXRUNTIME names no ONNX Runtime"), false;
+  if (path == NULL || *path == 0) return fprintf(stderr, "TTS_STANDIN_ONNXRUNTIME names no ONNX Runtime\n"), false;
   setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (library == NULL) return snprintf(error, error_bytes, "%s", dlerror()), false;
+  if (library == NULL) return false;
   const api_base *(*get_base)(void);
   *(void **)&get_base = dlsym(library, "OrtGetApiBase");
   table = get_base == NULL ? NULL : get_base()->get_api(ORT_API_VERSION);
-  if (table == NULL) return snprintf(error, error_bytes, "%s has no function table of version %d", path, ORT_API_VERSION), false;
-  return good(CALL(CREATE_ENV, (int, const char *, void **), LOG_FATAL, "standin", &env), error, error_bytes) &&
-         good(CALL(GET_ALLOCATOR_WITH_DEFAULT_OPTIONS, (void **), &allocator), error, error_bytes) &&
-         good(CALL(CREATE_CPU_MEMORY_INFO, (int, int, void **), 0, 0, &memory), error, error_bytes);
+  if (table == NULL) return false;
+  return good(CALL(CREATE_ENV, (int, const char *, void **), LOG_FATAL, "standin", &env)) &&
+         good(CALL(GET_ALLOCATOR_WITH_DEFAULT_OPTIONS, (void **), &allocator)) &&
+         good(CALL(CREATE_CPU_MEMORY_INFO, (int, int, void **), 0, 0, &memory));
 }
 
-static bool create_session(session *made, char *error, size_t error_bytes) {
+static bool create_session(session *made) {
   void *options = NULL;
-  if (!good(CALL(CREATE_SESSION_OPTIONS, (void **), &options), error, error_bytes)) return false;
-  bool ok = good(CALL(SET_SESSION_LOG_SEVERITY_LEVEL, (void *, int), options, LOG_FATAL), error, error_bytes) &&
-            good(CALL(SET_SESSION_GRAPH_OPTIMIZATION_LEVEL, (void *, int), options, OPTIMIZE_ALL), error, error_bytes) &&
-            good(CALL(SET_INTRA_OP_NUM_THREADS, (void *, int), options, 1), error, error_bytes) &&
-            good(CALL(SET_INTER_OP_NUM_THREADS, (void *, int), options, 1), error, error_bytes) &&
+  if (!good(CALL(CREATE_SESSION_OPTIONS, (void **), &options))) return false;
+  bool ok = good(CALL(SET_SESSION_LOG_SEVERITY_LEVEL, (void *, int), options, LOG_FATAL)) &&
+            good(CALL(SET_SESSION_GRAPH_OPTIMIZATION_LEVEL, (void *, int), options, OPTIMIZE_ALL)) &&
+            good(CALL(SET_INTRA_OP_NUM_THREADS, (void *, int), options, 1)) &&
+            good(CALL(SET_INTER_OP_NUM_THREADS, (void *, int), options, 1)) &&
             good(CALL(CREATE_SESSION_FROM_ARRAY, (void *, const void *, size_t, void *, void **), env, made->model, made->bytes, options,
-                      &made->handle),
-                 error, error_bytes);
+                      &made->handle));
   RELEASE(RELEASE_SESSION_OPTIONS, options);
   return ok;
 }
@@ -126,8 +119,8 @@ static void free_session(session *gone) {
 }
 
 /** The session of a model, made or found. Under the lock. */
-static session *acquire_session(const void *model, size_t bytes, char *error, size_t error_bytes) {
-  if (!load_runtime(error, error_bytes)) return NULL;
+static session *acquire_session(const void *model, size_t bytes) {
+  if (!load_runtime()) return NULL;
   for (session *known = sessions; known != NULL; known = known->next)
     if (known->bytes == bytes && memcmp(known->model, model, bytes) == 0) return known->users++, known;
   session *made = calloc(1, sizeof *made);
@@ -135,7 +128,7 @@ static session *acquire_session(const void *model, size_t bytes, char *error, si
   made->bytes = bytes;
   made->users = 1;
   memcpy(made->model, model, bytes);
-  if (!create_session(made, error, error_bytes)) return free_session(made), NULL;
+  if (!create_session(made)) return free_session(made), NULL;
   made->next = sessions;
   sessions = made;
   return made;
@@ -160,58 +153,55 @@ static uint32_t u32_at(const unsigned char *at) {
 }
 
 /** Where the ONNX model begins; NULL for what is no container of this vendor. */
-static const unsigned char *model_in(const unsigned char *data, size_t bytes, uint32_t vendor, char *error, size_t error_bytes) {
-  if (bytes < HEADER_BYTES || memcmp(data, MAGIC, sizeof MAGIC) != 0) return snprintf(error, error_bytes, "not a container"), NULL;
+static const unsigned char *model_in(const unsigned char *data, size_t bytes, uint32_t vendor) {
+  if (bytes < HEADER_BYTES || memcmp(data, MAGIC, sizeof MAGIC) != 0) return NULL;
   const uint32_t owner = u32_at(data + 8);
   const uint64_t length = u32_at(data + 24) | (uint64_t)u32_at(data + 28) << 32;
-  if (owner != vendor) return snprintf(error, error_bytes, "a container of vendor %u, not %u", owner, vendor), NULL;
-  if (length == 0 || length != bytes - HEADER_BYTES) {
-    snprintf(error, error_bytes, "a container of %llu bytes of ONNX that has %zu", (unsigned long long)length, bytes - HEADER_BYTES);
-    return NULL;
-  }
+  if (owner != vendor) return NULL;
+  if (length == 0 || length != bytes - HEADER_BYTES) return NULL;
   return data + HEADER_BYTES;
 }
 
-static bool read_shape(void *type_info, graph_tensor *tensor, char *error, size_t error_bytes) {
+static bool read_shape(void *type_info, graph_tensor *tensor) {
   void *info = NULL;
   size_t rank = 0;
-  if (!good(CALL(CAST_TYPE_INFO_TO_TENSOR_INFO, (void *, void **), type_info, &info), error, error_bytes)) return false;
-  if (info == NULL) return snprintf(error, error_bytes, "%s is no tensor", tensor->name), false;
+  if (!good(CALL(CAST_TYPE_INFO_TO_TENSOR_INFO, (void *, void **), type_info, &info))) return false;
+  if (info == NULL) return false;
   int type = 0;
-  if (!good(CALL(GET_TENSOR_ELEMENT_TYPE, (void *, int *), info, &type), error, error_bytes)) return false;
-  if (type != TYPE_F32) return snprintf(error, error_bytes, "%s is not f32", tensor->name), false;
-  if (!good(CALL(GET_DIMENSIONS_COUNT, (void *, size_t *), info, &rank), error, error_bytes)) return false;
-  if (rank > GRAPH_MAX_RANK) return snprintf(error, error_bytes, "%s has %zu dimensions", tensor->name, rank), false;
-  if (!good(CALL(GET_DIMENSIONS, (void *, int64_t *, size_t), info, tensor->shape, rank), error, error_bytes)) return false;
+  if (!good(CALL(GET_TENSOR_ELEMENT_TYPE, (void *, int *), info, &type))) return false;
+  if (type != TYPE_F32) return false;
+  if (!good(CALL(GET_DIMENSIONS_COUNT, (void *, size_t *), info, &rank))) return false;
+  if (rank > GRAPH_MAX_RANK) return false;
+  if (!good(CALL(GET_DIMENSIONS, (void *, int64_t *, size_t), info, tensor->shape, rank))) return false;
   tensor->rank = (int)rank;
   tensor->elements = 1;
   for (size_t axis = 0; axis < rank; axis++) {
-    if (tensor->shape[axis] <= 0) return snprintf(error, error_bytes, "%s has a free dimension", tensor->name), false;
+    if (tensor->shape[axis] <= 0) return false;
     tensor->elements *= (size_t)tensor->shape[axis];
   }
   return true;
 }
 
-static bool read_tensor(void *session, bool input, size_t index, graph_tensor *tensor, char *error, size_t error_bytes) {
+static bool read_tensor(void *session, bool input, size_t index, graph_tensor *tensor) {
   char *name = NULL;
   const int name_slot = input ? SESSION_GET_INPUT_NAME : SESSION_GET_OUTPUT_NAME;
   const int type_slot = input ? SESSION_GET_INPUT_TYPE_INFO : SESSION_GET_OUTPUT_TYPE_INFO;
-  if (!good(CALL(name_slot, (void *, size_t, void *, char **), session, index, allocator, &name), error, error_bytes)) return false;
+  if (!good(CALL(name_slot, (void *, size_t, void *, char **), session, index, allocator, &name))) return false;
   tensor->name = strdup(name);
   CALL(ALLOCATOR_FREE, (void *, void *), allocator, name);
   void *type_info = NULL;
-  if (!good(CALL(type_slot, (void *, size_t, void **), session, index, &type_info), error, error_bytes)) return false;
-  const bool ok = read_shape(type_info, tensor, error, error_bytes);
+  if (!good(CALL(type_slot, (void *, size_t, void **), session, index, &type_info))) return false;
+  const bool ok = read_shape(type_info, tensor);
   RELEASE(RELEASE_TYPE_INFO, type_info);
   return ok;
 }
 
-static bool describe(graph *made, char *error, size_t error_bytes) {
+static bool describe(graph *made) {
   void *handle = made->session->handle;
   size_t inputs = 0, outputs = 0;
-  if (!good(CALL(SESSION_GET_INPUT_COUNT, (void *, size_t *), handle, &inputs), error, error_bytes)) return false;
-  if (!good(CALL(SESSION_GET_OUTPUT_COUNT, (void *, size_t *), handle, &outputs), error, error_bytes)) return false;
-  if (inputs > MAX_TENSORS || outputs > MAX_TENSORS) return snprintf(error, error_bytes, "more than %d tensors", MAX_TENSORS), false;
+  if (!good(CALL(SESSION_GET_INPUT_COUNT, (void *, size_t *), handle, &inputs))) return false;
+  if (!good(CALL(SESSION_GET_OUTPUT_COUNT, (void *, size_t *), handle, &outputs))) return false;
+  if (inputs > GRAPH_MAX_TENSORS || outputs > GRAPH_MAX_TENSORS) return false;
   const size_t all = inputs + outputs;
   made->inputs = (int)inputs;
   made->outputs = (int)outputs;
@@ -220,39 +210,39 @@ static bool describe(graph *made, char *error, size_t error_bytes) {
   made->values = calloc(all + 1, sizeof *made->values);
   for (size_t i = 0; i < all; i++) {
     const bool input = i < inputs;
-    if (!read_tensor(handle, input, input ? i : i - inputs, &made->tensors[i], error, error_bytes)) return false;
+    if (!read_tensor(handle, input, input ? i : i - inputs, &made->tensors[i])) return false;
     made->names[i] = made->tensors[i].name;
   }
   return true;
 }
 
-graph *graph_open(const void *data, size_t bytes, uint32_t vendor, char *error, size_t error_bytes) {
-  const unsigned char *model = model_in(data, bytes, vendor, error, error_bytes);
+graph *graph_open(const void *data, size_t bytes, uint32_t vendor) {
+  const unsigned char *model = model_in(data, bytes, vendor);
   if (model == NULL) return NULL;
   graph *made = calloc(1, sizeof *made);
   made->toolkit = u32_at((const unsigned char *)data + 12);
   made->platform = u32_at((const unsigned char *)data + 16);
+  made->flags = u32_at((const unsigned char *)data + 20);
   pthread_mutex_lock(&lock);
-  made->session = acquire_session(model, bytes - HEADER_BYTES, error, error_bytes);
+  made->session = acquire_session(model, bytes - HEADER_BYTES);
   pthread_mutex_unlock(&lock);
-  if (made->session == NULL || !describe(made, error, error_bytes)) return graph_close(made), NULL;
+  if (made->session == NULL || !describe(made)) return graph_close(made), NULL;
   return made;
 }
 
 uint32_t graph_toolkit(const graph *of) { return of->toolkit; }
 uint32_t graph_platform(const graph *of) { return of->platform; }
+bool graph_is_quantised(const graph *of) { return (of->flags & FLAG_QUANTISED) != 0; }
 int graph_inputs(const graph *of) { return of->inputs; }
 int graph_outputs(const graph *of) { return of->outputs; }
 const graph_tensor *graph_input(const graph *of, int index) { return &of->tensors[index]; }
 const graph_tensor *graph_output(const graph *of, int index) { return &of->tensors[of->inputs + index]; }
-const char *graph_error(const graph *of) { return of->error; }
 
 static bool bind(graph *of, int index, const void *data) {
   const graph_tensor *tensor = &of->tensors[index];
   const size_t bytes = tensor->elements * sizeof(float);
   return good(CALL(CREATE_TENSOR_WITH_DATA_AS_ORT_VALUE, (void *, const void *, size_t, const int64_t *, size_t, int, void **), memory, data,
-                   bytes, tensor->shape, (size_t)tensor->rank, TYPE_F32, &of->values[index]),
-              of->error, sizeof of->error);
+                   bytes, tensor->shape, (size_t)tensor->rank, TYPE_F32, &of->values[index]));
 }
 
 int graph_run(graph *of, const float *const *inputs, float *const *outputs) {
@@ -260,8 +250,7 @@ int graph_run(graph *of, const float *const *inputs, float *const *outputs) {
   for (int i = 0; ok && i < of->inputs; i++) ok = bind(of, i, inputs[i]);
   for (int i = 0; ok && i < of->outputs; i++) ok = bind(of, of->inputs + i, outputs[i]);
   ok = ok && good(CALL(RUN, (void *, void *, const char **, void **, size_t, const char **, size_t, void **), of->session->handle, NULL,
-                       of->names, of->values, (size_t)of->inputs, of->names + of->inputs, (size_t)of->outputs, of->values + of->inputs),
-                  of->error, sizeof of->error);
+                       of->names, of->values, (size_t)of->inputs, of->names + of->inputs, (size_t)of->outputs, of->values + of->inputs));
   for (int i = 0; i < of->inputs + of->outputs; i++) {
     if (of->values[i] != NULL) RELEASE(RELEASE_VALUE, of->values[i]);
     of->values[i] = NULL;

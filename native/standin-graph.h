@@ -7,10 +7,13 @@
 #ifndef STANDIN_GRAPH_H
 #define STANDIN_GRAPH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GRAPH_MAX_RANK = 8 };
+#define EXPORT __attribute__((visibility("default")))
+
+enum { GRAPH_MAX_RANK = 8, GRAPH_MAX_TENSORS = 256 };
 
 typedef struct graph graph;
 typedef struct {
@@ -21,12 +24,14 @@ typedef struct {
 } graph_tensor;
 
 /**
- * A graph whose inputs and outputs are f32 and of fixed shape. NULL on failure, with a line in error. data may be released afterwards.
+ * A graph whose inputs and outputs are f32 and of fixed shape. At most GRAPH_MAX_TENSORS of each. NULL on failure. data may be released afterwards.
  * vendor: what the container must say.
  */
-graph *graph_open(const void *data, size_t bytes, uint32_t vendor, char *error, size_t error_bytes);
+graph *graph_open(const void *data, size_t bytes, uint32_t vendor);
 uint32_t graph_toolkit(const graph *);
 uint32_t graph_platform(const graph *);
+/** Whether a library is to describe its inputs and outputs as integers. */
+bool graph_is_quantised(const graph *);
 int graph_inputs(const graph *);
 int graph_outputs(const graph *);
 /** Belong to the graph. */
@@ -34,8 +39,6 @@ const graph_tensor *graph_input(const graph *, int);
 const graph_tensor *graph_output(const graph *, int);
 /** 0 = ok. Works in the memory given, in the order of the tensors. Not for two threads at once on one graph. */
 int graph_run(graph *, const float *const *inputs, float *const *outputs);
-/** Why the last graph_run failed. */
-const char *graph_error(const graph *);
 void graph_close(graph *);
 
 /** What standin_fault returns for "gone" and "garbage": no vendor's code. */

@@ -21,6 +21,14 @@ export function compileNative(target: string, ...args: string[]): string {
   return target;
 }
 
+/** Compiles the text of a C library to `target`. @returns its path */
+export function compileText(target: string, text: string): string {
+  const command = [compiler!, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", target, "-x", "c", "-"];
+  const { exitCode, stderr } = Bun.spawnSync(command, { stdin: Buffer.from(text), stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(`${target}: ${stderr}`);
+  return target;
+}
+
 export interface StandIns {
   folder: string;
   /** librknnrt.so */

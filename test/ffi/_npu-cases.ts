@@ -5,11 +5,10 @@ import { copyFileSync, mkdirSync, realpathSync, symlinkSync } from "node:fs";
 import { join, relative } from "node:path";
 import type { NpuModel, NpuModelOptions } from "../../ffi/npu.ts";
 import { compileStandIns, standInEnvironment } from "../_standins.ts";
-import { scratchFolder } from "../_support.ts";
+import { failureOf, scratchFolder } from "../_support.ts";
 import {
   compile,
   doublingGraph,
-  failureOf,
   fileOf,
   growthOf,
   inProcessOf,

@@ -14,8 +14,7 @@ import type { NpuDescription, NpuLibrary, NpuLibraryOptions, NpuModel, NpuModelO
 import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
 import { describeRknn, loadRknn, openRknnModel } from "../../ffi/rknn.ts";
 import { Graph } from "../../src/convert/onnx/graph.ts";
-import { TtsError } from "../../src/errors.ts";
-import { type ContainerOptions, compileNative, compiler, compileStandIns, containerOf } from "../_standins.ts";
+import { type ContainerOptions, compileNative, compileStandIns, compileText, containerOf } from "../_standins.ts";
 import { ROOT, scratchFolder } from "../_support.ts";
 
 export const STATES: StatePair[] = [
@@ -221,17 +220,6 @@ export function storyOf(subject: Subject, path: string, runs: number, environmen
   );
 }
 
-/** The error of a call that must fail. */
-export function failureOf(call: () => unknown): TtsError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof TtsError) return error;
-    throw error;
-  }
-  throw new Error("it did not fail");
-}
-
 const ALONE = "TTS_TEST_ALONE";
 
 /** A test in a process of its own: what other tests leave in memory comes and goes. */
@@ -265,9 +253,7 @@ function run(command: string[], text = "", env = process.env): string {
 /** A library of this C text. @returns its path */
 export function compile(folder: string, file: string, text: string): string {
   mkdirSync(join(scratchFolder(), folder), { recursive: true });
-  const path = join(scratchFolder(), folder, file);
-  run([compiler!, "-shared", "-fPIC", "-o", path, "-x", "c", "-"], text);
-  return path;
+  return compileText(join(scratchFolder(), folder, file), text);
 }
 
 interface LayoutInC {

@@ -10,19 +10,11 @@ import { findLibrary } from "../../ffi/_load.ts";
 import { byValue, callByValue, type Layout, Struct } from "../../ffi/_struct.ts";
 import { loadLlama } from "../../ffi/llama.ts";
 import { TtsError } from "../../src/errors.ts";
+import { compileNative, compiler, compileText, noCompiler } from "../_standins.ts";
 import { ROOT, scratchFolder } from "../_support.ts";
 
-const compiler = Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang");
-const skipped = compiler === null ? " (skipped: there is no C compiler here)" : "";
-const NATIVE = join(ROOT, "native");
-
-/** Compiles `source` (a file of native/, or C text on standard input) to `target`. */
-function compile(target: string, args: string[], text = ""): void {
-  const { exitCode, stderr } = Bun.spawnSync([compiler!, "-Wall", "-o", target, ...args], { stdin: Buffer.from(text), stderr: "pipe" });
-  if (exitCode !== 0) throw new Error(`${compiler} ${args.join(" ")}: ${stderr}`);
-}
-
-const compileLibrary = (target: string, text: string) => compile(target, ["-shared", "-fPIC", "-x", "c", "-"], text);
+/** All that is in it is to be seen. */
+const LIBRARY = ["-shared", "-fPIC", "-fvisibility=default"];
 
 const LAYOUTS: [string, Layout][] = [
   ["llama_model_params", MODEL_PARAMS],
@@ -36,13 +28,13 @@ const LAYOUTS: [string, Layout][] = [
 /** C's n_gpu_layers is our nGpuLayers. */
 const camelCase = (name: string) => (name === "nthread" ? "nThread" : name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()));
 
-describe.skipIf(compiler === null)(`layouts in C${skipped}`, () => {
+describe.skipIf(compiler === null)(`layouts in C${noCompiler}`, () => {
   const sizes = new Map<string, number>();
   const fields = new Map<string, Record<string, [number, string]>>();
 
   beforeAll(() => {
     const program = join(scratchFolder(), "layouts");
-    compile(program, [join(NATIVE, "layouts.c")]);
+    compileNative(program, "layouts.c");
     for (const line of Bun.spawnSync([program]).stdout.toString().trim().split("\n")) {
       const [struct, field, number, type] = line.split(" ");
       if (field === "sizeof") sizes.set(struct, Number(number));
@@ -60,9 +52,9 @@ describe.skipIf(compiler === null)(`layouts in C${skipped}`, () => {
   });
 });
 
-describe.skipIf(compiler === null)(`structs by value${skipped}`, () => {
+describe.skipIf(compiler === null)(`structs by value${noCompiler}`, () => {
   const library = join(scratchFolder(), "by-value.so");
-  beforeAll(() => compile(library, ["-shared", "-fPIC", "-O2", join(NATIVE, "by-value.c")]));
+  beforeAll(() => compileNative(library, ...LIBRARY, "by-value.c"));
 
   /** A struct of words that differ, and the checksum that C makes of them. */
   function filled(bytes: number, seed: bigint): { struct: Struct<never>; sent: bigint[]; checksum: bigint } {
@@ -130,13 +122,13 @@ function fakeLlama(name: string, llamaVersion: string, ggmlVersion: string): str
       )
       .join("\n");
   };
-  compileLibrary(join(folder, "libllama.v0.5.0.so"), source(LLAMA_SYMBOLS, { llama_version: llamaVersion }));
-  compileLibrary(join(folder, "libggml.v0.5.0.so"), source(GGML_SYMBOLS, {}));
-  compileLibrary(join(folder, "libggml-base.so"), source(GGML_BASE_SYMBOLS, { ggml_version: ggmlVersion, ggml_commit: "0000000" }));
+  compileText(join(folder, "libllama.v0.5.0.so"), source(LLAMA_SYMBOLS, { llama_version: llamaVersion }));
+  compileText(join(folder, "libggml.v0.5.0.so"), source(GGML_SYMBOLS, {}));
+  compileText(join(folder, "libggml-base.so"), source(GGML_BASE_SYMBOLS, { ggml_version: ggmlVersion, ggml_commit: "0000000" }));
   return folder;
 }
 
-describe.skipIf(compiler === null)(`another libllama${skipped}`, () => {
+describe.skipIf(compiler === null)(`another libllama${noCompiler}`, () => {
   test.each([
     ["9.9.9", GGML_VERSION],
     [LLAMA_VERSION, "0.1.0"],
@@ -156,19 +148,19 @@ describe.skipIf(compiler === null)(`another libllama${skipped}`, () => {
 
   test("is refused when a function is missing", () => {
     const folder = fakeLlama("llama-old", LLAMA_VERSION, GGML_VERSION);
-    compileLibrary(join(folder, "libllama.v0.5.0.so"), "int llama_decode(void) { return 0; }");
+    compileText(join(folder, "libllama.v0.5.0.so"), "int llama_decode(void) { return 0; }");
     expect(llamaFailure(folder)).toMatchObject({ code: "LIBRARY_MISMATCH", message: expect.stringContaining(folder) });
   });
 });
 
-describe.skipIf(compiler === null)(`another ONNX Runtime${skipped}`, () => {
+describe.skipIf(compiler === null)(`another ONNX Runtime${noCompiler}`, () => {
   test.each([
     ["1.5.0", "is ONNX Runtime 1.5.0"],
     ["2.0.0", "is ONNX Runtime 2.0.0"],
     ["1.30.0", "no function table"],
   ])("is refused: %s", (version, reason) => {
     const library = join(folderOf(`ort-${version}`), "libonnxruntime.so.1");
-    compile(library, ["-shared", "-fPIC", `-DFAKE_VERSION="${version}"`, join(NATIVE, "fake-onnxruntime.c")]);
+    compileNative(library, ...LIBRARY, `-DFAKE_VERSION="${version}"`, "fake-onnxruntime.c");
     const { code, message } = ortFailure(library);
     expect(code).toBe("LIBRARY_MISMATCH");
     expect(message).toContain(reason);

@@ -9,7 +9,7 @@ import { deviceProblem, type RknnCall, type RknpuFacts, rknnError, rknpuFacts } 
 import { type Layout, Struct } from "../../ffi/_struct.ts";
 import { setEnvironment } from "../../ffi/libc.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
-import { loadRknn, openRknnModel } from "../../ffi/rknn.ts";
+import { loadRknn } from "../../ffi/rknn.ts";
 import type { TtsError } from "../../src/errors.ts";
 import { compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../_standins.ts";
 import { scratchFolder } from "../_support.ts";
@@ -19,16 +19,12 @@ import {
   type Failure,
   fileOf,
   inProcessOf,
-  inputAt,
   layoutsInC,
   liveObjects,
   loadFailure,
   modelFile,
-  Reference,
   RKNN,
-  runOf,
   statefulGraph,
-  statefulOptions,
   storyOf,
 } from "./_npu.ts";
 import { findingCases, modelCases, refusalCases } from "./_npu-cases.ts";
@@ -155,12 +151,6 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
 
   modelCases(RKNN, import.meta.path);
 
-  test("a core may be chosen", () => {
-    const opened = openRknnModel({ ...statefulOptions(modelFile(RKNN, "core")), cores: "0" });
-    expect(runOf(opened, 0, inputAt(0))).toEqual(new Reference().step(inputAt(0)));
-    opened.close();
-  });
-
   refusalCases(RKNN, [
     ["that is missing", () => join(scratchFolder(), "no.rknn"), "does not exist", "build it"],
     ["that is a folder", () => scratchFolder(), "cannot be read", "model file itself"],
@@ -249,7 +239,6 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     attr.set("index", 0);
     expect(bind(fitting)).toBe(0);
     expect(calls.rknn_run(id, null)).toBe(-8); // other inputs are not bound
-    expect(calls.rknn_set_core_mask(id, 5)).toBe(-5);
     expect(calls.rknn_destroy_mem(id, short)).toBe(0);
     expect(calls.rknn_destroy_mem(id, short)).toBe(-5); // twice
     expect(calls.rknn_destroy(id)).toBe(0);
