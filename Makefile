@@ -1,7 +1,7 @@
 # Everything a person types. Bare `make` prints this list.
 
 BUN := node_modules/.bin/bun
-BUN_VERSION := 1.4.5
+BUN_VERSION := $(shell sed -n 's/.*"bun": "\([0-9.]*\)".*/\1/p' package.json)
 READY := node_modules/.ready
 SOURCES := tts.ts src ffi test
 TEXT ?= The kettle is ready. The time is seven forty five.

@@ -88,7 +88,7 @@ export interface Pulled {
 }
 
 /** Holds one folder per model, with one per revision in it. */
-export const checkpointsFolder = (cacheDir: string) => join(cacheDir, "checkpoints");
+const checkpointsFolder = (cacheDir: string) => join(cacheDir, "checkpoints");
 export const modelFolder = (cacheDir: string, hub: string) => join(checkpointsFolder(cacheDir), hub.replace("/", "--"));
 
 /** The whole checkpoints in the cache, the one pulled last first. */

@@ -6,6 +6,7 @@ import type { Bundle, Manifest } from "./bundle.ts";
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor, VOCODER_CHUNK_FRAMES } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import { assertNpuFolder } from "./npu.ts";
+import { lateStage, patienceWith, type StageState } from "./pipeline/late.ts";
 import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
@@ -15,6 +16,7 @@ import {
   type EncodeJob,
   type FromEncoder,
   type FromStage,
+  type Opening,
   type SharedMemory,
   type SpeakJob,
   type StageJob,
@@ -66,7 +68,6 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-const SLOW_START_HINT = "tts doctor looks at disk and memory";
 const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
   speak: ["talker", "predictor", "vocoder"],
   decode: ["vocoder"],
@@ -101,8 +102,8 @@ class WorkerEngine implements Engine, SpeechHost {
   readonly manifest: Manifest;
   readonly backends: Record<string, string> = {};
   private readonly refusals: string[] = [];
-  /** Stages that open or run on an accelerator. */
-  private readonly accelerated = new Set<StageName>();
+  /** What each stage opens, or has opened. */
+  private readonly openings = new Map<StageName, Opening>();
   /** Why an NPU is not used -> by which stages. */
   private readonly unused = new Map<string, StageName[]>();
   readonly timeline: Timeline;
@@ -119,7 +120,7 @@ class WorkerEngine implements Engine, SpeechHost {
   private readonly reader: () => Reader;
   private decodeTurn: Promise<void> = Promise.resolve();
   failure: TtsError | null = null;
-  /** Slices when they were last seen to grow, since when that is, and when somebody last waited. */
+  /** Signs of life when they were last seen to grow, since when that is, and when somebody last waited. */
   private progress = 0;
   private progressMs = 0;
   private waitedMs = 0;
@@ -157,12 +158,13 @@ class WorkerEngine implements Engine, SpeechHost {
         this.fail(error);
         reject(error);
       };
-      const allow = (milliseconds: number, what: string, hint: string) => {
+      const waitAnew = () => {
         clearTimeout(timer);
-        const late = () => fail(new TtsError("STAGE_TIMEOUT", `${what} was not ready after ${Math.round(milliseconds / 1000)} s`, hint));
-        timer = setTimeout(late, milliseconds).unref();
+        const state = this.stateOf(stage, false);
+        const patienceMs = patienceWith(state, this.config);
+        timer = setTimeout(() => fail(lateStage(state, patienceMs)), patienceMs).unref();
       };
-      allow(LIMITS.startTimeoutMs, `the ${stage}`, SLOW_START_HINT);
+      waitAnew();
       worker.on("error", (error) => fail(asTtsError(error)));
       worker.on("exit", () => {
         if (this.closed === null && this.failure === null)
@@ -172,11 +174,8 @@ class WorkerEngine implements Engine, SpeechHost {
         if ("failed" in message) fail(fromWire(message.failed));
         else if ("job" in message) this.failJob(message.job, fromWire(message.error));
         else if ("opening" in message) {
-          const { backend, isAccelerator } = message.opening;
-          this.accelerated[isAccelerator ? "add" : "delete"](stage);
-          const what = `the ${stage} (${backend})`;
-          if (isAccelerator) allow(this.config.stageTimeoutMs, what, this.hangHint(stage));
-          else allow(LIMITS.startTimeoutMs, what, SLOW_START_HINT);
+          this.openings.set(stage, message.opening);
+          waitAnew();
         } else {
           clearTimeout(timer);
           this.backends[stage] = message.ready.backend;
@@ -196,22 +195,18 @@ class WorkerEngine implements Engine, SpeechHost {
     if (progress !== this.progress || !waits) [this.progress, this.progressMs] = [progress, now];
     this.waitedMs = now;
     if (now - this.progressMs < this.config.stageTimeoutMs) return;
-    const stage = this.lateStage();
-    const seconds = Math.round(this.config.stageTimeoutMs / 1000);
-    const what = `the ${stage} (${this.backends[stage]}) has given no sign for ${seconds} s`;
-    this.fail(new TtsError("STAGE_TIMEOUT", what, this.hangHint(stage)));
+    this.fail(lateStage(this.stateOf(this.whoseTurn(), true), this.config.stageTimeoutMs));
+  }
+
+  private stateOf(stage: StageName, isReady: boolean): StageState {
+    return { stage, opening: this.openings.get(stage) ?? null, isReady };
   }
 
   /** Whose turn it is while nothing happens. Frames that are too few for a chunk wait for the talker, not for the vocoder. */
-  private lateStage(): StageName {
+  private whoseTurn(): StageName {
     if (this.workers.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT) return "predictor";
     const vocoderHasIt = !this.workers.has("talker") || this.codes.some(hasVocoderWork);
     return vocoderHasIt ? "vocoder" : "talker";
-  }
-
-  private hangHint(stage: StageName): string {
-    const without = this.accelerated.has(stage) ? `--${stage} ort does without it; ` : "";
-    return `${without}a native call may hang, which only a new start ends; TTS_STAGE_TIMEOUT is the patience in seconds`;
   }
 
   /** One stage down means all down: they wait for each other. */

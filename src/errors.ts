@@ -24,7 +24,6 @@ const EXIT_STATUS = {
   LIBRARY_MISSING: 4,
   LIBRARY_MISMATCH: 4, // found, but of another version or layout
   LIBRARY_FAILED: 4, // a call into it failed
-  BACKEND_UNAVAILABLE: 4,
   NPU_UNAVAILABLE: 4, // no device, no driver, no permission, or in use
   NPU_MODEL_INVALID: 3, // a model file that this device or its runtime cannot use
   OUTPUT_FAILED: 5, // unwritable, full, or closed by its reader

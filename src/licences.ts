@@ -8,7 +8,7 @@ import { dependencies, license, version } from "../package.json";
 
 /**
  * Decoders that no binary carries: some are under the GPL alone, which does not go together with the licence of the program, some need those,
- * and all are for files that hardly anybody records a voice in. One is not there in the sources either.
+ * and all are for files that hardly anybody records a voice in. The one for ape is not there in the sources either.
  */
 export const NOT_COMPILED = [
   "aac",

@@ -11,7 +11,7 @@ import type { Bundle, Manifest } from "./bundle.ts";
 import { TtsError } from "./errors.ts";
 import { JsonFile } from "./json.ts";
 import { parseSafetensors, toFloat32, toInt32 } from "./safetensors.ts";
-import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "./types.ts";
+import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "./types.ts";
 
 /** RK3588's own NPU; AX650N, on its board or as a card. */
 export const NPU_TARGETS = ["rknn", "axcl"] as const;
@@ -24,10 +24,8 @@ const VERSION = 1;
 export const NPU_SUFFIX: Record<NpuTarget, string> = { rknn: ".rknn", axcl: ".axmodel" };
 /** More would make a signal longer than an RK3588 can count: 8191 samples. */
 export const MOST_NPU_FRAMES = 4;
-export const STATE = "state.";
-export const NEXT = "next.";
 /** Sizes beyond these are no model's: only a damaged manifest has them. */
-const LARGEST = { rank: 4, size: 65_536, elements: 2 ** 26, frames: 1_024, decibels: 200, bytes: 2 ** 50 } as const;
+const LARGEST = { rank: 4, size: 65_536, elements: 2 ** 26, decibels: 200, bytes: 2 ** 50 } as const;
 
 export interface NpuTensorInfo {
   name: string;
@@ -195,12 +193,13 @@ function readPart(file: JsonFile): NpuPart {
 
 function readTensor(file: JsonFile): NpuTensorInfo {
   const [name, shape] = [readName(file, "name"), file.counts("shape")];
-  const isSane = shape.length <= LARGEST.rank && shape.every((size) => size <= LARGEST.size) && elementsOf({ shape }) <= LARGEST.elements;
+  const isSane = shape.length <= LARGEST.rank && shape.every((size) => size <= LARGEST.size) && elementsOf(shape) <= LARGEST.elements;
   if (!isSane) throw file.wrong(`${name} has the shape [${shape}], which is no model's`);
   return { name, shape };
 }
 
-export const elementsOf = ({ shape }: Pick<NpuTensorInfo, "shape">) => shape.reduce((product, size) => product * size, 1);
+/** Of a tensor of this shape. */
+export const elementsOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
 /** Every input comes from somewhere, in the shape in which it is given, and samples come out at the end. */
 function checkChain(file: JsonFile, { frames, vocoder }: NpuManifest): void {
@@ -221,7 +220,7 @@ function checkChain(file: JsonFile, { frames, vocoder }: NpuManifest): void {
     for (const [name, shape] of outputs) if (!name.startsWith(NEXT)) known.set(name, shape);
   }
   const samples = known.get("samples");
-  if (samples === undefined || elementsOf({ shape: samples }) !== frames * SAMPLES_PER_FRAME) {
+  if (samples === undefined || elementsOf(samples) !== frames * SAMPLES_PER_FRAME) {
     throw file.wrong(`the vocoder's samples are [${samples ?? ""}], not ${frames * SAMPLES_PER_FRAME}`);
   }
 }

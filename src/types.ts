@@ -31,6 +31,10 @@ export interface Row {
   speaker: boolean;
 }
 
+/** How the state of a graph is named: what it reads at STATE + name it writes at NEXT + name, for the next run. */
+export const STATE = "state.";
+export const NEXT = "next.";
+
 /** How one code is drawn from its logits; the order of steps is the official one (see sampler.ts). */
 export interface SamplerSettings {
   greedy: boolean;

@@ -4,10 +4,11 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
-import { type Backend, type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends/index.ts";
+import { type Backend, isAccelerator, type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends/index.ts";
 import { type Bundle, openBundle } from "../src/bundle.ts";
 import { type ConfigFlags, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
+import { TtsError } from "../src/errors.ts";
 import type { VoiceVectors } from "../src/pipeline/embed.ts";
 import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/safetensors.ts";
 import { buildPrompt, languageId, type Prompt, speakerId, wrapInstruct, wrapReference, wrapText } from "../src/text/prompt.ts";
@@ -118,8 +119,33 @@ export function bundleOf(checkpoint: string, weights: "f32" | "q8_0" = "f32"): B
   return bundle;
 }
 
+/** The error of a call that must fail. */
+export function failureOf(call: () => unknown): TtsError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof TtsError) return error;
+    throw error;
+  }
+  throw new Error("it did not fail");
+}
+
+/** The same of a promise. */
+export const rejectionOf = (work: Promise<unknown>) =>
+  work.then(
+    () => failureOf(() => {}),
+    (error) =>
+      failureOf(() => {
+        throw error;
+      }),
+  );
+
 /** The backend of a name. */
 export const named = <Stage>(backends: readonly Backend<Stage>[], name: string) => backends.find((backend) => backend.name === name)!;
+
+/** Why a backend cannot run here, or null: what is no accelerator runs everywhere. */
+export const reasonAgainst = <Stage>(backend: Backend<Stage>, options: OpenOptions) =>
+  isAccelerator(backend) ? backend.probe(options) : null;
 
 /** What a backend needs to open a bundle in a test. */
 export function openOptions(bundle: Bundle, lanes = 1, flags: ConfigFlags = {}): OpenOptions {

@@ -2,8 +2,10 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { StatePair } from "../../ffi/npu.ts";
 import { TtsError } from "../errors.ts";
-import { assertNpuFolderFits, NPU_MANIFEST, type NpuFolder, type NpuTarget, openNpuFolder } from "../npu.ts";
+import { assertNpuFolderFits, NPU_MANIFEST, type NpuFolder, type NpuPart, type NpuTarget, openNpuFolder } from "../npu.ts";
+import { NEXT, STATE } from "../types.ts";
 import type { OpenOptions } from "./index.ts";
 
 const BESIDE_THE_BUNDLE = "npu";
@@ -27,6 +29,14 @@ export function openFolder(options: OpenOptions, target: NpuTarget): NpuFolder {
   assertNpuFolderFits(folder, options.bundle);
   return folder;
 }
+
+/** What a part keeps from one run to the next. */
+export const statesOf = (part: NpuPart): StatePair[] =>
+  part.inputs.filter(({ name }) => name.startsWith(STATE)).map(({ name }) => [name, NEXT + name.slice(STATE.length)]);
+
+/** A built model that is not what its graph was. */
+export const unfit = (path: string, what: string) =>
+  new TtsError("NPU_MODEL_INVALID", `${path}: ${what}`, "build it again from the graph beside it");
 
 /** What `check` throws, in one line, or null. */
 export function reasonOf(check: () => unknown): string | null {

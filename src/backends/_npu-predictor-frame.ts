@@ -39,7 +39,7 @@ export class FramePredictor implements Predictor {
       this.x = tensorOf(model, "inputs", "x", 2 * this.rows.width, path);
       this.noise = tensorOf(model, "inputs", "noise", GROUPS * this.size, path);
       this.sharpness = tensorOf(model, "inputs", "sharpness", 1, path);
-      const limits = elementsOf(part.inputs.find(({ name }) => name === "limit") ?? { shape: [] });
+      const limits = elementsOf(part.inputs.find(({ name }) => name === "limit")?.shape ?? []);
       this.limit = tensorOf(model, "inputs", "limit", limits, path);
       this.drawn = tensorOf(model, "outputs", "codes", GROUPS, path);
       this.assertPossible(bundle.manifest.sampling.predictor);

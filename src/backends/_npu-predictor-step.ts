@@ -1,9 +1,9 @@
 // The layers of the code predictor on an NPU, a step a run, and the heads on ONNX Runtime: predictorStepGraph in
 // src/convert/onnx/predictor-npu.ts and predictorHeadsGraph in src/convert/onnx/predictor.ts.
 
-import type { NpuModel, StatePair } from "../../ffi/npu.ts";
-import { NEXT, STATE } from "../npu.ts";
+import type { NpuModel } from "../../ffi/npu.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { statesOf } from "./_npu-folder.ts";
 import { type OpenModel, type PartFile, tensorOf } from "./_npu-predictor.ts";
 import { openOrtPart } from "./_ort-part.ts";
 import type { PredictorLayers } from "./_stepwise.ts";
@@ -31,10 +31,8 @@ export class CardLayers implements PredictorLayers {
     const { codes, predictorHidden: width } = bundle.manifest.shape;
     this.input = new Float32Array(lanes * ROWS * width);
     this.logits = new Float32Array(lanes * codes);
-    const names = step.part.inputs.filter(({ name }) => name.startsWith(STATE)).map(({ name }) => name.slice(STATE.length));
-    const states = names.map((name): StatePair => [STATE + name, NEXT + name]);
     try {
-      this.layers = this.keep(openModel({ path: step.path, lanes, states }));
+      this.layers = this.keep(openModel({ path: step.path, lanes, states: statesOf(step.part) }));
       const options = { path: heads.path, lanes: 1, states: [] };
       this.heads = this.keep(openOrtPart(heads.part, options, { group: this.group }, config.libraries.onnxruntime));
       this.x = tensorOf(this.layers, "inputs", "x", ROWS * width, step.path);

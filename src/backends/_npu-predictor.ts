@@ -3,7 +3,7 @@
 import type { NpuModel, NpuModelOptions } from "../../ffi/npu.ts";
 import { TtsError } from "../errors.ts";
 import { type NpuFolder, type NpuPart, npuPartPath } from "../npu.ts";
-import { hasModelsFor, isOnChip, openFolder } from "./_npu-folder.ts";
+import { hasModelsFor, isOnChip, openFolder, unfit } from "./_npu-folder.ts";
 import type { OpenOptions } from "./index.ts";
 
 const TARGET = "axcl";
@@ -51,5 +51,5 @@ export function tensorOf(model: NpuModel, side: "inputs" | "outputs", name: stri
   const data = model[side].find((tensor) => tensor.name === name)?.data;
   if (data?.length === length) return data;
   const is = data === undefined ? "is missing" : `has ${data.length} values, not ${length}`;
-  throw new TtsError("NPU_MODEL_INVALID", `${path}: its ${name} ${is}`, "build it again from the graph beside it");
+  throw unfit(path, `its ${name} ${is}`);
 }

@@ -2,14 +2,14 @@
 // which). Every run has the same number of frames. A call with fewer is made of them and of what is still missing to a whole run, and its
 // state is not kept: the next call runs these frames once more, so any chunking gives the same samples, and whole runs cost nothing twice.
 
-import type { NpuModel, NpuModelOptions, NpuTensor, StatePair } from "../../ffi/npu.ts";
+import type { NpuModel, NpuModelOptions, NpuTensor } from "../../ffi/npu.ts";
 import type { Config } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { NEXT, type NpuFolder, type NpuPart, type NpuTarget, npuPartPath, readNpuSelfTest, STATE } from "../npu.ts";
-import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
-import { hasModelsFor, openFolder, reasonOf } from "./_npu-folder.ts";
+import { type NpuFolder, type NpuPart, type NpuTarget, npuPartPath, readNpuSelfTest } from "../npu.ts";
+import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME } from "../types.ts";
+import { hasModelsFor, openFolder, reasonOf, statesOf, unfit } from "./_npu-folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
-import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
+import type { Accelerator, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
 
 /** A vendor's library. */
 export interface NpuVendor {
@@ -24,7 +24,7 @@ export interface NpuVendor {
   openModel(options: NpuModelOptions): NpuModel;
 }
 
-export function npuVocoder(vendor: NpuVendor): Backend<Vocoder> {
+export function npuVocoder(vendor: NpuVendor): Accelerator<Vocoder> {
   const { isHere = () => true, name, target } = vendor;
   return {
     name,
@@ -85,9 +85,7 @@ class NpuVocoder implements Vocoder {
   /** @param given what earlier parts give, by name; gets what this one gives */
   private chain(part: NpuPart, given: Map<string, Float32Array>, { config, lanes }: OpenOptions, vendor: NpuVendor): ChainedPart {
     const path = npuPartPath(this.folder, part);
-    const states = part.inputs
-      .filter(({ name }) => name.startsWith(STATE))
-      .map(({ name }): StatePair => [name, NEXT + name.slice(STATE.length)]);
+    const states = statesOf(part);
     const options = { path, lanes, states };
     const integers = { codes: this.codes, position: this.position };
     const model = part.runs === "npu" ? vendor.openModel(options) : openOrtPart(part, options, integers, config.libraries.onnxruntime);
@@ -168,9 +166,6 @@ function copyCodes(to: Int32Array, toFrame: number, from: Int32Array, fromFrame:
 function copySamples(to: Float32Array, toFrame: number, from: Float32Array, fromFrame: number, frames: number): void {
   for (let i = 0; i < frames * SAMPLES_PER_FRAME; i++) to[toFrame * SAMPLES_PER_FRAME + i] = from[fromFrame * SAMPLES_PER_FRAME + i];
 }
-
-const REBUILD = "build it again from the graph beside it";
-const unfit = (path: string, what: string) => new TtsError("NPU_MODEL_INVALID", `${path}: ${what}`, REBUILD);
 
 function missing(path: string, name: string): never {
   throw unfit(path, `its input ${name} is none that the manifest names`);

@@ -55,5 +55,5 @@ class OrtPart implements BoundGraph {
 const withMemory = ({ name, shape }: NpuTensorInfo): NpuTensor => ({
   name,
   shape,
-  data: new Float32Array(new SharedArrayBuffer(4 * elementsOf({ shape }))),
+  data: new Float32Array(new SharedArrayBuffer(4 * elementsOf(shape))),
 });

@@ -13,7 +13,7 @@ import type { Backend, Encoder, OpenOptions } from "./index.ts";
 /** As long as a reference may be, and the silence behind it. */
 const CODES_MOST_SECONDS = LIMITS.referenceSeconds + LIMITS.referenceTailSeconds;
 
-export const encoderOrt: Backend<Encoder> = { name: "ort", probe: () => null, open: (options) => new OrtEncoder(options) };
+export const encoderOrt: Backend<Encoder> = { name: "ort", open: (options) => new OrtEncoder(options) };
 
 class OrtEncoder implements Encoder {
   private readonly bundle: Bundle;

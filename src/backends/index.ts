@@ -17,10 +17,12 @@ import { vocoderRknn } from "./vocoder-rknn.ts";
 
 export { openTokenizer, type Tokenizer } from "./tokenizer-llama.ts";
 
-const UNAVAILABLE_HINT = "tts doctor says what this machine has";
-
-/** Hears what is being opened: it may take long, and a call into an accelerator's driver may hang. */
-export type OnOpening = (backend: string, isAccelerator: boolean) => void;
+/** What a stage is about to open. It may take long, and a call into an accelerator's driver may hang. */
+export interface Opening {
+  backend: string;
+  isAccelerator: boolean;
+}
+export type OnOpening = (opening: Opening) => void;
 
 /** What opening a stage needs besides the files. */
 export interface OpenOptions {
@@ -38,13 +40,19 @@ export interface OpenOptions {
 /** One way to run a stage. */
 export interface Backend<Stage> {
   readonly name: string;
-  /** Only of an accelerator: whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise. */
-  isPrepared?(options: OpenOptions): boolean;
-  /** Why this backend cannot run here, in one line, or null. Must not be expensive: a library may be loaded, no device touched. */
-  probe(options: OpenOptions): string | null;
   /** @throws TtsError; only an accelerator that does not work makes `auto` go on, and that is reported */
   open(options: OpenOptions): Stage;
 }
+
+/** A way that not every machine has. */
+export interface Accelerator<Stage> extends Backend<Stage> {
+  /** Whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise. */
+  isPrepared(options: OpenOptions): boolean;
+  /** Why it cannot run here, in one line, or null. Must not be expensive: a library may be loaded, no device touched. */
+  probe(options: OpenOptions): string | null;
+}
+
+export const isAccelerator = <Stage>(backend: Backend<Stage>): backend is Accelerator<Stage> => "probe" in backend;
 
 /** A stage and what runs it. */
 export interface Opened<Stage> {
@@ -152,44 +160,35 @@ export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderRknn, vocoderAxcl, 
 export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 
 /**
- * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else the first that can run here; where `measuredMs` names
- * times, the fastest comes first.
- * @throws TtsError BACKEND_UNAVAILABLE with every reason, and whatever an opening throws
+ * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else a processor: where `measuredMs` names times, the fastest.
+ * @param choice "auto" or the name of one of `backends`: what is forced is not probed, but says itself what is wrong, with a code of its own
+ * @throws TtsError whatever the opening throws
  */
 export function openBackend<Stage>(
-  stage: string,
   backends: readonly Backend<Stage>[],
   choice: string,
   options: OpenOptions,
   measuredMs: Readonly<Record<string, number>> = {},
 ): Opened<Stage> {
   const unused: string[] = [];
-  /** @returns why not, or what was opened. What is forced says what is wrong as it fails, with a code of its own. */
-  const attempt = (backend: Backend<Stage>): string | Opened<Stage> => {
-    options.onOpening?.(backend.name, backend.isPrepared !== undefined);
-    const reason = choice === "auto" ? backend.probe(options) : null;
-    return reason ?? { stage: backend.open(options), name: backend.name, unused };
-  };
-  if (choice === "auto") {
-    for (const backend of backends.filter(({ isPrepared }) => isPrepared?.(options))) {
-      try {
-        const result = attempt(backend);
-        if (typeof result !== "string") return result;
-        unused.push(result);
-      } catch (error) {
-        if (!(error instanceof TtsError)) throw error;
-        unused.push(error.inOneLine);
-      }
+  const announce = (backend: Backend<Stage>) => options.onOpening?.({ backend: backend.name, isAccelerator: isAccelerator(backend) });
+  const open = (backend: Backend<Stage>) => ({ stage: backend.open(options), name: backend.name, unused });
+  const prepared = choice === "auto" ? backends.filter(isAccelerator).filter((backend) => backend.isPrepared(options)) : [];
+  for (const backend of prepared) {
+    announce(backend);
+    try {
+      const reason = backend.probe(options);
+      if (reason === null) return open(backend);
+      unused.push(reason);
+    } catch (error) {
+      if (!(error instanceof TtsError)) throw error;
+      unused.push(error.inOneLine);
     }
   }
   const timeOf = ({ name }: Backend<Stage>) => measuredMs[name] ?? Number.MAX_VALUE;
-  const processors = backends.filter(({ isPrepared }) => isPrepared === undefined).toSorted((a, b) => timeOf(a) - timeOf(b));
-  const candidates = choice === "auto" ? processors : backends.filter(({ name }) => name === choice);
-  const reasons: string[] = [];
-  for (const backend of candidates) {
-    const result = attempt(backend);
-    if (typeof result !== "string") return result;
-    reasons.push(`${backend.name}: ${result}`);
-  }
-  throw new TtsError("BACKEND_UNAVAILABLE", `no ${stage} backend can run here (${reasons.join("; ")})`, UNAVAILABLE_HINT);
+  const processors = backends.filter((backend) => !isAccelerator(backend)).toSorted((a, b) => timeOf(a) - timeOf(b));
+  const chosen = choice === "auto" ? processors[0] : backends.find(({ name }) => name === choice);
+  if (chosen === undefined) throw new RangeError(`there is no backend ${choice} among ${backends.map(({ name }) => name)}`);
+  announce(chosen);
+  return open(chosen);
 }

@@ -7,11 +7,11 @@ import { findPredictor, isPreparedForCard } from "./_npu-predictor.ts";
 import { FramePredictor } from "./_npu-predictor-frame.ts";
 import { CardLayers } from "./_npu-predictor-step.ts";
 import { StepwisePredictor } from "./_stepwise.ts";
-import type { Backend, OpenOptions, Predictor } from "./index.ts";
+import type { Accelerator, OpenOptions, Predictor } from "./index.ts";
 
 const load = ({ config: { allowStandIn, libraries } }: OpenOptions) => loadAxcl({ override: libraries.axcl, allowStandIn });
 
-export const predictorAxcl: Backend<Predictor> = {
+export const predictorAxcl: Accelerator<Predictor> = {
   name: "axcl",
   isPrepared: isPreparedForCard,
   probe: (options) =>

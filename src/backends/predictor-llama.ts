@@ -12,7 +12,6 @@ import type { Backend, OpenOptions, Predictor } from "./index.ts";
 
 export const predictorLlama: Backend<Predictor> = {
   name: "llama",
-  probe: () => null,
   open: (options) => new StepwisePredictor(options.bundle, new LlamaLayers(options), options.lanes),
 };
 

@@ -9,7 +9,6 @@ import type { Backend, OpenOptions, Predictor } from "./index.ts";
 
 export const predictorOrt: Backend<Predictor> = {
   name: "ort",
-  probe: () => null,
   open: (options) => new StepwisePredictor(options.bundle, new OrtLayers(options), options.lanes),
 };
 

@@ -7,7 +7,7 @@ import { TtsError } from "../errors.ts";
 import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "./index.ts";
 
-export const talkerLlama: Backend<Talker> = { name: "llama", probe: () => null, open: (options) => new LlamaTalker(options) };
+export const talkerLlama: Backend<Talker> = { name: "llama", open: (options) => new LlamaTalker(options) };
 
 class LlamaTalker implements Talker {
   readonly hidden: number;

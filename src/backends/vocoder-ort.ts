@@ -3,16 +3,15 @@
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../ffi/onnxruntime.ts";
 import { bundlePath } from "../bundle.ts";
 import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
-import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
+import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
 import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
 
 /** The vocoder runs beside generation: one thread leaves the other cores to it. */
 const THREADS = 1;
-const STATE = "state.";
 /** Of one axis of one part of the state: only a damaged graph has more. */
 const LARGEST_STATE = 65_536;
 
-export const vocoderOrt: Backend<Vocoder> = { name: "ort", probe: () => null, open: (options) => new OrtVocoder(options) };
+export const vocoderOrt: Backend<Vocoder> = { name: "ort", open: (options) => new OrtVocoder(options) };
 
 interface State {
   /** name without prefix -> the two copies, f32 */
@@ -55,7 +54,7 @@ class OrtVocoder implements Vocoder {
       for (const { name, shape } of states) {
         const sizes = shape.map((size) => Math.min(Math.max(size, 0), LARGEST_STATE));
         session.expect("inputs", name, "f32", sizes);
-        session.expect("outputs", `next.${name.slice(STATE.length)}`, "f32", sizes);
+        session.expect("outputs", NEXT + name.slice(STATE.length), "f32", sizes);
       }
       return states;
     } catch (error) {

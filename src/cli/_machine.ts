@@ -28,7 +28,7 @@ export const MACHINE_OPTIONS: Options = {
   predictor: {
     type: "string",
     valueHint: PREDICTOR_CHOICES.join("|"),
-    description: "What runs the code predictor. Default: auto, the faster one.",
+    description: "What runs the code predictor. Default: auto, an NPU that the model was built for and that works, else the faster one.",
     group,
   },
   ...VOCODER_OPTIONS,

@@ -79,7 +79,7 @@ export const command: Command = {
       'talker.sock\nThe client sends u32 length and so many bytes of JSON: {"text", "language"}, and if it likes speaker, instruct, maxFrames, seed, greedy, rawText. The text is one sentence, given to the model whole, and read as tts reads it. For every frame the server sends i32 code_0 and f32[H] hidden state, and waits for f32[H]: the complete next input, the sum of the embeddings of the frame\'s 16 codes and of tts_pad. After the last frame\'s feedback comes i32 -1, and the connection may go on with another sentence; i32 -2 is an error, after which the connection is closed.',
       "predictor.sock\nf32[H] hidden state and i32 code_0 give 15 x i32, as often as wanted. An error closes the connection.",
       "vocoder.sock\ni32 n, up to 10000, and i64[n*16] codes give i32 samples and i16[samples], as often as wanted; every request starts afresh. An error closes the connection.",
-      "What was wrong with a request is said in a line on standard error. A connection that ends early means that the stage has died: connect again, it comes back within a second.",
+      "What was wrong with a request is said in a line on standard error. A connection that ends early was refused, or its stage has died: connect again, it comes back by itself.",
     ],
     ENVIRONMENT: ["TTS_STAGE_TIMEOUT\nSeconds without a sign of life after which a stage's process is replaced. Default: 120."],
   },

@@ -35,7 +35,7 @@ export class CalibrationSet {
     const run = `${String(this.runs++).padStart(3, "0")}`;
     const paths = this.inputs.map((info) => {
       const values = read(info.name);
-      if (values.length !== elementsOf(info)) throw new RangeError(`${info.name}: ${values.length} values for [${info.shape}]`);
+      if (values.length !== elementsOf(info.shape)) throw new RangeError(`${info.name}: ${values.length} values for [${info.shape}]`);
       return this.write(run, info, values);
     });
     if (this.target === "rknn") appendFileSync(join(this.folder, listOf(this.part)), `${paths.join(" ")}\n`);

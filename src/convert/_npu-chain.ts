@@ -1,7 +1,8 @@
 // Graphs of fixed shapes on ONNX Runtime, one after the other, with their state: what an NPU folder's parts give when no NPU is there.
 
 import { OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../ffi/onnxruntime.ts";
-import { elementsOf, NEXT, type NpuTensorInfo, STATE } from "../npu.ts";
+import { elementsOf, type NpuTensorInfo } from "../npu.ts";
+import { NEXT, STATE } from "../types.ts";
 
 interface Link {
   session: OrtSession;
@@ -36,7 +37,7 @@ export class PartChain {
   private tensor(info: TensorInfo): OrtTensor {
     const known = this.tensors.get(info.name);
     if (known !== undefined) return known.tensor;
-    const memory = new SharedArrayBuffer(4 * elementsOf(info));
+    const memory = new SharedArrayBuffer(4 * elementsOf(info.shape));
     const data = info.type === "i32" ? new Int32Array(memory) : new Float32Array(memory);
     const made = { data, tensor: new OrtTensor(data, info.shape) };
     this.tensors.set(info.name, made);

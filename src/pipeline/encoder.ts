@@ -10,7 +10,7 @@ export function runEncoder({ bundle, config, forCodes, forVector }: EncodeJob): 
   try {
     const loadTurn = new Int32Array(new SharedArrayBuffer(4)); // libllama is not used here
     const stop = new SharedArrayBuffer(2);
-    const encoder = openBackend("encoder", ENCODERS, "auto", { bundle, config, lanes: 1, stop, loadTurn }).stage;
+    const encoder = openBackend(ENCODERS, "auto", { bundle, config, lanes: 1, stop, loadTurn }).stage;
     send({ encoded: { codes: encoder.codes(forCodes), xVector: encoder.xVector(forVector) } });
     encoder.close();
   } catch (error) {

@@ -27,13 +27,12 @@ import { Embedder } from "./embed.ts";
 import { Prefill } from "./prefill.ts";
 import { promptOf } from "./prompting.ts";
 import { createTimelineMemory, Track } from "./timeline.ts";
-import type { SpeakJob } from "./wire.ts";
+import { type SpeakJob, streamsOf } from "./wire.ts";
 
 /** In place of a code 0: the sentence is over. */
 export const ENDED = -1;
-/** The random numbers of the first sentence of a text, as {@link SpeakJob.stream} tells them apart. */
-const TALKER_STREAM = 0;
-const PREDICTOR_STREAM = 1;
+/** Here every sentence is the first of its text. */
+const STREAMS = streamsOf(0);
 
 /** A sentence without a cloned voice: the vocoder of another process could not hear its reference. */
 export type HostedSentence = Omit<SpeakJob, "job" | "stream" | "reference">;
@@ -83,7 +82,7 @@ export class HostedTalker {
     const { codecVocabulary, codes, hidden } = bundle.manifest.shape;
     const options = openOptions(bundle, config, signs);
     const identity = modelIdentity(bundle);
-    this.opened = openBackend("talker", TALKERS, "auto", options);
+    this.opened = openBackend(TALKERS, "auto", options);
     this.talker = this.opened.stage;
     this.hidden = hidden;
     this.tokenizer = openTokenizer(options);
@@ -111,7 +110,7 @@ export class HostedTalker {
     const count = prompt.rows.length;
     const rows = this.embedder.prompt(prompt.rows, { xVector: null, codes: null });
     this.prefill.fill(lane, { rows, count, prefixRows: prompt.prefixRows, lasting: false, alone }, startMs);
-    this.samplers[lane].reset(sentence.sampling.talker, sentence.seed, TALKER_STREAM);
+    this.samplers[lane].reset(sentence.sampling.talker, sentence.seed, STREAMS.talker);
     this.frames[lane] = 0;
     this.maxFrames[lane] = Math.min(sentence.maxFrames, this.config.contextPositions - count - 1);
     return this.maxFrames[lane] > 0 ? this.draw(lane, hidden) : ENDED;
@@ -161,14 +160,14 @@ export class HostedPredictor {
     this.codes = shape.codes;
     this.settings = { ...sampling.predictor, repetitionPenalty: 1 };
     const options = { ...openOptions(bundle, config, signs), lanes: 1 };
-    this.opened = openBackend("code predictor", PREDICTORS, config.predictor, options, predictorMs);
+    this.opened = openBackend(PREDICTORS, config.predictor, options, predictorMs);
     this.predictor = this.opened.stage;
   }
 
   /** A timeline of draws, with the model's settings. */
   takeSampler(seed: number): Sampler {
     const sampler = this.idle.pop() ?? new Sampler({ size: this.codes, codes: this.codes, eos: -1 });
-    sampler.reset(this.settings, seed, PREDICTOR_STREAM);
+    sampler.reset(this.settings, seed, STREAMS.predictor);
     return sampler;
   }
 
@@ -194,7 +193,7 @@ export class HostedVocoder {
 
   /** @throws TtsError as opening a vocoder does */
   constructor(bundle: Bundle, config: Config, signs: Signs) {
-    this.opened = openBackend("vocoder", VOCODERS, config.vocoder, openOptions(bundle, config, signs));
+    this.opened = openBackend(VOCODERS, config.vocoder, openOptions(bundle, config, signs));
     this.vocoder = this.opened.stage;
   }
 

@@ -1,7 +1,7 @@
 // The measuring worker: how long a frame of the code predictor takes with each backend on this machine. Answers once and ends.
 
 import { parentPort } from "node:worker_threads";
-import { PREDICTORS } from "../backends/index.ts";
+import { isAccelerator, PREDICTORS } from "../backends/index.ts";
 import { openBundle } from "../bundle.ts";
 import { type Config, threadsFor } from "../config.ts";
 import { toWire } from "../errors.ts";
@@ -20,7 +20,7 @@ export function runMeasure({ directory, config }: MeasureJob): void {
   }
 }
 
-/** Backend -> median milliseconds per frame of one lane. Those that cannot run here are left out. */
+/** Backend -> median milliseconds per frame of one lane, of all processors. */
 function measurePredictors(directory: string, config: Config): Record<string, number> {
   const bundle = openBundle(directory);
   const { hidden } = bundle.manifest.shape;
@@ -29,10 +29,9 @@ function measurePredictors(directory: string, config: Config): Record<string, nu
   const input = new Float32Array(new SharedArrayBuffer(4 * hidden)).fill(0.1);
   const codes = new Int32Array(CODES_PER_FRAME);
   const results: Record<string, number> = {};
-  for (const { isPrepared, name, open, probe } of PREDICTORS) {
-    const options = { bundle, config: asSpoken, lanes: 1, stop, loadTurn };
-    if (isPrepared !== undefined || probe(options) !== null) continue; // accelerators come first anyway
-    const predictor = open(options);
+  for (const backend of PREDICTORS) {
+    if (isAccelerator(backend)) continue; // they come first anyway
+    const predictor = backend.open({ bundle, config: asSpoken, lanes: 1, stop, loadTurn });
     const times: number[] = [];
     for (let frame = -WARM_UP_FRAMES; frame < FRAMES; frame++) {
       const before = performance.now();
@@ -40,7 +39,7 @@ function measurePredictors(directory: string, config: Config): Record<string, nu
       if (frame >= 0) times.push(performance.now() - before);
     }
     predictor.close();
-    results[name] = Math.round(1_000 * times.toSorted((a, b) => a - b)[FRAMES >> 1]) / 1_000;
+    results[backend.name] = Math.round(1_000 * times.toSorted((a, b) => a - b)[FRAMES >> 1]) / 1_000;
   }
   return results;
 }

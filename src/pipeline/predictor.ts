@@ -32,7 +32,7 @@ export class PredictorStage {
     this.track = new Track(memory.timeline.predictor);
     const { loadTurn, memory: shared } = signals;
     const options = { bundle, config, lanes: config.lanes, stop: shared.nativeStop, loadTurn, onOpening };
-    this.opened = openBackend("code predictor", PREDICTORS, config.predictor, options, bundle.manifest.predictorMs);
+    this.opened = openBackend(PREDICTORS, config.predictor, options, bundle.manifest.predictorMs);
     this.predictor = this.opened.stage;
     this.embedder = new Embedder(bundle);
     const { codes } = bundle.manifest.shape;

@@ -24,7 +24,7 @@ function record({ bundle, config, speeches }: RecordJob): Float32Array[] {
   const asSpoken = { ...config, ...threadsFor(bundle.manifest.shape.hidden, config) };
   const [stop, loadTurn] = [new SharedArrayBuffer(2), new Int32Array(new SharedArrayBuffer(4))];
   const options = { bundle, config: asSpoken, lanes: 1, stop, loadTurn };
-  const { stage: talker } = openBackend("talker", TALKERS, "auto", options);
+  const { stage: talker } = openBackend(TALKERS, "auto", options);
   const tokenizer = openTokenizer(options);
   const embedder = new Embedder(bundle);
   const replay = new Replay(talker, embedder, bundle);

@@ -21,7 +21,7 @@ export function runStage(stage: StageName, job: StageJob): void {
   };
   const warnings = settleThread(stage, job.config);
   const ready = ({ name: backend, unused }: Opened<unknown>) => send({ ready: { stage, backend, unused, warnings } });
-  const onOpening: OnOpening = (backend, isAccelerator) => send({ opening: { backend, isAccelerator } });
+  const onOpening: OnOpening = (opening) => send({ opening });
   guard(() => {
     if (stage === "talker") {
       const talker = new TalkerStage(job, onOpening);

@@ -15,7 +15,7 @@ import { promptOf } from "./prompting.ts";
 import { Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
 import { Track } from "./timeline.ts";
-import type { FromStage, SpeakJob, StageJob, ToTalker } from "./wire.ts";
+import { type FromStage, type SpeakJob, type StageJob, streamsOf, type ToTalker } from "./wire.ts";
 
 /** A start, a frame, and the end for which a busy lane keeps a block free. */
 const BLOCKS_PER_TURN = 3;
@@ -70,7 +70,7 @@ export class TalkerStage {
     const { loadTurn, memory: shared } = this.signals;
     const options = { bundle, config, lanes, stop: shared.nativeStop, loadTurn, onOpening };
     const identity = modelIdentity(bundle);
-    this.opened = openBackend("talker", TALKERS, "auto", options);
+    this.opened = openBackend(TALKERS, "auto", options);
     this.talker = this.opened.stage;
     this.tokenizer = openTokenizer(options);
     this.embedder = new Embedder(bundle);
@@ -184,8 +184,9 @@ export class TalkerStage {
     const input = { rows, count: prompt.rows.length, prefixRows: prompt.prefixRows, lasting, alone };
     if (!this.prefill.fill(lane, input, startMs)) return;
     this.hidden[lane].set(this.stepRows[0]);
-    this.samplers[lane].reset(job.sampling.talker, job.seed, 2 * job.stream);
-    this.mailbox.configure(lane, job.job, job.seed, 2 * job.stream + 1, job.sampling.predictor);
+    const streams = streamsOf(job.stream);
+    this.samplers[lane].reset(job.sampling.talker, job.seed, streams.talker);
+    this.mailbox.configure(lane, job.job, job.seed, streams.predictor, job.sampling.predictor);
     const maxFrames = Math.min(job.maxFrames, this.contextPositions - prompt.rows.length - 1);
     this.lanes[lane] = { job, prompt, frames: 0, maxFrames, code0: 0 };
     this.drawCode0(lane, 0);

@@ -4,7 +4,7 @@
 import type { StageName } from "./wire.ts";
 
 /** A piece of work. `recall` is prompt rows that were known already; `exchange` the talker waiting while the code predictor has its turn. */
-export const SLICE = { prefill: 0, step: 1, exchange: 2, predict: 3, decode: 4, recall: 5 } as const;
+const SLICE = { prefill: 0, step: 1, exchange: 2, predict: 3, decode: 4, recall: 5 } as const;
 export type SliceKind = keyof typeof SLICE;
 const KINDS = Object.keys(SLICE) as SliceKind[];
 

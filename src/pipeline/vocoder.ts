@@ -40,7 +40,7 @@ export class VocoderStage {
     this.track = new Track(memory.timeline.vocoder);
     const { loadTurn, memory: shared } = this.signals;
     const options = { bundle, config, lanes: this.inputs.length, stop: shared.nativeStop, loadTurn, onOpening };
-    this.opened = openBackend("vocoder", VOCODERS, config.vocoder, options);
+    this.opened = openBackend(VOCODERS, config.vocoder, options);
     this.vocoder = this.opened.stage;
   }
 

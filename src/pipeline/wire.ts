@@ -1,5 +1,6 @@
 // What crosses between the engine and the stage workers: the shared memory at the start, jobs, and rare messages. Nothing per frame.
 
+import type { Opening } from "../backends/index.ts";
 import type { Bundle } from "../bundle.ts";
 import type { Config } from "../config.ts";
 import type { ErrorOnTheWire } from "../errors.ts";
@@ -10,6 +11,7 @@ import { createRingMemory, type RingMemory } from "./ring.ts";
 import { createSignalMemory, type SignalMemory } from "./signals.ts";
 import { createTimelineMemory, type TimelineMemory } from "./timeline.ts";
 
+export type { Opening };
 export type StageName = "talker" | "predictor" | "vocoder";
 
 export interface SharedMemory {
@@ -53,12 +55,15 @@ export interface SpeakJob {
   mode: TextMode;
   maxFrames: number;
   seed: number;
-  /** Keeps the random numbers of the sentences of one text apart. */
+  /** Keeps the random numbers of the sentences of one text apart, as {@link streamsOf} has it. */
   stream: number;
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
   /** The cloned voice that speaks, or null. */
   reference: SpokenReference | null;
 }
+
+/** The random numbers of a sentence's stages: apart from each other, and from those of the other sentences of its text. */
+export const streamsOf = (sentence: number) => ({ talker: 2 * sentence, predictor: 2 * sentence + 1 });
 
 /** A cloned voice as the stages need it. */
 export interface SpokenReference {
@@ -125,7 +130,7 @@ export type FromRecord = { hidden: Float32Array[] } | { failed: ErrorOnTheWire }
 
 export type FromStage =
   /** Before every try to open something. */
-  | { opening: { backend: string; isAccelerator: boolean } }
+  | { opening: Opening }
   /** `unused`: why it does not run on an NPU that it was prepared for. */
   | { ready: { stage: StageName; backend: string; unused: string[]; warnings: string[] } }
   /** The job cannot be done; the stage goes on. */

@@ -72,7 +72,7 @@ class StageHost {
     endWithParent(); // also while a native call hangs, when nobody hears that the channel is closed
     const refused = settleThread(stage, config);
     const signs: Signs = {
-      opening: (backend, isAccelerator) => this.send({ opening: { backend, isAccelerator } }),
+      opening: (opening) => this.send({ opening }),
       alive: () => this.send({ beat: true }),
     };
     const service = new SERVICES[stage](withSampling(openBundle(bundle), { greedy }), this.start, signs);

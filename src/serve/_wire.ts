@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import type { Config } from "../config.ts";
 import { type ErrorOnTheWire, TtsError } from "../errors.ts";
-import type { StageName } from "../pipeline/wire.ts";
+import type { Opening, StageName } from "../pipeline/wire.ts";
 import type { Peer } from "./_peer.ts";
 
 /** The first message to a stage's process: all that it needs to know. */
@@ -23,12 +23,6 @@ export interface StageStart {
   patienceMs: number;
   /** How often to give a sign of life. */
   beatMs: number;
-}
-
-/** What a stage is about to open. */
-export interface Opening {
-  backend: string;
-  isAccelerator: boolean;
 }
 
 export type FromStageProcess =

@@ -6,12 +6,12 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
-import { LIMITS } from "../config.ts";
 import { fromWire, TtsError } from "../errors.ts";
 import { withLock } from "../lock.ts";
-import type { StageName } from "../pipeline/wire.ts";
+import { lateStage, patienceWith } from "../pipeline/late.ts";
+import type { Opening, StageName } from "../pipeline/wire.ts";
 import { ENTRY_ARGS } from "../worker.ts";
-import type { FromStageProcess, Opening, StageStart } from "./_wire.ts";
+import type { FromStageProcess, StageStart } from "./_wire.ts";
 
 export interface SocketsOptions extends Pick<StageStart, "bundle" | "config" | "greedy" | "seed" | "mode" | "patienceMs"> {
   /** Folder of the sockets; it is made if need be. */
@@ -40,7 +40,6 @@ const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
 const MOST_BEAT_MS = 1_000;
 /** So many signs of life may be missed, and more at a small limit by nobody's fault. */
 const BEATS = 4;
-const NOTHING: Opening = { backend: "", isAccelerator: false };
 
 /** Runs a stage in this process, as the supervisor on the other side of its channel says. */
 export async function runStage(): Promise<void> {
@@ -135,7 +134,7 @@ class StageKeeper {
   /** The process is told to end, which it does not while a driver keeps it in the kernel. */
   private isKilled = false;
   /** What it opens, or has opened. */
-  private opening = NOTHING;
+  private opening: Opening | null = null;
   private startedMs = 0;
   /** Of the last sign of life. */
   private signMs = 0;
@@ -159,7 +158,7 @@ class StageKeeper {
     const child = spawn(process.execPath, [...ENTRY_ARGS, ...STAGE_COMMAND], { stdio, detached: true });
     this.child = child;
     this.isKilled = false;
-    this.opening = NOTHING;
+    this.opening = null;
     this.startedMs = this.signMs = performance.now();
     child.on("message", (message) => this.hear(message as FromStageProcess));
     child.once("exit", (code, signal) => this.died(signal ?? `status ${code}`));
@@ -206,26 +205,18 @@ class StageKeeper {
 
   /** Ends a process that gives no sign of life, which also a native call that hangs keeps it from. */
   look(slept: boolean): void {
-    const { child, isReady, job, opening } = this;
+    const { child } = this;
     if (child === null || this.isKilled) return;
     const now = performance.now();
     if (slept) this.signMs = now;
-    const limitMs = isReady || opening.isAccelerator ? job.config.stageTimeoutMs : LIMITS.startTimeoutMs;
-    if (now - this.signMs <= limitMs) return;
+    const state = { stage: this.job.stage, opening: this.opening, isReady: this.isReady };
+    const patienceMs = patienceWith(state, this.job.config);
+    if (now - this.signMs <= patienceMs) return;
     this.isKilled = true;
     child.kill("SIGKILL");
-    const late = this.lateness(limitMs);
+    const late = lateStage(state, patienceMs);
     if (!this.wasReady) this.giveUp(late);
     else this.tell.warn(`${late.message}; process ${child.pid} is killed, and another one starts when it is gone; ${late.hint}`);
-  }
-
-  private lateness(limitMs: number): TtsError {
-    const { isReady, job, opening } = this;
-    const stage = opening.backend === "" ? job.stage : `${job.stage} (${opening.backend})`;
-    const what = `the ${stage} ${isReady ? "has given no sign for" : "was not ready after"} ${Math.round(limitMs / 1000)} s`;
-    const patience =
-      limitMs === LIMITS.startTimeoutMs ? "tts doctor looks at disk and memory" : "TTS_STAGE_TIMEOUT is the patience in seconds";
-    return new TtsError("STAGE_TIMEOUT", what, opening.isAccelerator ? `--${job.stage} ort does without it; ${patience}` : patience);
   }
 
   /** At once, and without a way back. */

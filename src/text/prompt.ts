@@ -97,7 +97,7 @@ export function speakerId(spec: PromptSpec, name: string): number {
 }
 
 /** The languages that can be asked for: dialects cannot, they come with their speaker. */
-export function languageNames(spec: PromptSpec): string[] {
+function languageNames(spec: PromptSpec): string[] {
   return Object.keys(spec.languages).filter((name) => !name.includes("dialect"));
 }
 

@@ -9,7 +9,7 @@ import type { NpuTarget } from "../../src/npu.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
-import { bundleOf, named } from "../_support.ts";
+import { bundleOf, named, reasonAgainst } from "../_support.ts";
 
 test.skipIf(compiler === null)(`a memory is put back without copying out what it replaces${noCompiler}`, () => {
   let saves = 0;
@@ -56,8 +56,10 @@ test.skipIf(compiler === null)(`a probe says in one line why not${noCompiler}`, 
   ];
   for (const [backend, target, library] of subjects) {
     const options = npuOptions(starter, 1, target, library);
-    expect(backend.probe(options)).toBeNull();
-    expect(backend.probe({ ...options, config: { ...options.config, npu: "/nowhere" } })).toMatch(/^\/nowhere holds no models .+$/);
-    expect(backend.probe({ ...options, bundle: bundleOf("tiny-custom") })).toMatch(/ was made of starter, .+$/);
+    expect(reasonAgainst(backend, options)).toBeNull();
+    expect(reasonAgainst(backend, { ...options, config: { ...options.config, npu: "/nowhere" } })).toMatch(
+      /^\/nowhere holds no models .+$/,
+    );
+    expect(reasonAgainst(backend, { ...options, bundle: bundleOf("tiny-custom") })).toMatch(/ was made of starter, .+$/);
   }
 });

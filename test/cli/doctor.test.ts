@@ -12,7 +12,7 @@ import { reportOf } from "../../src/cli/_doctor-report.ts";
 import { describeLibrary, describeNpu } from "../../src/libraries.ts";
 import { runChild } from "../../src/worker.ts";
 import { rk3588, rootWith } from "../_board.ts";
-import { compiler, compileStandIns } from "../_standins.ts";
+import { compiler, compileStandIns, compileText } from "../_standins.ts";
 import { newFolder, shell } from "./_tts.ts";
 
 type Answer = Facts & { ready: boolean; problems: Problem[] };
@@ -298,11 +298,8 @@ describe("libraries are tried in a process of their own", () => {
   if (compiler === null) console.info("doctor: no C compiler: libraries that crash, hang or only stand for others are not tested");
   /** A library that does this when it is loaded. */
   function libraryThat(name: string, does: string): string {
-    const path = join(newFolder(), name);
     const source = `#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n__attribute__((constructor)) static void start(void) { ${does} }\n`;
-    const { exitCode } = Bun.spawnSync([compiler!, "-shared", "-fPIC", "-x", "c", "-o", path, "-"], { stdin: Buffer.from(source) });
-    expect(exitCode).toBe(0);
-    return path;
+    return compileText(join(newFolder(), name), source);
   }
 
   test.skipIf(compiler === null)("one that hangs is ended", async () => {

@@ -5,7 +5,7 @@ import type { Backend, Encoder } from "../../src/backends/index.ts";
 import { LIMITS } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, GoldenFile, Largest, maxDifference, openOptions } from "../_support.ts";
+import { bundleOf, failureOf, GoldenFile, Largest, maxDifference, openOptions, reasonAgainst } from "../_support.ts";
 
 const CHECKPOINT = "tiny-base";
 /** Of the vector's largest number. */
@@ -20,17 +20,8 @@ const peakOf = (values: Float32Array) => values.reduce((peak, value) => Math.max
 /** A tone that wanders: something to hear, of any length. */
 const sound = (samples: number) => Float32Array.from({ length: samples }, (_, i) => 0.3 * Math.sin(i * 0.05 + 20 * Math.sin(i * 1e-4)));
 
-function refusalOf(work: () => unknown): TtsError {
-  try {
-    work();
-  } catch (error) {
-    return error as TtsError;
-  }
-  throw new Error("nothing was refused");
-}
-
 export function encoderConformance(backend: Backend<Encoder>): void {
-  const reason = backend.probe(openOptions(bundleOf("tiny-base")));
+  const reason = reasonAgainst(backend, openOptions(bundleOf("tiny-base")));
   describe.skipIf(reason !== null)(`encoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const largest = new Largest(`encoder ${backend.name}`);
     let encoder: Encoder | null = null;
@@ -47,7 +38,7 @@ export function encoderConformance(backend: Backend<Encoder>): void {
     describe("refuses", () => refusalTests(open));
 
     test("a model that cannot clone is not opened", () => {
-      const error = refusalOf(() => backend.open(openOptions(bundleOf("tiny-custom"))));
+      const error = failureOf(() => backend.open(openOptions(bundleOf("tiny-custom"))));
       expect(error.code).toBe("MODEL_UNSUITABLE");
       expect(error.message).toContain("tiny-custom is a custom_voice model");
     });
@@ -148,7 +139,7 @@ function refusalTests(open: () => Encoder): void {
   ];
   test.each(cases)("%s", (_what, methods, samples, message) => {
     for (const method of methods) {
-      const error = refusalOf(() => open()[method](samples()));
+      const error = failureOf(() => open()[method](samples()));
       expect(error).toBeInstanceOf(TtsError);
       expect([error.code, error.exitStatus]).toEqual(["REFERENCE_UNUSABLE", 2]);
       expect(error.message).toMatch(message);

@@ -65,7 +65,7 @@ describe.skipIf(compiler === null)(`a voice whose own settings a card cannot dra
     return { ...options, bundle: { ...options.bundle, manifest: { ...manifest, sampling } } };
   };
   const open = (choice: string, own: Partial<SamplerSettings>) => {
-    const { name, stage, unused } = openBackend("code predictor", PREDICTORS, choice, optionsWith(own));
+    const { name, stage, unused } = openBackend(PREDICTORS, choice, optionsWith(own));
     stage.close();
     return { name, unused };
   };

@@ -4,7 +4,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, Predictor } from "../../src/backends/index.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, type GoldenCase, goldenCases, goldenFile, Largest, maxDifference, openOptions } from "../_support.ts";
+import { bundleOf, type GoldenCase, goldenCases, goldenFile, Largest, maxDifference, openOptions, reasonAgainst } from "../_support.ts";
 
 const MAX_LOGIT_ERROR = 1e-4;
 /** The golden files hold the logits of this many frames. */
@@ -59,7 +59,7 @@ export interface PredictorSubject {
 
 export function predictorConformance(backend: Backend<Predictor>, subject: PredictorSubject = {}): void {
   const { drawsInside = false, optionsFor = openOptions, title = "", unable = null } = subject;
-  const reason = unable ?? backend.probe(optionsFor(bundleOf("tiny-base")));
+  const reason = unable ?? reasonAgainst(backend, optionsFor(bundleOf("tiny-base")));
   describe.skipIf(reason !== null)(`predictor ${backend.name}${title}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const largest = new Largest(`predictor ${backend.name}${title}`);
     const opened: Predictor[] = [];

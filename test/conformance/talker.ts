@@ -19,6 +19,7 @@ import {
   Largest,
   maxDifference,
   openOptions,
+  reasonAgainst,
   sharedFloats,
   starterCases,
   starterRun,
@@ -146,7 +147,7 @@ function speakFreely(talker: Talker, predictor: Predictor, run: GoldenRun): numb
 const caseNamed = (name: string) => goldenRun(goldenCases().find((goldenCase) => goldenCase.name === name)!);
 
 export function talkerConformance(backend: Backend<Talker>): void {
-  const reason = backend.probe(openOptions(bundleOf("tiny-base")));
+  const reason = reasonAgainst(backend, openOptions(bundleOf("tiny-base")));
   describe.skipIf(reason !== null)(`talker ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const largest = new Largest(`talker ${backend.name}`);
     const opened: Talker[] = [];
@@ -352,7 +353,9 @@ export function freeRunConformance(
   ];
   for (const talkerBackend of talkers) {
     for (const predictorBackend of predictors) {
-      const reason = talkerBackend.probe(openOptions(bundleOf("tiny-base"))) ?? predictorBackend.probe(optionsFor(bundleOf("tiny-base")));
+      const reason =
+        reasonAgainst(talkerBackend, openOptions(bundleOf("tiny-base"))) ??
+        reasonAgainst(predictorBackend, optionsFor(bundleOf("tiny-base")));
       const title = `talker ${talkerBackend.name} with predictor ${predictorBackend.name}`;
       describe.skipIf(reason !== null)(`${title}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
         test.each(runs)("speaks the official codes: %s", (_name, makeRun) => {

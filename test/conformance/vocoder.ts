@@ -27,6 +27,7 @@ import {
   Largest,
   maxDifference,
   openOptions,
+  reasonAgainst,
   S16_ERROR,
   starterCases,
 } from "../_support.ts";
@@ -158,7 +159,7 @@ export interface VocoderSubject {
 
 export function vocoderConformance(backend: Backend<Vocoder>, subject: VocoderSubject = {}): void {
   const { chunksElsewhere = false, optionsFor = openOptions, tolerance = 1, unable = null } = subject;
-  const reason = unable ?? backend.probe(optionsFor(bundleOf("tiny-base")));
+  const reason = unable ?? reasonAgainst(backend, optionsFor(bundleOf("tiny-base")));
   describe.skipIf(reason !== null)(`vocoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
     const opened: Vocoder[] = [];
     const known = new Map<Bundle, Vocoder>();

@@ -15,11 +15,13 @@ import {
   convertFolder,
   copyOfCheckpoint,
   type Damage,
+  failureOf,
   type Json,
   maxDifference,
   named,
   openOptions,
   ROOT,
+  rejectionOf,
   scratchFolder,
   setJson,
   sharedFloats,
@@ -153,29 +155,11 @@ const convertTo = (source: string, target: string, weights: WeightType = "f32") 
   convert({ source, target, weights: weightTypes(weights), libraries: LIBRARIES }, () => {});
 const entriesLike = (target: string) => readdirSync(dirname(target)).filter((name) => name.includes(basename(target)));
 
-async function failureOf(work: Promise<void>): Promise<TtsError> {
-  try {
-    await work;
-  } catch (error) {
-    return error as TtsError;
-  }
-  throw new Error("nothing was refused");
-}
-
-function refusalOf(work: () => unknown): TtsError {
-  try {
-    work();
-  } catch (error) {
-    return error as TtsError;
-  }
-  throw new Error("nothing was refused");
-}
-
 describe("a checkpoint is refused that has", () => {
   test.each(HOSTILE.map((row, i) => [...row, i] as const))("%s", (_what, damage, message, i) => {
     const source = copyOfCheckpoint("tiny-custom", `hostile-${i}`);
     damage(source);
-    const error = refusalOf(() =>
+    const error = failureOf(() =>
       runConversion({
         source,
         target: "",
@@ -199,7 +183,7 @@ describe("a checkpoint is refused that has", () => {
     const source = copyOfCheckpoint("tiny-custom", `refused-${file}`);
     writeFileSync(join(source, file), text);
     const target = join(scratchFolder(), `refused-${file}-bundle`);
-    const error = await failureOf(convertTo(source, target));
+    const error = await rejectionOf(convertTo(source, target));
     expect(error).toBeInstanceOf(TtsError);
     expect(error).toMatchObject({ code: "CHECKPOINT_INVALID", message: expect.stringContaining(join(source, file)) });
     expect(error.hint).not.toBe("");
@@ -245,7 +229,7 @@ describe("a checkpoint in shards", () => {
   test("is refused without one of them", async () => {
     const folder = shardedCopy("shards-missing");
     rmSync(join(folder, "model-00002-of-00002.safetensors"));
-    const error = await failureOf(convertTo(folder, join(scratchFolder(), "shards-missing-bundle")));
+    const error = await rejectionOf(convertTo(folder, join(scratchFolder(), "shards-missing-bundle")));
     expect(error).toMatchObject({
       code: "CHECKPOINT_INVALID",
       message: expect.stringContaining("model-00002-of-00002.safetensors: is missing"),
@@ -257,7 +241,7 @@ describe("a checkpoint in shards", () => {
     renameSync(join(folder, "model-00002-of-00002.safetensors"), join(folder, "../outside.safetensors"));
     const index = join(folder, "model.safetensors.index.json");
     writeFileSync(index, readFileSync(index, "utf8").replaceAll("model-00002-of-00002", "../outside"));
-    const error = await failureOf(convertTo(folder, join(scratchFolder(), "shards-outside-bundle")));
+    const error = await rejectionOf(convertTo(folder, join(scratchFolder(), "shards-outside-bundle")));
     expect(error).toMatchObject({ code: "CHECKPOINT_INVALID", message: expect.stringContaining("outside") });
   });
 });
@@ -396,7 +380,7 @@ describe("a conversion", () => {
     await convertTo(source, target, "bf16");
     expect(openBundle(target).manifest.weights).toEqual(weightTypes("bf16"));
     writeFileSync(join(source, "config.json"), "{}");
-    expect((await failureOf(convertTo(source, target))).code).toBe("CHECKPOINT_INVALID");
+    expect((await rejectionOf(convertTo(source, target))).code).toBe("CHECKPOINT_INVALID");
     expect(openBundle(target).manifest.weights).toEqual(weightTypes("bf16"));
     expect(entriesLike(target)).toEqual([basename(target)]);
   });

@@ -258,7 +258,7 @@ describe("the code predictor's calibration", () => {
     const drawn = inputs.noise.find((_, i) => !greedy[i])!.values;
     const mean = drawn.reduce((sum, value) => sum + value, 0) / drawn.length;
     expect(mean).toBeCloseTo(0.5772, 1); // of a Gumbel distribution
-    for (const { name, shape } of part.inputs) expect(inputs[name][0].values.length).toBe(elementsOf({ shape }));
+    for (const { name, shape } of part.inputs) expect(inputs[name][0].values.length).toBe(elementsOf(shape));
   });
 });
 

@@ -1,35 +1,38 @@
-// The code predictor's graphs for NPUs on ONNX Runtime: official codes and logits, only what a vendor's compiler takes, values in the range of
-// half precision, and draws from the same distribution as the sampler's.
+// The code predictor's graphs for NPUs on ONNX Runtime: official codes and logits, only what a vendor's compiler takes and values in the
+// range of half precision.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { type Draw, PREDICTORS, TALKERS } from "../../src/backends/index.ts";
 import { PartChain } from "../../src/convert/_npu-chain.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/convert/checkpoint.ts";
+import type { Checkpoint } from "../../src/convert/checkpoint.ts";
 import { Message } from "../../src/convert/onnx/_protobuf.ts";
-import type { Graph } from "../../src/convert/onnx/graph.ts";
 import { predictorFrameGraph, predictorStepGraph } from "../../src/convert/onnx/predictor-npu.ts";
 import { Embedder } from "../../src/pipeline/embed.ts";
 import { type Tensor, toFloat32 } from "../../src/safetensors.ts";
-import { Sampler } from "../../src/sampler.ts";
-import { matVec, TABLE, Tables } from "../../src/tables.ts";
-import { CODES_PER_FRAME, type SamplerSettings } from "../../src/types.ts";
-import {
-  bundleOf,
-  checkpointFolder,
-  goldenCases,
-  goldenFile,
-  openOptions,
-  scratchFolder,
-  sharedFloats,
-  starterCases,
-  starterRun,
-} from "../_support.ts";
+import { CODES_PER_FRAME } from "../../src/types.ts";
+import { bundleOf, goldenCases, goldenFile, openOptions, sharedFloats, starterCases, starterRun } from "../_support.ts";
 import { type OnnxModel, readOnnx } from "./_onnx-model.ts";
+import {
+  byFrame,
+  byStep,
+  checkpointOf,
+  closeAll,
+  framePath,
+  GROUPS,
+  indexOfLargest,
+  type Make,
+  open,
+  opened,
+  outsideOf,
+  pathOf,
+  someFrame,
+  stepPath,
+} from "./_predictor-npu.ts";
 
-const GROUPS = CODES_PER_FRAME - 1;
+afterAll(closeAll);
+
 /** Relative to the largest logit of a row. */
 const MAX_LOGIT_ERROR = 1e-4;
 /** The largest activation reported of official models, and what half precision holds, 65504, with room for models that go further. */
@@ -43,36 +46,6 @@ const OPERATORS = {
   frame:
     "Abs Add ArgMax Cast Concat Div Gather Gemm GreaterOrEqual Identity MatMul Max Mul ReduceMax ReduceMean ReduceSum Reshape Sigmoid Slice Softmax Split Sqrt Sub TopK Transpose Where",
 };
-
-const checkpoints = new Map<string, Checkpoint>();
-function checkpointOf(name: string): Checkpoint {
-  const checkpoint = checkpoints.get(name) ?? openCheckpoint(checkpointFolder(name));
-  checkpoints.set(name, checkpoint);
-  return checkpoint;
-}
-
-const opened: { close(): void }[] = [];
-const models = new Map<string, PartChain>();
-const saved = new Map<string, string>();
-type Make = (checkpoint: Checkpoint, shared: Record<string, string>, scale?: number) => Graph;
-
-/** Saves a graph at first use. */
-function pathOf(name: string, make: () => Graph): string {
-  const folder = join(scratchFolder(), "predictor-npu");
-  mkdirSync(folder, { recursive: true });
-  const path = saved.get(name) ?? join(folder, `${name}.onnx`);
-  if (!saved.has(name)) make().savePortable(path);
-  saved.set(name, path);
-  return path;
-}
-
-/** Opens a graph at first use. */
-function open(path: string): PartChain {
-  loadOnnxRuntime();
-  const model = models.get(path) ?? new PartChain([path], 1);
-  models.set(path, model);
-  return model;
-}
 
 const modelOf = (path: string): OnnxModel => readOnnx(readFileSync(path));
 
@@ -115,14 +88,6 @@ class Observed extends PartChain {
   }
 }
 
-const stepPath = (checkpoint: string) => pathOf(`step-${checkpoint}`, () => predictorStepGraph(checkpointOf(checkpoint), {}));
-const framePath = (checkpoint: string) => pathOf(`frame-${checkpoint}`, () => predictorFrameGraph(checkpointOf(checkpoint), {}));
-
-afterAll(() => {
-  for (const one of [...opened, ...models.values()]) one.close();
-  for (const checkpoint of checkpoints.values()) checkpoint.close();
-});
-
 /** Frames of a checkpoint: the talker's hidden state, and in `codes` all 16 official codes of each. */
 interface Frames {
   checkpoint: string;
@@ -159,98 +124,6 @@ function starterFrames(entry: ReturnType<typeof starterCases>[number]): Frames {
   embedder.close();
   talker.close();
   return { checkpoint: "starter", hidden, codes };
-}
-
-/** What a backend does outside of the graphs, from the bundle: the talker's hidden state and codes to input rows, and heads. */
-class Outside {
-  readonly width: number;
-  private readonly tables: Tables;
-  private readonly shape: ReturnType<typeof bundleOf>["manifest"]["shape"];
-
-  constructor(checkpoint: string) {
-    const bundle = bundleOf(checkpoint);
-    this.shape = bundle.manifest.shape;
-    this.width = this.shape.predictorHidden;
-    this.tables = Tables.open(bundle);
-    opened.push(this.tables);
-  }
-
-  hidden(hidden: Float32Array): Float32Array {
-    const { tables, width, shape } = this;
-    if (!tables.has(TABLE.projectionWeight)) return hidden.slice();
-    const row = new Float32Array(width);
-    const weight = tables.matrix(TABLE.projectionWeight, [width, shape.hidden]);
-    matVec(weight, hidden, 0, shape.hidden, row, 0, width, tables.matrix(TABLE.projectionBias, [width]));
-    return row;
-  }
-
-  code(group: number, code: number): Float32Array {
-    const row = new Float32Array(this.width);
-    const { codecVocabulary, codes } = this.shape;
-    const projected = this.tables.has(TABLE.projectionWeight);
-    const name = projected ? TABLE.predictorInput(group) : TABLE.code(group);
-    this.tables.table(name, group === 0 && !projected ? codecVocabulary : codes, this.width).copyRow(code, row, 0);
-    return row;
-  }
-
-  logits(group: number, hidden: Float32Array): Float32Array {
-    const logits = new Float32Array(this.shape.codes);
-    const { bytes } = this.tables.head(group, logits.length, this.width);
-    matVec(new Float32Array(bytes.buffer, bytes.byteOffset), hidden, 0, this.width, logits, 0, logits.length);
-    return logits;
-  }
-}
-
-const outsides = new Map<string, Outside>();
-function outsideOf(checkpoint: string): Outside {
-  const outside = outsides.get(checkpoint) ?? new Outside(checkpoint);
-  outsides.set(checkpoint, outside);
-  return outside;
-}
-
-const indexOfLargest = (values: Float32Array) => values.indexOf(values.reduce((a, b) => Math.max(a, b)));
-
-/** A frame by steps, the likeliest codes: [codes, logits of each group]. `spoil` may write to what a step must not look at. */
-function byStep(model: PartChain, rows: Outside, hidden: Float32Array, code0: number, spoil?: (group: number) => void) {
-  const [drawn, logits]: [number[], Float32Array[]] = [[code0], []];
-  for (let group = 1; group <= GROUPS; group++) {
-    model.floats("position").fill(0);
-    if (group === 1) {
-      model.floats("x").set(rows.hidden(hidden));
-      model.floats("position").set([1]);
-    }
-    model.floats("x").set(rows.code(group - 1, drawn[group - 1]), rows.width);
-    model.floats("position").set([1], CODES_PER_FRAME + group);
-    spoil?.(group);
-    model.run();
-    const values = rows.logits(group, model.floats("hidden"));
-    logits.push(values);
-    drawn.push(indexOfLargest(values));
-  }
-  return { codes: drawn, logits };
-}
-
-/** The whole frame at once. Without settings the likeliest codes. */
-function byFrame(
-  model: PartChain,
-  rows: Outside,
-  hidden: Float32Array,
-  code0: number,
-  { temperature = 1, topK = 0, noise = null as Float32Array | null } = {},
-) {
-  model.floats("x").set([...rows.hidden(hidden), ...rows.code(0, code0)]);
-  if (noise === null) model.floats("noise").fill(0);
-  else model.floats("noise").set(noise);
-  model.floats("sharpness").set([1 / temperature]);
-  const limit = model.floats("limit").fill(0);
-  limit[topK === 0 ? limit.length - 1 : topK - 1] = 1;
-  model.run();
-  const logits = model.floats("logits");
-  const size = logits.length / GROUPS;
-  return {
-    codes: [code0, ...model.floats("codes")],
-    logits: Array.from({ length: GROUPS }, (_, i) => logits.slice(i * size, (i + 1) * size)),
-  };
 }
 
 /** Logits of the backend on ONNX Runtime, along the likeliest codes. */
@@ -300,12 +173,6 @@ describe.each(goldenFrames())("%s", (_name, framesOf) => {
 /** Bytes that say whether two results are the same to the bit. */
 const bits = (logits: Float32Array[]) =>
   Buffer.concat(logits.map((values) => Buffer.from(values.buffer, values.byteOffset, values.byteLength)));
-
-/** A frame of a checkpoint: any will do. */
-function someFrame(checkpoint: string): { hidden: Float32Array; code0: number } {
-  const { hidden: length } = bundleOf(checkpoint).manifest.shape;
-  return { hidden: Float32Array.from({ length }, (_, i) => 2 * Math.sin(i * 1.3 + 1)), code0: 17 };
-}
 
 test("a step looks neither at a row without position nor at what an earlier frame has left", () => {
   const [model, rows] = [open(stepPath("tiny-base")), outsideOf("tiny-base")];
@@ -422,92 +289,4 @@ test("a frame's weights are stored once, however often they are used", () => {
   const headsAndTables = GROUPS * codes * predictor.hidden + (GROUPS - 1) * codes * talker.hidden;
   const projection = (predictor.hidden + 1) * talker.hidden;
   expect(sizes[1] - sizes[0] - headsAndTables - projection).toBeWithin(-1_000, 1_000); // tables of positions, masks
-});
-
-/** Reproducible uniform numbers in (0, 1). */
-function uniform(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x9e3779b9) | 0;
-    let mixed = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
-    return (((mixed ^ (mixed >>> 15)) >>> 0) + 0.5) / 2 ** 32;
-  };
-}
-
-const PLAIN: SamplerSettings = { greedy: false, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
-const BINS = 20;
-const DRAWN_FRAMES = 250;
-
-/**
- * Pearson's statistic of many drawn codes of all groups against what the sampler would draw from the same logits: likelier codes first, a code's
- * share of (0, 1) is its probability, and a random point of the drawn code's share is uniform.
- */
-function chiSquare(settings: SamplerSettings, drawn: { codes: number[]; logits: Float32Array[] }[]): number {
-  const { codes: size } = checkpointOf("tiny-custom");
-  const sampler = new Sampler({ size, codes: size, eos: -1 });
-  sampler.reset(settings, 1, 0);
-  const [counts, random] = [new Float64Array(BINS), uniform(5)];
-  for (const { codes, logits } of drawn) {
-    logits.forEach((values, group) => {
-      const probabilities = sampler.probabilities(values);
-      const share = probabilities[codes[group + 1]];
-      const before = probabilities.reduce((sum, p, id) => sum + (p > share || (p === share && id < codes[group + 1]) ? p : 0), 0);
-      counts[Math.min(BINS - 1, Math.floor((before + random() * share) * BINS))]++;
-    });
-  }
-  const expected = (drawn.length * GROUPS) / BINS;
-  return counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
-}
-
-/** One in ten thousand draws of 19 degrees of freedom is larger. */
-const UNLIKELY = 50;
-
-describe("codes drawn inside", () => {
-  const rows = () => outsideOf("tiny-custom");
-  const { codes: size } = checkpointOf("tiny-custom");
-  function draw(settings: SamplerSettings, frames: number, seed: number) {
-    const [model, inputs, random] = [open(framePath("tiny-custom")), rows(), uniform(seed)];
-    const { hidden, code0 } = someFrame("tiny-custom");
-    return Array.from({ length: frames }, () => {
-      const noise = Float32Array.from({ length: GROUPS * size }, () => -Math.log(-Math.log(random())));
-      return byFrame(model, inputs, hidden, code0, { ...settings, noise });
-    });
-  }
-
-  test.each([
-    [0.9, 50],
-    [0.5, 5],
-    [1.4, 0],
-    [1, 64],
-  ])("temperature %d, top-k %d: the sampler's distribution", (temperature, topK) => {
-    const settings = { ...PLAIN, temperature, topK };
-    const drawn = draw(settings, DRAWN_FRAMES, 11);
-    expect(chiSquare(settings, drawn)).toBeLessThan(UNLIKELY);
-    const sampler = new Sampler({ size, codes: size, eos: -1 });
-    sampler.reset(settings, 1, 0);
-    for (const { codes, logits } of drawn) {
-      const possible = logits.map((values, group) => sampler.probabilities(values)[codes[group + 1]] > 0);
-      expect(possible).toEqual(logits.map(() => true));
-    }
-  });
-
-  test("another temperature or limit would be noticed", () => {
-    const drawn = draw({ ...PLAIN, temperature: 0.9, topK: 50 }, DRAWN_FRAMES, 12);
-    expect(chiSquare({ ...PLAIN, temperature: 1.1, topK: 50 }, drawn)).toBeGreaterThan(UNLIKELY);
-    expect(chiSquare({ ...PLAIN, temperature: 0.9, topK: 30 }, drawn)).toBeGreaterThan(UNLIKELY);
-  });
-
-  test("each group has noise of its own", () => {
-    const [model, inputs] = [open(framePath("tiny-custom")), rows()];
-    const { hidden, code0 } = someFrame("tiny-custom");
-    const likeliest = byFrame(model, inputs, hidden, code0).codes;
-    for (let group = 1; group <= GROUPS; group++) {
-      const wanted = (likeliest[group] + 1) % size;
-      const noise = new Float32Array(GROUPS * size);
-      noise[(group - 1) * size + wanted] = 1_000;
-      const { codes } = byFrame(model, inputs, hidden, code0, { noise });
-      expect(codes.slice(0, group + 1)).toEqual([...likeliest.slice(0, group), wanted]);
-    }
-  });
 });

@@ -12,7 +12,7 @@ import { bundleOf, GoldenFile, openOptions } from "../_support.ts";
 test("a long prompt gives one after every piece, and what the pieces give", () => {
   const [from, count] = [40, 40 + 2 * PROMPT_PIECE_ROWS + 1];
   const options = openOptions(bundleOf("starter"), 2, { contextPositions: count + 8 });
-  const talker = openBackend("talker", TALKERS, "auto", options).stage;
+  const talker = openBackend(TALKERS, "auto", options).stage;
   const rows = Float32Array.from({ length: count * talker.hidden }, (_, i) => Math.sin(i * i) / 10);
   const results = () => ({ hidden: new Float32Array(talker.hidden), logits: new Float32Array(talker.codecVocabulary) });
   const [filled, stepped] = [results(), results()];

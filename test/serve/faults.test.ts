@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { copyFileSync, cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { npuFolderOf } from "../_npu.ts";
-import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
+import { compiler, compileStandIns, compileText, noCompiler, standInEnvironment } from "../_standins.ts";
 import { bundleOf, openOptions, ROOT, scratchFolder } from "../_support.ts";
 import { converse, type Frame, LONG_FRAMES, nextFrame, predict, request, vocode, Wire, zeros } from "./_client.ts";
 import { isRunning, newFolder, pause, type Served, Server, STAGES, type Stage, serveStarter, stopServers, TEXT, until } from "./_server.ts";
@@ -40,11 +40,6 @@ __attribute__((constructor)) static void load(void) {
   close(open(getenv("TTS_TEST_SLOW"), O_WRONLY | O_CREAT, 0600));
   for (;;) pause();
 }`;
-function compile(source: string, target: string): void {
-  const command = [compiler!, "-shared", "-fPIC", "-Wall", "-Werror", "-o", target, "-x", "c", "-"];
-  const { exitCode, stderr } = Bun.spawnSync(command, { stdin: Buffer.from(source), stderr: "pipe" });
-  if (exitCode !== 0) throw new Error(String(stderr));
-}
 
 describe("a stage that is killed", () => {
   const kill = (stage: Stage) => {
@@ -149,7 +144,7 @@ describe("a stage that gives no sign of life", () => {
 
   test.skipIf(compiler === null)(`is killed once, and that is said once, however long it takes to end${noCompiler}`, async () => {
     const [library, kills] = [join(scratchFolder(), "in-a-driver.so"), join(scratchFolder(), "kills")];
-    compile(IN_A_DRIVER, library);
+    compileText(library, IN_A_DRIVER);
     const one = await Server.start(["-m", starter, "--stage", "vocoder"], {
       ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: "0.5" },
     });
@@ -244,7 +239,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     const folder = newFolder();
     const [library, slow, good] = ["librknnrt.so", "slow.so", "good.so"].map((name) => join(folder, name));
     copyFileSync(compileStandIns().rknn, good);
-    compile(SLOW_LIBRARY, slow);
+    compileText(slow, SLOW_LIBRARY);
     const use = (file: string) => {
       copyFileSync(file, `${library}.new`); // processes keep the old one
       renameSync(`${library}.new`, library);
@@ -264,7 +259,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
 
   test("has more time for the processor, where that takes its place", async () => {
     const [library, marker] = [join(scratchFolder(), "slow.so"), join(scratchFolder(), "slow")];
-    compile(SLOW_LIBRARY, library);
+    compileText(library, SLOW_LIBRARY);
     const slow = { TTS_LIBONNXRUNTIME: library, TTS_TEST_SLOW: marker, TTS_STAGE_TIMEOUT: "1" };
     const one = onStandIn("vocoder", "auto", "", { ...slow, TTS_NPU_STANDIN: "" }); // so the NPU's library is refused
     await until(() => existsSync(marker));

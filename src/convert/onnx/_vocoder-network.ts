@@ -2,6 +2,7 @@
 // lies, is left to those who derive from this: for ONNX Runtime (vocoder.ts) and for NPUs (vocoder-npu.ts).
 
 import { type Tensor, toFloat32 } from "../../safetensors.ts";
+import { NEXT, STATE } from "../../types.ts";
 import type { CodecShape, Weights } from "../checkpoint.ts";
 import { codeVectors, layerNorm, linear, reshape, slice, swiGlu, transpose } from "./_layers.ts";
 import type { Graph } from "./graph.ts";
@@ -83,8 +84,8 @@ export abstract class VocoderNetwork {
 
   /** Reads a state tensor and, through `keep`, says what it becomes. */
   protected state(name: string, size: number[]): { value: string; keep: (next: string) => void } {
-    const value = this.g.input(`state.${name}`, "f32", size);
-    return { value, keep: (next) => this.g.output(`next.${name}`, next, "f32", size) };
+    const value = this.g.input(STATE + name, "f32", size);
+    return { value, keep: (next) => this.g.output(NEXT + name, next, "f32", size) };
   }
 
   /** Codes i32 [frames, 16] to latent vectors [frames, codebookDim]: the first codebook and the sum of the rest, each through its own projection. */

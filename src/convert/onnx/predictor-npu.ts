@@ -2,7 +2,7 @@
 // on the CPU, or a whole frame with everything inside. They share the layers (_predictor-npu.ts) and know nothing of a vendor.
 
 import type { Tensor } from "../../safetensors.ts";
-import { CODES_PER_FRAME } from "../../types.ts";
+import { CODES_PER_FRAME, NEXT, STATE } from "../../types.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { linear, reshape, slice } from "./_layers.ts";
 import { type Pass, PredictorLayers, rotaryOf } from "./_predictor-npu.ts";
@@ -51,9 +51,9 @@ export function predictorStepGraph(checkpoint: Checkpoint, shared: Record<string
   ]);
   /** A 1 times a row plus zeros times the others is that row to the bit. */
   const keep: Pass["keep"] = (part, layer, rows) => {
-    const state = g.input(`state.${part}.${layer}`, "f32", window);
+    const state = g.input(`${STATE}${part}.${layer}`, "f32", window);
     const next = rows.reduce((sum, value, i) => g.op("Add", [sum, g.op("Mul", [value, slots[i]])]), g.op("Mul", [state, others]));
-    g.output(`next.${part}.${layer}`, next, "f32", window);
+    g.output(`${NEXT}${part}.${layer}`, next, "f32", window);
     return next;
   };
   const h = layers.pass(layers.enter(x), { rows: STEP_ROWS, rotary: { cos: row(tables.cos), sin: row(tables.sin) }, mask, keep });
