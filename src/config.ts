@@ -269,7 +269,12 @@ export function placementOf(wanted: WantedCores, allowed: readonly Core[]): Plac
   /** Of as many talker threads as cores the one that only prompts use: see ThreadPool in ffi/ggml.ts. */
   const spare = fast.at(-2) ?? fast[0];
   const apart = wanted.all !== undefined || fast.length < usable.length;
-  const standard = apart ? { talker: fast, predictor: fast.filter((id) => fast.length === 1 || id !== spare), vocoder: [spare] } : ANYWHERE;
+  const own = { talker: fast, predictor: fast.filter((id) => fast.length === 1 || id !== spare), vocoder: [spare] };
+  // A vocoder that was given other fast cores has them to itself.
+  const rest = fast.filter((id) => !wanted.vocoder?.includes(id));
+  const taken = fast.length - rest.length;
+  const isMoved = rest.length > 0 && taken > 0 && (taken > 1 || rest.includes(spare));
+  const standard = !apart ? ANYWHERE : isMoved ? { ...own, talker: rest, predictor: rest } : own;
   const { talker = standard.talker, predictor = standard.predictor, vocoder = standard.vocoder } = wanted;
   return { talker, predictor, vocoder };
 }

@@ -24,10 +24,10 @@ const MOST_CORES = 1024;
 export function allowedCores(root = "/"): Core[] {
   const listed = /^Cpus_allowed_list:\s*(\S+)$/m.exec(fileOrNothing(join(root, "proc/self/status")))?.[1];
   const ids = listed === undefined ? Array.from({ length: availableParallelism() }, (_, id) => id) : kernelCores(listed);
-  // The list also names cores that are switched off, or that might come one day.
+  // The list also names cores that are switched off, or that might come one day. In a container it may tell of other cores altogether.
   const online = new Set(kernelCores(fileOrNothing(join(root, "sys/devices/system/cpu/online"))));
-  const usable = online.size === 0 ? ids : ids.filter((id) => online.has(id));
-  return usable.map((id) => ({ id, capacity: capacityOf(id, root) }));
+  const usable = ids.filter((id) => online.has(id));
+  return (usable.length > 0 ? usable : ids).map((id) => ({ id, capacity: capacityOf(id, root) }));
 }
 
 /** By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as well. */

@@ -6,7 +6,7 @@ import type { Bundle, Manifest } from "./bundle.ts";
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor, VOCODER_CHUNK_FRAMES } from "./config.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import { assertNpuFolder } from "./npu.ts";
-import { lateStage, patienceWith, type StageState } from "./pipeline/late.ts";
+import { countDown, lateStage, patienceWith, type StageState, Watch } from "./pipeline/late.ts";
 import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
@@ -24,10 +24,11 @@ import {
   type ToVocoder,
 } from "./pipeline/wire.ts";
 import { prepareSpeech, readerOf, type Sampling, type SpeakOptions, withSampling } from "./prepare.ts";
+import { assertDrawable } from "./sampler.ts";
 import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./speech.ts";
 import { type ModelOptions, resolveModel } from "./store.ts";
 import type { Reader } from "./text/reading.ts";
-import { CODES_PER_FRAME, SAMPLE_RATE_HZ } from "./types.ts";
+import { CODES_PER_FRAME, type DrawLimits, SAMPLE_RATE_HZ } from "./types.ts";
 import { startWorker } from "./worker.ts";
 
 export type { Manifest } from "./bundle.ts";
@@ -102,6 +103,8 @@ class WorkerEngine implements Engine, SpeechHost {
   readonly manifest: Manifest;
   readonly backends: Record<string, string> = {};
   private readonly refusals: string[] = [];
+  /** Of a code predictor that draws inside of its model. */
+  private drawLimits: DrawLimits | null = null;
   /** What each stage opens, or has opened. */
   private readonly openings = new Map<StageName, Opening>();
   /** Why an NPU is not used -> by which stages. */
@@ -120,10 +123,7 @@ class WorkerEngine implements Engine, SpeechHost {
   private readonly reader: () => Reader;
   private decodeTurn: Promise<void> = Promise.resolve();
   failure: TtsError | null = null;
-  /** Signs of life when they were last seen to grow, since when that is, and when somebody last waited. */
-  private progress = 0;
-  private progressMs = 0;
-  private waitedMs = 0;
+  private readonly watch: Watch;
 
   constructor(
     readonly bundle: Bundle,
@@ -136,6 +136,7 @@ class WorkerEngine implements Engine, SpeechHost {
     this.codes = this.memory.codes.map((ring) => new Ring(ring));
     this.samples = this.memory.samples.map((ring) => new Ring(ring));
     this.timeline = new Timeline(this.memory.timeline);
+    this.watch = new Watch(this.timeline, (stage) => this.owes(stage), config.stageTimeoutMs);
   }
 
   get warnings(): string[] {
@@ -152,17 +153,17 @@ class WorkerEngine implements Engine, SpeechHost {
     const worker = startWorker(stage, job);
     this.workers.set(stage, { worker, exited: new Promise((resolve) => worker.once("exit", resolve)) });
     return new Promise((resolve, reject) => {
-      let timer: Timer | undefined;
+      let stopTimer = () => {};
       const fail = (error: TtsError) => {
-        clearTimeout(timer);
+        stopTimer();
         this.fail(error);
         reject(error);
       };
       const waitAnew = () => {
-        clearTimeout(timer);
+        stopTimer();
         const state = this.stateOf(stage, false);
         const patienceMs = patienceWith(state, this.config);
-        timer = setTimeout(() => fail(lateStage(state, patienceMs)), patienceMs).unref();
+        stopTimer = countDown(patienceMs, () => fail(lateStage(state, patienceMs)));
       };
       waitAnew();
       worker.on("error", (error) => fail(asTtsError(error)));
@@ -177,8 +178,9 @@ class WorkerEngine implements Engine, SpeechHost {
           this.openings.set(stage, message.opening);
           waitAnew();
         } else {
-          clearTimeout(timer);
+          stopTimer();
           this.backends[stage] = message.ready.backend;
+          this.drawLimits ??= message.ready.drawLimits;
           this.refusals.push(...message.ready.warnings);
           for (const reason of message.ready.unused) this.unused.set(reason, [...(this.unused.get(reason) ?? []), stage]);
           resolve();
@@ -189,24 +191,24 @@ class WorkerEngine implements Engine, SpeechHost {
 
   async wait(seen: number): Promise<void> {
     await this.signals.waitAsync("main", seen);
-    const now = performance.now();
-    const progress = this.timeline.signs;
-    const waits = now - this.waitedMs < 4 * LIMITS.waitSliceMs; // else nobody listened meanwhile, and the stages rested
-    if (progress !== this.progress || !waits) [this.progress, this.progressMs] = [progress, now];
-    this.waitedMs = now;
-    if (now - this.progressMs < this.config.stageTimeoutMs) return;
-    this.fail(lateStage(this.stateOf(this.whoseTurn(), true), this.config.stageTimeoutMs));
+    const late = this.watch.look(performance.now());
+    if (late !== null) this.fail(lateStage(this.stateOf(late, true), this.config.stageTimeoutMs));
   }
 
   private stateOf(stage: StageName, isReady: boolean): StageState {
     return { stage, opening: this.openings.get(stage) ?? null, isReady };
   }
 
-  /** Whose turn it is while nothing happens. Frames that are too few for a chunk wait for the talker, not for the vocoder. */
-  private whoseTurn(): StageName {
-    if (this.workers.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT) return "predictor";
-    const vocoderHasIt = !this.workers.has("talker") || this.codes.some(hasVocoderWork);
-    return vocoderHasIt ? "vocoder" : "talker";
+  /** Whether something is to be done that waits for nobody else. */
+  private owes(stage: StageName): boolean {
+    if (!this.workers.has(stage)) return false;
+    const predictorHasIt = this.workers.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT;
+    if (stage === "predictor") return predictorHasIt;
+    const waiting = (codes: Ring, lane: number) => hasVocoderWork(codes) && this.samples[lane].free >= VOCODER_CHUNK_FRAMES;
+    if (stage === "vocoder") return this.codes.some(waiting);
+    // Frames that are too few for a chunk wait for the talker, not for the vocoder.
+    const isSpeaking = this.jobs.values().some(({ stop }) => stop === null);
+    return isSpeaking && !predictorHasIt && !this.codes.slice(0, this.config.lanes).some(hasVocoderWork);
   }
 
   /** One stage down means all down: they wait for each other. */
@@ -223,7 +225,9 @@ class WorkerEngine implements Engine, SpeechHost {
 
   speak(text: string, options: SpeakOptions = {}): Speech {
     this.assertUsable("talker");
-    return new SpokenSpeech(this, prepareSpeech(this.bundle, text, options, this.reader));
+    const prepared = prepareSpeech(this.bundle, text, options, this.reader);
+    if (this.drawLimits !== null) assertDrawable(prepared.message.sampling.predictor, this.drawLimits, this.manifest.shape.codes);
+    return new SpokenSpeech(this, prepared);
   }
 
   decode(codes: Int32Array): Speech {

@@ -26,7 +26,7 @@ export interface ClonedVoice {
 
 /** Of an engine it holds for all that is spoken; what runs the code predictor must be able to draw so. */
 export interface Sampling {
-  /** Always the likeliest code, in talker and predictor. */
+  /** Always the likeliest code, in talker and predictor; `false`: drawn ones, also where the model or the engine are greedy. */
   greedy?: boolean;
   /** Changes to the model's own sampling of code 0 and of codes 1 to 15. */
   sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
@@ -215,9 +215,9 @@ export function withSampling(bundle: Bundle, { greedy, sampling: given }: Sampli
 }
 
 /** The model's settings with those that were given in their place. */
-function changed(model: SamplerSettings, given: Partial<SamplerSettings> = {}, greedy = false): SamplerSettings {
+function changed(model: SamplerSettings, given: Partial<SamplerSettings> = {}, greedy?: boolean): SamplerSettings {
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  const settings = { ...model, ...set, ...(greedy ? { greedy } : {}) };
+  const settings = { ...model, ...set, ...(greedy === undefined ? {} : { greedy }) };
   checkSampling(settings);
   return settings;
 }

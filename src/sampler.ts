@@ -1,7 +1,7 @@
 // Draws one code from its logits, in the official order of steps. Pure and seeded; allocates nothing per draw.
 
 import { TtsError } from "./errors.ts";
-import type { SamplerSettings } from "./types.ts";
+import type { DrawLimits, SamplerSettings } from "./types.ts";
 
 /** Which ids may be drawn. */
 export interface Vocabulary {
@@ -17,6 +17,17 @@ export interface Vocabulary {
 const MIN_CODES = 2;
 /** Half of what uniform random numbers differ by: they are 0 at times, and never 1. */
 const HALF_STEP = 2 ** -33;
+
+/**
+ * @param size of the vocabulary
+ * @throws TtsError MODEL_UNSUITABLE
+ */
+export function assertDrawable({ greedy, topK, topP }: SamplerSettings, limits: DrawLimits, size: number): void {
+  const limited = topK > 0 && topK < size;
+  if (greedy || (topP === 1 && (!limited || topK <= limits.topK))) return;
+  const what = topP < 1 ? `top-p ${topP}` : `top-k ${topK}, above ${limits.topK}`;
+  throw new TtsError("MODEL_UNSUITABLE", `the code predictor on the card cannot draw with ${what}`, "use --predictor ort or llama");
+}
 
 /** xoshiro128** with a splitmix32 seed: small, fast, and the same everywhere. */
 class Random {

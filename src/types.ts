@@ -48,5 +48,10 @@ export interface SamplerSettings {
   repetitionPenalty: number;
 }
 
+/** What a code predictor can do that draws inside of its model: no top-p, and of top-k so many at most (or all). */
+export interface DrawLimits {
+  topK: number;
+}
+
 /** Why a sentence ended: the model said so, the frame limit came first, or somebody cancelled it. */
 export type StopReason = "eos" | "length" | "cancelled";

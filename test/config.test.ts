@@ -87,6 +87,14 @@ describe("cores", () => {
     expect(allowedCores(root).map(({ id }) => id)).toEqual([0, 1, 3]);
   });
 
+  test("a container may tell of others than those that may be used", () => {
+    const root = mkdtempSync(join(scratchFolder(), "container-"));
+    for (const folder of ["proc/self", "sys/devices/system/cpu"]) mkdirSync(join(root, folder), { recursive: true });
+    writeFileSync(join(root, "proc/self/status"), "Cpus_allowed_list:\t6-7\n");
+    writeFileSync(join(root, "sys/devices/system/cpu/online"), "0-1\n");
+    expect(allowedCores(root).map(({ id }) => id)).toEqual([6, 7]);
+  });
+
   test("equal ones are left to the kernel", () => {
     expect(placementOf({}, equal([0, 1, 2, 3]))).toEqual(anywhere);
     expect(placementOf({}, equal([0]))).toEqual(anywhere);
@@ -103,6 +111,10 @@ describe("cores", () => {
     expect(placementOf({ all: [2] }, equal([0, 1, 2, 3]))).toEqual({ talker: [2], predictor: [2], vocoder: [2] });
     expect(placementOf({ all: [0, 1, 2, 3] }, board)).toEqual({ talker: [0, 1, 2, 3], predictor: [0, 1, 3], vocoder: [2] });
     expect(placementOf({ vocoder: [0, 1] }, board)).toEqual({ talker: [4, 5, 6, 7], predictor: [4, 5, 7], vocoder: [0, 1] });
+    expect(placementOf({ vocoder: [6] }, board)).toEqual(placementOf({}, board));
+    expect(placementOf({ vocoder: [4] }, board)).toEqual({ talker: [5, 6, 7], predictor: [5, 6, 7], vocoder: [4] });
+    expect(placementOf({ vocoder: [6, 7] }, board)).toEqual({ talker: [4, 5], predictor: [4, 5], vocoder: [6, 7] });
+    expect(placementOf({ vocoder: [4, 5, 6, 7] }, board)).toMatchObject({ talker: [4, 5, 6, 7], vocoder: [4, 5, 6, 7] });
     expect(placementOf({ talker: [3] }, equal([0, 1, 2, 3]))).toEqual({ ...anywhere, talker: [3] });
   });
 

@@ -68,6 +68,7 @@ const ROOMS: Record<string, Room> = {
   "backends: what steps share": {
     files: ["src/backends/_*"],
     may: [
+      "src/sampler.ts",
       ...[...NOUNS, "node:fs", "node:path", "src/backends/_*", "src/tables.ts", "src/bundle.ts", "src/gguf.ts", "src/npu.ts"],
       ...["ffi/libc.ts", "ffi/npu.ts", "ffi/onnxruntime.ts"], // the last: what an NPU leaves to the CPU
     ],
@@ -123,7 +124,7 @@ const ROOMS: Record<string, Room> = {
       ...["node:crypto", "node:fs", "node:worker_threads", "src/engine.ts", "src/speech.ts", "src/prepare.ts", "src/worker.ts"],
       ...["src/text/", "src/bundle.ts", "src/npu.ts", "src/store.ts", "src/nearest.ts"],
       ...["src/pipeline/ring.ts", "src/pipeline/signals.ts", "src/pipeline/wire.ts", "src/pipeline/mailbox.ts"], // shared memory and messages
-      ...["src/pipeline/late.ts", "src/pipeline/timeline.ts"],
+      ...["src/pipeline/late.ts", "src/pipeline/timeline.ts", "src/sampler.ts"],
     ],
   },
   "single stages, served to other programs": {
@@ -134,6 +135,7 @@ const ROOMS: Record<string, Room> = {
         "node:",
         "src/serve/",
         "src/pipeline/hosted.ts",
+        "src/pipeline/wire.ts",
         "src/pipeline/late.ts",
         "src/pipeline/settle.ts",
         "src/bundle.ts",
@@ -142,7 +144,6 @@ const ROOMS: Record<string, Room> = {
       ],
       ...["src/audio/pcm.ts", "src/lock.ts", "src/worker.ts"],
     ],
-    types: ["src/pipeline/wire.ts"],
   },
   "commands and servers": {
     files: ["src/cli/"],

@@ -5,7 +5,8 @@ import type { NpuModel } from "../../ffi/npu.ts";
 import type { Bundle } from "../bundle.ts";
 import { TtsError } from "../errors.ts";
 import { elementsOf } from "../npu.ts";
-import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
+import { assertDrawable } from "../sampler.ts";
+import { CODES_PER_FRAME, type DrawLimits } from "../types.ts";
 import { type OpenModel, type PartFile, tensorOf } from "./_npu-predictor.ts";
 import { PredictorRows } from "./_predictor-rows.ts";
 import type { Chances, Draw, Predictor } from "./index.ts";
@@ -13,7 +14,7 @@ import type { Chances, Draw, Predictor } from "./index.ts";
 const GROUPS = CODES_PER_FRAME - 1;
 
 export class FramePredictor implements Predictor {
-  readonly drawsInside = true;
+  readonly drawsInside: DrawLimits;
   private readonly rows: PredictorRows;
   private readonly model: NpuModel;
   /** f32 [2, width], [15, codes], [1, 1], [1, limits + 1] */
@@ -42,7 +43,8 @@ export class FramePredictor implements Predictor {
       const limits = elementsOf(part.inputs.find(({ name }) => name === "limit")?.shape ?? []);
       this.limit = tensorOf(model, "inputs", "limit", limits, path);
       this.drawn = tensorOf(model, "outputs", "codes", GROUPS, path);
-      this.assertPossible(bundle.manifest.sampling.predictor);
+      this.drawsInside = { topK: limits - 1 };
+      assertDrawable(bundle.manifest.sampling.predictor, this.drawsInside, this.size);
     } catch (error) {
       this.close();
       throw error;
@@ -69,18 +71,10 @@ export class FramePredictor implements Predictor {
       this.limit[most] = 1;
       return;
     }
-    this.assertPossible(settings);
+    assertDrawable(settings, this.drawsInside, this.size);
     chances!.noise(row, this.noise);
     this.sharpness[0] = 1 / settings.temperature;
     this.limit[settings.topK === 0 || settings.topK >= this.size ? most : settings.topK - 1] = 1;
-  }
-
-  private assertPossible({ greedy, topK, topP }: SamplerSettings): void {
-    const most = this.limit.length - 1;
-    const limited = topK > 0 && topK < this.size;
-    if (greedy || (topP === 1 && (!limited || topK <= most))) return;
-    const what = topP < 1 ? `top-p ${topP}` : `top-k ${topK}, above ${most}`;
-    throw new TtsError("MODEL_UNSUITABLE", `the code predictor on the card cannot draw with ${what}`, "use --predictor ort or llama");
   }
 
   /** What a card gives need not be a code. */

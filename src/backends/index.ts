@@ -4,7 +4,7 @@
 import type { Bundle } from "../bundle.ts";
 import type { Config } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import type { SamplerSettings } from "../types.ts";
+import type { DrawLimits, SamplerSettings } from "../types.ts";
 import { encoderOrt } from "./encoder-ort.ts";
 import { predictorAxcl } from "./predictor-axcl.ts";
 import { predictorLlama } from "./predictor-llama.ts";
@@ -108,7 +108,8 @@ export interface Chances {
 
 /** Codes 1 to 15 of a frame. Keeps nothing from frame to frame. */
 export interface Predictor {
-  readonly drawsInside?: true;
+  /** Of one that draws the codes itself: what it can do. */
+  readonly drawsInside?: DrawLimits;
   /**
    * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
    * Rows are packed as the talker's are. Codes are chosen by `draw`, or, where {@link drawsInside}, by the model itself:

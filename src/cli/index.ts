@@ -1,5 +1,6 @@
 // The command line: finds the command, reads its arguments strictly, and turns whatever goes wrong into one line and an exit status.
 
+import { readFileSync } from "node:fs";
 import { runCommand } from "citty";
 import { printText } from "../audio/output.ts";
 import { asTtsError } from "../errors.ts";
@@ -13,8 +14,9 @@ import { versions, versionsHere } from "./_version.ts";
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 export async function main(args: string[]): Promise<never> {
+  const ignored = ignoredSignals();
   // Exit handlers remove half-made files; native calls in workers do not hold up the exit.
-  for (const [signal, status] of Object.entries(SIGNALS)) process.once(signal, () => process.exit(status));
+  for (const [signal, status] of Object.entries(SIGNALS)) if (!ignored.has(status)) process.once(signal, () => process.exit(status));
   try {
     await run(args);
     process.exit(0);
@@ -22,6 +24,16 @@ export async function main(args: string[]): Promise<never> {
     const error = asTtsError(thrown);
     logError(error);
     process.exit(error.exitStatus);
+  }
+}
+
+/** Exit statuses of the signals that were ignored when the program began, as nohup has it: they stay so. */
+function ignoredSignals(): Set<number> {
+  try {
+    const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+    return new Set(Object.values(SIGNALS).filter((status) => ((BigInt(`0x${mask}`) >> BigInt(status - 129)) & 1n) === 1n));
+  } catch {
+    return new Set();
   }
 }
 

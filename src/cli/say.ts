@@ -223,7 +223,7 @@ function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | und
     language: text(args, "language"),
     instruct: text(args, "instruct"),
     seed: number(args, "seed"),
-    greedy: args.greedy === true,
+    greedy: args.greedy === true ? true : undefined,
     sampling: { talker: sampling(""), predictor: sampling("predictor-") },
     maxFrames,
     textMode: choice(args, "text-mode", TEXT_MODES),

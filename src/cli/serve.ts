@@ -45,7 +45,11 @@ const options: Options = {
     description: "An official checkpoint directory, a bundle, or a known name. Default: starter.",
     group: "Voice",
   },
-  greedy: { type: "boolean", description: "Always take the likeliest code, in talker and code predictor.", group: "Sampling" },
+  greedy: {
+    type: "boolean",
+    description: "Always take the likeliest code, in talker and code predictor, whatever a client asks for.",
+    group: "Sampling",
+  },
   seed: {
     type: "string",
     valueHint: "N",

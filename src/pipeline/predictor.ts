@@ -32,9 +32,9 @@ export class PredictorStage {
     this.track = new Track(memory.timeline.predictor);
     const { loadTurn, memory: shared } = signals;
     const options = { bundle, config, lanes: config.lanes, stop: shared.nativeStop, loadTurn, onOpening };
+    this.embedder = new Embedder(bundle); // before the device is taken: this may fail
     this.opened = openBackend(PREDICTORS, config.predictor, options, bundle.manifest.predictorMs);
     this.predictor = this.opened.stage;
-    this.embedder = new Embedder(bundle);
     const { codes } = bundle.manifest.shape;
     this.samplers = Array.from({ length: config.lanes }, () => new Sampler({ size: codes, codes, eos: -1 }));
     this.jobs = Array.from({ length: config.lanes }, () => 0);

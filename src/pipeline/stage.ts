@@ -3,6 +3,7 @@
 import { parentPort } from "node:worker_threads";
 import type { OnOpening, Opened } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
+import type { DrawLimits } from "../types.ts";
 import { PredictorStage } from "./predictor.ts";
 import { settleThread } from "./settle.ts";
 import { TalkerStage } from "./talker.ts";
@@ -20,7 +21,8 @@ export function runStage(stage: StageName, job: StageJob): void {
     }
   };
   const warnings = settleThread(stage, job.config);
-  const ready = ({ name: backend, unused }: Opened<unknown>) => send({ ready: { stage, backend, unused, warnings } });
+  const ready = ({ name: backend, unused }: Opened<unknown>, drawLimits: DrawLimits | null = null) =>
+    send({ ready: { stage, backend, unused, warnings, drawLimits } });
   const onOpening: OnOpening = (opening) => send({ opening });
   guard(() => {
     if (stage === "talker") {
@@ -30,7 +32,7 @@ export function runStage(stage: StageName, job: StageJob): void {
       return;
     }
     const running = stage === "predictor" ? new PredictorStage(job, onOpening) : new VocoderStage(job, onOpening);
-    ready(running.opened);
+    ready(running.opened, running instanceof PredictorStage ? running.opened.stage.drawsInside : null);
     running.run();
     parentPort!.close();
   });

@@ -150,12 +150,6 @@ export class Timeline {
     this.tracks = { talker: new Track(talker), predictor: new Track(predictor), vocoder: new Track(vocoder) };
   }
 
-  /** Of all stages: while this stands still, nothing gets done. */
-  get signs(): number {
-    const { talker, predictor, vocoder } = this.tracks;
-    return talker.signs + predictor.signs + vocoder.signs;
-  }
-
   promptRows(): PromptRows {
     const { talker } = this.tracks;
     const recall = talker.sum("recall");

@@ -4,7 +4,7 @@ import type { Opening } from "../backends/index.ts";
 import type { Bundle } from "../bundle.ts";
 import type { Config } from "../config.ts";
 import type { ErrorOnTheWire } from "../errors.ts";
-import type { SamplerSettings, TextMode } from "../types.ts";
+import type { DrawLimits, SamplerSettings, TextMode } from "../types.ts";
 import { SAMPLES_PER_FRAME } from "../types.ts";
 import { createMailboxMemory, type MailboxMemory } from "./mailbox.ts";
 import { createRingMemory, type RingMemory } from "./ring.ts";
@@ -12,7 +12,8 @@ import { createSignalMemory, type SignalMemory } from "./signals.ts";
 import { createTimelineMemory, type TimelineMemory } from "./timeline.ts";
 
 export type { Opening };
-export type StageName = "talker" | "predictor" | "vocoder";
+export const STAGES = ["talker", "predictor", "vocoder"] as const;
+export type StageName = (typeof STAGES)[number];
 
 export interface SharedMemory {
   signals: SignalMemory;
@@ -131,8 +132,8 @@ export type FromRecord = { hidden: Float32Array[] } | { failed: ErrorOnTheWire }
 export type FromStage =
   /** Before every try to open something. */
   | { opening: Opening }
-  /** `unused`: why it does not run on an NPU that it was prepared for. */
-  | { ready: { stage: StageName; backend: string; unused: string[]; warnings: string[] } }
+  /** `unused`: why it does not run on an NPU that it was prepared for; `drawLimits`: of a code predictor that draws inside. */
+  | { ready: { stage: StageName; backend: string; unused: string[]; warnings: string[]; drawLimits: DrawLimits | null } }
   /** The job cannot be done; the stage goes on. */
   | { job: number; error: ErrorOnTheWire }
   /** The stage has ended. */

@@ -8,11 +8,13 @@ export class Lanes {
   private readonly holders = new Map<number, Peer>();
   /** The turn that was found to be too long at the last look. */
   private lateSinceMs = 0;
-  private readonly queue: { peer: Peer; give: (lane: number) => void }[] = [];
+  private queue: { peer: Peer; give: (lane: number) => void; drop: (why: TtsError) => void }[] = [];
 
   constructor(
     count: number,
     private readonly patienceMs: number,
+    /** Whether a client that waits can never be served. */
+    private readonly isHopeless: (peer: Peer) => boolean,
   ) {
     this.free = Array.from({ length: count }, (_, i) => count - 1 - i);
   }
@@ -21,10 +23,10 @@ export class Lanes {
     return this.holders.size;
   }
 
-  /** A lane, as soon as there is one. */
+  /** A lane, as soon as there is one. @throws TtsError CANCELLED when the client has gone before */
   take(peer: Peer): Promise<number> {
-    const { promise, resolve } = Promise.withResolvers<number>();
-    this.queue.push({ peer, give: resolve });
+    const { promise, reject, resolve } = Promise.withResolvers<number>();
+    this.queue.push({ peer, give: resolve, drop: reject });
     this.hand();
     return promise;
   }
@@ -45,10 +47,13 @@ export class Lanes {
   }
 
   /**
-   * To be called now and then: cuts the client that has kept others waiting for too long, if there is one. At the second look only: this
+   * To be called now and then: lets go of who has gone, and cuts the client that has kept others waiting for too long. At the second look only: this
    * process may have been held up itself, by a long call, and reads in between what a client that was quick has sent meanwhile.
    */
   look(): void {
+    const gone = this.queue.filter(({ peer }) => this.isHopeless(peer));
+    this.queue = this.queue.filter(({ peer }) => !this.isHopeless(peer));
+    for (const { drop } of gone) drop(new TtsError("CANCELLED", "the client has gone"));
     const slowest = this.queue.length === 0 ? undefined : slowestOf(this.holders.values());
     const isLate = slowest !== undefined && slowest.waitedMs >= this.patienceMs;
     const wasLate = isLate && slowest.turnSinceMs === this.lateSinceMs;

@@ -46,6 +46,11 @@ export class Peer {
     this.wake();
   }
 
+  /** Whether it can no longer be written to. */
+  get hasGone(): boolean {
+    return this.failure !== null;
+  }
+
   /** Whether nothing more will come from it. It may still read. */
   get isSilent(): boolean {
     return this.failure !== null || (this.ended && this.pending.length === 0);

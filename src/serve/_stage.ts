@@ -75,7 +75,7 @@ class StageHost {
       opening: (opening) => this.send({ opening }),
       alive: () => this.send({ beat: true }),
     };
-    const service = new SERVICES[stage](withSampling(openBundle(bundle), { greedy }), this.start, signs);
+    const service = new SERVICES[stage](withSampling(openBundle(bundle), greedy ? { greedy } : {}), this.start, signs);
     this.service = service;
     await this.listen();
     this.server.on("error", this.fail);

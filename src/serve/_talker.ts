@@ -59,7 +59,7 @@ export class TalkerService implements StageService {
     this.talker = new HostedTalker(bundle, config, signs);
     this.opened = this.talker.opened;
     this.reader = readerOf(bundle);
-    this.lanes = new Lanes(config.lanes, patienceMs);
+    this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.isSilent);
     this.buffers = Array.from({ length: config.lanes }, () => newBuffers(this.talker.hidden));
   }
 
@@ -101,8 +101,8 @@ export class TalkerService implements StageService {
 
   /** What `tts` would do with this text, if it is one prompt: the layout has no place for a second one. */
   private prepare({ text, ...options }: Request): PreparedSpeech {
-    const { config, seed } = this.start;
-    const all = { seed, ...options, textMode: "whole" } as const;
+    const { config, greedy, seed } = this.start;
+    const all = { seed, ...options, ...(greedy ? { greedy } : {}), textMode: "whole" } as const;
     const prepared = prepareSpeech(this.bundle, text, all, this.reader);
     if (prepared.sentences.length > 1)
       throw new TtsError("TEXT_TOO_LONG", `the text is ${prepared.sentences.length} prompts long`, "send it sentence by sentence");

@@ -24,7 +24,7 @@ export class VocoderService implements StageService {
   constructor(bundle: Bundle, { config, patienceMs }: StageStart, signs: Signs) {
     this.vocoder = new HostedVocoder(bundle, config, signs);
     this.opened = this.vocoder.opened;
-    this.lanes = new Lanes(config.lanes, patienceMs);
+    this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.hasGone);
     this.codeLimit = bundle.manifest.shape.codes;
   }
 

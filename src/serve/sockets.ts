@@ -3,13 +3,14 @@
 // no sign of life, and ends them with itself. The wire is described in _talker.ts, _predictor.ts and _vocoder.ts.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, lstatSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { fromWire, TtsError } from "../errors.ts";
 import { withLock } from "../lock.ts";
 import { lateStage, patienceWith } from "../pipeline/late.ts";
-import type { Opening, StageName } from "../pipeline/wire.ts";
+import { type Opening, STAGES, type StageName } from "../pipeline/wire.ts";
+
 import { ENTRY_ARGS } from "../worker.ts";
 import type { FromStageProcess, StageStart } from "./_wire.ts";
 
@@ -26,15 +27,16 @@ interface Tell {
   debug(line: string): void;
 }
 
-export const STAGES: readonly StageName[] = ["talker", "predictor", "vocoder"];
 /** The command line of a stage's process, behind the program's name; it also needs the supervisor's channel. */
 export const STAGE_COMMAND = ["serve", "stage"] as const;
+export { STAGES };
+
 /** What the system takes: sun_path, less its last byte. */
 const PATH_BYTES = 107;
 const OTHERS_WRITE = 0o022;
 const GROUP = { may: 0o060, enter: 0o010 } as const;
 const OTHERS = { may: 0o006, enter: 0o001 } as const;
-/** A stage that lived this long starts again at once; others wait, twice as long after every death in a row. */
+/** A stage that served for this long starts again at once; others wait, twice as long after every death in a row. */
 const HEALTHY_MS = 10_000;
 const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
 const MOST_BEAT_MS = 1_000;
@@ -68,6 +70,17 @@ function refuse(path: string, why: string, hint = "end that server first, or cho
   throw new TtsError("OUTPUT_FAILED", `cannot serve ${path}: ${why}`, hint);
 }
 
+/** Modes do not tell of a file system that is read-only, full or without links, which locks need. */
+function tryFolder(directory: string): void {
+  const folder = mkdtempSync(join(directory, ".try-"));
+  try {
+    writeFileSync(join(folder, "file"), "written");
+    linkSync(join(folder, "file"), join(folder, "link"));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /**
  * A new one can be entered by those who may use the sockets, and by nobody else. One that is there already stays as it is: it has to belong
  * to this user, and nobody else may write into it, not even who may use the sockets, since they could put their own in place of these.
@@ -83,7 +96,7 @@ function prepareFolder(directory: string, mode: number): void {
     const { mode: present, uid } = statSync(directory);
     if (uid !== process.getuid?.()) refuse(directory, "the folder belongs to another user", "choose a folder of your own");
     if ((present & OTHERS_WRITE) !== 0) refuse(directory, "others may write into the folder", `chmod go-w ${directory}, or choose another`);
-    rmdirSync(mkdtempSync(join(directory, ".try-"))); // modes do not tell of a file system that is read-only, or no place for files
+    tryFolder(directory);
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;
     refuse(directory, (cause as Error).message, "choose another folder");
@@ -135,7 +148,7 @@ class StageKeeper {
   private isKilled = false;
   /** What it opens, or has opened. */
   private opening: Opening | null = null;
-  private startedMs = 0;
+  private readyMs = 0;
   /** Of the last sign of life. */
   private signMs = 0;
   private isReady = false;
@@ -159,7 +172,7 @@ class StageKeeper {
     this.child = child;
     this.isKilled = false;
     this.opening = null;
-    this.startedMs = this.signMs = performance.now();
+    this.signMs = performance.now();
     child.on("message", (message) => this.hear(message as FromStageProcess));
     child.once("exit", (code, signal) => this.died(signal ?? `status ${code}`));
     child.once("error", (error) => this.died(error.message)); // it could not be started
@@ -178,6 +191,7 @@ class StageKeeper {
   private ready({ backend, warnings }: { backend: string; warnings: readonly string[] }): void {
     const { path, stage } = this.job;
     this.isReady = true;
+    this.readyMs = performance.now();
     for (const warning of warnings) this.tell.warn(warning);
     this.tell.info(`${stage}: ${this.wasReady ? "back" : "listening"} on ${path} (${backend}, process ${this.child?.pid})`);
     if (!this.wasReady) this.onFirstReady();
@@ -189,14 +203,16 @@ class StageKeeper {
     if (this.child === null || this.ending) return;
     this.child = null;
     const { stage } = this.job;
-    const failure = this.failure ?? new TtsError("STAGE_DIED", `the ${stage} process ended (${how})`);
+    const isShort = how === "SIGKILL" && !this.wasReady; // nobody knows it yet, so nobody kills it
+    const hint = isShort ? "there may be too little memory, which dmesg tells: close other programs, or take a smaller model" : "";
+    const failure = this.failure ?? new TtsError("STAGE_DIED", `the ${stage} process ended (${how})`, hint);
+    const wasHealthy = this.isReady && performance.now() - this.readyMs >= HEALTHY_MS;
     this.failure = null;
     this.isReady = false;
     if (!this.wasReady) {
       this.giveUp(failure);
       return;
     }
-    const wasHealthy = performance.now() - this.startedMs >= HEALTHY_MS;
     this.deaths = wasHealthy ? 0 : this.deaths + 1;
     const delayMs = wasHealthy ? 0 : Math.min(LEAST_DELAY_MS * 2 ** (this.deaths - 1), MOST_DELAY_MS);
     this.tell.warn(`${failure.inOneLine}; it is started again${delayMs < 1000 ? "" : ` in ${Math.round(delayMs / 1000)} s`}`);

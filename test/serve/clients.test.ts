@@ -104,6 +104,36 @@ describe("while somebody speaks", () => {
     for (const wire of many) wire.close();
   });
 
+  test("those that went away while they waited for a lane make room at once", async () => {
+    let isEnough = false;
+    /** Keeps a lane, and never for too long. */
+    const hold = async () => {
+      const talker = await Wire.open(server.socket("talker"));
+      while (!isEnough) {
+        talker.send(request({ text: TEXT }));
+        for (const codes of expected.frames) {
+          await nextFrame(talker, tables.hidden);
+          if (!isEnough) await pause(150);
+          talker.send(tables.feedback(codes));
+        }
+        expect(await nextFrame(talker, tables.hidden)).toBe(-1);
+      }
+      talker.close();
+    };
+    const holders = [hold(), hold()];
+    await pause(300);
+    const gone = await Promise.all(Array.from({ length: 62 }, () => Wire.open(server.socket("talker"))));
+    for (const wire of gone) wire.send(request({ text: TEXT }));
+    await pause(300);
+    for (const wire of gone) wire.close();
+    const from = server.stderr.length;
+    await pause(1_500); // a look a second
+    const all = Promise.all([allGood(), allGood()]);
+    isEnough = true;
+    await Promise.all([all, ...holders]);
+    expect(server.stderr.slice(from)).not.toContain("sent away");
+  });
+
   test("a client that is far ahead with its feedback, and reads late, gets every frame as it was", async () => {
     const sentence = [request({ text: TEXT }), ...expected.frames.map((codes) => tables.feedback(codes))];
     const bytes = expected.frames.length * (4 + 4 * tables.hidden) + 4;

@@ -283,6 +283,17 @@ describe("a server that is ended", () => {
     await expect(nextFrame(talker, tables.hidden)).rejects.toThrow("closed");
   });
 
+  test("goes on when its terminal hangs up, if it was started for that", async () => {
+    const program = ["nohup", process.execPath, join(ROOT, "tts.ts")];
+    const one = await Server.start(["-m", starter, "--stage", "vocoder"], {}, undefined, program);
+    process.kill(one.pid, "SIGHUP");
+    expect((await vocode(one.folder, [Array(16).fill(1)])).length).toBe(2 * 1920);
+    expect(isRunning(one.pid)).toBe(true);
+    expect(await one.stop("SIGTERM")).toBe(143);
+    const other = await Server.start(["-m", starter, "--stage", "vocoder"]);
+    expect(await other.stop("SIGHUP")).toBe(129);
+  });
+
   test("by force takes its stages with it, and the next one starts in its folder", async () => {
     const folder = newFolder();
     const one = await Server.start(["-m", starter], {}, folder);

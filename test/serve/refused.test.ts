@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { bundleOf, scratchFolder } from "../_support.ts";
+import { bundleOf, ROOT, scratchFolder } from "../_support.ts";
 import { converse, type Frame, nextFrame, predict, request, Wire } from "./_client.ts";
 import { newFolder, type Served, Server, serveStarter, stopServers, TEXT } from "./_server.ts";
 
@@ -139,6 +139,16 @@ describe("a server that cannot start says why", () => {
       const { status, stderr } = await run(["-m", starter], folder);
       expect([status, stderr]).toEqual([5, expect.stringMatching(/^tts: cannot serve .+: E[A-Z]+: .+; choose another folder\n$/)]);
     }
+  });
+
+  const mounts = Bun.spawnSync(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", scratchFolder()]).exitCode === 0;
+  test.skipIf(!mounts)(`a folder that is full${mounts ? "" : " (skipped: no mounts for a process alone here)"}`, async () => {
+    const folder = newFolder();
+    const fill = 'mount -t tmpfs -o size=16k,mode=700 tmpfs "$0" && head -c 1M /dev/zero > "$0/full" 2>&-; exec "$@"';
+    const program = ["unshare", "-rm", "sh", "-c", fill, folder, process.execPath, join(ROOT, "tts.ts")];
+    const failed = new Server(folder, ["-m", starter], {}, program);
+    expect(await failed.exited).toBe(5);
+    expect(failed.stderr).toMatch(/^tts: cannot serve .+: ENOSPC: .+; choose another folder\n$/);
   });
 
   test("a folder without models for an NPU", async () => {
