@@ -215,6 +215,7 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
   checkCount("threads", config.threads, LIMITS.threads);
   checkCount("promptThreads", config.promptThreads, LIMITS.threads);
   checkCount("lanes", config.lanes, LIMITS.lanes);
+  for (const stage of ["talker", "predictor"] as const) checkCores(stage, config.threads, cpus[stage].length);
   checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
   checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);
   if (!PREFIX_CACHE_CHOICES.includes(config.prefixCache)) {
@@ -258,7 +259,7 @@ export type WantedCores = Partial<Record<"all" | keyof Placement, readonly numbe
  * Equal cores are left to the kernel: on a busy machine a pinned thread waits for its core while others are free.
  */
 export function placementOf(wanted: WantedCores, allowed: readonly Core[]): Placement {
-  const named = Object.values(wanted).flat();
+  const named = Object.values(wanted).flatMap((ids) => ids ?? []);
   const forbidden = named.find((id) => !allowed.some((core) => core.id === id));
   if (forbidden !== undefined) {
     const cores = formatCores(allowed.map(({ id }) => id));
@@ -290,6 +291,13 @@ function stageTimeoutMs(text = ""): number {
 function checkChoice(stage: string, choice: string, choices: readonly string[]): void {
   if (choices.includes(choice)) return;
   throw new TtsError("USAGE", `there is no ${stage} backend "${choice}"`, `choose one of ${choices.join(", ")}`);
+}
+
+/** More threads than cores wait for each other all the time. @param cores 0: any */
+function checkCores(stage: string, threads: number, cores: number): void {
+  if (cores === 0 || threads <= cores) return;
+  const what = `${threads} threads do not go on the ${cores} ${cores === 1 ? "core" : "cores"} of the ${stage}`;
+  throw new TtsError("USAGE", what, `give --threads ${cores}, or more cores with --${stage}-cpus`);
 }
 
 function checkCount(name: string, value: number, most: number): void {

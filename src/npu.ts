@@ -89,7 +89,7 @@ export const newNpuManifest = (content: Omit<NpuManifest, "format" | "version">)
 export function openNpuFolder(directory: string, target: NpuTarget): NpuFolder {
   const path = join(directory, NPU_MANIFEST);
   if (!isNpuFolder(directory)) throw invalid(`${directory} holds no models for an NPU: ${NPU_MANIFEST} is missing`, hintFor(target));
-  const file = JsonFile.read(path, { code: "NPU_MODEL_INVALID", hint: hintFor(target), unreadable: hintFor(target) });
+  const file = JsonFile.read(path, { code: "NPU_MODEL_INVALID", hint: ANY_TARGET, unreadable: ANY_TARGET });
   const head = new Map(file.entries());
   if (head.get("format") !== FORMAT) throw file.wrong(`is not a manifest of NPU models (format ${JSON.stringify(head.get("format"))})`);
   if (head.get("version") !== VERSION) {
@@ -148,7 +148,10 @@ export function readNpuSelfTest({ directory, manifest }: NpuFolder): { codes: In
   }
 }
 
-const hintFor = (target: NpuTarget) => `make the folder again: tts convert DIR --target ${target} -o FOLDER`;
+const hintFor = (target: string) => `make the folder again: tts convert DIR --target ${target} -o FOLDER`;
+
+/** Where nobody knows which it was for. */
+const ANY_TARGET = hintFor(NPU_TARGETS.join("|"));
 
 function invalid(what: string, hint: string, cause?: unknown): TtsError {
   return new TtsError("NPU_MODEL_INVALID", what, hint, { cause });

@@ -118,6 +118,12 @@ describe("cores", () => {
     expect(placementOf({ talker: [3] }, equal([0, 1, 2, 3]))).toEqual({ ...anywhere, talker: [3] });
   });
 
+  test("more threads than a stage has cores are refused", () => {
+    const [core] = allowedCores().map(({ id }) => id);
+    expect(() => loadConfig({ threads: 2, cpus: { talker: [core] } }, {})).toThrow("2 threads do not go on the 1 core of the talker");
+    expect(loadConfig({ threads: 1, cpus: { talker: [core] } }, {}).threads).toBe(1);
+  });
+
   test("a stage has no more threads than cores, and the other as many", () => {
     const cores = { talker: [], predictor: [] };
     expect(generationThreads(8, { ...cores, talker: [4] })).toBe(1);
@@ -127,6 +133,8 @@ describe("cores", () => {
 
   test("one that the process may not use is an error", () => {
     expect(() => placementOf({ all: [1, 9] }, equal([1, 2, 3]))).toThrow("core 9 is none that this process may use");
+    const single = { all: undefined, talker: undefined, predictor: undefined, vocoder: [7] }; // as the command line gives it
+    expect(() => placementOf(single, equal([1, 2, 3]))).toThrow("core 7 is none that this process may use");
   });
 });
 

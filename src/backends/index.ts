@@ -74,6 +74,8 @@ export interface TalkerMemory {
 export interface Talker {
   readonly hidden: number;
   readonly codecVocabulary: number;
+  /** @throws TtsError TEXT_TOO_LONG when a prompt of so many positions leaves none for a frame */
+  assertFits(positions: number): void;
   /** Names all that saved memory depends on, besides the model's files and the processor. */
   readonly memoryKind: string;
   /**

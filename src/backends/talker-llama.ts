@@ -48,7 +48,6 @@ class LlamaTalker implements Talker {
   }
 
   prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array, alone = false): boolean {
-    this.checkFits(to);
     if (from === 0) this.clear(lane);
     this.context.useThreads(alone ? this.mostThreads : this.threads);
     const done = this.decodeRows(lane, rows, from, to, hidden, logits);
@@ -67,10 +66,10 @@ class LlamaTalker implements Talker {
     return true;
   }
 
-  /** At least one position is left for a frame. */
-  private checkFits(count: number): void {
-    if (count < this.limit) return;
-    throw new TtsError("TEXT_TOO_LONG", `the prompt has ${count} positions, the talker's context holds ${this.limit}`, "shorten the text");
+  assertFits(positions: number): void {
+    if (positions < this.limit) return;
+    const what = `the prompt has ${positions} positions, the talker's context holds ${this.limit}`;
+    throw new TtsError("TEXT_TOO_LONG", what, "shorten the text, or the instruction");
   }
 
   private clear(lane: number): void {
@@ -83,7 +82,7 @@ class LlamaTalker implements Talker {
   }
 
   restore(lane: number, { bytes, positions }: TalkerMemory): boolean {
-    this.checkFits(positions);
+    this.assertFits(positions);
     this.clear(lane);
     if (!this.context.restoreLane(lane, bytes)) return false;
     this.positions[lane] = positions;

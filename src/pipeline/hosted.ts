@@ -67,6 +67,8 @@ export class HostedTalker {
   /** Of each lane's sentence. */
   private readonly frames: Int32Array;
   private readonly maxFrames: Int32Array;
+  /** Frames that were asked for. */
+  private readonly wanted: Int32Array;
   /** The lane of a step. Lanes never share one: with some weights a row's rounding would depend on who else is there. */
   private readonly stepLane = new Int32Array(1);
   private readonly result: Float32Array; // [hidden]
@@ -82,15 +84,16 @@ export class HostedTalker {
     const { codecVocabulary, codes, hidden } = bundle.manifest.shape;
     const options = openOptions(bundle, config, signs);
     const identity = modelIdentity(bundle);
+    this.tokenizer = openTokenizer(options);
+    this.embedder = new Embedder(bundle);
     this.opened = openBackend(TALKERS, "auto", options);
     this.talker = this.opened.stage;
     this.hidden = hidden;
-    this.tokenizer = openTokenizer(options);
-    this.embedder = new Embedder(bundle);
     this.eos = bundle.manifest.prompt.codec.eos;
     this.samplers = Array.from({ length: lanes }, () => new Sampler({ size: codecVocabulary, codes, eos: this.eos }));
     this.frames = new Int32Array(lanes);
     this.maxFrames = new Int32Array(lanes);
+    this.wanted = new Int32Array(lanes);
     this.result = new Float32Array(new SharedArrayBuffer(4 * hidden));
     this.logits = new Float32Array(new SharedArrayBuffer(4 * codecVocabulary));
     const track = new Track(createTimelineMemory().talker);
@@ -112,6 +115,7 @@ export class HostedTalker {
     this.prefill.fill(lane, { rows, count, prefixRows: prompt.prefixRows, lasting: false, alone }, startMs);
     this.samplers[lane].reset(sentence.sampling.talker, sentence.seed, STREAMS.talker);
     this.frames[lane] = 0;
+    this.wanted[lane] = sentence.maxFrames;
     this.maxFrames[lane] = Math.min(sentence.maxFrames, this.config.contextPositions - count - 1);
     return this.maxFrames[lane] > 0 ? this.draw(lane, hidden) : ENDED;
   }
@@ -125,6 +129,11 @@ export class HostedTalker {
     this.stepLane[0] = lane;
     this.talker.step(this.stepLane, 1, input, this.result, this.logits);
     return this.draw(lane, hidden);
+  }
+
+  /** Whether the last sentence of a lane had to end because there is memory for no more. */
+  lacksMemory(lane: number): boolean {
+    return this.frames[lane] >= this.maxFrames[lane] && this.maxFrames[lane] < this.wanted[lane];
   }
 
   private draw(lane: number, hidden: Float32Array): number {

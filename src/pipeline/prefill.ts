@@ -92,9 +92,11 @@ export class Prefill {
    * Fills a lane and gives the last row's results.
    * @param startMs since when this prompt is worked on
    * @returns false when the stop byte ended it
+   * @throws TtsError TEXT_TOO_LONG before anything is computed
    */
   fill(lane: number, { alone, count, lasting, prefixRows, rows }: PromptInput, startMs: number): boolean {
     const { talker, track } = this.options;
+    talker.assertFits(count);
     const keys = this.memory === null ? null : promptKeys(this.identity, rows, prefixRows, talker.hidden);
     const recalled =
       keys === null ? null : (this.recall(lane, keys.whole, count, false) ?? this.recall(lane, keys.prefix, prefixRows, lasting));

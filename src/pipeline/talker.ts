@@ -70,10 +70,10 @@ export class TalkerStage {
     const { loadTurn, memory: shared } = this.signals;
     const options = { bundle, config, lanes, stop: shared.nativeStop, loadTurn, onOpening };
     const identity = modelIdentity(bundle);
-    this.opened = openBackend(TALKERS, "auto", options);
-    this.talker = this.opened.stage;
     this.tokenizer = openTokenizer(options);
     this.embedder = new Embedder(bundle);
+    this.opened = openBackend(TALKERS, "auto", options); // last: what it takes is large
+    this.talker = this.opened.stage;
     const { hidden, codecVocabulary, codes } = bundle.manifest.shape;
     const { prompt } = bundle.manifest;
     [this.eos, this.textPad] = [prompt.codec.eos, prompt.text.ttsPad];

@@ -31,6 +31,7 @@ const SERVICES: Record<StageName, new (bundle: Bundle, start: StageStart, signs:
 
 /** Runs the stage that the supervisor names until it says that it is enough, or is gone. Nothing is thrown: it is told instead. */
 export async function runStageProcess(): Promise<void> {
+  process.removeAllListeners("SIGTERM"); // ends at once again, also while a native call hangs: the next process takes over its socket
   const send = (message: FromStageProcess) => new Promise<void>((resolve) => process.send!(message, () => resolve()));
   const { promise: orphaned, resolve } = Promise.withResolvers<null>();
   process.once("disconnect", () => resolve(null));

@@ -9,7 +9,7 @@ import { type PreparedSpeech, prepareSpeech, readerOf, type SpeakOptions } from 
 import type { Reader } from "../text/reading.ts";
 import { Lanes } from "./_lanes.ts";
 import { isGone, type Peer } from "./_peer.ts";
-import { assertFinite, type StageService, type StageStart, wordOf } from "./_wire.ts";
+import { assertFinite, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
 
 /** Of the JSON: the longest prompt and the longest instruction, every character escaped, have room in it. */
 const REQUEST_BYTES = 65_536;
@@ -81,6 +81,8 @@ export class TalkerService implements StageService {
     try {
       if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone"); // a sentence needs its feedback
       await this.exchange(peer, lane, { ...message, text: sentences[0] });
+      if (this.talker.lacksMemory(lane))
+        tell("the sentence was cut off: this server has memory for no more; start it with a larger --max-frames");
     } finally {
       this.lanes.release(lane);
       this.tidy();
@@ -96,6 +98,7 @@ export class TalkerService implements StageService {
       if (!(await peer.read(feedback, "a feedback"))) throw new TtsError("CANCELLED", "the client has gone");
       assertFinite(input, "the feedback");
       code0[0] = this.talker.next(lane, input, hidden);
+      await turn(); // others speak too, also beside one that is far ahead with its feedback
     }
   }
 

@@ -34,6 +34,7 @@ export { STAGES };
 /** What the system takes: sun_path, less its last byte. */
 const PATH_BYTES = 107;
 const OTHERS_WRITE = 0o022;
+const STICKY = 0o1000;
 const GROUP = { may: 0o060, enter: 0o010 } as const;
 const OTHERS = { may: 0o006, enter: 0o001 } as const;
 /** A stage that served for this long starts again at once; others wait, twice as long after every death in a row. */
@@ -95,7 +96,14 @@ function prepareFolder(directory: string, mode: number): void {
     if (made !== undefined) for (let path = directory; path.length >= made.length; path = dirname(path)) chmodSync(path, entered);
     const { mode: present, uid } = statSync(directory);
     if (uid !== process.getuid?.()) refuse(directory, "the folder belongs to another user", "choose a folder of your own");
-    if ((present & OTHERS_WRITE) !== 0) refuse(directory, "others may write into the folder", `chmod go-w ${directory}, or choose another`);
+    if ((present & OTHERS_WRITE) !== 0) {
+      const isForAll = (present & STICKY) !== 0; // as /tmp is, and must stay
+      refuse(
+        directory,
+        "others may write into the folder",
+        isForAll ? "choose a folder in it" : `chmod go-w ${directory}, or choose another`,
+      );
+    }
     tryFolder(directory);
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;

@@ -34,6 +34,20 @@ test("a long prompt gives one after every piece, and what the pieces give", () =
   talker.close();
 });
 
+test("a prompt that leaves no position for a frame is refused before anything is computed", () => {
+  const count = 2 * PROMPT_PIECE_ROWS;
+  const talker = openBackend(TALKERS, "auto", openOptions(bundleOf("starter"), 1, { contextPositions: count })).stage;
+  const results = { hidden: new Float32Array(talker.hidden), logits: new Float32Array(talker.codecVocabulary) };
+  let pieces = 0;
+  const onPiece = () => pieces++;
+  const track = new Track(createTimelineMemory().talker);
+  const prefill = new Prefill({ talker, track, ...results, onPiece, choice: "off", cacheDir: "", identity: "" });
+  const input = { rows: new Float32Array((count + 9) * talker.hidden), count: count + 9, prefixRows: 40, lasting: false, alone: true };
+  expect(() => prefill.fill(0, input, 0)).toThrow(`the prompt has ${count + 9} positions, the talker's context holds ${count}`);
+  expect(pieces).toBe(0);
+  talker.close();
+});
+
 test("hearing a reference gives one after every chunk", async () => {
   const reference = new GoldenFile("tiny-base/golden/reference.safetensors");
   const [codes, xVector] = [reference.ints("codes"), reference.floats("x_vector")];

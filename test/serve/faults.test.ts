@@ -220,6 +220,18 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await one.stop();
   });
 
+  test("is started again by a signal, also while it hangs", async () => {
+    const one = onStandIn("vocoder", "rknn", "rknn_run:hang:5", { TTS_STAGE_TIMEOUT: "100" });
+    await one.says(/^ready: /m);
+    const sound = vocode(one.folder, expected.frames);
+    await pause(300); // it hangs, or will
+    process.kill(one.processOf("vocoder"), "SIGTERM");
+    await expect(sound).rejects.toThrow();
+    await one.says(/^tts: warning: the vocoder process ended \(SIGTERM\); it is started again\n/m);
+    await one.says(/^vocoder: back on /m);
+    await one.stop();
+  });
+
   test("that hangs before it is ready is given up after the patience, whether it was asked for by name or not", async () => {
     const cases = [
       ["vocoder", "rknn", "rknn_run", "rknn"],

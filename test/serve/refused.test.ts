@@ -134,6 +134,9 @@ describe("a server that cannot start says why", () => {
       const why = `tts: cannot serve ${shared}: others may write into the folder; chmod go-w ${shared}, or choose another\n`;
       expect(await run(["-m", starter, "--socket-mode", "0666"], shared)).toEqual({ status: 5, stderr: why });
     }
+    expect((await run(["-m", starter], "/tmp")).stderr).toMatch(
+      /^tts: cannot serve \/tmp: (others may write|the folder belongs).*; choose a folder/,
+    );
     // Owned by whoever runs this, and closed to root as well.
     for (const folder of [`/proc/${process.pid}/task`, join(starter, "bundle.json/x")]) {
       const { status, stderr } = await run(["-m", starter], folder);

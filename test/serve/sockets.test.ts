@@ -7,8 +7,9 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { openBundle } from "../../src/bundle.ts";
 import { allowedCores } from "../../src/cpus.ts";
-import { HostedTalker } from "../../src/pipeline/hosted.ts";
-import { bundleOf, openOptions } from "../_support.ts";
+import { ENDED, HostedTalker } from "../../src/pipeline/hosted.ts";
+import { promptOf } from "../../src/pipeline/prompting.ts";
+import { bundleOf, openOptions, tokenizerOf } from "../_support.ts";
 import { converse, decode, nextFrame, request, Tables, vocode, Wire } from "./_client.ts";
 import { newFolder, type Served, Server, STAGES, serveStarter, speakItself, stopServers, TEXT } from "./_server.ts";
 
@@ -87,6 +88,33 @@ describe("a client written from the byte layout alone", () => {
     const itself = await speakItself(["-m", starter, "--greedy", "--raw-text", "dˈɪnɝ ˈɪz rˈɛdi."]);
     expect(await converse(server.folder, tables, { text: "dˈɪnɝ ˈɪz rˈɛdi.", rawText: true })).toEqual(itself.frames);
   });
+});
+
+test("the talker knows that a sentence ended because there was memory for no more", () => {
+  const bundle = openBundle(starter);
+  const greedy = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
+  const settings = {
+    instruct: "",
+    speaker: -1,
+    language: -1,
+    mode: "whole",
+    seed: 0,
+    sampling: { talker: greedy, predictor: greedy },
+  } as const;
+  const sentence = { ...settings, text: "həlˈoʊ." };
+  const prompt = promptOf(bundle, tokenizerOf(bundle), { ...sentence, reference: null }).rows.length;
+  const frames = 2; // too few to end by itself
+  const { config } = openOptions(bundle, 1, { prefixCache: "off", contextPositions: prompt + frames + 1 });
+  const talker = new HostedTalker(bundle, config, { opening() {}, alive() {} });
+  const hidden = new Float32Array(new SharedArrayBuffer(4 * talker.hidden));
+  const ask = (maxFrames: number) => {
+    let count = 0;
+    let code0 = talker.begin(0, { ...sentence, maxFrames }, true, hidden);
+    for (; code0 !== ENDED; count++) code0 = talker.next(0, hidden, hidden);
+    return { count, lacksMemory: talker.lacksMemory(0) };
+  };
+  expect(ask(frames)).toEqual({ count: frames, lacksMemory: false });
+  expect(ask(frames + 1)).toEqual({ count: frames, lacksMemory: true });
 });
 
 test("the talker computes a prompt once, and the start of prompts once", () => {
