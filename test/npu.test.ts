@@ -79,7 +79,7 @@ function newFolder(path = "", value: unknown = undefined): string {
   return folder;
 }
 
-const refusal = (message: RegExp, hint = /tts convert DIR --target rknn -o FOLDER/) =>
+const refusal = (message: RegExp, hint = /tts convert DIR --target rknn(\|axcl)? -o FOLDER/) =>
   expect.objectContaining({ code: "NPU_MODEL_INVALID", message: expect.stringMatching(message), hint: expect.stringMatching(hint) });
 
 describe("a whole folder", () => {

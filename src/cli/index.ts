@@ -14,9 +14,9 @@ import { versions, versionsHere } from "./_version.ts";
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 export async function main(args: string[]): Promise<never> {
-  const ignored = ignoredSignals();
   // Exit handlers remove half-made files; native calls in workers do not hold up the exit.
-  for (const [signal, status] of Object.entries(SIGNALS)) if (!ignored.has(status)) process.once(signal, () => process.exit(status));
+  for (const [signal, status] of Object.entries(SIGNALS))
+    if (signal !== "SIGHUP" || !isHangUpIgnored()) process.once(signal, () => process.exit(status));
   try {
     await run(args);
     process.exit(0);
@@ -27,13 +27,13 @@ export async function main(args: string[]): Promise<never> {
   }
 }
 
-/** Exit statuses of the signals that were ignored when the program began, as nohup has it: they stay so. */
-function ignoredSignals(): Set<number> {
+/** Whether the program was started by nohup: then it stays so. */
+function isHangUpIgnored(): boolean {
   try {
     const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
-    return new Set(Object.values(SIGNALS).filter((status) => ((BigInt(`0x${mask}`) >> BigInt(status - 129)) & 1n) === 1n));
+    return Number.parseInt(mask.slice(-1), 16) % 2 === 1; // the lowest bit is signal 1
   } catch {
-    return new Set();
+    return false;
   }
 }
 

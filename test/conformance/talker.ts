@@ -333,11 +333,9 @@ function refusals(open: (checkpoint: string) => Talker): void {
 
   test("refuses a prompt that fills its context", () => {
     const talker = open("tiny-custom");
-    const count = 2_048;
-    const prompt = sharedFloats(count * talker.hidden);
-    const [hidden, logits] = [sharedFloats(talker.hidden), sharedFloats(talker.codecVocabulary)];
-    expect(() => talker.prefill(0, prompt, 0, count, hidden, logits)).toThrow(TtsError);
-    expect(() => talker.prefill(0, prompt, 0, count, hidden, logits)).toThrow(/2048 positions/);
+    talker.assertFits(2_047);
+    expect(() => talker.assertFits(2_048)).toThrow(TtsError);
+    expect(() => talker.assertFits(2_048)).toThrow(/2048 positions/);
   });
 }
 

@@ -302,8 +302,6 @@ describe("a server that is ended", () => {
     expect((await vocode(one.folder, [Array(16).fill(1)])).length).toBe(2 * 1920);
     expect(isRunning(one.pid)).toBe(true);
     expect(await one.stop("SIGTERM")).toBe(143);
-    const other = await Server.start(["-m", starter, "--stage", "vocoder"]);
-    expect(await other.stop("SIGHUP")).toBe(129);
   });
 
   test("by force takes its stages with it, and the next one starts in its folder", async () => {
