@@ -194,7 +194,7 @@ describe("the cache", () => {
         whileRunning: (kill) => setTimeout(() => kill("SIGINT"), delay),
       });
       if (result.status === 0) continue; // a fast machine was done before
-      expect(result.status).toBe(130);
+      expect(result.status).toBeOneOf([130, -1]); // the latter: on a slow machine the program had not begun
       expect(existsSync(join(home, "a.wav"))).toBe(false);
       const folder = join(home, ".cache/qwen3-tts/bundles");
       expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
