@@ -35,6 +35,7 @@ const PR_SET_PDEATHSIG = 1;
 const PR_SET_NAME = 15;
 const SIGKILL = 9;
 const LOCK_EX = 2;
+const LOCK_NB = 4;
 const THREAD_NAME_BYTES = 15;
 /** A cpu_set_t: 1024 cores. */
 const CPU_SET_BYTES = 128;
@@ -59,10 +60,11 @@ export function setEnvironment(name: string, value: string, replaces = true): vo
 /** Of the C library, such as "2.36". */
 export const libcVersion = () => String(libc.symbols.gnu_get_libc_version());
 
-/** Waits until no other thread or process holds the open file. It is free again when the file is closed, or its process has died. */
-export function lockFile(file: number): void {
-  libc.symbols.flock(file, LOCK_EX);
-}
+/**
+ * Takes an open file for this thread alone, if no other thread or process holds it. It is free again when it is closed, or its process has died.
+ * @returns whether it did
+ */
+export const tryLockFile = (file: number) => libc.symbols.flock(file, LOCK_EX | LOCK_NB) === 0;
 
 /** u32 of a timespec: seconds (low, high), nanoseconds (low, high). */
 const time = new Uint32Array(new ArrayBuffer(16));

@@ -18,11 +18,13 @@ import {
 import { basename, dirname, join } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import { type Contents, contentsOf, type Part, partOf, readArchive } from "./embedded.ts";
-import { lockFile } from "./libc.ts";
+import { tryLockFile } from "./libc.ts";
 
 /** Of other versions of a part, so many stay: whoever goes back to the last one need not unpack again. */
 const OTHERS_KEPT = 1;
 const WAY_OUT = "set TTS_LIB_DIR to a folder of your own where programs may run";
+/** For another start to unpack: it takes a second or two, on a slow card more. */
+const [POLL_MS, MOST_WAIT_MS] = [20, 60_000];
 const OTHERS_MAY_WRITE = 0o022;
 const ALL_MAY_WRITE = 0o002;
 const STICKY = 0o1000;
@@ -41,7 +43,7 @@ export function unpack(folder: string): void {
     refuseShared(base);
     const lock = openSync(join(base, ".unpack.lock"), "w", 0o600); // of several threads and processes one unpacks, and the others wait
     try {
-      lockFile(lock);
+      waitFor(lock, base);
       if (!isWhole(folder, contentsOf(part))) unpackLocked(part, folder);
     } finally {
       closeSync(lock);
@@ -52,6 +54,17 @@ export function unpack(folder: string): void {
     const hint = code === "ENOSPC" || code === "EDQUOT" ? "free some space, or set TTS_LIB_DIR to a folder that has it" : WAY_OUT;
     const megabytes = Math.ceil(sizeOf(contentsOf(part)) / 1e6);
     throw new TtsError("OUTPUT_FAILED", `cannot unpack ${megabytes} MB to ${folder}: ${message}`, hint, { cause });
+  }
+}
+
+/** Blocks the thread: nothing can be done without the files. @throws TtsError OUTPUT_FAILED */
+function waitFor(lock: number, base: string): void {
+  for (let waitedMs = 0; !tryLockFile(lock); waitedMs += POLL_MS) {
+    if (waitedMs >= MOST_WAIT_MS) {
+      const what = `another start has been unpacking to ${base} for ${MOST_WAIT_MS / 1000} s`;
+      throw new TtsError("OUTPUT_FAILED", what, `end it, or ${WAY_OUT}`);
+    }
+    Bun.sleepSync(POLL_MS);
   }
 }
 

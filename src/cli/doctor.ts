@@ -19,7 +19,7 @@ export const command: Command = {
   synopsis: "doctor [OPTIONS]",
   description: [
     "Says what this machine has: cores, memory and how fast it is, the native libraries, NPUs, folders, players and models. Predicts how fast each model will be before it is fetched, and prints what to do about each problem.",
-    "It takes a few seconds, in which memory and processor are measured. Libraries are tried in processes of their own, so that one that crashes is only reported. Nothing is fetched and nothing is left behind.",
+    "It takes a few seconds, in which memory and processor are measured. Libraries are tried in processes of their own, so that one that crashes is only reported. Nothing is fetched, and nothing is left behind but what a binary unpacks at its first start.",
     "RTF is computing time by sound: below 1 is faster than real time. The forecast is for the sentence of tts bench, one lane; tts bench --synthetic measures what it predicts.",
   ],
   examples: [

@@ -35,7 +35,10 @@ export const command: Command = {
   ],
   examples: [
     ["tts models", "one line per model"],
-    ["tts models --json | jq -r '.[] | select(.here == \"yes\") | .name'", "the names of those that can speak at once"],
+    [
+      'tts models --json | jq -r \'.[] | select(.here == "yes" or .here == "built in") | .name\'',
+      "the names of those that can speak at once",
+    ],
   ],
   definition: defineCommand({
     meta: { name: "tts models", description: "list models, and what is here of them" },

@@ -4,7 +4,7 @@ import { existsSync, statSync } from "node:fs";
 import { defineCommand } from "citty";
 import { isBundle, weightsInWords } from "../bundle.ts";
 import { KNOWN_MODELS, nameOf } from "../catalog.ts";
-import { DEFAULT_WEIGHTS, loadConfig, loadHubConfig } from "../config.ts";
+import { loadConfig, loadHubConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { type Downloaded, pull } from "../pull.ts";
 import { resolveModel, SHIPPED } from "../store.ts";
@@ -13,7 +13,7 @@ import type { Command } from "./_manual.ts";
 import { COMMON, type Options, readWeights, text, weightOptions } from "./_options.ts";
 
 const options: Options = {
-  ...weightOptions(`${weightsInWords(DEFAULT_WEIGHTS)}, for small models f32`, "Model"),
+  ...weightOptions("q4_0, on x64 with a code predictor of q8_0; for small models f32", "Model"),
   revision: {
     type: "string",
     valueHint: "NAME",
