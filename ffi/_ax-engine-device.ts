@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type ErrorCode, TtsError } from "../src/errors.ts";
-import { mayUse } from "./_npu-node.ts";
+import { mayUse, REPORT } from "./_npu-node.ts";
 
 export interface AxNpuFacts {
   /** Whether the NPU's node exists, and whether this user may read and write it. */
@@ -58,7 +58,6 @@ interface Meaning {
   hint: (call: AxCall) => string;
 }
 
-const REPORT = "this program and the library disagree: report it with these versions";
 const LOOK = "look at dmesg; restart the board if it stays, and update its BSP to 1.45.0_P38 or newer";
 const MEMORY = "close other programs that use the NPU, or enlarge its memory (CMM) in the board's start-up settings";
 const REBUILD = "build the model again with Pulsar2 for this chip, with f32 inputs and outputs";

@@ -19,6 +19,7 @@ import {
   type Opening,
   type SharedMemory,
   type SpeakJob,
+  STAGES,
   type StageJob,
   type StageName,
   type ToVocoder,
@@ -69,8 +70,8 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-const STAGES: Record<NonNullable<OpenOptions["use"]>, StageName[]> = {
-  speak: ["talker", "predictor", "vocoder"],
+const STAGES_FOR: Record<NonNullable<OpenOptions["use"]>, readonly StageName[]> = {
+  speak: STAGES,
   decode: ["vocoder"],
   encode: [],
 };
@@ -91,7 +92,7 @@ export async function open(options: OpenOptions = {}): Promise<Engine> {
   });
   const engine = new WorkerEngine(bundle, config);
   try {
-    await engine.start(STAGES[options.use ?? "speak"]);
+    await engine.start(STAGES_FOR[options.use ?? "speak"]);
   } catch (error) {
     await engine.close();
     throw error;
@@ -144,7 +145,7 @@ class WorkerEngine implements Engine, SpeechHost {
     return [...this.refusals, ...unused];
   }
 
-  async start(stages: StageName[]): Promise<void> {
+  async start(stages: readonly StageName[]): Promise<void> {
     await Promise.all(stages.map((stage) => this.startStage(stage)));
   }
 
@@ -208,7 +209,7 @@ class WorkerEngine implements Engine, SpeechHost {
     if (stage === "vocoder") return this.codes.some(waiting);
     // Frames that are too few for a chunk wait for the talker, not for the vocoder.
     const isSpeaking = this.jobs.values().some(({ stop }) => stop === null);
-    return isSpeaking && !predictorHasIt && !this.codes.slice(0, this.config.lanes).some(hasVocoderWork);
+    return isSpeaking && !predictorHasIt && !this.codes.some((codes, lane) => lane < this.config.lanes && hasVocoderWork(codes));
   }
 
   /** One stage down means all down: they wait for each other. */

@@ -113,18 +113,18 @@ class OrtVocoder implements Vocoder {
 
   private prepare(state: State, frames: number, from: 0 | 1): PreparedRun {
     const prefixed = (prefix: string, copy: Record<string, OrtTensor>) =>
-      Object.entries(copy).map(([name, tensor]) => [`${prefix}.${name}`, tensor]);
+      Object.entries(copy).map(([name, tensor]) => [prefix + name, tensor]);
     const codes = new OrtTensor(this.codes, [frames, CODES_PER_FRAME]);
     const samples = new OrtTensor(this.samples, [frames * SAMPLES_PER_FRAME]);
     state.chunkTensors.push(codes, samples);
     const inputs = {
       codes,
       position: state.positionTensor,
-      ...Object.fromEntries(prefixed("state", state.copies[from])),
+      ...Object.fromEntries(prefixed(STATE, state.copies[from])),
     };
     const outputs = {
       samples,
-      ...Object.fromEntries(prefixed("next", state.copies[from === 0 ? 1 : 0])),
+      ...Object.fromEntries(prefixed(NEXT, state.copies[from === 0 ? 1 : 0])),
     };
     return new PreparedRun(this.session, inputs, outputs);
   }

@@ -52,7 +52,7 @@ export class Lanes {
    */
   look(): void {
     const gone = this.queue.filter(({ peer }) => this.isHopeless(peer));
-    this.queue = this.queue.filter(({ peer }) => !this.isHopeless(peer));
+    this.queue = this.queue.filter((waiting) => !gone.includes(waiting));
     for (const { drop } of gone) drop(new TtsError("CANCELLED", "the client has gone"));
     const slowest = this.queue.length === 0 ? undefined : slowestOf(this.holders.values());
     const isLate = slowest !== undefined && slowest.waitedMs >= this.patienceMs;

@@ -10,9 +10,10 @@ import { fromWire, TtsError } from "../errors.ts";
 import { withLock } from "../lock.ts";
 import { lateStage, patienceWith } from "../pipeline/late.ts";
 import { type Opening, STAGES, type StageName } from "../pipeline/wire.ts";
-
 import { ENTRY_ARGS } from "../worker.ts";
 import type { FromStageProcess, StageStart } from "./_wire.ts";
+
+export { STAGES };
 
 export interface SocketsOptions extends Pick<StageStart, "bundle" | "config" | "greedy" | "seed" | "mode" | "patienceMs"> {
   /** Folder of the sockets; it is made if need be. */
@@ -29,8 +30,6 @@ interface Tell {
 
 /** The command line of a stage's process, behind the program's name; it also needs the supervisor's channel. */
 export const STAGE_COMMAND = ["serve", "stage"] as const;
-export { STAGES };
-
 /** What the system takes: sun_path, less its last byte. */
 const PATH_BYTES = 107;
 const OTHERS_WRITE = 0o022;
