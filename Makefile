@@ -8,7 +8,7 @@ TEXT ?= The kettle is ready. The time is seven forty five.
 # As it was typed: a price is no make variable.
 export TEXT_TO_SPEAK = $(value TEXT)
 
-.PHONY: help setup run test check format hear bench npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
+.PHONY: help setup run test check format hear voice bench npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -41,7 +41,10 @@ format: $(READY) ## put the sources into their form
 	@node_modules/.bin/biome check --config-path=.ci --write $(SOURCES)
 
 hear: $(READY) ## let a speech recogniser listen (needs pocketsphinx and sox)
-	@$(BUN) test/hear.ts
+	@$(BUN) test/hear.ts $(if $(KEEP),--keep)
+
+voice: $(READY) ## put another starter voice in place: make voice FROM=DIR
+	@$(BUN) test/voice-swap.ts "$(FROM)"
 
 bench: $(READY) ## medians of speaking with the starter voice
 	@$(BUN) tts.ts bench

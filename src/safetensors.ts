@@ -129,10 +129,17 @@ function firstNonFinite({ bytes, dtype }: Tensor): number {
     return asU16(bytes).findIndex((bits) => (bits & exponent) === exponent);
   }
   if (dtype !== "F32") return -1;
-  const words =
-    bytes.byteOffset % 4 === 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) : new Uint32Array(copyOf(bytes).buffer);
-  return words.findIndex((bits) => (bits & 0x7f800000) === 0x7f800000);
+  return wordsOf(bytes).findIndex((bits) => (bits & 0x7f800000) === 0x7f800000);
 }
+
+/** Whether every value is 0, of either sign. */
+export function isZero({ bytes, dtype }: Tensor): boolean {
+  if (dtype === "F32") return wordsOf(bytes).every((bits) => (bits & 0x7fffffff) === 0);
+  return asU16(bytes).every((bits) => (bits & 0x7fff) === 0);
+}
+
+const wordsOf = (bytes: Uint8Array) =>
+  bytes.byteOffset % 4 === 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) : new Uint32Array(copyOf(bytes).buffer);
 
 export interface TensorToWrite {
   name: string;

@@ -80,6 +80,21 @@ export function copyOfCheckpoint(checkpoint: string, name: string): string {
   return folder;
 }
 
+/** What a number of a tensor becomes. */
+export type Edit = (tensor: string, value: number) => number;
+
+/** Changes F32 numbers of the codec's decoder in a copy of a checkpoint. */
+export function editDecoder(folder: string, edit: Edit): void {
+  const path = join(folder, "speech_tokenizer/model.safetensors");
+  const file = new Uint8Array(readFileSync(path));
+  for (const { bytes, dtype, name } of parseSafetensors(file, path).values()) {
+    if (dtype !== "F32" || !name.startsWith("decoder.")) continue;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let at = 0; at < bytes.length; at += 4) view.setFloat32(at, edit(name, view.getFloat32(at, true)), true);
+  }
+  writeFileSync(path, file);
+}
+
 export type Json = Record<string, unknown>;
 /** Spoils a copy of a checkpoint. */
 export type Damage = (folder: string) => void;

@@ -234,6 +234,24 @@ describe("what it unpacks", () => {
     expect(readFileSync(join(starter, "NOTICE")).equals(readFileSync(join(ROOT, "models/starter/NOTICE")))).toBe(true);
   });
 
+  test("holds the decoder of the voice packed, as it is mostly zeros; where that is damaged, one line says what mends it", async () => {
+    const home = newHome();
+    expect((await say(home)).status).toBe(0);
+    const starter = unpackedIn(cacheOf(home), "starter");
+    const packed = join(starter, "speech_tokenizer/model.safetensors.zst");
+    expect(existsSync(packed.replace(".zst", ""))).toBe(false);
+    expect(statSync(packed).size).toBeLessThan(statSync(join(ROOT, "models/starter/speech_tokenizer/model.safetensors")).size / 10);
+    writeFileSync(packed, readFileSync(packed).fill(0x55, 1_000_000, 1_001_000));
+    rmSync(join(cacheOf(home), "bundles"), { recursive: true });
+    const { status, stderr } = await say(home);
+    expect(status).toBe(3);
+    expect(stderr).toContain(`${packed}: does not unpack`);
+    expect(stderr).toContain(`remove ${starter}: the next start unpacks it again`);
+    rmSync(starter, { recursive: true });
+    expect(await say(home)).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(soundOf(home).equals(spoken)).toBe(true);
+  });
+
   test("is written once: a second start finds it", async () => {
     const library = join(unpackedIn(cacheOf(used), "lib"), "libonnxruntime.so.1");
     const before = statSync(library);
@@ -333,7 +351,7 @@ describe("what it unpacks", () => {
   });
 
   test.skipIf(!mounts)(`says when the disk is full, and leaves nothing there${withMounts}`, async () => {
-    const script = 'mount -t tmpfs -o size=20m tmpfs "$HOME" && "$@"; status=$?; find "$HOME" -type f -size +0; exit $status';
+    const script = 'mount -t tmpfs -o size=10m tmpfs "$HOME" && "$@"; status=$?; find "$HOME" -type f -size +0; exit $status';
     const command = ["unshare", "-rm", "sh", "-c", script, "sh", tts, ...SAY, "-o", join(folder, "full.wav")];
     const { status, stderr, stdout } = await run(command, { HOME: newHome(), PATH: process.env.PATH! });
     expect([status, stdout]).toEqual([5, ""]);

@@ -109,6 +109,7 @@ const ROOMS: Record<string, Room> = {
         "src/worker.ts",
       ],
       ...["ffi/libc.ts", "ffi/llama.ts", "ffi/ggml.ts", "ffi/onnxruntime.ts"], // mapping, quantisers, folding the text table
+      "ffi/embedded.ts", // what mends a damaged file that a binary unpacked
     ],
     types: ["src/store.ts", "src/pipeline/wire.ts"],
   },

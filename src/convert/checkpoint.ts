@@ -6,7 +6,7 @@ import { type MappedFile, mapFile } from "../../ffi/libc.ts";
 import { assertFinite, parseSafetensors, type Tensor } from "../safetensors.ts";
 import { CODES_PER_FRAME, type ModelType, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
 import { invalid, type JsonFile, readJson } from "./_json.ts";
-import { CHECKPOINT_FILES, weightFiles } from "./files.ts";
+import { CHECKPOINT_FILES, isPacked, unpackedWeights, weightFiles } from "./files.ts";
 
 /** Shape of one Qwen3 transformer (talker or code predictor). */
 export interface TransformerShape {
@@ -86,7 +86,7 @@ const CODEC_ENCODER_KNOWN = {
   hidden_act: "gelu",
 } as const;
 
-/** Weights of one file or of the shards of an index, mapped. Every tensor that is taken is checked for shape and numbers. */
+/** Weights of one file or of the shards of an index, mapped or unpacked. Every tensor that is taken is checked for shape and numbers. */
 export class Weights {
   private constructor(
     readonly files: string[],
@@ -96,7 +96,7 @@ export class Weights {
 
   static open(directory: string): Weights {
     const files = weightFiles(directory);
-    const mapped = files.map((file) => mapFile(file));
+    const mapped = files.map((file) => (isPacked(file) ? inMemory(file) : mapFile(file)));
     const tensors = new Map<string, Tensor>();
     for (const { path, bytes } of mapped) for (const [name, tensor] of parseSafetensors(bytes, path)) tensors.set(name, tensor);
     return new Weights(files, tensors, mapped);
@@ -135,6 +135,11 @@ export class Weights {
   close(): void {
     for (const file of this.mapped) file.close();
   }
+}
+
+/** A packed file as if it were mapped. */
+function inMemory(path: string): MappedFile {
+  return { path, bytes: unpackedWeights(path), release: () => {}, close: () => {} };
 }
 
 export interface Checkpoint {

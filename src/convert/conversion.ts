@@ -10,7 +10,7 @@ import type { WeightType, WeightTypes } from "../config.ts";
 import type { Progress } from "../store.ts";
 import { hashStep, runSteps, type Step } from "./_steps.ts";
 import { type Checkpoint, openCheckpoint, type TransformerShape, type Weights } from "./checkpoint.ts";
-import { READING_FILES } from "./files.ts";
+import { isPacked, READING_FILES } from "./files.ts";
 import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf.ts";
 import type { ConvertJob } from "./index.ts";
 import { makeManifest } from "./manifest.ts";
@@ -136,7 +136,8 @@ export class Conversion {
 
   /** F32 weights of the checkpoint are shared by a hard link where the file system can; else copied into the model's own data file. */
   private saveGraph(name: string, files: readonly string[], build: (shared: Record<string, string>) => Graph): void {
-    const links = Object.fromEntries(files.map((file, i) => [file, `${name.replace(/\.onnx$/, "")}${i === 0 ? "" : `-${i}`}.safetensors`]));
+    const plain = files.filter((file) => !isPacked(file));
+    const links = Object.fromEntries(plain.map((file, i) => [file, `${name.replace(/\.onnx$/, "")}${i === 0 ? "" : `-${i}`}.safetensors`]));
     const linked = Object.fromEntries(Object.entries(links).filter(([file, link]) => tryLink(file, join(this.folder, link))));
     const graph = build(linked);
     for (const [file, link] of Object.entries(linked)) if (!graph.usedShared.has(file)) rmSync(join(this.folder, link));

@@ -33,18 +33,19 @@ type Shape = Pick<Filter, "taps" | "dilation" | "inputs" | "outputs">;
 
 function makeFilter({ taps, dilation, inputs, outputs }: Shape): Filter {
   const matrices = noise(taps * inputs * outputs, 1);
-  return { taps, dilation, inputs, outputs, matrices: () => matrices, bias: noise(outputs, 2) };
+  const weights = () => (tap: number, input: number, output: number) => matrices[(tap * inputs + input) * outputs + output];
+  return { taps, dilation, inputs, outputs, weights, bias: noise(outputs, 2) };
 }
 
 /** In double precision: [rows, outputs]. */
-function plainSum(padded: Float32Array, rows: number, { taps, dilation, inputs, outputs, matrices, bias }: Filter): Float64Array {
-  const weights = matrices();
+function plainSum(padded: Float32Array, rows: number, { taps, dilation, inputs, outputs, weights, bias }: Filter): Float64Array {
+  const weight = weights();
   return Float64Array.from({ length: rows * outputs }, (_, at) => {
     const [row, output] = [Math.floor(at / outputs), at % outputs];
     let sum = bias[output];
     for (let tap = 0; tap < taps; tap++) {
       for (let input = 0; input < inputs; input++) {
-        sum += padded[(row + tap * dilation) * inputs + input] * weights[(tap * inputs + input) * outputs + output];
+        sum += padded[(row + tap * dilation) * inputs + input] * weight(tap, input, output);
       }
     }
     return sum;

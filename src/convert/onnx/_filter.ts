@@ -1,5 +1,6 @@
 // Causal filters along time as matrix products: a row of results is made of the newest rows of input, each through a matrix of its own.
 // Convolutions and transposed ones are both of this kind, and matrix products are what ONNX Runtime does fastest.
+// Where each result is one input, or nothing, no product is needed: weights that were written down instead of trained have many such filters.
 
 import { reshape, slice, transpose } from "./_layers.ts";
 import type { Graph } from "./graph.ts";
@@ -10,10 +11,50 @@ export interface Filter {
   dilation: number;
   inputs: number;
   outputs: number;
-  /** [taps, inputs, outputs], the oldest tap first. Made only when it is written: together they are hundreds of megabytes. */
-  matrices: () => Float32Array;
+  /** Makes what tells how much an input counts in an output; tap 0 is the oldest. Let go when used: together they are hundreds of megabytes. */
+  weights: () => (tap: number, input: number, output: number) => number;
   /** [outputs] */
   bias: Float32Array;
+}
+
+/** Of a filter that only copies: which input each output is, and what it is multiplied by; f32 [outputs]. */
+export interface Selection {
+  inputs: number;
+  index: number[];
+  factors: Float32Array;
+  bias: Float32Array;
+}
+
+/**
+ * A filter that only copies inputs of the newest row, with the very bits of the products: those of zeros add nothing, and with a bias, which a
+ * product may be added to before it is rounded, a factor must be 0 or 1. null for any other filter.
+ */
+export function selectionOf({ taps, inputs, outputs, weights, bias }: Filter): Selection | null {
+  const weight = weights();
+  const index = new Array<number>(outputs).fill(0);
+  const factors = new Float32Array(outputs);
+  for (let output = 0; output < outputs; output++) {
+    for (let tap = 0; tap < taps; tap++) {
+      for (let input = 0; input < inputs; input++) {
+        const factor = weight(tap, input, output);
+        if (factor === 0) continue;
+        const isSecond = factors[output] !== 0;
+        if (isSecond || tap < taps - 1 || (factor !== 1 && bias[output] !== 0)) return null;
+        index[output] = input;
+        factors[output] = factor;
+      }
+    }
+  }
+  return { inputs, index, factors, bias };
+}
+
+/** x [rows, inputs] -> [rows, outputs] */
+export function select(g: Graph, x: string, { inputs, index, factors, bias }: Selection): string {
+  const row = (values: Float32Array) => g.values(values, [values.length]);
+  const isAll = index.length === inputs && index.every((input, output) => input === output);
+  let y = isAll ? x : g.op("Gather", [x, g.ints(index)], { axis: 1 });
+  if (factors.some((factor) => factor !== 1)) y = g.op("Mul", [y, row(factors)]);
+  return bias.some((value) => value !== 0) ? g.op("Add", [y, row(bias)]) : y;
 }
 
 /** What is filtered: every frame is `perFrame` rows, and (taps - 1) * dilation rows of context stand in front. */
@@ -31,10 +72,24 @@ export function filter(g: Graph, rows: Rows, what: Filter): string {
   return isWide && what.taps === BLOCK_TAPS ? blockFilter(g, rows, what) : plainFilter(g, rows, what);
 }
 
-function plainFilter(g: Graph, rows: Rows, { taps, dilation, inputs, outputs, matrices, bias }: Filter): string {
+function plainFilter(g: Graph, rows: Rows, what: Filter): string {
+  const { taps, dilation, inputs, outputs, bias } = what;
   const index = Array.from({ length: rows.perFrame * taps }, (_, i) => Math.floor(i / taps) + (i % taps) * dilation);
   const columns = taps === 1 ? rows.padded : reshape(g, gather(g, rows, g.ints(index)), [-1, taps * inputs]);
-  return g.op("Gemm", [columns, g.values(matrices, [taps * inputs, outputs]), g.values(bias, [outputs])]);
+  return g.op("Gemm", [columns, g.values(() => matricesOf(what), [taps * inputs, outputs]), g.values(bias, [outputs])]);
+}
+
+/** [taps, inputs, outputs] */
+function matricesOf({ taps, inputs, outputs, weights }: Filter): Float32Array {
+  const weight = weights();
+  const matrices = new Float32Array(taps * inputs * outputs);
+  let at = 0;
+  for (let tap = 0; tap < taps; tap++) {
+    for (let input = 0; input < inputs; input++) {
+      for (let output = 0; output < outputs; output++) matrices[at++] = weight(tap, input, output);
+    }
+  }
+  return matrices;
 }
 
 /** Rows of `padded` by their numbers in the first frame, i64 [..., n]: [..., frames, n, inputs]. */
@@ -67,7 +122,8 @@ const FROM_POINTS = transposed(powers(BLOCK));
 const WINDOW_TO_POINTS = transposed(inverse(powers(PRODUCTS)));
 
 /** Every frame is cut into blocks for itself, so that the cutting does not depend on the frames of a call. */
-function blockFilter(g: Graph, rows: Rows, { dilation, inputs, outputs, matrices, bias }: Filter): string {
+function blockFilter(g: Graph, rows: Rows, what: Filter): string {
+  const { dilation, inputs, outputs, bias } = what;
   const { perFrame } = rows;
   const blocks = Math.ceil(perFrame / (BLOCK * dilation));
   const apply = (matrix: Matrix, x: string) => {
@@ -75,7 +131,7 @@ function blockFilter(g: Graph, rows: Rows, { dilation, inputs, outputs, matrices
   };
   const windows = gather(g, rows, g.ints(windowIndex(blocks, dilation, perFrame), [PRODUCTS, 1, blocks * dilation]));
   const evaluated = reshape(g, apply(WINDOW_TO_POINTS, windows), [-1, inputs]);
-  const atHand = heldWhileWritten(matrices);
+  const atHand = heldWhileWritten(() => matricesOf(what));
   const products = g.ops("Split", PRODUCTS, [evaluated], { axis: 0, num_outputs: PRODUCTS }).map((part, point) => {
     return g.op("MatMul", [part, g.values(() => weightedSum(atHand(point), TAPS_TO_POINTS[point]), [inputs, outputs])]);
   });

@@ -1,13 +1,13 @@
 // The codec decoder as a network: which layer follows which, of which sizes, with which memory. How a layer is computed, and how its signal
 // lies, is left to those who derive from this: for ONNX Runtime (vocoder.ts) and for NPUs (vocoder-npu.ts).
+// A block whose weights let it add exactly nothing to its input is left out, and so is its memory: not a bit of the sound changes.
 
-import { type Tensor, toFloat32 } from "../../safetensors.ts";
+import { isZero, type Tensor, toFloat32 } from "../../safetensors.ts";
 import { NEXT, STATE } from "../../types.ts";
 import type { CodecShape, Weights } from "../checkpoint.ts";
-import { codeVectors, layerNorm, linear, reshape, slice, swiGlu, transpose } from "./_layers.ts";
+import { layerNorm, linear, reshape, slice, swiGlu, transpose } from "./_layers.ts";
 import type { Graph } from "./graph.ts";
 
-export const CODEBOOKS = 16;
 const LAYER_NORM_EPS = 1e-6;
 const SNAKE_EPS = 1e-9;
 const RES_UNIT_KERNEL = 7;
@@ -35,10 +35,13 @@ export function transposedTaps(weight: string, [, , kernel]: TransposedSize, str
  * moments of a frame.
  */
 export abstract class VocoderNetwork {
+  /** Made by the first layer that attends. */
+  private tables: Attention | null = null;
+
   constructor(
     protected readonly g: Graph,
     protected readonly shape: CodecShape,
-    private readonly weights: Weights,
+    protected readonly weights: Weights,
   ) {}
 
   /** Causal convolution of a signal. */
@@ -55,6 +58,8 @@ export abstract class VocoderNetwork {
   ): string;
   /** The dilated convolution of a residual unit. */
   protected abstract unitConv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation: number): string;
+  /** Rows through one matrix, [out, in], between parts of different widths: weights written by hand often only copy here. */
+  protected abstract project(x: string, weight: Tensor, bias?: Tensor): string;
   /** A convolution of kernel 1. */
   protected abstract pointwise(x: string, weight: Tensor, bias: Tensor): string;
   /** Causal transposed convolution, to `stride` times as many moments; `kernel` is once or twice the stride. */
@@ -86,29 +91,6 @@ export abstract class VocoderNetwork {
   protected state(name: string, size: number[]): { value: string; keep: (next: string) => void } {
     const value = this.g.input(STATE + name, "f32", size);
     return { value, keep: (next) => this.g.output(NEXT + name, next, "f32", size) };
-  }
-
-  /** Codes i32 [frames, 16] to latent vectors [frames, codebookDim]: the first codebook and the sum of the rest, each through its own projection. */
-  protected dequantize(codes: string): string {
-    const { g, shape } = this;
-    const width = shape.codebookDim / 2;
-    const stacked = new Float32Array(CODEBOOKS * shape.codebookSize * width);
-    for (let book = 0; book < CODEBOOKS; book++) stacked.set(this.codebook(book, width), book * shape.codebookSize * width);
-    const offsets = g.ints(Array.from({ length: CODEBOOKS }, (_, book) => book * shape.codebookSize));
-    const rows = g.op("Add", [g.op("Cast", [codes], { to: 7 }), offsets]);
-    const vectors = g.op("Gather", [g.values(stacked, [CODEBOOKS * shape.codebookSize, width]), rows]); // [frames, 16, width]
-    const first = reshape(g, slice(g, vectors, 1, 0, 1), [-1, width]);
-    const rest = g.op("ReduceSum", [slice(g, vectors, 1, 1), g.ints([1])], { keepdims: 0 });
-    const project = (x: string, part: string) =>
-      linear(g, x, this.take(`quantizer.${part}.output_proj.weight`, [shape.codebookDim, width, 1]));
-    return g.op("Add", [project(first, "rvq_first"), project(rest, "rvq_rest")]);
-  }
-
-  private codebook(book: number, width: number): Float32Array {
-    const prefix = book === 0 ? "quantizer.rvq_first.vq.layers.0" : `quantizer.rvq_rest.vq.layers.${book - 1}`;
-    const size = this.shape.codebookSize;
-    const sum = this.take(`${prefix}._codebook.embedding_sum`, [size, width]);
-    return codeVectors(sum, this.take(`${prefix}._codebook.cluster_usage`, [size]));
   }
 
   /** Latent vectors, as a signal, to what the first Snake reads: all that is slow in time. */
@@ -147,6 +129,9 @@ export abstract class VocoderNetwork {
   private convNeXt(name: string, x: string, prefix: string, perFrame: number): string {
     const { g } = this;
     const width = this.shape.latent;
+    const gamma = this.take(`${prefix}.gamma`, [width]);
+    const narrow = [this.take(`${prefix}.pwconv2.weight`, [width, 4 * width]), this.take(`${prefix}.pwconv2.bias`, [width])] as const;
+    if (isZero(gamma) || narrow.every(isZero)) return x;
     const mixed = this.narrowConv(`${name}.depthwise`, x, `${prefix}.dwconv.conv`, [width, 1, 7], perFrame, 1, width);
     const norm = [this.take(`${prefix}.norm.weight`, [width]), this.take(`${prefix}.norm.bias`, [width])] as const;
     const wide = linear(
@@ -155,8 +140,7 @@ export abstract class VocoderNetwork {
       this.take(`${prefix}.pwconv1.weight`, [4 * width, width]),
       this.take(`${prefix}.pwconv1.bias`, [4 * width]),
     );
-    const narrow = [this.take(`${prefix}.pwconv2.weight`, [width, 4 * width]), this.take(`${prefix}.pwconv2.bias`, [width])] as const;
-    const scaled = g.op("Mul", [linear(g, this.gelu(wide), ...narrow), g.tensor(this.take(`${prefix}.gamma`, [width]))]);
+    const scaled = g.op("Mul", [linear(g, this.gelu(wide), ...narrow), g.tensor(gamma)]);
     return g.op("Add", [x, this.toSignal(scaled, width, perFrame)]);
   }
 
@@ -178,26 +162,26 @@ export abstract class VocoderNetwork {
     let y = this.transposedConv(`${prefix}.input`, snaked, `${prefix}.block.1.conv`, [channels, out, 2 * rate], rate, perFrame);
     RES_UNIT_DILATIONS.forEach((dilation, i) => {
       const unit = `${prefix}.block.${i + 2}`;
+      const last = [this.take(`${unit}.conv2.conv.weight`, [out, out, 1]), this.take(`${unit}.conv2.conv.bias`, [out])] as const;
+      if (last.every(isZero)) return;
       const first = this.snake(y, `${unit}.act1`, out, rows);
       const mixed = this.unitConv(`${prefix}.unit.${i}`, first, `${unit}.conv1.conv`, [out, out, RES_UNIT_KERNEL], rows, dilation);
       const second = this.snake(mixed, `${unit}.act2`, out, rows);
-      const [weight, bias] = [this.take(`${unit}.conv2.conv.weight`, [out, out, 1]), this.take(`${unit}.conv2.conv.bias`, [out])];
-      y = g.op("Add", [y, this.pointwise(second, weight, bias)]);
+      y = g.op("Add", [y, this.pointwise(second, ...last)]);
     });
     return y;
   }
 
   /** Sliding-window attention; the window counts the query itself. Slots older than the first frame are masked. Rows to rows. */
   private transformer(x: string): string {
-    const { g, shape } = this;
-    const attention = this.attention();
+    const { shape } = this;
     const prefix = "pre_transformer";
     const inputBias = this.take(`${prefix}.input_proj.bias`, [shape.hidden]);
-    let h = linear(g, x, this.take(`${prefix}.input_proj.weight`, [shape.hidden, shape.latent]), inputBias);
-    for (let layer = 0; layer < shape.layers; layer++) h = this.transformerLayer(h, layer, attention);
+    let h = this.project(x, this.take(`${prefix}.input_proj.weight`, [shape.hidden, shape.latent]), inputBias);
+    for (let layer = 0; layer < shape.layers; layer++) h = this.feedForward(this.selfAttention(h, layer), layer);
     const normed = this.rmsNorm(h, this.take(`${prefix}.norm.weight`, [shape.hidden]), shape.rmsEps);
     const outputBias = this.take(`${prefix}.output_proj.bias`, [shape.latent]);
-    return linear(g, normed, this.take(`${prefix}.output_proj.weight`, [shape.latent, shape.hidden]), outputBias);
+    return this.project(normed, this.take(`${prefix}.output_proj.weight`, [shape.latent, shape.hidden]), outputBias);
   }
 
   /** Frames that a frame looks back to. */
@@ -205,40 +189,52 @@ export abstract class VocoderNetwork {
     return this.shape.slidingWindow - 1;
   }
 
-  private transformerLayer(x: string, layer: number, attention: Attention): string {
+  private layerWeight(layer: number, part: string, size: number[]): Tensor {
+    return this.take(`pre_transformer.layers.${layer}.${part}`, size);
+  }
+
+  private selfAttention(x: string, layer: number): string {
     const { g, past, shape } = this;
     const { hidden, heads, headDim } = shape;
     const width = heads * headDim;
-    const take = (part: string, size: number[]) => this.take(`pre_transformer.layers.${layer}.${part}`, size);
+    const take = (part: string, size: number[]) => this.layerWeight(layer, part, size);
+    const matrix = (part: "q" | "k" | "v") => take(`self_attn.${part}_proj.weight`, [width, hidden]);
+    const output = take("self_attn.o_proj.weight", [hidden, width]);
+    const scale = take("self_attn_layer_scale.scale", [hidden]);
+    if ([matrix("v"), output, scale].some(isZero)) return x;
+    this.tables ??= this.attention();
+    const tables = this.tables;
     const normed = this.rmsNorm(x, take("input_layernorm.weight", [hidden]), shape.rmsEps);
     /** [time, heads * dim] -> [heads, time, dim] */
-    const project = (part: string) => {
-      return transpose(
-        g,
-        reshape(g, linear(g, normed, take(`self_attn.${part}_proj.weight`, [width, hidden])), [-1, heads, headDim]),
-        [1, 0, 2],
-      );
-    };
+    const project = (part: "q" | "k" | "v") => transpose(g, reshape(g, linear(g, normed, matrix(part)), [-1, heads, headDim]), [1, 0, 2]);
     const window = (name: string, added: string) => {
       const state = this.state(`layer.${layer}.${name}`, [heads, past, headDim]);
       const all = g.op("Concat", [state.value, added], { axis: 1 });
       state.keep(slice(g, all, 1, -past));
       return all;
     };
-    const q = g.op("Mul", [this.rotate(project("q"), attention), g.float(1 / Math.sqrt(headDim))]);
-    const keys = window("k", this.rotate(project("k"), attention));
+    const q = g.op("Mul", [this.rotate(project("q"), tables), g.float(1 / Math.sqrt(headDim))]);
+    const keys = window("k", this.rotate(project("k"), tables));
     const values = window("v", project("v"));
-    const scores = g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), attention.mask]);
+    const scores = g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
     const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values]);
-    const attended = linear(g, reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]), take("self_attn.o_proj.weight", [hidden, width]));
-    const h = g.op("Add", [x, g.op("Mul", [attended, g.tensor(take("self_attn_layer_scale.scale", [hidden]))])]);
-    const before = this.rmsNorm(h, take("post_attention_layernorm.weight", [hidden]), shape.rmsEps);
+    const attended = linear(g, reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]), output);
+    return g.op("Add", [x, g.op("Mul", [attended, g.tensor(scale)])]);
+  }
+
+  private feedForward(x: string, layer: number): string {
+    const { g, shape } = this;
+    const { hidden, intermediate } = shape;
+    const take = (part: string, size: number[]) => this.layerWeight(layer, part, size);
     const mlp = {
-      gate: take("mlp.gate_proj.weight", [shape.intermediate, hidden]),
-      up: take("mlp.up_proj.weight", [shape.intermediate, hidden]),
-      down: take("mlp.down_proj.weight", [hidden, shape.intermediate]),
+      gate: take("mlp.gate_proj.weight", [intermediate, hidden]),
+      up: take("mlp.up_proj.weight", [intermediate, hidden]),
+      down: take("mlp.down_proj.weight", [hidden, intermediate]),
     };
-    const fed = swiGlu(g, before, mlp, (value, weight) => linear(g, value, weight));
-    return g.op("Add", [h, g.op("Mul", [fed, g.tensor(take("mlp_layer_scale.scale", [hidden]))])]);
+    const scale = take("mlp_layer_scale.scale", [hidden]);
+    if ([...Object.values(mlp), scale].some(isZero)) return x;
+    const normed = this.rmsNorm(x, take("post_attention_layernorm.weight", [hidden]), shape.rmsEps);
+    const fed = swiGlu(g, normed, mlp, (value, weight) => linear(g, value, weight));
+    return g.op("Add", [x, g.op("Mul", [fed, g.tensor(scale)])]);
   }
 }

@@ -13,7 +13,7 @@ import type { NpuTarget } from "../../npu.ts";
 import { type Tensor, toFloat32 } from "../../safetensors.ts";
 import { SAMPLES_PER_FRAME } from "../../types.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { reshape, slice, transpose } from "./_layers.ts";
+import { linear, reshape, slice, transpose } from "./_layers.ts";
 import { beyondLimits } from "./_npu-limits.ts";
 import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./_vocoder-network.ts";
 import { Graph } from "./graph.ts";
@@ -166,6 +166,10 @@ class NpuVocoderBuilder extends VocoderNetwork {
     const taps = this.scaled(this.take(`${weight}.weight`, size), to / from);
     const bias = this.scaled(this.take(`${weight}.bias`, [size[0]]), to);
     return this.g.op("Conv", [padded, taps, bias], { dilations: [dilation], group, kernel_shape: [size[2]], pads: [0, 0], strides: [1] });
+  }
+
+  protected project(x: string, weight: Tensor, bias?: Tensor): string {
+    return linear(this.g, x, weight, bias);
   }
 
   protected pointwise(x: string, weight: Tensor, bias: Tensor): string {

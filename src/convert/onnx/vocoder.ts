@@ -3,12 +3,14 @@
 // Everything is [time, channels]: so a row of a matrix product is a moment, and a transposed convolution's results lie in time as they come.
 // Also what stays on the CPU where an NPU does the rest (vocoder-npu.ts): lookups and integers in front, Snakes behind.
 
+import { TtsError } from "../../errors.ts";
 import { type Tensor, toFloat32 } from "../../safetensors.ts";
-import { SAMPLES_PER_FRAME } from "../../types.ts";
+import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
 import type { Checkpoint, CodecShape, Weights } from "../checkpoint.ts";
-import { filter } from "./_filter.ts";
-import { additiveMask, linear, reshape, rmsNorm, rotaryTables, rotate, slice, timeMajor, transposedBatch } from "./_layers.ts";
-import { type Attention, CODEBOOKS, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./_vocoder-network.ts";
+import { sumOfBooks } from "./_codebooks.ts";
+import { type Filter, filter, select, selectionOf } from "./_filter.ts";
+import { additiveMask, codeVectors, linear, reshape, rmsNorm, rotaryTables, rotate, slice, timeMajor, transposedBatch } from "./_layers.ts";
+import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./_vocoder-network.ts";
 import { Graph } from "./graph.ts";
 
 /** Constants per channel are repeated, by a power of two, so that rows become long: elementwise operators pay for each row. */
@@ -48,6 +50,8 @@ export function vocoderTailGraph(checkpoint: Checkpoint, frames: number, scale: 
 
 class OrtVocoderBuilder extends VocoderNetwork {
   private readonly codes: string = "";
+  /** Frames decoded so far, i32 [1]: part of the interface also where no layer attends and nobody reads it. */
+  private position = "";
   /** Number of frames: i64 scalar. */
   private readonly count: string;
   /** 0, 1, 2 ...: i64 [frames, 1] */
@@ -56,7 +60,7 @@ class OrtVocoderBuilder extends VocoderNetwork {
   constructor(g: Graph, shape: CodecShape, weights: Weights, frames: number | "frames") {
     super(g, shape, weights);
     if (frames === "frames") {
-      this.codes = g.input("codes", "i32", ["frames", CODEBOOKS]);
+      this.codes = g.input("codes", "i32", ["frames", CODES_PER_FRAME]);
       this.count = g.op("Squeeze", [g.op("Shape", [this.codes], { end: 1 }), g.ints([0])]);
     } else this.count = g.ints([frames], []);
     this.frames = g.op("Unsqueeze", [g.op("Range", [g.ints([0], []), this.count, g.ints([1], [])]), g.ints([1])]);
@@ -64,13 +68,15 @@ class OrtVocoderBuilder extends VocoderNetwork {
 
   whole(): Graph {
     const { g } = this;
+    this.position = g.input("position", "i32", [1]);
     g.output("samples", this.tail(this.front(this.dequantize(this.codes))), "f32", ["samples"]);
     return g;
   }
 
   lookups(frames: number): Graph {
     const { g, past, shape } = this;
-    const vectors = this.dequantize(g.input("codes", "i32", [frames, CODEBOOKS]));
+    const vectors = this.dequantize(g.input("codes", "i32", [frames, CODES_PER_FRAME]));
+    this.position = g.input("position", "i32", [1]);
     g.output("vectors", transposedBatch(g, vectors), "f32", [1, shape.codebookDim, frames]);
     const { cos, sin, mask } = this.attention(NPU_MASKED);
     const half = shape.headDim / 2;
@@ -85,6 +91,26 @@ class OrtVocoderBuilder extends VocoderNetwork {
     const x = timeMajor(g, g.input("x", "f32", [1, shape.decoderDim, frames * this.frontPerFrame]), shape.decoderDim);
     g.output("samples", this.tail(scale === 1 ? x : g.op("Mul", [x, g.float(1 / scale)])), "f32", [frames * SAMPLES_PER_FRAME]);
     return g;
+  }
+
+  /** Codes i32 [frames, 16] to latent vectors [frames, codebookDim]: the first codebook and the sum of the rest, each through its own projection. */
+  private dequantize(codes: string): string {
+    const { g, shape } = this;
+    const { codebookDim, codebookSize: size } = shape;
+    const width = codebookDim / 2;
+    const terms = (["rvq_first", "rvq_rest"] as const).flatMap((part) => {
+      const [from, count] = part === "rvq_first" ? [0, 1] : [1, CODES_PER_FRAME - 1];
+      const vectors = Array.from({ length: count }, (_, layer) => {
+        const book = `quantizer.${part}.vq.layers.${layer}._codebook`;
+        return codeVectors(this.take(`${book}.embedding_sum`, [size, width]), this.take(`${book}.cluster_usage`, [size]));
+      });
+      const sum = sumOfBooks(g, codes, { from, vectors, width });
+      return sum === null ? [] : [this.project(sum, this.take(`quantizer.${part}.output_proj.weight`, [codebookDim, width, 1]))];
+    });
+    if (terms.length === 0) {
+      throw new TtsError("CHECKPOINT_INVALID", `${this.weights.files[0]}: all codebooks hold only zeros`, "the weights are damaged");
+    }
+    return terms.reduce((sum, term) => g.op("Add", [sum, term]));
   }
 
   protected toRows = (x: string) => x;
@@ -104,9 +130,23 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return padded;
   }
 
+  protected project(x: string, weight: Tensor, bias?: Tensor): string {
+    const [outputs, inputs] = weight.shape;
+    const copied = selectionOf({
+      ...{ taps: 1, dilation: 1, inputs, outputs, bias: bias === undefined ? new Float32Array(outputs) : toFloat32(bias) },
+      weights: () => {
+        const values = toFloat32(weight);
+        return (_, input, output) => values[output * inputs + input];
+      },
+    });
+    return copied === null ? linear(this.g, x, weight, bias) : select(this.g, x, copied);
+  }
+
   /** By ONNX Runtime's operator, which wants channels first. */
   protected narrowConv(name: string, x: string, weight: string, size: ConvSize, _perFrame: number, dilation = 1, group = 1): string {
     const { g } = this;
+    const copied = selectionOf(this.convolution(weight, size, dilation, group));
+    if (copied !== null) return select(g, x, copied);
     const padded = this.withContext(name, x, (size[2] - 1) * dilation, size[1] * group);
     const parameters = [g.tensor(this.take(`${weight}.weight`, size)), g.tensor(this.take(`${weight}.bias`, [size[0]]))];
     const y = g.op("Conv", [transposedBatch(g, padded), ...parameters], { dilations: [dilation], group, kernel_shape: [size[2]] });
@@ -114,12 +154,34 @@ class OrtVocoderBuilder extends VocoderNetwork {
   }
 
   protected conv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation = 1): string {
-    const [outputs, inputs, taps] = size;
+    return this.filtered(name, x, this.convolution(weight, size, dilation), perFrame);
+  }
+
+  /** The newest rows alone where nothing else is looked at; else what came before them, too. */
+  private filtered(name: string, x: string, what: Filter, perFrame: number): string {
+    const copied = selectionOf(what);
+    if (copied !== null) return select(this.g, x, copied);
+    const context = (what.taps - 1) * what.dilation;
+    const padded = context === 0 ? x : this.withContext(name, x, context, what.inputs);
+    return filter(this.g, { padded, perFrame, frames: this.frames }, what);
+  }
+
+  /** From torch's order, [out, in per group, kernel]. */
+  private convolution(weight: string, size: ConvSize, dilation: number, group = 1): Filter {
+    const [outputs, inputsOfGroup, taps] = size;
+    const outputsOfGroup = outputs / group;
     const tensor = this.take(`${weight}.weight`, size);
-    const bias = toFloat32(this.take(`${weight}.bias`, [outputs]));
-    const matrices = () => matricesOf(toFloat32(tensor), size);
-    const padded = this.withContext(name, x, (taps - 1) * dilation, inputs);
-    return filter(this.g, { padded, perFrame, frames: this.frames }, { taps, dilation, inputs, outputs, matrices, bias });
+    return {
+      ...{ taps, dilation, inputs: inputsOfGroup * group, outputs },
+      bias: toFloat32(this.take(`${weight}.bias`, [outputs])),
+      weights: () => {
+        const values = toFloat32(tensor);
+        return (tap, input, output) => {
+          const inGroup = input - Math.floor(output / outputsOfGroup) * inputsOfGroup;
+          return inGroup < 0 || inGroup >= inputsOfGroup ? 0 : values[(output * inputsOfGroup + inGroup) * taps + tap];
+        };
+      },
+    };
   }
 
   protected unitConv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation: number): string {
@@ -127,16 +189,23 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return this.conv(name, x, weight, size, perFrame, dilation);
   }
 
-  /** A filter whose rows are `stride` results side by side. */
+  /** A filter whose rows are `stride` results side by side. From torch's order, [in, out, kernel], whose first taps belong to the newest input. */
   protected transposedConv(name: string, x: string, weight: string, size: TransposedSize, stride: number, perFrame: number): string {
-    const [inputs, out] = size;
+    const [inputs, out, kernel] = size;
     const taps = transposedTaps(weight, size, stride);
     const tensor = this.take(`${weight}.weight`, size);
-    const bias = repeated(toFloat32(this.take(`${weight}.bias`, [out])), stride);
-    const matrices = () => transposedMatricesOf(toFloat32(tensor), size, stride);
-    const padded = taps === 1 ? x : this.withContext(name, x, 1, inputs);
-    const rows = { padded, perFrame, frames: this.frames };
-    return reshape(this.g, filter(this.g, rows, { taps, dilation: 1, inputs, outputs: stride * out, matrices, bias }), [-1, out]);
+    const what: Filter = {
+      ...{ taps, dilation: 1, inputs, outputs: stride * out },
+      bias: repeated(toFloat32(this.take(`${weight}.bias`, [out])), stride),
+      weights: () => {
+        const values = toFloat32(tensor);
+        return (tap, input, column) => {
+          const phase = Math.floor(column / out);
+          return values[(input * out + column - phase * out) * kernel + (taps - 1 - tap) * stride + phase];
+        };
+      },
+    };
+    return reshape(this.g, this.filtered(name, x, what, perFrame), [-1, out]);
   }
 
   protected snakeOf(x: string, _name: string, alpha: Float32Array, scale: Float32Array, perFrame: number): string {
@@ -152,7 +221,7 @@ class OrtVocoderBuilder extends VocoderNetwork {
 
   protected attention(masked = -Infinity): Attention {
     const { g, past, shape } = this;
-    const position = g.op("Cast", [g.input("position", "i32", [1])], { to: 7 });
+    const position = g.op("Cast", [this.position], { to: 7 });
     const rotary = rotaryTables(g, reshape(g, g.op("Add", [this.frames, position]), [-1]), shape.headDim, shape.ropeTheta);
     return { ...rotary, mask: this.windowMask(position, past, masked) };
   }
@@ -170,30 +239,4 @@ class OrtVocoderBuilder extends VocoderNetwork {
 
 function repeated(values: Float32Array, times: number): Float32Array {
   return Float32Array.from({ length: times * values.length }, (_, i) => values[i % values.length]);
-}
-
-/** Taps of a convolution, [out, in, kernel], as the matrices of a filter, [kernel, in, out]. */
-function matricesOf(taps: Float32Array, [out, inputs, kernel]: ConvSize): Float32Array {
-  const matrices = new Float32Array(taps.length);
-  let at = 0;
-  for (let tap = 0; tap < kernel; tap++) {
-    for (let input = 0; input < inputs; input++) {
-      for (let o = 0; o < out; o++) matrices[at++] = taps[(o * inputs + input) * kernel + tap];
-    }
-  }
-  return matrices;
-}
-
-/** The same of a transposed one, [in, out, kernel]: [kernel / stride, in, stride, out]. Its first taps belong to the newest input. */
-function transposedMatricesOf(taps: Float32Array, [inputs, out, kernel]: TransposedSize, stride: number): Float32Array {
-  const matrices = new Float32Array(taps.length);
-  let at = 0;
-  for (let first = kernel - stride; first >= 0; first -= stride) {
-    for (let input = 0; input < inputs; input++) {
-      for (let tap = first; tap < first + stride; tap++) {
-        for (let o = 0; o < out; o++) matrices[at++] = taps[(input * out + o) * kernel + tap];
-      }
-    }
-  }
-  return matrices;
 }
