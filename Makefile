@@ -41,16 +41,16 @@ format: $(READY) ## put the sources into their form
 	@node_modules/.bin/biome check --config-path=.ci --write $(SOURCES)
 
 hear: $(READY) ## let a speech recogniser listen (needs pocketsphinx and sox)
-	@$(BUN) test/hear.ts $(if $(KEEP),--keep)
+	@$(BUN) test/tools/hear.ts $(if $(KEEP),--keep)
 
 voice: $(READY) ## put another starter voice in place: make voice FROM=DIR
-	@$(BUN) test/voice-swap.ts "$(FROM)"
+	@$(BUN) test/tools/voice-swap.ts "$(FROM)"
 
 bench: $(READY) ## medians of speaking with the starter voice
 	@$(BUN) tts.ts bench
 
 npu-demo: $(READY) ## speak on stand-ins for the NPUs (needs a C compiler)
-	@$(BUN) test/npu-demo.ts
+	@$(BUN) test/tools/npu-demo.ts
 
 native: ## compile the C sources, as the tests do
 	@for source in native/*.c; do echo "cc $$source" && \
@@ -64,8 +64,8 @@ BUILT := $(DIST)/tts-linux-x64 $(DIST)/tts-linux-arm64
 
 binary: $(BUILT) ## the program as one file each for x64 and arm64: dist/tts-linux-*
 
-$(BUILT): $(DIST)/tts-%: $(READY) $(shell find tts.ts LICENSE src ffi models .ci/binary.ts .ci/packaging/licences -type f)
-	@$(BUN) .ci/binary.ts $(DIST) $*
+$(BUILT): $(DIST)/tts-%: $(READY) $(shell find tts.ts LICENSE src ffi models -type f)
+	@$(BUN) src/packaging/binary.ts $(DIST) $*
 
 test-rootfs: $(READY) ## the x64 binary in bare Debian roots (fetches Debian packages)
 	@.ci/test-rootfs
@@ -74,7 +74,7 @@ test-arm64: $(READY) ## tests and the binary under emulation (fetches qemu and D
 	@.ci/test-arm64
 
 PREFIX := /usr/local
-PACKAGE = BINARY="$(BINARY)" ARCH="$(ARCH)" DIST="$(DIST)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" TTS="$(BUN) tts.ts" .ci/packaging/package
+PACKAGE = BINARY="$(BINARY)" ARCH="$(ARCH)" DIST="$(DIST)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" TTS="$(BUN) tts.ts" src/packaging/install
 
 man: $(READY) ## the manual page: dist/tts.1
 	@mkdir -p $(DIST) && $(BUN) tts.ts man > $(DIST)/tts.1

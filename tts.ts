@@ -8,8 +8,8 @@ const child = isMainThread ? childStart(process.argv.slice(2)) : null;
 if (child !== null) {
   const { job, role } = child;
   await answerAsChild(async () => {
-    if (role === "speed") return (await import("./src/speed.ts")).runSpeed(job as never);
-    return (await import("./src/libraries.ts")).runLibrary(job as never);
+    if (role === "speed") return (await import("./src/machine/compute-speed.ts")).runSpeed(job as never);
+    return (await import("./src/machine/libraries.ts")).runLibrary(job as never);
   });
 } else if (isMainThread) {
   const { main } = await import("./src/cli/index.ts");
@@ -17,10 +17,10 @@ if (child !== null) {
 } else {
   const { role, job } = workerData as WorkerStart;
   if (role === "convert") (await import("./src/convert/index.ts")).runConversion(job as never);
-  else if (role === "npu") (await import("./src/convert/npu.ts")).runNpuConversion(job as never);
-  else if (role === "record") (await import("./src/pipeline/record.ts")).runRecord(job as never);
+  else if (role === "npu") (await import("./src/convert/npu/index.ts")).runNpuConversion(job as never);
+  else if (role === "record") (await import("./src/pipeline/replay.ts")).runRecord(job as never);
   else if (role === "measure") (await import("./src/pipeline/measure.ts")).runMeasure(job as never);
   else if (role === "encoder") (await import("./src/pipeline/encoder.ts")).runEncoder(job as never);
-  else if (role === "probe") (await import("./src/bandwidth.ts")).runProbe(job as never);
+  else if (role === "probe") (await import("./src/machine/memory-speed.ts")).runProbe(job as never);
   else (await import("./src/pipeline/stage.ts")).runStage(role, job as never);
 }

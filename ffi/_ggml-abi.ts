@@ -1,7 +1,7 @@
 // ggml's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts. Three libraries hold it; the CPU code among them has a name
 // that depends on the processor, so its functions are asked for by name when it is loaded.
 
-import { asFunctions, byValue, type Layout } from "./_struct.ts";
+import { asFunctions, byValue, type Layout } from "./load/struct.ts";
 
 /** What ggml_version() must answer; another version may have other layouts. */
 export const GGML_VERSION = "0.25.1";

@@ -1,6 +1,6 @@
 // libllama's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts.
 
-import { asFunctions, byValue, type Layout } from "./_struct.ts";
+import { asFunctions, byValue, type Layout } from "./load/struct.ts";
 
 /** What llama_version() must answer; another version may have other layouts. */
 export const LLAMA_VERSION = "0.5.0-dev";

@@ -6,11 +6,11 @@ import { dirname, join } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import { GGML_BASE_SYMBOLS, GGML_CPU_SYMBOLS, GGML_SYMBOLS, GGML_VERSION } from "./_ggml-abi.ts";
 import { CONTEXT_PARAMS, LLAMA_SYMBOLS, LLAMA_VERSION, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
-import { findLibrary, type LibraryPlace, openLibrary } from "./_load.ts";
-import { Pin } from "./_memory.ts";
-import { byValueOnStack, Struct } from "./_struct.ts";
-import { compiled } from "./embedded.ts";
 import { NOOP_CALLBACK, setEnvironment } from "./libc.ts";
+import { compiled } from "./load/embedded.ts";
+import { findLibrary, type LibraryPlace, openLibrary } from "./load/library.ts";
+import { Pin } from "./load/memory.ts";
+import { byValueOnStack, Struct } from "./load/struct.ts";
 
 const arch = process.arch === "arm64" ? "arm64" : "x64";
 const PLACE: LibraryPlace = {

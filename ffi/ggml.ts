@@ -5,8 +5,8 @@ import { type Pointer, read } from "bun:ffi";
 import { TtsError } from "../src/errors.ts";
 import { GGML_INIT_PARAMS, THREADPOOL_CORES, THREADPOOL_PARAMS } from "./_ggml-abi.ts";
 import { library } from "./_llama-library.ts";
-import { address, Pin } from "./_memory.ts";
-import { callByValue, Struct } from "./_struct.ts";
+import { address, Pin } from "./load/memory.ts";
+import { callByValue, Struct } from "./load/struct.ts";
 
 /** How a matrix is stored, with ggml's number for each. Rows of the last two are blocks of 32 elements with a scale. */
 const MATRIX_TYPE = { f32: 0, f16: 1, q4_0: 2, q8_0: 8 } as const;

@@ -5,10 +5,10 @@ import { statSync } from "node:fs";
 import { TtsError } from "../src/errors.ts";
 import { BATCH, CONTEXT_PARAMS, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
 import { library, loadLlama } from "./_llama-library.ts";
-import { address, Pin } from "./_memory.ts";
-import { byValueOnStack, callByValue, Struct } from "./_struct.ts";
 import { ThreadPool } from "./ggml.ts";
 import { copyFloats, FLAG_CALLBACK } from "./libc.ts";
+import { address, Pin } from "./load/memory.ts";
+import { byValueOnStack, callByValue, Struct } from "./load/struct.ts";
 
 export { loadLlama };
 

@@ -2,10 +2,10 @@
 
 import { CFunction, type Pointer, read } from "bun:ffi";
 import { TtsError } from "../src/errors.ts";
-import { findLibrary, type LibraryPlace, openLibrary } from "./_load.ts";
-import { address, Pin } from "./_memory.ts";
 import { ORT_API_VERSION, ORT_SLOTS, ORT_TYPE, type OrtSlot, type OrtType } from "./_ort-slots.ts";
 import { setEnvironment } from "./libc.ts";
+import { findLibrary, type LibraryPlace, openLibrary } from "./load/library.ts";
+import { address, Pin } from "./load/memory.ts";
 
 const PLACE: LibraryPlace = {
   title: "ONNX Runtime",

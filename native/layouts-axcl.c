@@ -1,5 +1,5 @@
-// The structs that ffi/_axcl-abi.ts describes. Prints what the C compiler makes of them: one line per field, "struct field offset type", one per
-// array, "struct field offset bytes N", and one per struct, "struct sizeof bytes". test/ffi/axcl.test.ts compares them.
+// The structs that ffi/npu/_axcl-abi.ts describes. Prints what the C compiler makes of them: one line per field, "struct field offset type", one per
+// array, "struct field offset bytes N", and one per struct, "struct sizeof bytes". test/ffi/npu/axcl.test.ts compares them.
 
 #include <stdio.h>
 

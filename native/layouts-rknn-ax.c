@@ -1,4 +1,4 @@
-// The structs that ffi/_rknn-abi.ts and ffi/_ax-engine-abi.ts describe. Prints what the C compiler makes of them: one line per field, "struct
+// The structs that ffi/npu/_rknn-abi.ts and ffi/npu/_ax-engine-abi.ts describe. Prints what the C compiler makes of them: one line per field, "struct
 // field offset type", one per array, "struct field offset bytes N", and one per struct, "struct sizeof bytes". Compared by tests of ffi/.
 
 #include <stddef.h>

@@ -3,8 +3,8 @@
 import { readFileSync } from "node:fs";
 import { homedir, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
-import { compiled, embeddedFolder } from "../ffi/embedded.ts";
-import { allowedCores, type Core, fastCores, formatCores } from "./cpus.ts";
+import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
+import { allowedCores, type Core, fastCores, formatCores } from "./cores.ts";
 import { TtsError } from "./errors.ts";
 
 export const LIMITS = {
@@ -116,7 +116,7 @@ export const VOCODER_CHUNKS = [1, 2, 4] as const;
 export const VOCODER_CHUNK_FRAMES = 4;
 /** Cloned voices whose sound the vocoder keeps in mind: 5 MB each at full size. */
 export const REMEMBERED_REFERENCES = 4;
-/** What is kept of prompts that may come again (src/prefixes.ts). A position takes 115 kB at 0.6B and at 1.7B. */
+/** What is kept of prompts that may come again (src/stages/prompt-cache.ts). A position takes 115 kB at 0.6B and at 1.7B. */
 export const PREFIX_LIMITS = {
   /** In memory: 585 positions, so a voice in context and a handful of sentences. Also the largest that is kept. */
   memoryBytes: 64 * 2 ** 20,

@@ -2,42 +2,40 @@
 
 import { createHash } from "node:crypto";
 import type { Worker } from "node:worker_threads";
-import type { Bundle, Manifest } from "./bundle.ts";
+import type { Opening } from "./backends/stage.ts";
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor, VOCODER_CHUNK_FRAMES } from "./config.ts";
+import { prepareSpeech, readerOf, type Sampling, type SpeakOptions, withSampling } from "./engine/request.ts";
+import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./engine/speech.ts";
 import { asTtsError, fromWire, TtsError } from "./errors.ts";
-import { assertNpuFolder } from "./npu.ts";
-import { countDown, lateStage, patienceWith, type StageState, Watch } from "./pipeline/late.ts";
+import type { Bundle, Manifest } from "./formats/bundle.ts";
+import { assertNpuFolder } from "./formats/npu-folder.ts";
+import { type ModelOptions, resolveModel } from "./models/resolve.ts";
 import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
-import { KIND, Ring } from "./pipeline/ring.ts";
-import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
-import { Timeline } from "./pipeline/timeline.ts";
 import {
   createSharedMemory,
   type EncodeJob,
   type FromEncoder,
   type FromStage,
-  type Opening,
   type SharedMemory,
   type SpeakJob,
-  STAGES,
   type StageJob,
-  type StageName,
   type ToVocoder,
-} from "./pipeline/wire.ts";
-import { prepareSpeech, readerOf, type Sampling, type SpeakOptions, withSampling } from "./prepare.ts";
+} from "./pipeline/messages.ts";
+import { countDown, lateStage, patienceWith, type StageState, Watch } from "./pipeline/patience.ts";
+import { KIND, Ring } from "./pipeline/ring.ts";
+import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
 import { assertDrawable } from "./sampler.ts";
-import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./speech.ts";
-import { type ModelOptions, resolveModel } from "./store.ts";
+import { Timeline } from "./stages/timeline.ts";
 import type { Reader } from "./text/reading.ts";
-import { CODES_PER_FRAME, type DrawLimits, SAMPLE_RATE_HZ } from "./types.ts";
+import { CODES_PER_FRAME, type DrawLimits, SAMPLE_RATE_HZ, STAGES, type StageName } from "./types.ts";
 import { startWorker } from "./worker.ts";
 
-export type { Manifest } from "./bundle.ts";
+export type { ClonedVoice, SpeakOptions } from "./engine/request.ts";
+export type { AudioChunk, Speech, Summary } from "./engine/speech.ts";
 export { TtsError } from "./errors.ts";
-export type { Slice } from "./pipeline/timeline.ts";
-export type { StageName } from "./pipeline/wire.ts";
-export type { ClonedVoice, SpeakOptions } from "./prepare.ts";
-export type { AudioChunk, Speech, Summary } from "./speech.ts";
+export type { Manifest } from "./formats/bundle.ts";
+export type { Slice } from "./stages/timeline.ts";
+export type { StageName } from "./types.ts";
 export { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "./types.ts";
 
 export interface OpenOptions extends ConfigFlags, Omit<ModelOptions, "config">, Sampling {

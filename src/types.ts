@@ -10,6 +10,20 @@ export const CODES_PER_FRAME = 16;
 /** Marks "nothing added on this side" in a {@link Row}. */
 export const NONE = -1;
 
+/** In the order in which sound is made. */
+export const STAGES = ["talker", "predictor", "vocoder"] as const;
+export type StageName = (typeof STAGES)[number];
+
+/** How far long work has come. */
+export interface Progress {
+  /** What is being done, in words. */
+  step: string;
+  done: number;
+  total: number;
+  /** A guess, once there is something to guess from. */
+  secondsLeft?: number;
+}
+
 /** `whole`: the text stands complete in the prompt. `stream`: one text token is fed with every frame (official `non_streaming_mode=False`). */
 export type TextMode = "whole" | "stream";
 

@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import { compiled } from "../ffi/embedded.ts";
+import { compiled } from "../ffi/load/embedded.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "./errors.ts";
 
 export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "npu" | "record" | "measure" | "probe";

@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { modelFolder } from "../src/catalog.ts";
+import { modelFolder } from "../src/models/catalog.ts";
 import { GOLDEN, scratchFolder } from "./_support.ts";
 
 /** What goes wrong with one answer. */

@@ -3,10 +3,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setEnvironment } from "../ffi/libc.ts";
-import type { OpenOptions } from "../src/backends/index.ts";
-import type { Bundle } from "../src/bundle.ts";
-import { runNpuConversion } from "../src/convert/npu.ts";
-import { NPU_SUFFIX, type NpuTarget, openNpuFolder } from "../src/npu.ts";
+import type { OpenOptions } from "../src/backends/stage.ts";
+import { runNpuConversion } from "../src/convert/npu/index.ts";
+import type { Bundle } from "../src/formats/bundle.ts";
+import { NPU_SUFFIX, type NpuTarget, openNpuFolder } from "../src/formats/npu-folder.ts";
 import { CODES_PER_FRAME } from "../src/types.ts";
 import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts";
 import { checkpointOf, GoldenFile, openOptions, scratchFolder } from "./_support.ts";

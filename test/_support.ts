@@ -4,13 +4,14 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
-import { type Backend, isAccelerator, type OpenOptions, openTokenizer, type Tokenizer } from "../src/backends/index.ts";
-import { type Bundle, openBundle } from "../src/bundle.ts";
+import { openTokenizer } from "../src/backends/index.ts";
+import { type Backend, isAccelerator, type OpenOptions, type Tokenizer } from "../src/backends/stage.ts";
 import { type ConfigFlags, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
 import { TtsError } from "../src/errors.ts";
-import type { VoiceVectors } from "../src/pipeline/embed.ts";
-import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/safetensors.ts";
+import { type Bundle, openBundle } from "../src/formats/bundle.ts";
+import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/formats/safetensors.ts";
+import type { VoiceVectors } from "../src/stages/embed.ts";
 import { buildPrompt, languageId, type Prompt, speakerId, wrapInstruct, wrapReference, wrapText } from "../src/text/prompt.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../src/types.ts";
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { generationThreads, loadConfig, placementOf, threadsFor } from "../src/config.ts";
-import { allowedCores, type Core, fastCores, formatCores, parseCores } from "../src/cpus.ts";
+import { allowedCores, type Core, fastCores, formatCores, parseCores } from "../src/cores.ts";
 import { scratchFolder } from "./_support.ts";
 
 test.each([

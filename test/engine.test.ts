@@ -4,9 +4,9 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { appendFileSync, cpSync, readdirSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
-import { BUNDLE_FILES } from "../src/bundle.ts";
-import { allowedCores } from "../src/cpus.ts";
+import { allowedCores } from "../src/cores.ts";
 import { type AudioChunk, type Engine, type OpenOptions, open, type SpeakOptions, type Speech } from "../src/engine.ts";
+import { BUNDLE_FILES } from "../src/formats/bundle.ts";
 import { bundleOf, GoldenFile, maxDifference, readJson, scratchFolder } from "./_support.ts";
 
 /** Every worker announces itself on the process. */

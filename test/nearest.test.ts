@@ -1,7 +1,7 @@
 // The name a mistyped one was meant to be, and the places a library is looked for in.
 
 import { expect, test } from "bun:test";
-import { findLibrary } from "../ffi/_load.ts";
+import { findLibrary } from "../ffi/load/library.ts";
 import { nearest } from "../src/nearest.ts";
 
 test.each([

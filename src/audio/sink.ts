@@ -1,6 +1,6 @@
 // Where sound goes: samples in, wav or raw bytes out, to a file or a stream.
 
-import { type Output, openOutput } from "./output.ts";
+import { type Output, openOutput } from "../io/output.ts";
 import { toS16le } from "./pcm.ts";
 import { wavHeader } from "./wav.ts";
 

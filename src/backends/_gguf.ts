@@ -1,10 +1,10 @@
 // What a GGUF file of a bundle must say before libllama may see it: a damaged file would end the process there.
 
 import { mapFile } from "../../ffi/libc.ts";
-import { BUNDLE_HINT } from "../bundle.ts";
 import type { WeightType } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../gguf.ts";
+import { BUNDLE_HINT } from "../formats/bundle.ts";
+import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../formats/gguf.ts";
 
 /**
  * Whether libllama rearranges weights of this type for its kernels: then the arranged copy is all that is used, and a mapped file

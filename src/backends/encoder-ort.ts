@@ -4,11 +4,11 @@
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorData } from "../../ffi/onnxruntime.ts";
 import { logMel, MEL_BANDS } from "../audio/mel.ts";
 import { checkReference } from "../audio/reference.ts";
-import { type Bundle, bundlePath } from "../bundle.ts";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { type Bundle, bundlePath } from "../formats/bundle.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
-import type { Backend, Encoder, OpenOptions } from "./index.ts";
+import type { Backend, Encoder, OpenOptions } from "./stage.ts";
 
 /** As long as a reference may be, and the silence behind it. */
 const CODES_MOST_SECONDS = LIMITS.referenceSeconds + LIMITS.referenceTailSeconds;

@@ -3,12 +3,12 @@
 
 import { MatrixProducts } from "../../ffi/ggml.ts";
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
-import { bundlePath } from "../bundle.ts";
-import { Tables } from "../tables.ts";
+import { bundlePath } from "../formats/bundle.ts";
+import { Tables } from "../formats/tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
-import { type PredictorLayers, StepwisePredictor } from "./_stepwise.ts";
-import type { Backend, OpenOptions, Predictor } from "./index.ts";
+import type { Backend, OpenOptions, Predictor } from "./stage.ts";
+import { type PredictorLayers, StepwisePredictor } from "./stepwise.ts";
 
 export const predictorLlama: Backend<Predictor> = {
   name: "llama",

@@ -2,10 +2,10 @@
 // graph gets the same memory as past and as present; every step of a frame has its tensors prepared.
 
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorData } from "../../ffi/onnxruntime.ts";
-import { bundlePath } from "../bundle.ts";
+import { bundlePath } from "../formats/bundle.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { type PredictorLayers, StepwisePredictor } from "./_stepwise.ts";
-import type { Backend, OpenOptions, Predictor } from "./index.ts";
+import type { Backend, OpenOptions, Predictor } from "./stage.ts";
+import { type PredictorLayers, StepwisePredictor } from "./stepwise.ts";
 
 export const predictorOrt: Backend<Predictor> = {
   name: "ort",

@@ -1,11 +1,11 @@
 // The talker on libllama: one context, one KV sequence per lane.
 
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
-import { bundlePath } from "../bundle.ts";
 import { PROMPT_PIECE_ROWS } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { bundlePath } from "../formats/bundle.ts";
 import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
-import type { Backend, OpenOptions, Talker, TalkerMemory } from "./index.ts";
+import type { Backend, OpenOptions, Talker, TalkerMemory } from "./stage.ts";
 
 export const talkerLlama: Backend<Talker> = { name: "llama", open: (options) => new LlamaTalker(options) };
 

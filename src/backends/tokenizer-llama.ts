@@ -1,15 +1,9 @@
 // The text tokenizer: byte-level BPE by libllama on a vocabulary-only file.
 
 import { LlamaModel, loadLlama } from "../../ffi/llama.ts";
-import { bundlePath } from "../bundle.ts";
+import { bundlePath } from "../formats/bundle.ts";
 import { checkTokenizerGguf } from "./_gguf.ts";
-import type { OpenOptions } from "./index.ts";
-
-export interface Tokenizer {
-  /** Ids of an NFC text; control tokens inside it count as such, as in the official tokenizer. */
-  encode(text: string): Int32Array;
-  close(): void;
-}
+import type { OpenOptions, Tokenizer } from "./stage.ts";
 
 export function openTokenizer({ bundle, config, loadTurn }: Pick<OpenOptions, "bundle" | "config" | "loadTurn">): Tokenizer {
   loadLlama(config.libraries.llama, loadTurn);

@@ -1,10 +1,10 @@
 // The stateful codec decoder on ONNX Runtime. Each lane has its state twice: a call reads one copy and writes the other.
 
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../ffi/onnxruntime.ts";
-import { bundlePath } from "../bundle.ts";
 import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
+import { bundlePath } from "../formats/bundle.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
-import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./index.ts";
+import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./stage.ts";
 
 /** The vocoder runs beside generation: one thread leaves the other cores to it. */
 const THREADS = 1;

@@ -3,15 +3,15 @@
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { defineCommand } from "citty";
-import { isBundle, weightsInWords } from "../bundle.ts";
 import { loadConfig, weightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { NPU_TARGETS } from "../npu.ts";
-import { clearProgress, log, showConversion } from "./_log.ts";
-import type { Command } from "./_manual.ts";
-import { assertReplaceable, convertForTarget, NPU_OPTIONS, refuseNpuOptions } from "./_npu.ts";
-import { COMMON, choice, type Options, readWeights, weightOptions } from "./_options.ts";
-import { filePath } from "./_output.ts";
+import { isBundle, weightsInWords } from "../formats/bundle.ts";
+import { NPU_TARGETS } from "../formats/npu-folder.ts";
+import type { Command } from "./manual/page.ts";
+import { clearProgress, log, showConversion } from "./shared/log.ts";
+import { assertReplaceable, convertForTarget, NPU_OPTIONS, refuseNpuOptions } from "./shared/npu-conversion.ts";
+import { COMMON, choice, type Options, readWeights, weightOptions } from "./shared/options.ts";
+import { filePath } from "./shared/sound-output.ts";
 
 const options: Options = {
   output: {

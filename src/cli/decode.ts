@@ -5,12 +5,12 @@ import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { readVocoder, VOCODER_OPTIONS } from "./_machine.ts";
-import type { Command } from "./_manual.ts";
-import { COMMON, type Options, text } from "./_options.ts";
-import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./_output.ts";
-import { openEngine, pour, report } from "./_run.ts";
-import { readTextFile } from "./_text.ts";
+import type { Command } from "./manual/page.ts";
+import { openEngine, pour, report } from "./shared/engine.ts";
+import { readVocoder, VOCODER_OPTIONS } from "./shared/machine-options.ts";
+import { COMMON, type Options, text } from "./shared/options.ts";
+import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./shared/sound-output.ts";
+import { readTextFile } from "./shared/text.ts";
 
 /** About 3 hours of sound. */
 const MAX_CODES_BYTES = 16 * 2 ** 20;

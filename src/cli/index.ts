@@ -2,13 +2,13 @@
 
 import { readFileSync } from "node:fs";
 import { runCommand } from "citty";
-import { printText } from "../audio/output.ts";
 import { asTtsError } from "../errors.ts";
-import { isCommand, loadCommand, loadCommands } from "./_commands.ts";
-import { logError, setVerbosity } from "./_log.ts";
-import { manual, overview } from "./_manual.ts";
-import { type Options, readArguments } from "./_options.ts";
-import { versions, versionsHere } from "./_version.ts";
+import { printText } from "../io/output.ts";
+import { isCommand, loadCommand, loadCommands } from "./commands.ts";
+import { manual, overview } from "./manual/page.ts";
+import { logError, setVerbosity } from "./shared/log.ts";
+import { type Options, readArguments } from "./shared/options.ts";
+import { versions, versionsHere } from "./shared/version.ts";
 
 /** Exit statuses of signals, as shells give them. */
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
@@ -46,5 +46,5 @@ async function run(args: string[]): Promise<void> {
   if (flags.includes("--version")) return printText(versions() + (flags.includes("--verbose") ? await versionsHere() : ""));
   if (flags.includes("--quiet")) setVerbosity("quiet");
   else if (flags.includes("--verbose")) setVerbosity("verbose");
-  await runCommand(command.definition, { rawArgs: flags, data: { positionals } });
+  await runCommand(command.definition, { rawArgs: flags, data: { positionals, commands: loadCommands } });
 }

@@ -1,11 +1,11 @@
 // tts licences: the licences of the program and of all that it is made of.
 
 import { defineCommand } from "citty";
-import { printText } from "../audio/output.ts";
 import { TtsError } from "../errors.ts";
-import { licences } from "../licences.ts";
-import type { Command } from "./_manual.ts";
-import { COMMON } from "./_options.ts";
+import { printText } from "../io/output.ts";
+import { licences } from "../packaging/licences.ts";
+import type { Command } from "./manual/page.ts";
+import { COMMON } from "./shared/options.ts";
 
 export const command: Command = {
   synopsis: "licences",

@@ -3,8 +3,10 @@
 import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { defineCommand } from "citty";
-import { printText } from "../audio/output.ts";
-import { openBundle, weightsInWords } from "../bundle.ts";
+import { loadConfig } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { openBundle, weightsInWords } from "../formats/bundle.ts";
+import { printText } from "../io/output.ts";
 import {
   type Abilities,
   abilitiesInWords,
@@ -15,12 +17,10 @@ import {
   modelFolder,
   nameOf,
   subfolders,
-} from "../catalog.ts";
-import { loadConfig } from "../config.ts";
-import { TtsError } from "../errors.ts";
-import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "../store.ts";
-import type { Command } from "./_manual.ts";
-import { COMMON, type Options } from "./_options.ts";
+} from "../models/catalog.ts";
+import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "../models/resolve.ts";
+import type { Command } from "./manual/page.ts";
+import { COMMON, type Options } from "./shared/options.ts";
 
 const options: Options = {
   json: { type: "boolean", description: "Print a list of JSON objects, with sizes in bytes.", group: "Output" },

@@ -2,15 +2,15 @@
 
 import { existsSync, statSync } from "node:fs";
 import { defineCommand } from "citty";
-import { isBundle, weightsInWords } from "../bundle.ts";
-import { KNOWN_MODELS, nameOf } from "../catalog.ts";
 import { loadConfig, loadHubConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { type Downloaded, pull } from "../pull.ts";
-import { resolveModel, SHIPPED } from "../store.ts";
-import { clearProgress, duration, log, showConversion, showProgress } from "./_log.ts";
-import type { Command } from "./_manual.ts";
-import { COMMON, type Options, readWeights, text, weightOptions } from "./_options.ts";
+import { isBundle, weightsInWords } from "../formats/bundle.ts";
+import { KNOWN_MODELS, nameOf } from "../models/catalog.ts";
+import { type Downloaded, pull } from "../models/pull.ts";
+import { resolveModel, SHIPPED } from "../models/resolve.ts";
+import type { Command } from "./manual/page.ts";
+import { clearProgress, duration, log, showConversion, showProgress } from "./shared/log.ts";
+import { COMMON, type Options, readWeights, text, weightOptions } from "./shared/options.ts";
 
 const options: Options = {
   ...weightOptions("q4_0, on x64 with a code predictor of q8_0; for small models f32", "Model"),

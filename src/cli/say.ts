@@ -1,22 +1,22 @@
 // tts "text": speaks. The default command.
 
 import { defineCommand } from "citty";
-import { isSameFile, isStdout, type Output, openOutput } from "../audio/output.ts";
 import { LIMITS, loadConfig } from "../config.ts";
+import { checkRequest } from "../engine/request.ts";
 import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
-import { checkRequest } from "../prepare.ts";
+import { isSameFile, isStdout, type Output, openOutput } from "../io/output.ts";
+import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { modelOfSpeaker, modelOfVoice } from "./_default-model.ts";
-import { log } from "./_log.ts";
-import { MACHINE_OPTIONS, readMachine } from "./_machine.ts";
-import type { Command } from "./_manual.ts";
-import { COMMON, choice, number, type Options, text } from "./_options.ts";
-import { deliver, deliverSound, filePath, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./_output.ts";
-import { openEngine, pour, report, weightsHash } from "./_run.ts";
-import { inputText } from "./_text.ts";
-import { VERSION_OPTION } from "./_version.ts";
-import { readVoice } from "./_voice.ts";
+import type { Command } from "./manual/page.ts";
+import { openEngine, pour, report, weightsHash } from "./shared/engine.ts";
+import { log } from "./shared/log.ts";
+import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
+import { COMMON, choice, number, type Options, text } from "./shared/options.ts";
+import { deliver, deliverSound, filePath, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./shared/sound-output.ts";
+import { inputText } from "./shared/text.ts";
+import { VERSION_OPTION } from "./shared/version.ts";
+import { readVoice } from "./shared/voice.ts";
 
 const TEXT_MODES = ["whole", "stream"] as const;
 

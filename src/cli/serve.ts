@@ -3,13 +3,14 @@
 import { defineCommand } from "citty";
 import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { assertNpuFolder } from "../npu.ts";
-import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets.ts";
-import { type Progress, resolveModel } from "../store.ts";
-import { clearProgress, log, showConversion } from "./_log.ts";
-import { MACHINE_OPTIONS, readMachine } from "./_machine.ts";
-import type { Command } from "./_manual.ts";
-import { COMMON, choice, number, type Options, text } from "./_options.ts";
+import { assertNpuFolder } from "../formats/npu-folder.ts";
+import { resolveModel } from "../models/resolve.ts";
+import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets/index.ts";
+import type { Progress } from "../types.ts";
+import type { Command } from "./manual/page.ts";
+import { clearProgress, log, showConversion } from "./shared/log.ts";
+import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
+import { COMMON, choice, number, type Options, text } from "./shared/options.ts";
 
 /** Two: a client that pauses does not stop another, and a lane of a 0.6B model takes 117 MB. */
 const LANES = 2;

@@ -3,21 +3,21 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
-import { printText } from "../audio/output.ts";
 import { readRecording } from "../audio/read.ts";
 import { checkReference } from "../audio/reference.ts";
 import { loadConfig, TAIL_SILENCE_SECONDS } from "../config.ts";
 import type { Manifest } from "../engine.ts";
 import { TtsError } from "../errors.ts";
+import { assertVoiceName, readVoiceFile, type Voice, VoiceFolder, voiceToFile } from "../formats/voice.ts";
+import { printText } from "../io/output.ts";
+import { onlyBase } from "../models/inventory.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
-import { assertVoiceName, readVoiceFile, type Voice, VoiceFolder, voiceToFile } from "../voices.ts";
-import { onlyBase } from "./_default-model.ts";
-import { log } from "./_log.ts";
-import type { Command } from "./_manual.ts";
-import { COMMON, type Options, text } from "./_options.ts";
-import { writeWhole } from "./_output.ts";
-import { openEngine, weightsHash } from "./_run.ts";
+import type { Command } from "./manual/page.ts";
+import { openEngine, weightsHash } from "./shared/engine.ts";
+import { log } from "./shared/log.ts";
+import { COMMON, type Options, text } from "./shared/options.ts";
+import { writeWhole } from "./shared/sound-output.ts";
 
 const options: Options = {
   from: {

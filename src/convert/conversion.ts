@@ -5,21 +5,31 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
-import { BUNDLE_FILES, type Manifest } from "../bundle.ts";
-import type { WeightType, WeightTypes } from "../config.ts";
-import type { Progress } from "../store.ts";
-import { hashStep, runSteps, type Step } from "./_steps.ts";
-import { type Checkpoint, openCheckpoint, type TransformerShape, type Weights } from "./checkpoint.ts";
-import { isPacked, READING_FILES } from "./files.ts";
-import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf.ts";
-import type { ConvertJob } from "./index.ts";
+import type { Config, WeightType, WeightTypes } from "../config.ts";
+import { BUNDLE_FILES, type Manifest } from "../formats/bundle.ts";
+import { type Checkpoint, openCheckpoint, type TransformerShape, type Weights } from "../formats/checkpoint.ts";
+import { isPacked, READING_FILES } from "../formats/checkpoint-files.ts";
+import type { Graph } from "../formats/onnx.ts";
+import type { Progress } from "../types.ts";
+import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
 import { makeManifest } from "./manifest.ts";
 import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
-import type { Graph } from "./onnx/graph.ts";
 import { predictorGraph } from "./onnx/predictor.ts";
 import { speakerEncoderGraph } from "./onnx/speaker-encoder.ts";
 import { vocoderGraph } from "./onnx/vocoder.ts";
+import { hashStep, runSteps, type Step } from "./steps.ts";
 import { writeTables } from "./tables.ts";
+
+export interface ConvertJob {
+  source: string;
+  /** Named in errors; the bundle is written at `part` and moved there by the caller. */
+  target: string;
+  part: string;
+  /** What the model is called; default: the checkpoint's folder. */
+  name?: string;
+  weights: WeightTypes;
+  libraries: Pick<Config["libraries"], "llama" | "onnxruntime">;
+}
 
 /**
  * Seconds on two cores, for 1e9 weights written, put into a graph or quantised, and 1e12 multiplications of the fold.

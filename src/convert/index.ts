@@ -2,25 +2,14 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { BUNDLE_FILES, isBundle } from "../bundle.ts";
-import { type Config, loadConfig, type WeightTypes } from "../config.ts";
+import { loadConfig } from "../config.ts";
 import { fromWire } from "../errors.ts";
-import type { FromMeasure, MeasureJob } from "../pipeline/wire.ts";
-import type { Progress } from "../store.ts";
+import { BUNDLE_FILES, isBundle } from "../formats/bundle.ts";
+import type { FromMeasure, MeasureJob } from "../pipeline/messages.ts";
+import type { Progress } from "../types.ts";
 import { startWorker } from "../worker.ts";
-import { buildFolder, buildInWorker, runInWorker, runWithProgress } from "./_building.ts";
-import { Conversion } from "./conversion.ts";
-
-export interface ConvertJob {
-  source: string;
-  /** Named in errors; the bundle is written at `part` and moved there by the caller. */
-  target: string;
-  part: string;
-  /** What the model is called; default: the checkpoint's folder. */
-  name?: string;
-  weights: WeightTypes;
-  libraries: Pick<Config["libraries"], "llama" | "onnxruntime">;
-}
+import { buildFolder, buildInWorker, runInWorker, runWithProgress } from "./building.ts";
+import { Conversion, type ConvertJob } from "./conversion.ts";
 
 /**
  * Converts in a worker, so that progress, Ctrl-C and timers go on. An existing bundle at `target` is replaced when the new one is whole.

@@ -1,10 +1,10 @@
 // The manifest of a bundle, from the checkpoint's configuration and what the conversion made.
 
-import { BUNDLE_FORMAT, BUNDLE_VERSION, type Manifest, type PromptSpec } from "../bundle.ts";
 import { LIMITS, SAMPLING_DEFAULTS, type WeightTypes } from "../config.ts";
+import { BUNDLE_FORMAT, BUNDLE_VERSION, type Manifest, type PromptSpec } from "../formats/bundle.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
+import { invalid, type JsonFile } from "../formats/checkpoint-json.ts";
 import type { SamplerSettings } from "../types.ts";
-import { invalid, type JsonFile } from "./_json.ts";
-import type { Checkpoint } from "./checkpoint.ts";
 
 /** What the checkpoint itself does not say. */
 export interface Made {

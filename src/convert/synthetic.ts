@@ -3,9 +3,9 @@
 
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { safetensorsHeader, type TensorToWrite } from "../safetensors.ts";
+import { safetensorsHeader, type TensorToWrite } from "../formats/safetensors.ts";
+import { writeAll } from "../io/bytes.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { writeAll } from "./bytes.ts";
 
 export const SYNTHETIC_SIZES = ["0.6b", "1.7b"] as const;
 export type SyntheticSize = (typeof SYNTHETIC_SIZES)[number];

@@ -4,12 +4,12 @@ import { closeSync, openSync } from "node:fs";
 import { quantizeRows } from "../../ffi/ggml.ts";
 import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
 import type { WeightType, WeightTypes } from "../config.ts";
-import { byteLength, copyFloat32, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../safetensors.ts";
-import { blockRowBytes, type HeadType, TABLE } from "../tables.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
+import { Graph } from "../formats/onnx.ts";
+import { byteLength, copyFloat32, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../formats/safetensors.ts";
+import { blockRowBytes, type HeadType, TABLE } from "../formats/tables.ts";
+import { asBytes, writeAll } from "../io/bytes.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { asBytes, writeAll } from "./bytes.ts";
-import type { Checkpoint } from "./checkpoint.ts";
-import { Graph } from "./onnx/graph.ts";
 
 /** Rows folded in one run: bounds memory, long enough to keep matrix products busy. */
 const FOLD_ROWS = 512;

@@ -3,7 +3,7 @@
 import { parentPort } from "node:worker_threads";
 import { ENCODERS, openBackend } from "../backends/index.ts";
 import { toWire } from "../errors.ts";
-import type { EncodeJob, FromEncoder } from "./wire.ts";
+import type { EncodeJob, FromEncoder } from "./messages.ts";
 
 export function runEncoder({ bundle, config, forCodes, forVector }: EncodeJob): void {
   const send = (message: FromEncoder) => parentPort!.postMessage(message);

@@ -2,32 +2,18 @@
 // is synchronous and belongs to the calling thread; nothing is allocated per frame. Knows nothing of who asks, or how.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import {
-  type Chances,
-  type Draw,
-  type OnOpening,
-  type Opened,
-  type OpenOptions,
-  openBackend,
-  openTokenizer,
-  PREDICTORS,
-  type Predictor,
-  TALKERS,
-  type Talker,
-  type Tokenizer,
-  VOCODERS,
-  type Vocoder,
-} from "../backends/index.ts";
-import type { Bundle } from "../bundle.ts";
+import { openBackend, openTokenizer, PREDICTORS, TALKERS, VOCODERS } from "../backends/index.ts";
+import type { Chances, Draw, OnOpening, Opened, OpenOptions, Predictor, Talker, Tokenizer, Vocoder } from "../backends/stage.ts";
 import { type Config, VOCODER_CHUNK_FRAMES } from "../config.ts";
-import { modelIdentity } from "../prefixes.ts";
+import type { Bundle } from "../formats/bundle.ts";
 import { Sampler } from "../sampler.ts";
+import { Embedder } from "../stages/embed.ts";
+import { Prefill } from "../stages/prefill.ts";
+import { modelIdentity } from "../stages/prompt-cache.ts";
+import { createTimelineMemory, Track } from "../stages/timeline.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME, type SamplerSettings } from "../types.ts";
-import { Embedder } from "./embed.ts";
-import { Prefill } from "./prefill.ts";
-import { promptOf } from "./prompting.ts";
-import { createTimelineMemory, Track } from "./timeline.ts";
-import { type SpeakJob, streamsOf } from "./wire.ts";
+import { type SpeakJob, streamsOf } from "./messages.ts";
+import { promptOf } from "./sentence.ts";
 
 /** In place of a code 0: the sentence is over. */
 export const ENDED = -1;

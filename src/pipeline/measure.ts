@@ -1,12 +1,13 @@
 // The measuring worker: how long a frame of the code predictor takes with each backend on this machine. Answers once and ends.
 
 import { parentPort } from "node:worker_threads";
-import { isAccelerator, PREDICTORS } from "../backends/index.ts";
-import { openBundle } from "../bundle.ts";
+import { PREDICTORS } from "../backends/index.ts";
+import { isAccelerator } from "../backends/stage.ts";
 import { type Config, threadsFor } from "../config.ts";
 import { toWire } from "../errors.ts";
+import { openBundle } from "../formats/bundle.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import type { FromMeasure, MeasureJob } from "./wire.ts";
+import type { FromMeasure, MeasureJob } from "./messages.ts";
 
 const WARM_UP_FRAMES = 2;
 const FRAMES = 7;

@@ -1,14 +1,15 @@
 // The code predictor stage: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import { type Chances, type Draw, type OnOpening, type Opened, openBackend, PREDICTORS, type Predictor } from "../backends/index.ts";
+import { openBackend, PREDICTORS } from "../backends/index.ts";
+import type { Chances, Draw, OnOpening, Opened, Predictor } from "../backends/stage.ts";
 import { Sampler } from "../sampler.ts";
+import { Embedder } from "../stages/embed.ts";
+import { Track } from "../stages/timeline.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { Embedder } from "./embed.ts";
 import { Mailbox } from "./mailbox.ts";
+import type { StageJob } from "./messages.ts";
 import { Signals } from "./signals.ts";
-import { Track } from "./timeline.ts";
-import type { StageJob } from "./wire.ts";
 
 export class PredictorStage {
   readonly opened: Opened<Predictor>;

@@ -1,14 +1,14 @@
 // The worker's side of every stage: opens it, says so, runs it, and sends home whatever goes wrong.
 
 import { parentPort } from "node:worker_threads";
-import type { OnOpening, Opened } from "../backends/index.ts";
+import type { OnOpening, Opened } from "../backends/stage.ts";
 import { toWire } from "../errors.ts";
-import type { DrawLimits } from "../types.ts";
+import type { DrawLimits, StageName } from "../types.ts";
+import type { FromStage, StageJob } from "./messages.ts";
+import { settleThread } from "./placement.ts";
 import { PredictorStage } from "./predictor.ts";
-import { settleThread } from "./settle.ts";
 import { TalkerStage } from "./talker.ts";
 import { VocoderStage } from "./vocoder.ts";
-import type { FromStage, StageJob, StageName } from "./wire.ts";
 
 export function runStage(stage: StageName, job: StageJob): void {
   const send = (message: FromStage) => parentPort!.postMessage(message);

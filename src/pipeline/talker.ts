@@ -2,20 +2,21 @@
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
-import { type OnOpening, type Opened, openBackend, openTokenizer, TALKERS, type Talker, type Tokenizer } from "../backends/index.ts";
+import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
+import type { OnOpening, Opened, Talker, Tokenizer } from "../backends/stage.ts";
 import { toWire } from "../errors.ts";
-import { modelIdentity } from "../prefixes.ts";
 import { Sampler } from "../sampler.ts";
+import { Embedder, type VoiceVectors } from "../stages/embed.ts";
+import { Prefill } from "../stages/prefill.ts";
+import { modelIdentity } from "../stages/prompt-cache.ts";
+import { Track } from "../stages/timeline.ts";
 import type { Prompt } from "../text/prompt.ts";
 import { CODES_PER_FRAME, type StopReason } from "../types.ts";
-import { Embedder, type VoiceVectors } from "./embed.ts";
 import { Mailbox } from "./mailbox.ts";
-import { Prefill } from "./prefill.ts";
-import { promptOf } from "./prompting.ts";
+import { type FromStage, type SpeakJob, type StageJob, streamsOf, type ToTalker } from "./messages.ts";
 import { Ring } from "./ring.ts";
+import { promptOf } from "./sentence.ts";
 import { Signals } from "./signals.ts";
-import { Track } from "./timeline.ts";
-import { type FromStage, type SpeakJob, type StageJob, streamsOf, type ToTalker } from "./wire.ts";
 
 /** A start, a frame, and the end for which a busy lane keeps a block free. */
 const BLOCKS_PER_TURN = 3;

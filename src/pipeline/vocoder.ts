@@ -2,13 +2,14 @@
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
-import { type OnOpening, type Opened, openBackend, VOCODERS, type Vocoder, type VocoderMemory } from "../backends/index.ts";
+import { openBackend, VOCODERS } from "../backends/index.ts";
+import type { OnOpening, Opened, Vocoder, VocoderMemory } from "../backends/stage.ts";
 import { REMEMBERED_REFERENCES, VOCODER_CHUNK_FRAMES } from "../config.ts";
+import { Track } from "../stages/timeline.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
+import type { StageJob, ToVocoder } from "./messages.ts";
 import { KIND, Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
-import { Track } from "./timeline.ts";
-import type { StageJob, ToVocoder } from "./wire.ts";
 
 const port = parentPort as unknown as MessagePort;
 

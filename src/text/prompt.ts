@@ -1,7 +1,7 @@
 // Token ids to the talker's prompt as rows of integers, for every official layout. Pure: no weights, no tokenizer.
 
-import type { PromptSpec } from "../bundle.ts";
 import { TtsError } from "../errors.ts";
+import type { PromptSpec } from "../formats/bundle.ts";
 import { NONE, type Row, type TextMode } from "../types.ts";
 
 /** The strings that are tokenised whole; the slices below are positional. */

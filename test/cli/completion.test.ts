@@ -3,8 +3,8 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadCommands } from "../../src/cli/_commands.ts";
-import type { Options } from "../../src/cli/_options.ts";
+import { loadCommands } from "../../src/cli/commands.ts";
+import type { Options } from "../../src/cli/shared/options.ts";
 import { VOCODER_CHOICES } from "../../src/config.ts";
 import { complete, makePlace, output, type Place, SHELLS } from "./_shells.ts";
 import { newFolder } from "./_tts.ts";

@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { cpSync, existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type HubFile, KNOWN_MODELS, modelFolder, writeRecord } from "../../src/catalog.ts";
+import { type HubFile, KNOWN_MODELS, modelFolder, writeRecord } from "../../src/models/catalog.ts";
 import { CODEC, COMMIT, directoryOf, FakeHub, filesOf, ID, keptBytes, MAIN, NEEDED, newCache, SOURCE, TOKEN } from "../_hub.ts";
 import { GOLDEN, goldenCases, goldenFile, ROOT, scratchFolder } from "../_support.ts";
 import { goldenArgs } from "./_tts.ts";

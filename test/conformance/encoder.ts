@@ -1,7 +1,7 @@
 // What every encoder backend must do: the official codes, to the last, and the official speaker vector; and refuse what is no reference.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import type { Backend, Encoder } from "../../src/backends/index.ts";
+import type { Backend, Encoder } from "../../src/backends/stage.ts";
 import { LIMITS } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../../src/types.ts";

@@ -1,8 +1,9 @@
 // What a code predictor that draws by itself does with chances, on the stand-in for the card's library.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Chances, openBackend, PREDICTORS, type Predictor } from "../../src/backends/index.ts";
-import { predictorAxcl } from "../../src/backends/predictor-axcl.ts";
+import { openBackend, PREDICTORS } from "../../src/backends/index.ts";
+import { predictorAxcl } from "../../src/backends/npu/predictor-axcl.ts";
+import type { Chances, Predictor } from "../../src/backends/stage.ts";
 import { Sampler } from "../../src/sampler.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../../src/types.ts";
 import { npuOptions } from "../_npu.ts";

@@ -1,7 +1,8 @@
 // Every code predictor backend passes the same suite; that of a card on the stand-in for its library.
 
-import { isAccelerator, PREDICTORS } from "../../src/backends/index.ts";
-import type { Bundle } from "../../src/bundle.ts";
+import { PREDICTORS } from "../../src/backends/index.ts";
+import { isAccelerator } from "../../src/backends/stage.ts";
+import type { Bundle } from "../../src/formats/bundle.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
 import { predictorConformance } from "./predictor.ts";

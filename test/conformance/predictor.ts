@@ -2,7 +2,7 @@
 // and nothing kept from one frame to the next.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import type { Backend, Predictor } from "../../src/backends/index.ts";
+import type { Backend, Predictor } from "../../src/backends/stage.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import { bundleOf, type GoldenCase, goldenCases, goldenFile, Largest, maxDifference, openOptions, reasonAgainst } from "../_support.ts";
 

@@ -1,7 +1,8 @@
 // Every talker backend passes the same suite, and speaks the official codes with every code predictor: that of a card on the stand-in for its
 // library.
 
-import { isAccelerator, PREDICTORS, TALKERS } from "../../src/backends/index.ts";
+import { PREDICTORS, TALKERS } from "../../src/backends/index.ts";
+import { isAccelerator } from "../../src/backends/stage.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
 import { freeRunConformance, talkerConformance } from "./talker.ts";

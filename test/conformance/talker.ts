@@ -2,12 +2,12 @@
 // with any code predictor exactly the official codes when it runs freely.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import type { Backend, OpenOptions, Predictor, Talker } from "../../src/backends/index.ts";
-import type { Bundle } from "../../src/bundle.ts";
+import type { Backend, OpenOptions, Predictor, Talker } from "../../src/backends/stage.ts";
 import { PROMPT_PIECE_ROWS } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
-import { Embedder } from "../../src/pipeline/embed.ts";
+import type { Bundle } from "../../src/formats/bundle.ts";
 import { Sampler } from "../../src/sampler.ts";
+import { Embedder } from "../../src/stages/embed.ts";
 import type { Prompt } from "../../src/text/prompt.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import {

@@ -1,8 +1,9 @@
 // Every vocoder backend passes the same suite; those of NPUs on the stand-ins for their libraries, which compute the graphs as they are.
 
-import { type Backend, isAccelerator, VOCODERS, type Vocoder } from "../../src/backends/index.ts";
-import type { Bundle } from "../../src/bundle.ts";
-import type { NpuTarget } from "../../src/npu.ts";
+import { VOCODERS } from "../../src/backends/index.ts";
+import { type Backend, isAccelerator, type Vocoder } from "../../src/backends/stage.ts";
+import type { Bundle } from "../../src/formats/bundle.ts";
+import type { NpuTarget } from "../../src/formats/npu-folder.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
 import { vocoderConformance } from "./vocoder.ts";

@@ -11,8 +11,8 @@
 // - Hence too, chunked and unchunked decodes are compared on a copy whose Snakes are calmer (beta + 2): same shapes, same state, no chaos.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import type { Backend, Vocoder } from "../../src/backends/index.ts";
-import type { Bundle } from "../../src/bundle.ts";
+import type { Backend, Vocoder } from "../../src/backends/stage.ts";
+import type { Bundle } from "../../src/formats/bundle.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import {
   bundleOf,

@@ -4,10 +4,10 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ENCODERS } from "../../src/backends/index.ts";
-import { BUNDLE_FILES, BUNDLE_VERSION } from "../../src/bundle.ts";
 import { weightTypes } from "../../src/config.ts";
 import { runConversion } from "../../src/convert/index.ts";
 import { TtsError } from "../../src/errors.ts";
+import { BUNDLE_FILES, BUNDLE_VERSION } from "../../src/formats/bundle.ts";
 import {
   bundleOf,
   convertFolder,

@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
-import { Graph } from "../../src/convert/onnx/graph.ts";
 import { type Bits, type QuantizedMatrix, quantizeMatrix } from "../../src/convert/quantize.ts";
+import { Graph } from "../../src/formats/onnx.ts";
 
 const wave = (length: number) => Float32Array.from({ length }, (_, i) => Math.sin(i * 0.7) * Math.cos(i * 0.013));
 

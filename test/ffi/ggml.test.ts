@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Matrix, MatrixProducts, type MatrixType, quantizeRows, rowBytes, ThreadPool } from "../../ffi/ggml.ts";
 import { loadLlama } from "../../ffi/llama.ts";
-import { blockRowBytes } from "../../src/tables.ts";
+import { blockRowBytes } from "../../src/formats/tables.ts";
 
 /**
  * Root mean square of the error as a share of that of the result, for weights and inputs that are uniform around 0. From armv8.2 on, f16 is

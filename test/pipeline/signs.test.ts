@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 import { openBackend, TALKERS } from "../../src/backends/index.ts";
 import { PROMPT_PIECE_ROWS, VOCODER_CHUNK_FRAMES } from "../../src/config.ts";
 import { open } from "../../src/engine.ts";
-import { Prefill } from "../../src/pipeline/prefill.ts";
-import { createTimelineMemory, Track } from "../../src/pipeline/timeline.ts";
+import { Prefill } from "../../src/stages/prefill.ts";
+import { createTimelineMemory, Track } from "../../src/stages/timeline.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import { bundleOf, GoldenFile, openOptions } from "../_support.ts";
 

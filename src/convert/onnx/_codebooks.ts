@@ -1,8 +1,8 @@
 // Codes to vectors: a row of each book, summed. Books that share no column need no sum: only the columns that a book fills are kept.
 
+import type { Graph } from "../../formats/onnx.ts";
 import { select } from "./_filter.ts";
-import { reshape, slice } from "./_layers.ts";
-import type { Graph } from "./graph.ts";
+import { reshape, slice } from "./layers.ts";
 
 /** Some of the sixteen books, one after the other. */
 export interface Books {

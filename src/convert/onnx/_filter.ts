@@ -2,8 +2,8 @@
 // Convolutions and transposed ones are both of this kind, and matrix products are what ONNX Runtime does fastest.
 // Where each result is one input, or nothing, no product is needed: weights that were written down instead of trained have many such filters.
 
-import { reshape, slice, transpose } from "./_layers.ts";
-import type { Graph } from "./graph.ts";
+import type { Graph } from "../../formats/onnx.ts";
+import { reshape, slice, transpose } from "./layers.ts";
 
 export interface Filter {
   /** Rows of input, `dilation` apart, that make a row of results. */

@@ -1,9 +1,10 @@
 // The codec encoder, a Mimi: samples to codes, for cloning in context. Whole recordings only, no state.
 // Convolutional parts are [1, channels, time], the transformer is [time, width].
 
-import type { Tensor } from "../../safetensors.ts";
+import { type CodecEncoderShape, ENCODER_DOWNSAMPLING, type Weights } from "../../formats/checkpoint.ts";
+import { Graph } from "../../formats/onnx.ts";
+import type { Tensor } from "../../formats/safetensors.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
-import { type CodecEncoderShape, ENCODER_DOWNSAMPLING, type Weights } from "../checkpoint.ts";
 import {
   additiveMask,
   codeVectors,
@@ -15,8 +16,7 @@ import {
   timeMajor,
   transpose,
   transposedBatch,
-} from "./_layers.ts";
-import { Graph } from "./graph.ts";
+} from "./layers.ts";
 
 /**
  * Input: `audio` f32 [samples], mono at 24 kHz, not normalised.

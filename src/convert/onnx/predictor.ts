@@ -2,12 +2,12 @@
 // input projection stand beside it, in the tables of the bundle: this graph sees rows of its own width only.
 
 import type { WeightType } from "../../config.ts";
-import { type Tensor, toFloat32 } from "../../safetensors.ts";
+import type { Checkpoint } from "../../formats/checkpoint.ts";
+import { Graph } from "../../formats/onnx.ts";
+import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
-import type { Checkpoint } from "../checkpoint.ts";
 import { type Bits, BLOCK_SIZE, quantizeMatrix } from "../quantize.ts";
-import { linear, type Product, reshape, slice, swiGlu } from "./_layers.ts";
-import { Graph } from "./graph.ts";
+import { linear, type Product, reshape, slice, swiGlu } from "./layers.ts";
 
 /** ONNX Runtime has matrices of 4 and 8 bits; half precision would be slower on a CPU than f32 and gain nothing. */
 const BITS: Record<WeightType, Bits | null> = { f32: null, f16: null, bf16: null, q8_0: 8, q4_0: 4, q4_k_m: 4, iq4_nl: 4 };

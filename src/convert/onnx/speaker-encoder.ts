@@ -1,8 +1,8 @@
 // The speaker encoder, an ECAPA-TDNN: log-mel frames to one vector that says who speaks. Values are [1, channels, time].
 
-import type { SpeakerEncoderShape, Weights } from "../checkpoint.ts";
-import { reshape, transpose } from "./_layers.ts";
-import { Graph } from "./graph.ts";
+import type { SpeakerEncoderShape, Weights } from "../../formats/checkpoint.ts";
+import { Graph } from "../../formats/onnx.ts";
+import { reshape, transpose } from "./layers.ts";
 
 const MEL_BANDS = 128;
 const TIME = 2;

@@ -4,14 +4,14 @@
 // Also what stays on the CPU where an NPU does the rest (vocoder-npu.ts): lookups and integers in front, Snakes behind.
 
 import { TtsError } from "../../errors.ts";
-import { type Tensor, toFloat32 } from "../../safetensors.ts";
+import type { Checkpoint, CodecShape, Weights } from "../../formats/checkpoint.ts";
+import { Graph } from "../../formats/onnx.ts";
+import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
-import type { Checkpoint, CodecShape, Weights } from "../checkpoint.ts";
 import { sumOfBooks } from "./_codebooks.ts";
 import { type Filter, filter, select, selectionOf } from "./_filter.ts";
-import { additiveMask, codeVectors, linear, reshape, rmsNorm, rotaryTables, rotate, slice, timeMajor, transposedBatch } from "./_layers.ts";
-import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./_vocoder-network.ts";
-import { Graph } from "./graph.ts";
+import { additiveMask, codeVectors, linear, reshape, rmsNorm, rotaryTables, rotate, slice, timeMajor, transposedBatch } from "./layers.ts";
+import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./vocoder-network.ts";
 
 /** Constants per channel are repeated, by a power of two, so that rows become long: elementwise operators pay for each row. */
 const LONGEST_REPEAT = 16;

@@ -1,0 +1,148 @@
+// Unpacks what travels inside a compiled binary: once, whole or not at all, into a folder that nobody else can write. Every start looks only
+// at the sizes of the files.
+
+import { createHash } from "node:crypto";
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { TtsError } from "../../src/errors.ts";
+import { tryLockFile } from "../libc.ts";
+import { type Contents, contentsOf, type Part, partOf, readArchive } from "./embedded.ts";
+
+/** Of other versions of a part, so many stay: whoever goes back to the last one need not unpack again. */
+const OTHERS_KEPT = 1;
+const WAY_OUT = "set TTS_LIB_DIR to a folder of your own where programs may run";
+/** For another start to unpack: it takes a second or two, on a slow card more. */
+const [POLL_MS, MOST_WAIT_MS] = [20, 60_000];
+const OTHERS_MAY_WRITE = 0o022;
+const ALL_MAY_WRITE = 0o002;
+const STICKY = 0o1000;
+
+/**
+ * Makes sure that an embeddedFolder() holds its files; other folders are left alone.
+ * @throws TtsError OUTPUT_FAILED when it cannot be written or is not safe, LIBRARY_MISMATCH when the binary is damaged
+ */
+export function unpack(folder: string): void {
+  const part = partOf(folder);
+  if (part === null) return;
+  try {
+    if (isWhole(folder, contentsOf(part))) return;
+    const base = dirname(folder);
+    mkdirSync(base, { recursive: true, mode: 0o700 });
+    refuseShared(base);
+    const lock = openSync(join(base, ".unpack.lock"), "w", 0o600); // of several threads and processes one unpacks, and the others wait
+    try {
+      waitFor(lock, base);
+      if (!isWhole(folder, contentsOf(part))) unpackLocked(part, folder);
+    } finally {
+      closeSync(lock);
+    }
+  } catch (cause) {
+    if (cause instanceof TtsError) throw cause;
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const hint = code === "ENOSPC" || code === "EDQUOT" ? "free some space, or set TTS_LIB_DIR to a folder that has it" : WAY_OUT;
+    const megabytes = Math.ceil(sizeOf(contentsOf(part)) / 1e6);
+    throw new TtsError("OUTPUT_FAILED", `cannot unpack ${megabytes} MB to ${folder}: ${message}`, hint, { cause });
+  }
+}
+
+/** Blocks the thread: nothing can be done without the files. @throws TtsError OUTPUT_FAILED */
+function waitFor(lock: number, base: string): void {
+  for (let waitedMs = 0; !tryLockFile(lock); waitedMs += POLL_MS) {
+    if (waitedMs >= MOST_WAIT_MS) {
+      const what = `another start has been unpacking to ${base} for ${MOST_WAIT_MS / 1000} s`;
+      throw new TtsError("OUTPUT_FAILED", what, `end it, or ${WAY_OUT}`);
+    }
+    Bun.sleepSync(POLL_MS);
+  }
+}
+
+const sizeOf = ({ files }: Contents) => files.reduce((sum, [, bytes]) => sum + bytes, 0);
+
+/** @throws TtsError OUTPUT_FAILED when somebody else could have put the files there: they would run in this process */
+function isWhole(folder: string, { files }: Contents): boolean {
+  const stat = lstatSync(folder, { throwIfNoEntry: false });
+  if (stat === undefined) return false;
+  if (!isOurs(stat)) refuseOwner(folder, stat);
+  if (!stat.isDirectory() || (stat.mode & OTHERS_MAY_WRITE) !== 0) {
+    throw new TtsError("OUTPUT_FAILED", `others may write to ${folder}: what is in it is not safe to run`, `remove it, or ${WAY_OUT}`);
+  }
+  return files.every(([path, bytes]) => statSync(join(folder, path), { throwIfNoEntry: false })?.size === bytes);
+}
+
+const isOurs = ({ uid }: Stats) => uid === process.getuid?.() || uid === 0;
+
+function refuseOwner(folder: string, { uid }: Stats): never {
+  throw new TtsError("OUTPUT_FAILED", `${folder} belongs to another user (${uid}): what is in it is not safe to run`, WAY_OUT);
+}
+
+function refuseShared(base: string): void {
+  const stat = statSync(base);
+  if (!isOurs(stat)) refuseOwner(base, stat);
+  if ((stat.mode & ALL_MAY_WRITE) === 0 || (stat.mode & STICKY) !== 0) return;
+  throw new TtsError("OUTPUT_FAILED", `others may write to ${base}: libraries are not safe there`, WAY_OUT);
+}
+
+/** Under the lock, so whatever is half made here was left by a process that died. */
+function unpackLocked(part: Part, folder: string): void {
+  const base = dirname(folder);
+  const made = join(base, `.${basename(folder)}.part`);
+  const damaged = join(base, `.${basename(folder)}.old`);
+  const remove = (path: string) => rmSync(path, { recursive: true, force: true });
+  for (const litter of readdirSync(base).filter((name) => /^\.(lib|starter)-[0-9a-f]+\.(part|old)$/.test(name))) remove(join(base, litter));
+  try {
+    writeFiles(part, made);
+    if (statSync(folder, { throwIfNoEntry: false }) !== undefined) renameSync(folder, damaged);
+    renameSync(made, folder);
+  } finally {
+    remove(made);
+    remove(damaged);
+  }
+  const others = readdirSync(base).filter((name) => new RegExp(`^${part}-[0-9a-f]{16}$`).test(name) && name !== basename(folder));
+  const age = (name: string) => statSync(join(base, name)).mtimeMs;
+  for (const name of others.sort((a, b) => age(b) - age(a)).slice(OTHERS_KEPT)) remove(join(base, name));
+}
+
+function writeFiles(part: Part, target: string): void {
+  const { files, id } = contentsOf(part);
+  const bytes = decompress(part);
+  if (identify(files, bytes) !== id) throw damagedBinary();
+  let at = 0;
+  for (const [path, size] of files) {
+    mkdirSync(dirname(join(target, path)), { recursive: true, mode: 0o700 });
+    const file = openSync(join(target, path), "w", 0o600);
+    try {
+      for (let end = at + size; at < end; ) at += writeSync(file, bytes, at, end - at);
+      fsyncSync(file); // power may fail at any time
+    } finally {
+      closeSync(file);
+    }
+  }
+}
+
+function decompress(part: Part): Uint8Array {
+  try {
+    return Bun.zstdDecompressSync(readArchive(part));
+  } catch (cause) {
+    throw damagedBinary(cause);
+  }
+}
+
+const damagedBinary = (cause?: unknown) =>
+  new TtsError("LIBRARY_MISMATCH", `${process.execPath} is damaged: what it holds does not unpack`, "copy it here again", { cause });
+
+/** The id of these contents. */
+export function identify(files: Contents["files"], bytes: Uint8Array): string {
+  return createHash("sha256").update(JSON.stringify(files)).update(bytes).digest("hex").slice(0, 16);
+}

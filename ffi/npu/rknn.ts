@@ -1,0 +1,222 @@
+// Rockchip's NPU: models of librknnrt.so with every tensor bound once as f32, which the runtime converts to what the model has. Pointers stay
+// in this file. A context belongs to the thread that made it.
+
+import { type Pointer, toArrayBuffer } from "bun:ffi";
+import { readFileSync } from "node:fs";
+import { isAbsolute } from "node:path";
+import { TtsError } from "../../src/errors.ts";
+import { setEnvironment } from "../libc.ts";
+import { fieldAt, Struct } from "../load/struct.ts";
+import { describeDevice, openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_library.ts";
+import {
+  ARRAYS,
+  FLAG_DISABLE_PROC_HIGH_PRIORITY,
+  INPUT_OUTPUT_NUM,
+  OLDEST_VERSION,
+  QUERY,
+  RKNN_SYMBOLS,
+  SDK_VERSION,
+  TENSOR_ATTR,
+  TENSOR_MEM,
+  TENSOR_TYPES,
+  TYPE_F32,
+} from "./_rknn-abi.ts";
+import { deviceProblem, rknnError, rknpuFacts } from "./_rknn-device.ts";
+import {
+  type BoundGraph,
+  elementsOf,
+  HostModel,
+  type NpuDescription,
+  type NpuLibrary,
+  type NpuLibraryOptions,
+  type NpuModel,
+  type NpuModelOptions,
+  type NpuTensor,
+  withModelFile,
+} from "./model.ts";
+
+const PLACE: SystemLibrary = {
+  title: "Rockchip's NPU runtime",
+  file: "librknnrt.so",
+  variable: "TTS_LIBRKNNRT",
+  folders: ["/usr/lib", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"],
+  from: "librknnrt.so of rknn-toolkit2 (rknpu2/runtime/Linux/librknn_api/aarch64) in /usr/lib",
+};
+
+type Calls = ReturnType<typeof openSystemLibrary<typeof RKNN_SYMBOLS>>["symbols"];
+interface Runtime extends NpuLibrary {
+  calls: Calls;
+  allowStandIn: boolean;
+}
+let runtime: Runtime | null = null;
+
+/**
+ * Opens the library once per thread. Needs no device.
+ * @throws TtsError LIBRARY_MISSING, or LIBRARY_MISMATCH for another library, one too old, or a stand-in that is not wanted
+ */
+export function loadRknn({ allowStandIn, override }: NpuLibraryOptions): NpuLibrary {
+  if (runtime === null) {
+    setEnvironment("RKNN_LOG_LEVEL", "0", false); // its lines may go to standard output, which is for sound
+    const { path, symbols } = openSystemLibrary(PLACE, override, RKNN_SYMBOLS);
+    const version = versionIn(path);
+    checkVersion(path, version, allowStandIn);
+    runtime = { path, version, calls: symbols, allowStandIn };
+  }
+  return { path: runtime.path, version: runtime.version };
+}
+
+const VERSION_TEXT = "librknnrt version: ";
+const LONGEST_VERSION = 100;
+
+/** The version as it stands in the file, where that is known: the library itself tells it only once a model is loaded. */
+function versionIn(path: string): string {
+  if (!isAbsolute(path)) return "";
+  const file = readFileSync(path);
+  const at = file.indexOf(VERSION_TEXT);
+  if (at < 0) return "";
+  const text = file.subarray(at + VERSION_TEXT.length).subarray(0, LONGEST_VERSION);
+  return text.toString("latin1").split(/[\0\n]/)[0];
+}
+
+function checkVersion(path: string, version: string, allowStandIn: boolean): void {
+  refuseStandIn(PLACE, path, version, allowStandIn);
+  const [major, minor] = /(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number) ?? OLDEST_VERSION;
+  if (major > OLDEST_VERSION[0] || (major === OLDEST_VERSION[0] && minor >= OLDEST_VERSION[1])) return;
+  throw new TtsError("LIBRARY_MISMATCH", `${path} is librknnrt ${version}`, `this program needs ${OLDEST_VERSION.join(".")} or newer`);
+}
+
+/** What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never throws. */
+export function describeRknn(options: NpuLibraryOptions): NpuDescription {
+  const facts = rknpuFacts();
+  const devices = facts.nodes.map(({ driver, path, usable }) => {
+    return `${path}${driver === "" ? "" : ` (${driver})`}: ${usable ? "readable and writable" : "no permission"}`;
+  });
+  return describeDevice({ driver: facts.driver, devices }, () => loadRknn(options), deviceProblem(facts));
+}
+
+/**
+ * Loads a model and binds its tensors. Its inputs and outputs have at most 3 dimensions: others would be given in another order.
+ * @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED
+ */
+export function openRknnModel(options: NpuModelOptions): NpuModel {
+  if (runtime === null) throw new TypeError("loadRknn() comes first");
+  return new HostModel(new RknnGraph(runtime, options.path), options);
+}
+
+type Attr = Struct<keyof typeof TENSOR_ATTR.fields>;
+
+class RknnGraph implements BoundGraph {
+  readonly inputs: NpuTensor[] = [];
+  readonly outputs: NpuTensor[] = [];
+  private readonly context: bigint;
+  /** rknn_tensor_mem of each tensor. */
+  private readonly memory: Pointer[] = [];
+  private readonly bytes: number;
+  private api: string;
+  private driver = "";
+  private running = false;
+
+  constructor(
+    private readonly library: Runtime,
+    private readonly path: string,
+  ) {
+    this.api = library.version;
+    [this.context, this.bytes] = withModelFile(path, (model) => this.init(model));
+    try {
+      this.readVersions();
+      this.bindAll();
+      this.running = true;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  execute(): void {
+    const code = this.library.calls.rknn_run(this.context, null);
+    if (code !== 0) this.check("rknn_run", code);
+  }
+
+  close(): void {
+    for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer(); // takes the memory from all views
+    for (const memory of this.memory) this.library.calls.rknn_destroy_mem(this.context, memory);
+    this.library.calls.rknn_destroy(this.context); // last: the memory belongs to it
+  }
+
+  private init(model: Uint8Array<ArrayBuffer>): [context: bigint, bytes: number] {
+    const context = new BigUint64Array(new ArrayBuffer(8));
+    const code = this.library.calls.rknn_init(context, model, model.length, FLAG_DISABLE_PROC_HIGH_PRIORITY, null);
+    if (code !== 0) throw this.failure("rknn_init", code, model.length);
+    return [context[0], model.length];
+  }
+
+  private readVersions(): void {
+    const { bytes } = this.query("SDK_VERSION", QUERY.sdkVersion, new Struct(SDK_VERSION));
+    this.api = textIn(bytes, ARRAYS.apiVersion);
+    this.driver = textIn(bytes, ARRAYS.driverVersion);
+    checkVersion(this.library.path, this.api, this.library.allowStandIn);
+  }
+
+  private bindAll(): void {
+    const counts = this.query("IN_OUT_NUM", QUERY.inOutNum, new Struct(INPUT_OUTPUT_NUM));
+    for (let index = 0; index < counts.get("nInput"); index++) this.inputs.push(this.bind("input", QUERY.inputAttr, index));
+    for (let index = 0; index < counts.get("nOutput"); index++) this.outputs.push(this.bind("output", QUERY.outputAttr, index));
+  }
+
+  /** Gives one tensor memory of f32 for good. */
+  private bind(side: "input" | "output", command: number, index: number): NpuTensor {
+    const attr = this.query(`${side.toUpperCase()}_ATTR`, command, new Struct(TENSOR_ATTR).set("index", index));
+    const name = textIn(attr.bytes, ARRAYS.attrName);
+    const [at, length] = ARRAYS.attrDims;
+    const shape = Array.from(new Uint32Array(attr.bytes.buffer, at, length / 4).subarray(0, attr.get("nDims")));
+    this.checkTensor(`${side} ${name}`, attr, shape);
+    const bytes = 4 * attr.get("nElems");
+    const memory = this.library.calls.rknn_create_mem(this.context, bytes) as Pointer | null;
+    if (memory === null) throw this.failure(`rknn_create_mem of ${bytes} bytes for ${side} ${name}`, OUT_OF_MEMORY);
+    this.memory.push(memory);
+    const start = fieldAt(TENSOR_MEM, memory, "virtAddr") as Pointer;
+    attr.set("type", TYPE_F32).set("passThrough", 0).set("size", bytes).set("sizeWithStride", bytes);
+    this.check(`rknn_set_io_mem of ${side} ${name} [${shape}]`, this.library.calls.rknn_set_io_mem(this.context, memory, attr.bytes));
+    const data = new Float32Array(toArrayBuffer(start, 0, bytes));
+    if (side === "input") data.fill(0);
+    return { name, shape, data };
+  }
+
+  /** @throws TtsError NPU_MODEL_INVALID */
+  private checkTensor(title: string, attr: Attr, shape: number[]): void {
+    const type = TENSOR_TYPES[attr.get("type")] ?? `type ${attr.get("type")}`;
+    const [elements, rowLength] = [attr.get("nElems"), attr.get("wStride") || shape.at(-1)];
+    const faults: [is: boolean, what: string, hint: string][] = [
+      [type !== "f32" && type !== "f16", `is ${type} [${shape}]`, "build it again with f32 inputs and outputs, not quantised"],
+      [shape.length > MOST_DIMS, `has ${shape.length} dimensions [${shape}]`, "the NPU would reorder them: give it 3 at most"],
+      [elements === 0 || elementsOf(shape) !== elements, `[${shape}] has ${elements} elements`, "build it again with fixed shapes"],
+      [rowLength !== shape.at(-1), `[${shape}] has rows of ${rowLength}`, "build it again with a last dimension that is a multiple of 16"],
+    ];
+    for (const [is, what, hint] of faults) if (is) throw new TtsError("NPU_MODEL_INVALID", `${this.path}: its ${title} ${what}`, hint);
+  }
+
+  private query<T extends Struct<string>>(title: string, command: number, answer: T): T {
+    const code = this.library.calls.rknn_query(this.context, command, answer.bytes, answer.bytes.length);
+    this.check(`rknn_query of ${title}`, code);
+    return answer;
+  }
+
+  private check(call: string, code: number): void {
+    if (code !== 0) throw this.failure(call, code);
+  }
+
+  private failure(call: string, code: number, bytes = this.bytes): TtsError {
+    const { api, driver, path, running } = this;
+    return rknnError({ call, code, running, model: { path, bytes }, api, driver });
+  }
+}
+
+/** What the runtime says elsewhere when there is no memory; here it gives null. */
+const OUT_OF_MEMORY = -4;
+const MOST_DIMS = 3;
+
+function textIn(bytes: Uint8Array, [at, length]: readonly [number, number]): string {
+  const field = bytes.subarray(at, at + length);
+  const end = field.indexOf(0);
+  return Buffer.from(field.subarray(0, end < 0 ? length : end)).toString("utf8");
+}

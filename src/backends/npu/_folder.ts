@@ -1,0 +1,63 @@
+// Where the models for an NPU lie that belong to a bundle, and whether they do.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { StatePair } from "../../../ffi/npu/model.ts";
+import { TtsError } from "../../errors.ts";
+import {
+  assertNpuFolderFits,
+  NPU_MANIFEST,
+  type NpuFolder,
+  type NpuPart,
+  type NpuTarget,
+  openNpuFolder,
+} from "../../formats/npu-folder.ts";
+import { NEXT, STATE } from "../../types.ts";
+import type { OpenOptions } from "../stage.ts";
+
+const BESIDE_THE_BUNDLE = "npu";
+
+const folderOf = ({ bundle, config }: OpenOptions) => config.npu || join(bundle.directory, BESIDE_THE_BUNDLE);
+
+/** Whether there are models for that NPU at all. A manifest that cannot be read counts: opening it will tell. */
+export function hasModelsFor(options: OpenOptions, target: NpuTarget): boolean {
+  const path = join(folderOf(options), NPU_MANIFEST);
+  if (!existsSync(path)) return false;
+  try {
+    return JSON.parse(readFileSync(path, "utf8")).target === target;
+  } catch {
+    return true;
+  }
+}
+
+/** @throws TtsError NPU_MODEL_INVALID */
+export function openFolder(options: OpenOptions, target: NpuTarget): NpuFolder {
+  const folder = openNpuFolder(folderOf(options), target);
+  assertNpuFolderFits(folder, options.bundle);
+  return folder;
+}
+
+/** What a part keeps from one run to the next. */
+export const statesOf = (part: NpuPart): StatePair[] =>
+  part.inputs.filter(({ name }) => name.startsWith(STATE)).map(({ name }) => [name, NEXT + name.slice(STATE.length)]);
+
+/** A built model that is not what its graph was. */
+export const unfit = (path: string, what: string) =>
+  new TtsError("NPU_MODEL_INVALID", `${path}: ${what}`, "build it again from the graph beside it");
+
+/** What `check` throws, in one line, or null. */
+export function reasonOf(check: () => unknown): string | null {
+  try {
+    check();
+    return null;
+  } catch (error) {
+    if (error instanceof TtsError) return error.inOneLine;
+    throw error;
+  }
+}
+
+const CARD = "/dev/axcl_host";
+const ON_CHIP = "/dev/npu";
+/** An AX650 is the board itself, or a card in another one: never both. */
+export const isOnChip = ({ config: { libraries } }: OpenOptions) =>
+  libraries.axcl === "" && (libraries.axEngine !== "" || (existsSync(ON_CHIP) && !existsSync(CARD)));

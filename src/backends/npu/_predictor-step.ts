@@ -1,0 +1,78 @@
+// The layers of the code predictor on an NPU, a step a run, and the heads on ONNX Runtime: predictorStepGraph in
+// src/convert/npu/predictor.ts and predictorHeadsGraph in src/convert/onnx/predictor.ts.
+
+import type { NpuModel } from "../../../ffi/npu/model.ts";
+import { CODES_PER_FRAME } from "../../types.ts";
+import type { OpenOptions } from "../stage.ts";
+import type { PredictorLayers } from "../stepwise.ts";
+import { statesOf } from "./_folder.ts";
+import { openOrtPart } from "./_ort-part.ts";
+import { type OpenModel, type PartFile, tensorOf } from "./_predictor.ts";
+
+/** The first step of a frame takes two rows; the others only use the second one. */
+const ROWS = 2;
+
+export class CardLayers implements PredictorLayers {
+  readonly input: Float32Array;
+  readonly logits: Float32Array;
+  private readonly models: NpuModel[] = [];
+  private readonly layers: NpuModel;
+  private readonly heads: NpuModel;
+  private readonly group = new Int32Array(new SharedArrayBuffer(4));
+  /** f32 [2, width]; f32 [2, 16], a 1 at the position of each row */
+  private readonly x: Float32Array;
+  private readonly position: Float32Array;
+  /** f32 [1, width]: what the layers give, and what the heads take */
+  private readonly hidden: { from: Float32Array; to: Float32Array };
+  /** f32 [1, codes] */
+  private readonly scores: Float32Array;
+
+  constructor({ step, heads }: { step: PartFile; heads: PartFile }, { bundle, config, lanes }: OpenOptions, openModel: OpenModel) {
+    const { codes, predictorHidden: width } = bundle.manifest.shape;
+    this.input = new Float32Array(lanes * ROWS * width);
+    this.logits = new Float32Array(lanes * codes);
+    try {
+      this.layers = this.keep(openModel({ path: step.path, lanes, states: statesOf(step.part) }));
+      const options = { path: heads.path, lanes: 1, states: [] };
+      this.heads = this.keep(openOrtPart(heads.part, options, { group: this.group }, config.libraries.onnxruntime));
+      this.x = tensorOf(this.layers, "inputs", "x", ROWS * width, step.path);
+      this.position = tensorOf(this.layers, "inputs", "position", ROWS * CODES_PER_FRAME, step.path);
+      const from = tensorOf(this.layers, "outputs", "hidden", width, step.path);
+      this.hidden = { from, to: tensorOf(this.heads, "inputs", "hidden", width, heads.path) };
+      this.scores = tensorOf(this.heads, "outputs", "logits", codes, heads.path);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  private keep(model: NpuModel): NpuModel {
+    this.models.push(model);
+    return model;
+  }
+
+  /** What an earlier frame has left in the window is not looked at. */
+  begin(): void {}
+
+  step(count: number, group: number): void {
+    const width = this.x.length / ROWS;
+    const rows = group === 1 ? ROWS : 1;
+    this.group[0] = group;
+    this.position.fill(0);
+    if (rows === ROWS) this.position[0] = 1;
+    this.position[CODES_PER_FRAME + group] = 1;
+    for (let lane = 0; lane < count; lane++) {
+      const [to, from] = [(ROWS - rows) * width, lane * rows * width];
+      for (let i = 0; i < rows * width; i++) this.x[to + i] = this.input[from + i];
+      this.layers.run(lane);
+      this.layers.keep();
+      this.hidden.to.set(this.hidden.from);
+      this.heads.run(0);
+      this.logits.set(this.scores, lane * this.scores.length);
+    }
+  }
+
+  close(): void {
+    for (const model of this.models.splice(0)) model.close();
+  }
+}

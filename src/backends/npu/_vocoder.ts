@@ -1,0 +1,212 @@
+// The codec decoder as a chain of graphs of fixed shapes: on the NPU what it can do, on ONNX Runtime what stays with the CPU (src/formats/npu-folder.ts says
+// which). Every run has the same number of frames. A call with fewer is made of them and of what is still missing to a whole run, and its
+// state is not kept: the next call runs these frames once more, so any chunking gives the same samples, and whole runs cost nothing twice.
+
+import type { NpuModel, NpuModelOptions, NpuTensor } from "../../../ffi/npu/model.ts";
+import type { Config } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
+import { type NpuFolder, type NpuPart, type NpuTarget, npuPartPath, readNpuSelfTest } from "../../formats/npu-folder.ts";
+import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME } from "../../types.ts";
+import type { Accelerator, OpenOptions, Vocoder, VocoderMemory } from "../stage.ts";
+import { hasModelsFor, openFolder, reasonOf, statesOf, unfit } from "./_folder.ts";
+import { openOrtPart } from "./_ort-part.ts";
+
+/** A vendor's library. */
+export interface NpuVendor {
+  /** Of the backend. */
+  name: string;
+  target: NpuTarget;
+  /** Which of the two that take the same models is the one here. Default: there is no other. */
+  isHere?(options: OpenOptions): boolean;
+  /** Opens the library, once per thread. @throws TtsError LIBRARY_* */
+  load(config: Config): unknown;
+  /** @throws TtsError NPU_* */
+  openModel(options: NpuModelOptions): NpuModel;
+}
+
+export function npuVocoder(vendor: NpuVendor): Accelerator<Vocoder> {
+  const { isHere = () => true, name, target } = vendor;
+  return {
+    name,
+    isPrepared: (options) => isHere(options) && hasModelsFor(options, target),
+    probe: (options) =>
+      reasonOf(() => {
+        openFolder(options, target);
+        vendor.load(options.config);
+      }),
+    open: (options) => openChecked(new NpuVocoder(openFolder(options, target), options, vendor), vendor),
+  };
+}
+
+/** Copies an output of one part to the input of a later one. */
+interface Link {
+  from: Float32Array;
+  to: Float32Array;
+}
+interface ChainedPart {
+  model: NpuModel;
+  links: Link[];
+  /** How many the model keeps of each lane. */
+  states: number;
+}
+
+class NpuVocoder implements Vocoder {
+  readonly chunks: readonly number[];
+  readonly folder: NpuFolder;
+  private readonly frames: number;
+  private readonly parts: ChainedPart[] = [];
+  private readonly samples: Float32Array;
+  /** What the first part is given: i32 [frames, 16], i32 [1]. */
+  private readonly codes: Int32Array;
+  private readonly position = new Int32Array(new SharedArrayBuffer(4));
+  private readonly lanes: { position: number; pending: Int32Array; count: number }[];
+
+  constructor(folder: NpuFolder, options: OpenOptions, vendor: NpuVendor) {
+    this.folder = folder;
+    this.frames = folder.manifest.frames;
+    this.chunks = [this.frames];
+    this.codes = new Int32Array(new SharedArrayBuffer(4 * this.frames * CODES_PER_FRAME));
+    this.lanes = Array.from({ length: options.lanes }, () => ({
+      position: 0,
+      pending: new Int32Array(this.codes.length),
+      count: 0,
+    }));
+    vendor.load(options.config);
+    try {
+      const given = new Map<string, Float32Array>();
+      for (const part of folder.manifest.vocoder) this.parts.push(this.chain(part, given, options, vendor));
+      this.samples = given.get("samples")!; // the manifest was checked
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** @param given what earlier parts give, by name; gets what this one gives */
+  private chain(part: NpuPart, given: Map<string, Float32Array>, { config, lanes }: OpenOptions, vendor: NpuVendor): ChainedPart {
+    const path = npuPartPath(this.folder, part);
+    const states = statesOf(part);
+    const options = { path, lanes, states };
+    const integers = { codes: this.codes, position: this.position };
+    const model = part.runs === "npu" ? vendor.openModel(options) : openOrtPart(part, options, integers, config.libraries.onnxruntime);
+    try {
+      const links = model.inputs.map(({ data: to, name }) => ({ from: given.get(name) ?? missing(path, name), to }));
+      const odd = links.find(({ from, to }) => from.length !== to.length);
+      if (odd !== undefined) throw unfit(path, `an input has ${odd.to.length} values and is given ${odd.from.length}`);
+      for (const { name } of part.outputs) if (!name.startsWith(NEXT)) given.set(name, outputOf(model.outputs, name, path));
+      return { model, links, states: states.length };
+    } catch (error) {
+      model.close();
+      throw error;
+    }
+  }
+
+  reset(lane: number): void {
+    for (const { model } of this.parts) model.reset(lane);
+    const state = this.lanes[lane];
+    [state.position, state.count] = [0, 0];
+  }
+
+  /** The frames that wait for the rest of their run stand behind the state. */
+  save(lane: number): VocoderMemory {
+    const { count, pending, position } = this.lanes[lane];
+    const waiting = Float32Array.from(pending.subarray(0, count * CODES_PER_FRAME));
+    return { frames: position + count, state: [...this.parts.flatMap(({ model }) => model.save(lane)), waiting] };
+  }
+
+  restore(lane: number, { frames, state }: VocoderMemory): void {
+    let at = 0;
+    for (const { model, states } of this.parts) {
+      model.restore(lane, state.slice(at, at + states));
+      at += states;
+    }
+    const waiting = state[at];
+    const kept = this.lanes[lane];
+    kept.pending.set(waiting);
+    kept.count = waiting.length / CODES_PER_FRAME;
+    kept.position = frames - kept.count;
+  }
+
+  decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void {
+    const state = this.lanes[lane];
+    for (let done = 0; done < frames; ) {
+      const count = Math.min(this.frames - state.count, frames - done);
+      copyCodes(state.pending, state.count, codes, done, count);
+      this.run(lane);
+      copySamples(samples, done, this.samples, state.count, count);
+      state.count += count;
+      done += count;
+      if (state.count < this.frames) continue;
+      for (const { model } of this.parts) model.keep();
+      state.position += this.frames;
+      state.count = 0;
+    }
+  }
+
+  /** Frames that are still to come may be any codes: nothing looks ahead. */
+  private run(lane: number): void {
+    const { pending, position } = this.lanes[lane];
+    this.codes.set(pending);
+    this.position[0] = position;
+    for (const { links, model } of this.parts) {
+      for (let i = 0; i < links.length; i++) links[i].to.set(links[i].from);
+      model.run(lane);
+    }
+  }
+
+  close(): void {
+    for (const { model } of this.parts.splice(0)) model.close();
+  }
+}
+
+function copyCodes(to: Int32Array, toFrame: number, from: Int32Array, fromFrame: number, frames: number): void {
+  for (let i = 0; i < frames * CODES_PER_FRAME; i++) to[toFrame * CODES_PER_FRAME + i] = from[fromFrame * CODES_PER_FRAME + i];
+}
+
+function copySamples(to: Float32Array, toFrame: number, from: Float32Array, fromFrame: number, frames: number): void {
+  for (let i = 0; i < frames * SAMPLES_PER_FRAME; i++) to[toFrame * SAMPLES_PER_FRAME + i] = from[fromFrame * SAMPLES_PER_FRAME + i];
+}
+
+function missing(path: string, name: string): never {
+  throw unfit(path, `its input ${name} is none that the manifest names`);
+}
+
+function outputOf(outputs: readonly NpuTensor[], name: string, path: string): Float32Array {
+  const found = outputs.find((output) => output.name === name);
+  if (found === undefined) throw unfit(path, `its output ${name} is missing`);
+  return found.data;
+}
+
+/**
+ * Wrong sound without an error is common on NPUs: so real codes are decoded and compared first.
+ * @throws TtsError NPU_MODEL_INVALID
+ */
+function openChecked(vocoder: NpuVocoder, { name }: NpuVendor): NpuVocoder {
+  const { directory, manifest } = vocoder.folder;
+  try {
+    const { codes, samples } = readNpuSelfTest(vocoder.folder);
+    const given = new Float32Array(samples.length);
+    vocoder.reset(0);
+    vocoder.decode(0, codes, codes.length / CODES_PER_FRAME, given);
+    vocoder.reset(0);
+    const decibels = signalToNoise(samples, given);
+    if (decibels >= manifest.selfTest.leastSnrDb) return vocoder;
+    const what = `the sound of ${name} is ${decibels.toFixed(1)} dB above its error, at least ${manifest.selfTest.leastSnrDb} are needed`;
+    throw new TtsError("NPU_MODEL_INVALID", what, `${directory} must be built with more precision, see its README.md`);
+  } catch (error) {
+    vocoder.close();
+    throw error;
+  }
+}
+
+/** In decibels; not a number counts as no signal at all. */
+function signalToNoise(expected: Float32Array, given: Float32Array): number {
+  let signal = 0;
+  let noise = 0;
+  for (let i = 0; i < expected.length; i++) {
+    signal += expected[i] ** 2;
+    noise += (expected[i] - given[i]) ** 2;
+  }
+  const decibels = 10 * Math.log10(signal / noise);
+  return Number.isNaN(decibels) ? -Infinity : decibels;
+}

@@ -1,0 +1,152 @@
+// The interfaces of the stages, and what opening one takes. A backend knows its own library and nothing of the pipeline; every backend of a
+// stage passes the same conformance suite (test/conformance).
+
+import type { Config } from "../config.ts";
+import type { Bundle } from "../formats/bundle.ts";
+import type { DrawLimits, SamplerSettings } from "../types.ts";
+
+/** What a stage is about to open. It may take long, and a call into an accelerator's driver may hang. */
+export interface Opening {
+  backend: string;
+  isAccelerator: boolean;
+}
+export type OnOpening = (opening: Opening) => void;
+
+/** What opening a stage needs besides the files. */
+export interface OpenOptions {
+  bundle: Bundle;
+  config: Config;
+  lanes: number;
+  /** A zeroed shared byte pair: setting its first byte ends a running native call as soon as possible. */
+  stop: SharedArrayBuffer;
+  /** One shared word: loading libllama's CPU code is done by one thread at a time. */
+  loadTurn: Int32Array;
+  /** Default: nobody waits. */
+  onOpening?: OnOpening;
+}
+
+/** One way to run a stage. */
+export interface Backend<Stage> {
+  readonly name: string;
+  /** @throws TtsError; only an accelerator that does not work makes `auto` go on, and that is reported */
+  open(options: OpenOptions): Stage;
+}
+
+/** A way that not every machine has. */
+export interface Accelerator<Stage> extends Backend<Stage> {
+  /** Whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise. */
+  isPrepared(options: OpenOptions): boolean;
+  /** Why it cannot run here, in one line, or null. Must not be expensive: a library may be loaded, no device touched. */
+  probe(options: OpenOptions): string | null;
+}
+
+export const isAccelerator = <Stage>(backend: Backend<Stage>): backend is Accelerator<Stage> => "probe" in backend;
+
+/** A stage and what runs it. */
+export interface Opened<Stage> {
+  stage: Stage;
+  /** Of the backend. */
+  name: string;
+  /** Why prepared accelerators are not used, a line each. */
+  unused: string[];
+}
+
+/** What a lane of the talker has taken in, copied. */
+export interface TalkerMemory {
+  positions: number;
+  /** Only for talkers on the same files and of the same {@link Talker.memoryKind}. */
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Text to ids of a model. */
+export interface Tokenizer {
+  /** Ids of an NFC text; control tokens inside it count as such, as in the official tokenizer. */
+  encode(text: string): Int32Array;
+  close(): void;
+}
+
+/** The autoregressive model. Lanes are independent sentences; each keeps its own KV cache. */
+export interface Talker {
+  readonly hidden: number;
+  readonly codecVocabulary: number;
+  /** @throws TtsError TEXT_TOO_LONG when a prompt of so many positions leaves none for a frame */
+  assertFits(positions: number): void;
+  /** Names all that saved memory depends on, besides the model's files and the processor. */
+  readonly memoryKind: string;
+  /**
+   * Takes in a prompt's rows `from` to `to` (exclusive), of `rows` f32 [rows, hidden], and gives the last one's results:
+   * `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. From 0 on the lane starts anew, from elsewhere it must
+   * stand there. At most PROMPT_PIECE_ROWS at once. Sums round as the cuts fall: the same cuts give the same bits.
+   * @param alone whether no other stage computes: then `promptThreads` may
+   * @returns false when the stop byte ended it
+   */
+  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array, alone?: boolean): boolean;
+  /** What a lane has taken in, to be put back later, in this or another lane. */
+  save(lane: number): TalkerMemory;
+  /** @returns false when the memory is of another kind; the lane is empty then */
+  restore(lane: number, memory: TalkerMemory): boolean;
+  /**
+   * Moves the first `count` lanes of `lanes` on by one position: `inputs` f32 [count, hidden] in their order,
+   * results as rows of `hidden` and `logits`. Rows are packed: row i belongs to lane lanes[i].
+   */
+  step(lanes: Int32Array, count: number, inputs: Float32Array, hidden: Float32Array, logits: Float32Array): boolean;
+  close(): void;
+}
+
+/** Chooses a code for packed row `row` and `group` 1 to 15 from `logits` [codes]. */
+export type Draw = (row: number, group: number, logits: Float32Array) => number;
+
+/** What a model needs that draws by itself, of packed row `row`. */
+export interface Chances {
+  settings(row: number): SamplerSettings;
+  /** Fills `target` with -ln(-ln u) of uniform random numbers u: the largest of logit / temperature + noise is a draw. */
+  noise(row: number, target: Float32Array): void;
+}
+
+/** Codes 1 to 15 of a frame. Keeps nothing from frame to frame. */
+export interface Predictor {
+  /** Of one that draws the codes itself: what it can do. */
+  readonly drawsInside?: DrawLimits;
+  /**
+   * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
+   * Rows are packed as the talker's are. Codes are chosen by `draw`, or, where {@link drawsInside}, by the model itself:
+   * with `chances`, or the likeliest ones.
+   */
+  predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw, chances?: Chances): void;
+  close(): void;
+}
+
+/** Everything the vocoder keeps from call to call, copied. */
+export interface VocoderMemory {
+  frames: number;
+  state: Float32Array[];
+}
+
+/** Codes to samples, exactly, in any chunking. */
+export interface Vocoder {
+  /** Frames a call that suit it: of the first, the second ... and all that follow. At most VOCODER_CHUNK_FRAMES. */
+  readonly chunks: readonly number[];
+  /** Forgets what a lane has heard. */
+  reset(lane: number): void;
+  /** What a lane has heard, to be put back later, in this or another lane. */
+  save(lane: number): VocoderMemory;
+  restore(lane: number, memory: VocoderMemory): void;
+  /** `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. Made for up to VOCODER_CHUNK_FRAMES frames a call. */
+  decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void;
+  close(): void;
+}
+
+/** Takes a voice from a recording: mono f32 at 24 kHz. Only Base models have one. */
+export interface Encoder {
+  /**
+   * `samples` -> i32 [ceil(samples / 1920), 16], for cloning in context.
+   * @throws TtsError REFERENCE_UNUSABLE: empty, too long, silent, or not numbers
+   */
+  codes(samples: Float32Array): Int32Array;
+  /**
+   * `samples` -> f32 [hidden], the speaker vector.
+   * @throws TtsError REFERENCE_UNUSABLE: the same, and also too short
+   */
+  xVector(samples: Float32Array): Float32Array;
+  close(): void;
+}

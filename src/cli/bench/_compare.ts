@@ -1,0 +1,70 @@
+// An earlier result of tts bench --json: read, checked, and set beside the new one.
+
+import { readFileSync } from "node:fs";
+import { TtsError } from "../../errors.ts";
+import { PARTS, type Result, type Run } from "./_figures.ts";
+
+/** One figure then and now. */
+export interface Change {
+  name: string;
+  before: number;
+  now: number;
+  /** Below 1: less than before. null where it was nothing. */
+  ratio: number | null;
+}
+
+/** @throws TtsError INPUT_UNREADABLE naming what is wrong with it */
+export function readResult(path: string): Result {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    const why = cause instanceof SyntaxError ? "is not JSON" : `cannot be read: ${(cause as Error).message}`;
+    throw new TtsError("INPUT_UNREADABLE", `${path} ${why}`, "give what tts bench --json has printed", { cause });
+  }
+  const wrong = faultOf(value);
+  if (wrong === null) return value as Result;
+  throw new TtsError("INPUT_UNREADABLE", `${path} is no result of this tts bench: ${wrong}`, "measure again with --json");
+}
+
+const NUMBERS = ["lanes", "threads", "frames", "rtf", "firstAudioMs", "prefillMs", "loadMs", "rssMb"] as const satisfies (keyof Run)[];
+const WORDS = ["model", "weights", "predictor"] as const satisfies (keyof Run)[];
+
+/** What is missing or of another kind, or null. */
+function faultOf(value: unknown): string | null {
+  const { machine, runs } = asRecord(value);
+  if (typeof asRecord(machine).cpu !== "string") return "machine.cpu is missing";
+  if (!Array.isArray(runs)) return "runs is missing";
+  for (const [i, run] of runs.entries()) {
+    const fields = asRecord(run);
+    const times = asRecord(fields.msPerFrame);
+    const word = WORDS.find((name) => typeof fields[name] !== "string");
+    const number = NUMBERS.find((name) => !Number.isFinite(fields[name]));
+    const part = PARTS.find((name) => !Number.isFinite(times[name]));
+    const missing = word ?? number ?? (part === undefined ? undefined : `msPerFrame.${part}`);
+    if (missing !== undefined) return `runs[${i}].${missing} is missing`;
+  }
+  return null;
+}
+
+const asRecord = (value: unknown): Record<string, unknown> => (typeof value === "object" && value !== null ? { ...value } : {});
+
+const keyOf = ({ frames, lanes, model, predictor, threads, weights }: Run) =>
+  JSON.stringify([model, weights, predictor, lanes, threads, frames]);
+
+/** The earlier run of the same configuration. */
+export const sameRun = (run: Run, before: Result): Run | undefined => before.runs.find((other) => keyOf(other) === keyOf(run));
+
+export function changesOf(run: Run, before: Run): Change[] {
+  const change = (name: string, then: number, now: number): Change => {
+    return { name, before: then, now, ratio: then === 0 ? null : Number((now / then).toFixed(3)) };
+  };
+  return [
+    ...PARTS.map((part) => change(part, before.msPerFrame[part], run.msPerFrame[part])),
+    change("RTF", before.rtf, run.rtf),
+    change("first audio", before.firstAudioMs, run.firstAudioMs),
+    change("prefill", before.prefillMs, run.prefillMs),
+    change("load", before.loadMs, run.loadMs),
+    change("memory", before.rssMb, run.rssMb),
+  ];
+}

@@ -1,0 +1,176 @@
+// From rounds to figures: medians, shares, and the form that --json prints and --compare reads. Pure arithmetic.
+
+import type { Slice } from "../../engine.ts";
+import { weightsInWords } from "../../formats/bundle.ts";
+import type { Cost } from "../../machine/frame-cost.ts";
+import type { Machine } from "../../machine/load.ts";
+import type { ThreadUse } from "../../machine/process.ts";
+import { FRAMES_PER_SECOND } from "../../types.ts";
+import type { Round, Subject } from "./_run.ts";
+
+/** `generation` is a whole turn of talker and code predictor. */
+export const PARTS = ["talker", "predictor", "generation", "vocoder"] as const;
+export type Part = (typeof PARTS)[number];
+export type PerPart = Record<Part, number>;
+/** The vocoder's are null where nothing tells them. */
+export type KnownPerPart = Omit<PerPart, "vocoder"> & { vocoder: number | null };
+
+/** Figures of one configuration: medians over all rounds. Keys are promised to readers of --json. */
+export interface Run {
+  model: string;
+  lanes: number;
+  threads: number;
+  weights: string;
+  predictor: string;
+  /** At most so many per lane. */
+  frames: number;
+  /** In all lanes of a round. */
+  framesMade: number;
+  repeat: number;
+  /** Wall time over the sound of all lanes. */
+  rtf: number;
+  firstAudioMs: number;
+  /** Per frame of sound: of a step that moves several lanes each frame has its part. */
+  msPerFrame: PerPart;
+  msPerFrameP90: PerPart;
+  /** Lanes that a turn moves, on average: ends, starts and a vocoder that is behind leave some out. */
+  lanesPerTurn: number;
+  /** Weights of talker and code predictor, read once per turn. */
+  bytesPerFrame: number;
+  bytes: KnownPerPart;
+  flopPerFrame: KnownPerPart;
+  gbPerSecond: KnownPerPart;
+  /** Of talker and code predictor, in the machine's bandwidth with as many threads. */
+  bandwidthShare: number;
+  rssMb: number;
+  rssAnonMb: number;
+  rssFileMb: number;
+  mappedMb: number;
+  loadMs: number;
+  prefillMs: number;
+  prefillRows: number;
+  wallMs: number;
+  /** Of one round, by name. */
+  threadTimes: ThreadUse[];
+}
+
+export interface BenchMachine extends Machine {
+  /** Threads -> 1e9 bytes read per second. */
+  bandwidthGbPerSecond: Record<string, number>;
+  /** Share of all cores' time that others took before the measurement, and during it. */
+  busyBefore: number;
+  busyDuring: number;
+}
+
+export interface Result {
+  machine: BenchMachine;
+  runs: Run[];
+}
+
+const round = (value: number, digits = 3) => Number(value.toFixed(digits));
+const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+
+/** The value that a share of all values does not exceed; 0 of nothing. */
+function quantile(values: number[], share: number): number {
+  if (values.length === 0) return 0;
+  return values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))];
+}
+const median = (values: number[]) => quantile(values, 0.5);
+
+/** Something done for several frames at once. */
+interface Turn {
+  ms: number;
+  rows: number;
+}
+
+const turnOf = ({ endMs, rows, startMs }: Slice): Turn => ({ ms: endMs - startMs, rows });
+
+/** The predictor's turn as the talker waits for it, and the step that follows. */
+function wholeTurns(slices: Slice[]): Turn[] {
+  return slices.flatMap((slice, i) => {
+    const next = slices[i + 1];
+    return slice.kind === "exchange" && next?.kind === "step" ? [{ ms: next.endMs - slice.startMs, rows: next.rows }] : [];
+  });
+}
+
+function turnsOf(rounds: Round[]): Record<Part, Turn[]> {
+  const all = (stage: keyof Round["slices"], kind: Slice["kind"]) =>
+    rounds.flatMap(({ slices }) => slices[stage].filter((slice) => slice.kind === kind).map(turnOf));
+  return {
+    talker: all("talker", "step"),
+    predictor: all("predictor", "predict"),
+    generation: rounds.flatMap(({ slices }) => wholeTurns(slices.talker)),
+    vocoder: all("vocoder", "decode"),
+  };
+}
+
+const perPart = <T>(of: (part: Part) => T) => Object.fromEntries(PARTS.map((part) => [part, of(part)])) as Record<Part, T>;
+
+/** @param bytesPerSecond what the machine can read with the run's threads */
+export function figuresOf(subject: Subject, frames: number, bytesPerSecond: number): Run {
+  const { backends, bundle, costs, memory, rounds, setting } = subject;
+  const turns = turnsOf(rounds);
+  /** Every frame counts once. */
+  const frameMs = perPart((part) => turns[part].flatMap(({ ms, rows }) => Array<number>(rows).fill(ms / rows)));
+  const rowsPerTurn = perPart((part) => sum(turns[part].map(({ rows }) => rows)) / Math.max(1, turns[part].length));
+  const generation: Cost = {
+    bytes: costs.talker.bytes + costs.predictor.bytes,
+    multiplications: costs.talker.multiplications + costs.predictor.multiplications,
+  };
+  const costOf = { ...costs, generation };
+  const known = (of: (cost: Cost, part: Part) => number) =>
+    perPart((part) => (costOf[part] === null ? null : of(costOf[part], part))) as KnownPerPart;
+  const gbPerSecond = known(({ bytes }, part) => round(bytes / 1e6 / Math.max(1e-6, median(turns[part].map(({ ms }) => ms))), 2));
+  const bytes = known((cost, part) => Math.round(cost.bytes / Math.max(1, rowsPerTurn[part])));
+  const prefills = rounds.flatMap(({ slices }) => slices.talker.filter(({ kind }) => kind === "prefill").map(turnOf));
+  const spoken = rounds.flatMap((each) => each.spoken);
+  return {
+    model: bundle.manifest.name,
+    lanes: setting.lanes,
+    threads: setting.threads,
+    weights: weightsInWords(bundle.manifest.weights),
+    predictor: backends.predictor,
+    frames,
+    framesMade: median(rounds.map((each) => sum(each.spoken.map((one) => one.frames)))),
+    repeat: rounds.length,
+    rtf: round(median(rounds.map(rtfOf)), 4),
+    firstAudioMs: round(median(spoken.map(({ firstMs, submittedMs }) => firstMs - submittedMs)), 1),
+    msPerFrame: perPart((part) => round(median(frameMs[part]))),
+    msPerFrameP90: perPart((part) => round(quantile(frameMs[part], 0.9))),
+    lanesPerTurn: round(rowsPerTurn.generation, 2),
+    bytesPerFrame: bytes.generation,
+    bytes,
+    flopPerFrame: known((cost) => 2 * cost.multiplications),
+    gbPerSecond,
+    bandwidthShare: round((1e9 * gbPerSecond.generation) / bytesPerSecond),
+    rssMb: round(memory.rss / 1e6, 1),
+    rssAnonMb: round(memory.anon / 1e6, 1),
+    rssFileMb: round(memory.file / 1e6, 1),
+    mappedMb: round(subject.mappedBytes / 1e6, 1),
+    loadMs: round(subject.loadMs, 1),
+    prefillMs: round(median(prefills.map(({ ms }) => ms)), 2),
+    prefillRows: median(prefills.map(({ rows }) => rows)),
+    wallMs: round(median(rounds.map(({ endMs, startMs }) => endMs - startMs)), 1),
+    threadTimes: meanUse(rounds),
+  };
+}
+
+function rtfOf({ endMs, spoken, startMs }: Round): number {
+  const seconds = sum(spoken.map(({ frames }) => frames)) / FRAMES_PER_SECOND;
+  return seconds === 0 ? 0 : (endMs - startMs) / 1000 / seconds;
+}
+
+/** Mean of all rounds, the busiest name first. */
+function meanUse(rounds: Round[]): ThreadUse[] {
+  const all = rounds.flatMap(({ threads }) => threads);
+  const uses = [...new Set(all.map(({ name }) => name))].map((name): ThreadUse => {
+    const own = all.filter((use) => use.name === name);
+    return {
+      name,
+      count: Math.max(...own.map(({ count }) => count)),
+      cpuMs: round(sum(own.map(({ cpuMs }) => cpuMs)) / rounds.length, 1),
+      queuedMs: round(sum(own.map(({ queuedMs }) => queuedMs)) / rounds.length, 1),
+    };
+  });
+  return uses.filter(({ cpuMs }) => cpuMs > 0).toSorted((a, b) => b.cpuMs - a.cpuMs);
+}

@@ -1,0 +1,112 @@
+// The options of tts bench: lists of values, of which every combination is one configuration.
+
+import { LIMITS, loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../../config.ts";
+import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts";
+import { TtsError } from "../../errors.ts";
+import { MACHINE_OPTIONS, readVocoder, VOCODER_OPTIONS } from "../shared/machine-options.ts";
+import { COMMON, choice, number, type Options, text } from "../shared/options.ts";
+import { filePath } from "../shared/sound-output.ts";
+import type { WantedSetting } from "./_run.ts";
+
+/** A random model does not end by itself. */
+const DEFAULT_FRAMES = 50;
+const DEFAULT_REPEAT = 5;
+const MOST_REPEATS = 1_000;
+/** An engine each, if memory allows. */
+const MOST_SETTINGS = 32;
+
+export const OPTIONS: Options = {
+  synthetic: {
+    type: "string",
+    valueHint: "0.6b|1.7b",
+    description: "Measure a model of full size with random weights; it is made once, in the cache.",
+    group: "What",
+  },
+  model: { type: "string", alias: "m", valueHint: "DIR|NAME", description: "Measure this model. Default: starter.", group: "What" },
+  weights: { type: "string", valueHint: "TYPES", description: `Weight types: ${WEIGHT_CHOICES.join(", ")}.`, group: "What" },
+  "predictor-weights": { type: "string", valueHint: "TYPES", description: "Those of the code predictor, if others.", group: "What" },
+  lanes: { type: "string", valueHint: "LIST", description: "Sentences that are spoken at the same time. Default: 1.", group: "How" },
+  threads: { type: "string", valueHint: "LIST", description: "Threads for talker and code predictor.", group: "How" },
+  predictor: { type: "string", valueHint: "LIST", description: "What runs the code predictor: auto, ort, llama.", group: "How" },
+  ...VOCODER_OPTIONS,
+  cpus: MACHINE_OPTIONS.cpus,
+  frames: { type: "string", valueHint: "N", description: `At most so many frames a sentence. Default: ${DEFAULT_FRAMES}.`, group: "How" },
+  repeat: { type: "string", valueHint: "N", description: `Rounds after one that warms up. Default: ${DEFAULT_REPEAT}.`, group: "How" },
+  json: { type: "boolean", description: "Print the figures as one JSON object.", group: "Output" },
+  compare: { type: "string", valueHint: "FILE", description: "Also show what changed since FILE, a result of --json.", group: "Output" },
+  trace: {
+    type: "string",
+    valueHint: "FILE",
+    description: "Write what every thread did when, for ui.perfetto.dev or about:tracing.",
+    group: "Output",
+  },
+  ...COMMON,
+};
+
+export interface BenchOptions {
+  synthetic: SyntheticSize | undefined;
+  model: string | undefined;
+  settings: WantedSetting[];
+  frames: number;
+  repeat: number;
+  json: boolean;
+  compare: string | undefined;
+  trace: string | undefined;
+}
+
+type Arguments = Record<string, unknown>;
+
+/** @throws TtsError USAGE */
+export function readOptions(args: Arguments): BenchOptions {
+  const synthetic = choice(args, "synthetic", SYNTHETIC_SIZES);
+  const model = text(args, "model");
+  if (synthetic !== undefined && model !== undefined) throw new TtsError("USAGE", "there are --synthetic and --model", "give one of them");
+  return {
+    synthetic,
+    model,
+    settings: settingsOf(args),
+    frames: whole("frames", number(args, "frames") ?? DEFAULT_FRAMES, LIMITS.contextPositions),
+    repeat: whole("repeat", number(args, "repeat") ?? DEFAULT_REPEAT, MOST_REPEATS),
+    json: args.json === true,
+    compare: filePath(args, "compare"),
+    trace: filePath(args, "trace"),
+  };
+}
+
+/** Every combination; what changes last stands first, so that the first ones differ in lanes. */
+function settingsOf(args: Arguments): WantedSetting[] {
+  const lists = {
+    weights: list(args, "weights", (item) => choice(item, "weights", WEIGHT_CHOICES)),
+    predictorWeights: list(args, "predictor-weights", (item) => choice(item, "predictor-weights", WEIGHT_CHOICES)),
+    predictor: list(args, "predictor", (item) => choice(item, "predictor", PREDICTOR_CHOICES)),
+    threads: list(args, "threads", (item) => whole("threads", number(item, "threads")!, LIMITS.threads)),
+    lanes: list(args, "lanes", (item) => whole("lanes", number(item, "lanes")!, LIMITS.lanes)),
+  };
+  const machine = readVocoder(args);
+  const defaults = loadConfig(machine);
+  let settings: Partial<WantedSetting>[] = [{}];
+  for (const [name, values] of Object.entries(lists))
+    settings = settings.flatMap((some) => values.map((value) => ({ ...some, [name]: value })));
+  if (settings.length > MOST_SETTINGS)
+    throw new TtsError("USAGE", `these are ${settings.length} configurations`, `at most ${MOST_SETTINGS} are measured together`);
+  return settings.map(({ lanes, predictor, predictorWeights, threads, weights }) => ({
+    lanes: lanes ?? defaults.lanes,
+    threads,
+    predictor: predictor ?? defaults.predictor,
+    weights,
+    predictorWeights,
+    machine,
+  }));
+}
+
+/** Values between commas, each once; one undefined where there is no such option. */
+function list<T>(args: Arguments, name: string, read: (item: Arguments) => T): (T | undefined)[] {
+  const given = text(args, name);
+  if (given === undefined) return [undefined];
+  return [...new Set(given.split(",").map((item) => read({ [name]: item.trim() })))];
+}
+
+function whole(name: string, value: number, most: number): number {
+  if (Number.isSafeInteger(value) && value >= 1 && value <= most) return value;
+  throw new TtsError("USAGE", `--${name} is ${value}`, `give a whole number from 1 to ${most}`);
+}

@@ -1,0 +1,38 @@
+// The random checkpoint of full size, made once in the cache.
+
+import { existsSync, mkdirSync, renameSync, rmSync, statfsSync } from "node:fs";
+import { join } from "node:path";
+import { loadConfig } from "../../config.ts";
+import type { SyntheticSize } from "../../convert/synthetic.ts";
+import { TtsError } from "../../errors.ts";
+import { partPath, removeAbandonedParts } from "../../io/atomic.ts";
+import { clearProgress, log, showProgress } from "../shared/log.ts";
+
+/** Checkpoint and bundle together, with room to spare. */
+const SYNTHETIC_BYTES: Record<SyntheticSize, number> = { "0.6b": 6e9, "1.7b": 13e9 };
+
+/** Made beside its place and renamed, so that a run that was cut off leaves none. */
+export async function syntheticCheckpoint(size: SyntheticSize): Promise<string> {
+  const { writeSyntheticCheckpoint } = await import("../../convert/synthetic.ts");
+  const target = join(loadConfig().cacheDir, "synthetic", size);
+  if (existsSync(target)) return target;
+  mkdirSync(join(target, ".."), { recursive: true, mode: 0o700 });
+  const { bavail, bsize } = statfsSync(join(target, ".."));
+  if (bavail * bsize < SYNTHETIC_BYTES[size]) {
+    throw new TtsError(
+      "OUTPUT_FAILED",
+      `a ${size} model of random weights needs ${SYNTHETIC_BYTES[size] / 1e9} GB in ${target}`,
+      "free space, or set TTS_CACHE",
+    );
+  }
+  log.info(`making a ${size} checkpoint of random weights in ${target}`);
+  removeAbandonedParts(target);
+  const part = partPath(target);
+  const cleanUp = () => rmSync(part, { recursive: true, force: true });
+  process.once("exit", cleanUp);
+  writeSyntheticCheckpoint(part, size, (done, total) => showProgress("random weights", done, total));
+  renameSync(part, target);
+  process.off("exit", cleanUp);
+  clearProgress();
+  return target;
+}

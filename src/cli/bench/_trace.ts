@@ -1,0 +1,66 @@
+// The trace that Chrome (about:tracing) and Perfetto show: a process per configuration, a track per thread, a slice per piece of work.
+
+import type { Slice, StageName } from "../../engine.ts";
+import { weightsInWords } from "../../formats/bundle.ts";
+import type { Round, Subject } from "./_run.ts";
+
+/** Times in microseconds. */
+interface TraceEvent {
+  name: string;
+  /** X: a slice, i: a moment, M: a name. */
+  ph: "X" | "i" | "M";
+  pid: number;
+  tid: number;
+  ts?: number;
+  dur?: number;
+  /** How far a moment's line reaches: its thread. */
+  s?: "t";
+  args?: Record<string, unknown>;
+}
+
+const TRACKS: Record<"engine" | StageName, number> = { engine: 1, talker: 2, predictor: 3, vocoder: 4 };
+const NAMES: Record<Slice["kind"], string> = {
+  prefill: "prefill",
+  step: "talker step",
+  exchange: "predictor's turn",
+  predict: "predictor frame",
+  decode: "vocoder chunk",
+  recall: "known prompt",
+};
+
+export function traceOf(subjects: Subject[]): string {
+  const rounds = subjects.flatMap((subject) => subject.rounds);
+  const originMs = Math.min(...rounds.map(({ startMs }) => startMs));
+  const events = subjects.flatMap((subject, i) => [
+    ...namesOf(subject, i + 1),
+    ...subject.rounds.flatMap((round) => eventsOf(round, i + 1, (ms) => Math.round((ms - originMs) * 1e3))),
+  ]);
+  return `${JSON.stringify({ displayTimeUnit: "ms", traceEvents: events })}\n`;
+}
+
+function namesOf({ backends, bundle, setting }: Subject, pid: number): TraceEvent[] {
+  const { name, weights } = bundle.manifest;
+  const title = `${name} ${weightsInWords(weights)}, lanes ${setting.lanes}, threads ${setting.threads}`;
+  const tracks = Object.entries(TRACKS).map(([track, tid]): TraceEvent => {
+    const backend = backends[track] === undefined ? "" : ` (${backends[track]})`;
+    return { name: "thread_name", ph: "M", pid, tid, args: { name: `${track}${backend}` } };
+  });
+  return [{ name: "process_name", ph: "M", pid, tid: 0, args: { name: title } }, ...tracks];
+}
+
+function eventsOf({ slices, spoken }: Round, pid: number, ts: (ms: number) => number): TraceEvent[] {
+  const moment = (name: string, ms: number, lane: number): TraceEvent => {
+    return { name, ph: "i", s: "t", pid, tid: TRACKS.engine, ts: ts(ms), args: { lane } };
+  };
+  const moments = spoken.flatMap(({ endedMs, firstMs, submittedMs }, lane) => [
+    moment("submit", submittedMs, lane),
+    ...(firstMs > 0 ? [moment("first audio", firstMs, lane)] : []),
+    moment("end", endedMs, lane),
+  ]);
+  const works = (Object.keys(slices) as StageName[]).flatMap((stage) =>
+    slices[stage].map(({ endMs, kind, rows, startMs }): TraceEvent => {
+      return { name: NAMES[kind], ph: "X", pid, tid: TRACKS[stage], ts: ts(startMs), dur: ts(endMs) - ts(startMs), args: { rows } };
+    }),
+  );
+  return [...moments, ...works];
+}

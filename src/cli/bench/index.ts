@@ -1,0 +1,106 @@
+// tts bench: medians of speaking on this machine. Prints, never judges.
+
+import { defineCommand } from "citty";
+import { TtsError } from "../../errors.ts";
+import { isStdout, openOutput, printText } from "../../io/output.ts";
+import { coreTime, describeMachine, othersShare, processMs } from "../../machine/load.ts";
+import { measureBandwidth } from "../../machine/memory-speed.ts";
+import type { Command } from "../manual/page.ts";
+import { log } from "../shared/log.ts";
+import { deliver } from "../shared/sound-output.ts";
+import { changesOf, readResult, sameRun } from "./_compare.ts";
+import { type BenchMachine, figuresOf, type Result } from "./_figures.ts";
+import { type BenchOptions, OPTIONS, readOptions } from "./_options.ts";
+import { reportOf } from "./_report.ts";
+import { measure, prepareModels, type Subject } from "./_run.ts";
+import { syntheticCheckpoint } from "./_synthetic.ts";
+import { traceOf } from "./_trace.ts";
+
+/** How long the machine is watched before anything is done. */
+const WATCH_MS = 400;
+/** From here on others disturb: of all cores' time. */
+const BUSY_SHARE = 0.1;
+const PLAIN_WIDTH = 80;
+
+export const command: Command = {
+  synopsis: "bench [OPTIONS]",
+  description: [
+    "Speaks the same sentence several times and prints medians: real-time factor, time to first sound, and of each stage milliseconds, weights and arithmetic per frame, set against the speed at which this machine reads memory.",
+    "Options that take a LIST, and --weights and --predictor-weights, take several values with commas between them: every combination is measured, in turn, round by round. Machines are noisy: what stands in one result can be compared, results of different days hardly.",
+    "Bytes are those of the weights that a frame needs; talker and code predictor read theirs once for all lanes. Arithmetic is that of the model as it is written down. Caches come on top.",
+  ],
+  examples: [
+    ["tts bench", "the starter voice"],
+    ["tts bench --synthetic 0.6b --weights q4_0", "what a 0.6B model would do on this machine, without having one"],
+    ["tts bench -m 0.6b-custom --lanes 1,2,4 --threads 1,2", "six configurations side by side"],
+    ["tts bench --json > before.json", "keep the figures; later: tts bench --compare before.json"],
+  ],
+  definition: defineCommand({
+    meta: { name: "tts bench", description: "measure this machine" },
+    args: OPTIONS,
+    run: ({ args }) => bench(readOptions(args)),
+  }),
+};
+
+async function bench(options: BenchOptions): Promise<void> {
+  const { compare, trace } = options;
+  if (trace !== undefined && isStdout(trace)) throw new TtsError("USAGE", "--trace wants standard output", "name a file");
+  const before = compare === undefined ? null : readResult(compare);
+  if (trace === undefined) return report((await run(options)).result);
+  const { result } = await deliver(openOutput(trace), async (output) => {
+    const done = await run(options);
+    await output.write(Buffer.from(traceOf(done.subjects)));
+    return done;
+  });
+  return report(result);
+
+  function report(result: Result): Promise<void> {
+    if (!options.json) return printText(reportOf(result, process.stdout.columns || PLAIN_WIDTH, before, compare ?? ""));
+    return printText(`${JSON.stringify(before === null ? result : withChanges(result, before))}\n`);
+  }
+}
+
+/** For --json: every run with what changed since, or null. */
+function withChanges({ machine, runs }: Result, before: Result): unknown {
+  const changes = runs.map((run) => {
+    const then = sameRun(run, before);
+    return then === undefined ? null : changesOf(run, then);
+  });
+  return { machine, runs: runs.map((run, i) => ({ ...run, changes: changes[i] })) };
+}
+
+async function run(options: BenchOptions): Promise<{ result: Result; subjects: Subject[] }> {
+  const { frames, repeat, settings, synthetic } = options;
+  const model = synthetic === undefined ? options.model : await syntheticCheckpoint(synthetic);
+  const configurations = await prepareModels(model, settings);
+  const busyBefore = await watch();
+  const bandwidths = new Map<number, number>();
+  for (const threads of new Set(configurations.map(({ setting }) => setting.threads)))
+    bandwidths.set(threads, await measureBandwidth(threads));
+  const [from, ownMs] = [coreTime(), processMs()];
+  const subjects = await measure(configurations, { frames, repeat });
+  const busyDuring = othersShare(from, coreTime(), processMs() - ownMs);
+  warnIfBusy(busyDuring, "while it was measured");
+  const digits = (share: number) => Number(share.toFixed(3));
+  const described: BenchMachine = {
+    ...describeMachine(),
+    bandwidthGbPerSecond: Object.fromEntries([...bandwidths].map(([threads, speed]) => [threads, Number((speed / 1e9).toFixed(2))])),
+    busyBefore: digits(busyBefore),
+    busyDuring: digits(busyDuring),
+  };
+  const runs = subjects.map((subject) => figuresOf(subject, frames, bandwidths.get(subject.setting.threads)!));
+  return { result: { machine: described, runs }, subjects };
+}
+
+async function watch(): Promise<number> {
+  const [from, ownMs] = [coreTime(), processMs()];
+  await Bun.sleep(WATCH_MS);
+  const share = othersShare(from, coreTime(), processMs() - ownMs);
+  warnIfBusy(share, "before the measurement");
+  return share;
+}
+
+function warnIfBusy(share: number, when: string): void {
+  if (share < BUSY_SHARE) return;
+  log.warn(`other programs used ${(100 * share).toFixed(0)} % of all cores ${when}: figures may be too high`);
+}

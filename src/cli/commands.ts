@@ -1,0 +1,34 @@
+// The commands by their names. A command is loaded when it is called; only manuals and completion scripts load all.
+
+import type { Command } from "./manual/page.ts";
+
+type Loader = () => Promise<{ command: Command }>;
+
+const COMMANDS: Record<string, Loader> = {
+  decode: () => import("./decode.ts"),
+  convert: () => import("./convert.ts"),
+  models: () => import("./models.ts"),
+  pull: () => import("./pull.ts"),
+  voices: () => import("./voices.ts"),
+  bench: () => import("./bench/index.ts"),
+  doctor: () => import("./doctor/index.ts"),
+  serve: () => import("./serve.ts"),
+  completion: () => import("./completion/index.ts"),
+  man: () => import("./manual/index.ts"),
+  licences: () => import("./licences.ts"),
+};
+/** What `tts` does without a command. */
+const SAY: Loader = () => import("./say.ts");
+
+export const isCommand = (name: string | undefined): name is string => name !== undefined && Object.hasOwn(COMMANDS, name);
+
+/** @param name that {@link isCommand}, or "" for speaking */
+export async function loadCommand(name: string): Promise<Command> {
+  return (await (name === "" ? SAY : COMMANDS[name])()).command;
+}
+
+/** All by their names, "" first: that is speaking. */
+export async function loadCommands(): Promise<Map<string, Command>> {
+  const names = ["", ...Object.keys(COMMANDS)];
+  return new Map(await Promise.all(names.map(async (name) => [name, await loadCommand(name)] as const)));
+}

@@ -1,0 +1,56 @@
+// tts completion: a script that teaches a shell to complete this program's command line, and the names that the script asks for.
+
+import { defineCommand } from "citty";
+import { TtsError } from "../../errors.ts";
+import { printText } from "../../io/output.ts";
+import { nearest } from "../../nearest.ts";
+import type { Command, CommandData } from "../manual/page.ts";
+import { COMMON } from "../shared/options.ts";
+import { bashScript } from "./_bash.ts";
+import { fishScript } from "./_fish.ts";
+import { type CompletedCommand, completedCommands, NAME_KINDS, type NameKind, namesHere } from "./_values.ts";
+import { zshScript } from "./_zsh.ts";
+
+const SCRIPTS: Record<string, (commands: readonly CompletedCommand[]) => string> = {
+  bash: bashScript,
+  zsh: zshScript,
+  fish: fishScript,
+};
+const WHAT = [...Object.keys(SCRIPTS), ...NAME_KINDS];
+
+export const command: Command = {
+  synopsis: `completion ${Object.keys(SCRIPTS).join("|")}  |  tts completion ${NAME_KINDS.join("|")}`,
+  description: [
+    "Prints a script for a shell: with it, the Tab key completes commands, options, their values, files, and the names of models, voices, speakers and languages. make install puts the scripts where the shells look for them.",
+    "The other words print names that are on this machine, one per line: that is what the scripts ask for.",
+  ],
+  examples: [
+    ["source <(tts completion bash)", "in ~/.bashrc; the same with zsh in ~/.zshrc, behind compinit"],
+    ["tts completion fish > ~/.config/fish/completions/tts.fish", "fish finds it there"],
+    ["tts completion speakers", "everybody who can speak here"],
+  ],
+  definition: defineCommand({
+    meta: { name: "tts completion", description: "let a shell complete the command line" },
+    args: COMMON,
+    run: ({ data }) => completion(data as CommandData),
+  }),
+};
+
+async function completion({ positionals, commands }: CommandData): Promise<void> {
+  const [what = ""] = positionals;
+  if (positionals.length !== 1)
+    throw new TtsError("USAGE", `completion takes one word, got ${positionals.length}`, `choose one of ${WHAT.join(", ")}`);
+  if (Object.hasOwn(SCRIPTS, what)) return printText(SCRIPTS[what](completedCommands(await commands())));
+  if (NAME_KINDS.includes(what as NameKind))
+    return printText(
+      namesHere(what as NameKind)
+        .map((name) => `${name}\n`)
+        .join(""),
+    );
+  const guess = nearest(what, WHAT);
+  throw new TtsError(
+    "USAGE",
+    `completion knows no "${what}"`,
+    guess === null ? `choose one of ${WHAT.join(", ")}` : `did you mean ${guess}?`,
+  );
+}

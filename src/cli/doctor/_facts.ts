@@ -1,0 +1,241 @@
+// Everything tts doctor says of a machine, as it is printed by --json: asked of the kernel, of the libraries and of the folders, and measured.
+// Asks no network.
+
+import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { version } from "../../../package.json";
+import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, loadHubConfig, weightTypes } from "../../config.ts";
+import { officialShape, type SyntheticSize } from "../../convert/synthetic.ts";
+import { asTtsError } from "../../errors.ts";
+import { weightsInWords } from "../../formats/bundle.ts";
+import { type Board, describeBoard } from "../../machine/board.ts";
+import { measureSpeed, type Speed } from "../../machine/compute-speed.ts";
+import { type Forecast, forecast } from "../../machine/forecast.ts";
+import { type PlannedModel, type PlannedType, plannedCosts, readPlan } from "../../machine/frame-cost.ts";
+import {
+  describeLibrary,
+  describeNpu,
+  type LibraryFacts,
+  NEEDED_LIBRARIES,
+  NPU_LIBRARIES,
+  type NpuFacts,
+} from "../../machine/libraries.ts";
+import { coreTime, describeMachine, libcVersion, type Machine, othersShare, processMs } from "../../machine/load.ts";
+import { measureBandwidth } from "../../machine/memory-speed.ts";
+import { KNOWN_MODELS } from "../../models/catalog.ts";
+import { spaceNeeded } from "../../models/pull.ts";
+import { shippedCheckpoint } from "../../models/resolve.ts";
+import { collect, type Row } from "../models.ts";
+import { clearProgress, showProgress } from "../shared/log.ts";
+
+/** How long the machine is watched before anything is measured. */
+const WATCH_MS = 300;
+/** What else runs takes memory, too. */
+const MEMORY_SHARE = 0.95;
+/** Programs that play a wav from a pipe, and how. */
+const PLAYERS: Readonly<Record<string, string>> = {
+  aplay: "aplay",
+  paplay: "paplay",
+  "pw-play": "pw-play -",
+  ffplay: "ffplay -nodisp -autoexit -",
+  play: "play -t wav -",
+  mpv: "mpv -",
+};
+
+export interface Folder {
+  path: string;
+  writable: boolean;
+  /** Why it is not, or "". */
+  reason: string;
+  /** Of its file system; null where that cannot be told. */
+  freeBytes: number | null;
+}
+
+interface Measured {
+  /** Threads of talker and code predictor, and of their prompts. */
+  threads: number;
+  promptThreads: number;
+  /** With the threads of a step. */
+  bandwidthBytesPerSecond: number;
+  /** null where the libraries do not work. */
+  speed: Speed | null;
+  /** Why there is no speed though the libraries load, or "". */
+  failure: string;
+  /** Share of all cores' time that others used before. */
+  othersShare: number;
+}
+
+export interface ModelForecast extends Forecast {
+  /** Models of one size. */
+  models: string[];
+  weights: string;
+  fitsMemory: boolean;
+  /** To fetch and convert one of them; 0 where it is part of the program. */
+  diskBytes: number;
+  fitsDisk: boolean;
+}
+
+interface Hub {
+  endpoint: string;
+  offline: boolean;
+  /** Whether there is one; itself it is told nobody. */
+  token: boolean;
+  /** Why the settings cannot be used, or "". */
+  problem: string;
+  hint: string;
+}
+
+/** Keys are promised to readers of --json. */
+export interface Facts {
+  program: { tts: string; bun: string };
+  machine: Machine & { glibc: string };
+  board: Board;
+  measured: Measured;
+  libraries: LibraryFacts[];
+  /** `present`: something of it is on this machine. */
+  npus: (NpuFacts & { present: boolean })[];
+  folders: { cache: Folder; voices: Folder };
+  hub: Hub;
+  players: { name: string; path: string; command: string }[];
+  models: Row[];
+  /** null where nothing could be measured. */
+  forecasts: ModelForecast[] | null;
+}
+
+export async function collectFacts(config: Config): Promise<Facts> {
+  const steps = ["libraries", "memory", "processor"];
+  const step = (index: number) => showProgress(`looking at ${steps[index]}`, index, steps.length);
+  try {
+    step(0);
+    const board = describeBoard();
+    const [libraries, npus] = await Promise.all([
+      Promise.all(NEEDED_LIBRARIES.map((name) => describeLibrary(name, config))),
+      Promise.all(NPU_LIBRARIES.map((name) => describeNpu(name, config))),
+    ]);
+    const working = libraries.every(({ failure }) => failure === null);
+    const measured = await measure(config, working, step);
+    const folders = { cache: describeFolder(config.cacheDir), voices: describeFolder(config.voicesDir) };
+    const cores = Math.min(board.kinds.filter(({ fast }) => fast).flatMap((kind) => kind.cores).length, Math.ceil(board.cpuLimit ?? 1e9));
+    const models = modelsIn(config.cacheDir);
+    return {
+      program: { tts: version, bun: Bun.version },
+      machine: { ...describeMachine(), glibc: libcVersion() },
+      board,
+      measured,
+      libraries,
+      npus: npus.map((npu) => ({ ...npu, present: isPresent(npu, board, config) })),
+      folders,
+      hub: describeHub(),
+      players: Object.entries(PLAYERS).flatMap(([name, command]) => {
+        const path = Bun.which(name);
+        return path === null ? [] : [{ name, path, command }];
+      }),
+      models,
+      forecasts: measured.speed === null ? null : forecasts(measured.speed, { board, folders, cores }),
+    };
+  } finally {
+    clearProgress();
+  }
+}
+
+async function measure(config: Config, working: boolean, step: (index: number) => void): Promise<Measured> {
+  const { cpus, promptThreads, threads } = config;
+  const [from, ownMs] = [coreTime(), processMs()];
+  await Bun.sleep(WATCH_MS);
+  const share = othersShare(from, coreTime(), processMs() - ownMs);
+  step(1);
+  const bandwidthBytesPerSecond = await measureBandwidth(threads, cpus.talker);
+  step(2);
+  const figures = { threads, promptThreads, bandwidthBytesPerSecond, othersShare: share };
+  if (!working) return { ...figures, speed: null, failure: "" };
+  try {
+    return { ...figures, speed: await measureSpeed({ libraries: config.libraries, threads, promptThreads, cpus }), failure: "" };
+  } catch (thrown) {
+    return { ...figures, speed: null, failure: asTtsError(thrown).message };
+  }
+}
+
+/** Everybody may have a graphics card: only what names the NPU counts. */
+function isPresent({ devices, driver, library, name }: NpuFacts, { chip }: Board, { libraries }: Config): boolean {
+  if (library !== null || driver !== "" || libraries[name] !== "") return true;
+  return name === "rknn" ? chip !== "" || devices.some((device) => /rknpu/i.test(device)) : devices.length > 0;
+}
+
+/** Whether it can be written is found by writing, beside it where it is not there yet. Nothing stays behind. */
+export function describeFolder(path: string): Folder {
+  let existing = path;
+  while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
+  const freeBytes = freeOf(existing);
+  try {
+    const trial = mkdtempSync(join(existing, ".tts-doctor-"));
+    try {
+      writeFileSync(join(trial, "trial"), "trial");
+    } finally {
+      rmSync(trial, { recursive: true, force: true });
+    }
+    return { path, writable: true, reason: "", freeBytes };
+  } catch (error) {
+    return { path, writable: false, reason: (error as Error).message, freeBytes };
+  }
+}
+
+function freeOf(folder: string): number | null {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
+}
+
+function describeHub(): Hub {
+  try {
+    const { endpoint, offline, token } = loadHubConfig();
+    return { endpoint, offline, token: token !== "", problem: "", hint: "" };
+  } catch (thrown) {
+    const { hint, message } = asTtsError(thrown);
+    return { endpoint: "", offline: false, token: false, problem: message, hint };
+  }
+}
+
+/** A cache that cannot be read holds no models. */
+function modelsIn(cacheDir: string): Row[] {
+  try {
+    return collect(cacheDir);
+  } catch {
+    return [];
+  }
+}
+
+interface Room {
+  board: Board;
+  folders: Facts["folders"];
+  /** Fast ones that this process may use. */
+  cores: number;
+}
+
+function forecasts(speed: Speed, room: Room): ModelForecast[] {
+  const small = weightTypes("f32") as Record<"talker" | "predictor", PlannedType>;
+  const usual = DEFAULT_WEIGHTS as typeof small;
+  const sizes = Map.groupBy(Object.keys(KNOWN_MODELS), (name) => KNOWN_MODELS[name].modelSize);
+  return [
+    forecastOf([DEFAULT_MODEL], readPlan(shippedCheckpoint()), small, 0),
+    ...[...sizes].map(([size, names]) => {
+      const plan = officialShape(size.toLowerCase() as SyntheticSize);
+      return forecastOf(names, plan, usual, Math.max(...names.map((name) => spaceNeeded(KNOWN_MODELS[name]))));
+    }),
+  ];
+
+  function forecastOf(models: string[], plan: PlannedModel, weights: typeof small, diskBytes: number): ModelForecast {
+    const predicted = forecast({ costs: plannedCosts(plan, weights), layers: layersOf(plan), weights }, speed, room.cores);
+    const fitsMemory = predicted.memoryBytes <= MEMORY_SHARE * room.board.memory.availableBytes;
+    const fitsDisk = diskBytes <= (room.folders.cache.freeBytes ?? 0);
+    return { models, weights: weightsInWords(weights), ...predicted, fitsMemory, diskBytes, fitsDisk };
+  }
+}
+
+function layersOf({ tensors }: PlannedModel): { talker: number; predictor: number } {
+  const count = (prefix: string) =>
+    tensors.filter(({ name }) => name.startsWith(prefix) && name.endsWith(".input_layernorm.weight")).length;
+  return { talker: count("talker.model.layers."), predictor: count("talker.code_predictor.model.layers.") };
+}

@@ -1,0 +1,51 @@
+// tts doctor: what this machine has, what it will make of each model, and what stands in the way. Asks no network, changes nothing.
+
+import { defineCommand } from "citty";
+import { loadConfig } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
+import { printText } from "../../io/output.ts";
+import type { Command } from "../manual/page.ts";
+import { COMMON, type Options } from "../shared/options.ts";
+import { collectFacts } from "./_facts.ts";
+import { problemsOf } from "./_problems.ts";
+import { reportOf } from "./_report.ts";
+
+const options: Options = {
+  json: { type: "boolean", description: "Print everything as one JSON object, sizes in bytes, times in milliseconds.", group: "Output" },
+  ...COMMON,
+};
+
+export const command: Command = {
+  synopsis: "doctor [OPTIONS]",
+  description: [
+    "Says what this machine has: cores, memory and how fast it is, the native libraries, NPUs, folders, players and models. Predicts how fast each model will be before it is fetched, and prints what to do about each problem.",
+    "It takes a few seconds, in which memory and processor are measured. Libraries are tried in processes of their own, so that one that crashes is only reported. Nothing is fetched, and nothing is left behind but what a binary unpacks at its first start.",
+    "RTF is computing time by sound: below 1 is faster than real time. The forecast is for the sentence of tts bench, one lane; tts bench --synthetic measures what it predicts.",
+  ],
+  examples: [
+    ["tts doctor", "the report"],
+    ["tts doctor --json | jq '.forecasts[] | {models, rtf, fitsMemory}'", "what will run here"],
+    ["tts doctor --verbose", "also why each kind of NPU was not found"],
+  ],
+  sections: {
+    "EXIT STATUS": [
+      "0 it can speak; otherwise that of the first serious problem: 4 a library is missing or does not work, 5 the folder of models cannot be written.",
+    ],
+  },
+  definition: defineCommand({
+    meta: { name: "tts doctor", description: "examine this machine" },
+    args: options,
+    run: ({ args, data }) => doctor(args.json === true, args.verbose === true, (data as { positionals: string[] }).positionals),
+  }),
+};
+
+async function doctor(json: boolean, verbose: boolean, positionals: string[]): Promise<void> {
+  if (positionals.length > 0) throw new TtsError("USAGE", `doctor takes no argument, but got "${positionals[0]}"`, "write tts doctor");
+  const facts = await collectFacts(loadConfig());
+  const problems = problemsOf(facts);
+  const serious = problems.find((problem) => problem.serious);
+  await printText(
+    json ? `${JSON.stringify({ ready: serious === undefined, problems, ...facts }, null, 1)}\n` : reportOf(facts, problems, verbose),
+  );
+  if (serious !== undefined) throw new TtsError(serious.code, `this machine cannot speak yet: ${serious.what}`, serious.todo);
+}

@@ -1,0 +1,88 @@
+// Manual pages, made from the commands' own definitions.
+
+import type { CommandDef } from "citty";
+import type { Options } from "../shared/options.ts";
+
+/** A command and what its manual says beyond the options. */
+export interface Command {
+  /** citty's definition; its args are {@link Options}. */
+  definition: CommandDef<Options>;
+  /** How to call it, without the program's name. */
+  synopsis: string;
+  /** Paragraphs. */
+  description: string[];
+  /** [command line, what it does] */
+  examples: [string, string][];
+  /** More sections: heading -> lines. */
+  sections?: Record<string, string[]>;
+}
+
+/** What a command gets besides its options, as citty's data. */
+export interface CommandData {
+  positionals: string[];
+  /** All commands by their names; "" is speaking. */
+  commands: () => Promise<ReadonlyMap<string, Command>>;
+}
+
+const WIDTH = 88;
+const INDENT = "    ";
+const OPTION_COLUMN = 28;
+
+export function manual(name: string, command: Command): string {
+  const { definition, description, examples, sections = {}, synopsis } = command;
+  const blocks: [heading: string, paragraphs: string[]][] = [
+    ["NAME", [wrap(`${name} - ${inBrief(command)}`)]],
+    ["SYNOPSIS", [`${INDENT}tts ${synopsis}`]],
+    ["DESCRIPTION", description.map((paragraph) => wrap(paragraph))],
+    ...optionGroups(definition.args as Options),
+    ["EXAMPLES", examples.map(([line, does]) => `${INDENT}${line}\n${wrap(does, 2 * INDENT.length)}`)],
+    ...Object.entries(sections).map(([heading, lines]): [string, string[]] => [heading, lines.map(titled)]),
+  ];
+  return blocks.map(([heading, paragraphs]) => `${heading}\n${paragraphs.join("\n\n")}\n`).join("\n");
+}
+
+/** The manual of speaking, with a list of the commands. `commands`: all, that of speaking under "". */
+export function overview(commands: ReadonlyMap<string, Command>): string {
+  const speaking = commands.get("")!;
+  return manual("tts", { ...speaking, sections: { COMMANDS: listOf(commands), ...speaking.sections } });
+}
+
+/** A section: every command and what it does. */
+export function listOf(commands: ReadonlyMap<string, Command>): string[] {
+  const named = [...commands].filter(([name]) => name !== "");
+  return [...named.map(([name, command]) => `tts ${name}\n${inBrief(command)}`), "tts COMMAND --help tells more."];
+}
+
+/** What a command does, in half a sentence. */
+export const inBrief = ({ definition }: Command) => (definition.meta as { description: string }).description;
+
+/** Breaks between words; every line starts at `column`. */
+function wrap(text: string, column = INDENT.length): string {
+  const lines: string[] = [];
+  let current = "";
+  for (const word of text.split(" ")) {
+    if (current !== "" && column + current.length + 1 + word.length > WIDTH) {
+      lines.push(current);
+      current = "";
+    }
+    current += current === "" ? word : ` ${word}`;
+  }
+  return [...lines, current].map((line) => " ".repeat(column) + line).join("\n");
+}
+
+/** A paragraph, or a title line with its text below. */
+function titled(text: string): string {
+  const [title, ...rest] = text.split("\n");
+  return rest.length === 0 ? wrap(title) : `${INDENT}${title}\n${wrap(rest.join(" "), 2 * INDENT.length)}`;
+}
+
+function optionGroups(options: Options): [string, string[]][] {
+  const groups = new Map<string, string[]>();
+  for (const [name, { alias, type, valueHint, description, group = "Options" }] of Object.entries(options)) {
+    const names = `${alias === undefined ? "    " : `-${alias}, `}--${name}${type === "string" ? ` ${valueHint ?? "VALUE"}` : ""}`;
+    const text = wrap(description, INDENT.length + OPTION_COLUMN);
+    const entry = names.length < OPTION_COLUMN ? INDENT + names.padEnd(OPTION_COLUMN) + text.trimStart() : `${INDENT}${names}\n${text}`;
+    groups.set(group, [...(groups.get(group) ?? []), entry]);
+  }
+  return [...groups].map(([group, entries]) => [group.toUpperCase(), [entries.join("\n")]]);
+}

@@ -1,0 +1,81 @@
+// What the commands share around the engine: opening it with progress, playing a speech into a sink, and the closing line.
+
+import { createHash } from "node:crypto";
+import type { Sink } from "../../audio/sink.ts";
+import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../../config.ts";
+import { formatCores } from "../../cores.ts";
+import type { AudioChunk, Engine, Manifest, OpenOptions, Speech, StageName, Summary } from "../../engine.ts";
+import { weightsInWords } from "../../formats/bundle.ts";
+import { isStdout, printText } from "../../io/output.ts";
+import type { Progress } from "../../types.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
+import { clearProgress, log, showConversion, showProgress } from "./log.ts";
+import type { SoundOutput } from "./sound-output.ts";
+
+/**
+ * The first use of a checkpoint converts it; that takes long enough to say so.
+ * @param maxFrames that a sentence may have
+ * @param extra positions that prompts take beside a plain text: an instruction, a reference
+ */
+export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0): Promise<Engine> {
+  const { open } = await import("../../engine.ts");
+  let announced = false;
+  const onProgress = (progress: Progress) => {
+    if (!announced) log.info(`preparing ${options.model ?? "the starter voice"} for its first use`);
+    announced = true;
+    showConversion(progress);
+  };
+  const contextPositions = extra + Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
+  const engine = await open({ ...options, contextPositions, onProgress });
+  clearProgress();
+  const backends = Object.entries(engine.backends).map(([stage, backend]) => `${stage} ${backend}`);
+  log.debug(`model ${engine.manifest.name}, weights ${weightsInWords(engine.manifest.weights)}; ${backends.join(", ")}`);
+  const { llama, onnxruntime } = engine.manifest.libraries;
+  for (const warning of engine.warnings) log.warn(warning);
+  const { cpus, threads } = engine.config;
+  const cores = Object.keys(engine.backends).map((stage) => `${stage} ${formatCores(cpus[stage as StageName]) || "any"}`);
+  log.debug(`cores: ${cores.join(", ")}; ${threads} threads for talker and predictor`);
+  log.debug(`made with llama.cpp ${llama} and ONNX Runtime ${onnxruntime}`);
+  return engine;
+}
+
+/** Writes a speech as it comes. `onCodes` gets what the sound is made of: nothing is kept here, a text may go on for hours. */
+export async function pour(speech: Speech, sink: Sink, onCodes: (chunk: AudioChunk) => void = () => {}): Promise<void> {
+  let samples = 0;
+  for await (const chunk of speech) {
+    await sink.write(chunk.samples);
+    onCodes(chunk);
+    samples += chunk.samples.length;
+    showProgress(
+      `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,
+      Math.min(chunk.sentence, speech.sentences.length),
+      Math.max(1, speech.sentences.length),
+    );
+  }
+  clearProgress();
+}
+
+/** One stable line on stderr, or the same as one JSON object on stdout. */
+export async function report(summary: Summary, { path, json }: SoundOutput): Promise<void> {
+  if (json) return printText(`${JSON.stringify(summary)}\n`);
+  const { talker, predictor, vocoder } = summary.msPerFrame;
+  const spoken = "talker" in summary.backends; // else decoded from codes
+  const generation = spoken ? `talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` : "";
+  const target = isStdout(path) ? "stdout" : path;
+  if (spoken) {
+    const { cachedRows, rows, savedMs } = summary.prompt;
+    log.debug(`prompts of ${rows} positions, ${cachedRows} of them known from before, which saved ${savedMs.toFixed(0)} ms`);
+  }
+  log.info(
+    `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
+      `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: ` +
+      `${generation}vocoder ${vocoder.toFixed(1)}${spoken ? `; seed ${summary.seed}` : ""}`,
+  );
+}
+
+/** SHA-256 of the checkpoint's weights; of shards, that of their sums in the order of their names. "" where the bundle names none. */
+export function weightsHash({ source }: Manifest): string {
+  const files = Object.keys(source).filter((file) => file.startsWith("model"));
+  const sums = files.toSorted().map((file) => source[file].sha256);
+  return sums.length > 1 ? createHash("sha256").update(sums.join("")).digest("hex") : (sums[0] ?? "");
+}

@@ -1,0 +1,67 @@
+// What the program tells its user, all on stderr: stdout carries only data.
+
+import { createConsola, LogLevels } from "consola";
+import type { TtsError } from "../../errors.ts";
+import type { Progress } from "../../types.ts";
+
+export type Verbosity = "quiet" | "normal" | "verbose";
+
+const LEVEL: Record<Verbosity, number> = { quiet: LogLevels.error, normal: LogLevels.info, verbose: LogLevels.debug };
+const PREFIX: Record<string, string> = { error: "tts: ", warn: "tts: warning: " };
+
+/** One line per message, whatever the terminal. */
+export const log = createConsola({
+  level: LEVEL.normal,
+  reporters: [{ log: ({ type, args }) => void process.stderr.write(`${progressEnd()}${PREFIX[type] ?? ""}${args.join(" ")}\n`) }],
+});
+
+export function setVerbosity(verbosity: Verbosity): void {
+  log.level = LEVEL[verbosity];
+}
+
+/** What happened, the value, and what to do next, on one line; with --verbose also where. */
+export function logError(error: TtsError): void {
+  log.error(error.inOneLine);
+  if (log.level >= LEVEL.verbose && error.cause instanceof Error) log.debug(error.cause.stack ?? "");
+}
+
+/** The progress line that stands on the terminal now, or "". */
+let shown = "";
+const [BAR_WIDTH, NARROW_BAR_WIDTH, NARROW_COLUMNS] = [24, 8, 80];
+
+/** Overwrites one line of a terminal; elsewhere shows nothing. */
+export function showProgress(title: string, done: number, total: number): void {
+  if (!process.stderr.isTTY || log.level < LEVEL.normal) return;
+  const columns = process.stderr.columns || NARROW_COLUMNS; // 0: a terminal that does not tell
+  const width = columns < NARROW_COLUMNS ? NARROW_BAR_WIDTH : BAR_WIDTH;
+  const filled = Math.round((width * done) / total);
+  const percent = String(Math.floor((100 * done) / total)).padStart(3);
+  // Cut off: a line that wraps would leave its first row behind.
+  const line = `${"█".repeat(filled)}${"░".repeat(width - filled)} ${percent} % ${title}`.slice(0, columns - 1);
+  if (line === shown) return;
+  process.stderr.write(`\r\x1b[K${line}`);
+  shown = line;
+}
+
+/** A conversion under way, and how long it will take. */
+export function showConversion({ step, done, total, secondsLeft }: Progress): void {
+  showProgress(secondsLeft === undefined ? step : `${step}, ${duration(secondsLeft)} left`, done, total);
+}
+
+export function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`;
+}
+
+/** What clears the progress line before something else is written. */
+function progressEnd(): string {
+  if (shown === "") return "";
+  shown = "";
+  return "\r\x1b[K";
+}
+
+export function clearProgress(): void {
+  if (shown !== "") process.stderr.write(progressEnd());
+}
+
+process.on("exit", clearProgress); // Ctrl-C leaves no half line

@@ -1,0 +1,70 @@
+// The options that say what computes, and on which cores: the same for every command that opens a model.
+
+import { type ConfigFlags, PREDICTOR_CHOICES, VOCODER_CHOICES, type WantedCores } from "../../config.ts";
+import { parseCores } from "../../cores.ts";
+import { choice, number, type Options, text } from "./options.ts";
+
+const group = "Machine";
+
+/** For commands that need a vocoder alone. */
+export const VOCODER_OPTIONS: Options = {
+  vocoder: {
+    type: "string",
+    valueHint: VOCODER_CHOICES.join("|"),
+    description:
+      "What runs the vocoder. auto takes an NPU that the model was built for and that works, else ort, the processor. Default: auto.",
+    group,
+  },
+  npu: {
+    type: "string",
+    valueHint: "FOLDER",
+    description: "Models built for an NPU, in a folder that tts convert --target began. Default: npu in the model's bundle.",
+    group,
+  },
+  "vocoder-cpus": { type: "string", valueHint: "LIST", description: "Cores of the vocoder.", group },
+};
+
+export const MACHINE_OPTIONS: Options = {
+  predictor: {
+    type: "string",
+    valueHint: PREDICTOR_CHOICES.join("|"),
+    description: "What runs the code predictor. Default: auto, an NPU that the model was built for and that works, else the faster one.",
+    group,
+  },
+  ...VOCODER_OPTIONS,
+  threads: {
+    type: "string",
+    valueHint: "N",
+    description: "Threads for talker and code predictor; the vocoder has its own. Default: all fast cores but one, at most 4.",
+    group,
+  },
+  cpus: {
+    type: "string",
+    valueHint: "LIST",
+    description:
+      "Cores to compute on, such as 4-7: each stage keeps to its share. Default: any, but where cores are unequal the fast ones.",
+    group,
+  },
+  "talker-cpus": { type: "string", valueHint: "LIST", description: "Cores of the talker.", group },
+  "predictor-cpus": { type: "string", valueHint: "LIST", description: "Cores of the code predictor.", group },
+};
+
+type Arguments = Record<string, unknown>;
+
+/** @throws TtsError USAGE */
+export function readVocoder(args: Arguments): Pick<ConfigFlags, "vocoder" | "npu" | "cpus"> {
+  return { vocoder: choice(args, "vocoder", VOCODER_CHOICES), npu: text(args, "npu"), cpus: readCores(args) };
+}
+
+/** @throws TtsError USAGE */
+export function readMachine(args: Arguments): Pick<ConfigFlags, "predictor" | "vocoder" | "npu" | "threads" | "cpus"> {
+  return { ...readVocoder(args), predictor: choice(args, "predictor", PREDICTOR_CHOICES), threads: number(args, "threads") };
+}
+
+function readCores(args: Arguments): WantedCores {
+  const cores = (name: string) => {
+    const list = text(args, name);
+    return list === undefined ? undefined : parseCores(list);
+  };
+  return { all: cores("cpus"), talker: cores("talker-cpus"), predictor: cores("predictor-cpus"), vocoder: cores("vocoder-cpus") };
+}

@@ -1,0 +1,119 @@
+// tts convert --target: has the model speak a few sentences, and hands what it said to the conversion for an NPU.
+
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { loadConfig } from "../../config.ts";
+import type { NpuRequest } from "../../convert/npu/index.ts";
+import type { Engine, SpeakOptions } from "../../engine.ts";
+import { TtsError } from "../../errors.ts";
+import { isBundle } from "../../formats/bundle.ts";
+import { isNpuFolder, MOST_NPU_FRAMES, NPU_TARGETS, type NpuTarget } from "../../formats/npu-folder.ts";
+import { resolveModel } from "../../models/resolve.ts";
+import { CODES_PER_FRAME, type TextMode } from "../../types.ts";
+import { openEngine } from "./engine.ts";
+import { clearProgress, log, showConversion, showProgress } from "./log.ts";
+import { choice, number, type Options, readWeights, text } from "./options.ts";
+import { readVoice } from "./voice.ts";
+
+/** Where the vocoder's Snakes run. */
+const SNAKE_PLACES = ["npu", "cpu"] as const;
+const GROUP = "For an NPU";
+
+export const NPU_OPTIONS: Options = {
+  target: {
+    type: "string",
+    valueHint: NPU_TARGETS.join("|"),
+    description: "Make graphs for an NPU: rknn for an RK3588's own, axcl for an AX650N.",
+    group: GROUP,
+  },
+  frames: {
+    type: "string",
+    valueHint: "N",
+    description: `Frames that the vocoder decodes in a run, 1 to ${MOST_NPU_FRAMES}. Fewer come earlier, more cost less each. Default: ${MOST_NPU_FRAMES}.`,
+    group: GROUP,
+  },
+  snakes: {
+    type: "string",
+    valueHint: SNAKE_PLACES.join("|"),
+    description:
+      "cpu: the NPU does only what comes before the vocoder's first Snake activation, and the CPU the rest; an RK3588 has no sine. Default: npu.",
+    group: GROUP,
+  },
+  voice: { type: "string", valueHint: "NAME|FILE", description: "The cloned voice that a Base model speaks with meanwhile.", group: GROUP },
+};
+
+/** What the model says: everything is measured on it. Short, for it is said on the CPU, greedily and with chance. */
+const SENTENCES = ["The kettle is ready, and the time is seven forty five.", "Please close the window before you leave the house."];
+const SEED = 1;
+/** Of a sentence: a model that does not come to its end must not take for ever. */
+const MAX_FRAMES = 64;
+
+/** @throws TtsError USAGE when there is an option that only --target has */
+export function refuseNpuOptions(args: Record<string, unknown>): void {
+  const given = Object.keys(NPU_OPTIONS).find((name) => text(args, name) !== undefined);
+  if (given !== undefined) throw new TtsError("USAGE", `--${given} is for an NPU`, `add --target ${NPU_TARGETS.join(" or --target ")}`);
+}
+
+/**
+ * Only what a conversion made may be replaced: anything else there is somebody's data.
+ * @throws TtsError OUTPUT_FAILED
+ */
+export function assertReplaceable(output: string, isOurs: (folder: string) => boolean, otherwise: string): void {
+  const isFree = !existsSync(output) || (statSync(output).isDirectory() && readdirSync(output).length === 0);
+  if (!isFree && !isOurs(output)) throw new TtsError("OUTPUT_FAILED", `${output} exists and is ${otherwise}`, "choose another place");
+}
+
+export async function convertForTarget(
+  args: Record<string, unknown>,
+  source: string,
+  npu: NpuTarget,
+  output = `${basename(resolve(source))}-${npu}`,
+): Promise<void> {
+  const frames = number(args, "frames") ?? MOST_NPU_FRAMES;
+  if (!Number.isInteger(frames) || frames < 1 || frames > MOST_NPU_FRAMES) {
+    throw new TtsError("USAGE", `--frames is ${frames}`, `give a whole number from 1 to ${MOST_NPU_FRAMES}`);
+  }
+  const snakes = choice(args, "snakes", SNAKE_PLACES) ?? "npu";
+  const voice = readVoice(text(args, "voice"));
+  assertReplaceable(output, isNpuFolder, "no folder of NPU models");
+  if (isBundle(source)) throw new TtsError("MODEL_UNKNOWN", `${source} is a bundle`, "give the checkpoint directory that it was made of");
+  const before = performance.now();
+  const config = loadConfig();
+  const bundle = await resolveModel({ model: source, config, ...readWeights(args), onProgress: showConversion });
+  const engine = await openEngine({ model: bundle.directory, vocoder: "ort" }, MAX_FRAMES, positionsOf(voice));
+  const speeches = await speakAll(engine, voice).finally(() => engine.close());
+  const { convertForNpu } = await import("../../convert/npu/index.ts");
+  const request = { source, bundle, target: resolve(output), npu, frames, snakes, speeches, libraries: config.libraries };
+  await convertForNpu(request, showConversion);
+  clearProgress();
+  const seconds = ((performance.now() - before) / 1000).toFixed(1);
+  log.info(`${output}: graphs of ${source} for ${npu}, made in ${seconds} s; next: build them as ${output}/README.md says`);
+}
+
+/** In a prompt: at most one for each character and each frame of the reference. */
+const positionsOf = (voice: SpeakOptions["voice"]) =>
+  voice === undefined ? 0 : voice.text.length + (voice.codes?.length ?? 0) / CODES_PER_FRAME;
+
+/** Every sentence greedily and with the model's own sampling. */
+async function speakAll(engine: Engine, voice: SpeakOptions["voice"]): Promise<NpuRequest["speeches"]> {
+  const runs = SENTENCES.flatMap((words) => [true, false].map((greedy) => ({ words, greedy })));
+  const speeches: NpuRequest["speeches"] = [];
+  for (const [i, { greedy, words }] of runs.entries()) {
+    showProgress("speaking, to measure", i, runs.length);
+    const speech = engine.speak(words, { greedy, seed: SEED, maxFrames: MAX_FRAMES, voice });
+    const frames: number[][] = speech.sentences.map(() => []);
+    for await (const { codes, sentence } of speech) frames[sentence].push(...codes);
+    const {
+      language,
+      speaker,
+      textMode: mode,
+    } = speech.settings as { speaker: string; language: string; textMode: TextMode; seed: number };
+    const reference =
+      voice === undefined ? null : { xVector: voice.xVector, text: voice.text, codes: voice.text === "" ? null : voice.codes };
+    speech.sentences.forEach((sentence, at) => {
+      if (frames[at].length < CODES_PER_FRAME) return;
+      speeches.push({ text: sentence, speaker, language, mode, reference, codes: Int32Array.from(frames[at]) });
+    });
+  }
+  return speeches;
+}

@@ -1,0 +1,116 @@
+// Options as the commands define them (citty's form with a group), read strictly: an unknown option is an error with the nearest name.
+
+import type { ArgDef } from "citty";
+import { WEIGHT_CHOICES, type WeightType } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
+import { nearest } from "../../nearest.ts";
+
+/** An option: citty's definition and the heading it stands under in the manual. */
+export type OptionDef = ArgDef & { type: "string" | "boolean"; description: string; alias?: string; valueHint?: string; group?: string };
+export type Options = Record<string, OptionDef>;
+
+/** Options that every command has. */
+export const COMMON: Options = {
+  quiet: { type: "boolean", description: "Say nothing but errors.", group: "Messages" },
+  verbose: {
+    type: "boolean",
+    description: "Also say what is loaded, how the text was split and where an error comes from.",
+    group: "Messages",
+  },
+  help: { type: "boolean", alias: "h", description: "Show this manual.", group: "Messages" },
+};
+
+/** Of commands that convert. `standard`: what is taken without a choice. */
+export const weightOptions = (standard: string, group: string): Options => ({
+  weights: {
+    type: "string",
+    valueHint: "TYPE",
+    description: `Weight type of talker and code predictor: ${WEIGHT_CHOICES.join(", ")}. Default: ${standard}.`,
+    group,
+  },
+  "predictor-weights": {
+    type: "string",
+    valueHint: "TYPE",
+    description: "Weight type of the code predictor alone. Default: what --weights says.",
+    group,
+  },
+});
+
+/** @throws TtsError USAGE */
+export function readWeights(values: Record<string, unknown>): { weights?: WeightType; predictorWeights?: WeightType } {
+  return { weights: choice(values, "weights", WEIGHT_CHOICES), predictorWeights: choice(values, "predictor-weights", WEIGHT_CHOICES) };
+}
+
+export interface ReadArguments {
+  /** `--name` and `--name=value` only. */
+  flags: string[];
+  /** Everything else, and all that stands behind `--`. */
+  positionals: string[];
+}
+
+/**
+ * Sorts raw arguments into flags and positionals.
+ * @throws TtsError USAGE: unknown option, missing or superfluous value
+ */
+export function readArguments(raw: readonly string[], options: Options): ReadArguments {
+  const result: ReadArguments = { flags: [], positionals: [] };
+  for (let i = 0; i < raw.length; i++) {
+    const argument = raw[i];
+    if (argument === "--") {
+      result.positionals.push(...raw.slice(i + 1));
+      break;
+    }
+    if (!argument.startsWith("-") || argument === "-") {
+      result.positionals.push(argument);
+      continue;
+    }
+    const equals = argument.indexOf("=");
+    const given = equals < 0 ? argument : argument.slice(0, equals);
+    const name = findOption(given, options);
+    if (name === null) throw unknownOption(given, options);
+    const inline = equals < 0 ? null : argument.slice(equals + 1);
+    if (options[name].type === "boolean") {
+      if (inline !== null) throw new TtsError("USAGE", `--${name} takes no value, but got "${inline}"`, `write just --${name}`);
+      result.flags.push(`--${name}`);
+      continue;
+    }
+    if (inline === null && i + 1 >= raw.length)
+      throw new TtsError("USAGE", `${given} needs a value`, `write ${given} ${options[name].valueHint ?? "VALUE"}`);
+    result.flags.push(`--${name}=${inline ?? raw[++i]}`);
+  }
+  return result;
+}
+
+function findOption(given: string, options: Options): string | null {
+  if (given.startsWith("--")) return Object.hasOwn(options, given.slice(2)) ? given.slice(2) : null;
+  return Object.keys(options).find((name) => options[name].alias === given.slice(1)) ?? null;
+}
+
+function unknownOption(given: string, options: Options): TtsError {
+  const name = nearest(given.replace(/^-+/, ""), Object.keys(options));
+  const isText = /\s/.test(given) || /^-\d/.test(given);
+  const hint = isText ? "put -- before a text that starts with a dash" : name !== null ? `did you mean --${name}?` : "see --help";
+  return new TtsError("USAGE", `there is no option ${given}`, hint);
+}
+
+type Values = Record<string, unknown>;
+
+export function text(values: Values, name: string): string | undefined {
+  return values[name] as string | undefined;
+}
+
+/** @throws TtsError USAGE when it is not a number */
+export function number(values: Values, name: string): number | undefined {
+  const value = text(values, name);
+  if (value === undefined) return undefined;
+  if (value.trim() !== "" && Number.isFinite(Number(value))) return Number(value);
+  throw new TtsError("USAGE", `--${name} is "${value}"`, "give a number");
+}
+
+/** @throws TtsError USAGE when it is none of `choices` */
+export function choice<T extends string>(values: Values, name: string, choices: readonly T[]): T | undefined {
+  const value = text(values, name);
+  if (value === undefined || choices.includes(value as T)) return value as T | undefined;
+  const guess = nearest(value, choices);
+  throw new TtsError("USAGE", `--${name} is "${value}"`, guess === null ? `choose one of ${choices.join(", ")}` : `did you mean ${guess}?`);
+}

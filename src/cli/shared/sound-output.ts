@@ -1,0 +1,61 @@
+// What speaking and decoding share around their output: the options, their check, and an output that is whole or not there.
+
+import { FORMATS, type Format, openSink, type Sink } from "../../audio/sink.ts";
+import { TtsError } from "../../errors.ts";
+import { isStdout, type Output, openOutput } from "../../io/output.ts";
+import { choice, type Options, text } from "./options.ts";
+
+export const OUTPUT_OPTIONS: Options = {
+  output: {
+    type: "string",
+    alias: "o",
+    valueHint: "FILE|-",
+    description: "Where the sound goes; - is standard output. Default: output.wav.",
+    group: "Output",
+  },
+  format: { type: "string", valueHint: "wav|pcm", description: "wav, or raw 16-bit little-endian samples. Default: wav.", group: "Output" },
+};
+
+export const JSON_OPTION: Options = {
+  json: { type: "boolean", description: "Print the closing figures as one JSON object on standard output.", group: "Output" },
+};
+
+export interface SoundOutput {
+  path: string;
+  format: Format;
+  json: boolean;
+}
+
+/** @throws TtsError USAGE */
+export function readOutput(args: Record<string, unknown>): SoundOutput {
+  const format = choice(args, "format", FORMATS) ?? "wav";
+  const path = filePath(args, "output") ?? `output.${format}`;
+  const json = args.json === true;
+  if (json && isStdout(path)) throw new TtsError("USAGE", `--json and -o ${path} both want standard output`, "write the sound to a file");
+  return { path, format, json };
+}
+
+/** @throws TtsError USAGE for a path without a letter */
+export function filePath(args: Record<string, unknown>, name: string): string | undefined {
+  const path = text(args, name);
+  if (path === "") throw new TtsError("USAGE", `--${name} is empty`, "name a file");
+  return path;
+}
+
+/** Opens the output, does the work that fills it, and finishes it; nothing is left of it when the work fails. */
+export async function deliver<T, O extends Sink | Output>(opening: Promise<O>, work: (output: O) => Promise<T>): Promise<T> {
+  const output = await opening;
+  try {
+    const result = await work(output);
+    await output.finish();
+    return result;
+  } catch (error) {
+    output.abandon();
+    throw error;
+  }
+}
+
+export const deliverSound = <T>({ path, format }: SoundOutput, work: (sink: Sink) => Promise<T>) => deliver(openSink(path, format), work);
+
+/** A small file, whole or not at all. */
+export const writeWhole = (path: string, bytes: Uint8Array) => deliver(openOutput(path), (output) => output.write(bytes));

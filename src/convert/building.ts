@@ -1,0 +1,109 @@
+// A folder that a worker makes from a checkpoint: it is written beside its place and renamed into it when it is whole, so that an
+// interruption leaves nothing, and progress, Ctrl-C and timers go on meanwhile.
+
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { parentPort, type Worker } from "node:worker_threads";
+import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "../errors.ts";
+import { partPath, removeAbandonedParts } from "../io/atomic.ts";
+import type { Progress } from "../types.ts";
+
+type Report = { progress: Progress } | { error: ErrorOnTheWire } | { finished: true };
+
+/**
+ * Has `build` make a folder at the path it is given, and moves it to `target`. What is there is replaced.
+ * @param isWhole whether a folder is one of this kind: another process may have made it meanwhile
+ * @throws TtsError OUTPUT_FAILED, and what `build` throws
+ */
+export async function buildFolder(
+  target: string,
+  isWhole: (folder: string) => boolean,
+  build: (part: string) => Promise<void>,
+): Promise<void> {
+  const part = partPath(target);
+  const cleanUp = () => rmSync(part, { recursive: true, force: true });
+  removeAbandonedParts(target);
+  process.once("exit", cleanUp);
+  try {
+    await build(part);
+    moveIntoPlace(part, target, isWhole);
+  } finally {
+    process.off("exit", cleanUp);
+    cleanUp();
+  }
+}
+
+/** Waits for a worker that runs {@link buildInWorker}. */
+export function runWithProgress(worker: Worker, onProgress: (progress: Progress) => void): Promise<void> {
+  return runInWorker(worker, (report: Report) => {
+    if ("progress" in report) onProgress(report.progress);
+    else if ("error" in report) throw fromWire(report.error);
+    return "finished" in report;
+  });
+}
+
+/** Listens until `finish` says that all is done, or throws. */
+export async function runInWorker<Message>(worker: Worker, finish: (message: Message) => boolean): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  worker.on("error", reject);
+  worker.on("exit", () => reject(new TtsError("STAGE_DIED", "the conversion ended without a result")));
+  worker.on("message", (message: Message) => {
+    try {
+      if (finish(message)) resolve();
+    } catch (error) {
+      reject(error);
+    }
+  });
+  try {
+    await promise;
+  } finally {
+    await worker.terminate();
+  }
+}
+
+/** The old folder steps aside for an instant; a program that has it open keeps its files. */
+function moveIntoPlace(part: string, target: string, isWhole: (folder: string) => boolean): void {
+  const old = `${part}.old`;
+  const replaces = existsSync(target);
+  try {
+    if (replaces) renameSync(target, old);
+    renameSync(part, target);
+  } catch (cause) {
+    if (existsSync(old) && !existsSync(target)) renameSync(old, target);
+    const finishedByAnother = isWhole(target) && !replaces;
+    if (!finishedByAnother)
+      throw new TtsError("OUTPUT_FAILED", `cannot move the new folder to ${target}: ${(cause as Error).message}`, "", { cause });
+  }
+  rmSync(old, { recursive: true, force: true });
+}
+
+/** The worker's side: makes the folder `part` and lets `build` fill it. Failures go to the main thread; there itself they are thrown. */
+export function buildInWorker(
+  { part, target }: { part: string; target: string },
+  build: (onProgress: (progress: Progress) => void) => void,
+): void {
+  const send = (report: Report) => parentPort?.postMessage(report);
+  try {
+    mkdirSync(part, { recursive: true, mode: 0o755 });
+    build((progress) => send({ progress }));
+    send({ finished: true });
+  } catch (error) {
+    const failure = asOutputError(error, target);
+    if (parentPort === null) throw failure;
+    send({ error: toWire(failure) });
+  }
+}
+
+/** Failures of the file system while writing name the target and what to do. */
+function asOutputError(error: unknown, target: string): unknown {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  const hints: Record<string, string> = {
+    ENOSPC: "free disk space",
+    EACCES: "choose a folder you may write to",
+    EROFS: "choose a writable disk",
+    EDQUOT: "free disk space",
+  };
+  if (!(code in hints) && code !== "ENOTDIR" && code !== "EEXIST") return error;
+  return new TtsError("OUTPUT_FAILED", `cannot write ${target}: ${(error as Error).message}`, hints[code] ?? "", {
+    cause: error,
+  });
+}

@@ -1,0 +1,239 @@
+// GGUF version 3: key-value pairs and aligned tensors, written as a stream. Fills in the talker, the predictor's layers and the tokenizer.
+
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Checkpoint, TransformerShape, Weights } from "../formats/checkpoint.ts";
+import { invalid, isId, readJson } from "../formats/checkpoint-json.ts";
+import { type Tensor, toFloat32 } from "../formats/safetensors.ts";
+import { asBytes, writeAll } from "../io/bytes.ts";
+
+const ALIGNMENT = 32;
+const VALUE_TYPE = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
+const TENSOR_TYPE = { f32: 0, bf16: 30 } as const;
+type TensorType = keyof typeof TENSOR_TYPE;
+
+type Value =
+  | { type: "u32" | "f32"; value: number }
+  | { type: "bool"; value: boolean }
+  | { type: "string"; value: string }
+  | { type: "strings"; value: string[] }
+  | { type: "i32s"; value: Int32Array };
+
+interface GgufTensor {
+  name: string;
+  /** Torch order, [out, in]; GGUF stores it reversed. */
+  shape: readonly number[];
+  type: TensorType;
+  bytes: () => Uint8Array;
+}
+
+const u32 = (value: number): Value => ({ type: "u32", value });
+const f32 = (value: number): Value => ({ type: "f32", value });
+const text = (value: string): Value => ({ type: "string", value });
+
+/** Appends little-endian values to a growing list of chunks. */
+class Bytes {
+  private readonly chunks: Buffer[] = [];
+  u32(value: number): this {
+    const chunk = Buffer.alloc(4);
+    chunk.writeUInt32LE(value);
+    return this.push(chunk);
+  }
+  u64(value: number): this {
+    const chunk = Buffer.alloc(8);
+    chunk.writeBigUInt64LE(BigInt(value));
+    return this.push(chunk);
+  }
+  string(value: string): this {
+    const utf8 = Buffer.from(value);
+    return this.u64(utf8.length).push(utf8);
+  }
+  push(chunk: Buffer): this {
+    this.chunks.push(chunk);
+    return this;
+  }
+  value(item: Value): this {
+    switch (item.type) {
+      case "u32":
+        return this.u32(VALUE_TYPE.u32).u32(item.value);
+      case "f32": {
+        const chunk = Buffer.alloc(4);
+        chunk.writeFloatLE(item.value);
+        return this.u32(VALUE_TYPE.f32).push(chunk);
+      }
+      case "bool":
+        return this.u32(VALUE_TYPE.bool).push(Buffer.from([item.value ? 1 : 0]));
+      case "string":
+        return this.u32(VALUE_TYPE.string).string(item.value);
+      case "strings":
+        this.u32(VALUE_TYPE.array).u32(VALUE_TYPE.string).u64(item.value.length);
+        for (const entry of item.value) this.string(entry);
+        return this;
+      case "i32s":
+        return this.u32(VALUE_TYPE.array).u32(VALUE_TYPE.i32).u64(item.value.length).push(Buffer.from(item.value.buffer));
+    }
+  }
+  done(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+}
+
+const padded = (length: number) => Math.ceil(length / ALIGNMENT) * ALIGNMENT;
+const byteLength = ({ shape, type }: GgufTensor) => shape.reduce((product, size) => product * size, type === "f32" ? 4 : 2);
+
+function writeGguf(path: string, values: Record<string, Value>, tensors: readonly GgufTensor[], onTensor: () => void): void {
+  const head = new Bytes().push(Buffer.from("GGUF")).u32(3).u64(tensors.length).u64(Object.keys(values).length);
+  for (const [key, value] of Object.entries(values)) head.string(key).value(value);
+  let offset = 0;
+  for (const tensor of tensors) {
+    head.string(tensor.name).u32(tensor.shape.length);
+    for (const size of [...tensor.shape].reverse()) head.u64(size);
+    head.u32(TENSOR_TYPE[tensor.type]).u64(offset);
+    offset += padded(byteLength(tensor));
+  }
+  const file = openSync(path, "wx");
+  try {
+    const header = head.done();
+    writeAll(file, header);
+    writeAll(file, Buffer.alloc(padded(header.length) - header.length));
+    for (const tensor of tensors) {
+      const bytes = tensor.bytes();
+      writeAll(file, bytes);
+      writeAll(file, Buffer.alloc(padded(bytes.length) - bytes.length));
+      onTensor();
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** [GGUF name, checkpoint name, shape] of one layer of a Qwen3 transformer. */
+function layerTensors(shape: TransformerShape): [string, string, number[]][] {
+  const { hidden, intermediate, heads, kvHeads, headDim } = shape;
+  return [
+    ["attn_norm", "input_layernorm", [hidden]],
+    ["attn_q", "self_attn.q_proj", [heads * headDim, hidden]],
+    ["attn_k", "self_attn.k_proj", [kvHeads * headDim, hidden]],
+    ["attn_v", "self_attn.v_proj", [kvHeads * headDim, hidden]],
+    ["attn_q_norm", "self_attn.q_norm", [headDim]],
+    ["attn_k_norm", "self_attn.k_norm", [headDim]],
+    ["attn_output", "self_attn.o_proj", [hidden, heads * headDim]],
+    ["ffn_norm", "post_attention_layernorm", [hidden]],
+    ["ffn_gate", "mlp.gate_proj", [intermediate, hidden]],
+    ["ffn_up", "mlp.up_proj", [intermediate, hidden]],
+    ["ffn_down", "mlp.down_proj", [hidden, intermediate]],
+  ];
+}
+
+/** Norms stay f32; matrices keep bf16 where they have it and the file may hold it. */
+function fromTensor(name: string, tensor: Tensor, matrixType: TensorType): GgufTensor {
+  const keep = matrixType === "bf16" && tensor.dtype === "BF16" && tensor.shape.length === 2;
+  return {
+    name,
+    shape: tensor.shape,
+    type: keep ? "bf16" : "f32",
+    bytes: () => (keep ? tensor.bytes : asBytes(toFloat32(tensor))),
+  };
+}
+
+function transformerTensors(weights: Weights, prefix: string, shape: TransformerShape, type: TensorType): GgufTensor[] {
+  const tensors: GgufTensor[] = [];
+  for (let layer = 0; layer < shape.layers; layer++) {
+    for (const [name, source, size] of layerTensors(shape)) {
+      tensors.push(fromTensor(`blk.${layer}.${name}.weight`, weights.take(`${prefix}.layers.${layer}.${source}.weight`, size), type));
+    }
+  }
+  tensors.push(fromTensor("output_norm.weight", weights.take(`${prefix}.norm.weight`, [shape.hidden]), type));
+  return tensors;
+}
+
+function transformerValues(shape: TransformerShape, vocabulary: number): Record<string, Value> {
+  return {
+    "general.architecture": text("qwen3"),
+    "qwen3.context_length": u32(32768),
+    "qwen3.embedding_length": u32(shape.hidden),
+    "qwen3.block_count": u32(shape.layers),
+    "qwen3.feed_forward_length": u32(shape.intermediate),
+    "qwen3.attention.head_count": u32(shape.heads),
+    "qwen3.attention.head_count_kv": u32(shape.kvHeads),
+    "qwen3.attention.key_length": u32(shape.headDim),
+    "qwen3.attention.value_length": u32(shape.headDim),
+    "qwen3.attention.layer_norm_rms_epsilon": f32(shape.rmsEps),
+    "qwen3.rope.freq_base": f32(shape.ropeTheta),
+    "qwen3.vocab_size": u32(vocabulary),
+    "tokenizer.ggml.model": text("none"),
+  };
+}
+
+/** The talker with codec_head as its output; a token id is a codec id. */
+export function writeTalkerGguf(path: string, checkpoint: Checkpoint, matrixType: TensorType, onTensor: () => void): void {
+  const { weights, talker, codecVocabulary } = checkpoint;
+  const size = [codecVocabulary, talker.hidden];
+  const tensors = [
+    fromTensor("token_embd.weight", weights.take("talker.model.codec_embedding.weight", size), matrixType),
+    fromTensor("output.weight", weights.take("talker.codec_head.weight", size), matrixType),
+    ...transformerTensors(weights, "talker.model", talker, matrixType),
+  ];
+  writeGguf(path, transformerValues(talker, codecVocabulary), tensors, onTensor);
+}
+
+/** The code predictor's layers alone: embeddings in, hidden states out. Its one-row vocabulary is never used. */
+export function writePredictorGguf(path: string, checkpoint: Checkpoint, matrixType: TensorType, onTensor: () => void): void {
+  const { weights, predictor } = checkpoint;
+  const unused: GgufTensor = {
+    name: "token_embd.weight",
+    shape: [1, predictor.hidden],
+    type: "f32",
+    bytes: () => new Uint8Array(4 * predictor.hidden),
+  };
+  const tensors = [unused, ...transformerTensors(weights, "talker.code_predictor.model", predictor, matrixType)];
+  writeGguf(path, transformerValues(predictor, 1), tensors, onTensor);
+}
+
+const TOKEN_TYPE = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
+
+export interface Vocabulary {
+  tokens: string[];
+  types: Int32Array;
+  /** Contents that are matched inside text, for example `<|im_end|>`. */
+  controlTokens: string[];
+}
+
+/** vocab.json and the added tokens of tokenizer_config.json, in id order; every id is a row of the text embedding. */
+export function readVocabulary({ directory, textVocabulary }: Checkpoint): Vocabulary {
+  const tokens: string[] = [];
+  const checkId = (file: string, token: string, id: unknown): number => {
+    if (isId(id, textVocabulary)) return id;
+    throw invalid(file, `${JSON.stringify(token)} has the id ${JSON.stringify(id)}, not one from 0 to ${textVocabulary - 1}`);
+  };
+  const vocabulary = readJson(join(directory, "vocab.json"));
+  for (const [token, id] of vocabulary.entries()) tokens[checkId(vocabulary.file, token, id)] = token;
+  const added = readJson(join(directory, "tokenizer_config.json")).object("added_tokens_decoder");
+  const control: [number, string, boolean][] = added.entries().map(([id]) => {
+    const entry = added.object(id);
+    const content = entry.string("content");
+    return [checkId(added.file, content, Number(id)), content, entry.boolean("special", true)];
+  });
+  for (const [id, content] of control) tokens[id] = content;
+  const types = Int32Array.from(tokens, (token) => (token === undefined ? TOKEN_TYPE.unused : TOKEN_TYPE.normal));
+  for (const [id, , special] of control) types[id] = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
+  for (let id = 0; id < tokens.length; id++) tokens[id] ??= `[unused ${id}]`;
+  return { tokens, types, controlTokens: control.map(([, content]) => content) };
+}
+
+/** The tokenizer alone: byte-level BPE with the qwen2 pre-tokenizer. */
+export function writeTokenizerGguf(path: string, directory: string, vocabulary: Vocabulary): void {
+  const lines = readFileSync(join(directory, "merges.txt"), "utf8").split("\n");
+  const merges = lines.filter((line) => line !== "" && !line.startsWith("#version"));
+  const values: Record<string, Value> = {
+    "general.architecture": text("qwen3"),
+    "tokenizer.ggml.model": text("gpt2"),
+    "tokenizer.ggml.pre": text("qwen2"),
+    "tokenizer.ggml.tokens": { type: "strings", value: vocabulary.tokens },
+    "tokenizer.ggml.token_type": { type: "i32s", value: vocabulary.types },
+    "tokenizer.ggml.merges": { type: "strings", value: merges },
+    "tokenizer.ggml.add_bos_token": { type: "bool", value: false },
+    "tokenizer.ggml.add_eos_token": { type: "bool", value: false },
+  };
+  writeGguf(path, values, [], () => {});
+}

@@ -1,0 +1,100 @@
+// Calibration inputs as the toolkits read them: numbers that a real run has had, as .npy files. RKNN's takes them one by one, listed in a
+// text file with a line per run; Pulsar2 takes a tar of them for each input.
+
+import { appendFileSync, closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { elementsOf, type NpuTarget, type NpuTensorInfo } from "../../formats/npu-folder.ts";
+import { asBytes, writeAll } from "../../io/bytes.ts";
+
+export const CALIBRATION = "calibration";
+const TAR_BLOCK = 512;
+const NPY_ALIGNMENT = 64;
+
+/** The file that lists the runs of a part, for RKNN's toolkit; paths in it are relative to the folder. */
+export const listOf = (part: string) => `${CALIBRATION}/${part}.txt`;
+export const tarOf = (part: string, tensor: string) => `${CALIBRATION}/${part}/${tensor}.tar`;
+
+/** The inputs of one part. */
+export class CalibrationSet {
+  private runs = 0;
+  private readonly tars = new Map<string, number>();
+
+  /** @param part its name without suffix */
+  constructor(
+    private readonly folder: string,
+    private readonly target: NpuTarget,
+    private readonly part: string,
+    private readonly inputs: readonly NpuTensorInfo[],
+  ) {
+    mkdirSync(join(folder, CALIBRATION, part), { recursive: true });
+    if (target === "axcl") for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
+  }
+
+  /** Writes what all inputs are now. */
+  add(read: (name: string) => Float32Array): void {
+    const run = `${String(this.runs++).padStart(3, "0")}`;
+    const paths = this.inputs.map((info) => {
+      const values = read(info.name);
+      if (values.length !== elementsOf(info.shape)) throw new RangeError(`${info.name}: ${values.length} values for [${info.shape}]`);
+      return this.write(run, info, values);
+    });
+    if (this.target === "rknn") appendFileSync(join(this.folder, listOf(this.part)), `${paths.join(" ")}\n`);
+  }
+
+  private write(run: string, { name, shape }: NpuTensorInfo, values: Float32Array): string {
+    const file = npy(values, shape);
+    const tar = this.tars.get(name);
+    if (tar !== undefined) {
+      writeAll(tar, tarHeader(`${run}.npy`, file.length));
+      writeAll(tar, file);
+      writeAll(tar, new Uint8Array((TAR_BLOCK - (file.length % TAR_BLOCK)) % TAR_BLOCK));
+      return "";
+    }
+    const path = `${CALIBRATION}/${this.part}/${run}-${name}.npy`;
+    writeFileSync(join(this.folder, path), file);
+    return path;
+  }
+
+  close(): void {
+    for (const tar of this.tars.values()) {
+      writeAll(tar, new Uint8Array(2 * TAR_BLOCK));
+      closeSync(tar);
+    }
+  }
+}
+
+/** `wanted` numbers below `count`, evenly spread, the first one among them. */
+export function spread(count: number, wanted: number): Set<number> {
+  const taken = Math.min(count, wanted);
+  return new Set(Array.from({ length: taken }, (_, i) => Math.floor((i * count) / taken)));
+}
+
+/** NumPy's file format, version 1: f32, little endian, row-major. */
+function npy(values: Float32Array, shape: readonly number[]): Uint8Array {
+  const dims = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
+  const text = `{'descr': '<f4', 'fortran_order': False, 'shape': (${dims}), }`;
+  const length = Math.ceil((10 + text.length + 1) / NPY_ALIGNMENT) * NPY_ALIGNMENT;
+  const head = Buffer.alloc(length, " ");
+  head.write("\x93NUMPY\x01\x00", "latin1");
+  head.writeUInt16LE(length - 10, 8);
+  head.write(text, 10, "latin1");
+  head.write("\n", length - 1);
+  return Buffer.concat([head, asBytes(values)]);
+}
+
+/** A plain file, of the ustar format; nothing in it depends on when or by whom it was made. */
+function tarHeader(name: string, bytes: number): Uint8Array {
+  const header = Buffer.alloc(TAR_BLOCK);
+  const octal = (value: number, at: number, width: number) => header.write(`${value.toString(8).padStart(width - 1, "0")}\0`, at);
+  header.write(name, 0);
+  octal(0o644, 100, 8);
+  octal(0, 108, 8);
+  octal(0, 116, 8);
+  octal(bytes, 124, 12);
+  octal(0, 136, 12);
+  header.write("        0", 148); // the sum counts as spaces; type 0
+  header.write("ustar\x0000", 257);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
+  return header;
+}

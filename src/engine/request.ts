@@ -1,0 +1,240 @@
+// A text and its options, checked against a model and cut into prompts. No worker has to run for this.
+
+import { readFileSync } from "node:fs";
+import { LIMITS } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { type Bundle, bundlePath } from "../formats/bundle.ts";
+import type { SpeakJob, SpokenReference } from "../pipeline/messages.ts";
+import { spellOut } from "../text/normalize/english.ts";
+import { languageId, promptDefaults, speakerId } from "../text/prompt.ts";
+import { countPhones, Reader } from "../text/reading.ts";
+import { assertSpeakable } from "../text/speakable.ts";
+import { split } from "../text/split.ts";
+import type { SamplerSettings, TextMode } from "../types.ts";
+
+/** What a Base model needs of a voice; voices.ts keeps them in files. */
+export interface ClonedVoice {
+  name: string;
+  /** What the recording says; "" where only the speaker vector is used. */
+  text: string;
+  /** f32 [hidden] */
+  xVector: Float32Array;
+  /** i32 [frames, 16] or null */
+  codes: Int32Array | null;
+  codebookSize: number;
+}
+
+/** Of an engine it holds for all that is spoken; what runs the code predictor must be able to draw so. */
+export interface Sampling {
+  /** Always the likeliest code, in talker and predictor; `false`: drawn ones, also where the model or the engine are greedy. */
+  greedy?: boolean;
+  /** Changes to the model's own sampling of code 0 and of codes 1 to 15. */
+  sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
+}
+
+export interface SpeakOptions extends Sampling {
+  /** Name of a speaker, or "none"; default: the model's first. */
+  speaker?: string;
+  /** A cloned voice, for Base models; with a text in-context, else by its speaker vector alone. */
+  voice?: ClonedVoice;
+  /** Name of a language, or "auto"; default: the model's only one, else auto. */
+  language?: string;
+  /** How to speak, in words; only for models that take instructions. */
+  instruct?: string;
+  /** Makes sampling repeatable: a whole number from 0 to 2^53 - 1. Default: a random one. */
+  seed?: number;
+  /** At most this many frames (80 ms each) per sentence. */
+  maxFrames?: number;
+  /** Default: as the official method of the model type has it. */
+  textMode?: TextMode;
+  /** The text goes to the tokenizer as it is, also where the voice reads IPA. */
+  rawText?: boolean;
+}
+
+export interface PreparedSpeech {
+  sentences: string[];
+  unread: string[];
+  message: Omit<SpeakJob, "job" | "text" | "stream">;
+  settings: Record<string, unknown> & { seed: number };
+}
+
+/** The reading rules of a bundle; they are read when the first text needs them. */
+export function readerOf(bundle: Bundle): () => Reader {
+  let reader: Reader | null = null;
+  const read = (file: "lexicon" | "letters") => readFileSync(bundlePath(bundle, file), "utf8");
+  return () => {
+    reader ??= new Reader(read("lexicon"), read("letters"));
+    return reader;
+  };
+}
+
+/**
+ * Checks text and options against the model and cuts the text into prompts.
+ * @param reader gives the reading rules of a voice that reads IPA; only called then
+ * @throws TtsError TEXT_*, SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE
+ */
+export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOptions, reader: () => Reader): PreparedSpeech {
+  const { prompt, sampling, reading } = withSampling(bundle, options).manifest;
+  const reference = checkVoice(bundle, options.voice);
+  checkRequest(text, options);
+  const clean = text.toWellFormed().normalize("NFC");
+  assertSpeakable(clean, prompt.controlTokens);
+  const defaults = promptDefaults(prompt);
+  const speaker = options.speaker ?? defaults.speaker;
+  const language = options.language ?? defaults.language;
+  const settings = {
+    speaker,
+    voice: options.voice?.name ?? "",
+    language,
+    instruct: checkInstruct(bundle, options.instruct ?? ""),
+    textMode: options.textMode ?? defaults.mode,
+    maxFrames: options.maxFrames ?? sampling.maxNewTokens - 1,
+    seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    rawText: options.rawText ?? false,
+    sampling: { talker: sampling.talker, predictor: sampling.predictor },
+  };
+  const read =
+    reading === null
+      ? asWritten(clean, 0)
+      : settings.rawText
+        ? asWritten(clean, reading.maxPhones)
+        : intoIpa(clean, reader(), reading.maxPhones);
+  const message = {
+    instruct: settings.instruct,
+    speaker: reference === null ? speakerId(prompt, speaker) : ("xVector" as const),
+    language: languageId(prompt, language, speaker),
+    mode: settings.textMode,
+    maxFrames: settings.maxFrames,
+    seed: settings.seed,
+    sampling: settings.sampling,
+    reference,
+  };
+  return { ...read, message, settings };
+}
+
+/**
+ * The part of the checks that needs no model: for callers that would open one, or even convert one, for nothing.
+ * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE
+ */
+export function checkRequest(text: string, options: SpeakOptions): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > LIMITS.textBytes)
+    throw new TtsError("TEXT_TOO_LONG", `the text has ${bytes} bytes`, `at most ${LIMITS.textBytes} are read at once`);
+  assertSpeakable(text.toWellFormed().normalize("NFC"), []);
+  if (options.voice !== undefined && options.speaker !== undefined)
+    throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
+  const { instruct = "", maxFrames = 1, seed = 0, sampling } = options;
+  if (instruct.length > LIMITS.instructChars)
+    throw new TtsError("TEXT_TOO_LONG", `the instruction has ${instruct.length} characters`, `at most ${LIMITS.instructChars}`);
+  checkRange("the frame limit", maxFrames, 1, LIMITS.maxFrames);
+  checkRange("the seed", seed, 0, Number.MAX_SAFE_INTEGER);
+  checkSampling(sampling?.talker ?? {});
+  checkSampling(sampling?.predictor ?? {});
+}
+
+/** Characters are code points: a surrogate pair counts once. */
+const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
+
+/** @param maxPhones of a voice that reads IPA, and was given it; 0 for the others. What is no phone still has the limit on characters. */
+function asWritten(text: string, maxPhones: number): { sentences: string[]; unread: string[] } {
+  const charactersPerPhone = LIMITS.promptChars / maxPhones;
+  const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
+  return { sentences: split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa), unread: [] };
+}
+
+/** Split by length in phones, then read; characters without a reading are reported once each. */
+function intoIpa(text: string, reader: Reader, maxPhones: number): { sentences: string[]; unread: string[] } {
+  const words = spellOut(
+    text
+      .replace(/\r\n?/g, "\n")
+      .replace(/[\u00a0\u202f]/g, " ")
+      .replace(/\u2011/g, "-"),
+  );
+  const pieces = split(words, maxPhones, (piece) => countPhones(reader.read(piece).ipa));
+  const sentences = pieces.map((piece) => reader.read(piece).ipa).filter((ipa) => ipa !== "");
+  const unread = [...new Set(reader.read(words).unread)];
+  if (sentences.length > 0) return { sentences, unread };
+  throw new TtsError(
+    "TEXT_EMPTY",
+    `nothing in the text can be read by this voice: ${unread.slice(0, 20).join(" ")}`,
+    "it reads English words and numbers",
+  );
+}
+
+/** Base models speak with a cloned voice and nothing else; the others cannot. */
+function checkVoice({ manifest }: Bundle, voice: ClonedVoice | undefined): SpokenReference | null {
+  const { name, shape } = manifest;
+  const unsuitable = (what: string, hint: string) => new TtsError("MODEL_UNSUITABLE", what, hint);
+  if (manifest.prompt.modelType !== "base") {
+    if (voice === undefined) return null;
+    throw unsuitable(`${name} cannot speak with the cloned voice ${voice.name}`, "cloned voices need a Base model");
+  }
+  if (voice === undefined) {
+    throw unsuitable(
+      `${name} is a Base model: it speaks only with a cloned voice`,
+      "make one: tts voices add NAME --from FILE; then --voice NAME",
+    );
+  }
+  const { xVector, codes, text, codebookSize } = voice;
+  if (xVector.length !== shape.hidden) {
+    throw unsuitable(
+      `the voice ${voice.name} is ${xVector.length} wide, ${name} is ${shape.hidden} wide`,
+      "make the voice with this model",
+    );
+  }
+  if (codebookSize !== shape.codes) {
+    throw unsuitable(
+      `the voice ${voice.name} has codebooks of ${codebookSize} codes, ${name} of ${shape.codes}`,
+      "make the voice with this model",
+    );
+  }
+  return text === "" ? { xVector, text, codes: null } : { xVector, text, codes };
+}
+
+function checkInstruct(bundle: Bundle, instruct: string): string {
+  if (instruct === "") return "";
+  if (!bundle.manifest.prompt.takesInstruct) {
+    throw new TtsError(
+      "MODEL_UNSUITABLE",
+      `${bundle.manifest.name} does not follow instructions`,
+      "leave out --instruct, or choose a 1.7B model",
+    );
+  }
+  return instruct.toWellFormed().normalize("NFC");
+}
+
+/**
+ * The model, were these its own settings.
+ * @throws TtsError USAGE
+ */
+export function withSampling(bundle: Bundle, { greedy, sampling: given }: Sampling): Bundle {
+  const { manifest } = bundle;
+  const talker = changed(manifest.sampling.talker, given?.talker, greedy);
+  const predictor = changed(manifest.sampling.predictor, given?.predictor, greedy);
+  return { ...bundle, manifest: { ...manifest, sampling: { ...manifest.sampling, talker, predictor } } };
+}
+
+/** The model's settings with those that were given in their place. */
+function changed(model: SamplerSettings, given: Partial<SamplerSettings> = {}, greedy?: boolean): SamplerSettings {
+  const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  const settings = { ...model, ...set, ...(greedy === undefined ? {} : { greedy }) };
+  checkSampling(settings);
+  return settings;
+}
+
+function checkSampling({ temperature = 1, topK = 0, topP = 1, repetitionPenalty = 1 }: Partial<SamplerSettings>): void {
+  const fail = (name: string, value: number, allowed: string) => {
+    throw new TtsError("USAGE", `${name} is ${value}`, `it must be ${allowed}`);
+  };
+  if (!(temperature > 0 && temperature <= 100))
+    fail("temperature", temperature, "above 0 and at most 100; for the likeliest code use --greedy");
+  if (!(Number.isSafeInteger(topK) && topK >= 0)) fail("top-k", topK, "a whole number; 0 keeps every code");
+  if (!(topP > 0 && topP <= 1)) fail("top-p", topP, "above 0 and at most 1");
+  if (!(repetitionPenalty > 0 && repetitionPenalty <= 100))
+    fail("repetition penalty", repetitionPenalty, "above 0 and at most 100; 1 switches it off");
+}
+
+function checkRange(name: string, value: number, from: number, to: number): void {
+  if (Number.isSafeInteger(value) && value >= from && value <= to) return;
+  throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from ${from} to ${to}`);
+}

@@ -1,0 +1,237 @@
+// The run-time form of a model: a folder of files and the manifest `bundle.json` that describes them (see models/MODEL.md).
+
+import { existsSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { WEIGHT_CHOICES, type WeightTypes } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import type { ModelType, SamplerSettings } from "../types.ts";
+import { JsonFile } from "./json.ts";
+
+export const BUNDLE_FORMAT = "qwen3-tts-bundle";
+/** Raised whenever the files of older bundles can no longer be used. */
+export const BUNDLE_VERSION = 4;
+/** What to do about a damaged one. */
+export const BUNDLE_HINT = "delete the bundle; it is made again";
+/** Sizes beyond these are no model's: only a damaged manifest has them. */
+const LARGEST = {
+  width: 16_384,
+  layers: 256,
+  codes: 65_536,
+  vocabulary: 2 ** 20,
+  bytes: 2 ** 50,
+  frames: 2 ** 20,
+  phones: 100_000,
+} as const;
+
+/** File names inside a bundle. Encoders are there only in Base models, reading files only for voices that read IPA. */
+export const BUNDLE_FILES = {
+  manifest: "bundle.json",
+  talker: "talker.gguf",
+  predictorGguf: "predictor.gguf",
+  predictorOnnx: "predictor.onnx",
+  vocoder: "vocoder.onnx",
+  speakerEncoder: "speaker-encoder.onnx",
+  codecEncoder: "codec-encoder.onnx",
+  tokenizer: "tokenizer.gguf",
+  tables: "tables.safetensors",
+  lexicon: "lexicon.tsv",
+  letters: "letters.tsv",
+} as const;
+
+/** Ids of the text side, from config.json. */
+export interface TextIds {
+  ttsPad: number;
+  ttsBos: number;
+  ttsEos: number;
+}
+
+/** Ids of the codec side: rows of the talker's codec embedding. */
+export interface CodecIds {
+  bos: number;
+  eos: number;
+  pad: number;
+  think: number;
+  nothink: number;
+  thinkBos: number;
+  thinkEos: number;
+}
+
+/** What turns a text into rows of integers; pure data, all from config.json. */
+export interface PromptSpec {
+  modelType: ModelType;
+  /** Whether an instruction has any effect (official rule: not on the 0.6B models, not on Base). */
+  takesInstruct: boolean;
+  text: TextIds;
+  codec: CodecIds;
+  /** Lower-case name -> codec id; dialects included. */
+  languages: Record<string, number>;
+  /** Lower-case name -> codec id, in the checkpoint's order. */
+  speakers: Record<string, number>;
+  /** Speaker -> the dialect it speaks. */
+  dialects: Record<string, string>;
+  /** Strings that the tokenizer reads as one id wherever they stand. */
+  controlTokens: string[];
+}
+
+export interface Manifest {
+  format: typeof BUNDLE_FORMAT;
+  version: number;
+  name: string;
+  modelSize: string;
+  /** A stage in f32 runs with f32 KV and without flash attention: it matches the official code. */
+  weights: WeightTypes;
+  /** Widths and counts that programs need before any file is opened. */
+  shape: {
+    hidden: number;
+    predictorHidden: number;
+    codecVocabulary: number;
+    codes: number;
+    textVocabulary: number;
+    layers: number;
+    predictorLayers: number;
+  };
+  /** Predictor backend -> milliseconds per frame, measured when the bundle was made: what `auto` goes by. May be empty. */
+  predictorMs: Record<string, number>;
+  prompt: PromptSpec;
+  /** generation_config.json. maxNewTokens counts the closing token: one more than frames. */
+  sampling: { talker: SamplerSettings; predictor: SamplerSettings; maxNewTokens: number };
+  /** null: text is tokenised as written. */
+  reading: { maxPhones: number } | null;
+  /** Every file of the bundle but this one -> its size in bytes. */
+  files: Record<string, number>;
+  /** Relative path -> what was converted. */
+  source: Record<string, { bytes: number; sha256: string }>;
+  libraries: { llama: string; onnxruntime: string };
+}
+
+export interface Bundle {
+  directory: string;
+  manifest: Manifest;
+}
+
+/** For people, and as a part of folder names. */
+export const weightsInWords = ({ talker, predictor }: WeightTypes) => (talker === predictor ? talker : `${talker}-${predictor}`);
+
+export const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) => join(bundle.directory, BUNDLE_FILES[file]);
+
+/** Whether a folder looks like a bundle, whole or not. */
+export function isBundle(directory: string): boolean {
+  return existsSync(join(directory, BUNDLE_FILES.manifest));
+}
+
+/**
+ * Reads the manifest, checks every value in it, and that every file is there in its full size.
+ * @throws TtsError BUNDLE_INVALID
+ */
+export function openBundle(directory: string): Bundle {
+  const path = join(directory, BUNDLE_FILES.manifest);
+  const file = JsonFile.read(path, { code: "BUNDLE_INVALID", hint: BUNDLE_HINT, unreadable: BUNDLE_HINT });
+  const [format, version] = ["format", "version"].map((key) => new Map(file.entries()).get(key));
+  if (format !== BUNDLE_FORMAT) throw file.wrong(`is not a bundle manifest (format ${JSON.stringify(format)})`);
+  if (version !== BUNDLE_VERSION) {
+    const what = `${path} has format version ${JSON.stringify(version)}, this program reads ${BUNDLE_VERSION}`;
+    throw new TtsError("BUNDLE_INVALID", what, "convert the checkpoint again: tts convert DIR -o BUNDLE");
+  }
+  const manifest = readManifest(file);
+  for (const [name, bytes] of Object.entries(manifest.files)) checkSize(join(directory, name), bytes);
+  return { directory, manifest };
+}
+
+function checkSize(path: string, bytes: number): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() && stat.size === bytes) return;
+  const what = stat === undefined ? "is missing" : !stat.isFile() ? "is no file" : `has ${stat.size} bytes, the manifest says ${bytes}`;
+  throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, BUNDLE_HINT);
+}
+
+function readManifest(file: JsonFile): Manifest {
+  const shape = readShape(file.object("shape"));
+  const prompt = readPrompt(file.object("prompt"), shape);
+  const reading = file.has("reading") ? { maxPhones: file.object("reading").within("maxPhones", 1, LARGEST.phones) } : null;
+  const files = file.object("files").record((entry, name) => entry.within(name, 0, LARGEST.bytes));
+  const odd = Object.keys(files).find((name) => name !== basename(name) || [".", "..", ""].includes(name) || name.includes("\0"));
+  if (odd !== undefined) throw file.wrong(`files names ${JSON.stringify(odd)}, which is no plain file name`);
+  const needed = neededFiles(prompt.modelType, reading !== null).find((name) => !Object.hasOwn(files, name));
+  if (needed !== undefined) throw file.wrong(`files does not name ${needed}`);
+  const sampling = file.object("sampling");
+  const [libraries, weights] = [file.object("libraries"), file.object("weights")];
+  return {
+    format: BUNDLE_FORMAT,
+    version: BUNDLE_VERSION,
+    name: file.string("name"),
+    modelSize: file.string("modelSize"),
+    weights: { talker: weights.choice("talker", WEIGHT_CHOICES), predictor: weights.choice("predictor", WEIGHT_CHOICES) },
+    shape,
+    predictorMs: file.object("predictorMs").record((times, backend) => times.number(backend)),
+    prompt,
+    sampling: {
+      talker: readSampler(sampling.object("talker")),
+      predictor: readSampler(sampling.object("predictor")),
+      maxNewTokens: sampling.within("maxNewTokens", 0, LARGEST.frames),
+    },
+    reading,
+    files,
+    source: file.object("source").record((source, name) => {
+      const entry = source.object(name);
+      return { bytes: entry.within("bytes", 0, LARGEST.bytes), sha256: entry.string("sha256") };
+    }),
+    libraries: { llama: libraries.string("llama"), onnxruntime: libraries.string("onnxruntime") },
+  };
+}
+
+function neededFiles(modelType: ModelType, reads: boolean): string[] {
+  const { codecEncoder, letters, lexicon, predictorGguf, predictorOnnx, speakerEncoder, tables, talker, tokenizer, vocoder } = BUNDLE_FILES;
+  const encoders = modelType === "base" ? [speakerEncoder, codecEncoder] : [];
+  return [talker, predictorGguf, predictorOnnx, vocoder, tokenizer, tables, ...encoders, ...(reads ? [lexicon, letters] : [])];
+}
+
+function readShape(file: JsonFile): Manifest["shape"] {
+  const shape = {
+    hidden: file.within("hidden", 1, LARGEST.width),
+    predictorHidden: file.within("predictorHidden", 1, LARGEST.width),
+    codecVocabulary: file.within("codecVocabulary", 2, LARGEST.vocabulary - 1),
+    codes: file.within("codes", 2, LARGEST.codes),
+    textVocabulary: file.within("textVocabulary", 1, LARGEST.vocabulary - 1),
+    layers: file.within("layers", 1, LARGEST.layers),
+    predictorLayers: file.within("predictorLayers", 1, LARGEST.layers),
+  };
+  if (shape.codes > shape.codecVocabulary) throw file.wrong(`shape.codes is ${shape.codes}, of a vocabulary of ${shape.codecVocabulary}`);
+  return shape;
+}
+
+function readPrompt(file: JsonFile, { codecVocabulary, textVocabulary }: Manifest["shape"]): PromptSpec {
+  const [text, codec] = [file.object("text"), file.object("codec")];
+  const codecId = (from: JsonFile, key: string) => from.id(key, codecVocabulary);
+  const textId = (key: string) => text.id(key, textVocabulary);
+  const languages = file.object("languages").record(codecId);
+  const dialects = file.object("dialects").record((from, speaker) => from.choice(speaker, Object.keys(languages)));
+  return {
+    modelType: file.choice("modelType", ["custom_voice", "voice_design", "base"]),
+    takesInstruct: file.boolean("takesInstruct"),
+    text: { ttsPad: textId("ttsPad"), ttsBos: textId("ttsBos"), ttsEos: textId("ttsEos") },
+    codec: {
+      bos: codecId(codec, "bos"),
+      eos: codecId(codec, "eos"),
+      pad: codecId(codec, "pad"),
+      think: codecId(codec, "think"),
+      nothink: codecId(codec, "nothink"),
+      thinkBos: codecId(codec, "thinkBos"),
+      thinkEos: codecId(codec, "thinkEos"),
+    },
+    languages,
+    speakers: file.object("speakers").record(codecId),
+    dialects,
+    controlTokens: file.strings("controlTokens"),
+  };
+}
+
+/** Whole and finite; whether a setting makes sense is checked where it is used, as for one that a user gives. */
+function readSampler(file: JsonFile): SamplerSettings {
+  return {
+    greedy: file.boolean("greedy"),
+    temperature: file.number("temperature"),
+    topK: file.count("topK"),
+    topP: file.number("topP"),
+    repetitionPenalty: file.number("repetitionPenalty"),
+  };
+}

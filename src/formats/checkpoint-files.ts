@@ -1,0 +1,83 @@
+// Which files of a checkpoint decide what a bundle holds, and their hashes. Light: every start compares them with the cached bundle.
+
+import { createHash } from "node:crypto";
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { remedyFor } from "../../ffi/load/embedded.ts";
+import type { Manifest } from "./bundle.ts";
+import { invalid, readJson } from "./checkpoint-json.ts";
+
+export const CHECKPOINT_FILES = [
+  "config.json",
+  "generation_config.json",
+  "vocab.json",
+  "merges.txt",
+  "tokenizer_config.json",
+  "speech_tokenizer/config.json",
+] as const;
+/** Present together where a voice reads IPA. */
+export const READING_FILES = ["lexicon.tsv", "letters.tsv"] as const;
+/** Folders of a checkpoint that hold weights. */
+const WEIGHT_FOLDERS = ["", "speech_tokenizer"] as const;
+const HASH_BLOCK_BYTES = 1 << 22;
+/** Behind the name of weights that a binary unpacks as they travel, compressed with zstd: a tenth and less of their size on the disk. */
+export const PACKED_SUFFIX = ".zst";
+
+/** `model.safetensors`, as it is or {@link PACKED_SUFFIX}, or the shards that `model.safetensors.index.json` names. */
+export function weightFiles(directory: string): string[] {
+  const single = join(directory, "model.safetensors");
+  const here = [single, single + PACKED_SUFFIX].find((file) => existsSync(file));
+  if (here !== undefined) return [here];
+  const index = join(directory, "model.safetensors.index.json");
+  if (!existsSync(index)) throw invalid(single, "is missing", "the checkpoint is incomplete");
+  const shards = readJson(index).object("weight_map").entries();
+  const files = [...new Set(shards.map(([, shard]) => join(directory, basename(String(shard)))))];
+  const missing = files.find((file) => !existsSync(file));
+  if (missing !== undefined) throw invalid(missing, "is missing", "the checkpoint is incomplete");
+  return files;
+}
+
+/** Files whose content decides what a bundle holds, relative to the directory. */
+export function sourceFiles(directory: string): string[] {
+  const weights = WEIGHT_FOLDERS.flatMap((folder) => weightFiles(join(directory, folder)).map((file) => join(folder, basename(file))));
+  const reading = READING_FILES.filter((name) => existsSync(join(directory, name)));
+  return [...CHECKPOINT_FILES, ...reading, ...weights];
+}
+
+/** SHA-256 and size of each of them; of packed ones those of what is in them, under the plain name. */
+export function hashFiles(source: string, onBytes: (count: number) => void = () => {}): Manifest["source"] {
+  const entries = sourceFiles(source).map((name) => {
+    const path = join(source, name);
+    if (!isPacked(name)) return [name, { bytes: statSync(path).size, sha256: hashFile(path, onBytes) }];
+    const content = unpackedWeights(path);
+    onBytes(statSync(path).size);
+    return [name.slice(0, -PACKED_SUFFIX.length), { bytes: content.length, sha256: createHash("sha256").update(content).digest("hex") }];
+  });
+  return Object.fromEntries(entries);
+}
+
+export const isPacked = (path: string) => path.endsWith(PACKED_SUFFIX);
+
+/** @throws TtsError CHECKPOINT_INVALID when it is damaged */
+export function unpackedWeights(path: string): Uint8Array<ArrayBuffer> {
+  try {
+    return Bun.zstdDecompressSync(readFileSync(path)) as Buffer<ArrayBuffer>;
+  } catch (cause) {
+    throw invalid(path, `does not unpack (${(cause as Error).message})`, remedyFor(dirname(path)) ?? "copy the file again");
+  }
+}
+
+function hashFile(path: string, onBytes: (count: number) => void): string {
+  const hash = createHash("sha256");
+  const block = Buffer.alloc(HASH_BLOCK_BYTES);
+  const file = openSync(path, "r");
+  try {
+    for (let count = readSync(file, block); count > 0; count = readSync(file, block)) {
+      hash.update(block.subarray(0, count));
+      onBytes(count);
+    }
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest("hex");
+}

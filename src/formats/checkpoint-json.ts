@@ -1,0 +1,16 @@
+// The JSON files of a checkpoint, and how a fault in a checkpoint is reported.
+
+import { TtsError } from "../errors.ts";
+import { JsonFile } from "./json.ts";
+
+export { isId, type JsonFile } from "./json.ts";
+
+const HINT = "is this an official Qwen3-TTS 12 Hz checkpoint?";
+
+export function readJson(file: string): JsonFile {
+  return JsonFile.read(file, { code: "CHECKPOINT_INVALID", hint: HINT, unreadable: "download or copy the file again" });
+}
+
+export function invalid(file: string, what: string, hint = HINT): TtsError {
+  return new TtsError("CHECKPOINT_INVALID", `${file}: ${what}`, hint);
+}

@@ -1,0 +1,229 @@
+// A folder of models for an NPU: its manifest, checked value by value, and where its files lie. `tts convert --target` writes one; the vendor's
+// toolkit puts the built models beside the graphs. Runs nothing.
+//
+// The vocoder is a chain of graphs of fixed shapes, each on the CPU or on the NPU. Tensors are linked by their names: what a part reads is
+// `codes` i32 [frames, 16] or `position` i32 [1], or f32 that an earlier part gives, or its own state, `state.NAME`, which is all zero at the
+// start of a speech and then what the part gave as `next.NAME`. The last part gives `samples` f32, 1920 a frame.
+
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { TtsError } from "../errors.ts";
+import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
+import type { Bundle, Manifest } from "./bundle.ts";
+import { JsonFile } from "./json.ts";
+import { parseSafetensors, toFloat32, toInt32 } from "./safetensors.ts";
+
+/** RK3588's own NPU; AX650N, on its board or as a card. */
+export const NPU_TARGETS = ["rknn", "axcl"] as const;
+export type NpuTarget = (typeof NPU_TARGETS)[number];
+
+export const NPU_MANIFEST = "npu.json";
+const FORMAT = "qwen3-tts-npu";
+const VERSION = 1;
+/** What the toolkits call the models they build. */
+export const NPU_SUFFIX: Record<NpuTarget, string> = { rknn: ".rknn", axcl: ".axmodel" };
+/** More would make a signal longer than an RK3588 can count: 8191 samples. */
+export const MOST_NPU_FRAMES = 4;
+/** Sizes beyond these are no model's: only a damaged manifest has them. */
+const LARGEST = { rank: 4, size: 65_536, elements: 2 ** 26, decibels: 200, bytes: 2 ** 50 } as const;
+
+export interface NpuTensorInfo {
+  name: string;
+  shape: number[];
+}
+
+/** A graph of fixed shapes. */
+export interface NpuPart {
+  /** The ONNX file; one for the NPU is built to the same name with the target's suffix. */
+  file: string;
+  runs: "cpu" | "npu";
+  inputs: NpuTensorInfo[];
+  outputs: NpuTensorInfo[];
+}
+
+export interface NpuManifest {
+  format: typeof FORMAT;
+  version: number;
+  target: NpuTarget;
+  /** Of the model. */
+  name: string;
+  /** Frames of one run of the vocoder. */
+  frames: number;
+  /** In the order in which they run. */
+  vocoder: NpuPart[];
+  /** The code predictor: a graph of one step and the heads, which stay with the CPU, or one of a whole frame. null: it all does. */
+  predictor: { step: NpuPart | null; heads: NpuPart | null; frame: NpuPart | null };
+  /** Real codes and the samples that the reference makes of them; a device whose samples differ by more than this is not to be used. */
+  selfTest: { file: string; leastSnrDb: number };
+  /** Relative path -> what was converted; as in the bundle. */
+  source: Manifest["source"];
+}
+
+export interface NpuFolder {
+  directory: string;
+  manifest: NpuManifest;
+}
+
+/** Whether a folder is one of these, whole or not. */
+export const isNpuFolder = (directory: string) => existsSync(join(directory, NPU_MANIFEST));
+
+/**
+ * Who names a folder wants it to be used: nothing is to go on without it.
+ * @throws TtsError NPU_MODEL_INVALID
+ */
+export function assertNpuFolder({ npu }: { npu: string }): void {
+  if (npu === "" || isNpuFolder(npu)) return;
+  throw invalid(`${npu} holds no models for an NPU`, "tts convert DIR --target makes such a folder");
+}
+
+export const newNpuManifest = (content: Omit<NpuManifest, "format" | "version">): NpuManifest => ({
+  format: FORMAT,
+  version: VERSION,
+  ...content,
+});
+
+/**
+ * Reads the manifest of a folder and checks every value in it, and that the files which no toolkit has to build are there.
+ * @throws TtsError NPU_MODEL_INVALID: absent, damaged, of another version, or for another target
+ */
+export function openNpuFolder(directory: string, target: NpuTarget): NpuFolder {
+  const path = join(directory, NPU_MANIFEST);
+  if (!isNpuFolder(directory)) throw invalid(`${directory} holds no models for an NPU: ${NPU_MANIFEST} is missing`, hintFor(target));
+  const file = JsonFile.read(path, { code: "NPU_MODEL_INVALID", hint: ANY_TARGET, unreadable: ANY_TARGET });
+  const head = new Map(file.entries());
+  if (head.get("format") !== FORMAT) throw file.wrong(`is not a manifest of NPU models (format ${JSON.stringify(head.get("format"))})`);
+  if (head.get("version") !== VERSION) {
+    throw file.wrong(`has format version ${JSON.stringify(head.get("version"))}, this program reads ${VERSION}`);
+  }
+  const manifest = readManifest(file);
+  if (manifest.target !== target) throw invalid(`${directory} holds models for ${manifest.target}, not for ${target}`, hintFor(target));
+  const folder = { directory, manifest };
+  for (const part of manifest.vocoder) if (part.runs === "cpu") npuPartPath(folder, part);
+  if (!existsSync(join(directory, manifest.selfTest.file)))
+    throw invalid(`${join(directory, manifest.selfTest.file)} is missing`, hintFor(target));
+  return folder;
+}
+
+/**
+ * The file that runs a part: its graph, or the model that the vendor's toolkit built of it.
+ * @throws TtsError NPU_MODEL_INVALID when it is not there
+ */
+export function npuPartPath({ directory, manifest }: NpuFolder, { file, runs }: NpuPart): string {
+  const path = join(directory, runs === "cpu" ? file : file.replace(/\.onnx$/, NPU_SUFFIX[manifest.target]));
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() && stat.size > 0) return path;
+  const what = stat === undefined ? "is missing" : stat.isFile() ? "is empty" : "is no file";
+  const built = `build it: ${join(directory, "README.md")} says how`;
+  throw invalid(`${path} ${what}`, runs === "cpu" ? hintFor(manifest.target) : built);
+}
+
+/**
+ * A folder goes with the bundles of the checkpoint that it was made of.
+ * @throws TtsError NPU_MODEL_INVALID naming the first file that differs
+ */
+export function assertNpuFolderFits({ directory, manifest }: NpuFolder, bundle: Bundle): void {
+  const names = new Set([...Object.keys(manifest.source), ...Object.keys(bundle.manifest.source)]);
+  const other = [...names].find((name) => manifest.source[name]?.sha256 !== bundle.manifest.source[name]?.sha256);
+  if (other === undefined) return;
+  const what = `${directory} was made of ${manifest.name}, whose ${other} is another than that of ${bundle.manifest.name}`;
+  throw invalid(what, hintFor(manifest.target));
+}
+
+/**
+ * `codes` i32 [frames, 16], which are whole runs of the vocoder from its start on, and `samples` f32 [frames * 1920].
+ * @throws TtsError NPU_MODEL_INVALID
+ */
+export function readNpuSelfTest({ directory, manifest }: NpuFolder): { codes: Int32Array; samples: Float32Array } {
+  const path = join(directory, manifest.selfTest.file);
+  try {
+    const tensors = parseSafetensors(readFileSync(path), path);
+    const [codes, samples] = [toInt32(tensors.get("codes")!), toFloat32(tensors.get("samples")!).slice()];
+    const frames = codes.length / CODES_PER_FRAME;
+    if (frames === 0 || frames % manifest.frames !== 0 || samples.length !== frames * SAMPLES_PER_FRAME) {
+      throw new RangeError(`${codes.length} codes and ${samples.length} samples are no whole runs of ${manifest.frames} frames`);
+    }
+    return { codes, samples };
+  } catch (cause) {
+    throw invalid(`${path} is damaged: ${(cause as Error).message}`, hintFor(manifest.target), cause);
+  }
+}
+
+const hintFor = (target: string) => `make the folder again: tts convert DIR --target ${target} -o FOLDER`;
+
+/** Where nobody knows which it was for. */
+const ANY_TARGET = hintFor(NPU_TARGETS.join("|"));
+
+function invalid(what: string, hint: string, cause?: unknown): TtsError {
+  return new TtsError("NPU_MODEL_INVALID", what, hint, { cause });
+}
+
+function readManifest(file: JsonFile): NpuManifest {
+  const [predictor, selfTest] = [file.object("predictor"), file.object("selfTest")];
+  const optional = (key: string) => (predictor.has(key) ? readPart(predictor.object(key)) : null);
+  const manifest = newNpuManifest({
+    target: file.choice("target", NPU_TARGETS),
+    name: file.string("name"),
+    frames: file.within("frames", 1, MOST_NPU_FRAMES),
+    vocoder: file.list("vocoder", readPart),
+    predictor: { step: optional("step"), heads: optional("heads"), frame: optional("frame") },
+    selfTest: { file: readName(selfTest, "file"), leastSnrDb: selfTest.within("leastSnrDb", 0, LARGEST.decibels) },
+    source: file.object("source").record((source, name) => {
+      const entry = source.object(name);
+      return { bytes: entry.within("bytes", 0, LARGEST.bytes), sha256: entry.string("sha256") };
+    }),
+  });
+  checkChain(file, manifest);
+  return manifest;
+}
+
+/** Names of files and tensors go to libraries: plain ones only. */
+function readName(file: JsonFile, key: string): string {
+  const name = file.string(key);
+  if (/^[\w-][\w.-]{0,63}$/.test(name)) return name;
+  throw file.wrong(`${key} is ${JSON.stringify(name.slice(0, 80))}, which is no plain name`);
+}
+
+function readPart(file: JsonFile): NpuPart {
+  const name = readName(file, "file");
+  if (!name.endsWith(".onnx")) throw file.wrong(`file is ${name}, not an .onnx`);
+  return {
+    file: name,
+    runs: file.choice("runs", ["cpu", "npu"]),
+    inputs: file.list("inputs", readTensor),
+    outputs: file.list("outputs", readTensor),
+  };
+}
+
+function readTensor(file: JsonFile): NpuTensorInfo {
+  const [name, shape] = [readName(file, "name"), file.counts("shape")];
+  const isSane = shape.length <= LARGEST.rank && shape.every((size) => size <= LARGEST.size) && elementsOf(shape) <= LARGEST.elements;
+  if (!isSane) throw file.wrong(`${name} has the shape [${shape}], which is no model's`);
+  return { name, shape };
+}
+
+/** Of a tensor of this shape. */
+export const elementsOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
+
+/** Every input comes from somewhere, in the shape in which it is given, and samples come out at the end. */
+function checkChain(file: JsonFile, { frames, vocoder }: NpuManifest): void {
+  const known = new Map([
+    ["codes", [frames, CODES_PER_FRAME]],
+    ["position", [1]],
+  ]);
+  for (const part of vocoder) {
+    const outputs = new Map(part.outputs.map(({ name, shape }) => [name, shape]));
+    for (const { name, shape } of part.inputs) {
+      const state = name.startsWith(STATE);
+      const source = state ? outputs.get(`${NEXT}${name.slice(STATE.length)}`) : known.get(name);
+      if (source?.join() !== shape.join()) {
+        const given = source === undefined ? "nothing gives" : `is given as [${source}]`;
+        throw file.wrong(`${part.file} reads ${name} [${shape}], which ${given}`);
+      }
+    }
+    for (const [name, shape] of outputs) if (!name.startsWith(NEXT)) known.set(name, shape);
+  }
+  const samples = known.get("samples");
+  if (samples === undefined || elementsOf(samples) !== frames * SAMPLES_PER_FRAME) {
+    throw file.wrong(`the vocoder's samples are [${samples ?? ""}], not ${frames * SAMPLES_PER_FRAME}`);
+  }
+}

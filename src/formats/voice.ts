@@ -1,0 +1,190 @@
+// Cloned voices: small JSON files that a Base model speaks with, and the folder they are kept in. Format: models/VOICE.md.
+
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { TtsError } from "../errors.ts";
+import { partPath } from "../io/atomic.ts";
+import { nearest } from "../nearest.ts";
+import { CODES_PER_FRAME } from "../types.ts";
+
+const VOICE_FORMAT = "qwen3-tts-voice";
+/** Raised whenever older programs can no longer read new files. */
+const VOICE_VERSION = 1;
+const MODEL_FAMILY = "qwen3-tts-12hz";
+const EXTENSION = ".voice.json";
+const NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
+/** Far above a voice of ten minutes. */
+const MAX_FILE_BYTES = 8 * 2 ** 20;
+
+/** Where a voice comes from. */
+export interface Provenance {
+  /** The model it was taken with, and the hashes of its weights. */
+  model: string;
+  modelSha256: string;
+  codecSha256: string;
+  recordingSha256: string;
+  recordingSeconds: number;
+  /** Silence that was put behind the recording. */
+  tailSilenceSeconds: number;
+  /** ISO 8601 */
+  made: string;
+}
+
+export interface Voice {
+  name: string;
+  /** What is said in the recording, or "" for the speaker vector alone. */
+  text: string;
+  /** f32 [hidden]: only models of that width can use it. */
+  xVector: Float32Array;
+  /** i32 [frames, 16], or null without a text */
+  codes: Int32Array | null;
+  /** Size of the codebooks that the codes are from. */
+  codebookSize: number;
+  provenance: Provenance;
+}
+
+/** A voice as JSON: numbers as numbers, so that any program can read it. */
+export interface VoiceFile {
+  format: typeof VOICE_FORMAT;
+  version: number;
+  family: typeof MODEL_FAMILY;
+  name: string;
+  text: string;
+  hidden: number;
+  codebookSize: number;
+  xVector: number[];
+  /** frames of 16 */
+  codes: number[][] | null;
+  provenance: Provenance;
+  /** Of the JSON of everything above, in this order. */
+  sha256: string;
+}
+
+export function voiceToFile(voice: Voice): VoiceFile {
+  const { name, text, xVector, codes, codebookSize, provenance } = voice;
+  const frames =
+    codes === null
+      ? null
+      : Array.from({ length: codes.length / CODES_PER_FRAME }, (_, i) =>
+          Array.from(codes.subarray(i * CODES_PER_FRAME, (i + 1) * CODES_PER_FRAME)),
+        );
+  const content = {
+    format: VOICE_FORMAT,
+    version: VOICE_VERSION,
+    family: MODEL_FAMILY,
+    name,
+    text,
+    hidden: xVector.length,
+    codebookSize,
+    xVector: Array.from(xVector),
+    codes: frames,
+    provenance,
+  } as const;
+  return { ...content, sha256: hashOf(content) };
+}
+
+const hashOf = (content: object) => createHash("sha256").update(JSON.stringify(content)).digest("hex");
+
+/**
+ * Reads and checks a voice file.
+ * @throws TtsError VOICE_INVALID: damaged, changed, of a newer version or another family
+ */
+export function readVoiceFile(path: string): Voice {
+  const fail = (what: string, hint = "export or make the voice again") => new TtsError("VOICE_INVALID", `${path} ${what}`, hint);
+  let file: VoiceFile;
+  try {
+    if (statSync(path).size > MAX_FILE_BYTES) throw fail("is too large for a voice");
+    file = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    if (cause instanceof TtsError) throw cause;
+    throw fail(cause instanceof SyntaxError ? "is cut short or no voice file" : `cannot be read: ${(cause as Error).message}`);
+  }
+  if (file?.format !== VOICE_FORMAT) throw fail("is no voice file", "voice files are made by tts voices add or export");
+  if (!(file.version <= VOICE_VERSION))
+    throw fail(`has version ${file.version}, this program reads up to ${VOICE_VERSION}`, "use a newer program");
+  if (file.family !== MODEL_FAMILY) throw fail(`is for the model family ${JSON.stringify(file.family)}, not ${MODEL_FAMILY}`);
+  const { sha256, ...content } = file;
+  if (sha256 !== hashOf(content)) throw fail("is damaged: its contents do not match its checksum");
+  const field = unusableField(file);
+  if (field !== null) throw fail(`has no usable ${field}`);
+  return {
+    name: file.name,
+    text: file.text,
+    xVector: Float32Array.from(file.xVector),
+    codes: file.codes === null ? null : Int32Array.from(file.codes.flat()),
+    codebookSize: file.codebookSize,
+    provenance: file.provenance,
+  };
+}
+
+/** Voices come from other people and programs: their numbers go to native code as they are. */
+function unusableField({ codebookSize, codes, hidden, name, provenance, text, xVector }: VoiceFile): keyof VoiceFile | null {
+  const isCode = (code: unknown) => Number.isSafeInteger(code) && (code as number) >= 0 && (code as number) < codebookSize;
+  const isFrame = (frame: unknown) => Array.isArray(frame) && frame.length === CODES_PER_FRAME && frame.every(isCode);
+  if (typeof name !== "string" || !NAME.test(name)) return "name";
+  if (typeof text !== "string") return "text";
+  if (!Array.isArray(xVector) || xVector.length !== hidden || !xVector.every(Number.isFinite)) return "xVector";
+  if (codes !== null && !(Array.isArray(codes) && codes.length > 0 && codes.every(isFrame))) return "codes";
+  const { made, model, recordingSeconds } = provenance ?? {};
+  return typeof model === "string" && typeof made === "string" && Number.isFinite(recordingSeconds) ? null : "provenance";
+}
+
+/** @throws TtsError USAGE unless it can be a file name everywhere */
+export function assertVoiceName(name: string): void {
+  if (NAME.test(name)) return;
+  throw new TtsError("USAGE", `"${name}" cannot be the name of a voice`, "use up to 64 small letters, digits, - and _");
+}
+
+/** The voices of one user: a folder of files. */
+export class VoiceFolder {
+  constructor(readonly directory: string) {}
+
+  names(): string[] {
+    if (!existsSync(this.directory)) return [];
+    const files = readdirSync(this.directory).filter((file) => file.endsWith(EXTENSION));
+    return files
+      .map((file) => file.slice(0, -EXTENSION.length))
+      .filter((name) => NAME.test(name))
+      .toSorted();
+  }
+
+  path(name: string): string {
+    assertVoiceName(name);
+    return join(this.directory, name + EXTENSION);
+  }
+
+  has(name: string): boolean {
+    return existsSync(this.path(name));
+  }
+
+  /** @throws TtsError VOICE_UNKNOWN with the nearest name, VOICE_INVALID */
+  read(name: string): Voice {
+    if (this.has(name)) return readVoiceFile(this.path(name));
+    const names = this.names();
+    const guess = nearest(name, names);
+    const known = names.length === 0 ? "there are none yet: tts voices add NAME --from FILE" : `known voices: ${names.join(", ")}`;
+    throw new TtsError("VOICE_UNKNOWN", `there is no voice "${name}"`, guess === null ? known : `did you mean ${guess}?`);
+  }
+
+  /** Written beside its place and renamed: a voice that was there stays until then. */
+  write(voice: Voice): void {
+    const path = this.path(voice.name);
+    const part = partPath(path);
+    try {
+      mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+      writeFileSync(part, `${JSON.stringify(voiceToFile(voice))}\n`);
+      renameSync(part, path);
+    } catch (cause) {
+      rmSync(part, { force: true });
+      throw new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, "set TTS_VOICES to a writable folder", {
+        cause,
+      });
+    }
+  }
+
+  remove(name: string): void {
+    this.read(name); // unknown names get their error
+    rmSync(this.path(name));
+  }
+}

@@ -1,0 +1,89 @@
+// One process at a time: a lock file that names its holder. What a dead process left is taken over. Good for one machine, not between several.
+
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LIMITS } from "../config.ts";
+import { TtsError } from "../errors.ts";
+
+/**
+ * Does `work` while holding the lock `path`, whose folder exists.
+ * @param onWait told once, with the holder's process id, when another holds it
+ * @throws TtsError MODEL_BUSY after LIMITS.lockWaitMs; what the file system throws
+ */
+export async function withLock<T>(path: string, onWait: (pid: number) => void, work: () => Promise<T>): Promise<T> {
+  await acquire(path, onWait);
+  const release = () => {
+    if (read(path) === identity(process.pid)) rmSync(path, { force: true });
+  };
+  process.once("exit", release);
+  try {
+    return await work();
+  } finally {
+    process.off("exit", release);
+    release();
+  }
+}
+
+async function acquire(path: string, onWait: (pid: number) => void): Promise<void> {
+  let told = false;
+  for (let waitedMs = 0; waitedMs <= LIMITS.lockWaitMs; waitedMs += LIMITS.lockPollMs) {
+    if (tryAcquire(path)) return;
+    const holder = read(path);
+    if (holder === null) continue; // it was released just now
+    const pid = Number.parseInt(holder, 10);
+    if (identity(pid) !== holder) {
+      removeStale(path, holder);
+      continue;
+    }
+    if (!told) onWait(pid);
+    told = true;
+    await sleep(LIMITS.lockPollMs);
+  }
+  throw new TtsError("MODEL_BUSY", `process ${read(path)?.split(" ")[0] ?? "?"} has held ${path} for too long`, "end it, then try again");
+}
+
+/** The link appears with its content: nobody sees a lock without a holder. */
+function tryAcquire(path: string): boolean {
+  const own = `${path}-${process.pid}`;
+  writeFileSync(own, identity(process.pid) ?? "");
+  try {
+    linkSync(own, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  } finally {
+    rmSync(own, { force: true });
+  }
+}
+
+/** Moved away first: of several processes that find it stale, only one moves that lock, and a fresh one goes back. */
+function removeStale(path: string, holder: string): void {
+  const aside = `${path}-stale-${process.pid}`;
+  try {
+    renameSync(path, aside);
+    if (read(aside) !== holder) linkSync(aside, path);
+  } catch {
+    // another process was faster
+  }
+  rmSync(aside, { force: true });
+}
+
+function read(path: string): string | null {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return null;
+  }
+}
+
+/** Process id and start time: the same number is given again to others. null when there is no such process. */
+function identity(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]; // field 22, after the name in brackets
+    return `${pid} ${started}`;
+  } catch {
+    return null;
+  }
+}

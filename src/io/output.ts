@@ -1,0 +1,238 @@
+// A place for bytes: a file that appears only when it is whole, or a stream (pipe, device, stdout) that gets them as they come.
+// Opening and writing wait off the main thread, so that a signal ends a wait for a reader.
+
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  open,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  write,
+} from "node:fs";
+import { basename, dirname } from "node:path";
+import { promisify } from "node:util";
+import { TtsError } from "../errors.ts";
+import { partPath, removeAbandonedParts } from "./atomic.ts";
+
+const openAsync = promisify(open);
+const writeAsync = promisify(write);
+const STDOUT = 1;
+const RETRY_MS = 5;
+
+/** Takes bytes in order. Finish or abandon ends it; abandoning what has ended does nothing. */
+export interface Output {
+  /** Whether {@link rewrite} works. */
+  readonly seekable: boolean;
+  /** @throws TtsError OUTPUT_FAILED */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Puts other bytes in place of the first ones. */
+  rewrite(bytes: Uint8Array): Promise<void>;
+  /** @throws TtsError OUTPUT_FAILED */
+  finish(): Promise<void>;
+  /** Leaves nothing half-made behind. Never throws: the failure that led here is the one to report. */
+  abandon(): void;
+}
+
+/**
+ * Opens an output before any work is done for it, so that a path that cannot be written fails at once. Waits for the reader of a FIFO.
+ * @param path "-" is stdout, and so is every other name of it
+ * @throws TtsError OUTPUT_FAILED
+ */
+export async function openOutput(path: string): Promise<Output> {
+  try {
+    if (isStdout(path)) return new Stream("stdout", STDOUT);
+    const there = statOf(path); // of what a link points at: /dev/fd/3 is a pipe, not a name
+    if (there?.isDirectory()) throw new TtsError("OUTPUT_FAILED", `${path} is a folder`, "name a file in it");
+    if (there === null) return new WholeFile(path, path);
+    const target = there.isFile() ? realName(path, there) : null;
+    return target !== null ? new WholeFile(path, target) : new Stream(path, await openAsync(path, "w"));
+  } catch (error) {
+    throw outputError(path, error);
+  }
+}
+
+/** Whether bytes written to `path` arrive where standard output does. The null device keeps nothing, so it is never in the way. */
+export function isStdout(path: string): boolean {
+  if (path === "-") return true;
+  const there = statOf(path);
+  const stdout = statOf(STDOUT);
+  if (there === null || stdout === null || !isSame(there, stdout)) return false;
+  return !there.isCharacterDevice() || there.rdev !== statOf("/dev/null")?.rdev;
+}
+
+/** Whether two paths name one file, or would. */
+export function isSameFile(a: string, b: string): boolean {
+  const [left, right] = [statOf(a), statOf(b)];
+  if (left !== null && right !== null) return isSame(left, right);
+  const [leftFolder, rightFolder] = [statOf(dirname(a)), statOf(dirname(b))];
+  if (left !== null || right !== null || leftFolder === null || rightFolder === null) return false;
+  return basename(a) === basename(b) && isSame(leftFolder, rightFolder);
+}
+
+/** @throws TtsError OUTPUT_FAILED, also when the reader of stdout has gone */
+export async function printText(text: string): Promise<void> {
+  try {
+    await writeAll(STDOUT, Buffer.from(text), null);
+  } catch (error) {
+    throw outputError("stdout", error);
+  }
+}
+
+const isSame = (a: Stats, b: Stats) => a.dev === b.dev && a.ino === b.ino;
+
+function statOf(file: string | number): Stats | null {
+  try {
+    return typeof file === "string" ? statSync(file) : fstatSync(file);
+  } catch {
+    return null; // not there; what else is wrong with it shows when it is opened
+  }
+}
+
+/** A link keeps pointing at its file. null where the file has no name any more. */
+function realName(path: string, there: Stats): string | null {
+  try {
+    const name = realpathSync(path);
+    return isSame(statSync(name), there) ? name : null;
+  } catch {
+    return null;
+  }
+}
+
+/** One-line errors for what disks and pipes do. */
+function outputError(path: string, error: unknown): TtsError {
+  if (error instanceof TtsError) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  const known: Record<string, [what: string, hint: string]> = {
+    EPIPE: ["its reader has gone", ""],
+    ENOSPC: ["the disk is full", "free some space"],
+    EDQUOT: ["your disk quota is used up", "free some space"],
+    EACCES: ["no permission", "choose a place you may write to"],
+    EROFS: ["the disk is read-only", "choose another place"],
+    ENOENT: ["its folder does not exist", "make the folder first"],
+  };
+  const [what, hint] = known[code ?? ""] ?? [message, ""];
+  return new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${what}`, hint, { cause: error });
+}
+
+/** Writes everything; a pipe that is full for the moment is tried again. */
+async function writeAll(file: number, bytes: Uint8Array, position: number | null): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += (await writeAsync(file, bytes, at, bytes.length - at, position === null ? null : position + at)).bytesWritten;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+/** What every output does: errors with its name, and an end that comes once. */
+abstract class OpenFile implements Output {
+  abstract readonly seekable: boolean;
+  private ended = false;
+  private closed = false;
+
+  constructor(
+    private readonly name: string,
+    protected readonly file: number,
+  ) {}
+
+  /** Once: the number may belong to another file afterwards, even where closing failed. */
+  protected close(): void {
+    if (this.closed || this.file === STDOUT) return;
+    this.closed = true;
+    closeSync(this.file);
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return this.named(() => writeAll(this.file, bytes, null));
+  }
+
+  rewrite(bytes: Uint8Array): Promise<void> {
+    return this.named(() => writeAll(this.file, bytes, 0));
+  }
+
+  finish(): Promise<void> {
+    return this.named(() => {
+      this.complete();
+      this.ended = true;
+    });
+  }
+
+  abandon(): void {
+    if (this.ended) return;
+    this.ended = true;
+    try {
+      this.discard();
+    } catch {
+      return; // only litter is left
+    }
+  }
+
+  /** @throws whatever the system says */
+  protected abstract complete(): void;
+  protected abstract discard(): void;
+
+  private async named(action: () => void | Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      throw outputError(this.name, error);
+    }
+  }
+}
+
+class Stream extends OpenFile {
+  readonly seekable = false;
+
+  protected complete(): void {
+    this.close();
+  }
+
+  protected discard(): void {
+    this.close();
+  }
+}
+
+class WholeFile extends OpenFile {
+  readonly seekable = true;
+  private readonly part: string;
+  private readonly removePart = () => rmSync(this.part, { force: true });
+
+  constructor(
+    name: string,
+    private readonly target: string,
+  ) {
+    if (existsSync(target)) closeSync(openSync(target, constants.O_WRONLY)); // a file that may not be written is not replaced either
+    removeAbandonedParts(target);
+    const part = partPath(target);
+    super(name, openSync(part, "w"));
+    this.part = part;
+    process.once("exit", this.removePart);
+  }
+
+  protected complete(): void {
+    fsyncSync(this.file);
+    this.close();
+    if (existsSync(this.target)) chmodSync(this.part, statSync(this.target).mode & 0o7777);
+    renameSync(this.part, this.target);
+    process.off("exit", this.removePart);
+  }
+
+  protected discard(): void {
+    try {
+      this.close();
+    } finally {
+      this.removePart();
+      process.off("exit", this.removePart);
+    }
+  }
+}

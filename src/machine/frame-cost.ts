@@ -1,0 +1,199 @@
+// What a frame costs: the weights that its stages read and the multiplications they do, counted from the files of a bundle.
+// Weights only: caches (a few percent of them in a sentence) and activations come on top, and so do the products of attention.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { mapFile } from "../../ffi/libc.ts";
+import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
+import { type GgufTensor, parseGgufHead } from "../formats/gguf.ts";
+import { JsonFile } from "../formats/json.ts";
+import { parseSafetensors } from "../formats/safetensors.ts";
+import { TABLE } from "../formats/tables.ts";
+import { CODES_PER_FRAME } from "../types.ts";
+
+/** Bytes of weights read, and multiplications done. */
+export interface Cost {
+  bytes: number;
+  multiplications: number;
+}
+
+/** A step of talker or predictor reads its weights once, however many lanes it moves; the multiplications are those of one lane. */
+export interface FrameCosts {
+  talker: Cost;
+  predictor: Cost;
+  /** Multiplications of one frame and bytes of one chunk; null where the checkpoint of the bundle is not there to tell. */
+  vocoder: Cost | null;
+}
+
+/** Codes of a frame that the predictor draws, one after the other. */
+const GROUPS = CODES_PER_FRAME - 1;
+
+/**
+ * @param predictor name of the backend that runs it
+ * @param checkpoint what the bundle was made from, if that is known
+ * @throws TtsError BUNDLE_INVALID, CHECKPOINT_INVALID
+ */
+export function frameCosts(bundle: Bundle, predictor: string, checkpoint: string | null): FrameCosts {
+  return {
+    talker: sumOf(tensorsOf(bundle, "talker").filter(isRead)),
+    predictor: predictorCost(bundle, predictor),
+    vocoder: checkpoint === null ? null : vocoderCost(checkpoint),
+  };
+}
+
+function tensorsOf(bundle: Bundle, file: "talker" | "predictorGguf"): GgufTensor[] {
+  const path = bundlePath(bundle, file);
+  const mapped = mapFile(path);
+  try {
+    return parseGgufHead(mapped.bytes, path).tensors;
+  } finally {
+    mapped.close();
+  }
+}
+
+/** The head of code 0 is, the embeddings are not: a step gets a row of the tables of the bundle. */
+const isRead = ({ name }: GgufTensor) => name !== "token_embd.weight";
+
+/** Vectors (norms, biases) are read, but their products do not count. */
+function sumOf(tensors: GgufTensor[]): Cost {
+  const matrices = tensors.filter(({ axes }) => axes > 1);
+  return {
+    bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
+    multiplications: matrices.reduce((sum, { elements }) => sum + elements, 0),
+  };
+}
+
+/**
+ * The layers are read once per code: the first time for two positions, the hidden state and code 0. Each head is read once per frame,
+ * and so is the input projection of a predictor that is narrower than its talker.
+ */
+function predictorCost(bundle: Bundle, backend: string): Cost {
+  const { codes, hidden, predictorHidden } = bundle.manifest.shape;
+  const inGguf = sumOf(tensorsOf(bundle, "predictorGguf").filter(isRead));
+  const heads = GROUPS * codes * predictorHidden;
+  const bytesPerWeight = backend === "llama" ? null : graphBytesPerWeight(bundle, inGguf.multiplications + heads);
+  const layerBytes = bytesPerWeight === null ? inGguf.bytes : bytesPerWeight * inGguf.multiplications;
+  const headNames = Array.from({ length: GROUPS }, (_, i) => TABLE.head(i + 1));
+  const headBytes = bytesPerWeight === null ? tableBytes(bundle, headNames) : bytesPerWeight * heads;
+  const projectionBytes = tableBytes(bundle, [TABLE.projectionWeight]);
+  const projection = projectionBytes === 0 ? 0 : hidden * predictorHidden;
+  return {
+    bytes: GROUPS * layerBytes + headBytes + projectionBytes,
+    multiplications: CODES_PER_FRAME * inGguf.multiplications + heads + projection,
+  };
+}
+
+/** Of the graph for ONNX Runtime, whose weights are all of one type. Those that it finds in the checkpoint's own file are f32. */
+function graphBytesPerWeight({ manifest: { files } }: Bundle, weights: number): number {
+  const names = Object.keys(files);
+  if (names.some((name) => /^predictor(-\d+)?\.safetensors$/.test(name))) return 4;
+  const own = names.filter((name) => name.startsWith(BUNDLE_FILES.predictorOnnx));
+  return own.reduce((sum, name) => sum + files[name], 0) / weights;
+}
+
+/** Of those of the named tables that there are. */
+function tableBytes(bundle: Bundle, names: readonly string[]): number {
+  const path = bundlePath(bundle, "tables");
+  const file = mapFile(path);
+  try {
+    const tensors = parseSafetensors(file.bytes, path);
+    return names.reduce((sum, name) => sum + (tensors.get(name)?.bytes.length ?? 0), 0);
+  } finally {
+    file.close();
+  }
+}
+
+/**
+ * The codec decoder as the checkpoint describes it, in f32 and with convolutions as they are written down: a graph that transforms them
+ * multiplies less and reads more.
+ */
+function vocoderCost(checkpoint: string): Cost | null {
+  const path = join(checkpoint, DECODER_CONFIG);
+  return existsSync(path) ? decoderCost(JsonFile.read(path, FAULT).object("decoder_config")) : null;
+}
+
+const DECODER_CONFIG = "speech_tokenizer/config.json";
+const FAULT = { code: "CHECKPOINT_INVALID", hint: "the checkpoint is damaged", unreadable: "the checkpoint is damaged" } as const;
+
+function decoderCost(config: JsonFile): Cost {
+  const [latent, hidden, books] = [config.size("latent_dim"), config.size("hidden_size"), config.size("codebook_dim")];
+  const attention = config.size("num_attention_heads") * config.size("head_dim");
+  const layer = 4 * hidden * attention + 3 * hidden * config.size("intermediate_size");
+  const convolutions: [rows: number, weights: number][] = [
+    [1, books * books], // two halves of a codebook's width, each with a projection
+    [1, 3 * books * latent],
+    [1, 2 * latent * hidden + config.size("num_hidden_layers") * layer],
+  ];
+  let rows = 1;
+  for (const ratio of config.counts("upsampling_ratios")) {
+    convolutions.push([rows, ratio * latent * latent]);
+    rows *= ratio;
+    convolutions.push([rows, 7 * latent + 8 * latent * latent]); // depthwise, to four times the width and back
+  }
+  let channels = config.size("decoder_dim");
+  convolutions.push([rows, 7 * latent * channels]);
+  for (const rate of config.counts("upsample_rates")) {
+    convolutions.push([rows, 2 * rate * channels * (channels / 2)]); // every input reaches two strides of outputs
+    [rows, channels] = [rows * rate, channels / 2];
+    convolutions.push([rows, 3 * (7 + 1) * channels * channels]); // three residual units: seven taps, then one
+  }
+  convolutions.push([rows, 7 * channels]);
+  return {
+    bytes: 4 * convolutions.reduce((sum, [, weights]) => sum + weights, 0),
+    multiplications: convolutions.reduce((sum, [times, weights]) => sum + times * weights, 0),
+  };
+}
+
+/** A checkpoint before it is converted, or fetched: its tensors by their official names, and its decoder_config. */
+export interface PlannedModel {
+  tensors: readonly { name: string; shape: readonly number[] }[];
+  decoder: Record<string, unknown>;
+}
+
+/** @throws what reading the checkpoint does */
+export function readPlan(checkpoint: string): PlannedModel {
+  const path = join(checkpoint, "model.safetensors");
+  const file = mapFile(path);
+  try {
+    const tensors = [...parseSafetensors(file.bytes, path).values()].map(({ name, shape }) => ({ name, shape }));
+    const config = JsonFile.read(join(checkpoint, DECODER_CONFIG), FAULT).object("decoder_config");
+    return { tensors, decoder: Object.fromEntries(config.entries()) };
+  } finally {
+    file.close();
+  }
+}
+
+/** Bytes of an element of a matrix, and of the talker's head, which llama.cpp's quantiser keeps in 6 bits where the rest has 4. */
+const MATRIX_BYTES = { f32: 4, q8_0: 34 / 32, q4_0: 18 / 32 } as const;
+const HEAD_BYTES = { f32: 4, q8_0: 34 / 32, q4_0: 210 / 256 } as const;
+/** Types that a forecast knows: those of the default conversions. */
+export type PlannedType = keyof typeof MATRIX_BYTES;
+
+/** As {@link frameCosts} would count the bundle made from it, with the predictor on libllama. */
+export function plannedCosts(
+  { tensors, decoder }: PlannedModel,
+  weights: Record<"talker" | "predictor", PlannedType>,
+): FrameCosts & { vocoder: Cost } {
+  const sum = (pattern: RegExp, elementBytes: number): Cost => {
+    const found = tensors.filter(({ name }) => pattern.test(name)).map(({ shape }) => ({ axes: shape.length, elements: product(shape) }));
+    const bytes = ({ axes, elements }: (typeof found)[number]) => elements * (axes > 1 ? elementBytes : MATRIX_BYTES.f32);
+    return sumOf(found.map((tensor) => ({ name: "", ...tensor, bytes: bytes(tensor) })));
+  };
+  const [talker, talkerHead] = [
+    sum(/^talker\.model\.(layers|norm)\./, MATRIX_BYTES[weights.talker]),
+    sum(/^talker\.codec_head\./, HEAD_BYTES[weights.talker]),
+  ];
+  const layers = sum(/^talker\.code_predictor\.model\.(layers|norm)\./, MATRIX_BYTES[weights.predictor]);
+  const heads = sum(/^talker\.code_predictor\.lm_head\./, MATRIX_BYTES[weights.predictor]);
+  const projection = sum(/small_to_mtp_projection\.weight$/, MATRIX_BYTES.f32);
+  return {
+    talker: { bytes: talker.bytes + talkerHead.bytes, multiplications: talker.multiplications + talkerHead.multiplications },
+    predictor: {
+      bytes: GROUPS * layers.bytes + heads.bytes + projection.bytes,
+      multiplications: CODES_PER_FRAME * layers.multiplications + heads.multiplications + projection.multiplications,
+    },
+    vocoder: decoderCost(JsonFile.of("decoder_config", decoder, FAULT)),
+  };
+}
+
+const product = (sizes: readonly number[]) => sizes.reduce((total, size) => total * size, 1);

@@ -1,0 +1,81 @@
+// What this machine is, as far as speed depends on it, how busy it is, and one clock for all threads. Facts only: nothing is judged.
+
+import { readFileSync } from "node:fs";
+import { arch, availableParallelism, cpus, release, totalmem } from "node:os";
+import { describeMemory, instructionsOf } from "./board.ts";
+
+export { libcVersion, monotonicMs } from "../../ffi/libc.ts";
+
+export interface Machine {
+  cpu: string;
+  arch: string;
+  kernel: string;
+  /** Cores that this process may use. */
+  cores: number;
+  /** Instructions that matter to the kernels of libllama and ONNX Runtime. */
+  features: string[];
+  memoryMb: number;
+}
+
+export function describeMachine(): Machine {
+  const info = readSystemFile("/proc/cpuinfo");
+  const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(info)?.[1] ?? "";
+  return {
+    cpu: processorName(info),
+    arch: arch(),
+    kernel: release(),
+    cores: availableParallelism(),
+    features: instructionsOf(flags),
+    memoryMb: Math.round(totalmem() / 1e6),
+  };
+}
+
+/** Arm processors have no name in /proc/cpuinfo: the board's name tells more. */
+function processorName(info: string): string {
+  const named = /^model name\s*:\s*(.*)$/m.exec(info)?.[1];
+  const board = readSystemFile("/proc/device-tree/model").replaceAll("\0", "");
+  return (named || board || cpus()[0]?.model || "unknown processor").replace(/\s+/g, " ").trim();
+}
+
+/** A file of /proc or /sys, or "" where the system has none. */
+export function readSystemFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Time of all cores together since the start of the machine. */
+export interface CoreTime {
+  busyMs: number;
+  totalMs: number;
+}
+/** What /proc/stat counts in. */
+const TICK_MS = 10;
+
+/** What a virtual machine's host took away counts as busy. */
+export function coreTime(): CoreTime {
+  const [user = 0, nice = 0, system = 0, idle = 0, ioWait = 0, irq = 0, softIrq = 0, stolen = 0] = readSystemFile("/proc/stat")
+    .split("\n")[0]
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  const busy = user + nice + system + irq + softIrq + stolen;
+  return { busyMs: TICK_MS * busy, totalMs: TICK_MS * (busy + idle + ioWait) };
+}
+
+/** Share of all cores' time that others than this process used between two moments, 0 to 1. */
+export function othersShare(from: CoreTime, to: CoreTime, ownMs: number): number {
+  const totalMs = to.totalMs - from.totalMs;
+  return totalMs > 0 ? Math.max(0, to.busyMs - from.busyMs - ownMs) / totalMs : 0;
+}
+
+/** Of all threads of this process, in user and system mode. */
+export function processMs(): number {
+  const { system, user } = process.cpuUsage();
+  return (system + user) / 1e3;
+}
+
+/** Memory that programs can still have without swapping, within the limits of a container. */
+export const availableBytes = () => describeMemory().availableBytes || totalmem() / 4;

@@ -1,0 +1,18 @@
+// Where a stage's thread computes, and how long its process lives. To be called before any library is loaded: their threads inherit it.
+
+import { nameThread, pinThread } from "../../ffi/libc.ts";
+import type { Config } from "../config.ts";
+import { formatCores } from "../cores.ts";
+import type { StageName } from "../types.ts";
+
+export { endWithParent } from "../../ffi/libc.ts";
+
+/**
+ * Names the calling thread after its stage and keeps it to the stage's cores.
+ * @returns what the system refused, a line each
+ */
+export function settleThread(stage: StageName, { cpus }: Config): string[] {
+  nameThread(stage);
+  const cores = cpus[stage];
+  return cores.length > 0 && !pinThread(cores) ? [`the system does not let the ${stage} have cores ${formatCores(cores)}`] : [];
+}

@@ -1,0 +1,80 @@
+// The recording worker: what the talker hands to the code predictor while it says known codes. Answers once and ends.
+
+import { parentPort } from "node:worker_threads";
+import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
+import type { Talker } from "../backends/stage.ts";
+import { threadsFor } from "../config.ts";
+import { toWire } from "../errors.ts";
+import type { Bundle } from "../formats/bundle.ts";
+import { Embedder } from "../stages/embed.ts";
+import { languageId, type Prompt, speakerId } from "../text/prompt.ts";
+import { CODES_PER_FRAME } from "../types.ts";
+import type { FromRecord, RecordJob, SpokenText } from "./messages.ts";
+import { type PromptedSentence, promptOf } from "./sentence.ts";
+
+export function runRecord(job: RecordJob): void {
+  const send = (message: FromRecord) => parentPort!.postMessage(message);
+  try {
+    send({ hidden: record(job) });
+  } catch (error) {
+    send({ failed: toWire(error) });
+  }
+}
+
+function record({ bundle, config, speeches }: RecordJob): Float32Array[] {
+  const asSpoken = { ...config, ...threadsFor(bundle.manifest.shape.hidden, config) };
+  const [stop, loadTurn] = [new SharedArrayBuffer(2), new Int32Array(new SharedArrayBuffer(4))];
+  const options = { bundle, config: asSpoken, lanes: 1, stop, loadTurn };
+  const { stage: talker } = openBackend(TALKERS, "auto", options);
+  const tokenizer = openTokenizer(options);
+  const embedder = new Embedder(bundle);
+  const replay = new Replay(talker, embedder, bundle);
+  const hidden = speeches.map((speech) => replay.hiddenOf(speech, promptOf(bundle, tokenizer, sentenceOf(bundle, speech))));
+  talker.close();
+  tokenizer.close();
+  embedder.close();
+  return hidden;
+}
+
+/** The official names are looked up here; there was no instruction. */
+function sentenceOf({ manifest: { prompt } }: Bundle, { language, mode, reference, speaker, text }: SpokenText): PromptedSentence {
+  const ids = {
+    language: languageId(prompt, language, speaker),
+    speaker: reference === null ? speakerId(prompt, speaker) : "xVector",
+  } as const;
+  return { text, instruct: "", mode, reference, ...ids };
+}
+
+/** A talker that is given its codes instead of drawing them. */
+class Replay {
+  private readonly lanes = Int32Array.of(0);
+  private readonly input: Float32Array;
+  private readonly result: Float32Array;
+  private readonly logits: Float32Array;
+
+  constructor(
+    private readonly talker: Talker,
+    private readonly embedder: Embedder,
+    private readonly bundle: Bundle,
+  ) {
+    const floats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
+    [this.input, this.result, this.logits] = [floats(talker.hidden), floats(talker.hidden), floats(talker.codecVocabulary)];
+  }
+
+  /** f32 [frames, hidden]: the talker's state from which each frame was drawn. */
+  hiddenOf({ codes, reference }: SpokenText, { prefixRows, rows, trailing }: Prompt): Float32Array {
+    const { embedder, input, lanes, logits, result, talker } = this;
+    const frames = codes.length / CODES_PER_FRAME;
+    const all = new Float32Array(frames * talker.hidden);
+    const vectors = embedder.prompt(rows, reference ?? { xVector: null, codes: null });
+    talker.prefill(0, vectors, 0, prefixRows, result, logits);
+    talker.prefill(0, vectors, prefixRows, rows.length, result, logits);
+    for (let frame = 0; frame < frames; frame++) {
+      all.set(result, frame * talker.hidden);
+      embedder.feedback(codes, frame * CODES_PER_FRAME, input, 0);
+      embedder.addText(trailing[frame] ?? this.bundle.manifest.prompt.text.ttsPad, input, 0);
+      talker.step(lanes, 1, input, result, logits);
+    }
+    return all;
+  }
+}

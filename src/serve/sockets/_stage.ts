@@ -1,0 +1,160 @@
+// The process of one stage: opens it, listens on its socket, serves its clients, and shows its supervisor that it is alive. Computes on
+// its only thread, so a native call that hangs stops the signs of life, and the supervisor puts a fresh process in its place.
+
+import { chmodSync, renameSync, rmSync, statSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { dirname, join } from "node:path";
+import { withSampling } from "../../engine/request.ts";
+import { asTtsError, TtsError, toWire } from "../../errors.ts";
+import { type Bundle, openBundle } from "../../formats/bundle.ts";
+import type { Signs } from "../../pipeline/hosted.ts";
+import { endWithParent, settleThread } from "../../pipeline/placement.ts";
+import type { StageName } from "../../types.ts";
+import { slowestOf } from "./_lanes.ts";
+import { isGone, Peer } from "./_peer.ts";
+import { PredictorService } from "./_predictor.ts";
+import { TalkerService } from "./_talker.ts";
+import { VocoderService } from "./_vocoder.ts";
+import type { FromStageProcess, StageService, StageStart } from "./_wire.ts";
+
+/** Connections at once. When there are more, the one that has kept the server waiting for longest makes room. */
+const MOST_PEERS = 64;
+/** The client's own doing: exit status of all that is wrong with options, text or codes. */
+const CLIENTS_FAULT = 2;
+const LINE_CHARACTERS = 300;
+const USER_ONLY = 0o177;
+const SERVICES: Record<StageName, new (bundle: Bundle, start: StageStart, signs: Signs) => StageService> = {
+  talker: TalkerService,
+  predictor: PredictorService,
+  vocoder: VocoderService,
+};
+
+/** Runs the stage that the supervisor names until it says that it is enough, or is gone. Nothing is thrown: it is told instead. */
+export async function runStageProcess(): Promise<void> {
+  process.removeAllListeners("SIGTERM"); // ends at once again, also while a native call hangs: the next process takes over its socket
+  const send = (message: FromStageProcess) => new Promise<void>((resolve) => process.send!(message, () => resolve()));
+  const { promise: orphaned, resolve } = Promise.withResolvers<null>();
+  process.once("disconnect", () => resolve(null));
+  const started = new Promise<StageStart>((resolve) => process.once("message", (message) => resolve(message as StageStart)));
+  const start = await Promise.race([started, orphaned]);
+  if (start === null) return;
+  const { promise: broken, reject } = Promise.withResolvers<never>();
+  const host = new StageHost(start, (message) => void send(message), reject);
+  try {
+    await host.open();
+    await Promise.race([orphaned, broken]);
+  } catch (error) {
+    await Promise.race([send({ failed: toWire(error) }), orphaned]);
+  } finally {
+    host.close();
+  }
+}
+
+class StageHost {
+  private readonly peers = new Set<Peer>();
+  private service: StageService | null = null;
+  private readonly server: Server;
+  private connections = 0;
+  /** Inode of its socket: a name may belong to somebody else later. */
+  private inode = -1;
+  private timer: Timer | undefined;
+
+  constructor(
+    private readonly start: StageStart,
+    private readonly send: (message: FromStageProcess) => void,
+    private readonly fail: (error: unknown) => void,
+  ) {
+    this.server = createServer({ allowHalfOpen: true }, (socket) => this.accept(socket));
+  }
+
+  /** @throws TtsError as opening the stage does, OUTPUT_FAILED for its socket */
+  async open(): Promise<void> {
+    const { beatMs, bundle, config, greedy, stage } = this.start;
+    endWithParent(); // also while a native call hangs, when nobody hears that the channel is closed
+    const refused = settleThread(stage, config);
+    const signs: Signs = {
+      opening: (opening) => this.send({ opening }),
+      alive: () => this.send({ beat: true }),
+    };
+    const service = new SERVICES[stage](withSampling(openBundle(bundle), greedy ? { greedy } : {}), this.start, signs);
+    this.service = service;
+    await this.listen();
+    this.server.on("error", this.fail);
+    this.timer = setInterval(() => {
+      signs.alive();
+      service.look?.();
+    }, beatMs);
+    const { name: backend, unused } = service.opened;
+    this.send({ ready: { backend, warnings: [...refused, ...unused.map((reason) => `no NPU for the ${stage}: ${reason}`)] } });
+  }
+
+  /** The socket gets its name when it has its permissions and is listened to; a dead server's one is replaced in the same moment. */
+  private async listen(): Promise<void> {
+    const { mode, path, stage } = this.start;
+    const hidden = join(dirname(path), `.${stage[0]}${process.pid}`); // no longer than the name: a socket's path is short
+    const umask = process.umask(USER_ONLY);
+    try {
+      rmSync(hidden, { force: true });
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      this.server.once("error", reject);
+      this.server.listen(hidden, resolve);
+      await promise;
+      this.server.off("error", reject);
+      chmodSync(hidden, mode);
+      renameSync(hidden, path);
+      this.inode = statSync(path).ino;
+    } catch (cause) {
+      rmSync(hidden, { force: true });
+      throw new TtsError("OUTPUT_FAILED", `cannot listen on ${path}: ${(cause as Error).message}`, "choose another folder", { cause });
+    } finally {
+      process.umask(umask);
+    }
+  }
+
+  private accept(socket: Socket): void {
+    if (this.peers.size >= MOST_PEERS && !this.makeRoom()) {
+      this.tell("warn", `a client was sent away: there are ${MOST_PEERS} already`);
+      socket.destroy();
+      return;
+    }
+    const peer = new Peer(socket, ++this.connections);
+    this.peers.add(peer);
+    void this.serve(peer);
+  }
+
+  /** @returns whether somebody has to go */
+  private makeRoom(): boolean {
+    const slowest = slowestOf(this.peers);
+    if (slowest === undefined || slowest.waitedMs < this.start.patienceMs) return false;
+    this.peers.delete(slowest);
+    slowest.cut(new TtsError("REQUEST_INVALID", `it had not done its part for longest when there were ${MOST_PEERS} others`));
+    return true;
+  }
+
+  private async serve(peer: Peer): Promise<void> {
+    const tell = (level: "warn" | "debug", line: string) => this.tell(level, `client ${peer.number}: ${line}`);
+    try {
+      await this.service!.serve(peer, (line) => tell("warn", line));
+    } catch (thrown) {
+      const error = asTtsError(thrown);
+      if (isGone(error)) tell("debug", error.inOneLine);
+      else if (error.exitStatus === CLIENTS_FAULT) tell("warn", error.inOneLine);
+      else this.fail(error); // what a model or a library did once may come again: a fresh process is better
+    } finally {
+      this.peers.delete(peer); // while it is told goodbye it is in nobody's way
+    }
+  }
+
+  /** Clients write what stands in a line: it stays one line, and short. */
+  private tell(level: "warn" | "debug", text: string): void {
+    const line = text.replace(/\s*\n\s*/g, " ").replace(/\p{C}/gu, "?");
+    this.send({ told: { level, line: line.length > LINE_CHARACTERS ? `${line.slice(0, LINE_CHARACTERS)}…` : line } });
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.server.close();
+    const { path } = this.start;
+    if (statSync(path, { throwIfNoEntry: false })?.ino === this.inode) rmSync(path, { force: true });
+  }
+}

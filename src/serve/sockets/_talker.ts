@@ -1,0 +1,174 @@
+// The talker's side of the wire, little endian: u32 length + JSON -> per frame i32 code 0 + f32 [hidden], then it waits for f32 [hidden],
+// the complete next input; i32 -1 at the end, -2 on error. A connection may bring one sentence after the other; an error ends it.
+
+import { PROMPT_POSITIONS } from "../../config.ts";
+import { type PreparedSpeech, prepareSpeech, readerOf, type SpeakOptions } from "../../engine/request.ts";
+import { TtsError } from "../../errors.ts";
+import type { Bundle } from "../../formats/bundle.ts";
+import { ENDED, type HostedSentence, HostedTalker, type Signs } from "../../pipeline/hosted.ts";
+import type { Reader } from "../../text/reading.ts";
+import { Lanes } from "./_lanes.ts";
+import { isGone, type Peer } from "./_peer.ts";
+import { assertFinite, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
+
+/** Of the JSON: the longest prompt and the longest instruction, every character escaped, have room in it. */
+const REQUEST_BYTES = 65_536;
+const END = wordOf(ENDED);
+const ERROR = wordOf(-2);
+
+/** Field of a request -> its JSON type. Others are refused: what is misspelt would silently do nothing. */
+const FIELDS: Record<string, "string" | "number" | "boolean"> = {
+  text: "string",
+  language: "string",
+  speaker: "string",
+  instruct: "string",
+  maxFrames: "number",
+  seed: "number",
+  greedy: "boolean",
+  rawText: "boolean",
+};
+
+type Request = SpeakOptions & { text: string };
+type Tell = (line: string) => void;
+
+/** A lane's memory, made once. */
+interface LaneBuffers {
+  /** i32 code 0 and f32 [hidden], as they go out */
+  frame: Uint8Array;
+  code0: Int32Array;
+  hidden: Float32Array;
+  /** f32 [hidden], as it comes in */
+  feedback: Uint8Array;
+  input: Float32Array;
+}
+
+export class TalkerService implements StageService {
+  readonly opened: StageService["opened"];
+  private readonly talker: HostedTalker;
+  private readonly lanes: Lanes;
+  private readonly buffers: LaneBuffers[];
+  private readonly reader: () => Reader;
+  private tidying = false;
+
+  constructor(
+    private readonly bundle: Bundle,
+    private readonly start: StageStart,
+    signs: Signs,
+  ) {
+    const { config, patienceMs } = start;
+    this.talker = new HostedTalker(bundle, config, signs);
+    this.opened = this.talker.opened;
+    this.reader = readerOf(bundle);
+    this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.isSilent);
+    this.buffers = Array.from({ length: config.lanes }, () => newBuffers(this.talker.hidden));
+  }
+
+  async serve(peer: Peer, tell: Tell): Promise<void> {
+    try {
+      for (let request = await readRequest(peer); request !== null; request = await readRequest(peer))
+        await this.speak(peer, request, tell);
+      peer.leave();
+    } catch (error) {
+      peer.leave(isGone(error) ? undefined : ERROR);
+      throw error;
+    }
+  }
+
+  private async speak(peer: Peer, request: Request, tell: Tell): Promise<void> {
+    const { message, sentences, unread } = this.prepare(request);
+    if (unread.length > 0) tell(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
+    const lane = await this.lanes.take(peer);
+    try {
+      if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone"); // a sentence needs its feedback
+      await this.exchange(peer, lane, { ...message, text: sentences[0] });
+      if (this.talker.lacksMemory(lane))
+        tell("the sentence was cut off: this server has memory for no more; start it with a larger --max-frames");
+    } finally {
+      this.lanes.release(lane);
+      this.tidy();
+    }
+    await peer.write(END);
+  }
+
+  private async exchange(peer: Peer, lane: number, sentence: HostedSentence): Promise<void> {
+    const { code0, feedback, frame, hidden, input } = this.buffers[lane];
+    code0[0] = this.talker.begin(lane, sentence, this.lanes.busy === 1, hidden);
+    while (code0[0] !== ENDED) {
+      await peer.write(frame);
+      if (!(await peer.read(feedback, "a feedback"))) throw new TtsError("CANCELLED", "the client has gone");
+      assertFinite(input, "the feedback");
+      code0[0] = this.talker.next(lane, input, hidden);
+      await turn(); // others speak too, also beside one that is far ahead with its feedback
+    }
+  }
+
+  /** What `tts` would do with this text, if it is one prompt: the layout has no place for a second one. */
+  private prepare({ text, ...options }: Request): PreparedSpeech {
+    const { config, greedy, seed } = this.start;
+    const all = { seed, ...options, ...(greedy ? { greedy } : {}), textMode: "whole" } as const;
+    const prepared = prepareSpeech(this.bundle, text, all, this.reader);
+    if (prepared.sentences.length > 1)
+      throw new TtsError("TEXT_TOO_LONG", `the text is ${prepared.sentences.length} prompts long`, "send it sentence by sentence");
+    const { maxFrames = 1 } = options;
+    const most = config.contextPositions - PROMPT_POSITIONS;
+    if (maxFrames <= most) return prepared;
+    throw new TtsError("USAGE", `maxFrames is ${maxFrames}, this server has memory for ${most}`, "start it with a larger --max-frames");
+  }
+
+  look(): void {
+    this.lanes.look();
+  }
+
+  /** Prompts go to the disk while nobody speaks, a piece at a time. */
+  private tidy(): void {
+    if (this.tidying) return;
+    this.tidying = true;
+    setImmediate(() => {
+      this.tidying = false;
+      if (this.lanes.busy === 0 && this.talker.tidy()) this.tidy();
+    });
+  }
+}
+
+function newBuffers(hidden: number): LaneBuffers {
+  const [outgoing, incoming] = [new SharedArrayBuffer(4 + 4 * hidden), new SharedArrayBuffer(4 * hidden)];
+  return {
+    frame: new Uint8Array(outgoing),
+    code0: new Int32Array(outgoing, 0, 1),
+    hidden: new Float32Array(outgoing, 4, hidden),
+    feedback: new Uint8Array(incoming),
+    input: new Float32Array(incoming),
+  };
+}
+
+/**
+ * @returns null when the client has no more
+ * @throws TtsError REQUEST_INVALID, and what reading throws
+ */
+async function readRequest(peer: Peer): Promise<Request | null> {
+  const length = new Uint32Array(1);
+  if (!(await peer.read(new Uint8Array(length.buffer), "a length"))) return null;
+  if (length[0] > REQUEST_BYTES) throw invalid(`the request claims ${length[0]} bytes`, `at most ${REQUEST_BYTES}`);
+  const json = new Uint8Array(length[0]);
+  if (!(await peer.read(json, "a request"))) throw invalid("the connection ended before the request");
+  return parseRequest(json);
+}
+
+function parseRequest(json: Uint8Array): Request {
+  let request: unknown;
+  try {
+    request = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
+  } catch {
+    throw invalid("the request is no JSON in UTF-8");
+  }
+  if (typeof request !== "object" || request === null || Array.isArray(request)) throw invalid("the request is no JSON object");
+  for (const [name, value] of Object.entries(request)) {
+    const type = Object.hasOwn(FIELDS, name) ? FIELDS[name] : null;
+    if (type === null) throw invalid(`the request has a field ${JSON.stringify(name)}`, `there are ${Object.keys(FIELDS).join(", ")}`);
+    if (typeof value !== type) throw invalid(`${name} is ${JSON.stringify(value)}`, `it is a ${type}`);
+  }
+  if (!("text" in request)) throw invalid("the request has no text");
+  return request as Request;
+}
+
+const invalid = (what: string, hint = "") => new TtsError("REQUEST_INVALID", what, hint);

@@ -1,0 +1,89 @@
+// The vocoder's side of the wire, little endian: i32 n + i64 [n, 16] -> i32 samples + i16 [samples], any number of times on a connection.
+// Every request starts afresh; its sound is sent as it is made. What cannot be decoded ends the connection before a byte of an answer.
+
+import { toS16le } from "../../audio/pcm.ts";
+import { TtsError } from "../../errors.ts";
+import type { Bundle } from "../../formats/bundle.ts";
+import { HostedVocoder, type Signs } from "../../pipeline/hosted.ts";
+import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
+import { Lanes } from "./_lanes.ts";
+import type { Peer } from "./_peer.ts";
+import { type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
+
+/** Of one request: 13 minutes of sound. */
+const MOST_FRAMES = 10_000;
+/** Codes are read in pieces of this many frames. */
+const PIECE_FRAMES = 64;
+
+export class VocoderService implements StageService {
+  readonly opened: StageService["opened"];
+  private readonly vocoder: HostedVocoder;
+  private readonly lanes: Lanes;
+  private readonly codeLimit: number;
+
+  constructor(bundle: Bundle, { config, patienceMs }: StageStart, signs: Signs) {
+    this.vocoder = new HostedVocoder(bundle, config, signs);
+    this.opened = this.vocoder.opened;
+    this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.hasGone);
+    this.codeLimit = bundle.manifest.shape.codes;
+  }
+
+  async serve(peer: Peer): Promise<void> {
+    try {
+      for (let codes = await this.readCodes(peer); codes !== null; codes = await this.readCodes(peer)) {
+        const lane = await this.lanes.take(peer);
+        try {
+          await this.decode(peer, lane, codes);
+        } finally {
+          this.lanes.release(lane);
+        }
+      }
+    } finally {
+      peer.leave();
+    }
+  }
+
+  private async decode(peer: Peer, lane: number, codes: Int32Array): Promise<void> {
+    const frames = codes.length / CODES_PER_FRAME;
+    await peer.write(wordOf(frames * SAMPLES_PER_FRAME));
+    this.vocoder.begin(lane);
+    for (let from = 0, chunk = 0; from < frames; chunk++) {
+      const count = this.vocoder.chunkFrames(chunk, frames - from);
+      await peer.write(toS16le(this.vocoder.decode(lane, codes, from, count)));
+      from += count;
+      await turn(); // others have chunks too
+    }
+  }
+
+  /**
+   * i32 [n, 16]
+   * @returns null when the client has no more
+   * @throws TtsError REQUEST_INVALID, CODES_INVALID, and what reading throws
+   */
+  private async readCodes(peer: Peer): Promise<Int32Array | null> {
+    const header = new Int32Array(1);
+    if (!(await peer.read(new Uint8Array(header.buffer), "a count"))) return null;
+    const [frames] = header;
+    if (!(frames >= 1 && frames <= MOST_FRAMES))
+      throw new TtsError("REQUEST_INVALID", `the request claims ${frames} frames`, `1 to ${MOST_FRAMES} can be decoded at once`);
+    const codes = new Int32Array(frames * CODES_PER_FRAME);
+    const piece = new BigInt64Array(Math.min(frames, PIECE_FRAMES) * CODES_PER_FRAME);
+    for (let at = 0; at < codes.length; at += piece.length) {
+      const count = Math.min(piece.length, codes.length - at);
+      const whole = await peer.read(new Uint8Array(piece.buffer, 0, 8 * count), "the codes");
+      if (!whole) throw new TtsError("REQUEST_INVALID", `the connection ended after ${at} of ${codes.length} codes`);
+      for (let i = 0; i < count; i++) codes[at + i] = this.checked(piece[i], at + i);
+    }
+    return codes;
+  }
+
+  private checked(code: bigint, at: number): number {
+    if (code >= 0n && code < BigInt(this.codeLimit)) return Number(code);
+    const where = `frame ${Math.floor(at / CODES_PER_FRAME)}, code ${at % CODES_PER_FRAME}`;
+    throw new TtsError("CODES_INVALID", `${where} is ${code}`, `this model's codes are 0 to ${this.codeLimit - 1}`);
+  }
+
+  look(): void {
+    this.lanes.look();
+  }
+}

@@ -1,0 +1,66 @@
+// What the stages' servers share: the messages between supervisor and stage processes, and what all three sides of the wire need.
+
+import { randomBytes } from "node:crypto";
+import type { Opening } from "../../backends/stage.ts";
+import type { Config } from "../../config.ts";
+import { type ErrorOnTheWire, TtsError } from "../../errors.ts";
+import type { StageName } from "../../types.ts";
+import type { Peer } from "./_peer.ts";
+
+/** The first message to a stage's process: all that it needs to know. */
+export interface StageStart {
+  stage: StageName;
+  /** Of its socket. */
+  path: string;
+  /** Permissions of the socket. */
+  mode: number;
+  /** Folder of the bundle. */
+  bundle: string;
+  config: Config;
+  greedy: boolean;
+  /** Of every sentence and of every connection to the code predictor; none: another one each time. */
+  seed?: number;
+  /** What a client may take while others wait for its place. */
+  patienceMs: number;
+  /** How often to give a sign of life. */
+  beatMs: number;
+}
+
+export type FromStageProcess =
+  | { ready: { backend: string; warnings: readonly string[] } }
+  | { beat: true }
+  /** Before every try: it may hang in an accelerator's driver. */
+  | { opening: Opening }
+  /** For people: `warn` where a client did something wrong. */
+  | { told: { level: "warn" | "debug"; line: string } }
+  /** The stage cannot go on; the process ends. */
+  | { failed: ErrorOnTheWire };
+
+/** A stage and its side of the wire. */
+export interface StageService {
+  /** The backend, and why prepared accelerators are not used. */
+  readonly opened: { readonly name: string; readonly unused: readonly string[] };
+  /** Serves a connection to its end, and ends it. @throws why it ended early */
+  serve(peer: Peer, tell: (line: string) => void): Promise<void>;
+  /** Called now and then. */
+  look?(): void;
+}
+
+/** Values of a model are far below; beyond it half floats overflow. */
+const LARGEST_VALUE = 65_504;
+
+/** Lets other events have their turn. */
+export const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+export const randomSeed = () => randomBytes(4).readUInt32LE();
+
+/** A single i32 as bytes. */
+export const wordOf = (value: number) => new Uint8Array(Int32Array.of(value).buffer);
+
+/** One NaN in a cache of keys and values would spoil whatever is computed with it later. */
+export function assertFinite(values: Float32Array, what: string): void {
+  for (let i = 0; i < values.length; i++) {
+    if (Math.abs(values[i]) <= LARGEST_VALUE) continue;
+    throw new TtsError("REQUEST_INVALID", `${what} is ${values[i]} at ${i}`, `numbers up to ${LARGEST_VALUE} are expected`);
+  }
+}

@@ -1,0 +1,340 @@
+// The vocoder's graphs for NPUs, run by ONNX Runtime: each variant gives the samples of the usual graph, chunk after chunk with its state, and
+// keeps to the operators and sizes of its NPU. The tiny checkpoint is a calm copy, for the reason that test/conformance/vocoder.ts has.
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
+import { VOCODERS } from "../../../src/backends/index.ts";
+import { PartChain } from "../../../src/convert/npu/_chain.ts";
+import {
+  LARGEST_SIGNAL,
+  type NpuVocoderOptions,
+  rangesOf,
+  type VocoderRanges,
+  vocoderNpuGraph,
+  vocoderPeaksGraph,
+} from "../../../src/convert/npu/vocoder.ts";
+import { vocoderFrontGraph, vocoderTailGraph } from "../../../src/convert/onnx/vocoder.ts";
+import { type Checkpoint, type CodecShape, openCheckpoint, type Weights } from "../../../src/formats/checkpoint.ts";
+import { NPU_TARGETS, type NpuTarget } from "../../../src/formats/npu-folder.ts";
+import type { Graph } from "../../../src/formats/onnx.ts";
+import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
+import {
+  checkpointFolder,
+  convertFolder,
+  copyOfCheckpoint,
+  editDecoder,
+  GoldenFile,
+  Largest,
+  maxDifference,
+  openOptions,
+  scratchFolder,
+} from "../../_support.ts";
+import { type OnnxModel, readOnnx } from "../_onnx-model.ts";
+
+/** Of the peak. */
+const MAX_ERROR = 1e-4;
+/** More than the window is long, and whole chunks of 4. */
+const FRAMES = 76;
+
+const largest = new Largest("vocoder for NPUs");
+afterAll(() => largest.print());
+
+/** The last convolution scaled down so that nothing is clipped, and every Snake's periodic part smaller by e^2. */
+function calmTiny(): string {
+  const folder = copyOfCheckpoint("tiny-custom", "vocoder-npu-calm");
+  editDecoder(folder, (tensor, value) => {
+    if (tensor.endsWith(".beta")) return value + 2;
+    return tensor.startsWith("decoder.decoder.6.conv.") ? value * 2 ** -16 : value;
+  });
+  return folder;
+}
+
+interface Subject {
+  checkpoint: Checkpoint;
+  codes: Int32Array;
+  /** What the usual graph gives. */
+  samples: Float32Array;
+  peak: number;
+  peaks: Record<string, number>;
+  ranges: VocoderRanges;
+}
+
+const peakOf = (samples: Float32Array) => samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
+
+let saved = 0;
+function save(graph: Graph): string {
+  const path = join(scratchFolder(), `vocoder-npu-${saved++}.onnx`);
+  graph.savePortable(path);
+  return path;
+}
+
+/** Says all codes in chunks from the start on. `each` is called after every chunk. */
+function speak(chain: PartChain, codes: Int32Array, frames: number, each: () => void = () => {}): Float32Array {
+  const samples = new Float32Array((codes.length / CODES_PER_FRAME) * SAMPLES_PER_FRAME);
+  chain.reset();
+  for (let frame = 0; frame < codes.length / CODES_PER_FRAME; frame += frames) {
+    chain.ints("codes").set(codes.subarray(frame * CODES_PER_FRAME, (frame + frames) * CODES_PER_FRAME));
+    chain.ints("position")[0] = frame;
+    chain.run();
+    samples.set(chain.floats("samples"), frame * SAMPLES_PER_FRAME);
+    each();
+  }
+  return samples;
+}
+
+function openChain({ checkpoint }: Subject, options: NpuVocoderOptions): PartChain {
+  loadOnnxRuntime();
+  const { end, frames, ranges } = options;
+  const graphs = [vocoderFrontGraph(checkpoint, frames), vocoderNpuGraph(checkpoint, options)];
+  if (end === "front") graphs.push(vocoderTailGraph(checkpoint, frames, ranges.scales[0]));
+  return new PartChain(graphs.map(save), 1);
+}
+
+/** Whole chunks; enough where variants are compared with each other. */
+const FEW_FRAMES = 16;
+
+function run(subject: Subject, options: NpuVocoderOptions, frames = FRAMES): Float32Array {
+  const chain = openChain(subject, options);
+  const samples = speak(chain, subject.codes.subarray(0, frames * CODES_PER_FRAME), options.frames);
+  chain.close();
+  return samples;
+}
+
+/** The largest values that a run has. */
+function measure(checkpoint: Checkpoint, codes: Int32Array): Record<string, number> {
+  loadOnnxRuntime();
+  const chain = new PartChain([vocoderFrontGraph(checkpoint, 4), vocoderPeaksGraph(checkpoint, 4)].map(save), 1);
+  const names = chain.outputs.filter((name) => chain.floats(name).length === 1);
+  const peaks: Record<string, number> = {};
+  speak(chain, codes, 4, () => {
+    for (const name of names) peaks[name] = Math.max(peaks[name] ?? 0, chain.floats(name)[0]);
+  });
+  chain.close();
+  return peaks;
+}
+
+function newSubject(folder: string, name: string, all: readonly Int32Array[]): Subject {
+  const codes = Int32Array.from(all.flatMap((some) => Array.from(some))).subarray(0, FRAMES * CODES_PER_FRAME);
+  const vocoder = VOCODERS.find((backend) => backend.name === "ort")!.open(openOptions(convertFolder(folder, `vocoder-npu-${name}`)));
+  const samples = new Float32Array(FRAMES * SAMPLES_PER_FRAME);
+  vocoder.reset(0);
+  vocoder.decode(0, codes, FRAMES, samples);
+  vocoder.close();
+  const checkpoint = openCheckpoint(folder);
+  const peaks = measure(checkpoint, codes);
+  return { checkpoint, codes, samples, peak: peakOf(samples), peaks, ranges: rangesOf(peaks, checkpoint.codec.upsampleRates.length) };
+}
+
+const subjects = new Map<string, Subject>();
+const MAKE: Record<string, () => Subject> = {
+  starter: () => {
+    const codes = ["starter-01", "starter-06", "starter-00"].map((name) => new GoldenFile(`starter/${name}.safetensors`).ints("codes"));
+    return newSubject(checkpointFolder("starter"), "starter", codes);
+  },
+  "calm tiny": () => newSubject(calmTiny(), "calm", [new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_330")]),
+};
+function subjectOf(name: string): Subject {
+  const subject = subjects.get(name) ?? MAKE[name]();
+  subjects.set(name, subject);
+  return subject;
+}
+
+const VARIANTS = [1, 2, 4].flatMap((frames): Omit<NpuVocoderOptions, "ranges">[] => [
+  { frames, target: "rknn", end: "samples" },
+  { frames, target: "axcl", end: "samples" },
+  { frames, target: "rknn", end: "front" },
+]);
+const titled = VARIANTS.map((variant) => [`${variant.target} to the ${variant.end}, ${variant.frames} a run`, variant] as const);
+
+describe.each(Object.keys(MAKE))("%s", (name) => {
+  test("is loud to the end and not clipped", () => {
+    const { peak, samples } = subjectOf(name);
+    expect(peak).toBeLessThan(1);
+    expect(peakOf(samples.subarray(-10 * SAMPLES_PER_FRAME))).toBeGreaterThan(0.02);
+  });
+
+  test.each(titled)("%s gives the samples of the usual graph", (_title, variant) => {
+    const subject = subjectOf(name);
+    const error = maxDifference(run(subject, { ...variant, ranges: subject.ranges }), subject.samples) / subject.peak;
+    expect(largest.note(`${name} ${variant.target} ${variant.end}`, error)).toBeLessThanOrEqual(MAX_ERROR);
+  });
+
+  test("one wrong code is told apart", () => {
+    const subject = subjectOf(name);
+    const codes = subject.codes.slice();
+    codes[5] = (codes[5] + 1) % subject.checkpoint.codes;
+    const samples = run({ ...subject, codes }, { frames: 4, target: "rknn", end: "samples", ranges: subject.ranges }, FEW_FRAMES);
+    expect(maxDifference(samples, subject.samples.subarray(0, samples.length)) / subject.peak).toBeGreaterThan(10 * MAX_ERROR);
+  });
+
+  test("angles beyond those that were measured do no harm", () => {
+    expect(withoutFolds(subjectOf(name)).every((sample) => Math.abs(sample) <= 1)).toBe(true);
+  });
+});
+
+/** As if only the smallest angles had been measured. */
+function withoutFolds(subject: Subject): Float32Array {
+  const folds = Object.fromEntries(Object.keys(subject.ranges.folds).map((snake) => [snake, 0]));
+  return run(subject, { frames: 4, target: "rknn", end: "samples", ranges: { ...subject.ranges, folds } });
+}
+
+test("angles beyond those that were measured change the sound of loud Snakes", () => {
+  const subject = subjectOf("calm tiny"); // the starter's Snakes add e^-16 at most
+  expect(maxDifference(withoutFolds(subject), subject.samples) / subject.peak).toBeGreaterThan(MAX_ERROR);
+});
+
+describe("a signal that is scaled", () => {
+  const scales = [2 ** -2, 2 ** -5, 1, 2 ** -1, 2 ** -7];
+
+  test.each([
+    ["axcl", "samples"],
+    ["rknn", "samples"],
+    ["rknn", "front"],
+  ] as const)("gives the same samples to the bit: %s to the %s", (target, end) => {
+    const subject = subjectOf("starter");
+    const options = { frames: 2, target, end };
+    const plain = run(subject, { ...options, ranges: subject.ranges }, FEW_FRAMES);
+    expect(maxDifference(run(subject, { ...options, ranges: { ...subject.ranges, scales } }, FEW_FRAMES), plain)).toBe(0);
+  });
+
+  test("is smaller by that, also in the state", () => {
+    const subject = subjectOf("calm tiny"); // the starter has no residual units
+    const states = [subject.ranges.scales, scales].map((chosen) => {
+      const chain = openChain(subject, { frames: 2, target: "axcl", end: "samples", ranges: { ...subject.ranges, scales: chosen } });
+      speak(chain, subject.codes.subarray(0, FEW_FRAMES * CODES_PER_FRAME), 2);
+      const found = [1, 2, 3, 4].map((block) => chain.floats(`state.decoder.${block}.unit.1`).slice());
+      chain.close();
+      return found;
+    });
+    states[0].forEach((plain, i) => {
+      expect(peakOf(plain)).toBeGreaterThan(0);
+      expect(states[1][i]).toEqual(plain.map((value) => value * scales[i + 1]));
+    });
+  });
+
+  test("is brought below what half precision holds, by powers of two", () => {
+    const peaks = {
+      "signal.1.decoder.1.block.0": 10,
+      "signal.2.decoder.1.block.2.act1": LARGEST_SIGNAL,
+      "signal.2.decoder.1.block.2.act2": 4.1 * LARGEST_SIGNAL,
+      "angle.decoder.1.block.0": 0.1,
+      "angle.decoder.1.block.2.act1": 100,
+      "angle.decoder.1.block.2.act2": 1e30,
+    };
+    expect(rangesOf(peaks, 1)).toEqual({
+      scales: [1, 2 ** -3],
+      folds: { "decoder.1.block.0": 0, "decoder.1.block.2.act1": 7, "decoder.1.block.2.act2": 12 },
+    });
+  });
+
+  test.each([
+    ["starter", 5],
+    ["calm tiny", 29],
+  ])("is not needed by %s, which has %d Snakes", (name, snakes) => {
+    const { peaks, ranges } = subjectOf(name);
+    const signals = Object.entries(peaks).flatMap(([key, peak]) => (key.startsWith("signal.") ? [peak] : []));
+    expect(signals.length).toBe(snakes);
+    expect(largest.note(`signal of ${name}`, Math.max(...signals))).toBeLessThan(LARGEST_SIGNAL);
+    expect(ranges.scales).toEqual([1, 1, 1, 1, 1]);
+  });
+});
+
+const SHARED_OPERATORS = [
+  "Add",
+  "Clip",
+  "Concat",
+  "Conv",
+  "Div",
+  "Erf",
+  "Gemm",
+  "Identity",
+  "LayerNormalization",
+  "MatMul",
+  "Max",
+  "Min",
+  "Mul",
+];
+const OPERATORS: Record<NpuTarget, string[]> = {
+  rknn: [...SHARED_OPERATORS, "Reshape", "Sigmoid", "Slice", "Softmax", "Sub", "Transpose"],
+  axcl: [...SHARED_OPERATORS, "Reshape", "Sigmoid", "Sin", "Slice", "Softmax", "Sub", "Transpose"],
+};
+/** Inputs of operators that say how, not what. */
+const PARAMETERS: Record<string, number[]> = { Reshape: [1], Slice: [1, 2, 3] };
+
+describe.each(NPU_TARGETS)("what is written for %s", (target) => {
+  let read: OnnxModel | undefined;
+  const model = () => {
+    const { checkpoint, ranges } = subjectOf("calm tiny"); // no block of it is left out
+    read ??= readOnnx(readFileSync(save(vocoderNpuGraph(checkpoint, { frames: 4, target, end: "samples", ranges }))));
+    return read;
+  };
+
+  test("has only operators of its NPU, in an opset that both toolkits read", () => {
+    const { nodes, opset } = model();
+    expect(opset).toEqual({ "": 18 });
+    expect(nodes.filter(({ domain, type }) => domain !== "" || !OPERATORS[target].includes(type))).toEqual([]);
+    const divisions = nodes.filter(({ type }) => type === "Div").flatMap(({ outputs }) => outputs);
+    expect(nodes.filter(({ type }) => type === "Erf").flatMap(({ inputs }) => inputs)).toEqual(divisions); // parts of Gelu
+  });
+
+  test("has names for all nodes, once each, and tensors whose names may be file names", () => {
+    const { inputs, nodes, outputs } = model();
+    const names = nodes.map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+    expect([...names, ...[...inputs, ...outputs].map(({ name }) => name)].filter((name) => !/^[\w.]{1,40}$/.test(name))).toEqual([]);
+  });
+
+  test("takes and gives f32 of fixed shapes, with at most three dimensions", () => {
+    const { inputs, outputs } = model();
+    expect([...inputs, ...outputs].filter(({ shape, type }) => type !== 1 || shape.length > 3 || shape.some((size) => size < 1))).toEqual(
+      [],
+    );
+    expect(inputs.filter(({ name }) => name.startsWith("state.")).length).toBe(
+      outputs.filter(({ name }) => name.startsWith("next.")).length,
+    );
+  });
+
+  test("has whole numbers only as parameters of operators", () => {
+    const { constants, nodes } = model();
+    const used = nodes.flatMap(({ inputs, type }) =>
+      inputs.map((input, i) => ({ input, isParameter: PARAMETERS[type]?.includes(i) ?? false })),
+    );
+    expect(used.filter(({ input, isParameter }) => isParameter !== (constants.get(input)?.type === 7))).toEqual([]);
+    expect([...constants.values()].filter(({ type }) => type !== 1 && type !== 7)).toEqual([]);
+  });
+
+  test("pads and strides nothing, and its kernels and dilations are within the limits", () => {
+    const { constants, nodes } = model();
+    const convolutions = nodes.filter(({ type }) => type === "Conv");
+    expect(convolutions.length).toBeGreaterThan(30);
+    for (const { attributes, inputs } of convolutions) {
+      const { dilations = [1], group = 1, kernel_shape: kernel, pads, strides } = attributes;
+      expect([pads, strides]).toEqual([[0, 0], [1]]);
+      expect(constants.get(inputs[1])!.shape[2]).toBe((kernel as number[])[0]);
+      expect((kernel as number[])[0]).toBeLessThanOrEqual(Number(group) > 1 ? 8 : 31);
+      expect((dilations as number[])[0]).toBeLessThanOrEqual(31);
+    }
+  });
+
+  test("at full size, too, no size is beyond 8191", () => {
+    const options = { target, end: "samples", ranges: { scales: [1, 1, 1, 1, 1], folds: {} } } as const;
+    expect(vocoderNpuGraph(fullSize(), { ...options, frames: 4 }).nodes.length).toBeGreaterThan(500);
+    expect(() => vocoderNpuGraph(fullSize(), { ...options, frames: 5 })).toThrow(
+      expect.objectContaining({ code: "MODEL_UNSUITABLE", message: expect.stringMatching(/9600.*no size may be above 8191/) }),
+    );
+  });
+});
+
+/** A checkpoint of the official shape whose large weights are never read; none is 0. */
+function fullSize(): Checkpoint {
+  const codec: CodecShape = {
+    ...{ codebookSize: 2_048, codebookDim: 512, latent: 1_024, hidden: 512, intermediate: 1_024, layers: 8, heads: 16, headDim: 64 },
+    ...{ rmsEps: 1e-5, ropeTheta: 1e4, slidingWindow: 72, decoderDim: 1_536, upsamplingRatios: [2, 2], upsampleRates: [8, 5, 4, 3] },
+  };
+  const take = (name: string, shape: readonly number[]) => {
+    return { name, dtype: "F32", shape, bytes: new Uint8Array(shape.length === 1 ? 4 * shape[0] : 4).fill(1), file: "", offset: 0 };
+  };
+  return { directory: "full size", codec, codecWeights: { take } as unknown as Weights } as unknown as Checkpoint;
+}

@@ -1,0 +1,193 @@
+// Bundles that are damaged: each is refused with one clear failure before a library sees it; and mappings that end with their engine.
+
+import { describe, expect, test } from "bun:test";
+import { cpSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { mapFile } from "../../ffi/libc.ts";
+import { openTokenizer, PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
+import { type Bundle, openBundle } from "../../src/formats/bundle.ts";
+import { type GgufList, parseGgufHead } from "../../src/formats/gguf.ts";
+import { Embedder } from "../../src/stages/embed.ts";
+import { bundleOf, named, openOptions, ROOT, scratchFolder } from "../_support.ts";
+
+const HINT = "delete the bundle; it is made again";
+const refusal = (message: RegExp) =>
+  expect.objectContaining({ code: "BUNDLE_INVALID", hint: HINT, message: expect.stringMatching(message) });
+
+let copies = 0;
+function copyOfStarter(): string {
+  const folder = join(scratchFolder(), `damaged-${copies++}`);
+  cpSync(bundleOf("starter").directory, folder, { recursive: true });
+  return folder;
+}
+
+/** A copy of the starter with one value of its manifest changed; undefined removes the key. */
+function withManifest(path: string, value: unknown): string {
+  const folder = copyOfStarter();
+  const file = join(folder, "bundle.json");
+  const manifest = JSON.parse(readFileSync(file, "utf8"));
+  const keys = path.split(".");
+  const parent = keys.slice(0, -1).reduce((object, key) => object[key], manifest);
+  parent[keys.at(-1)!] = value;
+  writeFileSync(file, JSON.stringify(manifest));
+  return folder;
+}
+
+describe("a manifest", () => {
+  test.each<[string, unknown]>([
+    ["shape", undefined],
+    ["shape", null],
+    ["shape.hidden", 0],
+    ["shape.hidden", 16_385],
+    ["shape.predictorHidden", "128"],
+    ["shape.codes", 1],
+    ["shape.codes", 65_537],
+    ["shape.codecVocabulary", 2 ** 20],
+    ["shape.textVocabulary", -1],
+    ["shape.layers", 1.5],
+    ["shape.predictorLayers", 257],
+    ["weights", "f64"],
+    ["prompt.modelType", "other"],
+    ["prompt.text.ttsPad", 2 ** 19],
+    ["prompt.codec.eos", -1],
+    ["prompt.codec", []],
+    ["prompt.languages.english", 2 ** 19],
+    ["prompt.speakers.starter", null],
+    ["prompt.dialects.starter", "nowhere"],
+    ["prompt.controlTokens", [1]],
+    ["prompt.takesInstruct", 1],
+    ["sampling.talker.temperature", "hot"],
+    ["sampling.predictor", undefined],
+    ["sampling.maxNewTokens", -1],
+    ["reading", 1],
+    ["reading.maxPhones", 0],
+    ["files", ["talker.gguf"]],
+    ["files", {}],
+    ["files.tables", {}],
+    ["source", 5],
+    ["libraries", undefined],
+    ["name", 5],
+  ])("with %s = %p is refused", (path, value) => {
+    expect(() => openBundle(withManifest(path, value))).toThrow(refusal(new RegExp(path.replaceAll(".", "\\."))));
+  });
+
+  test("refuses names of files outside the bundle", () => {
+    const folder = copyOfStarter();
+    const file = join(folder, "bundle.json");
+    const manifest = JSON.parse(readFileSync(file, "utf8"));
+    manifest.files["../escape"] = 1;
+    writeFileSync(file, JSON.stringify(manifest));
+    expect(() => openBundle(folder)).toThrow(refusal(/no plain file name/));
+  });
+
+  test("knows the size of every file", () => {
+    const folder = copyOfStarter();
+    truncateSync(join(folder, "vocoder.onnx.data"), 100);
+    expect(() => openBundle(folder)).toThrow(refusal(/vocoder\.onnx\.data has 100 bytes/));
+  });
+});
+
+/** The starter with the manifest as it is and other shapes in it. */
+function withShape(shape: Partial<Bundle["manifest"]["shape"]>): Bundle {
+  const { directory, manifest } = bundleOf("starter");
+  return { directory, manifest: { ...manifest, shape: { ...manifest.shape, ...shape } } };
+}
+
+describe("files that do not fit their manifest", () => {
+  const { predictorHidden, codes, textVocabulary, codecVocabulary } = bundleOf("starter").manifest.shape;
+  const [llama, ort] = [named(PREDICTORS, "llama"), named(PREDICTORS, "ort")];
+  test.each<[string, () => unknown, RegExp]>([
+    ["predictor.gguf", () => llama.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))), /embedding_length is/],
+    ["predictor.onnx", () => ort.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))), /its x is f32/],
+    ["predictor.onnx's layers", () => ort.open(openOptions(withShape({ predictorLayers: 200 }))), /past\.k\.\d+ is missing/],
+    ["talker.gguf", () => TALKERS[0].open(openOptions(withShape({ layers: 77 }))), /block_count is/],
+    ["talker.gguf's head", () => TALKERS[0].open(openOptions(withShape({ codecVocabulary: codecVocabulary + 1 }))), /vocab_size is/],
+    ["the text table", () => new Embedder(withShape({ textVocabulary: textVocabulary + 1 })), /table text has the shape/],
+    ["the code tables", () => new Embedder(withShape({ codes: codes + 1 })), /table code\.1 has the shape/],
+    ["the heads", () => llama.open(openOptions(withShape({ codes: codes - 1 }))), /table predictor\./],
+    ["tokenizer.gguf", () => openTokenizer(openOptions(withShape({ textVocabulary: 10 }))), /tokens, the text table has 10 rows/],
+  ])("%s is refused", (_file, open, message) => {
+    expect(open).toThrow(refusal(message));
+  });
+});
+
+/** The starter with bytes of one file changed: sizes stay. */
+function withBytes(name: string, change: (bytes: Buffer) => void): Bundle {
+  const folder = copyOfStarter();
+  const bytes = readFileSync(join(folder, name));
+  change(bytes);
+  writeFileSync(join(folder, name), bytes);
+  return openBundle(folder);
+}
+
+/** Writes a u32 behind a key of a GGUF file (and the type number). */
+const putU32 = (key: string, value: number) => (bytes: Buffer) =>
+  void bytes.writeUInt32LE(value, bytes.indexOf(key, 0, "latin1") + key.length + 4);
+
+describe("a damaged GGUF file", () => {
+  test.each([0, 2 ** 31 - 1, 2 ** 32 - 1])("with %p layers never reaches libllama", (layers) => {
+    const damage = putU32("qwen3.block_count", layers);
+    expect(() => TALKERS[0].open(openOptions(withBytes("talker.gguf", damage)))).toThrow(refusal(/block_count/));
+    expect(() => named(PREDICTORS, "llama").open(openOptions(withBytes("predictor.gguf", damage)))).toThrow(refusal(/block_count/));
+  });
+
+  test("with another tokenizer model, or a token twice, never reaches libllama", () => {
+    const other = withBytes("tokenizer.gguf", (bytes) => void bytes.write("none", bytes.indexOf("gpt2")));
+    expect(() => openTokenizer(openOptions(other))).toThrow(refusal(/tokenizer\.ggml\.model is "none"/));
+    const twice = withBytes("tokenizer.gguf", (bytes) => {
+      const { count, from } = parseGgufHead(bytes, "").values.get("tokenizer.ggml.tokens")!.value as GgufList;
+      const oneByte: number[] = []; // places of tokens of one byte
+      for (let i = 0, at = from; i < count; i++, at += 8 + bytes.readUInt32LE(at)) if (bytes.readUInt32LE(at) === 1) oneByte.push(at + 8);
+      bytes[oneByte[1]] = bytes[oneByte[0]];
+    });
+    expect(() => openTokenizer(openOptions(twice))).toThrow(refusal(/is there twice/));
+  });
+
+  test("of any other damage in its head is refused or read, never overrun", () => {
+    const bytes = readFileSync(join(bundleOf("starter").directory, "predictor.gguf"));
+    for (let at = 0; at < 600; at++) {
+      const damaged = new Uint8Array(bytes);
+      damaged[at] ^= 0xff;
+      try {
+        parseGgufHead(damaged, "predictor.gguf");
+      } catch (error) {
+        expect(error).toEqual(refusal(/^predictor\.gguf /));
+      }
+    }
+    expect(() => parseGgufHead(bytes.subarray(0, 300), "short")).toThrow(refusal(/ends inside its head/));
+  });
+});
+
+test("a damaged ONNX file is named, without the words of the library", () => {
+  const bundle = withBytes("vocoder.onnx", (bytes) => void bytes.fill(0xff, 0, 64));
+  expect(() => named(VOCODERS, "ort").open(openOptions(bundle))).toThrow(
+    refusal(/vocoder\.onnx or its data cannot be loaded by ONNX Runtime$/),
+  );
+});
+
+test("a closed mapping cannot be reached, and is closed once", () => {
+  const file = mapFile(join(ROOT, "tts.ts"));
+  const view = new Uint8Array(file.bytes.buffer, 0, 16);
+  file.close();
+  file.close();
+  file.release();
+  expect([view.length, view[0], file.bytes.length]).toEqual([0, undefined, 0] as never);
+  const embedder = new Embedder(bundleOf("starter"));
+  embedder.close();
+  expect(() => embedder.addText(0, new Float32Array(embedder.hidden), 0)).toThrow("the tables are closed");
+});
+
+test("20 engines, opened and closed, leave no mapping of their tables", async () => {
+  const script = `
+    import { readFileSync } from "node:fs";
+    import { open } from ${JSON.stringify(join(ROOT, "src/engine.ts"))};
+    const mappings = () => readFileSync("/proc/self/maps", "utf8").split("\\n").filter((line) => line.includes("tables.safetensors")).length;
+    for (let round = 0; round < 20; round++) {
+      const engine = await open({ model: ${JSON.stringify(bundleOf("starter").directory)} });
+      for await (const _ of engine.speak("hi", { seed: 1 }));
+      await engine.close();
+    }
+    console.log(mappings());`;
+  const { stdout, exited } = Bun.spawn([process.execPath, "-e", script], { env: { ...process.env }, stdout: "pipe", stderr: "inherit" });
+  expect([await exited, (await new Response(stdout).text()).trim()]).toEqual([0, "0"]);
+});

@@ -1,0 +1,129 @@
+// Who is late and who is not: stages that owe nothing, stages that others keep busy, and programs that were stopped meanwhile.
+
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { open } from "../../src/engine.ts";
+import { countDown, Watch } from "../../src/pipeline/patience.ts";
+import { createTimelineMemory, Timeline } from "../../src/stages/timeline.ts";
+import type { StageName } from "../../src/types.ts";
+import { npuFolderOf } from "../_npu.ts";
+import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
+import { bundleOf, ROOT } from "../_support.ts";
+
+const PATIENCE_MS = 10_000;
+/** Looks come at least this often while somebody waits. */
+const LOOK_MS = 500;
+
+describe("of stages that run", () => {
+  /** A watch, and what it says after so many milliseconds of looking. */
+  function watched(owing: Set<StageName>) {
+    const timeline = new Timeline(createTimelineMemory());
+    const watch = new Watch(timeline, (stage) => owing.has(stage), PATIENCE_MS);
+    let now = 0;
+    const after = (milliseconds: number, meanwhile = () => {}) => {
+      let late: StageName | null = null;
+      for (const end = now + milliseconds; now < end && late === null; ) {
+        now += LOOK_MS;
+        meanwhile();
+        late = watch.look(now);
+      }
+      return late;
+    };
+    const rest = (milliseconds: number) => {
+      now += milliseconds;
+    };
+    return { after, rest, timeline };
+  }
+
+  test("one that owes something and gives no sign is late", () => {
+    expect(watched(new Set(["predictor"])).after(2 * PATIENCE_MS)).toBe("predictor");
+  });
+
+  test("none is that owes nothing, or gives signs", () => {
+    expect(watched(new Set()).after(3 * PATIENCE_MS)).toBeNull();
+    const { after, timeline } = watched(new Set(["talker"]));
+    expect(after(3 * PATIENCE_MS, () => timeline.tracks.talker.live())).toBeNull();
+    expect(after(2 * PATIENCE_MS)).toBe("talker");
+  });
+
+  test("signs of another one are none of its own", () => {
+    const { after, timeline } = watched(new Set(["talker", "vocoder"]));
+    expect(after(2 * PATIENCE_MS, () => timeline.tracks.vocoder.live())).toBe("talker");
+  });
+
+  test("time in which nobody looked does not count", () => {
+    const { after, rest } = watched(new Set(["talker"]));
+    for (let i = 0; i < 5; i++) {
+      expect(after(PATIENCE_MS - LOOK_MS)).toBeNull();
+      rest(PATIENCE_MS);
+    }
+  });
+});
+
+test("a countdown does not count what its process slept", async () => {
+  let [rung, ticks] = [false, 0];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  countDown(2_000, () => {
+    rung = true;
+    resolve();
+  });
+  Bun.sleepSync(2_100);
+  while (ticks++ < 10) await new Promise((turn) => setImmediate(turn));
+  expect(rung).toBe(false);
+  await promise;
+});
+
+test("a speech that waits for others, which nobody fetches, does not make the talker late", async () => {
+  const { directory } = bundleOf("starter");
+  const engine = await open({ model: directory, lanes: 4, stageTimeoutMs: 1_000 });
+  try {
+    const options = { greedy: true, maxFrames: 3 };
+    const long = "Good morning, and good evening to everybody. ".repeat(200);
+    const paused = [engine.speak(long, options), engine.speak(long, options)].map((speech) => speech[Symbol.asyncIterator]());
+    for (const speech of paused) expect((await speech.next()).done).toBe(false);
+    const third = Array.fromAsync(engine.speak("Hello.", options));
+    const waited = await Promise.race([third.then(() => "spoken"), Bun.sleep(4_000).then(() => "waiting")]);
+    expect(waited).toBe("waiting"); // there is no room: else this proves nothing
+    for (const speech of paused) await speech.return?.();
+    expect((await third).length).toBeGreaterThan(0);
+  } finally {
+    await engine.close();
+  }
+});
+
+describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}`, () => {
+  /** Runs `script`, which has an `engine`, in a process of its own: a call that hangs ends with it. */
+  async function said(fault: string, script: string): Promise<string> {
+    const bundle = bundleOf("starter");
+    const options = { predictor: "axcl", vocoder: "ort", stageTimeoutMs: 2_000, model: bundle.directory, npu: npuFolderOf(bundle, "axcl") };
+    const program = `
+      import { open } from ${JSON.stringify(join(ROOT, "src/engine.ts"))};
+      const engine = await open(${JSON.stringify(options)});
+      const outcome = (speech) => Array.fromAsync(speech).then(() => "spoken", ({ code, message }) => code + " " + message);
+      ${script}
+      process.exit(0);`;
+    const env = { ...process.env, ...standInEnvironment({ TTS_LIBAXCL: compileStandIns().axcl, TTS_NPU_FAULT: fault }) };
+    const child = Bun.spawn([process.execPath, "-e", program], { env, stdout: "pipe", stderr: "inherit" });
+    return new Response(child.stdout).text();
+  }
+
+  test("one that hangs is told though the vocoder is busy with other things", async () => {
+    const script = `
+      const speech = outcome(engine.speak("The kettle is ready.", { greedy: true }));
+      let isTold = false;
+      speech.then(() => { isTold = true; });
+      try {
+        while (!isTold) await outcome(engine.decode(new Int32Array(16 * 20)));
+      } catch {} // the engine may be down before the speech says so
+      console.log(await speech);`;
+    expect(await said("axclrtEngineExecute:hang:6", script)).toStartWith("STAGE_TIMEOUT the predictor (axcl) has given no sign for 2 s");
+  });
+
+  test("chances that it cannot give are refused to one speech, and the others go on", async () => {
+    const script = `
+      try { engine.speak("Hello.", { sampling: { predictor: { topP: 0.9 } } }); } catch ({ code, message }) { console.log(code, message); }
+      console.log(await outcome(engine.speak("Hello.", { greedy: true, sampling: { predictor: { topP: 0.9 } } })));
+      console.log(await outcome(engine.speak("Hello.", { seed: 1 })));`;
+    expect(await said("", script)).toMatch(/^MODEL_UNSUITABLE .* cannot draw with top-p 0\.9\nspoken\nspoken\n$/);
+  });
+});
