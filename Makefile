@@ -7,6 +7,7 @@ SOURCES := tts.ts src ffi test
 TEXT ?= The kettle is ready. The time is seven forty five.
 # As it was typed: a price is no make variable.
 export TEXT_TO_SPEAK = $(value TEXT)
+export VOICE_FOLDER = $(value FROM)
 
 .PHONY: help setup run test check format hear voice bench npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
 
@@ -44,7 +45,7 @@ hear: $(READY) ## let a speech recogniser listen (needs pocketsphinx and sox)
 	@$(BUN) test/tools/hear.ts $(if $(KEEP),--keep)
 
 voice: $(READY) ## put another starter voice in place: make voice FROM=DIR
-	@$(BUN) test/tools/voice-swap.ts "$(FROM)"
+	@$(BUN) test/tools/voice-swap.ts "$$VOICE_FOLDER"
 
 bench: $(READY) ## medians of speaking with the starter voice
 	@$(BUN) tts.ts bench

@@ -1,5 +1,5 @@
 // Unpacks what travels inside a compiled binary: once, whole or not at all, into a folder that nobody else can write. Every start looks only
-// at the sizes of the files.
+// at the sizes of the files; a conversion wants every byte.
 
 import { createHash } from "node:crypto";
 import {
@@ -9,6 +9,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   type Stats,
@@ -31,20 +32,22 @@ const STICKY = 0o1000;
 
 /**
  * Makes sure that an embeddedFolder() holds its files; other folders are left alone.
+ * @param everyByte also damage that leaves the sizes is found and mended: for what takes long and is done once
  * @throws TtsError OUTPUT_FAILED when it cannot be written or is not safe, LIBRARY_MISMATCH when the binary is damaged
  */
-export function unpack(folder: string): void {
+export function unpack(folder: string, everyByte = false): void {
   const part = partOf(folder);
   if (part === null) return;
   try {
-    if (isWhole(folder, contentsOf(part))) return;
+    const isUsable = () => isWhole(folder, contentsOf(part)) && (!everyByte || isTrue(folder, contentsOf(part)));
+    if (isUsable()) return;
     const base = dirname(folder);
     mkdirSync(base, { recursive: true, mode: 0o700 });
     refuseShared(base);
     const lock = openSync(join(base, ".unpack.lock"), "w", 0o600); // of several threads and processes one unpacks, and the others wait
     try {
       waitFor(lock, base);
-      if (!isWhole(folder, contentsOf(part))) unpackLocked(part, folder);
+      if (!isUsable()) unpackLocked(part, folder);
     } finally {
       closeSync(lock);
     }
@@ -80,6 +83,9 @@ function isWhole(folder: string, { files }: Contents): boolean {
   }
   return files.every(([path, bytes]) => statSync(join(folder, path), { throwIfNoEntry: false })?.size === bytes);
 }
+
+const isTrue = (folder: string, { files, id }: Contents) =>
+  identify(files, Buffer.concat(files.map(([path]) => readFileSync(join(folder, path))))) === id;
 
 const isOurs = ({ uid }: Stats) => uid === process.getuid?.() || uid === 0;
 

@@ -61,26 +61,50 @@ const flip = (file: string, at: number) => (folder: string) => {
 
 describe("a voice that does not fit is refused, and nothing is changed", () => {
   test.each<[string, (folder: string) => void, RegExp]>([
-    ["without weights", (folder) => rmSync(join(folder, "out/model.safetensors")), /out\/model\.safetensors is missing$/],
-    ["without golden runs", (folder) => rmSync(join(folder, "golden"), { recursive: true }), /golden is missing$/],
-    ["without one run", (folder) => rmSync(join(folder, "golden/starter-03.safetensors")), /starter-03\.safetensors is missing$/],
-    ["without cases", (folder) => rmSync(join(folder, "golden/cases.json")), /cases\.json is missing$/],
+    ["without weights", (folder) => rmSync(join(folder, "out/model.safetensors")), /out\/model\.safetensors: is missing; /],
+    ["without golden runs", (folder) => rmSync(join(folder, "golden"), { recursive: true }), /golden: is missing, or no folder; /],
+    ["without one run", (folder) => rmSync(join(folder, "golden/starter-03.safetensors")), /starter-03\.safetensors: is missing; /],
+    ["without cases", (folder) => rmSync(join(folder, "golden/cases.json")), /cases\.json: is missing; /],
     [
       "without figures",
       (folder) => writeFileSync(join(folder, "README.md"), "# A voice\n"),
-      /has no section "## How well it is understood"$/,
+      /has no section "## How well it is understood" with anything in it; /,
     ],
-    ["with a file of no voice", (folder) => writeFileSync(join(folder, "out/run.py"), ""), /out\/run\.py is no file of the voice$/],
-    ["with a wrong sum", (folder) => writeFileSync(join(folder, "SHA256SUMS"), `${SUMS}  out/vocab.json\n`), /SHA256SUMS says 0{64}$/],
-    ["with a sum that is none", (folder) => writeFileSync(join(folder, "SHA256SUMS"), "abc\n"), /"abc" is no line of sha256sum$/],
+    ["with a file of no voice", (folder) => writeFileSync(join(folder, "out/run.py"), ""), /out\/run\.py: is no file of the voice; /],
+    ["with a wrong sum", (folder) => writeFileSync(join(folder, "SHA256SUMS"), `${SUMS}  out/vocab.json\n`), /SHA256SUMS says 0{64}; /],
+    ["with a sum that is none", (folder) => writeFileSync(join(folder, "SHA256SUMS"), "abc\n"), /"abc" is no line of sha256sum; /],
+    [
+      "with a file that has no sum",
+      (folder) => writeFileSync(join(folder, "SHA256SUMS"), ""),
+      /SHA256SUMS: has no sum of out\/config\.json; /,
+    ],
+    ["with cases that are none", (folder) => writeFileSync(join(folder, "golden/cases.json"), "{"), /cases\.json: is no JSON \(.*\); /],
+    ["without any case", (folder) => writeFileSync(join(folder, "golden/cases.json"), '{"cases": []}'), /cases\.json: lists no cases; /],
+    ["with a case without text", setCase("text", undefined), /cases\.json: case 0 lacks name, text, /],
+    ["with a case twice", setCase("name", "starter-01"), /starter-01\.safetensors is named twice; /],
+    [
+      "with a JSON file that is none",
+      (folder) => writeFileSync(join(folder, "out/preprocessor_config.json"), ""),
+      /_config\.json: is no JSON/,
+    ],
+    [
+      "with another speaker",
+      setJson("out/config.json", "talker_config.spk_id", { bob: 1264 }),
+      /speakers is bob, the voice here has starter/,
+    ],
+    [
+      "with an empty section",
+      (folder) => writeFileSync(join(folder, "README.md"), "## How well it is understood\n\n## Licence\n"),
+      /with anything in it/,
+    ],
     ["with weights cut short", (folder) => writeFileSync(join(folder, "out/model.safetensors"), "x"), /model\.safetensors/],
     ["with another shape", setJson("out/config.json", "talker_config.intermediate_size", 641), /talker\.intermediate is 641, .* has 640/],
     ["with other codebooks", setJson("out/speech_tokenizer/config.json", "decoder_config.codebook_size", 256), /codebook_size is 256/],
-    ["with a text read otherwise", setCase("ipa", "dˈɪnɝ."), /is read as dˈɪnɝ ˈɪz rˈɛdi\., not as dˈɪnɝ\.$/],
-    ["with other ids", setCase("input_ids", [1]), /starter-00\.safetensors: its text has other ids$/],
-    ["with other frames", setCase("frames", 19), /starter-00\.safetensors: it has not 19 frames$/],
-    ["with another end", setCase("stops_by_itself", false), /the voice ends by eos$/],
-    ["with other codes", flip("golden/starter-02.safetensors", 3), /starter-02\.safetensors: frame \d+ has other codes$/],
+    ["with a text read otherwise", setCase("ipa", "dˈɪnɝ."), /is read as dˈɪnɝ ˈɪz rˈɛdi\., not as dˈɪnɝ\.; /],
+    ["with other ids", setCase("input_ids", [1]), /starter-00\.safetensors: its text has other ids; /],
+    ["with other frames", setCase("frames", 19), /starter-00\.safetensors: it has not 19 frames; /],
+    ["with another end", setCase("stops_by_itself", false), /the voice ends by eos; /],
+    ["with other codes", flip("golden/starter-02.safetensors", 3), /starter-02\.safetensors: frame \d+ has other codes; /],
     ["with another sound", flip("golden/starter-00.safetensors", 18 * 16 * 4 + 4001), /starter-00\.safetensors: its sound is .* away/],
     ["with another weight", flip("out/model.safetensors", 5_000_001), /(has other codes|goes on after|is not a number)/],
   ])("%s", async (_title, damage, message) => {
@@ -96,7 +120,6 @@ test("a voice that fits is put in place, with its figures and what is ours", asy
   setJson("golden/cases.json", "cases.7.name", "starter-09")(given);
   chmodSync(join(given, "out/config.json"), 0o444);
   mkdirSync(join(places.voice, "../.starter.new")); // what a killed swap left
-  writeFileSync(join(given, "SHA256SUMS"), "");
   await swapVoice(given, places, () => {});
   const read = (folder: string, name: string) => readFileSync(join(folder, name), "utf8");
   for (const name of ["config.json", "generation_config.json", "lexicon.tsv"]) {
@@ -115,4 +138,27 @@ test("a voice that fits is put in place, with its figures and what is ours", asy
   );
   expect(readdirSync(join(places.voice, "..")).sort()).toEqual(["golden", "starter"]);
   expect(readdirSync(places.voice)).toContain("speech_tokenizer");
+});
+
+test.each([
+  ["the first folder is moved away", ["starter"], []],
+  ["both are", ["starter", "golden"], []],
+  ["one of the new ones is there", ["starter", "golden"], ["starter"]],
+  ["both are there, and nothing else is done", ["starter", "golden"], ["starter", "golden"]],
+])("a swap that is killed when %s is taken back by the next one", async (_title, moved, placed) => {
+  const base = join(places.voice, "..");
+  const before = stateOf(places);
+  for (const name of moved) renameSync(join(base, name), join(base, `.${name}.old`));
+  for (const name of placed) mkdirSync(join(base, name));
+  await expect(swapVoice(join(given, "out"), places, () => {})).rejects.toThrow(/out\/out: is missing/); // it fits nothing
+  expect(stateOf(places)).toBe(before);
+});
+
+test("a swap that is killed behind the last rename stays", async () => {
+  const base = join(places.voice, "..");
+  const before = stateOf(places);
+  mkdirSync(join(base, ".golden.old"));
+  mkdirSync(join(base, ".starter.new"));
+  await expect(swapVoice(join(given, "out"), places, () => {})).rejects.toThrow();
+  expect(stateOf(places)).toBe(before);
 });

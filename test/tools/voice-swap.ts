@@ -1,18 +1,21 @@
 // `make voice FROM=DIR`: puts another starter voice, of the same shapes, in the place of the one that ships: weights, golden runs and figures
 // together. DIR holds `out/` (the checkpoint), `golden/` (runs of the official classes) and `README.md` (how well it is understood); where it
-// also holds `SHA256SUMS`, as sha256sum writes them, they must be right. Nothing is changed before everything has been found to fit.
+// also holds `SHA256SUMS`, as sha256sum writes them, they must be right. Nothing is changed before everything has been found to fit, and a
+// process that is killed while it renames leaves what the next call puts back.
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import type { Tokenizer } from "../../src/backends/stage.ts";
 import { weightTypes } from "../../src/config.ts";
 import { runConversion } from "../../src/convert/index.ts";
 import { type Engine, open } from "../../src/engine.ts";
+import { TtsError } from "../../src/errors.ts";
 import { openBundle } from "../../src/formats/bundle.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { parseSafetensors, toFloat32, toInt32 } from "../../src/formats/safetensors.ts";
+import { withLock } from "../../src/io/lock.ts";
 import { wrapText } from "../../src/text/prompt.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import { GOLDEN, maxDifference, ROOT, removeScratch, STARTER, type StarterCase, scratchFolder, tokenizerOf } from "../_support.ts";
@@ -39,21 +42,35 @@ const MAX_SOUND_ERROR = 1e-5;
  * @throws Error, one line, when it does not fit; then nothing has been changed
  */
 export async function swapVoice(from: string, places: Places, onStep: (what: string) => void): Promise<void> {
+  const lock = join(dirname(places.voice), `.${basename(places.voice)}.lock`);
+  await withLock(
+    lock,
+    (pid) => fault(places.voice, `process ${pid} exchanges it`, "wait for it"),
+    () => swapLocked(from, places, onStep),
+  );
+}
+
+async function swapLocked(from: string, places: Places, onStep: (what: string) => void): Promise<void> {
+  putBack([places.voice, places.golden]);
   const [voice, golden] = [join(from, "out"), join(from, "golden")];
-  for (const path of [voice, golden, join(from, "README.md")]) if (!existsSync(path)) throw new Error(`${path} is missing`);
+  for (const folder of [voice, golden]) {
+    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) fault(folder, "is missing, or no folder", SHAPE_OF_DIR);
+  }
   onStep("files and sums");
-  checkSums(from);
   const files = filesBelow(voice);
   sameNames(
     voice,
     files,
     filesBelow(places.voice).filter((name) => !OURS.includes(name)),
   );
-  const readme = withFigures(join(places.voice, "README.md"), join(from, "README.md"));
   const cases = readCases(golden);
+  const brought = [...files.map((name) => `out/${name}`), ...[CASES, ...cases.map(runFile)].map((name) => `golden/${name}`), "README.md"];
+  checkSums(from, brought);
+  for (const name of files.filter((name) => name.endsWith(".json"))) jsonOf(join(voice, name));
+  const readme = withFigures(join(places.voice, "README.md"), join(from, "README.md"));
   onStep("shapes");
   sameShapes(voice, places.voice);
-  onStep("golden runs");
+  onStep(`${cases.length} golden runs`);
   await checkRuns(voice, golden, cases);
   replaceBoth([
     [
@@ -74,6 +91,33 @@ export async function swapVoice(from: string, places: Places, onStep: (what: str
   ]);
 }
 
+const SHAPE_OF_DIR = "give a folder with out/, golden/ and README.md, as test/golden/README.md says";
+
+function fault(path: string, what: string, hint: string): never {
+  throw new Error(`${path}: ${what}; ${hint}`);
+}
+
+/** What the system says of a file, with the file's name. */
+function readable(path: string): Buffer {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return fault(path, "is missing", SHAPE_OF_DIR);
+  if (!stat.isFile()) return fault(path, "is no file", SHAPE_OF_DIR); // a pipe would be waited for
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    return fault(path, (error as Error).message, "make it readable");
+  }
+}
+
+function jsonOf(path: string): unknown {
+  try {
+    return JSON.parse(readable(path).toString());
+  } catch (error) {
+    if (error instanceof SyntaxError) return fault(path, `is no JSON (${error.message})`, "copy it again");
+    throw error;
+  }
+}
+
 const runFile = ({ name }: StarterCase) => `${name}.safetensors`;
 
 const filesBelow = (folder: string) =>
@@ -84,56 +128,83 @@ const filesBelow = (folder: string) =>
 
 function sameNames(folder: string, found: readonly string[], wanted: readonly string[]): void {
   const missing = wanted.find((name) => !found.includes(name));
-  if (missing !== undefined) throw new Error(`${join(folder, missing)} is missing`);
+  if (missing !== undefined) fault(join(folder, missing), "is missing", "the voice here has it");
   const extra = found.find((name) => !wanted.includes(name));
-  if (extra !== undefined) throw new Error(`${join(folder, extra)} is no file of the voice`);
+  if (extra !== undefined) fault(join(folder, extra), "is no file of the voice", "move it away");
 }
 
-/** Lines of sha256sum: 64 hex digits, two characters, a path from the folder on. */
-function checkSums(from: string): void {
+/** Lines of sha256sum: 64 hex digits, two characters, a path from the folder on. Every file that is brought has one. */
+function checkSums(from: string, brought: readonly string[]): void {
   const list = join(from, "SHA256SUMS");
   if (!existsSync(list)) return;
-  for (const line of readFileSync(list, "utf8")
-    .split("\n")
+  const sums = new Map<string, string>();
+  for (const line of readable(list)
+    .toString()
+    .split(/\r?\n/)
     .filter((line) => line !== "")) {
     const [, sum, name] = /^([0-9a-f]{64}) [ *](?:\.\/)?(.+)$/.exec(line) ?? [];
-    if (name === undefined) throw new Error(`${list}: "${line.slice(0, 80)}" is no line of sha256sum`);
-    const path = join(from, name);
-    if (!existsSync(path)) throw new Error(`${path} is missing`);
-    const found = createHash("sha256").update(readFileSync(path)).digest("hex");
-    if (found !== sum) throw new Error(`${path} has the SHA-256 ${found}, ${list} says ${sum}`);
+    if (name === undefined) fault(list, `"${line.slice(0, 80)}" is no line of sha256sum`, "make it again");
+    sums.set(name, sum);
+  }
+  for (const name of new Set([...sums.keys(), ...brought])) {
+    const found = createHash("sha256")
+      .update(readable(join(from, name)))
+      .digest("hex");
+    const sum = sums.get(name);
+    if (sum === undefined) fault(list, `has no sum of ${name}`, "make it again");
+    if (found !== sum) fault(join(from, name), `has the SHA-256 ${found}, ${list} says ${sum}`, "copy it again");
   }
 }
 
 /** Our README with the figures of the other one. */
 function withFigures(ours: string, theirs: string): string {
   const [own, given] = [ours, theirs].map((path) => {
-    const text = readFileSync(path, "utf8");
-    const from = text.indexOf(`${FIGURES}\n`);
-    if (from < 0) throw new Error(`${path} has no section "${FIGURES}"`);
+    const text = `${readable(path).toString().replaceAll("\r\n", "\n").trimEnd()}\n`;
+    const from = text.indexOf(`\n${FIGURES}\n`) + 1;
     const next = text.indexOf("\n## ", from);
-    return { text, from, to: next < 0 ? text.length : next + 1 };
+    const to = next < 0 ? text.length : next + 1;
+    const section = text.slice(from, to).slice(FIGURES.length).trim();
+    if (from === 0 || section === "")
+      fault(path, `has no section "${FIGURES}" with anything in it`, "write how well the voice is understood");
+    return { text, from, to, section };
   });
-  return own.text.slice(0, own.from) + given.text.slice(given.from, given.to) + own.text.slice(own.to);
+  return `${own.text.slice(0, own.from)}${FIGURES}\n\n${given.section}\n\n${own.text.slice(own.to)}`;
 }
 
 function readCases(golden: string): StarterCase[] {
   const path = join(golden, CASES);
-  if (!existsSync(path)) throw new Error(`${path} is missing`);
-  const { cases } = JSON.parse(readFileSync(path, "utf8")) as { cases: StarterCase[] };
-  sameNames(golden, filesBelow(golden), [CASES, ...cases.map(runFile)]);
+  const cases = (jsonOf(path) as { cases?: unknown } | null)?.cases;
+  if (!Array.isArray(cases) || cases.length === 0) return fault(path, "lists no cases", "give the golden runs of the official classes");
+  cases.forEach((one: Partial<StarterCase> | null, i) => {
+    const strings = [one?.name, one?.text, one?.ipa].every((value) => typeof value === "string" && value !== "");
+    const ids = Array.isArray(one?.input_ids) && one.input_ids.every((id) => Number.isSafeInteger(id));
+    const isCase = strings && ids && Number.isSafeInteger(one?.frames) && typeof one?.stops_by_itself === "boolean";
+    if (!isCase) fault(path, `case ${i} lacks name, text, ipa, input_ids, frames or stops_by_itself`, "make the golden runs again");
+  });
+  const names = cases.map(runFile);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) fault(path, `${twice} is named twice`, "make the golden runs again");
+  sameNames(golden, filesBelow(golden), [CASES, ...names]);
   return cases;
 }
 
 function sameShapes(folder: string, present: string): void {
-  const [given, own] = [folder, present].map((path) => {
+  const [given, own] = [folder, present].map((path): Record<string, string> => {
     const checkpoint = openCheckpoint(path);
     checkpoint.close();
-    return shapesOf(checkpoint);
+    const talker = checkpoint.config.object("talker_config");
+    const namesOf = (key: string) =>
+      String(
+        talker
+          .object(key)
+          .entries()
+          .map(([name]) => name),
+      );
+    return { ...shapesOf(checkpoint), speakers: namesOf("spk_id"), languages: namesOf("codec_language_id") };
   });
   const other = Object.keys(own).find((key) => own[key] !== given[key]);
   if (other === undefined) return;
-  throw new Error(`${folder}: ${other} is ${given[other]}, the voice here has ${own[other]}: another shape needs more than this command`);
+  fault(folder, `${other} is ${given[other]}, the voice here has ${own[other]}`, "another shape needs more than this command");
 }
 
 /** "codec.latent" -> value, and so on. */
@@ -162,8 +233,9 @@ async function checkRuns(voice: string, golden: string, cases: readonly StarterC
   const engine = await open({ model: target });
   try {
     for (const run of cases) {
-      const fault = await faultOfRun(engine, tokenizer, run, join(golden, runFile(run)));
-      if (fault !== null) throw new Error(`${join(golden, runFile(run))}: ${fault}`);
+      const path = join(golden, runFile(run));
+      const what = await faultOfRun(engine, tokenizer, run, path);
+      if (what !== null) fault(path, what, "these weights and these golden runs do not belong together");
     }
   } finally {
     await engine.close();
@@ -172,8 +244,10 @@ async function checkRuns(voice: string, golden: string, cases: readonly StarterC
 
 /** What the voice does otherwise than the official run, or null. */
 async function faultOfRun(engine: Engine, tokenizer: Tokenizer, wanted: StarterCase, path: string): Promise<string | null> {
-  const tensors = parseSafetensors(readFileSync(path), path);
-  const [codes, audio] = [toInt32(tensors.get("codes")!), toFloat32(tensors.get("audio")!).slice()];
+  const tensors = parseSafetensors(readable(path), path);
+  const [saidThen, heardThen] = [tensors.get("codes"), tensors.get("audio")];
+  if (saidThen === undefined || heardThen === undefined) return "it has no codes, or no audio";
+  const [codes, audio] = [toInt32(saidThen), toFloat32(heardThen).slice()];
   const { frames, ipa, text } = wanted;
   if (codes.length !== frames * CODES_PER_FRAME || audio.length !== frames * SAMPLES_PER_FRAME) return `it has not ${frames} frames`;
   const speech = engine.speak(text, { greedy: true });
@@ -196,47 +270,62 @@ function copyFiles(from: string, names: readonly string[], to: string): void {
   }
 }
 
-/** Makes each folder anew beside its place, then puts all of them there; a failure leaves the old ones. */
-function replaceBoth(folders: readonly (readonly [place: string, fill: (folder: string) => void])[]): void {
-  const beside = (place: string, suffix: string) => join(dirname(place), `.${basename(place)}.${suffix}`);
-  const moved: string[] = [];
-  try {
-    for (const [place, fill] of folders) {
-      rmSync(beside(place, "new"), { recursive: true, force: true });
-      mkdirSync(beside(place, "new"));
-      fill(beside(place, "new"));
-    }
-    for (const [place] of folders) {
-      renameSync(place, beside(place, "old"));
-      moved.push(place);
-      renameSync(beside(place, "new"), place);
-    }
-  } catch (error) {
-    for (const place of moved) {
+const beside = (place: string, suffix: "new" | "old") => join(dirname(place), `.${basename(place)}.${suffix}`);
+
+/** What a killed process left. While the first old folder is there, nothing counts as exchanged: all old ones go back, or all go away. */
+function putBack(places: readonly string[]): void {
+  const isUndone = existsSync(beside(places[0], "old"));
+  for (const place of places.toReversed()) {
+    if (isUndone && existsSync(beside(place, "old"))) {
       rmSync(place, { recursive: true, force: true });
       renameSync(beside(place, "old"), place);
     }
-    throw error;
-  } finally {
-    for (const [place] of folders) for (const suffix of ["new", "old"]) rmSync(beside(place, suffix), { recursive: true, force: true });
+    for (const suffix of ["old", "new"] as const) rmSync(beside(place, suffix), { recursive: true, force: true });
   }
+}
+
+/** Makes each folder anew beside its place, then puts all of them there; a failure leaves the old ones. */
+function replaceBoth(folders: readonly (readonly [place: string, fill: (folder: string) => void])[]): void {
+  const places = folders.map(([place]) => place);
+  try {
+    for (const [place, fill] of folders) {
+      mkdirSync(beside(place, "new"));
+      fill(beside(place, "new"));
+    }
+    for (const place of places) renameSync(place, beside(place, "old"));
+    for (const place of places) renameSync(beside(place, "new"), place);
+  } catch (error) {
+    putBack(places);
+    throw error;
+  }
+  renameSync(beside(places[0], "old"), beside(places[0], "new")); // from here on the exchange counts
+  putBack(places);
 }
 
 async function main(): Promise<void> {
   const from = process.argv[2] ?? "";
-  if (from === "") throw new Error("write make voice FROM=DIR, where DIR holds out/, golden/ and README.md");
+  if (from === "") throw new Error("no folder is named; write make voice FROM=DIR, where DIR holds out/, golden/ and README.md");
+  for (const [signal, status] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)
+    process.once(signal, () => process.exit(status));
+  process.once("exit", removeScratch);
   await swapVoice(from, SHIPPED_PLACES, (what) => console.error(`voice: ${what}`));
   console.error("voice: how well it is heard");
+  const rate = () => (jsonOf(join(SHIPPED_PLACES.golden, HEARD)) as { wordErrorRate: number }).wordErrorRate.toFixed(2);
+  const before = rate();
   const { status } = spawnSync(process.execPath, [join(ROOT, "test/tools/hear.ts"), "--keep"], { stdio: ["ignore", "ignore", "inherit"] });
-  const next = status === 0 ? "make check, and commit" : "make hear KEEP=1 where there is a recogniser, make check, and commit";
+  console.error(
+    status === 0 ? `voice: word error rate ${rate()}, the voice before ${before}` : "voice: not heard; later: make hear KEEP=1",
+  );
+  const next = "make check, git add -A models/starter test/golden/starter, git commit";
   console.error(`voice: ${relative(process.cwd(), STARTER)} and its golden runs are those of ${from}; next: ${next}`);
 }
 
 if (import.meta.main) {
-  await main()
-    .catch((error) => {
-      console.error(`voice: ${error.message}`);
-      process.exitCode = 1;
-    })
-    .finally(removeScratch);
+  await main().catch((error) => {
+    console.error(`voice: ${error instanceof TtsError ? error.inOneLine : error.message}`);
+    process.exitCode = 1;
+  });
 }
