@@ -1,26 +1,33 @@
 #!/usr/bin/env bun
-// Entry of everything: the command line on the main thread, one stage or job in a worker, or a job that may crash in a process of its own.
+// Entry of everything: the command line on the main thread, one stage or errand in a worker, or a job that may crash in a process of its own.
 
 import { isMainThread, workerData } from "node:worker_threads";
-import { answerAsChild, childStart, type WorkerStart } from "./src/worker.ts";
+import { answerAsChild, type ChildRole, childStart, type WorkerRole, type WorkerStart } from "./src/worker.ts";
+
+/** Does a role's job; what the job is made of is between the role and who starts it. */
+type Runner = (job: never) => unknown;
+
+const WORKERS: Record<WorkerRole, () => Promise<Runner>> = {
+  talker: async () => (await import("./src/pipeline/stage.ts")).runTalker,
+  predictor: async () => (await import("./src/pipeline/stage.ts")).runPredictor,
+  vocoder: async () => (await import("./src/pipeline/stage.ts")).runVocoder,
+  encoder: async () => (await import("./src/pipeline/errands.ts")).runEncoder,
+  measure: async () => (await import("./src/pipeline/errands.ts")).runMeasure,
+  replay: async () => (await import("./src/pipeline/errands.ts")).runReplay,
+  convert: async () => (await import("./src/convert/index.ts")).runConversion,
+  npu: async () => (await import("./src/convert/npu/index.ts")).runNpuConversion,
+  probe: async () => (await import("./src/machine/memory-speed.ts")).runProbe,
+};
+
+const CHILDREN: Record<ChildRole, () => Promise<Runner>> = {
+  library: async () => (await import("./src/machine/libraries.ts")).runLibrary,
+  speed: async () => (await import("./src/machine/compute-speed.ts")).runSpeed,
+};
 
 const child = isMainThread ? childStart(process.argv.slice(2)) : null;
-if (child !== null) {
-  const { job, role } = child;
-  await answerAsChild(async () => {
-    if (role === "speed") return (await import("./src/machine/compute-speed.ts")).runSpeed(job as never);
-    return (await import("./src/machine/libraries.ts")).runLibrary(job as never);
-  });
-} else if (isMainThread) {
-  const { main } = await import("./src/cli/index.ts");
-  await main(process.argv.slice(2));
-} else {
+if (child !== null) await answerAsChild(async () => (await CHILDREN[child.role]())(child.job as never));
+else if (isMainThread) await (await import("./src/cli/index.ts")).main(process.argv.slice(2));
+else {
   const { role, job } = workerData as WorkerStart;
-  if (role === "convert") (await import("./src/convert/index.ts")).runConversion(job as never);
-  else if (role === "npu") (await import("./src/convert/npu/index.ts")).runNpuConversion(job as never);
-  else if (role === "record") (await import("./src/pipeline/replay.ts")).runRecord(job as never);
-  else if (role === "measure") (await import("./src/pipeline/measure.ts")).runMeasure(job as never);
-  else if (role === "encoder") (await import("./src/pipeline/encoder.ts")).runEncoder(job as never);
-  else if (role === "probe") (await import("./src/machine/memory-speed.ts")).runProbe(job as never);
-  else (await import("./src/pipeline/stage.ts")).runStage(role, job as never);
+  (await WORKERS[role]())(job as never);
 }

@@ -10,14 +10,13 @@ import { asTtsError, fromWire, TtsError } from "./errors.ts";
 import type { Bundle, Manifest } from "./formats/bundle.ts";
 import { assertNpuFolder } from "./formats/npu-folder.ts";
 import { type ModelOptions, resolveModel } from "./models/resolve.ts";
+import { runErrand } from "./pipeline/errand.ts";
 import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
 import {
   createSharedMemory,
   type EncodeJob,
-  type FromEncoder,
   type FromStage,
   type SharedMemory,
-  type SpeakJob,
   type StageJob,
   type ToVocoder,
 } from "./pipeline/messages.ts";
@@ -25,6 +24,7 @@ import { countDown, lateStage, patienceWith, type StageState, Watch } from "./pi
 import { KIND, Ring } from "./pipeline/ring.ts";
 import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
 import { assertDrawable } from "./sampler.ts";
+import type { Sentence } from "./stages/sentence.ts";
 import { Timeline } from "./stages/timeline.ts";
 import type { Reader } from "./text/reading.ts";
 import { CODES_PER_FRAME, type DrawLimits, SAMPLE_RATE_HZ, STAGES, type StageName } from "./types.ts";
@@ -241,15 +241,8 @@ class WorkerEngine implements Engine, SpeechHost {
       throw new TtsError("MODEL_UNSUITABLE", `${name} cannot take a voice from a recording`, "use a Base model");
     const forCodes = new Float32Array(samples.length + Math.round(tailSilenceSeconds * SAMPLE_RATE_HZ));
     forCodes.set(samples);
-    const worker = startWorker("encoder", { bundle: this.bundle, config: this.config, forCodes, forVector: samples } satisfies EncodeJob);
-    const { promise, resolve, reject } = Promise.withResolvers<{ codes: Int32Array; xVector: Float32Array }>();
-    worker.on("message", (message: FromEncoder) => {
-      if ("encoded" in message) resolve(message.encoded);
-      else reject(fromWire(message.failed));
-    });
-    worker.on("error", reject);
-    worker.on("exit", () => reject(new TtsError("STAGE_DIED", "the encoder worker ended by itself", "please report this")));
-    return promise;
+    const job: EncodeJob = { bundle: this.bundle, config: this.config, forCodes, forVector: samples };
+    return runErrand("encoder", job, { title: "the encoder" });
   }
 
   private assertUsable(stage: StageName): void {
@@ -258,15 +251,15 @@ class WorkerEngine implements Engine, SpeechHost {
       throw new TypeError(`this engine has no ${stage}: it is closed, or was opened for something else`);
   }
 
-  submit(speech: SpokenSpeech, messages: readonly Omit<SpeakJob, "job">[]): Job[] {
+  submit(speech: SpokenSpeech, messages: readonly Sentence[]): Job[] {
     const jobs = messages.map((message) => this.admit(speech, message));
-    this.workers.get("talker")!.worker.postMessage({ speak: messages.map((message, i) => ({ ...message, job: jobs[i].id })) });
+    this.workers.get("talker")!.worker.postMessage({ speak: messages.map((message, i) => ({ ...message, priority: 0, job: jobs[i].id })) });
     this.signals.ring("talker"); // it may sleep because a ring is full
     return jobs;
   }
 
   /** A job of its own for a sentence; the vocoder gets what it needs of it. */
-  private admit(speech: SpokenSpeech, message: Omit<SpeakJob, "job">): Job {
+  private admit(speech: SpokenSpeech, message: Sentence): Job {
     const job: Job = { id: this.numberOf(this.freeSlots.pop()!), speech, sentence: message.stream, early: [], stop: null };
     this.jobs.set(job.id, job);
     const codes = message.reference?.codes ?? null;

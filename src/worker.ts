@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import { compiled } from "../ffi/load/embedded.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "./errors.ts";
 
-export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "npu" | "record" | "measure" | "probe";
+export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "npu" | "replay" | "measure" | "probe";
 /** What may take its whole process down, or never come back. */
 export type ChildRole = "library" | "speed";
 

@@ -25,6 +25,11 @@ export interface OpenOptions {
   onOpening?: OnOpening;
 }
 
+/** For whoever opens a stage by itself: nobody stops it, and no other thread loads libraries. */
+export const standalone = (bundle: Bundle, config: Config, lanes = 1): OpenOptions => {
+  return { bundle, config, lanes, stop: new SharedArrayBuffer(2), loadTurn: new Int32Array(new SharedArrayBuffer(4)) };
+};
+
 /** One way to run a stage. */
 export interface Backend<Stage> {
   readonly name: string;

@@ -60,7 +60,7 @@ async function convertCommand(args: Record<string, unknown>, positionals: string
   assertReplaceable(output!, isBundle, "no bundle");
   const { convert } = await import("../convert/index.ts");
   const before = performance.now();
-  await convert({ source, target: resolve(output!), weights, libraries: loadConfig().libraries }, showConversion);
+  await convert({ source, target: resolve(output!), weights, config: loadConfig() }, showConversion);
   clearProgress();
   log.info(
     `${output}: bundle of ${source} with ${weightsInWords(weights)} weights, made in ${((performance.now() - before) / 1000).toFixed(1)} s`,

@@ -2,12 +2,10 @@
 // interruption leaves nothing, and progress, Ctrl-C and timers go on meanwhile.
 
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
-import { parentPort, type Worker } from "node:worker_threads";
-import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "../errors.ts";
+import { TtsError } from "../errors.ts";
 import { partPath, removeAbandonedParts } from "../io/atomic.ts";
+import { answerErrand } from "../pipeline/errand.ts";
 import type { Progress } from "../types.ts";
-
-type Report = { progress: Progress } | { error: ErrorOnTheWire } | { finished: true };
 
 /**
  * Has `build` make a folder at the path it is given, and moves it to `target`. What is there is replaced.
@@ -32,34 +30,6 @@ export async function buildFolder(
   }
 }
 
-/** Waits for a worker that runs {@link buildInWorker}. */
-export function runWithProgress(worker: Worker, onProgress: (progress: Progress) => void): Promise<void> {
-  return runInWorker(worker, (report: Report) => {
-    if ("progress" in report) onProgress(report.progress);
-    else if ("error" in report) throw fromWire(report.error);
-    return "finished" in report;
-  });
-}
-
-/** Listens until `finish` says that all is done, or throws. */
-export async function runInWorker<Message>(worker: Worker, finish: (message: Message) => boolean): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  worker.on("error", reject);
-  worker.on("exit", () => reject(new TtsError("STAGE_DIED", "the conversion ended without a result")));
-  worker.on("message", (message: Message) => {
-    try {
-      if (finish(message)) resolve();
-    } catch (error) {
-      reject(error);
-    }
-  });
-  try {
-    await promise;
-  } finally {
-    await worker.terminate();
-  }
-}
-
 /** The old folder steps aside for an instant; a program that has it open keeps its files. */
 function moveIntoPlace(part: string, target: string, isWhole: (folder: string) => boolean): void {
   const old = `${part}.old`;
@@ -76,21 +46,19 @@ function moveIntoPlace(part: string, target: string, isWhole: (folder: string) =
   rmSync(old, { recursive: true, force: true });
 }
 
-/** The worker's side: makes the folder `part` and lets `build` fill it. Failures go to the main thread; there itself they are thrown. */
+/** The worker's side: makes the folder `part` and lets `build` fill it. */
 export function buildInWorker(
   { part, target }: { part: string; target: string },
   build: (onProgress: (progress: Progress) => void) => void,
 ): void {
-  const send = (report: Report) => parentPort?.postMessage(report);
-  try {
-    mkdirSync(part, { recursive: true, mode: 0o755 });
-    build((progress) => send({ progress }));
-    send({ finished: true });
-  } catch (error) {
-    const failure = asOutputError(error, target);
-    if (parentPort === null) throw failure;
-    send({ error: toWire(failure) });
-  }
+  answerErrand((onProgress) => {
+    try {
+      mkdirSync(part, { recursive: true, mode: 0o755 });
+      build(onProgress);
+    } catch (error) {
+      throw asOutputError(error, target);
+    }
+  });
 }
 
 /** Failures of the file system while writing name the target and what to do. */

@@ -2,42 +2,41 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadConfig } from "../config.ts";
-import { fromWire } from "../errors.ts";
-import { BUNDLE_FILES, isBundle } from "../formats/bundle.ts";
-import type { FromMeasure, MeasureJob } from "../pipeline/messages.ts";
+import { type Config, threadsFor } from "../config.ts";
+import { BUNDLE_FILES, isBundle, openBundle } from "../formats/bundle.ts";
+import { runErrand } from "../pipeline/errand.ts";
+import type { MeasureJob } from "../pipeline/messages.ts";
 import type { Progress } from "../types.ts";
-import { startWorker } from "../worker.ts";
-import { buildFolder, buildInWorker, runInWorker, runWithProgress } from "./building.ts";
+import { buildFolder, buildInWorker } from "./building.ts";
 import { Conversion, type ConvertJob } from "./conversion.ts";
+
+export interface ConvertRequest extends Omit<ConvertJob, "part" | "libraries"> {
+  /** With its threads and cores is measured what `auto` goes by later. */
+  config: Config;
+}
 
 /**
  * Converts in a worker, so that progress, Ctrl-C and timers go on. An existing bundle at `target` is replaced when the new one is whole.
  * @throws TtsError CHECKPOINT_INVALID, OUTPUT_FAILED, LIBRARY_*
  */
-export function convert(request: Omit<ConvertJob, "part">, onProgress: (progress: Progress) => void): Promise<void> {
+export function convert({ config, ...request }: ConvertRequest, onProgress: (progress: Progress) => void): Promise<void> {
   return buildFolder(request.target, isBundle, async (part) => {
-    const job: ConvertJob = { ...request, part };
-    await runWithProgress(startWorker("convert", job), onProgress);
-    await measure(part, job.libraries);
+    const job: ConvertJob = { ...request, part, libraries: config.libraries };
+    await runErrand("convert", job, { title: "the conversion", onProgress });
+    await measure(part, config);
   });
 }
 
 /** Adds to the manifest which predictor backend is how fast on this machine. */
-async function measure(directory: string, libraries: ConvertJob["libraries"]): Promise<void> {
-  const config = loadConfig();
-  const job: MeasureJob = { directory, config: { ...config, libraries: { ...config.libraries, ...libraries } } };
-  let predictorMs = {};
-  await runInWorker(startWorker("measure", job), (message: FromMeasure) => {
-    if ("failed" in message) throw fromWire(message.failed);
-    ({ predictorMs } = message);
-    return true;
-  });
+async function measure(directory: string, config: Config): Promise<void> {
+  const asSpoken = { ...config, ...threadsFor(openBundle(directory).manifest.shape.hidden, config) };
+  const job: MeasureJob = { directory, config: asSpoken };
+  const predictorMs = await runErrand<Record<string, number>>("measure", job, { title: "the measurement of the code predictor" });
   const path = join(directory, BUNDLE_FILES.manifest);
   writeFileSync(path, `${JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), predictorMs }, null, 1)}\n`);
 }
 
-/** The worker's side: leaves the bundle at its part path. Failures go to the main thread; there itself they are thrown. */
+/** The worker's side: leaves the bundle at its part path. */
 export function runConversion(job: ConvertJob): void {
   buildInWorker(job, (onProgress) => new Conversion(job, job.part, onProgress).run());
 }

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { type Bundle, bundlePath } from "../formats/bundle.ts";
-import type { SpeakJob, SpokenReference } from "../pipeline/messages.ts";
+import type { Sentence, SpokenReference } from "../stages/sentence.ts";
 import { spellOut } from "../text/normalize/english.ts";
 import { languageId, promptDefaults, speakerId } from "../text/prompt.ts";
 import { countPhones, Reader } from "../text/reading.ts";
@@ -54,7 +54,7 @@ export interface SpeakOptions extends Sampling {
 export interface PreparedSpeech {
   sentences: string[];
   unread: string[];
-  message: Omit<SpeakJob, "job" | "text" | "stream">;
+  message: Omit<Sentence, "text" | "stream">;
   settings: Record<string, unknown> & { seed: number };
 }
 

@@ -2,9 +2,9 @@
 
 import { RING_FRAMES } from "../config.ts";
 import type { TtsError } from "../errors.ts";
-import type { SpeakJob } from "../pipeline/messages.ts";
 import { type EndReason, KIND, type Ring } from "../pipeline/ring.ts";
 import type { Signals } from "../pipeline/signals.ts";
+import type { Sentence } from "../stages/sentence.ts";
 import type { PromptRows, Sum, Timeline } from "../stages/timeline.ts";
 import type { StageName } from "../types.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, type StopReason } from "../types.ts";
@@ -72,7 +72,7 @@ export interface SpeechHost {
   /** How many more sentences may be submitted. */
   readonly room: number;
   /** Sends sentences to the talker, together; their `stream` is their place in the text. */
-  submit(speech: SpokenSpeech, messages: readonly Omit<SpeakJob, "job">[]): Job[];
+  submit(speech: SpokenSpeech, messages: readonly Sentence[]): Job[];
   forget(job: Job): void;
   /** Moves what has arrived from the rings to its jobs. @returns whether anything had */
   drain(): boolean;

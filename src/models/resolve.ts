@@ -118,7 +118,7 @@ async function cachedBundle(checkpoint: string, name: string, options: ModelOpti
   makeCacheFolder(folder);
   unpack(source, true); // a shipped voice that was damaged since would be damaged in every bundle
   const { convert } = await import("../convert/index.ts"); // only now: every start passes here
-  const running = converting.get(target) ?? convert({ source, target, name, weights, libraries: config.libraries }, onProgress);
+  const running = converting.get(target) ?? convert({ source, target, name, weights, config }, onProgress);
   converting.set(target, running);
   await running.finally(() => converting.delete(target));
   writeStamp(target, stamp);

@@ -4,9 +4,12 @@ import type { Opening } from "../backends/stage.ts";
 import type { Config } from "../config.ts";
 import type { ErrorOnTheWire } from "../errors.ts";
 import type { Bundle } from "../formats/bundle.ts";
+import type { SpokenText } from "../stages/replay.ts";
+import type { Sentence } from "../stages/sentence.ts";
 import { createTimelineMemory, type TimelineMemory } from "../stages/timeline.ts";
-import type { DrawLimits, SamplerSettings, StageName, TextMode } from "../types.ts";
+import type { DrawLimits, StageName } from "../types.ts";
 import { SAMPLES_PER_FRAME } from "../types.ts";
+import { createFiguresMemory, type FiguresMemory } from "./figures.ts";
 import { createMailboxMemory, type MailboxMemory } from "./mailbox.ts";
 import { createRingMemory, type RingMemory } from "./ring.ts";
 import { createSignalMemory, type SignalMemory } from "./signals.ts";
@@ -19,6 +22,7 @@ export interface SharedMemory {
   /** One per lane, vocoder to engine. */
   samples: RingMemory[];
   timeline: TimelineMemory;
+  figures: FiguresMemory;
 }
 
 export function createSharedMemory(lanes: number, hidden: number): SharedMemory {
@@ -28,6 +32,7 @@ export function createSharedMemory(lanes: number, hidden: number): SharedMemory 
     codes: Array.from({ length: lanes + 1 }, () => createRingMemory(0)),
     samples: Array.from({ length: lanes + 1 }, () => createRingMemory(SAMPLES_PER_FRAME)),
     timeline: createTimelineMemory(),
+    figures: createFiguresMemory(),
   };
 }
 
@@ -38,38 +43,12 @@ export interface StageJob {
   memory: SharedMemory;
 }
 
-/** One sentence for the talker, which tokenises it and builds its rows. */
-export interface SpeakJob {
+/** One sentence for the talker. */
+export interface SpeakJob extends Sentence {
   /** Counts from 1; see Signals.cancel. */
   job: number;
-  /** NFC, and IPA where the voice reads IPA. */
-  text: string;
-  instruct: string;
-  /** Codec id, NONE, or the speaker vector of the reference. */
-  speaker: number | "xVector";
-  /** Codec id or NONE. */
-  language: number;
-  mode: TextMode;
-  maxFrames: number;
-  seed: number;
-  /** Keeps the random numbers of the sentences of one text apart, as {@link streamsOf} has it. */
-  stream: number;
-  sampling: { talker: SamplerSettings; predictor: SamplerSettings };
-  /** The cloned voice that speaks, or null. */
-  reference: SpokenReference | null;
-}
-
-/** The random numbers of a sentence's stages: apart from each other, and from those of the other sentences of its text. */
-export const streamsOf = (sentence: number) => ({ talker: 2 * sentence, predictor: 2 * sentence + 1 });
-
-/** A cloned voice as the stages need it. */
-export interface SpokenReference {
-  /** f32 [hidden] */
-  xVector: Float32Array;
-  /** What the recording says; "" without codes. */
-  text: string;
-  /** i32 [frames, 16], or null: the speaker vector alone */
-  codes: Int32Array | null;
+  /** The larger, the sooner; among equals who came first. */
+  priority: number;
 }
 
 /** Jobs that come together start together, so that which rows share a step does not depend on when messages arrive. */
@@ -92,38 +71,18 @@ export interface EncodeJob {
   forVector: Float32Array;
 }
 
-export type FromEncoder = { encoded: { codes: Int32Array; xVector: Float32Array } } | { failed: ErrorOnTheWire };
-
 /** workerData of a measurement: a bundle that was just made. */
 export interface MeasureJob {
   directory: string;
   config: Config;
 }
 
-export type FromMeasure = { predictorMs: Record<string, number> } | { failed: ErrorOnTheWire };
-
-/** Something that was spoken: what the talker was given, and the codes that came. */
-export interface SpokenText {
-  /** As the talker reads it: IPA where the voice reads IPA. */
-  text: string;
-  /** Names, as in {@link SpeakOptions}; of a cloned voice there is no speaker. */
-  speaker: string;
-  language: string;
-  mode: TextMode;
-  reference: SpokenReference | null;
-  /** i32 [frames, 16] */
-  codes: Int32Array;
-}
-
-/** workerData of a recording of what the talker hands to the code predictor. */
-export interface RecordJob {
+/** workerData of a recording of what the talker hands to the code predictor: f32 [frames, hidden] of each speech. */
+export interface ReplayJob {
   bundle: Bundle;
   config: Config;
   speeches: SpokenText[];
 }
-
-/** f32 [frames, hidden] of each speech */
-export type FromRecord = { hidden: Float32Array[] } | { failed: ErrorOnTheWire };
 
 export type FromStage =
   /** Before every try to open something. */

@@ -1,34 +1,41 @@
-// Words of shared memory that threads watch: the stop word, one bell per sleeper, and which jobs are cancelled.
+// Words of shared memory that threads watch: the stop word, one bell per sleeper, which jobs are cancelled, and whose prompt is computed.
 // Rule against lost wake-ups: read the bell, look for work, and only then sleep on the value read.
 
 import { LIMITS } from "../config.ts";
 
-const WORDS = { stop: 0, talker: 1, vocoder: 2, main: 3, turn: 4, loadTurn: 5 } as const;
+const WORDS = { stop: 0, talker: 1, vocoder: 2, main: 3, turn: 4, loadTurn: 5, prompt: 6 } as const;
 export type Bell = "talker" | "vocoder" | "main";
 const FIRST_CANCEL_WORD = 8;
 /** Jobs that may be under way at once; more wait in the engine. */
 export const MAX_JOBS = 64;
+/** No prompt is computed. */
+const NOBODYS = 0;
 
 export interface SignalMemory {
   words: SharedArrayBuffer;
   /** Byte 0 becomes 1 on stop: native code polls it. */
   nativeStop: SharedArrayBuffer;
+  /** The same of the talker, whose prompt may also be cancelled alone. */
+  promptStop: SharedArrayBuffer;
 }
 
 export const createSignalMemory = (): SignalMemory => ({
   words: new SharedArrayBuffer(4 * (FIRST_CANCEL_WORD + MAX_JOBS)),
   nativeStop: new SharedArrayBuffer(2),
+  promptStop: new SharedArrayBuffer(2),
 });
 
 export class Signals {
   private readonly words: Int32Array;
   private readonly nativeStop: Uint8Array;
+  private readonly promptStop: Uint8Array;
   /** Passed to libllama's loader: see ffi/llama.ts. */
   readonly loadTurn: Int32Array;
 
   constructor(readonly memory: SignalMemory) {
     this.words = new Int32Array(memory.words);
     this.nativeStop = new Uint8Array(memory.nativeStop);
+    this.promptStop = new Uint8Array(memory.promptStop);
     this.loadTurn = this.words.subarray(WORDS.loadTurn, WORDS.loadTurn + 1);
   }
 
@@ -40,6 +47,7 @@ export class Signals {
   stop(): void {
     Atomics.store(this.words, WORDS.stop, 1);
     this.nativeStop[0] = 1;
+    this.promptStop[0] = 1;
     for (const bell of ["talker", "vocoder", "main"] as const) this.ring(bell);
     Atomics.notify(this.words, WORDS.turn);
   }
@@ -76,13 +84,31 @@ export class Signals {
     Atomics.wait(this.words, WORDS.turn, seen, LIMITS.waitSliceMs);
   }
 
-  /** Job numbers count from 1, so an untouched word cancels nothing. */
+  /** Job numbers count from 1, so an untouched word cancels nothing. A prompt of the job that is being computed ends at once. */
   cancel(job: number): void {
     Atomics.store(this.words, FIRST_CANCEL_WORD + (job % MAX_JOBS), job);
+    if (Atomics.compareExchange(this.words, WORDS.prompt, job, -job) === job) {
+      this.promptStop[0] = 1;
+      Atomics.store(this.words, WORDS.prompt, NOBODYS);
+      Atomics.notify(this.words, WORDS.prompt);
+    }
     this.ring("talker");
     this.ring("vocoder");
   }
   isCancelled(job: number): boolean {
     return Atomics.load(this.words, FIRST_CANCEL_WORD + (job % MAX_JOBS)) === job;
+  }
+
+  /** Talker: from here on to {@link endPrompt} a cancel of the job sets the byte that its native calls watch. */
+  beginPrompt(job: number): void {
+    Atomics.store(this.words, WORDS.prompt, job);
+  }
+
+  /** Talker: what is computed next is somebody else's. A canceller that has begun is waited for, or its byte would end the wrong call. */
+  endPrompt(job: number): void {
+    if (Atomics.compareExchange(this.words, WORDS.prompt, job, NOBODYS) === job) return;
+    while (Atomics.load(this.words, WORDS.prompt) === -job) Atomics.wait(this.words, WORDS.prompt, -job, LIMITS.waitSliceMs);
+    this.promptStop[0] = 0;
+    if (this.stopped) this.promptStop[0] = 1; // it may have come in between
   }
 }

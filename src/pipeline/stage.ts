@@ -1,39 +1,74 @@
 // The worker's side of every stage: opens it, says so, runs it, and sends home whatever goes wrong.
 
 import { parentPort } from "node:worker_threads";
-import type { OnOpening, Opened } from "../backends/stage.ts";
+import type { OnOpening, Opened, Predictor } from "../backends/stage.ts";
 import { toWire } from "../errors.ts";
 import type { DrawLimits, StageName } from "../types.ts";
 import type { FromStage, StageJob } from "./messages.ts";
 import { settleThread } from "./placement.ts";
-import { PredictorStage } from "./predictor.ts";
-import { TalkerStage } from "./talker.ts";
-import { VocoderStage } from "./vocoder.ts";
+import { PredictorLoop } from "./predictor-loop.ts";
+import { TalkerLoop } from "./talker-loop.ts";
+import { VocoderLoop } from "./vocoder-loop.ts";
 
-export function runStage(stage: StageName, job: StageJob): void {
-  const send = (message: FromStage) => parentPort!.postMessage(message);
-  const guard = (work: () => void) => {
-    try {
-      work();
-    } catch (error) {
-      send({ failed: toWire(error) });
-      parentPort!.close();
-    }
-  };
-  const warnings = settleThread(stage, job.config);
-  const ready = ({ name: backend, unused }: Opened<unknown>, drawLimits: DrawLimits | null = null) =>
-    send({ ready: { stage, backend, unused, warnings, drawLimits } });
-  const onOpening: OnOpening = (opening) => send({ opening });
-  guard(() => {
-    if (stage === "talker") {
-      const talker = new TalkerStage(job, onOpening);
-      ready(talker.opened);
-      talker.listen(guard);
-      return;
-    }
-    const running = stage === "predictor" ? new PredictorStage(job, onOpening) : new VocoderStage(job, onOpening);
-    ready(running.opened, running instanceof PredictorStage ? running.opened.stage.drawsInside : null);
-    running.run();
+/** A stage as a thread, opened. */
+interface Loop {
+  readonly opened: Opened<unknown>;
+}
+
+const send = (message: FromStage) => parentPort!.postMessage(message);
+const onOpening: OnOpening = (opening) => send({ opening });
+
+function guard(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    send({ failed: toWire(error) });
     parentPort!.close();
+  }
+}
+
+/** @param run goes on for as long as the stage does; the thread ends with it */
+function runStage<Stage extends Loop>(
+  stage: StageName,
+  job: StageJob,
+  open: () => Stage,
+  run: (loop: Stage) => void,
+  limitsOf: (loop: Stage) => DrawLimits | null = () => null,
+): void {
+  const warnings = settleThread(stage, job.config);
+  guard(() => {
+    const loop = open();
+    const { name: backend, unused } = loop.opened;
+    send({ ready: { stage, backend, unused, warnings, drawLimits: limitsOf(loop) } });
+    run(loop);
   });
+}
+
+export function runTalker(job: StageJob): void {
+  runStage(
+    "talker",
+    job,
+    () => new TalkerLoop(job, onOpening),
+    (loop) => loop.listen(guard), // it ends by itself
+  );
+}
+
+export function runPredictor(job: StageJob): void {
+  const limits = (predictor: Predictor) => predictor.drawsInside ?? null;
+  runStage(
+    "predictor",
+    job,
+    () => new PredictorLoop(job, onOpening),
+    runToTheEnd,
+    (loop) => limits(loop.opened.stage),
+  );
+}
+
+export function runVocoder(job: StageJob): void {
+  runStage("vocoder", job, () => new VocoderLoop(job, onOpening), runToTheEnd);
+}
+
+function runToTheEnd(loop: { run(): void }): void {
+  loop.run();
+  parentPort!.close();
 }

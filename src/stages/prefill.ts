@@ -76,7 +76,17 @@ export interface PrefillOptions {
   identity: string;
 }
 
+/** What became of a prompt's rows. */
+export interface TakenPrompt {
+  computed: number;
+  known: number;
+  /** What computing the known ones took when they were not, less what recalling them took. */
+  savedMs: number;
+}
+
 export class Prefill {
+  /** Of the last prompt. */
+  readonly taken: TakenPrompt = { computed: 0, known: 0, savedMs: 0 };
   private readonly memory: Remembered | null;
   private readonly disk: PrefixStore | null;
   private readonly identity: string;
@@ -101,12 +111,14 @@ export class Prefill {
     const recalled =
       keys === null ? null : (this.recall(lane, keys.whole, count, false) ?? this.recall(lane, keys.prefix, prefixRows, lasting));
     const known = recalled?.positions ?? 0;
+    [this.taken.known, this.taken.computed, this.taken.savedMs] = [known, count - known, 0];
     const knownMs = recalled === null ? startMs : monotonicMs();
     let computedMs = 0;
     if (recalled !== null) {
       track.record("recall", startMs, knownMs, known);
       track.spare(recalled.computedMs);
       ({ computedMs } = recalled);
+      this.taken.savedMs = computedMs - (knownMs - startMs);
     } else {
       if (!this.compute(lane, rows, 0, prefixRows, alone)) return false;
       computedMs = monotonicMs() - knownMs;

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
-import { WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
+import { loadConfig, WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
 import { convert, runConversion } from "../../src/convert/index.ts";
 import { TtsError } from "../../src/errors.ts";
 import { BUNDLE_FILES, type Bundle, openBundle } from "../../src/formats/bundle.ts";
@@ -152,7 +152,7 @@ const HOSTILE: [string, Damage, RegExp][] = [
 
 /** Converts as the program does, in a worker. */
 const convertTo = (source: string, target: string, weights: WeightType = "f32") =>
-  convert({ source, target, weights: weightTypes(weights), libraries: LIBRARIES }, () => {});
+  convert({ source, target, weights: weightTypes(weights), config: loadConfig({}, {}) }, () => {});
 const entriesLike = (target: string) => readdirSync(dirname(target)).filter((name) => name.includes(basename(target)));
 
 describe("a checkpoint is refused that has", () => {
@@ -349,7 +349,7 @@ describe("a conversion", () => {
     const source = copyOfCheckpoint("starter", "killed");
     const script = `
       const { convert } = await import(${JSON.stringify(join(ROOT, "src/convert/index.ts"))});
-      await convert(${JSON.stringify({ source, target, weights: weightTypes("q8_0"), libraries: LIBRARIES })}, () => process.kill(process.pid, "SIGKILL"));`;
+      await convert(${JSON.stringify({ source, target, weights: weightTypes("q8_0"), config: loadConfig({}, {}) })}, () => process.kill(process.pid, "SIGKILL"));`;
     const killed = Bun.spawnSync([process.execPath, "-e", script], { stderr: "pipe" });
     expect(killed.signalCode).toBe("SIGKILL");
     expect(existsSync(target)).toBe(false);

@@ -83,7 +83,7 @@ export async function convertForTarget(
   const engine = await openEngine({ model: bundle.directory, vocoder: "ort" }, MAX_FRAMES, positionsOf(voice));
   const speeches = await speakAll(engine, voice).finally(() => engine.close());
   const { convertForNpu } = await import("../../convert/npu/index.ts");
-  const request = { source, bundle, target: resolve(output), npu, frames, snakes, speeches, libraries: config.libraries };
+  const request = { source, bundle, target: resolve(output), npu, frames, snakes, speeches, config };
   await convertForNpu(request, showConversion);
   clearProgress();
   const seconds = ((performance.now() - before) / 1000).toFixed(1);

@@ -4,19 +4,20 @@
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
-import { CONTEXT_POSITIONS, type Config, loadConfig, type WeightType } from "../../config.ts";
-import { fromWire, TtsError } from "../../errors.ts";
+import { CONTEXT_POSITIONS, type Config, LIMITS, threadsFor, type WeightType } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { type Checkpoint, openCheckpoint } from "../../formats/checkpoint.ts";
 import { isNpuFolder, NPU_MANIFEST, type NpuManifest, type NpuPart, type NpuTarget, newNpuManifest } from "../../formats/npu-folder.ts";
 import type { Graph } from "../../formats/onnx.ts";
 import { safetensorsHeader, type TensorToWrite } from "../../formats/safetensors.ts";
 import { asBytes, writeAll } from "../../io/bytes.ts";
-import type { FromRecord, RecordJob, SpokenText } from "../../pipeline/messages.ts";
+import { runErrand } from "../../pipeline/errand.ts";
+import type { ReplayJob } from "../../pipeline/messages.ts";
+import type { SpokenText } from "../../stages/replay.ts";
 import type { Progress } from "../../types.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
-import { startWorker } from "../../worker.ts";
-import { buildFolder, buildInWorker, runInWorker, runWithProgress } from "../building.ts";
+import { buildFolder, buildInWorker } from "../building.ts";
 import { predictorHeadsGraph } from "../onnx/predictor.ts";
 import { vocoderFrontGraph, vocoderTailGraph } from "../onnx/vocoder.ts";
 import { hashStep, runSteps, type Step } from "../steps.ts";
@@ -40,11 +41,13 @@ export interface NpuRequest {
   snakes: "npu" | "cpu";
   /** What the model has said: everything is measured on it. The first makes the self-test. */
   speeches: SpokenText[];
-  libraries: Pick<Config["libraries"], "onnxruntime">;
+  /** With its threads and cores the talker says them again. */
+  config: Config;
 }
 
-interface NpuJob extends Omit<NpuRequest, "bundle" | "speeches"> {
+interface NpuJob extends Omit<NpuRequest, "bundle" | "speeches" | "config"> {
   part: string;
+  libraries: Pick<Config["libraries"], "onnxruntime">;
   /** Of the code predictor's heads. */
   weights: WeightType;
   name: string;
@@ -72,32 +75,24 @@ const WORK = "work";
  * Converts in a worker. A folder of this kind at `target` is replaced when the new one is whole.
  * @throws TtsError CHECKPOINT_INVALID, OUTPUT_FAILED, MODEL_UNSUITABLE when nothing was said, LIBRARY_*
  */
-export function convertForNpu(request: NpuRequest, onProgress: (progress: Progress) => void): Promise<void> {
-  const { bundle, speeches, ...rest } = request;
-  return buildFolder(request.target, isNpuFolder, async (part) => {
-    const hidden =
-      request.npu === "axcl" ? await recordTalker(bundle, speeches, request.libraries) : speeches.map(() => new Float32Array(0));
+export function convertForNpu({ bundle, config, speeches, ...rest }: NpuRequest, onProgress: (progress: Progress) => void): Promise<void> {
+  return buildFolder(rest.target, isNpuFolder, async (part) => {
+    const hidden = rest.npu === "axcl" ? await replayTalker(bundle, config, speeches) : speeches.map(() => new Float32Array(0));
     const spoken = speeches.map(({ codes }, i) => ({ codes, hidden: hidden[i] }));
     const { name, weights } = bundle.manifest;
-    const job: NpuJob = { ...rest, part, name, weights: weights.predictor, speeches: spoken };
-    await runWithProgress(startWorker("npu", job), onProgress);
+    const job: NpuJob = { ...rest, part, name, weights: weights.predictor, speeches: spoken, libraries: config.libraries };
+    await runErrand("npu", job, { title: "the conversion for an NPU", onProgress });
   });
 }
 
 /** What the talker gave for each frame, f32 [frames, hidden] of each speech. */
-async function recordTalker(bundle: Bundle, speeches: SpokenText[], libraries: NpuRequest["libraries"]): Promise<Float32Array[]> {
+function replayTalker(bundle: Bundle, config: Config, speeches: SpokenText[]): Promise<Float32Array[]> {
   const positions = speeches.map(({ codes, reference }) => {
     return ((reference?.codes?.length ?? 0) + codes.length) / CODES_PER_FRAME + (reference?.text.length ?? 0);
   });
-  const config = loadConfig({ contextPositions: CONTEXT_POSITIONS + Math.max(...positions) });
-  const job: RecordJob = { bundle, config: { ...config, libraries: { ...config.libraries, ...libraries } }, speeches };
-  let hidden: Float32Array[] = [];
-  await runInWorker(startWorker("record", job), (message: FromRecord) => {
-    if ("failed" in message) throw fromWire(message.failed);
-    ({ hidden } = message);
-    return true;
-  });
-  return hidden;
+  const contextPositions = Math.min(CONTEXT_POSITIONS + Math.max(...positions), LIMITS.contextPositions);
+  const asSpoken = { ...config, ...threadsFor(bundle.manifest.shape.hidden, config), lanes: 1, contextPositions };
+  return runErrand("replay", { bundle, config: asSpoken, speeches } satisfies ReplayJob, { title: "the replay of the talker" });
 }
 
 /** The worker's side: leaves the folder at its part path. */

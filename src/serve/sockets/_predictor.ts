@@ -1,26 +1,32 @@
 // The code predictor's side of the wire, little endian: f32 [hidden] + i32 code 0 -> 15 x i32, any number of times on a connection. What
 // cannot be predicted ends the connection, since the layout has no word for an error.
 
+import { standalone } from "../../backends/stage.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
-import { HostedPredictor, type Signs } from "../../pipeline/hosted.ts";
+import { PredictorStage } from "../../stages/predictor.ts";
+import { streamsOf } from "../../stages/sentence.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
 import type { Peer } from "./_peer.ts";
-import { assertFinite, randomSeed, type StageService, type StageStart, turn } from "./_wire.ts";
+import { assertFinite, randomSeed, type Signs, type StageService, type StageStart, turn } from "./_wire.ts";
 
 export class PredictorService implements StageService {
   readonly opened: StageService["opened"];
-  private readonly predictor: HostedPredictor;
+  private readonly predictor: PredictorStage;
   private readonly codeLimit: number;
+  /** Lines of draws that no connection has now, and how many there are. */
+  private readonly idle: number[] = [];
+  private lines = 0;
   /** Of the frame under way: nothing waits between filling and sending them, so all connections share them. */
   private readonly codes = new Int32Array(new SharedArrayBuffer(4 * CODES_PER_FRAME));
+  private readonly line = new Int32Array(1);
 
   constructor(
     private readonly bundle: Bundle,
     private readonly start: StageStart,
     signs: Signs,
   ) {
-    this.predictor = new HostedPredictor(bundle, start.config, signs);
+    this.predictor = new PredictorStage({ ...standalone(bundle, start.config), onOpening: signs.opening });
     this.opened = this.predictor.opened;
     this.codeLimit = bundle.manifest.shape.codes;
   }
@@ -32,19 +38,22 @@ export class PredictorService implements StageService {
     const [hidden, code0] = [new Float32Array(memory, 0, width), new Int32Array(memory, 4 * width, 1)];
     const codes = new Int32Array(CODES_PER_FRAME);
     const answer = new Uint8Array(codes.buffer, 4);
-    const sampler = this.predictor.takeSampler(this.start.seed ?? randomSeed());
+    const line = this.idle.pop() ?? this.lines++;
+    const settings = { ...this.bundle.manifest.sampling.predictor, repetitionPenalty: 1 };
+    this.predictor.begin(line, settings, this.start.seed ?? randomSeed(), streamsOf(0).predictor);
     try {
       while (await peer.read(request, "a frame")) {
         assertFinite(hidden, "the hidden state");
         this.assertCode(code0[0]);
         this.codes[0] = code0[0];
-        this.predictor.predict(hidden, this.codes, sampler);
+        this.line[0] = line;
+        this.predictor.predict(this.line, 1, hidden, this.codes);
         codes.set(this.codes);
         await peer.write(answer);
         await turn(); // others have frames too
       }
     } finally {
-      this.predictor.returnSampler(sampler);
+      this.idle.push(line);
       peer.leave();
     }
   }

@@ -7,7 +7,6 @@ import { dirname, join } from "node:path";
 import { withSampling } from "../../engine/request.ts";
 import { asTtsError, TtsError, toWire } from "../../errors.ts";
 import { type Bundle, openBundle } from "../../formats/bundle.ts";
-import type { Signs } from "../../pipeline/hosted.ts";
 import { endWithParent, settleThread } from "../../pipeline/placement.ts";
 import type { StageName } from "../../types.ts";
 import { slowestOf } from "./_lanes.ts";
@@ -15,7 +14,7 @@ import { isGone, Peer } from "./_peer.ts";
 import { PredictorService } from "./_predictor.ts";
 import { TalkerService } from "./_talker.ts";
 import { VocoderService } from "./_vocoder.ts";
-import type { FromStageProcess, StageService, StageStart } from "./_wire.ts";
+import type { FromStageProcess, Signs, StageService, StageStart } from "./_wire.ts";
 
 /** Connections at once. When there are more, the one that has kept the server waiting for longest makes room. */
 const MOST_PEERS = 64;

@@ -1,20 +1,23 @@
 // The talker's side of the wire, little endian: u32 length + JSON -> per frame i32 code 0 + f32 [hidden], then it waits for f32 [hidden],
 // the complete next input; i32 -1 at the end, -2 on error. A connection may bring one sentence after the other; an error ends it.
 
+import { standalone } from "../../backends/stage.ts";
 import { PROMPT_POSITIONS } from "../../config.ts";
 import { type PreparedSpeech, prepareSpeech, readerOf, type SpeakOptions } from "../../engine/request.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
-import { ENDED, type HostedSentence, HostedTalker, type Signs } from "../../pipeline/hosted.ts";
+import type { Sentence } from "../../stages/sentence.ts";
+import { TalkerStage } from "../../stages/talker.ts";
+import { createTimelineMemory, Track } from "../../stages/timeline.ts";
 import type { Reader } from "../../text/reading.ts";
 import { Lanes } from "./_lanes.ts";
 import { isGone, type Peer } from "./_peer.ts";
-import { assertFinite, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
+import { assertFinite, type Signs, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
 
 /** Of the JSON: the longest prompt and the longest instruction, every character escaped, have room in it. */
 const REQUEST_BYTES = 65_536;
-const END = wordOf(ENDED);
-const ERROR = wordOf(-2);
+/** In place of a code 0. */
+const [END, ERROR] = [wordOf(-1), wordOf(-2)];
 
 /** Field of a request -> its JSON type. Others are refused: what is misspelt would silently do nothing. */
 const FIELDS: Record<string, "string" | "number" | "boolean"> = {
@@ -44,9 +47,11 @@ interface LaneBuffers {
 
 export class TalkerService implements StageService {
   readonly opened: StageService["opened"];
-  private readonly talker: HostedTalker;
+  private readonly talker: TalkerStage;
   private readonly lanes: Lanes;
   private readonly buffers: LaneBuffers[];
+  /** The lane of a step. Lanes never share one: with some weights a row's rounding would depend on who else is there. */
+  private readonly stepLane = new Int32Array(1);
   private readonly reader: () => Reader;
   private tidying = false;
 
@@ -56,11 +61,13 @@ export class TalkerService implements StageService {
     signs: Signs,
   ) {
     const { config, patienceMs } = start;
-    this.talker = new HostedTalker(bundle, config, signs);
+    const track = new Track(createTimelineMemory().talker);
+    const options = { ...standalone(bundle, config, config.lanes), onOpening: signs.opening };
+    this.talker = new TalkerStage({ ...options, track, onPiece: signs.alive });
     this.opened = this.talker.opened;
     this.reader = readerOf(bundle);
     this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.isSilent);
-    this.buffers = Array.from({ length: config.lanes }, () => newBuffers(this.talker.hidden));
+    this.buffers = Array.from({ length: config.lanes }, () => newBuffers(this.talker.width));
   }
 
   async serve(peer: Peer, tell: Tell): Promise<void> {
@@ -80,7 +87,7 @@ export class TalkerService implements StageService {
     const lane = await this.lanes.take(peer);
     try {
       if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone"); // a sentence needs its feedback
-      await this.exchange(peer, lane, { ...message, text: sentences[0] });
+      await this.exchange(peer, lane, { ...message, text: sentences[0], stream: 0 });
       if (this.talker.lacksMemory(lane))
         tell("the sentence was cut off: this server has memory for no more; start it with a larger --max-frames");
     } finally {
@@ -90,14 +97,18 @@ export class TalkerService implements StageService {
     await peer.write(END);
   }
 
-  private async exchange(peer: Peer, lane: number, sentence: HostedSentence): Promise<void> {
+  private async exchange(peer: Peer, lane: number, sentence: Sentence): Promise<void> {
     const { code0, feedback, frame, hidden, input } = this.buffers[lane];
-    code0[0] = this.talker.begin(lane, sentence, this.lanes.busy === 1, hidden);
-    while (code0[0] !== ENDED) {
+    const { stepLane, talker } = this;
+    talker.begin(lane, sentence, this.lanes.busy === 1);
+    while (talker.stopOf(lane) === null) {
+      code0[0] = talker.code0Of(lane);
+      hidden.set(talker.hiddenOf(lane));
       await peer.write(frame);
       if (!(await peer.read(feedback, "a feedback"))) throw new TtsError("CANCELLED", "the client has gone");
       assertFinite(input, "the feedback");
-      code0[0] = this.talker.next(lane, input, hidden);
+      stepLane[0] = lane;
+      talker.step(stepLane, 1, input);
       await turn(); // others speak too, also beside one that is far ahead with its feedback
     }
   }

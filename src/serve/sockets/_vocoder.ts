@@ -2,13 +2,14 @@
 // Every request starts afresh; its sound is sent as it is made. What cannot be decoded ends the connection before a byte of an answer.
 
 import { toS16le } from "../../audio/pcm.ts";
+import { standalone } from "../../backends/stage.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
-import { HostedVocoder, type Signs } from "../../pipeline/hosted.ts";
+import { VocoderStage } from "../../stages/vocoder.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
 import { Lanes } from "./_lanes.ts";
 import type { Peer } from "./_peer.ts";
-import { type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
+import { type Signs, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
 
 /** Of one request: 13 minutes of sound. */
 const MOST_FRAMES = 10_000;
@@ -17,12 +18,12 @@ const PIECE_FRAMES = 64;
 
 export class VocoderService implements StageService {
   readonly opened: StageService["opened"];
-  private readonly vocoder: HostedVocoder;
+  private readonly vocoder: VocoderStage;
   private readonly lanes: Lanes;
   private readonly codeLimit: number;
 
   constructor(bundle: Bundle, { config, patienceMs }: StageStart, signs: Signs) {
-    this.vocoder = new HostedVocoder(bundle, config, signs);
+    this.vocoder = new VocoderStage({ ...standalone(bundle, config, config.lanes), onOpening: signs.opening });
     this.opened = this.vocoder.opened;
     this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.hasGone);
     this.codeLimit = bundle.manifest.shape.codes;
@@ -47,9 +48,10 @@ export class VocoderService implements StageService {
     const frames = codes.length / CODES_PER_FRAME;
     await peer.write(wordOf(frames * SAMPLES_PER_FRAME));
     this.vocoder.begin(lane);
-    for (let from = 0, chunk = 0; from < frames; chunk++) {
-      const count = this.vocoder.chunkFrames(chunk, frames - from);
-      await peer.write(toS16le(this.vocoder.decode(lane, codes, from, count)));
+    for (let from = 0; from < frames; ) {
+      const count = Math.min(this.vocoder.chunkFrames(lane), frames - from);
+      this.vocoder.codes.set(codes.subarray(from * CODES_PER_FRAME, (from + count) * CODES_PER_FRAME));
+      await peer.write(toS16le(this.vocoder.decode(lane, count)));
       from += count;
       await turn(); // others have chunks too
     }

@@ -1,7 +1,7 @@
 // What the stages' servers share: the messages between supervisor and stage processes, and what all three sides of the wire need.
 
 import { randomBytes } from "node:crypto";
-import type { Opening } from "../../backends/stage.ts";
+import type { OnOpening, Opening } from "../../backends/stage.ts";
 import type { Config } from "../../config.ts";
 import { type ErrorOnTheWire, TtsError } from "../../errors.ts";
 import type { StageName } from "../../types.ts";
@@ -35,6 +35,13 @@ export type FromStageProcess =
   | { told: { level: "warn" | "debug"; line: string } }
   /** The stage cannot go on; the process ends. */
   | { failed: ErrorOnTheWire };
+
+/** Signs of life while a stage is opened and computes, for whoever watches the process: all of that blocks the thread. */
+export interface Signs {
+  readonly opening: OnOpening;
+  /** Called between the pieces of long work. */
+  readonly alive: () => void;
+}
 
 /** A stage and its side of the wire. */
 export interface StageService {

@@ -5,10 +5,13 @@ import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { standalone } from "../../../src/backends/stage.ts";
+import type { Config } from "../../../src/config.ts";
 import { allowedCores } from "../../../src/cores.ts";
-import { openBundle } from "../../../src/formats/bundle.ts";
-import { ENDED, HostedTalker } from "../../../src/pipeline/hosted.ts";
-import { promptOf } from "../../../src/pipeline/sentence.ts";
+import { type Bundle, openBundle } from "../../../src/formats/bundle.ts";
+import { promptOf } from "../../../src/stages/sentence.ts";
+import { TalkerStage } from "../../../src/stages/talker.ts";
+import { createTimelineMemory, Track } from "../../../src/stages/timeline.ts";
 import { bundleOf, openOptions, tokenizerOf } from "../../_support.ts";
 import { converse, decode, nextFrame, request, Tables, vocode, Wire } from "./_client.ts";
 import { newFolder, type Served, Server, STAGES, serveStarter, speakItself, stopServers, TEXT } from "./_server.ts";
@@ -90,6 +93,11 @@ describe("a client written from the byte layout alone", () => {
   });
 });
 
+function talkerAlone(bundle: Bundle, config: Config): TalkerStage {
+  const track = new Track(createTimelineMemory().talker);
+  return new TalkerStage({ ...standalone(bundle, config, config.lanes), track, onPiece() {} });
+}
+
 test("the talker knows that a sentence ended because there was memory for no more", () => {
   const bundle = openBundle(starter);
   const greedy = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
@@ -105,12 +113,11 @@ test("the talker knows that a sentence ended because there was memory for no mor
   const prompt = promptOf(bundle, tokenizerOf(bundle), { ...sentence, reference: null }).rows.length;
   const frames = 2; // too few to end by itself
   const { config } = openOptions(bundle, 1, { prefixCache: "off", contextPositions: prompt + frames + 1 });
-  const talker = new HostedTalker(bundle, config, { opening() {}, alive() {} });
-  const hidden = new Float32Array(new SharedArrayBuffer(4 * talker.hidden));
+  const talker = talkerAlone(bundle, config);
   const ask = (maxFrames: number) => {
     let count = 0;
-    let code0 = talker.begin(0, { ...sentence, maxFrames }, true, hidden);
-    for (; code0 !== ENDED; count++) code0 = talker.next(0, hidden, hidden);
+    talker.begin(0, { ...sentence, maxFrames, stream: 0, reference: null }, true);
+    for (; talker.stopOf(0) === null; count++) talker.step(Int32Array.of(0), 1, talker.hiddenOf(0));
     return { count, lacksMemory: talker.lacksMemory(0) };
   };
   expect(ask(frames)).toEqual({ count: frames, lacksMemory: false });
@@ -119,15 +126,15 @@ test("the talker knows that a sentence ended because there was memory for no mor
 
 test("the talker computes a prompt once, and the start of prompts once", () => {
   const { config } = openOptions(openBundle(starter), 2, { lanes: 2, prefixCache: "memory" });
-  const talker = new HostedTalker(openBundle(starter), config, { opening() {}, alive() {} });
+  const talker = talkerAlone(openBundle(starter), config);
   const prefill = spyOn(talker.opened.stage, "prefill");
-  const hidden = new Float32Array(talker.hidden);
   const sampling = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
-  const sentence = { instruct: "", speaker: -1, language: -1, mode: "whole", maxFrames: 9, seed: 0 } as const;
+  const voice = { instruct: "", speaker: -1, language: -1, mode: "whole", reference: null } as const;
+  const sentence = { ...voice, maxFrames: 9, seed: 0, stream: 0, sampling: { talker: sampling, predictor: sampling } };
   const begin = (lane: number, text: string) => {
     prefill.mockClear();
-    const code0 = talker.begin(lane, { ...sentence, text, sampling: { talker: sampling, predictor: sampling } }, true, hidden);
-    return { code0, computed: prefill.mock.calls.length };
+    talker.begin(lane, { ...sentence, text }, true);
+    return { code0: talker.code0Of(lane), computed: prefill.mock.calls.length };
   };
   const first = begin(0, "həlˈoʊ.");
   expect(first.computed).toBe(2);

@@ -1,30 +1,29 @@
-// The recording worker: what the talker hands to the code predictor while it says known codes. Answers once and ends.
+// What the talker hands to the code predictor while it says known codes: a talker that is given its codes instead of drawing them.
 
-import { parentPort } from "node:worker_threads";
 import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
-import type { Talker } from "../backends/stage.ts";
-import { threadsFor } from "../config.ts";
-import { toWire } from "../errors.ts";
+import type { OpenOptions, Talker } from "../backends/stage.ts";
 import type { Bundle } from "../formats/bundle.ts";
-import { Embedder } from "../stages/embed.ts";
 import { languageId, type Prompt, speakerId } from "../text/prompt.ts";
-import { CODES_PER_FRAME } from "../types.ts";
-import type { FromRecord, RecordJob, SpokenText } from "./messages.ts";
-import { type PromptedSentence, promptOf } from "./sentence.ts";
+import { CODES_PER_FRAME, type TextMode } from "../types.ts";
+import { Embedder } from "./embed.ts";
+import { type PromptedSentence, promptOf, type SpokenReference } from "./sentence.ts";
 
-export function runRecord(job: RecordJob): void {
-  const send = (message: FromRecord) => parentPort!.postMessage(message);
-  try {
-    send({ hidden: record(job) });
-  } catch (error) {
-    send({ failed: toWire(error) });
-  }
+/** Something that was spoken: what the talker was given, and the codes that came. */
+export interface SpokenText {
+  /** As the talker reads it: IPA where the voice reads IPA. */
+  text: string;
+  /** Names; of a cloned voice there is no speaker. */
+  speaker: string;
+  language: string;
+  mode: TextMode;
+  reference: SpokenReference | null;
+  /** i32 [frames, 16] */
+  codes: Int32Array;
 }
 
-function record({ bundle, config, speeches }: RecordJob): Float32Array[] {
-  const asSpoken = { ...config, ...threadsFor(bundle.manifest.shape.hidden, config) };
-  const [stop, loadTurn] = [new SharedArrayBuffer(2), new Int32Array(new SharedArrayBuffer(4))];
-  const options = { bundle, config: asSpoken, lanes: 1, stop, loadTurn };
+/** f32 [frames, hidden] of each speech: the talker's states from which its frames were made. */
+export function replay(options: OpenOptions, speeches: readonly SpokenText[]): Float32Array[] {
+  const { bundle } = options;
   const { stage: talker } = openBackend(TALKERS, "auto", options);
   const tokenizer = openTokenizer(options);
   const embedder = new Embedder(bundle);

@@ -1,44 +1,38 @@
-// The code predictor stage: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
+// The code predictor as a thread: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import { openBackend, PREDICTORS } from "../backends/index.ts";
-import type { Chances, Draw, OnOpening, Opened, Predictor } from "../backends/stage.ts";
-import { Sampler } from "../sampler.ts";
+import type { OnOpening } from "../backends/stage.ts";
 import { Embedder } from "../stages/embed.ts";
+import { PredictorStage } from "../stages/predictor.ts";
 import { Track } from "../stages/timeline.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { Figures } from "./figures.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { StageJob } from "./messages.ts";
 import { Signals } from "./signals.ts";
 
-export class PredictorStage {
-  readonly opened: Opened<Predictor>;
+export class PredictorLoop {
   private readonly mailbox: Mailbox;
   private readonly track: Track;
-  private readonly predictor: Predictor;
+  private readonly figures: Figures;
+  private readonly stage: PredictorStage;
   private readonly embedder: Embedder;
-  private readonly samplers: Sampler[];
-  /** The job each lane's sampler was reset for. */
+  /** The job that each lane draws for. */
   private readonly jobs: number[];
-  private readonly draw: Draw = (row, _group, logits) => this.samplers[this.mailbox.lanes[row]].draw(logits);
-
-  private readonly chances: Chances = {
-    settings: (row) => this.samplers[this.mailbox.lanes[row]].settings,
-    noise: (row, target) => this.samplers[this.mailbox.lanes[row]].noise(target),
-  };
 
   constructor({ bundle, config, memory }: StageJob, onOpening: OnOpening) {
     const signals = new Signals(memory.signals);
     this.mailbox = new Mailbox(memory.mailbox, signals);
     this.track = new Track(memory.timeline.predictor);
-    const { loadTurn, memory: shared } = signals;
-    const options = { bundle, config, lanes: config.lanes, stop: shared.nativeStop, loadTurn, onOpening };
-    this.embedder = new Embedder(bundle); // before the device is taken: this may fail
-    this.opened = openBackend(PREDICTORS, config.predictor, options, bundle.manifest.predictorMs);
-    this.predictor = this.opened.stage;
-    const { codes } = bundle.manifest.shape;
-    this.samplers = Array.from({ length: config.lanes }, () => new Sampler({ size: codes, codes, eos: -1 }));
+    this.figures = new Figures(memory.figures);
     this.jobs = Array.from({ length: config.lanes }, () => 0);
+    this.embedder = new Embedder(bundle); // before the device is taken: this may fail
+    const { loadTurn, memory: shared } = signals;
+    this.stage = new PredictorStage({ bundle, config, lanes: config.lanes, stop: shared.nativeStop, loadTurn, onOpening });
+  }
+
+  get opened(): PredictorStage["opened"] {
+    return this.stage.opened;
   }
 
   /** Blocks this thread until the stop word is set. */
@@ -46,7 +40,7 @@ export class PredictorStage {
     try {
       while (this.mailbox.receive()) this.answer();
     } finally {
-      this.predictor.close();
+      this.stage.close();
       this.embedder.close();
     }
   }
@@ -56,9 +50,14 @@ export class PredictorStage {
     const startMs = monotonicMs();
     const { count, lanes, hidden, codes, feedback } = this.mailbox;
     for (let row = 0; row < count; row++) this.followJob(lanes[row]);
-    this.predictor.predict(count, hidden, codes, this.draw, this.chances);
+    this.stage.predict(lanes, count, hidden, codes);
     for (let row = 0; row < count; row++) this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
-    this.track.record("predict", startMs, monotonicMs(), count);
+    const endMs = monotonicMs();
+    this.track.record("predict", startMs, endMs, count);
+    for (let row = 0; row < count; row++) {
+      this.figures.add(this.jobs[lanes[row]], "predictorMs", (endMs - startMs) / count);
+      this.figures.add(this.jobs[lanes[row]], "predictorFrames", 1);
+    }
     this.mailbox.answer();
   }
 
@@ -66,7 +65,7 @@ export class PredictorStage {
     const job = this.mailbox.jobOf(lane);
     if (this.jobs[lane] === job) return;
     const { settings, seed, stream } = this.mailbox.settingsOf(lane);
-    this.samplers[lane].reset(settings, seed, stream);
+    this.stage.begin(lane, settings, seed, stream);
     this.jobs[lane] = job;
   }
 }

@@ -1,0 +1,25 @@
+// The encoder: one recording to what a cloned voice is made of. Of Base models only. Synchronous and without a way to anybody.
+
+import { ENCODERS, openBackend } from "../backends/index.ts";
+import type { OpenOptions } from "../backends/stage.ts";
+
+/** What a recording becomes: codes i32 [frames, 16] and a speaker vector f32 [hidden]. */
+export interface EncodedReference {
+  codes: Int32Array;
+  xVector: Float32Array;
+}
+
+/**
+ * Opens the encoder, uses it once and closes it: it takes much memory.
+ * @param forCodes f32 mono 24 kHz, what the codes are taken from
+ * @param forVector the same, what the speaker vector is taken from
+ * @throws TtsError REFERENCE_UNUSABLE, LIBRARY_*
+ */
+export function encodeReference(options: OpenOptions, forCodes: Float32Array, forVector: Float32Array): EncodedReference {
+  const encoder = openBackend(ENCODERS, "auto", options).stage;
+  try {
+    return { codes: encoder.codes(forCodes), xVector: encoder.xVector(forVector) };
+  } finally {
+    encoder.close();
+  }
+}

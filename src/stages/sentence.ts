@@ -1,0 +1,58 @@
+// A sentence as the stages are given it, and the prompt that the talker makes of it: its text as tokens, and those of a cloned voice.
+
+import type { Tokenizer } from "../backends/stage.ts";
+import type { Bundle } from "../formats/bundle.ts";
+import { buildPrompt, type Prompt, type Reference, wrapInstruct, wrapReference, wrapText } from "../text/prompt.ts";
+import { CODES_PER_FRAME, type SamplerSettings, type TextMode } from "../types.ts";
+
+/** A cloned voice as the stages need it. */
+export interface SpokenReference {
+  /** f32 [hidden] */
+  xVector: Float32Array;
+  /** What the recording says; "" without codes. */
+  text: string;
+  /** i32 [frames, 16], or null: the speaker vector alone */
+  codes: Int32Array | null;
+}
+
+/** What a prompt is made of. */
+export interface PromptedSentence {
+  /** NFC, and IPA where the voice reads IPA. */
+  text: string;
+  instruct: string;
+  /** Codec id, NONE, or the speaker vector of the reference. */
+  speaker: number | "xVector";
+  /** Codec id or NONE. */
+  language: number;
+  mode: TextMode;
+  /** The cloned voice that speaks, or null. */
+  reference: SpokenReference | null;
+}
+
+/** One sentence, with all that decides its codes. */
+export interface Sentence extends PromptedSentence {
+  maxFrames: number;
+  seed: number;
+  /** Keeps the random numbers of the sentences of one text apart, as {@link streamsOf} has it. */
+  stream: number;
+  sampling: { talker: SamplerSettings; predictor: SamplerSettings };
+}
+
+/** The random numbers of a sentence's stages: apart from each other, and from those of the other sentences of its text. */
+export const streamsOf = (sentence: number) => ({ talker: 2 * sentence, predictor: 2 * sentence + 1 });
+
+export function promptOf(bundle: Bundle, tokenizer: Tokenizer, sentence: PromptedSentence): Prompt {
+  const { instruct, language, mode, speaker, text } = sentence;
+  const ids = tokenizer.encode(wrapText(text));
+  const instructIds = instruct === "" ? null : tokenizer.encode(wrapInstruct(instruct));
+  const reference = referenceOf(tokenizer, sentence.reference);
+  return buildPrompt(bundle.manifest.prompt, { ids, instructIds, speaker, language, mode, reference });
+}
+
+/** In-context cloning needs the words of the recording; a speaker vector alone has no reference. */
+function referenceOf(tokenizer: Tokenizer, reference: SpokenReference | null): Reference | null {
+  if (reference === null || reference.codes === null) return null;
+  const { codes, text } = reference;
+  const codes0 = Int32Array.from({ length: codes.length / CODES_PER_FRAME }, (_, frame) => codes[frame * CODES_PER_FRAME]);
+  return { ids: tokenizer.encode(wrapReference(text)), codes0 };
+}
