@@ -142,7 +142,10 @@ export class TalkerLoop {
   private begin(lane: number, job: SpeakJob): void {
     const alone = this.rings.every((ring) => ring.filled <= 1); // the start that was just written
     this.lanes[lane] = job;
-    if (!this.computePrompt(lane, job, alone)) return this.endLane(lane, "cancelled"); // or all is stopping
+    if (!this.computePrompt(lane, job, alone)) {
+      this.endLane(lane, "cancelled"); // or all is stopping
+      return;
+    }
     const { computed, known, savedMs } = this.stage.taken;
     this.figures.add(job.job, "computedRows", computed);
     this.figures.add(job.job, "knownRows", known);
