@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
 import { allowedCores, type Core, fastCores, formatCores } from "./cores.ts";
 import { TtsError } from "./errors.ts";
+import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 
 export const LIMITS = {
   /** Larger texts are refused. */
@@ -133,9 +134,9 @@ export const DEFAULT_MODEL = "starter";
 export const SAMPLING_DEFAULTS = { temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1.05, maxNewTokens: 2048 } as const;
 
 /** What may run a stage; `auto` prefers an NPU that the model was prepared for. */
-export const PREDICTOR_CHOICES = ["auto", "ort", "llama", "axcl"] as const;
+export const PREDICTOR_CHOICES = ["auto", "ort", "llama", ...npuBackends("predictor")] as const;
 export type PredictorChoice = (typeof PREDICTOR_CHOICES)[number];
-export const VOCODER_CHOICES = ["auto", "ort", "rknn", "axcl", "axengine"] as const;
+export const VOCODER_CHOICES = ["auto", "ort", ...npuBackends("vocoder")] as const;
 export type VocoderChoice = (typeof VOCODER_CHOICES)[number];
 /** How long what the talker made of a prompt is kept: not at all, with the engine, or beyond it where it comes again. */
 export const PREFIX_CACHE_CHOICES = ["off", "memory", "disk"] as const;
@@ -160,7 +161,7 @@ export interface Config {
    * Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, where "" means the npm package (a binary has its own instead), and of the NPUs', where it
    * means the system's.
    */
-  libraries: { llama: string; onnxruntime: string; rknn: string; axcl: string; axEngine: string };
+  libraries: Record<"llama" | "onnxruntime" | NpuName, string>;
   /** TTS_NPU_STANDIN: whether a library that only stands for an NPU's may be used. For tests and demonstrations. */
   allowStandIn: boolean;
   /** The folder of models built for an NPU; "" means npu/ in the bundle. */
@@ -196,9 +197,7 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
     libraries: {
       llama: environment.TTS_LIBLLAMA || embeddedFolder("lib", libDir),
       onnxruntime: environment.TTS_LIBONNXRUNTIME || embeddedFolder("lib", libDir),
-      rknn: environment.TTS_LIBRKNNRT ?? "",
-      axcl: environment.TTS_LIBAXCL ?? "",
-      axEngine: environment.TTS_LIBAXENGINE ?? "",
+      ...(Object.fromEntries(NPU_NAMES.map((name) => [name, environment[NPU_VENDORS[name].variable] ?? ""])) as Record<NpuName, string>),
     },
     allowStandIn: environment.TTS_NPU_STANDIN === "1",
     npu: flags.npu ?? "",

@@ -6,7 +6,8 @@ import { setEnvironment } from "../ffi/libc.ts";
 import type { OpenOptions } from "../src/backends/stage.ts";
 import { runNpuConversion } from "../src/convert/npu/index.ts";
 import type { Bundle } from "../src/formats/bundle.ts";
-import { NPU_SUFFIX, type NpuTarget, openNpuFolder } from "../src/formats/npu-folder.ts";
+import { openNpuFolder } from "../src/formats/npu-folder.ts";
+import { NPU_BUILDS, type NpuName, type NpuTarget } from "../src/npu-vendors.ts";
 import { CODES_PER_FRAME } from "../src/types.ts";
 import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts";
 import { checkpointOf, GoldenFile, openOptions, scratchFolder } from "./_support.ts";
@@ -46,7 +47,7 @@ export function buildForStandIns(folder: string, target: NpuTarget, kind: "step"
   const parts = [...vocoder, predictor[kind]].filter((part) => part?.runs === "npu");
   for (const part of parts) {
     const model = containerOf(readFileSync(join(folder, part!.file)), target === "rknn" ? "rknn" : "ax");
-    writeFileSync(join(folder, part!.file.replace(/\.onnx$/, NPU_SUFFIX[target])), model);
+    writeFileSync(join(folder, part!.file.replace(/\.onnx$/, NPU_BUILDS[target].suffix)), model);
   }
 }
 
@@ -61,13 +62,7 @@ const someStates = ({ manifest: { shape } }: Bundle) =>
   Float32Array.from({ length: SPOKEN_FRAMES * shape.hidden }, (_, i) => Math.sin(i * i));
 
 /** Options with which the stand-in of a backend opens a bundle. */
-export function npuOptions(
-  bundle: Bundle,
-  lanes: number,
-  npu: NpuTarget,
-  library: "rknn" | "axcl" | "axEngine",
-  kind: "step" | "frame" = "frame",
-): OpenOptions {
+export function npuOptions(bundle: Bundle, lanes: number, npu: NpuTarget, library: NpuName, kind: "step" | "frame" = "frame"): OpenOptions {
   mkdirSync(join(scratchFolder(), "npu"), { recursive: true });
   for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
   const options = openOptions(bundle, lanes, { npu: npuFolderOf(bundle, npu, kind) });

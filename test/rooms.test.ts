@@ -7,7 +7,7 @@ import { ROOT } from "./_support.ts";
 
 /** One room or several a step, lowest first. A file may import from its own room and from all rooms on lower steps. */
 const STAIR: readonly (readonly string[])[] = [
-  ["src/types.ts", "src/errors.ts", "src/nearest.ts"],
+  ["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/npu-vendors.ts"],
   ["ffi/"],
   ["src/cores.ts"],
   ["src/config.ts"],

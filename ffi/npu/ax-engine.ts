@@ -4,6 +4,7 @@
 import { type Pointer, read, toArrayBuffer } from "bun:ffi";
 import { dirname } from "node:path";
 import { TtsError } from "../../src/errors.ts";
+import { NPU_VENDORS } from "../../src/npu-vendors.ts";
 import { openLibrary } from "../load/library.ts";
 import { address, Pin } from "../load/memory.ts";
 import { fieldAt, Struct } from "../load/struct.ts";
@@ -23,23 +24,22 @@ import {
 } from "./_ax-engine-abi.ts";
 import { axError, axNpuFacts, deviceProblem } from "./_ax-engine-device.ts";
 import { describeDevice, openSystemLibrary, refuseStandIn, type SystemLibrary, textAt } from "./_library.ts";
+import { withModelFile } from "./_model-file.ts";
+import { type BoundGraph, openHostModel } from "./lanes.ts";
 import {
-  type BoundGraph,
   elementsOf,
-  HostModel,
   type NpuDescription,
   type NpuLibrary,
   type NpuLibraryOptions,
   type NpuModel,
   type NpuModelOptions,
   type NpuTensor,
-  withModelFile,
 } from "./model.ts";
 
 const ENGINE_PLACE: SystemLibrary = {
   title: "AXERA's NPU engine",
   file: "libax_engine.so",
-  variable: "TTS_LIBAXENGINE",
+  variable: NPU_VENDORS.axEngine.variable,
   folders: ["/soc/lib", "/opt/lib", "/usr/lib", "/usr/local/lib"],
   from: "the libraries of the board's BSP",
 };
@@ -140,7 +140,7 @@ export function openAxEngineModel(options: NpuModelOptions): NpuModel {
     begin(library);
     return new AxGraph(library, options.path, model);
   });
-  return new HostModel(graph, options);
+  return openHostModel(graph, options);
 }
 
 interface Block {

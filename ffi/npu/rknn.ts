@@ -5,9 +5,11 @@ import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { TtsError } from "../../src/errors.ts";
+import { NPU_VENDORS } from "../../src/npu-vendors.ts";
 import { setEnvironment } from "../libc.ts";
 import { fieldAt, Struct } from "../load/struct.ts";
 import { describeDevice, openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_library.ts";
+import { withModelFile } from "./_model-file.ts";
 import {
   ARRAYS,
   FLAG_DISABLE_PROC_HIGH_PRIORITY,
@@ -22,23 +24,21 @@ import {
   TYPE_F32,
 } from "./_rknn-abi.ts";
 import { deviceProblem, rknnError, rknpuFacts } from "./_rknn-device.ts";
+import { type BoundGraph, openHostModel } from "./lanes.ts";
 import {
-  type BoundGraph,
   elementsOf,
-  HostModel,
   type NpuDescription,
   type NpuLibrary,
   type NpuLibraryOptions,
   type NpuModel,
   type NpuModelOptions,
   type NpuTensor,
-  withModelFile,
 } from "./model.ts";
 
 const PLACE: SystemLibrary = {
   title: "Rockchip's NPU runtime",
   file: "librknnrt.so",
-  variable: "TTS_LIBRKNNRT",
+  variable: NPU_VENDORS.rknn.variable,
   folders: ["/usr/lib", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"],
   from: "librknnrt.so of rknn-toolkit2 (rknpu2/runtime/Linux/librknn_api/aarch64) in /usr/lib",
 };
@@ -100,7 +100,7 @@ export function describeRknn(options: NpuLibraryOptions): NpuDescription {
  */
 export function openRknnModel(options: NpuModelOptions): NpuModel {
   if (runtime === null) throw new TypeError("loadRknn() comes first");
-  return new HostModel(new RknnGraph(runtime, options.path), options);
+  return openHostModel(new RknnGraph(runtime, options.path), options);
 }
 
 type Attr = Struct<keyof typeof TENSOR_ATTR.fields>;

@@ -2,10 +2,7 @@
 
 import { TtsError } from "../errors.ts";
 import { encoderOrt } from "./encoder-ort.ts";
-import { predictorAxcl } from "./npu/predictor-axcl.ts";
-import { vocoderAxcl } from "./npu/vocoder-axcl.ts";
-import { vocoderAxengine } from "./npu/vocoder-axengine.ts";
-import { vocoderRknn } from "./npu/vocoder-rknn.ts";
+import { NPU_PREDICTORS, NPU_VOCODERS } from "./npu/index.ts";
 import { predictorLlama } from "./predictor-llama.ts";
 import { predictorOrt } from "./predictor-ort.ts";
 import {
@@ -25,8 +22,8 @@ export { openTokenizer } from "./tokenizer-llama.ts";
 
 export const TALKERS: readonly Backend<Talker>[] = [talkerLlama];
 /** In the order that `auto` tries them where nothing was measured. */
-export const PREDICTORS: readonly Backend<Predictor>[] = [predictorAxcl, predictorLlama, predictorOrt];
-export const VOCODERS: readonly Backend<Vocoder>[] = [vocoderRknn, vocoderAxcl, vocoderAxengine, vocoderOrt];
+export const PREDICTORS: readonly Backend<Predictor>[] = [...NPU_PREDICTORS, predictorLlama, predictorOrt];
+export const VOCODERS: readonly Backend<Vocoder>[] = [...NPU_VOCODERS, vocoderOrt];
 export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 
 /**

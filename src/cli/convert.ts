@@ -6,7 +6,7 @@ import { defineCommand } from "citty";
 import { loadConfig, weightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { isBundle, weightsInWords } from "../formats/bundle.ts";
-import { NPU_TARGETS } from "../formats/npu-folder.ts";
+import { NPU_TARGETS } from "../npu-vendors.ts";
 import type { Command } from "./manual/page.ts";
 import { clearProgress, log, showConversion } from "./shared/log.ts";
 import { assertReplaceable, convertForTarget, NPU_OPTIONS, refuseNpuOptions } from "./shared/npu-conversion.ts";
@@ -27,7 +27,7 @@ const options: Options = {
 };
 
 export const command: Command = {
-  synopsis: "convert DIR -o BUNDLE [OPTIONS]  |  tts convert DIR --target rknn|axcl [OPTIONS]",
+  synopsis: `convert DIR -o BUNDLE [OPTIONS]  |  tts convert DIR --target ${NPU_TARGETS.join("|")} [OPTIONS]`,
   description: [
     "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; by hand you choose the place and the weight type.",
     "The bundle appears when it is whole: an interrupted conversion leaves nothing, and a bundle that was there stays until then. models/MODEL.md describes the files.",

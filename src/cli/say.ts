@@ -7,6 +7,7 @@ import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { isSameFile, isStdout, type Output, openOutput } from "../io/output.ts";
 import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
+import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { Command } from "./manual/page.ts";
 import { openEngine, pour, report, weightsHash } from "./shared/engine.ts";
@@ -137,7 +138,7 @@ export const command: Command = {
       "TTS_PREFIX_CACHE\ndisk keeps the beginnings of prompts, and prompts that come again, in the cache folder for a faster start; memory keeps them for one run; off computes everything. The sound is the same. Default: disk.",
       "TTS_LIBLLAMA, TTS_LIBONNXRUNTIME\nFile or folder of another build of these libraries.",
       "TTS_LIB_DIR\nWhere the program as one binary unpacks its libraries and its voice: a folder of your own where programs may run. Default: the cache folder.",
-      "TTS_LIBRKNNRT, TTS_LIBAXCL, TTS_LIBAXENGINE\nFile or folder of an NPU's library, where it is not in its usual place.",
+      `${NPU_NAMES.map((name) => NPU_VENDORS[name].variable).join(", ")}\nFile or folder of an NPU's library, where it is not in its usual place.`,
       "TTS_STAGE_TIMEOUT\nSeconds without any sign of a stage after which the program gives up. Default: 120.",
     ],
     "EXIT STATUS": [

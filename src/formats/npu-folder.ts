@@ -7,21 +7,17 @@
 
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { elementsOf } from "../../ffi/npu/model.ts";
 import { TtsError } from "../errors.ts";
+import { NPU_BUILDS, NPU_TARGETS, type NpuTarget } from "../npu-vendors.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
 import type { Bundle, Manifest } from "./bundle.ts";
 import { JsonFile } from "./json.ts";
 import { parseSafetensors, toFloat32, toInt32 } from "./safetensors.ts";
 
-/** RK3588's own NPU; AX650N, on its board or as a card. */
-export const NPU_TARGETS = ["rknn", "axcl"] as const;
-export type NpuTarget = (typeof NPU_TARGETS)[number];
-
 export const NPU_MANIFEST = "npu.json";
 const FORMAT = "qwen3-tts-npu";
 const VERSION = 1;
-/** What the toolkits call the models they build. */
-export const NPU_SUFFIX: Record<NpuTarget, string> = { rknn: ".rknn", axcl: ".axmodel" };
 /** More would make a signal longer than an RK3588 can count: 8191 samples. */
 export const MOST_NPU_FRAMES = 4;
 /** Sizes beyond these are no model's: only a damaged manifest has them. */
@@ -109,7 +105,7 @@ export function openNpuFolder(directory: string, target: NpuTarget): NpuFolder {
  * @throws TtsError NPU_MODEL_INVALID when it is not there
  */
 export function npuPartPath({ directory, manifest }: NpuFolder, { file, runs }: NpuPart): string {
-  const path = join(directory, runs === "cpu" ? file : file.replace(/\.onnx$/, NPU_SUFFIX[manifest.target]));
+  const path = join(directory, runs === "cpu" ? file : file.replace(/\.onnx$/, NPU_BUILDS[manifest.target].suffix));
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat?.isFile() && stat.size > 0) return path;
   const what = stat === undefined ? "is missing" : stat.isFile() ? "is empty" : "is no file";
@@ -200,9 +196,6 @@ function readTensor(file: JsonFile): NpuTensorInfo {
   if (!isSane) throw file.wrong(`${name} has the shape [${shape}], which is no model's`);
   return { name, shape };
 }
-
-/** Of a tensor of this shape. */
-export const elementsOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
 /** Every input comes from somewhere, in the shape in which it is given, and samples come out at the end. */
 function checkChain(file: JsonFile, { frames, vocoder }: NpuManifest): void {

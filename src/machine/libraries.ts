@@ -5,13 +5,12 @@ import { remedyFor } from "../../ffi/load/embedded.ts";
 import { glibcNeeded } from "../../ffi/load/system.ts";
 import type { Config } from "../config.ts";
 import { type ErrorOnTheWire, toWire } from "../errors.ts";
+import type { NpuName } from "../npu-vendors.ts";
 import { runChild } from "../worker.ts";
 
 /** Without these two nothing can be spoken. */
 export const NEEDED_LIBRARIES = ["llama", "onnxruntime"] as const;
-export const NPU_LIBRARIES = ["rknn", "axcl", "axEngine"] as const;
 type NeededLibrary = (typeof NEEDED_LIBRARIES)[number];
-type NpuName = (typeof NPU_LIBRARIES)[number];
 
 const VARIABLE = { llama: "TTS_LIBLLAMA", onnxruntime: "TTS_LIBONNXRUNTIME" } as const;
 
@@ -72,12 +71,10 @@ export async function describeNpu(name: NpuName, { allowStandIn, libraries }: Lo
 
 /** The child's side: of a needed library its path and version, of an NPU's all that is known. Only the one that is asked for is touched. */
 export async function runLibrary({ allowStandIn, libraries, name }: LibraryJob): Promise<unknown> {
-  const npu = { override: libraries[name], allowStandIn };
   if (name === "llama") return (await import("../../ffi/llama.ts")).loadLlama(libraries.llama);
   if (name === "onnxruntime") return (await import("../../ffi/onnxruntime.ts")).loadOnnxRuntime(libraries.onnxruntime);
-  if (name === "rknn") return (await import("../../ffi/npu/rknn.ts")).describeRknn(npu);
-  if (name === "axcl") return onlyPresent((await import("../../ffi/npu/axcl.ts")).describeAxcl(npu));
-  return (await import("../../ffi/npu/ax-engine.ts")).describeAxEngine(npu);
+  const { NPU_LIBRARIES } = await import("../../ffi/npu/libraries.ts");
+  return onlyPresent(NPU_LIBRARIES[name].describe({ override: libraries[name], allowStandIn }));
 }
 
 /** A line for what is looked for and is not there tells nothing of this machine. */

@@ -4,7 +4,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { NpuTarget } from "../../src/formats/npu-folder.ts";
+import type { NpuTarget } from "../../src/npu-vendors.ts";
 import { npuFolderOf } from "../_npu.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
 import { bundleOf, maxDifference, wavSamples } from "../_support.ts";

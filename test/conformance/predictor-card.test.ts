@@ -2,13 +2,12 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { openBackend, PREDICTORS } from "../../src/backends/index.ts";
-import { predictorAxcl } from "../../src/backends/npu/predictor-axcl.ts";
 import type { Chances, Predictor } from "../../src/backends/stage.ts";
 import { Sampler } from "../../src/sampler.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../../src/types.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
-import { bundleOf } from "../_support.ts";
+import { bundleOf, named } from "../_support.ts";
 
 const SETTINGS: SamplerSettings = { greedy: false, temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1 };
 
@@ -17,7 +16,7 @@ describe.skipIf(compiler === null)(`the code predictor on a card${noCompiler}`, 
   let hidden: Float32Array;
   beforeAll(() => {
     const bundle = bundleOf("tiny-custom");
-    predictor = predictorAxcl.open(npuOptions(bundle, 1, "axcl", "axcl"));
+    predictor = named(PREDICTORS, "axcl").open(npuOptions(bundle, 1, "axcl", "axcl"));
     hidden = Float32Array.from({ length: bundle.manifest.shape.hidden }, (_, i) => Math.sin(i));
   });
   afterAll(() => predictor?.close());

@@ -3,7 +3,7 @@
 import { VOCODERS } from "../../src/backends/index.ts";
 import { type Backend, isAccelerator, type Vocoder } from "../../src/backends/stage.ts";
 import type { Bundle } from "../../src/formats/bundle.ts";
-import type { NpuTarget } from "../../src/formats/npu-folder.ts";
+import type { NpuTarget } from "../../src/npu-vendors.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
 import { vocoderConformance } from "./vocoder.ts";

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import type { NpuTarget } from "../../src/formats/npu-folder.ts";
+import type { NpuTarget } from "../../src/npu-vendors.ts";
 import { npuFolderOf } from "../_npu.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
 import { bundleOf, ROOT } from "../_support.ts";

@@ -4,7 +4,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { NpuTarget } from "../../src/formats/npu-folder.ts";
+import type { NpuTarget } from "../../src/npu-vendors.ts";
 import { buildForStandIns } from "../_npu.ts";
 import { compiler, compileStandIns, standInEnvironment } from "../_standins.ts";
 import { ROOT, removeScratch, STARTER, wavSamples } from "../_support.ts";

@@ -4,14 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { StatePair } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
-import {
-  assertNpuFolderFits,
-  NPU_MANIFEST,
-  type NpuFolder,
-  type NpuPart,
-  type NpuTarget,
-  openNpuFolder,
-} from "../../formats/npu-folder.ts";
+import { assertNpuFolderFits, NPU_MANIFEST, type NpuFolder, type NpuPart, openNpuFolder } from "../../formats/npu-folder.ts";
+import type { NpuTarget } from "../../npu-vendors.ts";
 import { NEXT, STATE } from "../../types.ts";
 import type { OpenOptions } from "../stage.ts";
 
@@ -44,20 +38,3 @@ export const statesOf = (part: NpuPart): StatePair[] =>
 /** A built model that is not what its graph was. */
 export const unfit = (path: string, what: string) =>
   new TtsError("NPU_MODEL_INVALID", `${path}: ${what}`, "build it again from the graph beside it");
-
-/** What `check` throws, in one line, or null. */
-export function reasonOf(check: () => unknown): string | null {
-  try {
-    check();
-    return null;
-  } catch (error) {
-    if (error instanceof TtsError) return error.inOneLine;
-    throw error;
-  }
-}
-
-const CARD = "/dev/axcl_host";
-const ON_CHIP = "/dev/npu";
-/** An AX650 is the board itself, or a card in another one: never both. */
-export const isOnChip = ({ config: { libraries } }: OpenOptions) =>
-  libraries.axcl === "" && (libraries.axEngine !== "" || (existsSync(ON_CHIP) && !existsSync(CARD)));

@@ -1,8 +1,9 @@
 // A part of an NPU's chain that stays with the CPU: a graph of fixed shapes on ONNX Runtime, with the state of its lanes.
 
-import { type BoundGraph, HostModel, type NpuModel, type NpuModelOptions, type NpuTensor } from "../../../ffi/npu/model.ts";
+import { type BoundGraph, openHostModel } from "../../../ffi/npu/lanes.ts";
+import { elementsOf, type NpuModel, type NpuModelOptions, type NpuTensor } from "../../../ffi/npu/model.ts";
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../../ffi/onnxruntime.ts";
-import { elementsOf, type NpuPart, type NpuTensorInfo } from "../../formats/npu-folder.ts";
+import type { NpuPart, NpuTensorInfo } from "../../formats/npu-folder.ts";
 
 /** It runs beside generation: one thread leaves the other cores to it. */
 const THREADS = 1;
@@ -10,7 +11,7 @@ const THREADS = 1;
 /** @param integers the inputs that are i32, by name, in shared memory */
 export function openOrtPart(part: NpuPart, options: NpuModelOptions, integers: Record<string, Int32Array>, library: string): NpuModel {
   loadOnnxRuntime(library);
-  return new HostModel(new OrtPart(part, options.path, integers), options);
+  return openHostModel(new OrtPart(part, options.path, integers), options);
 }
 
 class OrtPart implements BoundGraph {

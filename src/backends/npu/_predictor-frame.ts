@@ -1,15 +1,14 @@
 // A whole frame of the code predictor in one run of an NPU, which also draws the codes: predictorFrameGraph in
 // src/convert/npu/predictor.ts. A seed gives other codes here than on the CPU, of the same chances; the likeliest codes are the same.
 
-import type { NpuModel } from "../../../ffi/npu/model.ts";
+import { elementsOf, type NpuModel, type NpuRuntime } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
-import { elementsOf } from "../../formats/npu-folder.ts";
 import { assertDrawable } from "../../sampler.ts";
 import { CODES_PER_FRAME, type DrawLimits } from "../../types.ts";
 import { PredictorRows } from "../predictor-rows.ts";
 import type { Chances, Draw, Predictor } from "../stage.ts";
-import { type OpenModel, type PartFile, tensorOf } from "./_predictor.ts";
+import { type PartFile, tensorOf } from "./_predictor-files.ts";
 
 const GROUPS = CODES_PER_FRAME - 1;
 
@@ -26,7 +25,7 @@ export class FramePredictor implements Predictor {
   private readonly drawn: Float32Array;
   private readonly size: number;
 
-  constructor({ frame: { part, path } }: { frame: PartFile }, bundle: Bundle, openModel: OpenModel) {
+  constructor({ frame: { part, path } }: { frame: PartFile }, bundle: Bundle, openModel: NpuRuntime["openModel"]) {
     this.size = bundle.manifest.shape.codes;
     this.rows = new PredictorRows(bundle);
     try {

@@ -1,13 +1,13 @@
 // The layers of the code predictor on an NPU, a step a run, and the heads on ONNX Runtime: predictorStepGraph in
 // src/convert/npu/predictor.ts and predictorHeadsGraph in src/convert/onnx/predictor.ts.
 
-import type { NpuModel } from "../../../ffi/npu/model.ts";
+import type { NpuModel, NpuRuntime } from "../../../ffi/npu/model.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
 import type { OpenOptions } from "../stage.ts";
 import type { PredictorLayers } from "../stepwise.ts";
 import { statesOf } from "./_folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
-import { type OpenModel, type PartFile, tensorOf } from "./_predictor.ts";
+import { type PartFile, tensorOf } from "./_predictor-files.ts";
 
 /** The first step of a frame takes two rows; the others only use the second one. */
 const ROWS = 2;
@@ -27,7 +27,11 @@ export class CardLayers implements PredictorLayers {
   /** f32 [1, codes] */
   private readonly scores: Float32Array;
 
-  constructor({ step, heads }: { step: PartFile; heads: PartFile }, { bundle, config, lanes }: OpenOptions, openModel: OpenModel) {
+  constructor(
+    { step, heads }: { step: PartFile; heads: PartFile },
+    { bundle, config, lanes }: OpenOptions,
+    openModel: NpuRuntime["openModel"],
+  ) {
     const { codes, predictorHidden: width } = bundle.manifest.shape;
     this.input = new Float32Array(lanes * ROWS * width);
     this.logits = new Float32Array(lanes * codes);

@@ -1,55 +1,16 @@
-// Which form of the code predictor was built for an NPU, and its files.
+// The code predictor on an NPU, in the form that was built: all 15 codes of a frame in one run, drawn on the device, because every run may
+// cross a bus; or else a step a run, with heads and sampling on the CPU.
 
-import type { NpuModel, NpuModelOptions } from "../../../ffi/npu/model.ts";
-import { TtsError } from "../../errors.ts";
-import { type NpuFolder, type NpuPart, npuPartPath } from "../../formats/npu-folder.ts";
-import type { OpenOptions } from "../stage.ts";
-import { hasModelsFor, isOnChip, openFolder, unfit } from "./_folder.ts";
+import type { Accelerator, Predictor } from "../stage.ts";
+import { StepwisePredictor } from "../stepwise.ts";
+import { acceleratorOn, type NpuDevice } from "./_accelerator.ts";
+import { findPredictor } from "./_predictor-files.ts";
+import { FramePredictor } from "./_predictor-frame.ts";
+import { CardLayers } from "./_predictor-step.ts";
 
-const TARGET = "axcl";
-
-/** A part and the file that runs it. */
-export interface PartFile {
-  part: NpuPart;
-  path: string;
-}
-
-export type BuiltPredictor = { kind: "frame"; frame: PartFile } | { kind: "step"; step: PartFile; heads: PartFile };
-
-export type OpenModel = (options: NpuModelOptions) => NpuModel;
-
-export const isPreparedForCard = (options: OpenOptions) => !isOnChip(options) && hasModelsFor(options, TARGET);
-
-/** @throws TtsError NPU_MODEL_INVALID */
-export function findPredictor(options: OpenOptions): BuiltPredictor {
-  const folder = openFolder(options, TARGET);
-  const { frame, heads, step } = folder.manifest.predictor;
-  if (frame === null || step === null || heads === null) {
-    throw new TtsError("NPU_MODEL_INVALID", `${folder.directory} has no code predictor`, "use --predictor ort or llama");
-  }
-  if (!isBuilt(folder, frame) && isBuilt(folder, step)) return { kind: "step", step: fileOf(folder, step), heads: fileOf(folder, heads) };
-  return { kind: "frame", frame: fileOf(folder, frame) };
-}
-
-const fileOf = (folder: NpuFolder, part: NpuPart): PartFile => ({ part, path: npuPartPath(folder, part) });
-
-function isBuilt(folder: NpuFolder, part: NpuPart): boolean {
-  try {
-    npuPartPath(folder, part);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/**
- * The memory of a tensor.
- * @param length that it must have
- * @throws TtsError NPU_MODEL_INVALID
- */
-export function tensorOf(model: NpuModel, side: "inputs" | "outputs", name: string, length: number, path: string): Float32Array {
-  const data = model[side].find((tensor) => tensor.name === name)?.data;
-  if (data?.length === length) return data;
-  const is = data === undefined ? "is missing" : `has ${data.length} values, not ${length}`;
-  throw unfit(path, `its ${name} ${is}`);
-}
+export const npuPredictor = (device: NpuDevice): Accelerator<Predictor> =>
+  acceleratorOn<Predictor, ReturnType<typeof findPredictor>>(device, findPredictor, (found, options, { openModel }) => {
+    const { bundle, lanes } = options;
+    if (found.kind === "frame") return new FramePredictor(found, bundle, openModel);
+    return new StepwisePredictor(bundle, new CardLayers(found, options, openModel), lanes);
+  });

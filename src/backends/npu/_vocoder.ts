@@ -2,41 +2,17 @@
 // which). Every run has the same number of frames. A call with fewer is made of them and of what is still missing to a whole run, and its
 // state is not kept: the next call runs these frames once more, so any chunking gives the same samples, and whole runs cost nothing twice.
 
-import type { NpuModel, NpuModelOptions, NpuTensor } from "../../../ffi/npu/model.ts";
-import type { Config } from "../../config.ts";
+import type { NpuModel, NpuTensor } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
-import { type NpuFolder, type NpuPart, type NpuTarget, npuPartPath, readNpuSelfTest } from "../../formats/npu-folder.ts";
+import { type NpuFolder, type NpuPart, npuPartPath, readNpuSelfTest } from "../../formats/npu-folder.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME } from "../../types.ts";
 import type { Accelerator, OpenOptions, Vocoder, VocoderMemory } from "../stage.ts";
-import { hasModelsFor, openFolder, reasonOf, statesOf, unfit } from "./_folder.ts";
+import { acceleratorOn, type NpuDevice } from "./_accelerator.ts";
+import { openFolder, statesOf, unfit } from "./_folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
 
-/** A vendor's library. */
-export interface NpuVendor {
-  /** Of the backend. */
-  name: string;
-  target: NpuTarget;
-  /** Which of the two that take the same models is the one here. Default: there is no other. */
-  isHere?(options: OpenOptions): boolean;
-  /** Opens the library, once per thread. @throws TtsError LIBRARY_* */
-  load(config: Config): unknown;
-  /** @throws TtsError NPU_* */
-  openModel(options: NpuModelOptions): NpuModel;
-}
-
-export function npuVocoder(vendor: NpuVendor): Accelerator<Vocoder> {
-  const { isHere = () => true, name, target } = vendor;
-  return {
-    name,
-    isPrepared: (options) => isHere(options) && hasModelsFor(options, target),
-    probe: (options) =>
-      reasonOf(() => {
-        openFolder(options, target);
-        vendor.load(options.config);
-      }),
-    open: (options) => openChecked(new NpuVocoder(openFolder(options, target), options, vendor), vendor),
-  };
-}
+export const npuVocoder = (device: NpuDevice): Accelerator<Vocoder> =>
+  acceleratorOn<Vocoder, NpuFolder>(device, openFolder, (folder, options) => openChecked(new NpuVocoder(folder, options, device), device));
 
 /** Copies an output of one part to the input of a later one. */
 interface Link {
@@ -61,7 +37,7 @@ class NpuVocoder implements Vocoder {
   private readonly position = new Int32Array(new SharedArrayBuffer(4));
   private readonly lanes: { position: number; pending: Int32Array; count: number }[];
 
-  constructor(folder: NpuFolder, options: OpenOptions, vendor: NpuVendor) {
+  constructor(folder: NpuFolder, options: OpenOptions, device: NpuDevice) {
     this.folder = folder;
     this.frames = folder.manifest.frames;
     this.chunks = [this.frames];
@@ -71,10 +47,9 @@ class NpuVocoder implements Vocoder {
       pending: new Int32Array(this.codes.length),
       count: 0,
     }));
-    vendor.load(options.config);
     try {
       const given = new Map<string, Float32Array>();
-      for (const part of folder.manifest.vocoder) this.parts.push(this.chain(part, given, options, vendor));
+      for (const part of folder.manifest.vocoder) this.parts.push(this.chain(part, given, options, device));
       this.samples = given.get("samples")!; // the manifest was checked
     } catch (error) {
       this.close();
@@ -83,12 +58,12 @@ class NpuVocoder implements Vocoder {
   }
 
   /** @param given what earlier parts give, by name; gets what this one gives */
-  private chain(part: NpuPart, given: Map<string, Float32Array>, { config, lanes }: OpenOptions, vendor: NpuVendor): ChainedPart {
+  private chain(part: NpuPart, given: Map<string, Float32Array>, { config, lanes }: OpenOptions, device: NpuDevice): ChainedPart {
     const path = npuPartPath(this.folder, part);
     const states = statesOf(part);
     const options = { path, lanes, states };
     const integers = { codes: this.codes, position: this.position };
-    const model = part.runs === "npu" ? vendor.openModel(options) : openOrtPart(part, options, integers, config.libraries.onnxruntime);
+    const model = part.runs === "npu" ? device.openModel(options) : openOrtPart(part, options, integers, config.libraries.onnxruntime);
     try {
       const links = model.inputs.map(({ data: to, name }) => ({ from: given.get(name) ?? missing(path, name), to }));
       const odd = links.find(({ from, to }) => from.length !== to.length);
@@ -181,7 +156,7 @@ function outputOf(outputs: readonly NpuTensor[], name: string, path: string): Fl
  * Wrong sound without an error is common on NPUs: so real codes are decoded and compared first.
  * @throws TtsError NPU_MODEL_INVALID
  */
-function openChecked(vocoder: NpuVocoder, { name }: NpuVendor): NpuVocoder {
+function openChecked(vocoder: NpuVocoder, { name }: NpuDevice): NpuVocoder {
   const { directory, manifest } = vocoder.folder;
   try {
     const { codes, samples } = readNpuSelfTest(vocoder.folder);

@@ -12,19 +12,13 @@ import { type Board, describeBoard } from "../../machine/board.ts";
 import { measureSpeed, type Speed } from "../../machine/compute-speed.ts";
 import { type Forecast, forecast } from "../../machine/forecast.ts";
 import { type PlannedModel, type PlannedType, plannedCosts, readPlan } from "../../machine/frame-cost.ts";
-import {
-  describeLibrary,
-  describeNpu,
-  type LibraryFacts,
-  NEEDED_LIBRARIES,
-  NPU_LIBRARIES,
-  type NpuFacts,
-} from "../../machine/libraries.ts";
+import { describeLibrary, describeNpu, type LibraryFacts, NEEDED_LIBRARIES, type NpuFacts } from "../../machine/libraries.ts";
 import { coreTime, describeMachine, libcVersion, type Machine, othersShare, processMs } from "../../machine/load.ts";
 import { measureBandwidth } from "../../machine/memory-speed.ts";
 import { KNOWN_MODELS } from "../../models/catalog.ts";
 import { spaceNeeded } from "../../models/pull.ts";
 import { shippedCheckpoint } from "../../models/resolve.ts";
+import { NPU_NAMES, NPU_VENDORS } from "../../npu-vendors.ts";
 import { collect, type Row } from "../models.ts";
 import { clearProgress, showProgress } from "../shared/log.ts";
 
@@ -110,7 +104,7 @@ export async function collectFacts(config: Config): Promise<Facts> {
     const board = describeBoard();
     const [libraries, npus] = await Promise.all([
       Promise.all(NEEDED_LIBRARIES.map((name) => describeLibrary(name, config))),
-      Promise.all(NPU_LIBRARIES.map((name) => describeNpu(name, config))),
+      Promise.all(NPU_NAMES.map((name) => describeNpu(name, config))),
     ]);
     const working = libraries.every(({ failure }) => failure === null);
     const measured = await measure(config, working, step);
@@ -155,10 +149,10 @@ async function measure(config: Config, working: boolean, step: (index: number) =
   }
 }
 
-/** Everybody may have a graphics card: only what names the NPU counts. */
+/** Something of it is here. A device counts only where it is the NPU's for certain. */
 function isPresent({ devices, driver, library, name }: NpuFacts, { chip }: Board, { libraries }: Config): boolean {
   if (library !== null || driver !== "" || libraries[name] !== "") return true;
-  return name === "rknn" ? chip !== "" || devices.some((device) => /rknpu/i.test(device)) : devices.length > 0;
+  return [chip, ...devices].some((text) => NPU_VENDORS[name].sign.test(text));
 }
 
 /** Whether it can be written is found by writing, beside it where it is not there yet. Nothing stays behind. */

@@ -1,6 +1,7 @@
 // What stands in the way on this machine, and what to do about each. Pure: facts in, findings out.
 
 import type { ErrorCode } from "../../errors.ts";
+import { NPU_VENDORS } from "../../npu-vendors.ts";
 import type { Facts, Folder } from "./_facts.ts";
 
 export interface Problem {
@@ -21,7 +22,6 @@ const LEAST_DISK_BYTES = 100e6;
 const LITTLE_CAPACITY = 600;
 /** What people call them. */
 export const LIBRARY_TITLE = { llama: "libllama", onnxruntime: "ONNX Runtime" } as const;
-export const NPU_TITLE = { rknn: "Rockchip NPU (RKNN)", axcl: "AXERA card (AXCL)", axEngine: "AXERA NPU on the chip" } as const;
 
 /** The serious ones first. */
 export function problemsOf(facts: Facts): Problem[] {
@@ -126,10 +126,10 @@ function npuProblems({ npus }: Facts): Problem[] {
   return npus
     .filter(({ present }) => present)
     .flatMap(({ hint, name, problem, warnings }) => [
-      ...problemIf(problem !== "", "NPU_UNAVAILABLE", `${NPU_TITLE[name]}: ${oneLine(problem)}`, hint || "speech works without it"),
+      ...problemIf(problem !== "", "NPU_UNAVAILABLE", `${NPU_VENDORS[name].title}: ${oneLine(problem)}`, hint || "speech works without it"),
       ...warnings.map((warning): Problem => {
         const [what, todo = "look at it soon"] = warning.split(/: (.*)/); // "what is wrong: what to do"
-        return { code: "NPU_UNAVAILABLE", serious: false, what: `${NPU_TITLE[name]}: ${what}`, todo };
+        return { code: "NPU_UNAVAILABLE", serious: false, what: `${NPU_VENDORS[name].title}: ${what}`, todo };
       }),
     ]);
 }

@@ -2,9 +2,10 @@
 
 import { formatCores } from "../../cores.ts";
 import type { CoreKind } from "../../machine/board.ts";
+import { NPU_VENDORS } from "../../npu-vendors.ts";
 import { size } from "../models.ts";
 import type { Facts, Folder, ModelForecast } from "./_facts.ts";
-import { LIBRARY_TITLE, NPU_TITLE, type Problem } from "./_problems.ts";
+import { LIBRARY_TITLE, type Problem } from "./_problems.ts";
 
 /** Of the names in front. */
 const NAME_WIDTH = 11;
@@ -96,7 +97,7 @@ function npuLines({ npus }: Facts, verbose: boolean): string[] {
   const shown = npus.filter(({ present }) => present || verbose);
   const lines = shown.flatMap(({ devices, driver, library, name, present, problem }) => {
     const found = library === null ? "no library" : `${library.version} ${library.path}`.trim();
-    const state = `${NPU_TITLE[name]}: ${[found, driver === "" ? "" : `driver ${driver}`, ...devices].filter(Boolean).join(", ")}`;
+    const state = `${NPU_VENDORS[name].title}: ${[found, driver === "" ? "" : `driver ${driver}`, ...devices].filter(Boolean).join(", ")}`;
     return [problem === "" || present ? state : `${state}; ${problem.replace(/\s+/g, " ")}`];
   });
   return section("NPU", npus.some(({ present }) => present) ? lines : ["no NPU found", ...lines]);

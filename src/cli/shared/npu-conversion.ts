@@ -7,8 +7,9 @@ import type { NpuRequest } from "../../convert/npu/index.ts";
 import type { Engine, SpeakOptions } from "../../engine.ts";
 import { TtsError } from "../../errors.ts";
 import { isBundle } from "../../formats/bundle.ts";
-import { isNpuFolder, MOST_NPU_FRAMES, NPU_TARGETS, type NpuTarget } from "../../formats/npu-folder.ts";
+import { isNpuFolder, MOST_NPU_FRAMES } from "../../formats/npu-folder.ts";
 import { resolveModel } from "../../models/resolve.ts";
+import { NPU_BUILDS, NPU_TARGETS, type NpuTarget } from "../../npu-vendors.ts";
 import { CODES_PER_FRAME, type TextMode } from "../../types.ts";
 import { openEngine } from "./engine.ts";
 import { clearProgress, log, showConversion, showProgress } from "./log.ts";
@@ -23,7 +24,7 @@ export const NPU_OPTIONS: Options = {
   target: {
     type: "string",
     valueHint: NPU_TARGETS.join("|"),
-    description: "Make graphs for an NPU: rknn for an RK3588's own, axcl for an AX650N.",
+    description: `Make graphs for an NPU: ${NPU_TARGETS.map((target) => `${target} for ${NPU_BUILDS[target].purpose}`).join(", ")}.`,
     group: GROUP,
   },
   frames: {

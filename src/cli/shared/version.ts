@@ -2,6 +2,7 @@
 
 import { dependencies, optionalDependencies, version } from "../../../package.json";
 import { loadConfig } from "../../config.ts";
+import { NPU_NAMES } from "../../npu-vendors.ts";
 import { BUILT_FOR } from "../../packaging/versions.ts";
 import type { OptionDef } from "./options.ts";
 
@@ -33,13 +34,13 @@ export function versions(): string {
 
 /** Lines: the libraries that this machine has, each loaded in a process of its own. */
 export async function versionsHere(): Promise<string> {
-  const { describeLibrary, describeNpu, NEEDED_LIBRARIES, NPU_LIBRARIES } = await import("../../machine/libraries.ts");
+  const { describeLibrary, describeNpu, NEEDED_LIBRARIES } = await import("../../machine/libraries.ts");
   const config = loadConfig();
   const needed = NEEDED_LIBRARIES.map(async (name) => {
     const { failure, path, version } = await describeLibrary(name, config);
     return line(`${name} here`, failure === null ? `${version}, ${path}` : failure.message);
   });
-  const npus = NPU_LIBRARIES.map(async (name) => {
+  const npus = NPU_NAMES.map(async (name) => {
     const { library } = await describeNpu(name, config);
     return line(`${name} here`, library === null ? "none; tts doctor says why" : `${library.version}, ${library.path}`);
   });

@@ -3,8 +3,10 @@
 
 import { appendFileSync, closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { elementsOf, type NpuTarget, type NpuTensorInfo } from "../../formats/npu-folder.ts";
+import { elementsOf } from "../../../ffi/npu/model.ts";
+import type { NpuTensorInfo } from "../../formats/npu-folder.ts";
 import { asBytes, writeAll } from "../../io/bytes.ts";
+import type { NpuTarget } from "../../npu-vendors.ts";
 
 export const CALIBRATION = "calibration";
 const TAR_BLOCK = 512;

@@ -1,7 +1,8 @@
 // Graphs of fixed shapes on ONNX Runtime, one after the other, with their state: what an NPU folder's parts give when no NPU is there.
 
+import { elementsOf } from "../../../ffi/npu/model.ts";
 import { OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../../ffi/onnxruntime.ts";
-import { elementsOf, type NpuTensorInfo } from "../../formats/npu-folder.ts";
+import type { NpuTensorInfo } from "../../formats/npu-folder.ts";
 import { NEXT, STATE } from "../../types.ts";
 
 interface Link {

@@ -1,8 +1,8 @@
 // Whether a vocoder's graph keeps to what an NPU can do: which operators there are, how large a tensor, a kernel or a dilation may be. The
 // shapes of all values follow from the inputs', operator by operator; only operators that such a graph has are known here.
 
-import type { NpuTarget } from "../../formats/npu-folder.ts";
 import type { Graph, Node } from "../../formats/onnx.ts";
+import type { NpuTarget } from "../../npu-vendors.ts";
 
 /** From the vendors' operator lists, RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). Beyond 8191 an RK3588 cannot count. */
 const LIMITS = { size: 8_191, rank: 3, kernel: 31, depthwiseKernel: 8, dilation: 31, matrixDepth: 8_192 } as const;

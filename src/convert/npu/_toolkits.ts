@@ -1,7 +1,8 @@
 // What the vendors' toolkits are given: a script for Rockchip's, configurations and a script for Axera's; and the folder's README. Written
 // from the vendors' documents; nothing of it has met a toolkit or a device, and the README says so.
 
-import { NPU_MANIFEST, NPU_SUFFIX, type NpuManifest, type NpuPart } from "../../formats/npu-folder.ts";
+import { NPU_MANIFEST, type NpuManifest, type NpuPart } from "../../formats/npu-folder.ts";
+import { NPU_BUILDS } from "../../npu-vendors.ts";
 import { CALIBRATION, listOf, tarOf } from "./_calibration.ts";
 
 const nameOf = ({ file }: NpuPart) => file.replace(/\.onnx$/, "");
@@ -72,7 +73,7 @@ function pulsarConfig(part: NpuPart): unknown {
   return {
     input: part.file,
     output_dir: `build/${name}`,
-    output_name: `${name}${NPU_SUFFIX.axcl}`,
+    output_name: `${name}${NPU_BUILDS.axcl.suffix}`,
     model_type: "ONNX",
     target_hardware: "AX650",
     npu_mode: "NPU3",
@@ -97,7 +98,7 @@ function pulsarConfig(part: NpuPart): unknown {
 function pulsarScript(parts: readonly NpuPart[]): string {
   const builds = parts.map((part) => {
     const name = nameOf(part);
-    return `pulsar2 build --config ${name}.json\ncp build/${name}/${name}${NPU_SUFFIX.axcl} .`;
+    return `pulsar2 build --config ${name}.json\ncp build/${name}/${name}${NPU_BUILDS.axcl.suffix} .`;
   });
   return `#!/bin/sh
 # Builds the models of this folder for an AX650 with Pulsar2, inside its container.
@@ -138,7 +139,7 @@ export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string 
   const { device, facts, how } = PLACES[target];
   const onCpu = [...vocoder, predictor.heads].filter((part) => part?.runs === "cpu").map((part) => part!.file);
   const onBoard = [...onCpu, NPU_MANIFEST, selfTest.file];
-  const built = builtParts(manifest).map((part) => `${nameOf(part)}${NPU_SUFFIX[target]}`);
+  const built = builtParts(manifest).map((part) => `${nameOf(part)}${NPU_BUILDS[target].suffix}`);
   const cut =
     snakes === "cpu"
       ? ["This folder is cut: the NPU computes what comes before the first Snake, vocoder-tail.onnx the rest on the CPU."]

@@ -8,13 +8,14 @@ import { CONTEXT_POSITIONS, type Config, LIMITS, threadsFor, type WeightType } f
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { type Checkpoint, openCheckpoint } from "../../formats/checkpoint.ts";
-import { isNpuFolder, NPU_MANIFEST, type NpuManifest, type NpuPart, type NpuTarget, newNpuManifest } from "../../formats/npu-folder.ts";
+import { isNpuFolder, NPU_MANIFEST, type NpuManifest, type NpuPart, newNpuManifest } from "../../formats/npu-folder.ts";
 import type { Graph } from "../../formats/onnx.ts";
 import { safetensorsHeader, type TensorToWrite } from "../../formats/safetensors.ts";
 import { asBytes, writeAll } from "../../io/bytes.ts";
 import { runErrand } from "../../pipeline/errand.ts";
 import type { ReplayJob } from "../../pipeline/messages.ts";
 import type { SpokenText } from "../../stages/replay.ts";
+import type { NpuTarget } from "../../npu-vendors.ts";
 import type { Progress } from "../../types.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
 import { buildFolder, buildInWorker } from "../building.ts";

@@ -10,9 +10,9 @@
 
 import { TtsError } from "../../errors.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
-import type { NpuTarget } from "../../formats/npu-folder.ts";
 import { Graph } from "../../formats/onnx.ts";
 import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
+import type { NpuTarget } from "../../npu-vendors.ts";
 import { SAMPLES_PER_FRAME } from "../../types.ts";
 import { linear, reshape, slice, transpose } from "../onnx/layers.ts";
 import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "../onnx/vocoder-network.ts";

@@ -6,7 +6,7 @@ import { loadRknn, openRknnModel } from "../../../ffi/npu/rknn.ts";
 import { PREDICTORS, VOCODERS } from "../../../src/backends/index.ts";
 import { npuVocoder } from "../../../src/backends/npu/_vocoder.ts";
 import type { Backend } from "../../../src/backends/stage.ts";
-import type { NpuTarget } from "../../../src/formats/npu-folder.ts";
+import type { NpuTarget } from "../../../src/npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
 import { npuOptions } from "../../_npu.ts";
 import { compiler, noCompiler } from "../../_standins.ts";
@@ -17,6 +17,7 @@ test.skipIf(compiler === null)(`a memory is put back without copying out what it
   const backend = npuVocoder({
     name: "rknn",
     target: "rknn",
+    isHere: () => true,
     load: ({ allowStandIn, libraries }) => loadRknn({ override: libraries.rknn, allowStandIn }),
     openModel: (options) => {
       const model = openRknnModel(options);

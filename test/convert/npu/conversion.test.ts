@@ -4,21 +4,15 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { elementsOf } from "../../../ffi/npu/model.ts";
 import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
 import { VOCODERS } from "../../../src/backends/index.ts";
 import { PartChain } from "../../../src/convert/npu/_chain.ts";
 import { runNpuConversion } from "../../../src/convert/npu/index.ts";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";
-import {
-  assertNpuFolderFits,
-  elementsOf,
-  type NpuFolder,
-  type NpuPart,
-  type NpuTarget,
-  openNpuFolder,
-  readNpuSelfTest,
-} from "../../../src/formats/npu-folder.ts";
+import { assertNpuFolderFits, type NpuFolder, type NpuPart, openNpuFolder, readNpuSelfTest } from "../../../src/formats/npu-folder.ts";
 import { toFloat32 } from "../../../src/formats/safetensors.ts";
+import type { NpuTarget } from "../../../src/npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
 import { bundleOf, GoldenFile, maxDifference, openOptions, STARTER, scratchFolder } from "../../_support.ts";
 import { newFolder, shell } from "../../cli/_tts.ts";

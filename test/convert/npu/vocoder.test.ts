@@ -17,8 +17,8 @@ import {
 } from "../../../src/convert/npu/vocoder.ts";
 import { vocoderFrontGraph, vocoderTailGraph } from "../../../src/convert/onnx/vocoder.ts";
 import { type Checkpoint, type CodecShape, openCheckpoint, type Weights } from "../../../src/formats/checkpoint.ts";
-import { NPU_TARGETS, type NpuTarget } from "../../../src/formats/npu-folder.ts";
 import type { Graph } from "../../../src/formats/onnx.ts";
+import { NPU_TARGETS, type NpuTarget } from "../../../src/npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
 import {
   checkpointFolder,

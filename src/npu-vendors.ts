@@ -1,0 +1,73 @@
+// The NPUs that a program of this kind can use: a row for each vendor's library, and what models are built for. Facts alone: settings, options,
+// help and tts doctor are made of them; what is done with a library stands in ffi/npu, src/backends/npu and src/convert/npu.
+
+/** Chips that take the same models are one target; the names are those of `--target`. */
+export const NPU_BUILDS = {
+  rknn: { suffix: ".rknn", purpose: "an RK3588's own" },
+  axcl: { suffix: ".axmodel", purpose: "an AX650N" },
+} as const satisfies Record<string, NpuBuild>;
+export type NpuTarget = keyof typeof NPU_BUILDS;
+export const NPU_TARGETS = Object.keys(NPU_BUILDS) as NpuTarget[];
+
+interface NpuBuild {
+  /** What the vendor's toolkit calls the models it builds. */
+  suffix: string;
+  /** Whose NPU it is: "for ..." */
+  purpose: string;
+}
+
+/** In the order in which `auto` tries them. A key is the library's name in Config and in the JSON of tts doctor. */
+export const NPU_VENDORS = {
+  rknn: {
+    title: "Rockchip NPU (RKNN)",
+    variable: "TTS_LIBRKNNRT",
+    target: "rknn",
+    vocoder: "rknn",
+    predictor: null,
+    node: "",
+    sign: /^r[kv]\d|rknpu/i, // /dev/dri alone may be any graphics card's
+  },
+  axcl: {
+    title: "AXERA card (AXCL)",
+    variable: "TTS_LIBAXCL",
+    target: "axcl",
+    vocoder: "axcl",
+    predictor: "axcl",
+    node: "/dev/axcl_host",
+    sign: /1f4b:0650|axcl_host/,
+  },
+  axEngine: {
+    title: "AXERA NPU on the chip",
+    variable: "TTS_LIBAXENGINE",
+    target: "axcl",
+    vocoder: "axengine",
+    predictor: null,
+    node: "/dev/npu",
+    sign: /\/dev\/npu/,
+  },
+} as const satisfies Record<string, NpuVendor>;
+export type NpuName = keyof typeof NPU_VENDORS;
+export const NPU_NAMES = Object.keys(NPU_VENDORS) as NpuName[];
+
+export interface NpuVendor {
+  /** What people call it. */
+  title: string;
+  /** The environment variable that names the library's file or folder. */
+  variable: string;
+  target: NpuTarget;
+  /** The backend's name for each stage that it can run, as in `--vocoder` and `--predictor`; null: it cannot. */
+  vocoder: string | null;
+  predictor: string | null;
+  /** The device node that tells it from another one of the same target; "" where there is no other. */
+  node: string;
+  /** Matches the name of a board's chip, or what its library says of a device, when the NPU is really there. */
+  sign: RegExp;
+}
+
+/** A stage that an NPU may run. */
+export type NpuStage = "vocoder" | "predictor";
+type BackendName<Stage extends NpuStage> = Exclude<(typeof NPU_VENDORS)[NpuName][Stage], null>;
+
+/** Names of the backends that run a stage on an NPU. */
+export const npuBackends = <Stage extends NpuStage>(stage: Stage) =>
+  NPU_NAMES.map((name) => NPU_VENDORS[name][stage]).filter((backend) => backend !== null) as BackendName<Stage>[];
