@@ -1,18 +1,18 @@
-// Calibration inputs as the toolkits read them: numbers that a real run has had, as .npy files. RKNN's takes them one by one, listed in a
-// text file with a line per run; Pulsar2 takes a tar of them for each input.
+// Calibration inputs as the toolkits read them: numbers that a real run has had, as .npy files.
 
 import { appendFileSync, closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { elementsOf } from "../../../ffi/npu/model.ts";
 import type { NpuTensorInfo } from "../../formats/npu-folder.ts";
 import { asBytes, writeAll } from "../../io/bytes.ts";
-import type { NpuTarget } from "../../npu-vendors.ts";
 
+/** `list`: files one by one, in a text file with a line per run. `tar`: a tar of files for each input. */
+export type CalibrationFormat = "list" | "tar";
 export const CALIBRATION = "calibration";
 const TAR_BLOCK = 512;
 const NPY_ALIGNMENT = 64;
 
-/** The file that lists the runs of a part, for RKNN's toolkit; paths in it are relative to the folder. */
+/** The file that lists the runs of a part; paths in it are relative to the folder. */
 export const listOf = (part: string) => `${CALIBRATION}/${part}.txt`;
 export const tarOf = (part: string, tensor: string) => `${CALIBRATION}/${part}/${tensor}.tar`;
 
@@ -24,12 +24,12 @@ export class CalibrationSet {
   /** @param part its name without suffix */
   constructor(
     private readonly folder: string,
-    private readonly target: NpuTarget,
+    private readonly format: CalibrationFormat,
     private readonly part: string,
     private readonly inputs: readonly NpuTensorInfo[],
   ) {
     mkdirSync(join(folder, CALIBRATION, part), { recursive: true });
-    if (target === "axcl") for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
+    if (format === "tar") for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
   }
 
   /** Writes what all inputs are now. */
@@ -40,7 +40,7 @@ export class CalibrationSet {
       if (values.length !== elementsOf(info.shape)) throw new RangeError(`${info.name}: ${values.length} values for [${info.shape}]`);
       return this.write(run, info, values);
     });
-    if (this.target === "rknn") appendFileSync(join(this.folder, listOf(this.part)), `${paths.join(" ")}\n`);
+    if (this.format === "list") appendFileSync(join(this.folder, listOf(this.part)), `${paths.join(" ")}\n`);
   }
 
   private write(run: string, { name, shape }: NpuTensorInfo, values: Float32Array): string {

@@ -3,6 +3,7 @@
 
 import type { Graph, Node } from "../../formats/onnx.ts";
 import type { NpuTarget } from "../../npu-vendors.ts";
+import { TOOLKITS } from "./_toolkits.ts";
 
 /** From the vendors' operator lists, RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). Beyond 8191 an RK3588 cannot count. */
 const LIMITS = { size: 8_191, rank: 3, kernel: 31, depthwiseKernel: 8, dilation: 31, matrixDepth: 8_192 } as const;
@@ -11,7 +12,6 @@ const OPERATORS = [
   ...["Reshape", "Sigmoid", "Slice", "Softmax", "Sub", "Transpose"],
   ...["Div", "Erf"], // as parts of Gelu
 ];
-const MORE_OPERATORS: Record<NpuTarget, string[]> = { rknn: [], axcl: ["Sin"] };
 
 type Shape = readonly number[];
 
@@ -20,7 +20,7 @@ export function beyondLimits(graph: Graph, target: NpuTarget): string | null {
   const shapes = new Map<string, Shape>();
   for (const [name, shape] of graph.shapes) shapes.set(name, shape.map(Number));
   for (const node of graph.nodes) {
-    const wrong = wrongNode(node, [...OPERATORS, ...MORE_OPERATORS[target]], shapes, graph);
+    const wrong = wrongNode(node, [...OPERATORS, ...TOOLKITS[target].operators], shapes, graph);
     if (wrong !== null) return `${node.outputs[0]}: ${wrong}`;
     const result = resultShape(node, shapes, graph.integers);
     for (const output of node.outputs) shapes.set(output, result);

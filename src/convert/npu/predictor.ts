@@ -1,5 +1,5 @@
 // The code predictor for NPUs: f32, fixed shapes, standard operators. Two graphs of which a device runs one: a step, with sampling and heads
-// on the CPU, or a whole frame with everything inside. They share the layers (_predictor-npu.ts) and know nothing of a vendor.
+// on the CPU, or a whole frame with everything inside. They share the layers (_predictor-layers.ts) and know nothing of a vendor.
 
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";

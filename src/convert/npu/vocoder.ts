@@ -17,6 +17,7 @@ import { SAMPLES_PER_FRAME } from "../../types.ts";
 import { linear, reshape, slice, transpose } from "../onnx/layers.ts";
 import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "../onnx/vocoder-network.ts";
 import { beyondLimits } from "./_limits.ts";
+import { TOOLKITS } from "./_toolkits.ts";
 
 /** How large the signal gets, of which the graph's numbers depend: see {@link rangesOf}. */
 export interface VocoderRanges {
@@ -46,7 +47,7 @@ const PEAK = { angle: "angle.", signal: "signal." } as const;
 /** The graph that measures: nothing is scaled, and each Snake reports its largest angle and the largest value around it. */
 export function vocoderPeaksGraph(checkpoint: Checkpoint, frames: number): Graph {
   const ranges = { scales: checkpoint.codec.upsampleRates.map(() => 1).concat(1), folds: {} };
-  return new NpuVocoderBuilder(checkpoint, { frames, target: "axcl", end: "samples", ranges }, true).build();
+  return new NpuVocoderBuilder(checkpoint, { frames, hasSine: true, end: "samples", ranges }, true).build();
 }
 
 /**
@@ -71,7 +72,8 @@ export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number
  * @throws TtsError MODEL_UNSUITABLE when something in it is beyond the NPU's limits
  */
 export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptions): Graph {
-  const graph = new NpuVocoderBuilder(checkpoint, options).build();
+  const hasSine = TOOLKITS[options.target].operators.includes("Sin");
+  const graph = new NpuVocoderBuilder(checkpoint, { ...options, hasSine }).build();
   const beyond = beyondLimits(graph, options.target);
   if (beyond === null) return graph;
   const what = `${checkpoint.directory}: its vocoder is beyond what ${options.target} can do: ${beyond}`;
@@ -87,7 +89,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
 
   constructor(
     { codec, codecWeights }: Checkpoint,
-    private readonly options: NpuVocoderOptions,
+    private readonly options: Omit<NpuVocoderOptions, "target"> & { hasSine: boolean },
     private readonly measures = false,
   ) {
     super(new Graph({ name: "vocoder" }), codec, codecWeights);
@@ -224,7 +226,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
       );
     const angle = (unit: number) => g.op("Mul", [x, constant(alpha, 1 / (size * unit))]);
     let square: string;
-    if (this.options.target === "axcl") {
+    if (this.options.hasSine) {
       const sine = g.op("Sin", [angle(1)]);
       square = g.op("Mul", [sine, sine]);
     } else square = foldedSine(g, g.op("Max", [angle(Math.PI), angle(-Math.PI)]), this.options.ranges.folds[name] ?? MOST_FOLDS);

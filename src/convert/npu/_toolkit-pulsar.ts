@@ -1,0 +1,64 @@
+// AXERA's Pulsar2: a configuration for each model, and a script that builds them all.
+
+import type { NpuPart } from "../../formats/npu-folder.ts";
+import { NPU_BUILDS } from "../../npu-vendors.ts";
+import { tarOf } from "./_calibration.ts";
+import { partName, type Toolkit } from "./_toolkit.ts";
+
+export const PULSAR_TOOLKIT: Toolkit = {
+  operators: ["Sin"],
+  calibration: "tar",
+  device: "an AX650N, as a card (AXCL) or on its own board",
+  how: [
+    "1. On a PC: start the container of Pulsar2 (5.0 or newer; the configurations are written for 7.0) with this folder mounted.",
+    "2. There, in this folder: `sh build.sh`. It writes the .axmodel files beside the .onnx files.",
+  ],
+  facts: [
+    "All layers are U16, calibrated by MinMax on what a real run had, with f32 biases; what goes in and comes out is f32. Users report that 16 bits through this many convolutions can leave audible noise (7 to 14 dB in other models): the self-test decides, see below.",
+    "predictor-frame is all 15 codes of a frame in one run, drawn on the card. predictor-step is one step of it, whose heads (predictor-heads.onnx) and sampling stay with the CPU: a seed then gives the CPU's codes. One of them is enough; where both are built, the frame is used.",
+  ],
+  files: (parts) => {
+    const configs = parts.map((part): [string, string] => [`${partName(part)}.json`, `${JSON.stringify(pulsarConfig(part), null, 2)}\n`]);
+    return [["build.sh", pulsarScript(parts)], ...configs];
+  },
+};
+
+function pulsarConfig(part: NpuPart): unknown {
+  const name = partName(part);
+  return {
+    input: part.file,
+    output_dir: `build/${name}`,
+    output_name: `${name}${NPU_BUILDS.axcl.suffix}`,
+    model_type: "ONNX",
+    target_hardware: "AX650",
+    npu_mode: "NPU3",
+    quant: {
+      input_configs: part.inputs.map((input) => ({
+        tensor_name: input.name,
+        calibration_dataset: tarOf(name, input.name),
+        calibration_format: "Numpy",
+        calibration_size: -1,
+      })),
+      layer_configs: [{ start_tensor_names: ["DEFAULT"], end_tensor_names: ["DEFAULT"], data_type: "U16" }],
+      calibration_method: "MinMax",
+      conv_bias_data_type: "FP32",
+      enable_smooth_quant: true,
+      precision_analysis: false,
+    },
+    input_processors: part.inputs.map((input) => ({ tensor_name: input.name, src_dtype: "FP32" })),
+    compiler: { check: 0 },
+  };
+}
+
+function pulsarScript(parts: readonly NpuPart[]): string {
+  const builds = parts.map((part) => {
+    const name = partName(part);
+    return `pulsar2 build --config ${name}.json\ncp build/${name}/${name}${NPU_BUILDS.axcl.suffix} .`;
+  });
+  return `#!/bin/sh
+# Builds the models of this folder for an AX650 with Pulsar2, inside its container.
+set -eu
+cd "$(dirname "$0")"
+${builds.join("\n")}
+`;
+}

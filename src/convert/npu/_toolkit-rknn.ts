@@ -1,0 +1,69 @@
+// Rockchip's rknn-toolkit2: a Python script that builds all models of a folder.
+
+import type { NpuPart } from "../../formats/npu-folder.ts";
+import { listOf } from "./_calibration.ts";
+import { partName, type Toolkit } from "./_toolkit.ts";
+
+export const RKNN_TOOLKIT: Toolkit = {
+  operators: [],
+  calibration: "list",
+  device: "the NPU of an RK3588",
+  how: [
+    "1. On a PC (x86-64 Linux): install rknn-toolkit2, 2.3.2 or what fits the librknnrt.so of the board (the library must not be older than the toolkit).",
+    "2. There, in this folder: `python3 build.py`. It writes the .rknn files beside the .onnx files. `--int8` quantises with the recorded inputs.",
+  ],
+  facts: [
+    "Models are float16; what goes in and comes out is f32. The signal is scaled by powers of two where a measured run went beyond 30000 (float16 ends at 65504); the states are scaled with it.",
+    "An RK3588 takes sines on its CPU, and each Snake would wait for it. So sin^2 is made of Max, Min, Sub, Mul and Add: the angle is folded, min(x, 2^k - x) again and again, until a polynomial is enough. How often is measured on real speech, with room for angles four times as large; larger ones give no periodic part, but nothing wild.",
+    "Users report for other vocoders of this kind that all these element-wise operators make an RK3588's NPU slower than its four large cores with ONNX Runtime, and that only the front part pays. Here the front is 6 % of the arithmetic. `tts convert --snakes cpu` cuts before the first Snake: the NPU does the front, and vocoder-tail.onnx the rest on the CPU. Measure all three: `tts bench`.",
+  ],
+  files: (parts) => [["build.py", rknnScript(parts)]],
+};
+
+function rknnScript(parts: readonly NpuPart[]): string {
+  const list = parts.map((part) => `    "${partName(part)}": "${listOf(partName(part))}",`).join("\n");
+  return `#!/usr/bin/env python3
+"""Builds the models of this folder for the NPU of an RK3588 with rknn-toolkit2, on a PC.
+
+float16 by default. --int8 quantises with the calibration inputs: smaller and faster, but users report 10 dB of noise.
+"""
+
+import argparse
+import os
+import sys
+
+from rknn.api import RKNN
+
+# Model -> list of its calibration inputs.
+MODELS = {
+${list}
+}
+
+
+def check(result, what):
+    if result != 0:
+        sys.exit(f"{what} failed ({result})")
+
+
+def build(name, calibration, int8, verbose):
+    rknn = RKNN(verbose=verbose)
+    check(rknn.config(target_platform="rk3588", optimization_level=3) or 0, "config")
+    check(rknn.load_onnx(model=f"{name}.onnx"), f"loading {name}.onnx")
+    check(rknn.build(do_quantization=int8, dataset=calibration if int8 else None), f"building {name}")
+    check(rknn.export_rknn(f"{name}.rknn"), f"writing {name}.rknn")
+    rknn.release()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--int8", action="store_true", help="quantise to 8 bits")
+    parser.add_argument("--verbose", action="store_true", help="say which operators go where")
+    args = parser.parse_args()
+    os.chdir(os.path.dirname(os.path.abspath(__file__)))
+    for name, calibration in MODELS.items():
+        build(name, calibration, args.int8, args.verbose)
+
+
+main()
+`;
+}
