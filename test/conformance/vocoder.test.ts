@@ -3,12 +3,12 @@
 import { VOCODERS } from "../../src/backends/index.ts";
 import { type Backend, isAccelerator, type Vocoder } from "../../src/backends/stage.ts";
 import type { Bundle } from "../../src/formats/bundle.ts";
-import type { NpuTarget } from "../../src/npu-vendors.ts";
+import type { NpuName, NpuTarget } from "../../src/npu-vendors.ts";
 import { npuOptions } from "../_npu.ts";
 import { compiler, noCompiler } from "../_standins.ts";
 import { vocoderConformance } from "./vocoder.ts";
 
-const STAND_INS: Record<string, { target: NpuTarget; library: "rknn" | "axcl" | "axEngine"; tolerance: number }> = {
+const STAND_INS: Record<string, { target: NpuTarget; library: NpuName; tolerance: number }> = {
   rknn: { target: "rknn", library: "rknn", tolerance: 4 },
   axcl: { target: "axcl", library: "axcl", tolerance: 1 },
   axengine: { target: "axcl", library: "axEngine", tolerance: 1 },

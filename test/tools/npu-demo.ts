@@ -4,13 +4,13 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { NpuTarget } from "../../src/npu-vendors.ts";
+import type { NpuName, NpuTarget } from "../../src/npu-vendors.ts";
 import { buildForStandIns } from "../_npu.ts";
 import { compiler, compileStandIns, standInEnvironment } from "../_standins.ts";
 import { ROOT, removeScratch, STARTER, wavSamples } from "../_support.ts";
 
 const TEXT = "The kettle is ready. The time is seven forty five.";
-const RUNS: { title: string; target: NpuTarget; args: string[]; variable: string; library: "rknn" | "axcl" | "axEngine" }[] = [
+const RUNS: { title: string; target: NpuTarget; args: string[]; variable: string; library: NpuName }[] = [
   { title: "RK3588", target: "rknn", args: ["--vocoder", "rknn"], variable: "TTS_LIBRKNNRT", library: "rknn" },
   { title: "AX650N card", target: "axcl", args: ["--vocoder", "axcl", "--predictor", "axcl"], variable: "TTS_LIBAXCL", library: "axcl" },
   { title: "AX650N board", target: "axcl", args: ["--vocoder", "axengine"], variable: "TTS_LIBAXENGINE", library: "axEngine" },

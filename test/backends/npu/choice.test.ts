@@ -6,7 +6,7 @@ import { loadRknn, openRknnModel } from "../../../ffi/npu/rknn.ts";
 import { PREDICTORS, VOCODERS } from "../../../src/backends/index.ts";
 import { npuVocoder } from "../../../src/backends/npu/_vocoder.ts";
 import type { Backend } from "../../../src/backends/stage.ts";
-import type { NpuTarget } from "../../../src/npu-vendors.ts";
+import type { NpuName, NpuTarget } from "../../../src/npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
 import { npuOptions } from "../../_npu.ts";
 import { compiler, noCompiler } from "../../_standins.ts";
@@ -50,7 +50,7 @@ test.skipIf(compiler === null)(`a memory is put back without copying out what it
 
 test.skipIf(compiler === null)(`a probe says in one line why not${noCompiler}`, () => {
   const starter = bundleOf("starter");
-  const subjects: [Backend<unknown>, NpuTarget, "rknn" | "axcl" | "axEngine"][] = [
+  const subjects: [Backend<unknown>, NpuTarget, NpuName][] = [
     [named(VOCODERS, "rknn"), "rknn", "rknn"],
     [named(VOCODERS, "axcl"), "axcl", "axcl"],
     [named(VOCODERS, "axengine"), "axcl", "axEngine"],
