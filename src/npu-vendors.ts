@@ -1,5 +1,5 @@
-// The NPUs that a program of this kind can use: a row for each vendor's library, and what models are built for. Facts alone: settings, options,
-// help and tts doctor are made of them; what is done with a library stands in ffi/npu, src/backends/npu and src/convert/npu.
+// The NPUs that this program can use: a row for each vendor's library, and what models are built for. Facts alone: settings, options, help and
+// tts doctor are made of them. What is done with a library stands in ffi/npu, src/backends/npu and src/convert/npu.
 
 /** Chips that take the same models are one target; the names are those of `--target`. */
 export const NPU_BUILDS = {
@@ -49,7 +49,7 @@ export const NPU_VENDORS = {
 export type NpuName = keyof typeof NPU_VENDORS;
 export const NPU_NAMES = Object.keys(NPU_VENDORS) as NpuName[];
 
-export interface NpuVendor {
+interface NpuVendor {
   /** What people call it. */
   title: string;
   /** The environment variable that names the library's file or folder. */

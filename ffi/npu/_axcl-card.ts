@@ -29,7 +29,7 @@ export interface CardProperties {
 }
 
 /** What is tried: a failure names it. */
-export type Attempt = Partial<Pick<AxclCall, "model" | "running" | "compiler">>;
+type Attempt = Partial<Pick<AxclCall, "model" | "running" | "compiler">>;
 
 /** The runtime of a process, for calls that need no card. */
 class Axcl {
