@@ -7,6 +7,7 @@ import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
 import { allowedCores, type Core, fastCores, formatCores } from "./cores.ts";
 import { TtsError } from "./errors.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
+import { assertWhole } from "./ranges.ts";
 
 export const LIMITS = {
   /** Larger texts are refused. */
@@ -211,9 +212,9 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
     lanes: flags.lanes ?? 1,
     contextPositions: Math.min(flags.contextPositions ?? CONTEXT_POSITIONS, LIMITS.contextPositions),
   };
-  checkCount("threads", config.threads, LIMITS.threads);
-  checkCount("promptThreads", config.promptThreads, LIMITS.threads);
-  checkCount("lanes", config.lanes, LIMITS.lanes);
+  assertWhole("threads", config.threads, 1, LIMITS.threads);
+  assertWhole("promptThreads", config.promptThreads, 1, LIMITS.threads);
+  assertWhole("lanes", config.lanes, 1, LIMITS.lanes);
   for (const stage of ["talker", "predictor"] as const) checkCores(stage, config.threads, cpus[stage].length);
   checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
   checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);
@@ -297,11 +298,6 @@ function checkCores(stage: string, threads: number, cores: number): void {
   if (cores === 0 || threads <= cores) return;
   const what = `${threads} threads do not go on the ${cores} ${cores === 1 ? "core" : "cores"} of the ${stage}`;
   throw new TtsError("USAGE", what, `give --threads ${cores}, or more cores with --${stage}-cpus`);
-}
-
-function checkCount(name: string, value: number, most: number): void {
-  if (Number.isSafeInteger(value) && value >= 1 && value <= most) return;
-  throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from 1 to ${most}`);
 }
 
 /** The program's folder below one of the user's, by the XDG rules. Works without HOME and without a terminal, as under cron. */

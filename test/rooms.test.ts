@@ -8,7 +8,7 @@ import { ROOT } from "./_support.ts";
 /** One room or several a step, lowest first. A file may import from its own room and from all rooms on lower steps. */
 const STAIR: readonly (readonly string[])[] = [
   ["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/npu-vendors.ts"],
-  ["ffi/"],
+  ["ffi/", "src/ranges.ts", "src/io/read.ts"],
   ["src/cores.ts"],
   ["src/config.ts"],
   ["src/worker.ts", "src/sampler.ts", "src/io/"],

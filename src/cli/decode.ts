@@ -4,6 +4,7 @@ import { defineCommand } from "citty";
 import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
+import { isFrame } from "../formats/codes.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { Command } from "./manual/page.ts";
 import { openEngine, pour, report } from "./shared/engine.ts";
@@ -88,9 +89,7 @@ async function readCodes(path: string): Promise<Int32Array[]> {
   const frames = file?.frames;
   if (!Array.isArray(frames)) throw fail('has no list "frames"');
   if (frames.length === 0) throw fail("has no frames");
-  const isCode = (code: unknown) => Number.isInteger(code) && (code as number) >= 0 && (code as number) <= MAX_CODE;
-  const isFrame = (frame: unknown) => Array.isArray(frame) && frame.length === CODES_PER_FRAME && frame.every(isCode);
-  const bad = frames.findIndex((frame) => !isFrame(frame));
+  const bad = frames.findIndex((frame) => !isFrame(frame, MAX_CODE + 1));
   if (bad >= 0) throw fail(`frame ${bad} is not a list of ${CODES_PER_FRAME} whole numbers from 0 to ${MAX_CODE}`);
   return cut(frames as number[][], file.sentences, fail).map((part) => Int32Array.from(part.flat()));
 }

@@ -5,6 +5,7 @@ import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } f
 import { TtsError } from "../errors.ts";
 import { assertNpuFolder } from "../formats/npu-folder.ts";
 import { resolveModel } from "../models/resolve.ts";
+import { assertWhole } from "../ranges.ts";
 import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets/index.ts";
 import type { Progress } from "../types.ts";
 import type { Command } from "./manual/page.ts";
@@ -119,9 +120,9 @@ function readSettings(args: Record<string, unknown>): Omit<SocketsOptions, "conf
     );
   const stage = choice(args, "stage", STAGES);
   const seed = number(args, "seed");
-  if (seed !== undefined) checkRange("--seed", seed, 0, Number.MAX_SAFE_INTEGER);
+  if (seed !== undefined) assertWhole("--seed", seed, 0, Number.MAX_SAFE_INTEGER);
   const patience = number(args, "patience") ?? PATIENCE_SECONDS;
-  checkRange("--patience", patience, 1, MOST_PATIENCE_SECONDS);
+  assertWhole("--patience", patience, 1, MOST_PATIENCE_SECONDS);
   return {
     directory,
     stages: stage === undefined ? STAGES : [stage],
@@ -138,16 +139,11 @@ function readMode(mode: string): number {
   throw new TtsError("USAGE", `--socket-mode is "${mode}"`, "write 0600, 0660 or 0666");
 }
 
-function checkRange(name: string, value: number, from: number, to: number): void {
-  if (Number.isSafeInteger(value) && value >= from && value <= to) return;
-  throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from ${from} to ${to}`);
-}
-
 /** Once, before any stage starts: they open what is there. */
 async function prepareModel(args: Record<string, unknown>, speaks: boolean): Promise<Pick<SocketsOptions, "config" | "bundle">> {
   const machine = readMachine(args);
   const maxFrames = number(args, "max-frames") ?? 1;
-  checkRange("--max-frames", maxFrames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
+  assertWhole("--max-frames", maxFrames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
   const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
   const general = loadConfig({ ...machine, lanes: number(args, "lanes") ?? LANES, contextPositions });
   assertNpuFolder(general);

@@ -5,6 +5,7 @@ import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { type Bundle, bundlePath } from "../formats/bundle.ts";
 import type { Sentence, SpokenReference } from "../stages/sentence.ts";
+import { assertWhole, isWhole } from "../ranges.ts";
 import { spellOut } from "../text/normalize/english.ts";
 import { languageId, promptDefaults, speakerId } from "../text/prompt.ts";
 import { countPhones, Reader } from "../text/reading.ts";
@@ -126,8 +127,8 @@ export function checkRequest(text: string, options: SpeakOptions): void {
   const { instruct = "", maxFrames = 1, seed = 0, sampling } = options;
   if (instruct.length > LIMITS.instructChars)
     throw new TtsError("TEXT_TOO_LONG", `the instruction has ${instruct.length} characters`, `at most ${LIMITS.instructChars}`);
-  checkRange("the frame limit", maxFrames, 1, LIMITS.maxFrames);
-  checkRange("the seed", seed, 0, Number.MAX_SAFE_INTEGER);
+  assertWhole("the frame limit", maxFrames, 1, LIMITS.maxFrames);
+  assertWhole("the seed", seed, 0, Number.MAX_SAFE_INTEGER);
   checkSampling(sampling?.talker ?? {});
   checkSampling(sampling?.predictor ?? {});
 }
@@ -228,13 +229,8 @@ function checkSampling({ temperature = 1, topK = 0, topP = 1, repetitionPenalty 
   };
   if (!(temperature > 0 && temperature <= 100))
     fail("temperature", temperature, "above 0 and at most 100; for the likeliest code use --greedy");
-  if (!(Number.isSafeInteger(topK) && topK >= 0)) fail("top-k", topK, "a whole number; 0 keeps every code");
+  if (!isWhole(topK, 0, Number.MAX_SAFE_INTEGER)) fail("top-k", topK, "a whole number; 0 keeps every code");
   if (!(topP > 0 && topP <= 1)) fail("top-p", topP, "above 0 and at most 1");
   if (!(repetitionPenalty > 0 && repetitionPenalty <= 100))
     fail("repetition penalty", repetitionPenalty, "above 0 and at most 100; 1 switches it off");
-}
-
-function checkRange(name: string, value: number, from: number, to: number): void {
-  if (Number.isSafeInteger(value) && value >= from && value <= to) return;
-  throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from ${from} to ${to}`);
 }

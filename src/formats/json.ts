@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { type ErrorCode, TtsError } from "../errors.ts";
+import { isWhole } from "../ranges.ts";
 
 /** What a fault in the file is reported as. */
 export interface JsonFault {
@@ -111,9 +112,6 @@ export class JsonFile {
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
-
-const isWhole = (value: unknown, least: number, most: number): value is number =>
-  Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
 
 /** Whether a value of a JSON file is a row number below `rows`. */
 export const isId = (value: unknown, rows: number): value is number => isWhole(value, 0, rows - 1);

@@ -7,6 +7,7 @@ import { TtsError } from "../errors.ts";
 import { partPath } from "../io/atomic.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { isFrame } from "./codes.ts";
 
 const VOICE_FORMAT = "qwen3-tts-voice";
 /** Raised whenever older programs can no longer read new files. */
@@ -120,12 +121,10 @@ export function readVoiceFile(path: string): Voice {
 
 /** Voices come from other people and programs: their numbers go to native code as they are. */
 function unusableField({ codebookSize, codes, hidden, name, provenance, text, xVector }: VoiceFile): keyof VoiceFile | null {
-  const isCode = (code: unknown) => Number.isSafeInteger(code) && (code as number) >= 0 && (code as number) < codebookSize;
-  const isFrame = (frame: unknown) => Array.isArray(frame) && frame.length === CODES_PER_FRAME && frame.every(isCode);
   if (typeof name !== "string" || !NAME.test(name)) return "name";
   if (typeof text !== "string") return "text";
   if (!Array.isArray(xVector) || xVector.length !== hidden || !xVector.every(Number.isFinite)) return "xVector";
-  if (codes !== null && !(Array.isArray(codes) && codes.length > 0 && codes.every(isFrame))) return "codes";
+  if (codes !== null && !(Array.isArray(codes) && codes.length > 0 && codes.every((frame) => isFrame(frame, codebookSize)))) return "codes";
   const { made, model, recordingSeconds } = provenance ?? {};
   return typeof model === "string" && typeof made === "string" && Number.isFinite(recordingSeconds) ? null : "provenance";
 }

@@ -3,6 +3,7 @@
 import { LIMITS, loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../../config.ts";
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts";
 import { TtsError } from "../../errors.ts";
+import { assertWhole } from "../../ranges.ts";
 import { MACHINE_OPTIONS, readVocoder, VOCODER_OPTIONS } from "../shared/machine-options.ts";
 import { COMMON, choice, number, type Options, text } from "../shared/options.ts";
 import { filePath } from "../shared/sound-output.ts";
@@ -107,6 +108,6 @@ function list<T>(args: Arguments, name: string, read: (item: Arguments) => T): (
 }
 
 function whole(name: string, value: number, most: number): number {
-  if (Number.isSafeInteger(value) && value >= 1 && value <= most) return value;
-  throw new TtsError("USAGE", `--${name} is ${value}`, `give a whole number from 1 to ${most}`);
+  assertWhole(`--${name}`, value, 1, most);
+  return value;
 }

@@ -10,6 +10,7 @@ import { isBundle } from "../../formats/bundle.ts";
 import { isNpuFolder, MOST_NPU_FRAMES } from "../../formats/npu-folder.ts";
 import { resolveModel } from "../../models/resolve.ts";
 import { NPU_BUILDS, NPU_TARGETS, type NpuTarget } from "../../npu-vendors.ts";
+import { assertWhole } from "../../ranges.ts";
 import { CODES_PER_FRAME, type TextMode } from "../../types.ts";
 import { openEngine } from "./engine.ts";
 import { clearProgress, log, showConversion, showProgress } from "./log.ts";
@@ -71,9 +72,7 @@ export async function convertForTarget(
   output = `${basename(resolve(source))}-${npu}`,
 ): Promise<void> {
   const frames = number(args, "frames") ?? MOST_NPU_FRAMES;
-  if (!Number.isInteger(frames) || frames < 1 || frames > MOST_NPU_FRAMES) {
-    throw new TtsError("USAGE", `--frames is ${frames}`, `give a whole number from 1 to ${MOST_NPU_FRAMES}`);
-  }
+  assertWhole("--frames", frames, 1, MOST_NPU_FRAMES);
   const snakes = choice(args, "snakes", SNAKE_PLACES) ?? "npu";
   const voice = readVoice(text(args, "voice"));
   assertReplaceable(output, isNpuFolder, "no folder of NPU models");

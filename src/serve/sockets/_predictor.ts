@@ -6,6 +6,7 @@ import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { PredictorStage } from "../../stages/predictor.ts";
 import { streamsOf } from "../../stages/sentence.ts";
+import { assertCodes } from "../../formats/codes.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
 import type { Peer } from "./_peer.ts";
 import { assertFinite, randomSeed, type Signs, type StageService, type StageStart, turn } from "./_wire.ts";
@@ -44,7 +45,7 @@ export class PredictorService implements StageService {
     try {
       while (await peer.read(request, "a frame")) {
         assertFinite(hidden, "the hidden state");
-        this.assertCode(code0[0]);
+        assertCodes(code0, this.codeLimit);
         this.codes[0] = code0[0];
         this.line[0] = line;
         this.predictor.predict(this.line, 1, hidden, this.codes);
@@ -56,10 +57,5 @@ export class PredictorService implements StageService {
       this.idle.push(line);
       peer.leave();
     }
-  }
-
-  private assertCode(code: number): void {
-    if (code >= 0 && code < this.codeLimit) return;
-    throw new TtsError("CODES_INVALID", `code 0 is ${code}`, `this model's codes are 0 to ${this.codeLimit - 1}`);
   }
 }

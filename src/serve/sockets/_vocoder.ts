@@ -6,6 +6,7 @@ import { standalone } from "../../backends/stage.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { VocoderStage } from "../../stages/vocoder.ts";
+import { assertCodes } from "../../formats/codes.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
 import { Lanes } from "./_lanes.ts";
 import type { Peer } from "./_peer.ts";
@@ -74,15 +75,10 @@ export class VocoderService implements StageService {
       const count = Math.min(piece.length, codes.length - at);
       const whole = await peer.read(new Uint8Array(piece.buffer, 0, 8 * count), "the codes");
       if (!whole) throw new TtsError("REQUEST_INVALID", `the connection ended after ${at} of ${codes.length} codes`);
-      for (let i = 0; i < count; i++) codes[at + i] = this.checked(piece[i], at + i);
+      assertCodes(piece.subarray(0, count), this.codeLimit, { first: at });
+      for (let i = 0; i < count; i++) codes[at + i] = Number(piece[i]);
     }
     return codes;
-  }
-
-  private checked(code: bigint, at: number): number {
-    if (code >= 0n && code < BigInt(this.codeLimit)) return Number(code);
-    const where = `frame ${Math.floor(at / CODES_PER_FRAME)}, code ${at % CODES_PER_FRAME}`;
-    throw new TtsError("CODES_INVALID", `${where} is ${code}`, `this model's codes are 0 to ${this.codeLimit - 1}`);
   }
 
   look(): void {
