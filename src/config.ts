@@ -1,11 +1,11 @@
 // Every default and limit, and the settings of one run: flags > environment > defaults, frozen.
 
-import { readFileSync } from "node:fs";
 import { homedir, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
 import { allowedCores, type Core, fastCores, formatCores } from "./cores.ts";
 import { TtsError } from "./errors.ts";
+import { textOrEmpty } from "./io/read.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 import { assertWhole } from "./ranges.ts";
 
@@ -349,15 +349,7 @@ export function loadHubConfig(environment: Record<string, string | undefined> = 
 
 /** HF_TOKEN itself, or else what the file holds: one that is missing or cannot be read means no token, as in other hub programs. */
 function hubToken(given: string, path: string): string {
-  const [source, token] = given === "" ? [path, contentOf(path).trim()] : ["HF_TOKEN", given];
+  const [source, token] = given === "" ? [path, textOrEmpty(path).trim()] : ["HF_TOKEN", given];
   if (/^[!-~]*$/.test(token)) return token;
   throw new TtsError("USAGE", `${source} holds more than a token`, "a token is one word of plain letters, digits and signs");
-}
-
-function contentOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

@@ -1,10 +1,10 @@
 // The cores that this process may use, how fast they are beside each other, and lists of them as people write them. Facts from the kernel's
 // files; who computes where is decided in config.ts.
 
-import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { TtsError } from "./errors.ts";
+import { textOrEmpty } from "./io/read.ts";
 
 export interface Core {
   /** The kernel's number. */
@@ -22,10 +22,10 @@ const MOST_CORES = 1024;
 
 /** @param root stands for / in tests */
 export function allowedCores(root = "/"): Core[] {
-  const listed = /^Cpus_allowed_list:\s*(\S+)$/m.exec(fileOrNothing(join(root, "proc/self/status")))?.[1];
+  const listed = /^Cpus_allowed_list:\s*(\S+)$/m.exec(textOrEmpty(join(root, "proc/self/status")))?.[1];
   const ids = listed === undefined ? Array.from({ length: availableParallelism() }, (_, id) => id) : kernelCores(listed);
   // The list also names cores that are switched off, or that might come one day. In a container it may tell of other cores altogether.
-  const online = new Set(kernelCores(fileOrNothing(join(root, "sys/devices/system/cpu/online"))));
+  const online = new Set(kernelCores(textOrEmpty(join(root, "sys/devices/system/cpu/online"))));
   const usable = ids.filter((id) => online.has(id));
   return (usable.length > 0 ? usable : ids).map((id) => ({ id, capacity: capacityOf(id, root) }));
 }
@@ -33,10 +33,10 @@ export function allowedCores(root = "/"): Core[] {
 /** By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as well. */
 function capacityOf(id: number, root: string): number {
   const folder = join(root, `sys/devices/system/cpu/cpu${id}`);
-  return Number(fileOrNothing(join(folder, "cpu_capacity"))) || maxClockMhz(folder) || FULL_CAPACITY;
+  return Number(textOrEmpty(join(folder, "cpu_capacity"))) || maxClockMhz(folder) || FULL_CAPACITY;
 }
 
-const maxClockMhz = (folder: string) => Math.round(Number(fileOrNothing(join(folder, "cpufreq/cpuinfo_max_freq"))) / 1000);
+const maxClockMhz = (folder: string) => Math.round(Number(textOrEmpty(join(folder, "cpufreq/cpuinfo_max_freq"))) / 1000);
 
 /** On chips of unequal cores the fast ones: steps wait for their slowest thread. */
 export function fastCores(cores: readonly Core[]): Core[] {
@@ -82,12 +82,4 @@ export function formatCores(cores: readonly number[]): string {
     else ranges.push([id, id]);
   }
   return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(",");
-}
-
-function fileOrNothing(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

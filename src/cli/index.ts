@@ -1,9 +1,9 @@
 // The command line: finds the command, reads its arguments strictly, and turns whatever goes wrong into one line and an exit status.
 
-import { readFileSync } from "node:fs";
 import { runCommand } from "citty";
 import { asTtsError } from "../errors.ts";
 import { printText } from "../io/output.ts";
+import { textOrEmpty } from "../io/read.ts";
 import { isCommand, loadCommand, loadCommands } from "./commands.ts";
 import { manual, overview } from "./manual/page.ts";
 import { logError, setVerbosity } from "./shared/log.ts";
@@ -29,12 +29,8 @@ export async function main(args: string[]): Promise<never> {
 
 /** Whether the program was started by nohup: then it stays so. */
 function isHangUpIgnored(): boolean {
-  try {
-    const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
-    return Number.parseInt(mask.slice(-1), 16) % 2 === 1; // the lowest bit is signal 1
-  } catch {
-    return false;
-  }
+  const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(textOrEmpty("/proc/self/status"))?.[1] ?? "0";
+  return Number.parseInt(mask.slice(-1), 16) % 2 === 1; // the lowest bit is signal 1
 }
 
 async function run(args: string[]): Promise<void> {

@@ -1,9 +1,10 @@
 // One process at a time: a lock file that names its holder. What a dead process left is taken over. Good for one machine, not between several.
 
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { textOrNull } from "./read.ts";
 
 /**
  * Does `work` while holding the lock `path`, whose folder exists.
@@ -13,7 +14,7 @@ import { TtsError } from "../errors.ts";
 export async function withLock<T>(path: string, onWait: (pid: number) => void, work: () => Promise<T>): Promise<T> {
   await acquire(path, onWait);
   const release = () => {
-    if (read(path) === identity(process.pid)) rmSync(path, { force: true });
+    if (textOrNull(path) === identity(process.pid)) rmSync(path, { force: true });
   };
   process.once("exit", release);
   try {
@@ -28,7 +29,7 @@ async function acquire(path: string, onWait: (pid: number) => void): Promise<voi
   let told = false;
   for (let waitedMs = 0; waitedMs <= LIMITS.lockWaitMs; waitedMs += LIMITS.lockPollMs) {
     if (tryAcquire(path)) return;
-    const holder = read(path);
+    const holder = textOrNull(path);
     if (holder === null) continue; // it was released just now
     const pid = Number.parseInt(holder, 10);
     if (identity(pid) !== holder) {
@@ -39,7 +40,11 @@ async function acquire(path: string, onWait: (pid: number) => void): Promise<voi
     told = true;
     await sleep(LIMITS.lockPollMs);
   }
-  throw new TtsError("MODEL_BUSY", `process ${read(path)?.split(" ")[0] ?? "?"} has held ${path} for too long`, "end it, then try again");
+  throw new TtsError(
+    "MODEL_BUSY",
+    `process ${textOrNull(path)?.split(" ")[0] ?? "?"} has held ${path} for too long`,
+    "end it, then try again",
+  );
 }
 
 /** The link appears with its content: nobody sees a lock without a holder. */
@@ -62,28 +67,17 @@ function removeStale(path: string, holder: string): void {
   const aside = `${path}-stale-${process.pid}`;
   try {
     renameSync(path, aside);
-    if (read(aside) !== holder) linkSync(aside, path);
+    if (textOrNull(aside) !== holder) linkSync(aside, path);
   } catch {
     // another process was faster
   }
   rmSync(aside, { force: true });
 }
 
-function read(path: string): string | null {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return null;
-  }
-}
-
 /** Process id and start time: the same number is given again to others. null when there is no such process. */
 function identity(pid: number): string | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]; // field 22, after the name in brackets
-    return `${pid} ${started}`;
-  } catch {
-    return null;
-  }
+  const stat = textOrNull(`/proc/${pid}/stat`);
+  if (stat === null) return null;
+  const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]; // field 22, after the name in brackets
+  return `${pid} ${started}`;
 }

@@ -1,9 +1,10 @@
 // What a machine is made of and how much of it this process may have, from the kernel's files: kinds of cores with caches, clocks and
 // instructions, the board and its chip, memory, limits of a container. Facts only; `root` stands for / in tests.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { allowedCores, type Core, fastCores, kernelCores } from "../cores.ts";
+import { textOrEmpty } from "../io/read.ts";
 
 interface Cache {
   level: number;
@@ -97,13 +98,7 @@ export function describeBoard(root = "/"): Board {
   };
 }
 
-function text(root: string, path: string): string {
-  try {
-    return readFileSync(join(root, path), "utf8").trim();
-  } catch {
-    return "";
-  }
-}
+const text = (root: string, path: string) => textOrEmpty(join(root, path)).trim();
 
 function coreCount(list: string): number | null {
   return list === "" ? null : kernelCores(list).length;

@@ -1,7 +1,7 @@
 // What this machine is, as far as speed depends on it, how busy it is, and one clock for all threads. Facts only: nothing is judged.
 
-import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, release, totalmem } from "node:os";
+import { textOrEmpty } from "../io/read.ts";
 import { describeMemory, instructionsOf } from "./board.ts";
 
 export { libcVersion, monotonicMs } from "../../ffi/libc.ts";
@@ -18,7 +18,7 @@ export interface Machine {
 }
 
 export function describeMachine(): Machine {
-  const info = readSystemFile("/proc/cpuinfo");
+  const info = textOrEmpty("/proc/cpuinfo");
   const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(info)?.[1] ?? "";
   return {
     cpu: processorName(info),
@@ -33,17 +33,8 @@ export function describeMachine(): Machine {
 /** Arm processors have no name in /proc/cpuinfo: the board's name tells more. */
 function processorName(info: string): string {
   const named = /^model name\s*:\s*(.*)$/m.exec(info)?.[1];
-  const board = readSystemFile("/proc/device-tree/model").replaceAll("\0", "");
+  const board = textOrEmpty("/proc/device-tree/model").replaceAll("\0", "");
   return (named || board || cpus()[0]?.model || "unknown processor").replace(/\s+/g, " ").trim();
-}
-
-/** A file of /proc or /sys, or "" where the system has none. */
-export function readSystemFile(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 /** Time of all cores together since the start of the machine. */
@@ -56,7 +47,7 @@ const TICK_MS = 10;
 
 /** What a virtual machine's host took away counts as busy. */
 export function coreTime(): CoreTime {
-  const [user = 0, nice = 0, system = 0, idle = 0, ioWait = 0, irq = 0, softIrq = 0, stolen = 0] = readSystemFile("/proc/stat")
+  const [user = 0, nice = 0, system = 0, idle = 0, ioWait = 0, irq = 0, softIrq = 0, stolen = 0] = textOrEmpty("/proc/stat")
     .split("\n")[0]
     .split(/\s+/)
     .slice(1)

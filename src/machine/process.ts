@@ -1,7 +1,7 @@
 // What the system says about this process: memory, mapped files, and the time of every thread. From /proc/self.
 
 import { readdirSync, realpathSync } from "node:fs";
-import { readSystemFile } from "./load.ts";
+import { textOrEmpty } from "../io/read.ts";
 
 /** Resident memory in bytes: all, what only this process has, and pages of files. */
 export interface Memory {
@@ -11,7 +11,7 @@ export interface Memory {
 }
 
 export function memoryNow(): Memory {
-  const status = readSystemFile("/proc/self/status");
+  const status = textOrEmpty("/proc/self/status");
   const bytes = (name: string) => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0);
   return { rss: bytes("VmRSS"), anon: bytes("RssAnon") + bytes("RssShmem"), file: bytes("RssFile") };
 }
@@ -21,7 +21,7 @@ export function mappedFiles(folders: readonly string[]): { mapped: number; resid
   const below = [...new Set(folders)].map((folder) => `${realpathSync(folder)}/`);
   const found = { mapped: 0, resident: 0 };
   let inside = false;
-  for (const line of readSystemFile("/proc/self/smaps").split("\n")) {
+  for (const line of textOrEmpty("/proc/self/smaps").split("\n")) {
     const path = /^[\da-f]+-[\da-f]+ \S+ \S+ \S+ \S+ +(.*)$/.exec(line)?.[1];
     if (path !== undefined) inside = below.some((folder) => path.startsWith(folder));
     else if (inside && line.startsWith("Size:")) found.mapped += kilobytes(line);
@@ -43,8 +43,8 @@ export interface ThreadTime {
 export function threadTimes(): Map<string, ThreadTime> {
   const times = new Map<string, ThreadTime>();
   for (const id of readdirSync("/proc/self/task")) {
-    const [cpu, queued] = readSystemFile(`/proc/self/task/${id}/schedstat`).trim().split(" ").map(Number);
-    const name = id === String(process.pid) ? "main" : readSystemFile(`/proc/self/task/${id}/comm`).trim();
+    const [cpu, queued] = textOrEmpty(`/proc/self/task/${id}/schedstat`).trim().split(" ").map(Number);
+    const name = id === String(process.pid) ? "main" : textOrEmpty(`/proc/self/task/${id}/comm`).trim();
     if (name !== "" && queued !== undefined) times.set(id, { name, cpuMs: cpu / 1e6, queuedMs: queued / 1e6 });
   }
   return times;

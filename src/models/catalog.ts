@@ -1,9 +1,10 @@
 // The models that have names, and the checkpoints that were pulled into the cache. Reads files; knows no network.
 
-import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import known from "../../models/manifest.json";
 import { TtsError } from "../errors.ts";
+import { jsonOrNull } from "../io/read.ts";
 import type { ModelType } from "../types.ts";
 
 /** What is known of a file beforehand. */
@@ -128,13 +129,9 @@ export function unchangedFiles(directory: string): Map<string, HubFile> {
 
 function readRecord(directory: string): { pulled: Pulled; time: number }[] {
   const path = join(directory, RECORD_FILE);
-  try {
-    const { hub, revision, files } = JSON.parse(readFileSync(path, "utf8")) as Pulled;
-    if (revision !== basename(directory) || typeof hub !== "string" || !Array.isArray(files)) return [];
-    return [{ pulled: { hub, revision, files, directory }, time: statSync(path).mtimeMs }];
-  } catch {
-    return []; // not whole
-  }
+  const { hub, revision, files } = (jsonOrNull(path) ?? {}) as Partial<Pulled>;
+  if (revision !== basename(directory) || typeof hub !== "string" || !Array.isArray(files)) return []; // not whole
+  return [{ pulled: { hub, revision, files, directory }, time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }];
 }
 
 /**

@@ -1,20 +1,10 @@
 // One file from a hub to its place: into FILE.part in pieces that survive a kill, checked, then renamed. Knows nothing of models.
 
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  createReadStream,
-  existsSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, createReadStream, existsSync, ftruncateSync, openSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { TtsError } from "../errors.ts";
+import { jsonOrNull } from "../io/read.ts";
 import type { HubFile } from "./catalog.ts";
 import { type Hub, Interrupted, Watchdog } from "./hub.ts";
 
@@ -45,13 +35,9 @@ export function bytesKept(path: string, file: WantedFile): number {
 }
 
 function readState(part: string, file: WantedFile): PartState | null {
-  try {
-    const state = JSON.parse(readFileSync(`${part}.state`, "utf8")) as PartState;
-    const isWhole = statSync(part).size === file.bytes && Array.isArray(state.done) && state.pieceBytes > 0;
-    return isWhole && state.identity === identityOf(file) ? state : null;
-  } catch {
-    return null;
-  }
+  const state = jsonOrNull(`${part}.state`) as PartState | null;
+  const isWhole = Array.isArray(state?.done) && state.pieceBytes > 0 && statSync(part, { throwIfNoEntry: false })?.size === file.bytes;
+  return isWhole && state.identity === identityOf(file) ? state : null;
 }
 
 /** A file under construction and its state. */

@@ -2,7 +2,7 @@
 // Checkpoints are converted at first use into the cache, and again when their files change. Never asks the network: that is pull.ts.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { embeddedFolder } from "../../ffi/load/embedded.ts";
@@ -11,6 +11,7 @@ import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, unpackFol
 import { TtsError } from "../errors.ts";
 import { BUNDLE_VERSION, type Bundle, isBundle, openBundle, weightsInWords } from "../formats/bundle.ts";
 import { hashFiles, sourceFiles } from "../formats/checkpoint-files.ts";
+import { jsonOrNull, textOrNull } from "../io/read.ts";
 import { nearest } from "../nearest.ts";
 import type { Progress } from "../types.ts";
 import { findPulled, firstMissing, hubIdOf, KNOWN_MODELS, nameOf, type Pulled } from "./catalog.ts";
@@ -127,11 +128,7 @@ async function cachedBundle(checkpoint: string, name: string, options: ModelOpti
 
 /** The checkpoint directory a cached bundle was made from, or null where nothing tells. */
 export function sourceOf(bundle: string): string | null {
-  try {
-    return (JSON.parse(readFileSync(join(bundle, STAMP_FILE), "utf8")) as Stamp).source ?? null;
-  } catch {
-    return null;
-  }
+  return (jsonOrNull(join(bundle, STAMP_FILE)) as Partial<Stamp> | null)?.source ?? null;
 }
 
 interface Stamp {
@@ -157,13 +154,7 @@ function stampOf(source: string, names: string[]): Stamp {
   };
 }
 
-function isUnchanged(target: string, stamp: Stamp): boolean {
-  try {
-    return readFileSync(join(target, STAMP_FILE), "utf8") === JSON.stringify(stamp);
-  } catch {
-    return false;
-  }
-}
+const isUnchanged = (target: string, stamp: Stamp) => textOrNull(join(target, STAMP_FILE)) === JSON.stringify(stamp);
 
 /** New dates alone (a fresh clone, a copy) are no reason to convert again. */
 function sameContent({ manifest }: Bundle, hashes: Bundle["manifest"]["source"]): boolean {

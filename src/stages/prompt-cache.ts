@@ -22,6 +22,7 @@ import { join } from "node:path";
 import { PREFIX_LIMITS } from "../config.ts";
 import { type Bundle, bundlePath } from "../formats/bundle.ts";
 import { partPath, removeAbandonedParts } from "../io/atomic.ts";
+import { textOrEmpty } from "../io/read.ts";
 
 /** The talker after a prompt or the start of one. */
 export interface PromptState {
@@ -127,7 +128,7 @@ export class PrefixStore {
   private note(): void {
     if (!this.isPrivate(true)) return;
     const path = join(this.folder, "seen");
-    const seen = linesOf(path);
+    const seen = new Set(textOrEmpty(path).split("\n").slice(0, -1));
     const fresh: string[] = [];
     for (const [key, times] of this.asked) {
       const short = key.slice(0, SEEN_DIGITS);
@@ -196,14 +197,6 @@ function quietly(work: () => void): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-function linesOf(path: string): Set<string> {
-  try {
-    return new Set(readFileSync(path, "latin1").split("\n").slice(0, -1));
-  } catch {
-    return new Set();
   }
 }
 

@@ -1,10 +1,11 @@
 // Where the models for an NPU lie that belong to a bundle, and whether they do.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { StatePair } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
 import { assertNpuFolderFits, NPU_MANIFEST, type NpuFolder, type NpuPart, openNpuFolder } from "../../formats/npu-folder.ts";
+import { jsonOrNull } from "../../io/read.ts";
 import type { NpuTarget } from "../../npu-vendors.ts";
 import { NEXT, STATE } from "../../types.ts";
 import type { OpenOptions } from "../stage.ts";
@@ -17,11 +18,8 @@ const folderOf = ({ bundle, config }: OpenOptions) => config.npu || join(bundle.
 export function hasModelsFor(options: OpenOptions, target: NpuTarget): boolean {
   const path = join(folderOf(options), NPU_MANIFEST);
   if (!existsSync(path)) return false;
-  try {
-    return JSON.parse(readFileSync(path, "utf8")).target === target;
-  } catch {
-    return true;
-  }
+  const manifest = jsonOrNull(path) as NpuFolder["manifest"] | null;
+  return manifest === null || manifest.target === target;
 }
 
 /** @throws TtsError NPU_MODEL_INVALID */
