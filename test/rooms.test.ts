@@ -51,6 +51,7 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
     /\bBun\.|\bprocess\.|\bMath\.random\b/,
     (file) => /^src\/(text\/|sampler|audio\/(mel|reference))/.test(file),
   ],
+  ["files that are renamed into place are written by src/io", /\brenameSync\(/, (file) => /^src\/(?!io\/)/.test(file)],
   ["a stage has no transport", /Atomics\.wait|postMessage|parentPort|node:net|Bun\.listen/, (file) => file.startsWith("src/stages/")],
 ];
 

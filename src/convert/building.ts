@@ -1,9 +1,9 @@
 // A folder that a worker makes from a checkpoint: it is written beside its place and renamed into it when it is whole, so that an
 // interruption leaves nothing, and progress, Ctrl-C and timers go on meanwhile.
 
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { TtsError } from "../errors.ts";
-import { partPath, removeAbandonedParts } from "../io/atomic.ts";
+import { Draft } from "../io/atomic.ts";
 import { answerErrand } from "../pipeline/errand.ts";
 import type { Progress } from "../types.ts";
 
@@ -17,33 +17,25 @@ export async function buildFolder(
   isWhole: (folder: string) => boolean,
   build: (part: string) => Promise<void>,
 ): Promise<void> {
-  const part = partPath(target);
-  const cleanUp = () => rmSync(part, { recursive: true, force: true });
-  removeAbandonedParts(target);
-  process.once("exit", cleanUp);
+  const draft = new Draft(target);
   try {
-    await build(part);
-    moveIntoPlace(part, target, isWhole);
+    await build(draft.path);
+    moveIntoPlace(draft, isWhole);
   } finally {
-    process.off("exit", cleanUp);
-    cleanUp();
+    draft.discard();
   }
 }
 
-/** The old folder steps aside for an instant; a program that has it open keeps its files. */
-function moveIntoPlace(part: string, target: string, isWhole: (folder: string) => boolean): void {
-  const old = `${part}.old`;
+function moveIntoPlace(draft: Draft, isWhole: (folder: string) => boolean): void {
+  const { target } = draft;
   const replaces = existsSync(target);
   try {
-    if (replaces) renameSync(target, old);
-    renameSync(part, target);
+    draft.replaceFolder();
   } catch (cause) {
-    if (existsSync(old) && !existsSync(target)) renameSync(old, target);
     const finishedByAnother = isWhole(target) && !replaces;
     if (!finishedByAnother)
       throw new TtsError("OUTPUT_FAILED", `cannot move the new folder to ${target}: ${(cause as Error).message}`, "", { cause });
   }
-  rmSync(old, { recursive: true, force: true });
 }
 
 /** The worker's side: makes the folder `part` and lets `build` fill it. */

@@ -1,10 +1,10 @@
 // Cloned voices: small JSON files that a Base model speaks with, and the folder they are kept in. Format: models/VOICE.md.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { TtsError } from "../errors.ts";
-import { partPath } from "../io/atomic.ts";
+import { replaceFile } from "../io/atomic.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { isFrame } from "./codes.ts";
@@ -166,16 +166,13 @@ export class VoiceFolder {
     throw new TtsError("VOICE_UNKNOWN", `there is no voice "${name}"`, guess === null ? known : `did you mean ${guess}?`);
   }
 
-  /** Written beside its place and renamed: a voice that was there stays until then. */
+  /** A voice of this name that was there stays until the new one is whole. */
   write(voice: Voice): void {
     const path = this.path(voice.name);
-    const part = partPath(path);
     try {
       mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-      writeFileSync(part, `${JSON.stringify(voiceToFile(voice))}\n`);
-      renameSync(part, path);
+      replaceFile(path, `${JSON.stringify(voiceToFile(voice))}\n`);
     } catch (cause) {
-      rmSync(part, { force: true });
       throw new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, "set TTS_VOICES to a writable folder", {
         cause,
       });

@@ -11,8 +11,6 @@ import {
   open,
   openSync,
   realpathSync,
-  renameSync,
-  rmSync,
   type Stats,
   statSync,
   write,
@@ -20,7 +18,7 @@ import {
 import { basename, dirname } from "node:path";
 import { promisify } from "node:util";
 import { TtsError } from "../errors.ts";
-import { partPath, removeAbandonedParts } from "./atomic.ts";
+import { Draft } from "./atomic.ts";
 
 const openAsync = promisify(open);
 const writeAsync = promisify(write);
@@ -204,35 +202,28 @@ class Stream extends OpenFile {
 
 class WholeFile extends OpenFile {
   readonly seekable = true;
-  private readonly part: string;
-  private readonly removePart = () => rmSync(this.part, { force: true });
+  private readonly draft: Draft;
 
-  constructor(
-    name: string,
-    private readonly target: string,
-  ) {
+  constructor(name: string, target: string) {
     if (existsSync(target)) closeSync(openSync(target, constants.O_WRONLY)); // a file that may not be written is not replaced either
-    removeAbandonedParts(target);
-    const part = partPath(target);
-    super(name, openSync(part, "w"));
-    this.part = part;
-    process.once("exit", this.removePart);
+    const draft = new Draft(target);
+    super(name, draft.open());
+    this.draft = draft;
   }
 
   protected complete(): void {
     fsyncSync(this.file);
     this.close();
-    if (existsSync(this.target)) chmodSync(this.part, statSync(this.target).mode & 0o7777);
-    renameSync(this.part, this.target);
-    process.off("exit", this.removePart);
+    const { path, target } = this.draft;
+    if (existsSync(target)) chmodSync(path, statSync(target).mode & 0o7777);
+    this.draft.moveIntoPlace();
   }
 
   protected discard(): void {
     try {
       this.close();
     } finally {
-      this.removePart();
-      process.off("exit", this.removePart);
+      this.draft.discard();
     }
   }
 }

@@ -1,9 +1,10 @@
 // The models that have names, and the checkpoints that were pulled into the cache. Reads files; knows no network.
 
-import { existsSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import known from "../../models/manifest.json";
 import { TtsError } from "../errors.ts";
+import { replaceFile } from "../io/atomic.ts";
 import { jsonOrNull } from "../io/read.ts";
 import type { ModelType } from "../types.ts";
 
@@ -111,9 +112,7 @@ export function firstMissing({ directory, files }: Pulled): string | null {
 
 /** Marks a checkpoint as whole, and as the one pulled last. Throws what the file system does. */
 export function writeRecord({ directory, ...record }: Pulled): void {
-  const path = join(directory, RECORD_FILE);
-  writeFileSync(`${path}.part`, `${JSON.stringify(record, null, 1)}\n`);
-  renameSync(`${path}.part`, path);
+  replaceFile(join(directory, RECORD_FILE), `${JSON.stringify(record, null, 1)}\n`);
 }
 
 /** Files of a whole checkpoint that nobody wrote to since they were checked, by their paths. Links to them may come and go. */

@@ -1,9 +1,10 @@
 // One file from a hub to its place: into FILE.part in pieces that survive a kill, checked, then renamed. Knows nothing of models.
 
 import { createHash } from "node:crypto";
-import { closeSync, createReadStream, existsSync, ftruncateSync, openSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
+import { closeSync, createReadStream, existsSync, ftruncateSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { TtsError } from "../errors.ts";
+import { renameIntoPlace } from "../io/atomic.ts";
 import { jsonOrNull } from "../io/read.ts";
 import type { HubFile } from "./catalog.ts";
 import { type Hub, Interrupted, Watchdog } from "./hub.ts";
@@ -252,7 +253,7 @@ export async function download(hub: Hub, url: string, path: string, file: Wanted
     removePart(path);
     throw new TtsError("HUB_MISMATCH", `${file.path} came damaged: ${fault}`, "it was deleted; pull again");
   }
-  renameSync(partPath, path);
+  renameIntoPlace(partPath, path);
   rmSync(`${partPath}.state`, { force: true });
   return sha256;
 }

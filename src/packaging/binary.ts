@@ -1,12 +1,13 @@
 // Builds the program as one executable file for each platform: bun src/packaging/binary.ts FOLDER [PLATFORM...]. The same sources and lockfile give the
 // same bytes on any machine. Changes nothing outside of FOLDER and .bun.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { constants, zstdCompressSync } from "node:zlib";
 import { archiveFile, type Contents, EMBEDDED_FOLDER, INDEX_FILE, LICENCES_FILE, type Part } from "../../ffi/load/embedded.ts";
 import { identify } from "../../ffi/load/unpack.ts";
 import { isPacked, PACKED_SUFFIX } from "../formats/checkpoint-files.ts";
+import { Draft, renameIntoPlace } from "../io/atomic.ts";
 import { licences, NOT_COMPILED } from "./licences.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
@@ -50,7 +51,7 @@ function build(platform: string, folder: string): void {
       ...NOT_COMPILED.flatMap((missing) => ["--external", missing]),
       ...["--asset", embedded, join(ROOT, "tts.ts"), `--outfile=${join(stage, name)}`],
     ]);
-    renameOver(join(stage, name), join(folder, name));
+    renameIntoPlace(join(stage, name), join(folder, name));
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
@@ -109,8 +110,8 @@ function packageFolder(name: string): string {
     .split("\n")
     .find((entry) => entry.trim().startsWith(`"${name}": [`));
   const [, version] = /^\s*"[^"]+": \["[^"]+@([^"@]+)"/.exec(line ?? "") ?? fail(`bun.lock has no ${name}`);
-  const part = `${folder}.part`;
-  rmSync(part, { recursive: true, force: true });
+  const draft = new Draft(folder);
+  const part = draft.path;
   mkdirSync(part, { recursive: true });
   const manifest = { name: "platform", dependencies: { [name]: version } };
   writeFileSync(join(part, "package.json"), JSON.stringify(manifest));
@@ -120,13 +121,8 @@ function packageFolder(name: string): string {
   const cpu = /arm64|aarch64/.test(name) ? "arm64" : "x64";
   run([process.execPath, "install", "--frozen-lockfile", "--os=linux", `--cpu=${cpu}`, `--cache-dir=${cache}`], part);
   rmSync(cache, { recursive: true });
-  renameOver(part, folder);
+  draft.replaceFolder();
   return found;
-}
-
-function renameOver(from: string, to: string): void {
-  rmSync(to, { recursive: true, force: true });
-  renameSync(from, to);
 }
 
 function run(command: string[], cwd = ROOT): void {

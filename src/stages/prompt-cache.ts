@@ -11,17 +11,15 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   utimesSync,
-  writeFileSync,
 } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { PREFIX_LIMITS } from "../config.ts";
 import { type Bundle, bundlePath } from "../formats/bundle.ts";
-import { partPath, removeAbandonedParts } from "../io/atomic.ts";
+import { replaceFile } from "../io/atomic.ts";
 import { textOrEmpty } from "../io/read.ts";
 
 /** The talker after a prompt or the start of one. */
@@ -143,21 +141,14 @@ export class PrefixStore {
 
   private write(key: string, state: PromptState): void {
     if (!this.isPrivate(true)) return;
-    removeAbandonedParts(join(this.folder, "file"));
     const content = toFile(key, state);
     this.makeRoom(content.length);
     this.replace(this.pathOf(key), content);
   }
 
-  /** Whole or not at all, for every reader. */
+  /** Not flushed, since a power cut may take it: its sum tells, and a talker waits meanwhile. */
   private replace(path: string, content: string | Uint8Array): void {
-    const part = partPath(join(this.folder, "file"));
-    try {
-      writeFileSync(part, content, { mode: 0o600, flag: "wx" });
-      renameSync(part, path);
-    } finally {
-      rmSync(part, { force: true });
-    }
+    replaceFile(path, content, { mode: 0o600, flush: false, family: join(this.folder, "file") });
   }
 
   private makeRoom(bytes: number): void {

@@ -1,11 +1,11 @@
 // The random checkpoint of full size, made once in the cache.
 
-import { existsSync, mkdirSync, renameSync, rmSync, statfsSync } from "node:fs";
+import { existsSync, mkdirSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { loadConfig } from "../../config.ts";
 import type { SyntheticSize } from "../../convert/synthetic.ts";
 import { TtsError } from "../../errors.ts";
-import { partPath, removeAbandonedParts } from "../../io/atomic.ts";
+import { Draft } from "../../io/atomic.ts";
 import { clearProgress, log, showProgress } from "../shared/log.ts";
 
 /** Checkpoint and bundle together, with room to spare. */
@@ -26,13 +26,13 @@ export async function syntheticCheckpoint(size: SyntheticSize): Promise<string> 
     );
   }
   log.info(`making a ${size} checkpoint of random weights in ${target}`);
-  removeAbandonedParts(target);
-  const part = partPath(target);
-  const cleanUp = () => rmSync(part, { recursive: true, force: true });
-  process.once("exit", cleanUp);
-  writeSyntheticCheckpoint(part, size, (done, total) => showProgress("random weights", done, total));
-  renameSync(part, target);
-  process.off("exit", cleanUp);
-  clearProgress();
+  const draft = new Draft(target);
+  try {
+    writeSyntheticCheckpoint(draft.path, size, (done, total) => showProgress("random weights", done, total));
+    draft.moveIntoPlace();
+  } finally {
+    draft.discard();
+    clearProgress();
+  }
   return target;
 }

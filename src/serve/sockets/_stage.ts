@@ -1,12 +1,13 @@
 // The process of one stage: opens it, listens on its socket, serves its clients, and shows its supervisor that it is alive. Computes on
 // its only thread, so a native call that hangs stops the signs of life, and the supervisor puts a fresh process in its place.
 
-import { chmodSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { withSampling } from "../../engine/request.ts";
 import { asTtsError, TtsError, toWire } from "../../errors.ts";
 import { type Bundle, openBundle } from "../../formats/bundle.ts";
+import { renameIntoPlace } from "../../io/atomic.ts";
 import { endWithParent, settleThread } from "../../pipeline/placement.ts";
 import type { StageName } from "../../types.ts";
 import { slowestOf } from "./_lanes.ts";
@@ -100,7 +101,7 @@ class StageHost {
       await promise;
       this.server.off("error", reject);
       chmodSync(hidden, mode);
-      renameSync(hidden, path);
+      renameIntoPlace(hidden, path);
       this.inode = statSync(path).ino;
     } catch (cause) {
       rmSync(hidden, { force: true });
