@@ -28,7 +28,8 @@ export interface Progress {
 export type TextMode = "whole" | "stream";
 
 /** What a checkpoint can do (`tts_model_type` of its config). */
-export type ModelType = "custom_voice" | "voice_design" | "base";
+export const MODEL_TYPES = ["custom_voice", "voice_design", "base"] as const;
+export type ModelType = (typeof MODEL_TYPES)[number];
 
 /**
  * One position of the talker's input, as integers: the embeddings of everything named are summed.

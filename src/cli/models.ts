@@ -1,11 +1,12 @@
 // tts models: what exists, what is here, and what it takes on the disk. Asks no network.
 
-import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { defineCommand } from "citty";
 import { loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { openBundle, weightsInWords } from "../formats/bundle.ts";
+import { openBundle, type PromptSpec, weightsInWords } from "../formats/bundle.ts";
+import { readAbilities } from "../formats/checkpoint-abilities.ts";
 import { printText } from "../io/output.ts";
 import {
   type Abilities,
@@ -19,6 +20,7 @@ import {
   subfolders,
 } from "../models/catalog.ts";
 import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "../models/resolve.ts";
+import { languageNames } from "../text/prompt.ts";
 import type { Command } from "./manual/page.ts";
 import { COMMON, type Options } from "./shared/options.ts";
 
@@ -82,7 +84,7 @@ export function collect(cacheDir: string): Row[] {
   const rows: (Row & { sources: string[] })[] = [];
   for (const name of SHIPPED) {
     const directory = shippedCheckpoint();
-    const row = { name, hub: null, here: "built in" as const, downloadBytes: null, bundles: [], abilities: readAbilities(directory) };
+    const row = { name, hub: null, here: "built in" as const, downloadBytes: null, bundles: [], abilities: abilitiesOf(directory) };
     rows.push({ ...row, checkpointBytes: diskBytes(directory, counted), sources: [realpathSync(directory)] });
   }
   const hubs = new Set([...Object.values(KNOWN_MODELS), ...listPulled(cacheDir)].map(({ hub }) => hub));
@@ -92,7 +94,7 @@ export function collect(cacheDir: string): Row[] {
     const folder = modelFolder(cacheDir, hub);
     const checkpointBytes = diskBytes(folder, counted);
     const here = pulled !== null && firstMissing(pulled) === null ? "yes" : checkpointBytes > 0 ? "in part" : "no";
-    const abilities = KNOWN_MODELS[name] ?? (pulled === null ? null : readAbilities(pulled.directory));
+    const abilities = KNOWN_MODELS[name] ?? (pulled === null ? null : abilitiesOf(pulled.directory));
     const sources = subfolders(folder).map((revision) => realpathSync(revision));
     rows.push({ name, hub, here, checkpointBytes, downloadBytes: KNOWN_MODELS[name]?.bytes ?? null, bundles: [], abilities, sources });
   }
@@ -109,9 +111,7 @@ function addBundle(rows: (Row & { sources: string[] })[], directory: string, cou
     const row = rows.find(({ sources }) => source !== null && sources.includes(source));
     if (row !== undefined) row.bundles.push(bundle);
     else {
-      const { dialects, languages, modelType, speakers, takesInstruct } = manifest.prompt;
-      const counts = countAbilities(Object.keys(speakers), Object.keys(languages), new Set(Object.values(dialects)));
-      const abilities = { modelType, takesInstruct, ...counts };
+      const abilities = countAbilities(manifest.prompt);
       const place = { hub: null, here: "bundle only" as const, checkpointBytes: 0, downloadBytes: null };
       rows.push({ ...place, name: source ?? directory, bundles: [bundle], abilities, sources: source === null ? [] : [source] });
     }
@@ -124,27 +124,21 @@ const onlyAbilities = ({ modelType, speakers, languages, dialects, takesInstruct
   return { modelType, speakers, languages, dialects, takesInstruct };
 };
 
-function countAbilities(speakers: string[], languages: string[], spoken: Set<unknown>) {
-  const isDialect = (language: string) => language.endsWith("_dialect") || spoken.has(language);
-  const dialects = languages.filter(isDialect).length;
-  return { speakers: speakers.length, languages: languages.length - dialects, dialects };
+type Countable = Pick<PromptSpec, "modelType" | "takesInstruct" | "languages" | "speakers">;
+
+function countAbilities({ languages, modelType, speakers, takesInstruct }: Countable): Abilities {
+  const offered = languageNames({ languages }).length;
+  const dialects = Object.keys(languages).length - offered;
+  return { modelType, takesInstruct, speakers: Object.keys(speakers).length, languages: offered, dialects };
 }
 
-/** From a checkpoint's config.json, by the official rules. */
-function readAbilities(directory: string): Abilities | null {
+function abilitiesOf(directory: string): Abilities | null {
   try {
-    const { talker_config: talker, tts_model_size, tts_model_type: modelType } = readJson(join(directory, "config.json"));
-    const takesInstruct = modelType === "voice_design" || (modelType === "custom_voice" && tts_model_size !== "0b6");
-    const readsIpa = existsSync(join(directory, "lexicon.tsv"));
-    const spoken = new Set(Object.values(talker.spk_is_dialect ?? {}));
-    const counts = countAbilities(Object.keys(talker.spk_id ?? {}), Object.keys(talker.codec_language_id ?? {}), spoken);
-    return { modelType, takesInstruct: takesInstruct && !readsIpa, ...counts };
+    return countAbilities(readAbilities(directory));
   } catch {
     return null;
   }
 }
-
-const readJson = (path: string) => JSON.parse(readFileSync(path, "utf8"));
 
 /** Blocks that the files below `path` take; those in `counted` are left out, the others join it. */
 function diskBytes(path: string, counted: Set<string>): number {

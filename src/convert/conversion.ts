@@ -1,6 +1,6 @@
 // The steps that make the files of a bundle from a checkpoint, one after the other, and how much each adds to the time.
 
-import { copyFileSync, existsSync, linkSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, linkSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { loadLlama, quantize } from "../../ffi/llama.ts";
@@ -65,13 +65,11 @@ export class Conversion {
     ];
     runSteps(steps, checkpoint, this.onProgress);
     writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
-    const reading = READING_FILES.every((name) => existsSync(join(source, name)));
-    if (reading) for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
+    if (checkpoint.abilities.readsIpa) for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
     const manifest = makeManifest(checkpoint, {
       name: this.job.name ?? checkpoint.name,
       weights: this.job.weights,
       controlTokens: vocabulary.controlTokens,
-      reads: reading,
       files: Object.fromEntries(readdirSync(this.folder).map((file) => [file, statSync(join(this.folder, file)).size])),
       source: hashes,
       libraries: versions,

@@ -3,7 +3,7 @@
 import { LIMITS, SAMPLING_DEFAULTS, type WeightTypes } from "../config.ts";
 import { BUNDLE_FORMAT, BUNDLE_VERSION, type Manifest, type PromptSpec } from "../formats/bundle.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { invalid, type JsonFile } from "../formats/checkpoint-json.ts";
+import type { JsonFile } from "../formats/checkpoint-json.ts";
 import type { SamplerSettings } from "../types.ts";
 
 /** What the checkpoint itself does not say. */
@@ -12,8 +12,6 @@ export interface Made {
   weights: WeightTypes;
   /** Texts of the tokenizer's added tokens. */
   controlTokens: string[];
-  /** Whether the bundle has reading rules. */
-  reads: boolean;
   /** File -> bytes. */
   files: Record<string, number>;
   source: Manifest["source"];
@@ -27,7 +25,7 @@ export function makeManifest(checkpoint: Checkpoint, made: Made): Manifest {
     format: BUNDLE_FORMAT,
     version: BUNDLE_VERSION,
     name: made.name,
-    modelSize: checkpoint.modelSize,
+    modelSize: checkpoint.abilities.modelSize,
     weights: made.weights,
     shape: {
       hidden: talker.hidden,
@@ -39,44 +37,23 @@ export function makeManifest(checkpoint: Checkpoint, made: Made): Manifest {
       predictorLayers: predictor.layers,
     },
     predictorMs: {},
-    prompt: promptSpec(checkpoint, made.controlTokens, made.reads),
+    prompt: promptSpec(checkpoint, made.controlTokens),
     sampling: samplingDefaults(checkpoint.generation),
-    reading: made.reads ? { maxPhones: LIMITS.promptPhones } : null,
+    reading: checkpoint.abilities.readsIpa ? { maxPhones: LIMITS.promptPhones } : null,
     files: made.files,
     source: made.source,
     libraries: made.libraries,
   };
 }
 
-/** Official rule: the small CustomVoice models ignore instructions, Base has no place for them. A voice that reads IPA knows no others. */
-function takesInstruct({ modelType, modelSize }: Checkpoint, reading: boolean): boolean {
-  return modelType === "voice_design" || (modelType === "custom_voice" && modelSize !== "0b6" && !reading);
-}
-
-/** [speaker, dialect]; a speaker without one has false there. */
-function speakerDialects(talker: JsonFile): [string, string][] {
-  const entries = talker.has("spk_is_dialect") ? talker.object("spk_is_dialect").entries() : [];
-  return entries.flatMap(([name, dialect]) => (typeof dialect === "string" ? [[name.toLowerCase(), dialect.toLowerCase()]] : []));
-}
-
-function promptSpec(checkpoint: Checkpoint, controlTokens: string[], reading: boolean): PromptSpec {
-  const { codecVocabulary, config, textVocabulary } = checkpoint;
+function promptSpec({ abilities, codecVocabulary, config, textVocabulary }: Checkpoint, controlTokens: string[]): PromptSpec {
+  const { dialects, languages, modelType, speakers, takesInstruct } = abilities;
   const talker = config.object("talker_config");
   const codecId = (key: string) => talker.id(key, codecVocabulary);
-  const codecIds = (key: string): Record<string, number> => {
-    if (!talker.has(key)) return {};
-    const table = talker.object(key);
-    return Object.fromEntries(table.entries().map(([name]) => [name.toLowerCase(), table.id(name, codecVocabulary)]));
-  };
   const textId = (key: string) => config.id(key, textVocabulary);
-  const languages = codecIds("codec_language_id");
-  const dialects = speakerDialects(talker);
-  const unknown = dialects.find(([, dialect]) => !Object.hasOwn(languages, dialect));
-  if (unknown !== undefined)
-    throw invalid(config.file, `spk_is_dialect gives ${unknown[0]} "${unknown[1]}", which is no codec_language_id`);
   return {
-    modelType: checkpoint.modelType,
-    takesInstruct: takesInstruct(checkpoint, reading),
+    modelType,
+    takesInstruct,
     text: { ttsPad: textId("tts_pad_token_id"), ttsBos: textId("tts_bos_token_id"), ttsEos: textId("tts_eos_token_id") },
     codec: {
       bos: codecId("codec_bos_id"),
@@ -88,8 +65,8 @@ function promptSpec(checkpoint: Checkpoint, controlTokens: string[], reading: bo
       thinkEos: codecId("codec_think_eos_id"),
     },
     languages,
-    speakers: codecIds("spk_id"),
-    dialects: Object.fromEntries(dialects),
+    speakers,
+    dialects,
     controlTokens,
   };
 }

@@ -4,7 +4,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { WEIGHT_CHOICES, type WeightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import type { ModelType, SamplerSettings } from "../types.ts";
+import { MODEL_TYPES, type ModelType, type SamplerSettings } from "../types.ts";
 import { JsonFile } from "./json.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
@@ -206,7 +206,7 @@ function readPrompt(file: JsonFile, { codecVocabulary, textVocabulary }: Manifes
   const languages = file.object("languages").record(codecId);
   const dialects = file.object("dialects").record((from, speaker) => from.choice(speaker, Object.keys(languages)));
   return {
-    modelType: file.choice("modelType", ["custom_voice", "voice_design", "base"]),
+    modelType: file.choice("modelType", MODEL_TYPES),
     takesInstruct: file.boolean("takesInstruct"),
     text: { ttsPad: textId("ttsPad"), ttsBos: textId("ttsBos"), ttsEos: textId("ttsEos") },
     codec: {

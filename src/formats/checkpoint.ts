@@ -3,7 +3,8 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
-import { CODES_PER_FRAME, type ModelType, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
+import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
+import { type CheckpointAbilities, readAbilities } from "./checkpoint-abilities.ts";
 import { CHECKPOINT_FILES, isPacked, unpackedWeights, weightFiles } from "./checkpoint-files.ts";
 import { invalid, type JsonFile, readJson } from "./checkpoint-json.ts";
 import { assertFinite, parseSafetensors, type Tensor } from "./safetensors.ts";
@@ -145,8 +146,7 @@ function inMemory(path: string): MappedFile {
 export interface Checkpoint {
   directory: string;
   name: string;
-  modelType: ModelType;
-  modelSize: string;
+  abilities: CheckpointAbilities;
   config: JsonFile;
   generation: JsonFile;
   talker: TransformerShape;
@@ -173,8 +173,7 @@ export function openCheckpoint(directory: string): Checkpoint {
   const missing = CHECKPOINT_FILES.find((name) => !existsSync(join(directory, name)));
   if (missing !== undefined) throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
   const config = readJson(join(directory, "config.json"));
-  const modelType = config.string("tts_model_type");
-  if (!["custom_voice", "voice_design", "base"].includes(modelType)) throw invalid(config.file, `tts_model_type is "${modelType}"`);
+  const abilities = readAbilities(directory, config);
   const talker = config.object("talker_config");
   const predictor = talker.object("code_predictor_config");
   if (talker.count("num_code_groups") !== 16) throw invalid(config.file, "num_code_groups is not 16");
@@ -183,7 +182,7 @@ export function openCheckpoint(directory: string): Checkpoint {
   const codes = predictor.size("vocab_size");
   const codec = codecShape(codecFile);
   checkCodec(codecFile.file, codec, codes);
-  const encoders = modelType === "base" ? encoderShapes(config, codecFile, codes, shapes.talker.hidden) : null;
+  const encoders = abilities.modelType === "base" ? encoderShapes(config, codecFile, codes, shapes.talker.hidden) : null;
   const weights = Weights.open(directory);
   const codecWeights = Weights.open(join(directory, "speech_tokenizer"));
   weights.checkLayers("talker.model", shapes.talker.layers);
@@ -193,8 +192,7 @@ export function openCheckpoint(directory: string): Checkpoint {
   return {
     directory: resolve(directory),
     name: basename(resolve(directory)),
-    modelType: modelType as ModelType,
-    modelSize: config.string("tts_model_size", ""),
+    abilities,
     config,
     generation: readJson(join(directory, "generation_config.json")),
     ...shapes,

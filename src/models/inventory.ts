@@ -1,23 +1,15 @@
 // Which model is meant when none is named: of a voice the one it was taken with, of a recording the only Base model here, of a speaker
 // the one that has it.
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { TtsError } from "../errors.ts";
+import { type CheckpointAbilities, readAbilities } from "../formats/checkpoint-abilities.ts";
 import type { Voice } from "../formats/voice.ts";
-import type { ModelType } from "../types.ts";
 import { firstMissing, hubIdOf, KNOWN_MODELS, listPulled, nameOf } from "./catalog.ts";
 import { SHIPPED, shippedCheckpoint } from "./resolve.ts";
 
 /** A model on this machine that has a name. */
-interface ModelHere {
+interface ModelHere extends CheckpointAbilities {
   name: string;
-  modelType: ModelType;
-  /** Width of its talker, and of the voices it can use. */
-  hidden: number;
-  /** In lower case, as the languages. */
-  speakers: string[];
-  languages: string[];
 }
 
 /**
@@ -56,7 +48,7 @@ export function onlyBase(cacheDir: string): string {
 export function modelOfSpeaker(speaker: string | undefined, cacheDir: string): string | undefined {
   const wanted = speaker?.toLowerCase() ?? "none";
   if (wanted === "none") return undefined;
-  return modelsHere(cacheDir).find(({ speakers }) => speakers.includes(wanted))?.name;
+  return modelsHere(cacheDir).find(({ speakers }) => Object.hasOwn(speakers, wanted))?.name;
 }
 
 /** The shipped voices, then the pulled models, the one that came last first. */
@@ -75,11 +67,7 @@ function pulledModels(cacheDir: string): ModelHere[] {
 
 function describe(name: string, directory: string): ModelHere[] {
   try {
-    const { talker_config, tts_model_type } = JSON.parse(readFileSync(join(directory, "config.json"), "utf8"));
-    const [speakers, languages] = [talker_config.spk_id, talker_config.codec_language_id].map((ids) =>
-      Object.keys(ids ?? {}).map((id) => id.toLowerCase()),
-    );
-    return [{ name, modelType: tts_model_type, hidden: talker_config.hidden_size, speakers, languages }];
+    return [{ name, ...readAbilities(directory) }];
   } catch {
     return []; // no checkpoint of this kind
   }

@@ -97,8 +97,8 @@ export function speakerId(spec: PromptSpec, name: string): number {
 }
 
 /** The languages that can be asked for: dialects cannot, they come with their speaker. */
-function languageNames(spec: PromptSpec): string[] {
-  return Object.keys(spec.languages).filter((name) => !name.includes("dialect"));
+export function languageNames({ languages }: Pick<PromptSpec, "languages">): string[] {
+  return Object.keys(languages).filter((name) => !name.includes("dialect"));
 }
 
 /** A language by its English name, or by a code such as `ru`, `ru-RU` or `ru_RU`. */

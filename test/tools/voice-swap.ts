@@ -209,10 +209,10 @@ function sameShapes(folder: string, present: string): void {
 
 /** "codec.latent" -> value, and so on. */
 function shapesOf({
+  abilities: { modelType },
   codec,
   codecVocabulary,
   codes,
-  modelType,
   predictor,
   talker,
   textHidden,

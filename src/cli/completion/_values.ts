@@ -6,6 +6,7 @@ import { VoiceFolder } from "../../formats/voice.ts";
 import { KNOWN_MODELS, listPulled, nameOf } from "../../models/catalog.ts";
 import { modelsHere } from "../../models/inventory.ts";
 import { SHIPPED } from "../../models/resolve.ts";
+import { languageNames } from "../../text/prompt.ts";
 import { type Command, inBrief } from "../manual/page.ts";
 import type { Options } from "../shared/options.ts";
 
@@ -87,8 +88,8 @@ export function namesHere(kind: NameKind): string[] {
   const names = {
     models: () => [...SHIPPED, ...listPulled(cacheDir).map(({ hub }) => nameOf(hub))],
     voices: () => new VoiceFolder(voicesDir).names(),
-    speakers: () => modelsHere(cacheDir).flatMap(({ speakers }) => speakers),
-    languages: () => modelsHere(cacheDir).flatMap(({ languages }) => languages),
+    speakers: () => modelsHere(cacheDir).flatMap(({ speakers }) => Object.keys(speakers)),
+    languages: () => modelsHere(cacheDir).flatMap(languageNames),
   }[kind]();
   return [...new Set(names)].filter((name) => /^[\p{L}\p{N}_][\p{L}\p{N}_./+-]*$/u.test(name));
 }
