@@ -1,11 +1,13 @@
 // Completion in bash, zsh and fish, and the manual page: generated from the definitions, so both must have everything the definitions have.
 
 import { beforeAll, describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadCommands } from "../../src/cli/commands.ts";
 import type { Options } from "../../src/cli/shared/options.ts";
 import { VOCODER_CHOICES } from "../../src/config.ts";
+import { modelFolder, writeRecord } from "../../src/models/catalog.ts";
+import { GOLDEN } from "../_support.ts";
 import { complete, makePlace, output, type Place, SHELLS } from "./_shells.ts";
 import { newFolder } from "./_tts.ts";
 
@@ -73,6 +75,19 @@ for (const shell of SHELLS)
       expect(offered.map((list, i) => [all[i], long(list)])).toEqual(expected.map((list, i) => [all[i], list.toSorted()]));
     });
   });
+
+test("a pulled model adds its speakers and its languages, but no dialects", () => {
+  const here = makePlace(newFolder(), [], []);
+  const revision = "0".repeat(40);
+  const directory = join(modelFolder(here.env.TTS_CACHE, "acme/tiny"), revision);
+  mkdirSync(directory, { recursive: true });
+  copyFileSync(join(GOLDEN, "tiny-custom/config.json"), join(directory, "config.json"));
+  writeRecord({ hub: "acme/tiny", revision, files: [], directory });
+  const namesOf = (kind: string) => output(here, "completion", kind).trim().split("\n");
+  expect(namesOf("speakers")).toEqual(expect.arrayContaining(["starter", "eric", "dylan"]));
+  expect(namesOf("languages")).toContain("chinese");
+  expect(namesOf("languages").filter((name) => name.includes("dialect"))).toEqual([]);
+});
 
 test("short options are completed like long ones", () => {
   const lines = (shell: string) => output(place, "completion", shell).split("\n");
