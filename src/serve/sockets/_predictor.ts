@@ -2,7 +2,6 @@
 // cannot be predicted ends the connection, since the layout has no word for an error.
 
 import { standalone } from "../../backends/stage.ts";
-import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { PredictorStage } from "../../stages/predictor.ts";
 import { streamsOf } from "../../stages/sentence.ts";
