@@ -1,6 +1,6 @@
 // The commands by their names. A command is loaded when it is called; only manuals and completion scripts load all.
 
-import type { Command } from "./manual/page.ts";
+import type { Command } from "./shared/command.ts";
 
 type Loader = () => Promise<{ command: Command }>;
 

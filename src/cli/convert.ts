@@ -2,18 +2,16 @@
 
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { defineCommand } from "citty";
 import { loadConfig, weightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { isBundle, weightsInWords } from "../formats/bundle.ts";
 import { NPU_TARGETS } from "../npu-vendors.ts";
-import type { Command } from "./manual/page.ts";
+import { type CommandData, defineCommand } from "./shared/command.ts";
 import { clearProgress, log, showConversion } from "./shared/log.ts";
 import { assertReplaceable, convertForTarget, NPU_OPTIONS, refuseNpuOptions } from "./shared/npu-conversion.ts";
-import { COMMON, choice, type Options, readWeights, weightOptions } from "./shared/options.ts";
-import { filePath } from "./shared/sound-output.ts";
+import { COMMON, choice, filePath, type Options, readWeights, type Values, weightOptions } from "./shared/options.ts";
 
-const options: Options = {
+const options = {
   output: {
     type: "string",
     alias: "o",
@@ -24,9 +22,10 @@ const options: Options = {
   ...weightOptions("f32", "Output"),
   ...NPU_OPTIONS,
   ...COMMON,
-};
+} as const satisfies Options;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "turn a checkpoint into a bundle",
   synopsis: `convert DIR -o BUNDLE [OPTIONS]  |  tts convert DIR --target ${NPU_TARGETS.join("|")} [OPTIONS]`,
   description: [
     "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; by hand you choose the place and the weight type.",
@@ -37,14 +36,11 @@ export const command: Command = {
     ["tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -o ~/ryan --weights q8_0", 'then: tts -m ~/ryan -s ryan "Hello."'],
     ["tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice --target rknn -o ~/ryan-rknn", "for the NPU of an RK3588"],
   ],
-  definition: defineCommand({
-    meta: { name: "tts convert", description: "turn a checkpoint into a bundle" },
-    args: options,
-    run: ({ args, data }) => convertCommand(args, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: convertCommand,
+});
 
-async function convertCommand(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+async function convertCommand(args: Values<typeof options>, { positionals }: CommandData): Promise<void> {
   const output = filePath(args, "output");
   const target = choice(args, "target", NPU_TARGETS);
   if (positionals.length !== 1 || (output === undefined && target === undefined)) {

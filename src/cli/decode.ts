@@ -1,15 +1,14 @@
 // tts decode: saved codes back to sound.
 
-import { defineCommand } from "citty";
 import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { isFrame } from "../formats/codes.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import type { Command } from "./manual/page.ts";
+import { type CommandData, defineCommand } from "./shared/command.ts";
 import { openEngine, pour, report } from "./shared/engine.ts";
 import { readVocoder, VOCODER_OPTIONS } from "./shared/machine-options.ts";
-import { COMMON, type Options, text } from "./shared/options.ts";
+import { COMMON, type Options, type Values } from "./shared/options.ts";
 import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./shared/sound-output.ts";
 import { readTextFile } from "./shared/text.ts";
 
@@ -18,7 +17,7 @@ const MAX_CODES_BYTES = 16 * 2 ** 20;
 /** Beyond any codebook; the model's own size is the engine's to check. */
 const MAX_CODE = 65_535;
 
-const options: Options = {
+const options = {
   model: {
     type: "string",
     alias: "m",
@@ -30,29 +29,27 @@ const options: Options = {
   ...JSON_OPTION,
   ...VOCODER_OPTIONS,
   ...COMMON,
-};
+} as const satisfies Options;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "turn saved codes back into sound",
   synopsis: "decode FILE|- [OPTIONS]",
   description: [
     "Makes sound of the codes that tts --save-codes wrote. The codes of a text give the same samples every time.",
     'FILE is JSON: {"frames": [[16 whole numbers], ...]}. Where it also has "sentences", as saved files do, each of them starts afresh.',
   ],
   examples: [['tts "Hello." --save-codes hello.json && tts decode hello.json -o again.wav', "the same sound twice"]],
-  definition: defineCommand({
-    meta: { name: "tts decode", description: "turn saved codes back into sound" },
-    args: options,
-    run: ({ args, data }) => decode(args, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: decode,
+});
 
-async function decode(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+async function decode(args: Values<typeof options>, { positionals }: CommandData): Promise<void> {
   if (positionals.length !== 1)
     throw new TtsError("USAGE", `decode takes one file, got ${positionals.length}`, "write tts decode FILE -o out.wav");
   const output = readOutput(args);
   const sentences = await readCodes(positionals[0]);
   const { engine, summary } = await deliverSound(output, async (sink) => {
-    const engine = await openEngine({ model: text(args, "model"), use: "decode", ...readVocoder(args) });
+    const engine = await openEngine({ model: args.model, use: "decode", ...readVocoder(args) });
     return { engine, summary: await decodeAll(engine, sentences, sink) };
   });
   await report(summary, output);

@@ -6,8 +6,9 @@ import { printText } from "../io/output.ts";
 import { textOrEmpty } from "../io/read.ts";
 import { isCommand, loadCommand, loadCommands } from "./commands.ts";
 import { manual, overview } from "./manual/page.ts";
+import type { CommandData } from "./shared/command.ts";
 import { logError, setVerbosity } from "./shared/log.ts";
-import { type Options, readArguments } from "./shared/options.ts";
+import { readArguments } from "./shared/options.ts";
 import { versions, versionsHere } from "./shared/version.ts";
 
 /** Exit statuses of signals, as shells give them. */
@@ -37,10 +38,10 @@ async function run(args: string[]): Promise<void> {
   if (args.join(" ") === "--version") return printText(versions()); // at once: speaking need not be loaded
   const name = isCommand(args[0]) ? args[0] : "";
   const command = await loadCommand(name);
-  const { flags, positionals } = readArguments(name === "" ? args : args.slice(1), command.definition.args as Options);
+  const { flags, positionals } = readArguments(name === "" ? args : args.slice(1), command.options);
   if (flags.includes("--help")) return printText(name === "" ? overview(await loadCommands()) : manual(`tts ${name}`, command));
   if (flags.includes("--version")) return printText(versions() + (flags.includes("--verbose") ? await versionsHere() : ""));
   if (flags.includes("--quiet")) setVerbosity("quiet");
   else if (flags.includes("--verbose")) setVerbosity("verbose");
-  await runCommand(command.definition, { rawArgs: flags, data: { positionals, commands: loadCommands } });
+  await runCommand(command.definition, { rawArgs: flags, data: { positionals, commands: loadCommands } satisfies CommandData });
 }

@@ -2,7 +2,6 @@
 
 import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { defineCommand } from "citty";
 import { loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { openBundle, type PromptSpec, weightsInWords } from "../formats/bundle.ts";
@@ -23,13 +22,16 @@ import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "../models/
 import { languageNames } from "../text/prompt.ts";
 import type { Command } from "./manual/page.ts";
 import { COMMON, type Options } from "./shared/options.ts";
+import { type CommandData, defineCommand } from "./shared/command.ts";
+import { COMMON, type Options, type Values } from "./shared/options.ts";
 
-const options: Options = {
+const options = {
   json: { type: "boolean", description: "Print a list of JSON objects, with sizes in bytes.", group: "Output" },
   ...COMMON,
-};
+} as const satisfies Options;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "list models, and what is here of them",
   synopsis: "models [OPTIONS]",
   description: [
     "Lists the models that have a name and everything in the cache: whether it is here, the size on disk of its checkpoint and of the bundles made from it, and what it can do.",
@@ -42,12 +44,9 @@ export const command: Command = {
       "the names of those that can speak at once",
     ],
   ],
-  definition: defineCommand({
-    meta: { name: "tts models", description: "list models, and what is here of them" },
-    args: options,
-    run: ({ args, data }) => models(args.json === true, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: models,
+});
 
 /** `in part`: a pull was not finished, or files are gone. `bundle only`: made from a checkpoint outside of the cache. */
 type Here = "built in" | "yes" | "in part" | "no" | "bundle only";
@@ -72,7 +71,7 @@ export interface Row {
   abilities: Abilities | null;
 }
 
-async function models(json: boolean, positionals: string[]): Promise<void> {
+async function models({ json }: Values<typeof options>, { positionals }: CommandData): Promise<void> {
   if (positionals.length > 0) throw new TtsError("USAGE", `models takes no argument, but got "${positionals[0]}"`, "write tts models");
   const rows = collect(loadConfig().cacheDir);
   await printText(json ? `${JSON.stringify(rows, null, 1)}\n` : table(rows));

@@ -1,18 +1,17 @@
 // tts pull: brings a model onto this machine and makes it ready to speak.
 
 import { existsSync, statSync } from "node:fs";
-import { defineCommand } from "citty";
 import { loadConfig, loadHubConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { isBundle, weightsInWords } from "../formats/bundle.ts";
 import { KNOWN_MODELS, nameOf } from "../models/catalog.ts";
 import { type Downloaded, pull } from "../models/pull.ts";
 import { resolveModel, SHIPPED } from "../models/resolve.ts";
-import type { Command } from "./manual/page.ts";
+import { type CommandData, defineCommand } from "./shared/command.ts";
 import { clearProgress, duration, log, showConversion, showProgress } from "./shared/log.ts";
-import { COMMON, type Options, readWeights, text, weightOptions } from "./shared/options.ts";
+import { COMMON, type Options, readWeights, type Values, weightOptions } from "./shared/options.ts";
 
-const options: Options = {
+const options = {
   ...weightOptions("q4_0, on x64 with a code predictor of q8_0; for small models f32", "Model"),
   revision: {
     type: "string",
@@ -22,9 +21,10 @@ const options: Options = {
   },
   "no-convert": { type: "boolean", description: "Only fetch; the first use converts.", group: "Model" },
   ...COMMON,
-};
+} as const satisfies Options;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "fetch a model and convert it",
   synopsis: "pull NAME|HUB-ID|DIR [OPTIONS]",
   description: [
     `Fetches a model from a hub and converts it. NAME is one of ${Object.keys(KNOWN_MODELS).join(", ")} (see tts models); HUB-ID is organisation/name; a checkpoint directory DIR is only converted.`,
@@ -47,18 +47,15 @@ export const command: Command = {
       "0 done; 2 wrong options, or no such model; 3 files that are not what they should be; 5 disk full or not writable; 7 the hub cannot be reached or refuses; 130 interrupted; 1 anything else.",
     ],
   },
-  definition: defineCommand({
-    meta: { name: "tts pull", description: "fetch a model and convert it" },
-    args: options,
-    run: ({ args, data }) => pullCommand(args, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: pullCommand,
+});
 
-async function pullCommand(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+async function pullCommand(args: Values<typeof options>, { positionals }: CommandData): Promise<void> {
   if (positionals.length !== 1) throw new TtsError("USAGE", "pull needs one model", "write tts pull NAME; see tts models");
   const [model] = positionals;
-  const [revision, weights] = [text(args, "revision"), readWeights(args)];
-  const convert = args.convert !== false; // citty reads --no-convert so
+  const { revision } = args;
+  const [weights, convert] = [readWeights(args), args.convert !== false];
   const isFolder = existsSync(model) && statSync(model).isDirectory();
   if (isFolder || SHIPPED.includes(model)) {
     if (!convert || revision !== undefined)

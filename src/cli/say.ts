@@ -1,6 +1,5 @@
 // tts "text": speaks. The default command.
 
-import { defineCommand } from "citty";
 import { LIMITS, loadConfig } from "../config.ts";
 import { checkRequest } from "../engine/request.ts";
 import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
@@ -9,34 +8,34 @@ import { isSameFile, isStdout, type Output, openOutput } from "../io/output.ts";
 import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import type { Command } from "./manual/page.ts";
+import { type CommandData, defineCommand } from "./shared/command.ts";
 import { openEngine, pour, report, weightsHash } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
-import { COMMON, choice, number, type Options, text } from "./shared/options.ts";
-import { deliver, deliverSound, filePath, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./shared/sound-output.ts";
+import { COMMON, choice, filePath, number, type Options, type Values } from "./shared/options.ts";
+import { deliver, deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./shared/sound-output.ts";
 import { inputText } from "./shared/text.ts";
 import { VERSION_OPTION } from "./shared/version.ts";
 import { readVoice } from "./shared/voice.ts";
 
 const TEXT_MODES = ["whole", "stream"] as const;
 
-/** The same four settings for the talker and, with a prefix, for the code predictor. */
-function samplingOptions(prefix: string, what: string): Options {
-  const group = "Sampling";
-  return {
-    [`${prefix}temperature`]: { type: "string", valueHint: "T", description: `Above 0; lower is steadier (${what}).`, group },
-    [`${prefix}top-k`]: { type: "string", valueHint: "K", description: `Draw among the K likeliest codes; 0 for all (${what}).`, group },
-    [`${prefix}top-p`]: {
+/** For the talker, and once more for the code predictor. */
+const sampling = (what: string) =>
+  ({
+    temperature: { type: "string", valueHint: "T", description: `Above 0; lower is steadier (${what}).`, group: "Sampling" },
+    topK: { type: "string", valueHint: "K", description: `Draw among the K likeliest codes; 0 for all (${what}).`, group: "Sampling" },
+    topP: {
       type: "string",
       valueHint: "P",
       description: `Draw among the likeliest codes that make up P; 1 for all (${what}).`,
-      group,
+      group: "Sampling",
     },
-  };
-}
+  }) as const satisfies Options;
 
-const options: Options = {
+const [talker, predictor] = [sampling("talker"), sampling("code predictor")];
+
+const options = {
   input: {
     type: "string",
     alias: "i",
@@ -95,14 +94,18 @@ const options: Options = {
     group: "Sampling",
   },
   greedy: { type: "boolean", description: "Always take the likeliest code.", group: "Sampling" },
-  ...samplingOptions("", "talker"),
+  temperature: talker.temperature,
+  "top-k": talker.topK,
+  "top-p": talker.topP,
   "repetition-penalty": {
     type: "string",
     valueHint: "R",
     description: "Makes codes that were drawn before less likely; 1 switches it off (talker).",
     group: "Sampling",
   },
-  ...samplingOptions("predictor-", "code predictor"),
+  "predictor-temperature": predictor.temperature,
+  "predictor-top-k": predictor.topK,
+  "predictor-top-p": predictor.topP,
   "max-frames": { type: "string", valueHint: "N", description: "At most N frames of 80 ms per sentence.", group: "Sampling" },
   lanes: {
     type: "string",
@@ -113,9 +116,11 @@ const options: Options = {
   ...MACHINE_OPTIONS,
   ...VERSION_OPTION,
   ...COMMON,
-};
+} as const satisfies Options;
+type Arguments = Values<typeof options>;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "speak text with Qwen3-TTS on this machine",
   synopsis: '[OPTIONS] "TEXT"  |  tts COMMAND [OPTIONS]',
   description: [
     "Speaks TEXT with a Qwen3-TTS model and writes 24 kHz mono sound. Everything runs on this machine, without a network.",
@@ -145,25 +150,21 @@ export const command: Command = {
       "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker or an NPU failed; 7 the hub did not answer; 8 a stage hung; 129, 130, 143 ended by a signal; 1 anything else.",
     ],
   },
-  definition: defineCommand({
-    meta: { name: "tts", description: "speak text with Qwen3-TTS on this machine" },
-    args: options,
-    run: ({ args, data }) => say(args, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: say,
+});
 
-async function say(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+async function say(args: Arguments, { positionals }: CommandData): Promise<void> {
   const output = readOutput(args);
   const codesPath = readCodesPath(args, output);
   const maxFrames = number(args, "max-frames");
-  const voice = readVoice(text(args, "voice"));
+  const voice = readVoice(args.voice);
   const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
   const machine = { ...readMachine(args), lanes: number(args, "lanes") };
   const { cacheDir } = loadConfig(machine); // also checks them
-  const words = await inputText(positionals, text(args, "input"));
+  const words = await inputText(positionals, args.input);
   checkRequest(words, speakOptions);
-  const model =
-    text(args, "model") ?? (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
+  const model = args.model ?? (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
   // A pipe is listened to: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, sampling } = speakOptions;
@@ -201,7 +202,7 @@ function extraPositions({ instruct = "", voice }: SpeakOptions): number {
 }
 
 /** @throws TtsError USAGE where the codes would mix with something else */
-function readCodesPath(args: Record<string, unknown>, { path }: SoundOutput): string | undefined {
+function readCodesPath(args: Arguments, { path }: SoundOutput): string | undefined {
   const codes = filePath(args, "save-codes");
   if (codes === undefined) return undefined;
   if (isStdout(codes)) throw new TtsError("USAGE", "--save-codes cannot be standard output", "name a file");
@@ -209,8 +210,8 @@ function readCodesPath(args: Record<string, unknown>, { path }: SoundOutput): st
   return codes;
 }
 
-function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | undefined): Omit<SpeakOptions, "voice"> {
-  const sampling = (prefix: string) => {
+function readSpeakOptions(args: Arguments, maxFrames: number | undefined): Omit<SpeakOptions, "voice"> {
+  const samplingOf = (prefix: "" | "predictor-") => {
     const settings = {
       temperature: number(args, `${prefix}temperature`),
       topK: number(args, `${prefix}top-k`),
@@ -220,12 +221,12 @@ function readSpeakOptions(args: Record<string, unknown>, maxFrames: number | und
     return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
   };
   return {
-    speaker: text(args, "speaker"),
-    language: text(args, "language"),
-    instruct: text(args, "instruct"),
+    speaker: args.speaker,
+    language: args.language,
+    instruct: args.instruct,
     seed: number(args, "seed"),
     greedy: args.greedy === true ? true : undefined,
-    sampling: { talker: sampling(""), predictor: sampling("predictor-") },
+    sampling: { talker: samplingOf(""), predictor: samplingOf("predictor-") },
     maxFrames,
     textMode: choice(args, "text-mode", TEXT_MODES),
     rawText: args["raw-text"] === true,

@@ -1,6 +1,5 @@
 // tts serve: the stages as servers, for other programs. Runs until it is ended.
 
-import { defineCommand } from "citty";
 import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { assertNpuFolder } from "../formats/npu-folder.ts";
@@ -8,10 +7,10 @@ import { resolveModel } from "../models/resolve.ts";
 import { assertWhole } from "../ranges.ts";
 import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets/index.ts";
 import type { Progress } from "../types.ts";
-import type { Command } from "./manual/page.ts";
+import { type CommandData, defineCommand } from "./shared/command.ts";
 import { clearProgress, log, showConversion } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
-import { COMMON, choice, number, type Options, text } from "./shared/options.ts";
+import { COMMON, choice, number, type Options, type Values } from "./shared/options.ts";
 
 /** Two: a client that pauses does not stop another, and a lane of a 0.6B model takes 117 MB. */
 const LANES = 2;
@@ -19,7 +18,7 @@ const SOCKET_MODE = "0600";
 const PATIENCE_SECONDS = 10;
 const MOST_PATIENCE_SECONDS = 86_400;
 
-const options: Options = {
+const options = {
   sockets: { type: "string", valueHint: "DIR", description: "Open the sockets in this folder; it is made if need be.", group: "Server" },
   stage: { type: "string", valueHint: STAGES.join("|"), description: "Serve this stage alone. Default: all three.", group: "Server" },
   "socket-mode": {
@@ -67,9 +66,11 @@ const options: Options = {
   },
   ...MACHINE_OPTIONS,
   ...COMMON,
-};
+} as const satisfies Options;
+type Arguments = Values<typeof options>;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "serve the stages to other programs",
   synopsis: "serve --sockets DIR [OPTIONS]",
   description: [
     "Serves talker, code predictor and vocoder to other programs, on the Unix sockets talker.sock, predictor.sock and vocoder.sock in DIR. Each stage is a process of its own: one that dies or hangs is replaced, and the others go on.",
@@ -89,14 +90,11 @@ export const command: Command = {
     ],
     ENVIRONMENT: ["TTS_STAGE_TIMEOUT\nSeconds without a sign of life after which a stage's process is replaced. Default: 120."],
   },
-  definition: defineCommand({
-    meta: { name: "tts serve", description: "serve the stages to other programs" },
-    args: options,
-    run: ({ args, data }) => serve(args, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: serve,
+});
 
-async function serve(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+async function serve(args: Arguments, { positionals }: CommandData): Promise<void> {
   if (positionals.join() === STAGE_COMMAND[1] && process.send !== undefined) return runStage();
   if (positionals.length > 0) throw new TtsError("USAGE", `serve takes no ${JSON.stringify(positionals[0])}`, "see tts serve --help");
   const settings = readSettings(args);
@@ -110,8 +108,8 @@ async function serve(args: Record<string, unknown>, positionals: string[]): Prom
 }
 
 /** @throws TtsError USAGE */
-function readSettings(args: Record<string, unknown>): Omit<SocketsOptions, "config" | "bundle"> {
-  const directory = text(args, "sockets") ?? "";
+function readSettings(args: Arguments): Omit<SocketsOptions, "config" | "bundle"> {
+  const directory = args.sockets ?? "";
   if (directory === "")
     throw new TtsError(
       "USAGE",
@@ -126,7 +124,7 @@ function readSettings(args: Record<string, unknown>): Omit<SocketsOptions, "conf
   return {
     directory,
     stages: stage === undefined ? STAGES : [stage],
-    mode: readMode(text(args, "socket-mode") ?? SOCKET_MODE),
+    mode: readMode(args["socket-mode"] ?? SOCKET_MODE),
     patienceMs: 1000 * patience,
     greedy: args.greedy === true,
     seed,
@@ -140,14 +138,14 @@ function readMode(mode: string): number {
 }
 
 /** Once, before any stage starts: they open what is there. */
-async function prepareModel(args: Record<string, unknown>, speaks: boolean): Promise<Pick<SocketsOptions, "config" | "bundle">> {
+async function prepareModel(args: Arguments, speaks: boolean): Promise<Pick<SocketsOptions, "config" | "bundle">> {
   const machine = readMachine(args);
   const maxFrames = number(args, "max-frames") ?? 1;
   assertWhole("--max-frames", maxFrames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
   const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
   const general = loadConfig({ ...machine, lanes: number(args, "lanes") ?? LANES, contextPositions });
   assertNpuFolder(general);
-  const { directory, manifest } = await resolveModel({ model: text(args, "model"), config: general, onProgress: announcing(args) });
+  const { directory, manifest } = await resolveModel({ model: args.model, config: general, onProgress: announcing(args.model) });
   clearProgress();
   if (speaks && manifest.prompt.modelType === "base") {
     const hint = "serve a CustomVoice or VoiceDesign model, or --stage predictor and --stage vocoder alone";
@@ -162,10 +160,10 @@ async function prepareModel(args: Record<string, unknown>, speaks: boolean): Pro
 }
 
 /** The first use of a checkpoint converts it; that takes long enough to say so. */
-function announcing(args: Record<string, unknown>): (progress: Progress) => void {
+function announcing(model: string | undefined): (progress: Progress) => void {
   let announced = false;
   return (progress) => {
-    if (!announced) log.info(`preparing ${text(args, "model") ?? "the starter voice"} for its first use`);
+    if (!announced) log.info(`preparing ${model ?? "the starter voice"} for its first use`);
     announced = true;
     showConversion(progress);
   };

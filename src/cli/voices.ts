@@ -2,7 +2,6 @@
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { defineCommand } from "citty";
 import { readRecording } from "../audio/read.ts";
 import { checkReference } from "../audio/reference.ts";
 import { loadConfig, TAIL_SILENCE_SECONDS } from "../config.ts";
@@ -13,13 +12,13 @@ import { printText } from "../io/output.ts";
 import { onlyBase } from "../models/inventory.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
-import type { Command } from "./manual/page.ts";
+import { type CommandData, defineCommand } from "./shared/command.ts";
 import { openEngine, weightsHash } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
-import { COMMON, type Options, text } from "./shared/options.ts";
+import { COMMON, type Options, type Values } from "./shared/options.ts";
 import { writeWhole } from "./shared/sound-output.ts";
 
-const options: Options = {
+const options = {
   from: {
     type: "string",
     valueHint: "FILE",
@@ -46,9 +45,10 @@ const options: Options = {
   },
   json: { type: "boolean", description: "show: the whole voice as JSON. list: the names as JSON.", group: "Output" },
   ...COMMON,
-};
+} as const satisfies Options;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "clone and keep voices",
   synopsis:
     "voices [list]  |  voices add NAME --from FILE  |  voices show|rm NAME  |  voices export NAME FILE  |  voices import FILE [NAME]",
   description: [
@@ -62,14 +62,12 @@ export const command: Command = {
   sections: {
     FILES: ["~/.local/share/qwen3-tts/voices\nThe voices; another folder with TTS_VOICES. models/VOICE.md describes the files."],
   },
-  definition: defineCommand({
-    meta: { name: "tts voices", description: "clone and keep voices" },
-    args: options,
-    run: ({ args, data }) => voices(args, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: voices,
+});
 
-type Action = (folder: VoiceFolder, rest: string[], args: Record<string, unknown>) => void | Promise<void>;
+type Arguments = Values<typeof options>;
+type Action = (folder: VoiceFolder, rest: readonly string[], args: Arguments) => void | Promise<void>;
 
 const ACTIONS: Record<string, { arguments: number[]; run: Action }> = {
   list: { arguments: [0], run: list },
@@ -80,7 +78,7 @@ const ACTIONS: Record<string, { arguments: number[]; run: Action }> = {
   import: { arguments: [1, 2], run: importVoice },
 };
 
-async function voices(args: Record<string, unknown>, positionals: string[]): Promise<void> {
+async function voices(args: Arguments, { positionals }: CommandData): Promise<void> {
   const [name, ...rest] = positionals.length === 0 ? ["list"] : positionals;
   if (!Object.hasOwn(ACTIONS, name)) {
     const guess = nearest(name, Object.keys(ACTIONS));
@@ -98,7 +96,7 @@ async function voices(args: Record<string, unknown>, positionals: string[]): Pro
 
 const print = (line: string) => printText(`${line}\n`);
 
-async function list(folder: VoiceFolder, _rest: string[], args: Record<string, unknown>): Promise<void> {
+async function list(folder: VoiceFolder, _rest: readonly string[], args: Arguments): Promise<void> {
   const names = folder.names();
   if (args.json === true) await print(JSON.stringify(names));
   else if (names.length === 0) log.info("there are no voices yet: tts voices add NAME --from FILE");
@@ -111,16 +109,16 @@ function describe({ name, text, codes, provenance }: Voice): string {
   return `${name.padEnd(20)} ${kind.padEnd(22)} ${provenance.model.padEnd(16)} ${provenance.made.slice(0, 10)}`;
 }
 
-async function add(folder: VoiceFolder, [name]: string[], args: Record<string, unknown>): Promise<void> {
+async function add(folder: VoiceFolder, [name]: readonly string[], args: Arguments): Promise<void> {
   assertVoiceName(name);
-  const from = text(args, "from");
+  const { from } = args;
   if (from === undefined) throw new TtsError("USAGE", "voices add needs a recording", "write tts voices add NAME --from FILE");
-  const words = (text(args, "text") ?? "").trim().normalize("NFC");
-  const model = text(args, "model") ?? onlyBase(loadConfig().cacheDir);
+  const words = (args.text ?? "").trim().normalize("NFC");
+  const model = args.model ?? onlyBase(loadConfig().cacheDir);
   const recording = await readRecording(from);
   checkReference(recording.samples); // before a model is opened, or even converted
   const engine = await openEngine({ model, use: "encode" });
-  const tailSilenceSeconds = args["tail-silence"] === false ? 0 : TAIL_SILENCE_SECONDS; // citty reads --no-x as x = false
+  const tailSilenceSeconds = args["tail-silence"] === false ? 0 : TAIL_SILENCE_SECONDS;
   const { codes, xVector } = await engine.encode(recording.samples, tailSilenceSeconds);
   await engine.close();
   const recordingSha256 = createHash("sha256").update(readFileSync(from)).digest("hex");
@@ -146,7 +144,7 @@ function provenanceOf(manifest: Manifest): { model: string; modelSha256: string;
   return { model: manifest.name, modelSha256: weightsHash(manifest), codecSha256: codec?.[1].sha256 ?? "" };
 }
 
-async function show(folder: VoiceFolder, [name]: string[], args: Record<string, unknown>): Promise<void> {
+async function show(folder: VoiceFolder, [name]: readonly string[], args: Arguments): Promise<void> {
   const voice = folder.read(name);
   if (args.json === true) return print(JSON.stringify(voiceToFile(voice)));
   const { provenance, text: words, codes, xVector } = voice;
@@ -160,13 +158,13 @@ async function show(folder: VoiceFolder, [name]: string[], args: Record<string, 
   await print(lines.join("\n"));
 }
 
-async function exportVoice(folder: VoiceFolder, [name, file]: string[]): Promise<void> {
+async function exportVoice(folder: VoiceFolder, [name, file]: readonly string[]): Promise<void> {
   folder.read(name); // only whole voices leave
   if (file === "") throw new TtsError("USAGE", "the name of the file is empty", "write tts voices export NAME FILE");
   await writeWhole(file, readFileSync(folder.path(name)));
 }
 
-function importVoice(folder: VoiceFolder, [file, name]: string[]): void {
+function importVoice(folder: VoiceFolder, [file, name]: readonly string[]): void {
   const voice = readVoiceFile(file);
   const named = { ...voice, name: name ?? voice.name };
   if (folder.has(named.name))

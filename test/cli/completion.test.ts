@@ -4,7 +4,6 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadCommands } from "../../src/cli/commands.ts";
-import type { Options } from "../../src/cli/shared/options.ts";
 import { VOCODER_CHOICES } from "../../src/config.ts";
 import { modelFolder, writeRecord } from "../../src/models/catalog.ts";
 import { GOLDEN } from "../_support.ts";
@@ -13,7 +12,7 @@ import { newFolder } from "./_tts.ts";
 
 const commands = await loadCommands();
 const names = [...commands.keys()].filter((name) => name !== "");
-const optionsOf = (name: string) => commands.get(name)!.definition.args as Options;
+const optionsOf = (name: string) => commands.get(name)!.options;
 const missing = (program: string) => (Bun.which(program) === null ? ` (skipped: ${program} is not installed)` : "");
 
 let place: Place;

@@ -5,8 +5,7 @@ import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts"
 import { TtsError } from "../../errors.ts";
 import { assertWhole } from "../../ranges.ts";
 import { MACHINE_OPTIONS, readVocoder, VOCODER_OPTIONS } from "../shared/machine-options.ts";
-import { COMMON, choice, number, type Options, text } from "../shared/options.ts";
-import { filePath } from "../shared/sound-output.ts";
+import { asChoice, asNumber, COMMON, choice, filePath, number, type Options, type Text, type Values } from "../shared/options.ts";
 import type { WantedSetting } from "./_run.ts";
 
 /** A random model does not end by itself. */
@@ -16,7 +15,7 @@ const MOST_REPEATS = 1_000;
 /** An engine each, if memory allows. */
 const MOST_SETTINGS = 32;
 
-export const OPTIONS: Options = {
+export const OPTIONS = {
   synthetic: {
     type: "string",
     valueHint: "0.6b|1.7b",
@@ -42,7 +41,7 @@ export const OPTIONS: Options = {
     group: "Output",
   },
   ...COMMON,
-};
+} as const satisfies Options;
 
 export interface BenchOptions {
   synthetic: SyntheticSize | undefined;
@@ -55,12 +54,12 @@ export interface BenchOptions {
   trace: string | undefined;
 }
 
-type Arguments = Record<string, unknown>;
+type Arguments = Values<typeof OPTIONS>;
 
 /** @throws TtsError USAGE */
 export function readOptions(args: Arguments): BenchOptions {
   const synthetic = choice(args, "synthetic", SYNTHETIC_SIZES);
-  const model = text(args, "model");
+  const { model } = args;
   if (synthetic !== undefined && model !== undefined) throw new TtsError("USAGE", "there are --synthetic and --model", "give one of them");
   return {
     synthetic,
@@ -77,11 +76,11 @@ export function readOptions(args: Arguments): BenchOptions {
 /** Every combination; what changes last stands first, so that the first ones differ in lanes. */
 function settingsOf(args: Arguments): WantedSetting[] {
   const lists = {
-    weights: list(args, "weights", (item) => choice(item, "weights", WEIGHT_CHOICES)),
-    predictorWeights: list(args, "predictor-weights", (item) => choice(item, "predictor-weights", WEIGHT_CHOICES)),
-    predictor: list(args, "predictor", (item) => choice(item, "predictor", PREDICTOR_CHOICES)),
-    threads: list(args, "threads", (item) => whole("threads", number(item, "threads")!, LIMITS.threads)),
-    lanes: list(args, "lanes", (item) => whole("lanes", number(item, "lanes")!, LIMITS.lanes)),
+    weights: list(args, "weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
+    predictorWeights: list(args, "predictor-weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
+    predictor: list(args, "predictor", (name, item) => asChoice(name, item, PREDICTOR_CHOICES)),
+    threads: list(args, "threads", (name, item) => whole(name, asNumber(name, item), LIMITS.threads)),
+    lanes: list(args, "lanes", (name, item) => whole(name, asNumber(name, item), LIMITS.lanes)),
   };
   const machine = readVocoder(args);
   const defaults = loadConfig(machine);
@@ -101,10 +100,10 @@ function settingsOf(args: Arguments): WantedSetting[] {
 }
 
 /** Values between commas, each once; one undefined where there is no such option. */
-function list<T>(args: Arguments, name: string, read: (item: Arguments) => T): (T | undefined)[] {
-  const given = text(args, name);
+function list<Name extends string, T>(args: Text<Name>, name: Name, read: (name: Name, item: string) => T): (T | undefined)[] {
+  const given = args[name];
   if (given === undefined) return [undefined];
-  return [...new Set(given.split(",").map((item) => read({ [name]: item.trim() })))];
+  return [...new Set(given.split(",").map((item) => read(name, item.trim())))];
 }
 
 function whole(name: string, value: number, most: number): number {

@@ -1,12 +1,12 @@
 // tts bench: medians of speaking on this machine. Prints, never judges.
 
-import { defineCommand } from "citty";
 import { TtsError } from "../../errors.ts";
 import { isStdout, openOutput, printText } from "../../io/output.ts";
 import { coreTime, describeMachine, othersShare, processMs } from "../../machine/load.ts";
 import { measureBandwidth } from "../../machine/memory-speed.ts";
-import type { Command } from "../manual/page.ts";
+import { defineCommand } from "../shared/command.ts";
 import { log } from "../shared/log.ts";
+import type { Values } from "../shared/options.ts";
 import { deliver } from "../shared/sound-output.ts";
 import { changesOf, readResult, sameRun } from "./_compare.ts";
 import { type BenchMachine, figuresOf, type Result } from "./_figures.ts";
@@ -22,7 +22,8 @@ const WATCH_MS = 400;
 const BUSY_SHARE = 0.1;
 const PLAIN_WIDTH = 80;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "measure this machine",
   synopsis: "bench [OPTIONS]",
   description: [
     "Speaks the same sentence several times and prints medians: real-time factor, time to first sound, and of each stage milliseconds, weights and arithmetic per frame, set against the speed at which this machine reads memory.",
@@ -35,14 +36,12 @@ export const command: Command = {
     ["tts bench -m 0.6b-custom --lanes 1,2,4 --threads 1,2", "six configurations side by side"],
     ["tts bench --json > before.json", "keep the figures; later: tts bench --compare before.json"],
   ],
-  definition: defineCommand({
-    meta: { name: "tts bench", description: "measure this machine" },
-    args: OPTIONS,
-    run: ({ args }) => bench(readOptions(args)),
-  }),
-};
+  options: OPTIONS,
+  run: bench,
+});
 
-async function bench(options: BenchOptions): Promise<void> {
+async function bench(args: Values<typeof OPTIONS>): Promise<void> {
+  const options = readOptions(args);
   const { compare, trace } = options;
   if (trace !== undefined && isStdout(trace)) throw new TtsError("USAGE", "--trace wants standard output", "name a file");
   const before = compare === undefined ? null : readResult(compare);

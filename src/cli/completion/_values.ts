@@ -7,8 +7,7 @@ import { KNOWN_MODELS, listPulled, nameOf } from "../../models/catalog.ts";
 import { modelsHere } from "../../models/inventory.ts";
 import { SHIPPED } from "../../models/resolve.ts";
 import { languageNames } from "../../text/prompt.ts";
-import { type Command, inBrief } from "../manual/page.ts";
-import type { Options } from "../shared/options.ts";
+import type { Command } from "../shared/command.ts";
 
 /** Names that only the program knows, on the machine where it runs. */
 export const NAME_KINDS = ["models", "voices", "speakers", "languages"] as const;
@@ -69,16 +68,16 @@ const NAMES: Record<string, Partial<Value>> = {
 
 /** @param commands all, that of speaking under "" */
 export function completedCommands(commands: ReadonlyMap<string, Command>): CompletedCommand[] {
-  return [...commands].map(([name, command]) => ({
+  return [...commands].map(([name, { brief, options, synopsis }]) => ({
     name,
-    description: inBrief(command),
-    options: Object.entries(command.definition.args as Options).map(([option, { alias, description, type, valueHint = "VALUE" }]) => ({
+    description: brief,
+    options: Object.entries(options).map(([option, { alias, description, type, valueHint = "VALUE" }]) => ({
       spellings: [...(alias === undefined ? [] : [`-${alias}`]), `--${option}`],
       description: firstSentence(description),
       value: type === "boolean" ? null : valueFor(valueHint, `--${option}`),
       hint: valueHint,
     })),
-    places: name === "" ? [] : placesOf(name, command.synopsis),
+    places: name === "" ? [] : placesOf(name, synopsis),
   }));
 }
 

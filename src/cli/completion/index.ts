@@ -1,11 +1,10 @@
 // tts completion: a script that teaches a shell to complete this program's command line, and the names that the script asks for.
 
-import { defineCommand } from "citty";
 import { TtsError } from "../../errors.ts";
 import { printText } from "../../io/output.ts";
 import { nearest } from "../../nearest.ts";
-import type { Command, CommandData } from "../manual/page.ts";
-import { COMMON } from "../shared/options.ts";
+import { type CommandData, defineCommand } from "../shared/command.ts";
+import { COMMON, type Values } from "../shared/options.ts";
 import { bashScript } from "./_bash.ts";
 import { fishScript } from "./_fish.ts";
 import { type CompletedCommand, completedCommands, NAME_KINDS, type NameKind, namesHere } from "./_values.ts";
@@ -18,7 +17,8 @@ const SCRIPTS: Record<string, (commands: readonly CompletedCommand[]) => string>
 };
 const WHAT = [...Object.keys(SCRIPTS), ...NAME_KINDS];
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "let a shell complete the command line",
   synopsis: `completion ${Object.keys(SCRIPTS).join("|")}  |  tts completion ${NAME_KINDS.join("|")}`,
   description: [
     "Prints a script for a shell: with it, the Tab key completes commands, options, their values, files, and the names of models, voices, speakers and languages. make install puts the scripts where the shells look for them.",
@@ -29,14 +29,11 @@ export const command: Command = {
     ["tts completion fish > ~/.config/fish/completions/tts.fish", "fish finds it there"],
     ["tts completion speakers", "everybody who can speak here"],
   ],
-  definition: defineCommand({
-    meta: { name: "tts completion", description: "let a shell complete the command line" },
-    args: COMMON,
-    run: ({ data }) => completion(data as CommandData),
-  }),
-};
+  options: COMMON,
+  run: completion,
+});
 
-async function completion({ positionals, commands }: CommandData): Promise<void> {
+async function completion(_args: Values<typeof COMMON>, { positionals, commands }: CommandData): Promise<void> {
   const [what = ""] = positionals;
   if (positionals.length !== 1)
     throw new TtsError("USAGE", `completion takes one word, got ${positionals.length}`, `choose one of ${WHAT.join(", ")}`);

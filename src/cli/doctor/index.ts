@@ -1,21 +1,21 @@
 // tts doctor: what this machine has, what it will make of each model, and what stands in the way. Asks no network, changes nothing.
 
-import { defineCommand } from "citty";
 import { loadConfig } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import { printText } from "../../io/output.ts";
-import type { Command } from "../manual/page.ts";
-import { COMMON, type Options } from "../shared/options.ts";
+import { type CommandData, defineCommand } from "../shared/command.ts";
+import { COMMON, type Options, type Values } from "../shared/options.ts";
 import { collectFacts } from "./_facts.ts";
 import { problemsOf } from "./_problems.ts";
 import { reportOf } from "./_report.ts";
 
-const options: Options = {
+const options = {
   json: { type: "boolean", description: "Print everything as one JSON object, sizes in bytes, times in milliseconds.", group: "Output" },
   ...COMMON,
-};
+} as const satisfies Options;
 
-export const command: Command = {
+export const command = defineCommand({
+  brief: "examine this machine",
   synopsis: "doctor [OPTIONS]",
   description: [
     "Says what this machine has: cores, memory and how fast it is, the native libraries, NPUs, folders, players and models. Predicts how fast each model will be before it is fetched, and prints what to do about each problem.",
@@ -32,20 +32,19 @@ export const command: Command = {
       "0 it can speak; otherwise that of the first serious problem: 4 a library is missing or does not work, 5 the folder of models cannot be written.",
     ],
   },
-  definition: defineCommand({
-    meta: { name: "tts doctor", description: "examine this machine" },
-    args: options,
-    run: ({ args, data }) => doctor(args.json === true, args.verbose === true, (data as { positionals: string[] }).positionals),
-  }),
-};
+  options,
+  run: doctor,
+});
 
-async function doctor(json: boolean, verbose: boolean, positionals: string[]): Promise<void> {
+async function doctor({ json, verbose }: Values<typeof options>, { positionals }: CommandData): Promise<void> {
   if (positionals.length > 0) throw new TtsError("USAGE", `doctor takes no argument, but got "${positionals[0]}"`, "write tts doctor");
   const facts = await collectFacts(loadConfig());
   const problems = problemsOf(facts);
   const serious = problems.find((problem) => problem.serious);
   await printText(
-    json ? `${JSON.stringify({ ready: serious === undefined, problems, ...facts }, null, 1)}\n` : reportOf(facts, problems, verbose),
+    json
+      ? `${JSON.stringify({ ready: serious === undefined, problems, ...facts }, null, 1)}\n`
+      : reportOf(facts, problems, verbose === true),
   );
   if (serious !== undefined) throw new TtsError(serious.code, `this machine cannot speak yet: ${serious.what}`, serious.todo);
 }

@@ -1,7 +1,6 @@
 // The manual as roff (the man macros), from the same definitions as --help: speaking first, then every command.
 
-import type { Options } from "../shared/options.ts";
-import { type Command, inBrief } from "./page.ts";
+import type { Command } from "../shared/command.ts";
 
 /** @param commands all, that of speaking under "" */
 export function manPage(commands: ReadonlyMap<string, Command>, { date, version }: { date: string; version: string }): string {
@@ -10,7 +9,7 @@ export function manPage(commands: ReadonlyMap<string, Command>, { date, version 
   const named = [...commands].filter(([name]) => name !== "");
   return `${[
     `.TH TTS 1 ${date} "tts ${version}" "User Commands"`,
-    ...[".SH NAME", `tts \\- ${roff(inBrief(speaking))}`],
+    ...[".SH NAME", `tts \\- ${roff(speaking.brief)}`],
     ...[".SH SYNOPSIS", ...synopsisLines(speaking)],
     ...[".SH DESCRIPTION", ...paragraphs(speaking.description)],
     ...[".SH OPTIONS", ...optionLines(speaking, ".SS")],
@@ -22,9 +21,9 @@ export function manPage(commands: ReadonlyMap<string, Command>, { date, version 
 }
 
 function commandLines(command: Command): string[] {
-  const { description, examples, sections = {} } = command;
+  const { brief, description, examples, sections = {} } = command;
   return [
-    ...paragraphs([sentence(inBrief(command)), ...description]),
+    ...paragraphs([sentence(brief), ...description]),
     ...[".PP", ...synopsisLines(command)],
     ...optionLines(command, ".PP"),
     ...sectionLines(sections, ".PP"),
@@ -38,8 +37,8 @@ function synopsisLines({ synopsis }: Command): string[] {
   return alternatives.flatMap((alternative, i) => [...(i === 0 ? [] : [".br"]), `\\fBtts\\fP ${roff(alternative)}`]);
 }
 
-function optionLines({ definition }: Command, macro: ".SS" | ".PP"): string[] {
-  const groups = Map.groupBy(Object.entries(definition.args as Options), ([, { group = "Options" }]) => group);
+function optionLines({ options }: Command, macro: ".SS" | ".PP"): string[] {
+  const groups = Map.groupBy(Object.entries(options), ([, { group = "Options" }]) => group);
   return [...groups].flatMap(([group, entries]) => [
     ...heading(group, macro),
     ...entries.flatMap(([name, { alias, description, type, valueHint }]) => {

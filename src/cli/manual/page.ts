@@ -1,40 +1,19 @@
 // Manual pages, made from the commands' own definitions.
 
-import type { CommandDef } from "citty";
+import type { Command } from "../shared/command.ts";
 import type { Options } from "../shared/options.ts";
-
-/** A command and what its manual says beyond the options. */
-export interface Command {
-  /** citty's definition; its args are {@link Options}. */
-  definition: CommandDef<Options>;
-  /** How to call it, without the program's name. */
-  synopsis: string;
-  /** Paragraphs. */
-  description: string[];
-  /** [command line, what it does] */
-  examples: [string, string][];
-  /** More sections: heading -> lines. */
-  sections?: Record<string, string[]>;
-}
-
-/** What a command gets besides its options, as citty's data. */
-export interface CommandData {
-  positionals: string[];
-  /** All commands by their names; "" is speaking. */
-  commands: () => Promise<ReadonlyMap<string, Command>>;
-}
 
 const WIDTH = 88;
 const INDENT = "    ";
 const OPTION_COLUMN = 28;
 
 export function manual(name: string, command: Command): string {
-  const { definition, description, examples, sections = {}, synopsis } = command;
+  const { brief, description, examples, options, sections = {}, synopsis } = command;
   const blocks: [heading: string, paragraphs: string[]][] = [
-    ["NAME", [wrap(`${name} - ${inBrief(command)}`)]],
+    ["NAME", [wrap(`${name} - ${brief}`)]],
     ["SYNOPSIS", [`${INDENT}tts ${synopsis}`]],
     ["DESCRIPTION", description.map((paragraph) => wrap(paragraph))],
-    ...optionGroups(definition.args as Options),
+    ...optionGroups(options),
     ["EXAMPLES", examples.map(([line, does]) => `${INDENT}${line}\n${wrap(does, 2 * INDENT.length)}`)],
     ...Object.entries(sections).map(([heading, lines]): [string, string[]] => [heading, lines.map(titled)]),
   ];
@@ -50,11 +29,8 @@ export function overview(commands: ReadonlyMap<string, Command>): string {
 /** A section: every command and what it does. */
 export function listOf(commands: ReadonlyMap<string, Command>): string[] {
   const named = [...commands].filter(([name]) => name !== "");
-  return [...named.map(([name, command]) => `tts ${name}\n${inBrief(command)}`), "tts COMMAND --help tells more."];
+  return [...named.map(([name, { brief }]) => `tts ${name}\n${brief}`), "tts COMMAND --help tells more."];
 }
-
-/** What a command does, in half a sentence. */
-export const inBrief = ({ definition }: Command) => (definition.meta as { description: string }).description;
 
 /** Breaks between words; every line starts at `column`. */
 function wrap(text: string, column = INDENT.length): string {

@@ -2,12 +2,12 @@
 
 import { type ConfigFlags, PREDICTOR_CHOICES, VOCODER_CHOICES, type WantedCores } from "../../config.ts";
 import { parseCores } from "../../cores.ts";
-import { choice, number, type Options, text } from "./options.ts";
+import { choice, number, type Options, type Values } from "./options.ts";
 
 const group = "Machine";
 
 /** For commands that need a vocoder alone. */
-export const VOCODER_OPTIONS: Options = {
+export const VOCODER_OPTIONS = {
   vocoder: {
     type: "string",
     valueHint: VOCODER_CHOICES.join("|"),
@@ -22,9 +22,9 @@ export const VOCODER_OPTIONS: Options = {
     group,
   },
   "vocoder-cpus": { type: "string", valueHint: "LIST", description: "Cores of the vocoder.", group },
-};
+} as const satisfies Options;
 
-export const MACHINE_OPTIONS: Options = {
+export const MACHINE_OPTIONS = {
   predictor: {
     type: "string",
     valueHint: PREDICTOR_CHOICES.join("|"),
@@ -47,24 +47,28 @@ export const MACHINE_OPTIONS: Options = {
   },
   "talker-cpus": { type: "string", valueHint: "LIST", description: "Cores of the talker.", group },
   "predictor-cpus": { type: "string", valueHint: "LIST", description: "Cores of the code predictor.", group },
-};
+} as const satisfies Options;
 
-type Arguments = Record<string, unknown>;
+type MachineValues = Values<typeof MACHINE_OPTIONS>;
+/** A command with a vocoder alone lacks the cores of the others. */
+type VocoderValues = Values<typeof VOCODER_OPTIONS> & Partial<Pick<MachineValues, "cpus" | "talker-cpus" | "predictor-cpus">>;
 
 /** @throws TtsError USAGE */
-export function readVocoder(args: Arguments): Pick<ConfigFlags, "vocoder" | "npu" | "cpus"> {
-  return { vocoder: choice(args, "vocoder", VOCODER_CHOICES), npu: text(args, "npu"), cpus: readCores(args) };
+export function readVocoder(args: VocoderValues): Pick<ConfigFlags, "vocoder" | "npu" | "cpus"> {
+  return { vocoder: choice(args, "vocoder", VOCODER_CHOICES), npu: args.npu, cpus: readCores(args) };
 }
 
 /** @throws TtsError USAGE */
-export function readMachine(args: Arguments): Pick<ConfigFlags, "predictor" | "vocoder" | "npu" | "threads" | "cpus"> {
+export function readMachine(args: MachineValues): Pick<ConfigFlags, "predictor" | "vocoder" | "npu" | "threads" | "cpus"> {
   return { ...readVocoder(args), predictor: choice(args, "predictor", PREDICTOR_CHOICES), threads: number(args, "threads") };
 }
 
-function readCores(args: Arguments): WantedCores {
-  const cores = (name: string) => {
-    const list = text(args, name);
-    return list === undefined ? undefined : parseCores(list);
+function readCores(args: VocoderValues): WantedCores {
+  const cores = (list: string | undefined) => (list === undefined ? undefined : parseCores(list));
+  return {
+    all: cores(args.cpus),
+    talker: cores(args["talker-cpus"]),
+    predictor: cores(args["predictor-cpus"]),
+    vocoder: cores(args["vocoder-cpus"]),
   };
-  return { all: cores("cpus"), talker: cores("talker-cpus"), predictor: cores("predictor-cpus"), vocoder: cores("vocoder-cpus") };
 }

@@ -14,14 +14,14 @@ import { assertWhole } from "../../ranges.ts";
 import { CODES_PER_FRAME, type TextMode } from "../../types.ts";
 import { openEngine } from "./engine.ts";
 import { clearProgress, log, showConversion, showProgress } from "./log.ts";
-import { choice, number, type Options, readWeights, text } from "./options.ts";
+import { choice, number, type Options, readWeights, type Values, type weightOptions } from "./options.ts";
 import { readVoice } from "./voice.ts";
 
 /** Where the vocoder's Snakes run. */
 const SNAKE_PLACES = ["npu", "cpu"] as const;
 const GROUP = "For an NPU";
 
-export const NPU_OPTIONS: Options = {
+export const NPU_OPTIONS = {
   target: {
     type: "string",
     valueHint: NPU_TARGETS.join("|"),
@@ -42,7 +42,9 @@ export const NPU_OPTIONS: Options = {
     group: GROUP,
   },
   voice: { type: "string", valueHint: "NAME|FILE", description: "The cloned voice that a Base model speaks with meanwhile.", group: GROUP },
-};
+} as const satisfies Options;
+
+type NpuValues = Values<typeof NPU_OPTIONS>;
 
 /** What the model says: everything is measured on it. Short, for it is said on the CPU, greedily and with chance. */
 const SENTENCES = ["The kettle is ready, and the time is seven forty five.", "Please close the window before you leave the house."];
@@ -51,8 +53,9 @@ const SEED = 1;
 const MAX_FRAMES = 64;
 
 /** @throws TtsError USAGE when there is an option that only --target has */
-export function refuseNpuOptions(args: Record<string, unknown>): void {
-  const given = Object.keys(NPU_OPTIONS).find((name) => text(args, name) !== undefined);
+export function refuseNpuOptions(args: NpuValues): void {
+  const names = Object.keys(NPU_OPTIONS) as (keyof NpuValues)[];
+  const given = names.find((name) => args[name] !== undefined);
   if (given !== undefined) throw new TtsError("USAGE", `--${given} is for an NPU`, `add --target ${NPU_TARGETS.join(" or --target ")}`);
 }
 
@@ -66,7 +69,7 @@ export function assertReplaceable(output: string, isOurs: (folder: string) => bo
 }
 
 export async function convertForTarget(
-  args: Record<string, unknown>,
+  args: NpuValues & Values<ReturnType<typeof weightOptions>>,
   source: string,
   npu: NpuTarget,
   output = `${basename(resolve(source))}-${npu}`,
@@ -74,7 +77,7 @@ export async function convertForTarget(
   const frames = number(args, "frames") ?? MOST_NPU_FRAMES;
   assertWhole("--frames", frames, 1, MOST_NPU_FRAMES);
   const snakes = choice(args, "snakes", SNAKE_PLACES) ?? "npu";
-  const voice = readVoice(text(args, "voice"));
+  const voice = readVoice(args.voice);
   assertReplaceable(output, isNpuFolder, "no folder of NPU models");
   if (isBundle(source)) throw new TtsError("MODEL_UNKNOWN", `${source} is a bundle`, "give the checkpoint directory that it was made of");
   const before = performance.now();

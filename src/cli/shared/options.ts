@@ -7,10 +7,17 @@ import { nearest } from "../../nearest.ts";
 
 /** An option: citty's definition and the heading it stands under in the manual. */
 export type OptionDef = ArgDef & { type: "string" | "boolean"; description: string; alias?: string; valueHint?: string; group?: string };
-export type Options = Record<string, OptionDef>;
+export type Options = Readonly<Record<string, OptionDef>>;
+
+/** What citty reads of the options of a table, by their names; it gives --no-convert as convert = false. Another name does not compile. */
+export type Values<T extends Options> = {
+  readonly [Name in keyof T as Name extends `no-${infer Negated}` ? Negated : Name]:
+    | (T[Name]["type"] extends "boolean" ? boolean : string)
+    | undefined;
+};
 
 /** Options that every command has. */
-export const COMMON: Options = {
+export const COMMON = {
   quiet: { type: "boolean", description: "Say nothing but errors.", group: "Messages" },
   verbose: {
     type: "boolean",
@@ -18,27 +25,28 @@ export const COMMON: Options = {
     group: "Messages",
   },
   help: { type: "boolean", alias: "h", description: "Show this manual.", group: "Messages" },
-};
+} as const satisfies Options;
 
 /** Of commands that convert. `standard`: what is taken without a choice. */
-export const weightOptions = (standard: string, group: string): Options => ({
-  weights: {
-    type: "string",
-    valueHint: "TYPE",
-    description: `Weight type of talker and code predictor: ${WEIGHT_CHOICES.join(", ")}. Default: ${standard}.`,
-    group,
-  },
-  "predictor-weights": {
-    type: "string",
-    valueHint: "TYPE",
-    description: "Weight type of the code predictor alone. Default: what --weights says.",
-    group,
-  },
-});
+export const weightOptions = (standard: string, group: string) =>
+  ({
+    weights: {
+      type: "string",
+      valueHint: "TYPE",
+      description: `Weight type of talker and code predictor: ${WEIGHT_CHOICES.join(", ")}. Default: ${standard}.`,
+      group,
+    },
+    "predictor-weights": {
+      type: "string",
+      valueHint: "TYPE",
+      description: "Weight type of the code predictor alone. Default: what --weights says.",
+      group,
+    },
+  }) as const satisfies Options;
 
 /** @throws TtsError USAGE */
-export function readWeights(values: Record<string, unknown>): { weights?: WeightType; predictorWeights?: WeightType } {
-  return { weights: choice(values, "weights", WEIGHT_CHOICES), predictorWeights: choice(values, "predictor-weights", WEIGHT_CHOICES) };
+export function readWeights(args: Values<ReturnType<typeof weightOptions>>): { weights?: WeightType; predictorWeights?: WeightType } {
+  return { weights: choice(args, "weights", WEIGHT_CHOICES), predictorWeights: choice(args, "predictor-weights", WEIGHT_CHOICES) };
 }
 
 export interface ReadArguments {
@@ -93,24 +101,37 @@ function unknownOption(given: string, options: Options): TtsError {
   return new TtsError("USAGE", `there is no option ${given}`, hint);
 }
 
-type Values = Record<string, unknown>;
-
-export function text(values: Values, name: string): string | undefined {
-  return values[name] as string | undefined;
-}
+/** Values that have a text, or nothing, under that name. */
+export type Text<Name extends string> = Readonly<Record<Name, string | undefined>>;
 
 /** @throws TtsError USAGE when it is not a number */
-export function number(values: Values, name: string): number | undefined {
-  const value = text(values, name);
-  if (value === undefined) return undefined;
+export function number<Name extends string>(args: Text<Name>, name: Name): number | undefined {
+  const value = args[name];
+  return value === undefined ? undefined : asNumber(name, value);
+}
+
+/** @throws TtsError USAGE */
+export function asNumber(name: string, value: string): number {
   if (value.trim() !== "" && Number.isFinite(Number(value))) return Number(value);
   throw new TtsError("USAGE", `--${name} is "${value}"`, "give a number");
 }
 
 /** @throws TtsError USAGE when it is none of `choices` */
-export function choice<T extends string>(values: Values, name: string, choices: readonly T[]): T | undefined {
-  const value = text(values, name);
-  if (value === undefined || choices.includes(value as T)) return value as T | undefined;
+export function choice<Name extends string, T extends string>(args: Text<Name>, name: Name, choices: readonly T[]): T | undefined {
+  const value = args[name];
+  return value === undefined ? undefined : asChoice(name, value, choices);
+}
+
+/** @throws TtsError USAGE */
+export function asChoice<T extends string>(name: string, value: string, choices: readonly T[]): T {
+  if (choices.includes(value as T)) return value as T;
   const guess = nearest(value, choices);
   throw new TtsError("USAGE", `--${name} is "${value}"`, guess === null ? `choose one of ${choices.join(", ")}` : `did you mean ${guess}?`);
+}
+
+/** @throws TtsError USAGE for a path without a letter */
+export function filePath<Name extends string>(args: Text<Name>, name: Name): string | undefined {
+  const path = args[name];
+  if (path === "") throw new TtsError("USAGE", `--${name} is empty`, "name a file");
+  return path;
 }

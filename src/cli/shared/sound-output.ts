@@ -3,9 +3,9 @@
 import { FORMATS, type Format, openSink, type Sink } from "../../audio/sink.ts";
 import { TtsError } from "../../errors.ts";
 import { isStdout, type Output, openOutput } from "../../io/output.ts";
-import { choice, type Options, text } from "./options.ts";
+import { choice, filePath, type Options, type Values } from "./options.ts";
 
-export const OUTPUT_OPTIONS: Options = {
+export const OUTPUT_OPTIONS = {
   output: {
     type: "string",
     alias: "o",
@@ -14,11 +14,11 @@ export const OUTPUT_OPTIONS: Options = {
     group: "Output",
   },
   format: { type: "string", valueHint: "wav|pcm", description: "wav, or raw 16-bit little-endian samples. Default: wav.", group: "Output" },
-};
+} as const satisfies Options;
 
-export const JSON_OPTION: Options = {
+export const JSON_OPTION = {
   json: { type: "boolean", description: "Print the closing figures as one JSON object on standard output.", group: "Output" },
-};
+} as const satisfies Options;
 
 export interface SoundOutput {
   path: string;
@@ -27,19 +27,12 @@ export interface SoundOutput {
 }
 
 /** @throws TtsError USAGE */
-export function readOutput(args: Record<string, unknown>): SoundOutput {
+export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTION>): SoundOutput {
   const format = choice(args, "format", FORMATS) ?? "wav";
   const path = filePath(args, "output") ?? `output.${format}`;
   const json = args.json === true;
   if (json && isStdout(path)) throw new TtsError("USAGE", `--json and -o ${path} both want standard output`, "write the sound to a file");
   return { path, format, json };
-}
-
-/** @throws TtsError USAGE for a path without a letter */
-export function filePath(args: Record<string, unknown>, name: string): string | undefined {
-  const path = text(args, name);
-  if (path === "") throw new TtsError("USAGE", `--${name} is empty`, "name a file");
-  return path;
 }
 
 /** Opens the output, does the work that fills it, and finishes it; nothing is left of it when the work fails. */

@@ -4,15 +4,15 @@ import { dependencies, optionalDependencies, version } from "../../../package.js
 import { loadConfig } from "../../config.ts";
 import { NPU_NAMES } from "../../npu-vendors.ts";
 import { BUILT_FOR } from "../../packaging/versions.ts";
-import type { OptionDef } from "./options.ts";
+import type { Options } from "./options.ts";
 
-export const VERSION_OPTION: { version: OptionDef } = {
+export const VERSION_OPTION = {
   version: {
     type: "boolean",
     description: "Show the version of this program and what it was built for; with --verbose also the libraries that are here.",
     group: "Messages",
   },
-};
+} as const satisfies Options;
 
 const TITLE_WIDTH = 18;
 const line = (title: string, value: string) => `${title.padEnd(TITLE_WIDTH)} ${value}\n`;

@@ -1,0 +1,67 @@
+// The tables of options: the compiler knows their names and kinds (tsc checks the lines that must not compile), and citty reads what the
+// types say.
+
+import { expect, test } from "bun:test";
+import { runCommand } from "citty";
+import { type CommandData, defineCommand } from "../../src/cli/shared/command.ts";
+import { type MACHINE_OPTIONS, readMachine, readVocoder, VOCODER_OPTIONS } from "../../src/cli/shared/machine-options.ts";
+import { choice, filePath, number, type Options, readArguments, readWeights, type Values } from "../../src/cli/shared/options.ts";
+import { readOutput } from "../../src/cli/shared/sound-output.ts";
+
+const options = {
+  model: { type: "string", alias: "m", description: "A text." },
+  "max-frames": { type: "string", description: "A number." },
+  greedy: { type: "boolean", description: "A switch." },
+  "no-convert": { type: "boolean", description: "A switch that turns something off." },
+  ...VOCODER_OPTIONS,
+} as const satisfies Options;
+type Arguments = Values<typeof options>;
+
+/** Never called: each comment is an error of its own where the line behind it compiles. */
+const refused = (args: Arguments) => [
+  // @ts-expect-error a misspelt option
+  args.modle,
+  // @ts-expect-error a misspelt option
+  number(args, "max-frame"),
+  // @ts-expect-error a misspelt option
+  choice(args, "vocodr", ["ort"]),
+  // @ts-expect-error a misspelt option
+  filePath(args, "modle"),
+  // @ts-expect-error a switch is no number
+  number(args, "greedy"),
+  // @ts-expect-error a switch is no path
+  filePath(args, "greedy"),
+  // @ts-expect-error a switch is no text
+  args.greedy satisfies string | undefined,
+  // @ts-expect-error a text is no switch
+  args.model satisfies boolean | undefined,
+  // @ts-expect-error citty gives it as convert
+  args["no-convert"],
+  // @ts-expect-error the table has no weights
+  readWeights(args),
+  // @ts-expect-error the table has no output
+  readOutput(args),
+  // @ts-expect-error the table has a vocoder alone
+  readMachine(args),
+  // @ts-expect-error an option has a text for the manual
+  { model: { type: "string" } } satisfies Options,
+];
+
+const compiles = (args: Arguments, all: Values<typeof MACHINE_OPTIONS>) => [readVocoder(args), readVocoder(all), readMachine(all)];
+
+test("a command gets the values that its table promises, and its positionals", async () => {
+  expect([refused, compiles].length).toBe(2);
+  let got: [Arguments, CommandData["positionals"]] | undefined;
+  const command = defineCommand({
+    ...{ brief: "try", synopsis: "try", description: [], examples: [] },
+    options,
+    run: (args, { positionals }) => {
+      got = [args, positionals];
+    },
+  });
+  const { flags, positionals } = readArguments(["-m", "starter", "Hello.", "--max-frames=5", "--greedy", "--no-convert"], options);
+  await runCommand(command.definition, { rawArgs: flags, data: { positionals } });
+  const [args, words] = got!;
+  expect([args.model, number(args, "max-frames"), args.greedy, args.convert]).toEqual(["starter", 5, true, false]);
+  expect([args.vocoder, choice(args, "vocoder", ["ort"]), words]).toEqual([undefined, undefined, ["Hello."]]);
+});
