@@ -4,13 +4,13 @@ import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { isFrame } from "../formats/codes.ts";
+import { readTextFile } from "../io/read.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { openEngine, pour, report } from "./shared/engine.ts";
 import { readVocoder, VOCODER_OPTIONS } from "./shared/machine-options.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
 import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./shared/sound-output.ts";
-import { readTextFile } from "./shared/text.ts";
 
 /** About 3 hours of sound. */
 const MAX_CODES_BYTES = 16 * 2 ** 20;

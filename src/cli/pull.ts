@@ -8,7 +8,7 @@ import { KNOWN_MODELS, nameOf } from "../models/catalog.ts";
 import { type Downloaded, pull } from "../models/pull.ts";
 import { resolveModel, SHIPPED } from "../models/resolve.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
-import { clearProgress, duration, log, showConversion, showProgress } from "./shared/log.ts";
+import { clearProgress, duration, log, showConversion, showProgress, size } from "./shared/log.ts";
 import { COMMON, type Options, readWeights, type Values, weightOptions } from "./shared/options.ts";
 
 const options = {
@@ -74,7 +74,7 @@ async function pullCommand(args: Values<typeof options>, { positionals }: Comman
   clearProgress();
   const seconds = (performance.now() - before) / 1000;
   const ready = bundle === null ? "not converted yet" : `${weightsInWords(bundle.manifest.weights)} weights`;
-  const came = fetched === 0 ? "all was here already" : `${size(fetched)} fetched`;
+  const came = fetched === 0 ? "all was here already" : `${size(fetched, GB_DIGITS)} fetched`;
   log.info(`${nameOf(pulled.hub)}: ${pulled.directory}, ${ready}; ${came}, ${seconds.toFixed(1)} s`);
 }
 
@@ -97,6 +97,8 @@ const SPEED_FROM_MS = 500;
 const REDRAW_MS = 100;
 /** Where no terminal shows a bar, a line this often tells that it goes on. */
 const LINE_MS = 30_000;
+/** A line that counts up should move. */
+const GB_DIGITS = 2;
 
 /** What is here, how fast the rest comes, and how long it will take. */
 class DownloadLine {
@@ -111,7 +113,7 @@ class DownloadLine {
     this.drawn = now;
     this.samples.push([now, fetched]);
     while (now - this.samples[0][0] > WINDOW_MS) this.samples.shift();
-    const line = `${size(done)} of ${size(total)}${done < total ? this.speed(total - done) : ", checking"}`;
+    const line = `${size(done, GB_DIGITS)} of ${size(total, GB_DIGITS)}${done < total ? this.speed(total - done) : ", checking"}`;
     showProgress(line, done, total);
     if (process.stderr.isTTY || now - this.said < LINE_MS) return;
     this.said = now;
@@ -122,8 +124,6 @@ class DownloadLine {
     const [[firstTime, firstBytes], [time, bytes]] = [this.samples[0], this.samples[this.samples.length - 1]];
     const perSecond = ((bytes - firstBytes) * 1000) / (time - firstTime);
     if (!(perSecond > 0) || time - firstTime < SPEED_FROM_MS) return "";
-    return `, ${size(perSecond)}/s, ${duration(left / perSecond)} left`;
+    return `, ${size(perSecond, GB_DIGITS)}/s, ${duration(left / perSecond)} left`;
   }
 }
-
-const size = (bytes: number) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);

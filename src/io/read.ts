@@ -1,6 +1,14 @@
-// Files that may be missing: what is not there, or cannot be read, is empty or null and no error.
+// Files and standard input: whole and up to a limit, as UTF-8 text; or, where a file may be missing, empty or null instead of an error.
 
-import { readFileSync } from "node:fs";
+import { closeSync, open, read, readFileSync } from "node:fs";
+import { promisify } from "node:util";
+import { TtsError } from "../errors.ts";
+
+const openAsync = promisify(open);
+const readAsync = promisify(read);
+const STDIN = 0;
+const RETRY_MS = 10;
+const BLOCK_BYTES = 65_536;
 
 /** A text file, or null where none can be read. */
 export function textOrNull(path: string): string | null {
@@ -20,5 +28,87 @@ export function jsonOrNull(path: string): unknown {
     return JSON.parse(readFileSync(path, "utf8"));
   } catch {
     return null;
+  }
+}
+
+/**
+ * The bytes of a file, or of stdin for "-", up to `limit`. Waits off the main thread, so that a signal ends a wait for input.
+ * @throws TtsError INPUT_UNREADABLE, TEXT_TOO_LONG
+ */
+async function readBytes(path: string, limit: number): Promise<Buffer> {
+  const name = path === "-" ? "stdin" : path;
+  const chunks: Buffer[] = [];
+  let total = 0;
+  let file = STDIN;
+  try {
+    file = path === "-" ? STDIN : await openAsync(path, "r");
+    for (;;) {
+      const block = Buffer.alloc(BLOCK_BYTES);
+      const count = await readBlock(file, block);
+      if (count === 0) return Buffer.concat(chunks);
+      total += count;
+      if (total > limit) throw new TtsError("TEXT_TOO_LONG", `${name} has more than ${limit} bytes`, `at most ${limit} are read at once`);
+      chunks.push(block.subarray(0, count));
+    }
+  } catch (error) {
+    if (error instanceof TtsError) throw error;
+    throw new TtsError("INPUT_UNREADABLE", `cannot read ${name}: ${(error as Error).message}`, "", { cause: error });
+  } finally {
+    if (file !== STDIN) closeSync(file);
+  }
+}
+
+/** A terminal or pipe that does not block and has nothing yet is asked again. */
+async function readBlock(file: number, block: Buffer): Promise<number> {
+  for (;;) {
+    try {
+      return (await readAsync(file, block, 0, block.length, null)).bytesRead;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EOF") return 0;
+      if (code !== "EAGAIN") throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+/**
+ * A UTF-8 file as text, without a byte order mark.
+ * @throws TtsError TEXT_ENCODING naming the first bad byte
+ */
+export async function readTextFile(path: string, limit: number): Promise<string> {
+  const bytes = await readBytes(path, limit);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    const at = firstInvalidByte(bytes);
+    const byte = `0x${bytes[at].toString(16).padStart(2, "0")}`;
+    throw new TtsError(
+      "TEXT_ENCODING",
+      `${path === "-" ? "stdin" : path} is not UTF-8: byte ${byte} at offset ${at}`,
+      "convert it first, for example with iconv -t UTF-8",
+    );
+  }
+}
+
+/** The offset where decoding stops: the longest prefix that is valid, found by bisection. */
+function firstInvalidByte(bytes: Buffer): number {
+  let valid = 0;
+  let invalid = bytes.length;
+  while (invalid - valid > 1) {
+    const middle = (valid + invalid) >> 1;
+    if (isValidPrefix(bytes.subarray(0, middle))) valid = middle;
+    else invalid = middle;
+  }
+  return valid;
+}
+
+/** Valid so far: a character may be cut at the end. */
+function isValidPrefix(bytes: Buffer): boolean {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -1,15 +1,43 @@
-// Which model is meant when none is named: of a voice the one it was taken with, of a recording the only Base model here, of a speaker
-// the one that has it.
+// What models this machine has: their names, what they can do, and what they take on the disk. From it also which model is meant when none is
+// named: of a voice the one it was taken with, of a recording the only Base model here, of a speaker the one that has it.
 
+import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { TtsError } from "../errors.ts";
+import { openBundle, type PromptSpec, weightsInWords } from "../formats/bundle.ts";
 import { type CheckpointAbilities, readAbilities } from "../formats/checkpoint-abilities.ts";
 import type { Voice } from "../formats/voice.ts";
-import { firstMissing, hubIdOf, KNOWN_MODELS, listPulled, nameOf } from "./catalog.ts";
-import { SHIPPED, shippedCheckpoint } from "./resolve.ts";
+import { languageNames } from "../text/prompt.ts";
+import { type Abilities, findPulled, firstMissing, hubIdOf, KNOWN_MODELS, listPulled, modelFolder, nameOf, subfolders } from "./catalog.ts";
+import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "./resolve.ts";
 
 /** A model on this machine that has a name. */
 interface ModelHere extends CheckpointAbilities {
   name: string;
+}
+
+/** `in part`: a pull was not finished, or files are gone. `bundle only`: made from a checkpoint outside of the cache. */
+type Here = "built in" | "yes" | "in part" | "no" | "bundle only";
+
+interface BundleRow {
+  weights: string;
+  directory: string;
+  bytes: number;
+}
+
+/** A model as tts models lists it; keys are promised to readers of --json. */
+export interface ModelRow {
+  name: string;
+  /** Hub id, or null. */
+  hub: string | null;
+  here: Here;
+  /** On disk, all revisions and unfinished files together. */
+  checkpointBytes: number;
+  /** To fetch; null where it is not known. */
+  downloadBytes: number | null;
+  bundles: BundleRow[];
+  /** null where the checkpoint does not say. */
+  abilities: Abilities | null;
 }
 
 /**
@@ -56,6 +84,9 @@ export function modelsHere(cacheDir: string): ModelHere[] {
   return [...SHIPPED.flatMap((name) => describe(name, shippedCheckpoint())), ...pulledModels(cacheDir)];
 }
 
+/** The shipped voices, then whatever was pulled, whole or in part; a model of several revisions once for each. */
+export const modelNames = (cacheDir: string): string[] => [...SHIPPED, ...listPulled(cacheDir).map(({ hub }) => nameOf(hub))];
+
 const basesHere = (cacheDir: string) => pulledModels(cacheDir).filter(({ modelType }) => modelType === "base");
 
 /** Of each model the revision that was pulled last, if it is whole. */
@@ -71,4 +102,80 @@ function describe(name: string, directory: string): ModelHere[] {
   } catch {
     return []; // no checkpoint of this kind
   }
+}
+
+/** Everything that has a name or lies in the cache. */
+export function inventory(cacheDir: string): ModelRow[] {
+  const counted = new Set<string>();
+  const rows: (ModelRow & { sources: string[] })[] = [];
+  for (const name of SHIPPED) {
+    const directory = shippedCheckpoint();
+    const row = { name, hub: null, here: "built in" as const, downloadBytes: null, bundles: [], abilities: abilitiesOf(directory) };
+    rows.push({ ...row, checkpointBytes: diskBytes(directory, counted), sources: [realpathSync(directory)] });
+  }
+  const hubs = new Set([...Object.values(KNOWN_MODELS), ...listPulled(cacheDir)].map(({ hub }) => hub));
+  for (const hub of hubs) {
+    const name = nameOf(hub);
+    const pulled = findPulled(cacheDir, hub);
+    const folder = modelFolder(cacheDir, hub);
+    const checkpointBytes = diskBytes(folder, counted);
+    const here = pulled !== null && firstMissing(pulled) === null ? "yes" : checkpointBytes > 0 ? "in part" : "no";
+    const abilities = KNOWN_MODELS[name] ?? (pulled === null ? null : abilitiesOf(pulled.directory));
+    const sources = subfolders(folder).map((revision) => realpathSync(revision));
+    rows.push({ name, hub, here, checkpointBytes, downloadBytes: KNOWN_MODELS[name]?.bytes ?? null, bundles: [], abilities, sources });
+  }
+  for (const directory of bundlesFolders(cacheDir).flatMap(subfolders)) addBundle(rows, directory, counted);
+  return rows.map(({ sources: _, ...row }) => ({ ...row, abilities: row.abilities === null ? null : onlyAbilities(row.abilities) }));
+}
+
+/** To the row of its checkpoint, or as a row of its own. What is half made or of another version counts for nothing. */
+function addBundle(rows: (ModelRow & { sources: string[] })[], directory: string, counted: Set<string>): void {
+  try {
+    const { manifest } = openBundle(directory);
+    const source = sourceOf(directory);
+    const bundle = { weights: weightsInWords(manifest.weights), directory, bytes: diskBytes(directory, counted) };
+    const row = rows.find(({ sources }) => source !== null && sources.includes(source));
+    if (row !== undefined) row.bundles.push(bundle);
+    else {
+      const abilities = countAbilities(manifest.prompt);
+      const place = { hub: null, here: "bundle only" as const, checkpointBytes: 0, downloadBytes: null };
+      rows.push({ ...place, name: source ?? directory, bundles: [bundle], abilities, sources: source === null ? [] : [source] });
+    }
+  } catch {
+    // not a bundle that this program can use
+  }
+}
+
+const onlyAbilities = ({ modelType, speakers, languages, dialects, takesInstruct }: Abilities): Abilities => {
+  return { modelType, speakers, languages, dialects, takesInstruct };
+};
+
+type Countable = Pick<PromptSpec, "modelType" | "takesInstruct" | "languages" | "speakers">;
+
+function countAbilities({ languages, modelType, speakers, takesInstruct }: Countable): Abilities {
+  const offered = languageNames({ languages }).length;
+  const dialects = Object.keys(languages).length - offered;
+  return { modelType, takesInstruct, speakers: Object.keys(speakers).length, languages: offered, dialects };
+}
+
+function abilitiesOf(directory: string): Abilities | null {
+  try {
+    return countAbilities(readAbilities(directory));
+  } catch {
+    return null;
+  }
+}
+
+/** Blocks that the files below `path` take; those in `counted` are left out, the others join it. */
+function diskBytes(path: string, counted: Set<string>): number {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return 0;
+  if (stat.isDirectory()) {
+    if (lstatSync(path).isSymbolicLink()) return 0;
+    return readdirSync(path).reduce((sum, name) => sum + diskBytes(join(path, name), counted), 0);
+  }
+  const inode = `${stat.dev}:${stat.ino}`;
+  if (counted.has(inode)) return 0;
+  counted.add(inode);
+  return stat.blocks * 512;
 }

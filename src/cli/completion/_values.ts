@@ -3,9 +3,8 @@
 
 import { loadConfig, WEIGHT_CHOICES } from "../../config.ts";
 import { VoiceFolder } from "../../formats/voice.ts";
-import { KNOWN_MODELS, listPulled, nameOf } from "../../models/catalog.ts";
-import { modelsHere } from "../../models/inventory.ts";
-import { SHIPPED } from "../../models/resolve.ts";
+import { KNOWN_MODELS } from "../../models/catalog.ts";
+import { modelNames, modelsHere } from "../../models/inventory.ts";
 import { languageNames } from "../../text/prompt.ts";
 import type { Command } from "../shared/command.ts";
 
@@ -85,7 +84,7 @@ export function completedCommands(commands: ReadonlyMap<string, Command>): Compl
 export function namesHere(kind: NameKind): string[] {
   const { cacheDir, voicesDir } = loadConfig();
   const names = {
-    models: () => [...SHIPPED, ...listPulled(cacheDir).map(({ hub }) => nameOf(hub))],
+    models: () => modelNames(cacheDir),
     voices: () => new VoiceFolder(voicesDir).names(),
     speakers: () => modelsHere(cacheDir).flatMap(({ speakers }) => Object.keys(speakers)),
     languages: () => modelsHere(cacheDir).flatMap(languageNames),

@@ -16,10 +16,10 @@ import { describeLibrary, describeNpu, type LibraryFacts, NEEDED_LIBRARIES, type
 import { coreTime, describeMachine, libcVersion, type Machine, othersShare, processMs } from "../../machine/load.ts";
 import { measureBandwidth } from "../../machine/memory-speed.ts";
 import { KNOWN_MODELS } from "../../models/catalog.ts";
+import { inventory, type ModelRow } from "../../models/inventory.ts";
 import { spaceNeeded } from "../../models/pull.ts";
 import { shippedCheckpoint } from "../../models/resolve.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../../npu-vendors.ts";
-import { collect, type Row } from "../models.ts";
 import { clearProgress, showProgress } from "../shared/log.ts";
 
 /** How long the machine is watched before anything is measured. */
@@ -72,7 +72,7 @@ export interface ModelForecast extends Forecast {
 interface Hub {
   endpoint: string;
   offline: boolean;
-  /** Whether there is one; itself it is told nobody. */
+  /** Whether a token is set. The token itself is never shown. */
   token: boolean;
   /** Why the settings cannot be used, or "". */
   problem: string;
@@ -91,7 +91,7 @@ export interface Facts {
   folders: { cache: Folder; voices: Folder };
   hub: Hub;
   players: { name: string; path: string; command: string }[];
-  models: Row[];
+  models: ModelRow[];
   /** null where nothing could be measured. */
   forecasts: ModelForecast[] | null;
 }
@@ -193,9 +193,9 @@ function describeHub(): Hub {
 }
 
 /** A cache that cannot be read holds no models. */
-function modelsIn(cacheDir: string): Row[] {
+function modelsIn(cacheDir: string): ModelRow[] {
   try {
-    return collect(cacheDir);
+    return inventory(cacheDir);
   } catch {
     return [];
   }

@@ -3,7 +3,7 @@
 import { formatCores } from "../../cores.ts";
 import type { CoreKind } from "../../machine/board.ts";
 import { NPU_VENDORS } from "../../npu-vendors.ts";
-import { size } from "../models.ts";
+import { size } from "../shared/log.ts";
 import type { Facts, Folder, ModelForecast } from "./_facts.ts";
 import { LIBRARY_TITLE, type Problem } from "./_problems.ts";
 

@@ -53,6 +53,10 @@ export function duration(seconds: number): string {
   return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`;
 }
 
+/** @param digits of gigabytes; megabytes have one */
+export const size = (bytes: number, digits = 1) =>
+  bytes >= 1e9 ? `${(bytes / 1e9).toFixed(digits)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
 /** What clears the progress line before something else is written. */
 function progressEnd(): string {
   if (shown === "") return "";

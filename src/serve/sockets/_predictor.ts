@@ -3,9 +3,9 @@
 
 import { standalone } from "../../backends/stage.ts";
 import type { Bundle } from "../../formats/bundle.ts";
+import { assertCodes } from "../../formats/codes.ts";
 import { PredictorStage } from "../../stages/predictor.ts";
 import { streamsOf } from "../../stages/sentence.ts";
-import { assertCodes } from "../../formats/codes.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
 import type { Peer } from "./_peer.ts";
 import { assertFinite, randomSeed, type Signs, type StageService, type StageStart, turn } from "./_wire.ts";
