@@ -53,7 +53,7 @@ export class ThreadPool {
       for (const core of cores) params.bytes[core] = 1;
     }
     const pointer = library().cpu.ggml_threadpool_new(params.bytes) as Pointer | null;
-    if (pointer === null) throw new TtsError("LIBRARY_FAILED", `ggml made no pool of ${threads} threads`, "use --threads 1");
+    if (pointer === null) throw new TtsError("LIBRARY_FAILED", `ggml made no pool of ${threads} threads`, "use {threads} 1");
     this.pointer = pointer;
   }
 

@@ -118,7 +118,7 @@ export class LlamaContext {
     const pointer = callByValue(llama.llama_init_from_model as never, [model.pointer], params) as Pointer | null;
     if (pointer === null) {
       const what = `${options.lanes} lanes of ${options.positions} positions`;
-      throw new TtsError("LIBRARY_FAILED", `libllama made no context of ${what} for ${model.path}`, "lower --max-frames; is memory short?");
+      throw new TtsError("LIBRARY_FAILED", `libllama made no context of ${what} for ${model.path}`, "lower {maxFrames}; is memory short?");
     }
     this.pointer = pointer;
     this.memory = llama.llama_get_memory(pointer) as Pointer;

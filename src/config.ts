@@ -297,7 +297,7 @@ function checkChoice(stage: string, choice: string, choices: readonly string[]):
 function checkCores(stage: string, threads: number, cores: number): void {
   if (cores === 0 || threads <= cores) return;
   const what = `${threads} threads do not go on the ${cores} ${cores === 1 ? "core" : "cores"} of the ${stage}`;
-  throw new TtsError("USAGE", what, `give --threads ${cores}, or more cores with --${stage}-cpus`);
+  throw new TtsError("USAGE", what, `give {threads} ${cores}, or more cores with {cpus.${stage}}`);
 }
 
 /** The program's folder below one of the user's, by the XDG rules. Works without HOME and without a terminal, as under cron. */

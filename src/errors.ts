@@ -39,22 +39,39 @@ const EXIT_STATUS = {
 
 export type ErrorCode = keyof typeof EXIT_STATUS;
 
+/** A setting marked in a hint: `{maxFrames}`, `{cpus.talker}`. */
+const SETTING = /\{([a-z][\w.]*)\}/gi;
+
+/** A hint whose marked settings are spelled as its reader writes them. */
+export function spellSettings(markedHint: string, spell: (setting: string) => string): string {
+  return markedHint.replace(SETTING, (_, setting) => spell(setting));
+}
+
 /** A failure a user can act on: what happened with the value in it, and what to do next. */
 export class TtsError extends Error {
   override readonly name = "TtsError";
+  /** For programs: settings have the names of engine.ts. */
+  readonly hint: string;
 
+  /** @param markedHint names settings as `{maxFrames}`, so that the command line can spell them as options */
   constructor(
     readonly code: ErrorCode,
     message: string,
-    readonly hint = "",
+    readonly markedHint = "",
     options: { cause?: unknown } = {},
   ) {
     super(message, options);
+    this.hint = spellSettings(markedHint, (setting) => setting);
   }
 
   /** What happened and what to do next. (`line` is taken: JavaScriptCore puts the number of the source line there.) */
   get inOneLine(): string {
-    const parts = [this.message, this.hint].filter((part) => part !== "");
+    return this.inOneLineWith(this.hint);
+  }
+
+  /** @param hint this one, spelled for another reader */
+  inOneLineWith(hint: string): string {
+    const parts = [this.message, hint].filter((part) => part !== "");
     return parts.join("; ").replace(/\s*\n\s*/g, " ");
   }
 
@@ -67,6 +84,7 @@ export class TtsError extends Error {
 export interface ErrorOnTheWire {
   code: ErrorCode;
   message: string;
+  /** With its settings marked. */
   hint: string;
   /** Only for failures nobody expected. */
   stack?: string;
@@ -80,8 +98,8 @@ export function asTtsError(thrown: unknown): TtsError {
 }
 
 export function toWire(thrown: unknown): ErrorOnTheWire {
-  const { code, message, hint, cause } = asTtsError(thrown);
-  return { code, message, hint, ...(cause instanceof Error ? { stack: cause.stack } : {}) };
+  const { code, message, markedHint, cause } = asTtsError(thrown);
+  return { code, message, hint: markedHint, ...(cause instanceof Error ? { stack: cause.stack } : {}) };
 }
 
 export function fromWire(wire: ErrorOnTheWire): TtsError {

@@ -26,7 +26,7 @@ export function assertDrawable({ greedy, topK, topP }: SamplerSettings, limits: 
   const limited = topK > 0 && topK < size;
   if (greedy || (topP === 1 && (!limited || topK <= limits.topK))) return;
   const what = topP < 1 ? `top-p ${topP}` : `top-k ${topK}, above ${limits.topK}`;
-  throw new TtsError("MODEL_UNSUITABLE", `the code predictor on the card cannot draw with ${what}`, "use --predictor ort or llama");
+  throw new TtsError("MODEL_UNSUITABLE", `the code predictor on the card cannot draw with ${what}`, "use {predictor} ort or llama");
 }
 
 /** xoshiro128** with a splitmix32 seed: small, fast, and the same everywhere. */

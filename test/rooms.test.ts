@@ -52,6 +52,11 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
     (file) => /^src\/(text\/|sampler|audio\/(mel|reference))/.test(file),
   ],
   ["files that are renamed into place are written by src/io", /\brenameSync\(/, (file) => /^src\/(?!io\/)/.test(file)],
+  [
+    "hints below the command line name settings, not options; whole commands may stand in them",
+    /["`](?:(?!\btts )[^"`\n])*(?<=[\s"`])--[a-z$]/,
+    (file) => !/^(tts\.ts|src\/(cli\/|packaging\/|worker\.ts|convert\/npu\/_toolkit))/.test(file),
+  ],
   ["a stage has no transport", /Atomics\.wait|postMessage|parentPort|node:net|Bun\.listen/, (file) => file.startsWith("src/stages/")],
 ];
 

@@ -7,7 +7,7 @@ import { textOrEmpty } from "../io/read.ts";
 import { isCommand, loadCommand, loadCommands } from "./commands.ts";
 import { manual, overview } from "./manual/page.ts";
 import type { CommandData } from "./shared/command.ts";
-import { logError, setVerbosity } from "./shared/log.ts";
+import { logError, setOptions, setVerbosity } from "./shared/log.ts";
 import { readArguments } from "./shared/options.ts";
 import { versions, versionsHere } from "./shared/version.ts";
 
@@ -38,6 +38,7 @@ async function run(args: string[]): Promise<void> {
   if (args.join(" ") === "--version") return printText(versions()); // at once: speaking need not be loaded
   const name = isCommand(args[0]) ? args[0] : "";
   const command = await loadCommand(name);
+  setOptions(command.options);
   const { flags, positionals } = readArguments(name === "" ? args : args.slice(1), command.options);
   if (flags.includes("--help")) return printText(name === "" ? overview(await loadCommands()) : manual(`tts ${name}`, command));
   if (flags.includes("--version")) return printText(versions() + (flags.includes("--verbose") ? await versionsHere() : ""));

@@ -8,7 +8,7 @@ import { assertWhole } from "../ranges.ts";
 import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets/index.ts";
 import type { Progress } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
-import { clearProgress, log, showConversion } from "./shared/log.ts";
+import { clearProgress, log, showConversion, withFlags } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
 import { COMMON, choice, number, type Options, type Values } from "./shared/options.ts";
 
@@ -100,9 +100,9 @@ async function serve(args: Arguments, { positionals }: CommandData): Promise<voi
   const settings = readSettings(args);
   const { config, bundle } = await prepareModel(args, settings.stages.includes("talker"));
   const tell = {
-    info: (line: string) => log.info(line),
-    warn: (line: string) => log.warn(line),
-    debug: (line: string) => log.debug(line),
+    info: (line: string) => log.info(withFlags(line)),
+    warn: (line: string) => log.warn(withFlags(line)),
+    debug: (line: string) => log.debug(withFlags(line)),
   };
   await serveSockets({ ...settings, config, bundle }, tell);
 }

@@ -173,7 +173,7 @@ function checkVoice({ manifest }: Bundle, voice: ClonedVoice | undefined): Spoke
   if (voice === undefined) {
     throw unsuitable(
       `${name} is a Base model: it speaks only with a cloned voice`,
-      "make one: tts voices add NAME --from FILE; then --voice NAME",
+      "make one: tts voices add NAME --from FILE; then {voice} NAME",
     );
   }
   const { xVector, codes, text, codebookSize } = voice;
@@ -198,7 +198,7 @@ function checkInstruct(bundle: Bundle, instruct: string): string {
     throw new TtsError(
       "MODEL_UNSUITABLE",
       `${bundle.manifest.name} does not follow instructions`,
-      "leave out --instruct, or choose a 1.7B model",
+      "leave out {instruct}, or choose a 1.7B model",
     );
   }
   return instruct.toWellFormed().normalize("NFC");
@@ -228,7 +228,7 @@ function checkSampling({ temperature = 1, topK = 0, topP = 1, repetitionPenalty 
     throw new TtsError("USAGE", `${name} is ${value}`, `it must be ${allowed}`);
   };
   if (!(temperature > 0 && temperature <= 100))
-    fail("temperature", temperature, "above 0 and at most 100; for the likeliest code use --greedy");
+    fail("temperature", temperature, "above 0 and at most 100; for the likeliest code use {greedy}");
   if (!isWhole(topK, 0, Number.MAX_SAFE_INTEGER)) fail("top-k", topK, "a whole number; 0 keeps every code");
   if (!(topP > 0 && topP <= 1)) fail("top-p", topP, "above 0 and at most 1");
   if (!(repetitionPenalty > 0 && repetitionPenalty <= 100))

@@ -49,9 +49,9 @@ export function modelOfVoice({ name, provenance: { model }, xVector }: Voice, ca
   const hub = hubIdOf(model);
   if (hub !== null && bases.some((base) => base.name === nameOf(hub))) return model;
   const fitting = bases.filter(({ hidden }) => hidden === xVector.length).map((base) => base.name);
-  const choice = fitting.length === 0 ? "" : `, or choose one of the same width: -m ${fitting.join(" or ")}`;
+  const choice = fitting.length === 0 ? "" : `, or choose one of the same width: {model} ${fitting.join(" or ")}`;
   const where = hub === null ? "which has no name here" : "which is not on this machine";
-  const hint = hub === null ? "give its folder with -m" : `fetch it with: tts pull ${model}`;
+  const hint = hub === null ? "give its folder with {model}" : `fetch it with: tts pull ${model}`;
   throw new TtsError("MODEL_NOT_HERE", `the voice ${name} was taken with ${model}, ${where}`, hint + choice);
 }
 
@@ -63,7 +63,7 @@ export function onlyBase(cacheDir: string): string {
   const names = basesHere(cacheDir).map((base) => base.name);
   if (names.length === 1) return names[0];
   if (names.length > 1)
-    throw new TtsError("USAGE", `there are ${names.length} Base models here`, `choose one with -m: ${names.join(", ")}`);
+    throw new TtsError("USAGE", `there are ${names.length} Base models here`, `choose one with {model}: ${names.join(", ")}`);
   const known = Object.keys(KNOWN_MODELS).filter((name) => KNOWN_MODELS[name].modelType === "base");
   const commands = known.map((name) => `tts pull ${name}`).join(" or ");
   throw new TtsError("MODEL_NOT_HERE", "there is no Base model on this machine yet", `fetch one with: ${commands}`);

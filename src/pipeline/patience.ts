@@ -26,7 +26,7 @@ export function lateStage(state: StageState, waitedMs: number): TtsError {
   const what = `the ${stage}${opening === null ? "" : ` (${opening.backend})`}`;
   const seconds = Math.round(waitedMs / 1000);
   const hints = [
-    ...(opening?.isAccelerator === true ? [`--${stage} ort does without it`] : []),
+    ...(opening?.isAccelerator === true ? [`{${stage}} ort does without it`] : []),
     mayHang(state) ? "TTS_STAGE_TIMEOUT is the patience in seconds" : "tts doctor looks at disk and memory",
   ];
   const message = isReady ? `${what} has given no sign for ${seconds} s` : `${what} was not ready after ${seconds} s`;

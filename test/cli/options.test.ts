@@ -5,8 +5,10 @@ import { expect, test } from "bun:test";
 import { runCommand } from "citty";
 import { type CommandData, defineCommand } from "../../src/cli/shared/command.ts";
 import { type MACHINE_OPTIONS, readMachine, readVocoder, VOCODER_OPTIONS } from "../../src/cli/shared/machine-options.ts";
-import { choice, filePath, number, type Options, readArguments, readWeights, type Values } from "../../src/cli/shared/options.ts";
+import { choice, filePath, flagOf, number, type Options, readArguments, readWeights, type Values } from "../../src/cli/shared/options.ts";
 import { readOutput } from "../../src/cli/shared/sound-output.ts";
+import { fromWire, spellSettings, TtsError, toWire } from "../../src/errors.ts";
+import { newFolder, shell } from "./_tts.ts";
 
 const options = {
   model: { type: "string", alias: "m", description: "A text." },
@@ -64,4 +66,36 @@ test("a command gets the values that its table promises, and its positionals", a
   const [args, words] = got!;
   expect([args.model, number(args, "max-frames"), args.greedy, args.convert]).toEqual(["starter", 5, true, false]);
   expect([args.vocoder, choice(args, "vocoder", ["ort"]), words]).toEqual([undefined, undefined, ["Hello."]]);
+});
+
+test.each([
+  ["greedy", "--greedy"],
+  ["maxFrames", "--max-frames"],
+  ["cpus.vocoder", "--vocoder-cpus"],
+  ["model", "-m"], // where there is a short spelling
+  ["cpus.talker", "cpus.talker"], // not of this command
+  ["toString", "toString"],
+])("the setting %s is the option %s", (setting, flag) => {
+  expect(flagOf(setting, options)).toBe(flag);
+});
+
+test("a hint names settings for programs and options for users, also when it comes from a worker", () => {
+  const hint = 'give fewer {maxFrames}, or leave {instruct} out of {"text": 1}';
+  for (const error of [
+    new TtsError("USAGE", "maxFrames is {greedy}", hint),
+    fromWire(toWire(new TtsError("USAGE", "maxFrames is {greedy}", hint))),
+  ]) {
+    expect(error.hint).toBe('give fewer maxFrames, or leave instruct out of {"text": 1}');
+    expect(error.inOneLine).toBe(`maxFrames is {greedy}; ${error.hint}`);
+    const spelled = spellSettings(error.markedHint, (setting) => flagOf(setting, options));
+    expect(error.inOneLineWith(spelled)).toBe('maxFrames is {greedy}; give fewer --max-frames, or leave instruct out of {"text": 1}');
+  }
+});
+
+test.each([
+  ["--temperature 0", "temperature is 0; it must be above 0 and at most 100; for the likeliest code use --greedy"],
+  ["--cpus 0 --threads 2", "2 threads do not go on the 1 core of the talker; give --threads 1, or more cores with --talker-cpus"],
+  ['-m "$STARTER" --instruct Slowly.', "starter does not follow instructions; leave out --instruct, or choose a 1.7B model"],
+])("tts %s: the hint names options", async (args, line) => {
+  expect(await shell(`$TTS Hello. ${args}`, newFolder())).toEqual({ status: 2, stdout: "", stderr: `tts: ${line}\n` });
 });

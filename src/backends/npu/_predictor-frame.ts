@@ -80,7 +80,7 @@ export class FramePredictor implements Predictor {
   private codeOf(group: number): number {
     const code = Math.round(this.drawn[group]);
     if (code >= 0 && code < this.size) return code;
-    throw new TtsError("NPU_FAILED", `the card gave ${this.drawn[group]} as code ${group + 1} of a frame`, "try --predictor ort");
+    throw new TtsError("NPU_FAILED", `the card gave ${this.drawn[group]} as code ${group + 1} of a frame`, "try {predictor} ort");
   }
 
   close(): void {

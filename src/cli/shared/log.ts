@@ -1,8 +1,9 @@
 // What the program tells its user, all on stderr: stdout carries only data.
 
 import { createConsola, LogLevels } from "consola";
-import type { TtsError } from "../../errors.ts";
+import { spellSettings, type TtsError } from "../../errors.ts";
 import type { Progress } from "../../types.ts";
+import { flagOf, type Options } from "./options.ts";
 
 export type Verbosity = "quiet" | "normal" | "verbose";
 
@@ -19,9 +20,19 @@ export function setVerbosity(verbosity: Verbosity): void {
   log.level = LEVEL[verbosity];
 }
 
+/** Of the command that was called. */
+let options: Options = {};
+
+export function setOptions(ofCommand: Options): void {
+  options = ofCommand;
+}
+
+/** A hint from below the command line, which names settings, as its user has to write them. */
+export const withFlags = (markedHint: string) => spellSettings(markedHint, (setting) => flagOf(setting, options));
+
 /** What happened, the value, and what to do next, on one line; with --verbose also where. */
 export function logError(error: TtsError): void {
-  log.error(error.inOneLine);
+  log.error(error.inOneLineWith(withFlags(error.markedHint)));
   if (log.level >= LEVEL.verbose && error.cause instanceof Error) log.debug(error.cause.stack ?? "");
 }
 

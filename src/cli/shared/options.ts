@@ -101,6 +101,15 @@ function unknownOption(given: string, options: Options): TtsError {
   return new TtsError("USAGE", `there is no option ${given}`, hint);
 }
 
+/** A setting of engine.ts as an option of the table: maxFrames as --max-frames, cpus.talker as --talker-cpus. Where it has none, its name. */
+export function flagOf(setting: string, options: Options): string {
+  const words = setting.split(".").toReversed().join("-");
+  const name = words.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  if (!Object.hasOwn(options, name)) return setting;
+  const { alias } = options[name];
+  return alias === undefined ? `--${name}` : `-${alias}`;
+}
+
 /** Values that have a text, or nothing, under that name. */
 export type Text<Name extends string> = Readonly<Record<Name, string | undefined>>;
 

@@ -77,7 +77,7 @@ export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptio
   const beyond = beyondLimits(graph, options.target);
   if (beyond === null) return graph;
   const what = `${checkpoint.directory}: its vocoder is beyond what ${options.target} can do: ${beyond}`;
-  throw new TtsError("MODEL_UNSUITABLE", what, options.frames === 1 ? "leave the vocoder on the CPU" : "give fewer --frames");
+  throw new TtsError("MODEL_UNSUITABLE", what, options.frames === 1 ? "leave the vocoder on the CPU" : "give fewer {frames}");
 }
 
 class NpuVocoderBuilder extends VocoderNetwork {

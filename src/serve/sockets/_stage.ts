@@ -137,8 +137,8 @@ class StageHost {
       await this.service!.serve(peer, (line) => tell("warn", line));
     } catch (thrown) {
       const error = asTtsError(thrown);
-      if (isGone(error)) tell("debug", error.inOneLine);
-      else if (error.exitStatus === CLIENTS_FAULT) tell("warn", error.inOneLine);
+      if (isGone(error)) tell("debug", error.inOneLineWith(error.markedHint));
+      else if (error.exitStatus === CLIENTS_FAULT) tell("warn", error.inOneLineWith(error.markedHint));
       else this.fail(error); // what a model or a library did once may come again: a fresh process is better
     } finally {
       this.peers.delete(peer); // while it is told goodbye it is in nobody's way

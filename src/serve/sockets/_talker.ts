@@ -89,7 +89,7 @@ export class TalkerService implements StageService {
       if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone"); // a sentence needs its feedback
       await this.exchange(peer, lane, { ...message, text: sentences[0], stream: 0 });
       if (this.talker.lacksMemory(lane))
-        tell("the sentence was cut off: this server has memory for no more; start it with a larger --max-frames");
+        tell("the sentence was cut off: this server has memory for no more; start it with a larger {maxFrames}");
     } finally {
       this.lanes.release(lane);
       this.tidy();
@@ -123,7 +123,7 @@ export class TalkerService implements StageService {
     const { maxFrames = 1 } = options;
     const most = config.contextPositions - PROMPT_POSITIONS;
     if (maxFrames <= most) return prepared;
-    throw new TtsError("USAGE", `maxFrames is ${maxFrames}, this server has memory for ${most}`, "start it with a larger --max-frames");
+    throw new TtsError("USAGE", `maxFrames is ${maxFrames}, this server has memory for ${most}`, "start it with a larger {maxFrames}");
   }
 
   look(): void {

@@ -22,7 +22,7 @@ export interface SocketsOptions extends Pick<StageStart, "bundle" | "config" | "
   stages: readonly StageName[];
 }
 
-/** Lines for people. */
+/** Lines for people. Settings in their hints are marked, as in an error's markedHint. */
 interface Tell {
   info(line: string): void;
   warn(line: string): void;
@@ -223,7 +223,9 @@ class StageKeeper {
     }
     this.deaths = wasHealthy ? 0 : this.deaths + 1;
     const delayMs = wasHealthy ? 0 : Math.min(LEAST_DELAY_MS * 2 ** (this.deaths - 1), MOST_DELAY_MS);
-    this.tell.warn(`${failure.inOneLine}; it is started again${delayMs < 1000 ? "" : ` in ${Math.round(delayMs / 1000)} s`}`);
+    this.tell.warn(
+      `${failure.inOneLineWith(failure.markedHint)}; it is started again${delayMs < 1000 ? "" : ` in ${Math.round(delayMs / 1000)} s`}`,
+    );
     setTimeout(() => this.start(), delayMs);
   }
 
@@ -240,7 +242,7 @@ class StageKeeper {
     child.kill("SIGKILL");
     const late = lateStage(state, patienceMs);
     if (!this.wasReady) this.giveUp(late);
-    else this.tell.warn(`${late.message}; process ${child.pid} is killed, and another one starts when it is gone; ${late.hint}`);
+    else this.tell.warn(`${late.message}; process ${child.pid} is killed, and another one starts when it is gone; ${late.markedHint}`);
   }
 
   /** At once, and without a way back. */
