@@ -20,7 +20,7 @@ export function findPredictor(options: OpenOptions, target: NpuTarget): BuiltPre
   const folder = openFolder(options, target);
   const { frame, heads, step } = folder.manifest.predictor;
   if (frame === null || step === null || heads === null) {
-    throw new TtsError("NPU_MODEL_INVALID", `${folder.directory} has no code predictor`, "use --predictor ort or llama");
+    throw new TtsError("NPU_MODEL_INVALID", `${folder.directory} has no code predictor`, "use {predictor} ort or llama");
   }
   if (!isBuilt(folder, frame) && isBuilt(folder, step)) return { kind: "step", step: fileOf(folder, step), heads: fileOf(folder, heads) };
   return { kind: "frame", frame: fileOf(folder, frame) };
