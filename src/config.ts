@@ -44,6 +44,10 @@ export const LIMITS = {
   closeGraceMs: 5_000,
   /** Then its thread is ended, which a native call that hangs prevents. */
   terminateGraceMs: 500,
+  /** Taking a voice from a recording, with all that a slow board needs for a minute of it. */
+  encodeTimeoutMs: 900_000,
+  /** Speeches are from -100 to 100 urgent; 0 is usual. */
+  priority: 100,
   /** Starting a worker and opening its model. */
   startTimeoutMs: 300_000,
   /** A pull that finds another at work on the same model waits this long for it. */

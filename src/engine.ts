@@ -1,379 +1,283 @@
-// The one door for programs: open a model, speak text, decode codes. Starts the stage workers, hands sentences out and puts sound together.
+// THE MANUAL for programs: every type they meet, and open(). What happens behind it is in engine/, which knows nothing of this file.
+//
+//   import { open } from "./src/engine.ts";
+//
+//   await using engine = await open({ model: "starter" });
+//   for await (const { samples } of engine.speak("The kettle is ready.")) play(samples);   // Float32Array, 24 kHz mono
+//
+// Failures are TtsErrors with a code, what happened, and what to do; a wrong call is a TypeError or RangeError.
 
-import { createHash } from "node:crypto";
-import type { Worker } from "node:worker_threads";
-import type { Opening } from "./backends/stage.ts";
-import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor, VOCODER_CHUNK_FRAMES } from "./config.ts";
-import { prepareSpeech, readerOf, type Sampling, type SpeakOptions, withSampling } from "./engine/request.ts";
-import { DecodedSpeech, type Job, type Speech, type SpeechHost, SpokenSpeech, takeFrames } from "./engine/speech.ts";
-import { asTtsError, fromWire, TtsError } from "./errors.ts";
-import type { Bundle, Manifest } from "./formats/bundle.ts";
-import { assertNpuFolder } from "./formats/npu-folder.ts";
-import { type ModelOptions, resolveModel } from "./models/resolve.ts";
-import { runErrand } from "./pipeline/errand.ts";
-import { PREDICTOR_HAS_IT } from "./pipeline/mailbox.ts";
-import {
-  createSharedMemory,
-  type EncodeJob,
-  type FromStage,
-  type SharedMemory,
-  type StageJob,
-  type ToVocoder,
-} from "./pipeline/messages.ts";
-import { countDown, lateStage, patienceWith, type StageState, Watch } from "./pipeline/patience.ts";
-import { KIND, Ring } from "./pipeline/ring.ts";
-import { MAX_JOBS, Signals } from "./pipeline/signals.ts";
-import { assertDrawable } from "./sampler.ts";
-import type { Sentence } from "./stages/sentence.ts";
-import { Timeline } from "./stages/timeline.ts";
-import type { Reader } from "./text/reading.ts";
-import { CODES_PER_FRAME, type DrawLimits, SAMPLE_RATE_HZ, STAGES, type StageName } from "./types.ts";
-import { startWorker } from "./worker.ts";
+import { openHost } from "./engine/host.ts";
+import type { Progress, SamplerSettings, StageName, StopReason, TextMode } from "./types.ts";
 
-export type { ClonedVoice, SpeakOptions } from "./engine/request.ts";
-export type { AudioChunk, Speech, Summary } from "./engine/speech.ts";
-export { TtsError } from "./errors.ts";
-export type { Manifest } from "./formats/bundle.ts";
-export type { Slice } from "./stages/timeline.ts";
-export type { StageName } from "./types.ts";
-export { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "./types.ts";
+export { loadVoice, provenanceOf, saveVoice } from "./engine/voices.ts";
+export { type ErrorCode, TtsError } from "./errors.ts";
+export {
+  CODES_PER_FRAME,
+  FRAMES_PER_SECOND,
+  type ModelType,
+  type Progress,
+  SAMPLE_RATE_HZ,
+  SAMPLES_PER_FRAME,
+  type SamplerSettings,
+  type StageName,
+  type StopReason,
+  type TextMode,
+} from "./types.ts";
 
-export interface OpenOptions extends ConfigFlags, Omit<ModelOptions, "config">, Sampling {
-  /** What it is opened for: decoding needs no talker, encoding no stage at all. Default: speak, which can do everything. */
+/** Weight types, as llama.cpp names them. */
+export type WeightType = "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | "q4_k_m" | "iq4_nl";
+
+/** How codes are drawn. Given to {@link open} it holds for all that is spoken; what runs the code predictor must be able to draw so. */
+export interface SamplingOptions {
+  /** Always the likeliest code, in talker and predictor. `false`: drawn ones, also where model or engine are greedy. */
+  greedy?: boolean;
+  /** Changes to the model's own settings for code 0 and for codes 1 to 15. Default: those of its generation_config.json. */
+  sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
+}
+
+export interface OpenOptions extends SamplingOptions {
+  /** A name, a hub id, a bundle or a checkpoint directory, which is converted at its first use. Default: "starter". */
+  model?: string;
+  /** Weight type when a checkpoint has to be converted. Default: f32 for small ones, else q4_0. */
+  weights?: WeightType;
+  /** Weight type of the code predictor alone. Default: as `weights`; on x64, where nothing is given, q8_0. */
+  predictorWeights?: WeightType;
+  /** Told how far a conversion has come. */
+  onProgress?: (progress: Progress) => void;
+  /** What it is opened for: decoding needs no talker, encoding no stage at all. Default: "speak", which can do everything. */
   use?: "speak" | "decode" | "encode";
   /** About how many sentences will be spoken without anybody listening meanwhile: with many, several lanes may be opened. Default: 1. */
   sentences?: number;
+  /** Sentences that are spoken side by side, 1 to 8. Default: 1, or 4 for many `sentences` where that changes no sound. */
+  lanes?: number;
+  /** Positions of a prompt and its frames, per lane; each takes memory. Default: 1024. At most 9216. */
+  contextPositions?: number;
+  /** Compute threads of talker and code predictor, who alternate, 1 to 64. Default: all fast cores but one, at most 4. */
+  threads?: number;
+  /** Compute threads of a prompt while the vocoder rests, 1 to 64. Default: all fast cores, at most 8. */
+  promptThreads?: number;
+  /** Numbers of the cores to compute on: for everything, or for single stages. Default: any; on unequal cores the fast ones. */
+  cpus?: { all?: readonly number[]; talker?: readonly number[]; predictor?: readonly number[]; vocoder?: readonly number[] };
+  /** What runs the code predictor. Default: "auto": an NPU that the model was built for and that works, else what was faster. */
+  predictor?: "auto" | "ort" | "llama" | "axcl";
+  /** What runs the vocoder. Default: "auto": an NPU that the model was built for and that works, else "ort", the processor. */
+  vocoder?: "auto" | "ort" | "rknn" | "axcl" | "axengine";
+  /** Folder of models that were built for an NPU. Default: npu/ in the bundle. */
+  npu?: string;
+  /** How long what the talker made of a prompt is kept; changes no bit of the sound. Default: TTS_PREFIX_CACHE, else "disk". */
+  prefixCache?: "off" | "memory" | "disk";
+  /** A stage that gives no sign for so many milliseconds has failed. Default: TTS_STAGE_TIMEOUT, else 120000. */
+  stageTimeoutMs?: number;
+  /** Bundles made from checkpoints lie below it. Default: TTS_CACHE, else the user's cache. */
+  cacheDir?: string;
+  /** Cloned voices lie in it. Default: TTS_VOICES, else the user's data folder. */
+  voicesDir?: string;
 }
 
-export interface Engine {
-  readonly manifest: Manifest;
+/** A voice taken from a recording, for Base models: see {@link Engine.encode}, {@link loadVoice} and models/VOICE.md. */
+export interface ClonedVoice {
+  name: string;
+  /** What the recording says: with it the voice speaks in context. "": by its speaker vector alone. */
+  text: string;
+  /** f32 [hidden]: only models of that width can use it. */
+  xVector: Float32Array;
+  /** i32 [frames, 16], or null without a text. */
+  codes: Int32Array | null;
+  /** Size of the codebooks that the codes are from. */
+  codebookSize: number;
+}
+
+/** A voice as it lies in a file. */
+export interface Voice extends ClonedVoice {
+  /** Made by provenanceOf(engine). */
+  provenance: {
+    /** The model it was taken with, and the hashes of its weights. */
+    model: string;
+    modelSha256: string;
+    codecSha256: string;
+    /** "" and 0 where nothing is known of the recording. */
+    recordingSha256: string;
+    recordingSeconds: number;
+    tailSilenceSeconds: number;
+    /** ISO 8601 */
+    made: string;
+  };
+}
+
+export interface SpeakOptions extends SamplingOptions {
+  /** Name of a speaker, or "none". Default: the model's first. */
+  speaker?: string;
+  /** A cloned voice; Base models need one. */
+  voice?: ClonedVoice;
+  /** Name or code of a language, or "auto". Default: the model's only one, else "auto". */
+  language?: string;
+  /** How to speak, in words, up to 2000 characters; only for models that take instructions. */
+  instruct?: string;
+  /** A whole number from 0 to 2^53 - 1: the same one gives the same codes. Default: a random one. */
+  seed?: number;
+  /** At most so many frames of 80 ms a sentence, 1 to 100000. Default: the model's own limit. */
+  maxFrames?: number;
+  /** Whether the text stands complete in the prompt or is fed with the frames. Default: as the official method has it. */
+  textMode?: TextMode;
+  /** The text goes to the tokenizer as it is, also where the voice reads IPA. Default: false. */
+  rawText?: boolean;
+  /** -100 to 100. Of sentences that wait, the most urgent starts first; one that sounds is not interrupted. Default: 0. */
+  priority?: number;
+  /** Aborting it is {@link Speech.cancel}. */
+  signal?: AbortSignal;
+}
+
+/** Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved codes. */
+export interface SpeechSettings {
+  /** "none": nobody in particular. */
+  speaker: string;
+  /** Name of the cloned voice, or "". */
+  voice: string;
+  /** "auto": the model finds it. */
+  language: string;
+  /** "": none. */
+  instruct: string;
+  textMode: TextMode;
+  maxFrames: number;
+  seed: number;
+  rawText: boolean;
+  sampling: { talker: SamplerSettings; predictor: SamplerSettings };
+}
+
+/** Some sound, as soon as it is there. Belongs to the receiver. */
+export interface AudioChunk {
+  /** f32 in [-1, 1], 24 kHz mono, 1920 per frame. */
+  samples: Float32Array;
+  /** i32 [frames, 16] */
+  codes: Int32Array;
+  /** Which sentence of the text, from 0. */
+  sentence: number;
+}
+
+/** Figures of one {@link Speech} by itself, whatever else is spoken meanwhile. Times in milliseconds unless named otherwise. */
+export interface Summary {
+  audioSeconds: number;
+  wallSeconds: number;
+  /** Wall time over sound: below 1 is faster than real time. */
+  rtf: number;
+  /** Until the first chunk, from the start of the iteration. */
+  firstAudioMs: number;
+  frames: number;
+  /** Of sentences that share a step each has its part. */
+  msPerFrame: { talker: number; predictor: number; vocoder: number };
+  /** Positions of all prompts, how many of them were known from before and not computed, and the time that this saved. */
+  prompt: { rows: number; cachedRows: number; savedMs: number };
+  /** The most urgent reason of all sentences: they ended by themselves, at the frame limit, or were cancelled. */
+  stop: StopReason;
+  model: string;
+  /** Stage -> backend. */
+  backends: Record<string, string>;
+  seed: number;
+}
+
+/** Sound under way, to be listened to once. Leaving the loop cancels it. */
+export interface Sounding extends AsyncIterable<AudioChunk> {
+  /** Ends the iteration at once, without an error: also while it waits for its turn, for a prompt or for a chunk. Twice does nothing. */
+  cancel(): void;
+  /** Complete when the iteration has ended. */
+  summary(): Summary;
+}
+
+/** One text being spoken. */
+export interface Speech extends Sounding {
+  /** Characters and words that the voice cannot read, and leaves out. Grows with a text that comes in pieces. */
+  readonly unread: readonly string[];
+  /** Sentences (prompts) that the text was split into, as the model gets them. Grows with a text that comes in pieces. */
+  readonly sentences: readonly string[];
+  /** What it is made with, to make it again. */
+  readonly settings: SpeechSettings;
+}
+
+/** A piece of work of a stage. `recall` is prompt rows that were known already; `exchange` the talker waiting for the code predictor. */
+export interface Slice {
+  kind: "prefill" | "step" | "exchange" | "predict" | "decode" | "recall";
+  /** Milliseconds of the system's monotonic clock, which is the same for all threads. */
+  startMs: number;
+  endMs: number;
+  /** Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk. */
+  rows: number;
+}
+
+/** What one stage did. */
+export interface Track {
+  /** Slices so far; also where {@link since} may go on later. */
+  readonly written: number;
+  /** Grows while anything gets done. */
+  readonly signs: number;
+  /** Slices from number `from` on, oldest first; a stage remembers the last 8191. */
+  since(from: number): Slice[];
+  /** Milliseconds and rows of one kind of work since the start. */
+  sum(kind: Slice["kind"]): { ms: number; rows: number };
+}
+
+/** What a program may want to know of an open model. */
+export interface ModelFacts {
+  readonly name: string;
+  readonly modelSize: string;
+  readonly weights: { readonly talker: WeightType; readonly predictor: WeightType };
+  readonly shape: {
+    /** Width of the talker, and of the voices that fit it. */
+    readonly hidden: number;
+    /** Codes of a codebook. */
+    readonly codes: number;
+  };
+  readonly prompt: {
+    readonly modelType: "custom_voice" | "voice_design" | "base";
+    readonly takesInstruct: boolean;
+    /** Names in lower case -> ids. */
+    readonly languages: Readonly<Record<string, number>>;
+    readonly speakers: Readonly<Record<string, number>>;
+  };
+  /** Versions of the libraries that it was converted with. */
+  readonly libraries: { readonly llama: string; readonly onnxruntime: string };
+  /** File of the checkpoint -> its size and SHA-256. */
+  readonly source: Readonly<Record<string, { bytes: number; sha256: string }>>;
+}
+
+/** An open model. */
+export interface Engine extends AsyncDisposable {
+  readonly manifest: ModelFacts;
   /** Stage -> backend that runs it. */
   readonly backends: Readonly<Record<string, string>>;
   /** What could not be had as it was prepared or asked for, a line each. */
   readonly warnings: readonly string[];
-  /** The cores of each stage; none means any. */
-  readonly config: Pick<Config, "cpus" | "threads">;
-  /** What the stages did, slice by slice. */
-  readonly timeline: Timeline;
-  /** @throws TtsError at once when text or options are unusable; later failures come out of the iteration */
-  speak(text: string, options?: SpeakOptions): Speech;
-  /** Codes, i32 [frames, 16], back to sound. */
-  decode(codes: Int32Array): Speech;
+  /** Threads of talker and predictor, and the cores of each stage; none means any. */
+  readonly config: { readonly threads: number; readonly cpus: Readonly<Record<StageName, readonly number[]>> };
+  /** What the stages did, slice by slice; only to be read. */
+  readonly timeline: { readonly tracks: Readonly<Record<StageName, Track>> };
   /**
-   * A recording, f32 mono 24 kHz, to what a cloned voice is made of. Base models only.
-   * @param tailSilenceSeconds silence put behind the recording before its codes are taken
-   * @throws TtsError REFERENCE_UNUSABLE, MODEL_UNSUITABLE
+   * Speaks a text of up to 200 kB, or one that comes in pieces: then the first sentence is spoken while the rest is still being written.
+   * @throws TtsError at once when text or options are unusable: TEXT_EMPTY, TEXT_TOO_LONG, SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN,
+   * MODEL_UNSUITABLE, USAGE, CANCELLED when the engine is closed. Later failures come out of the iteration.
    */
-  encode(samples: Float32Array, tailSilenceSeconds: number): Promise<{ codes: Int32Array; xVector: Float32Array }>;
+  speak(text: string | AsyncIterable<string> | Iterable<string>, options?: SpeakOptions): Speech;
+  /**
+   * Codes, i32 [frames, 16], back to sound: the same samples as when they were spoken.
+   * @throws TtsError CODES_INVALID
+   */
+  decode(codes: Int32Array, options?: { signal?: AbortSignal }): Sounding;
+  /**
+   * A recording, f32 mono 24 kHz of 0.5 to 60 s, to what a cloned voice is made of. Base models only; takes at most 15 minutes.
+   * @param tailSilenceSeconds silence that is put behind the recording before its codes are taken, 0 to 1
+   * @throws TtsError REFERENCE_UNUSABLE, MODEL_UNSUITABLE, CANCELLED when the engine is closed; the reason of an aborted signal
+   */
+  encode(
+    samples: Float32Array,
+    tailSilenceSeconds: number,
+    options?: { signal?: AbortSignal },
+  ): Promise<{ codes: Int32Array; xVector: Float32Array }>;
+  /** Ends everything; whoever still listens gets a TtsError CANCELLED. */
   close(): Promise<void>;
 }
 
-const STAGES_FOR: Record<NonNullable<OpenOptions["use"]>, readonly StageName[]> = {
-  speak: STAGES,
-  decode: ["vocoder"],
-  encode: [],
-};
-
 /**
- * Opens a model: a name, a checkpoint directory (converted at first use) or a bundle.
- * @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*
+ * Opens a model.
+ * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*, OUTPUT_FAILED, USAGE
  */
-export async function open(options: OpenOptions = {}): Promise<Engine> {
-  const general = loadConfig(options);
-  assertNpuFolder(general);
-  const bundle = withSampling(await resolveModel({ ...options, config: general }), options);
-  const { shape, weights } = bundle.manifest;
-  const config = Object.freeze({
-    ...general,
-    ...(options.threads === undefined ? threadsFor(shape.hidden, general) : {}),
-    lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
-  });
-  const engine = new WorkerEngine(bundle, config);
-  try {
-    await engine.start(STAGES_FOR[options.use ?? "speak"]);
-  } catch (error) {
-    await engine.close();
-    throw error;
-  }
-  return engine;
-}
-
-class WorkerEngine implements Engine, SpeechHost {
-  readonly manifest: Manifest;
-  readonly backends: Record<string, string> = {};
-  private readonly refusals: string[] = [];
-  /** Of a code predictor that draws inside of its model. */
-  private drawLimits: DrawLimits | null = null;
-  /** What each stage opens, or has opened. */
-  private readonly openings = new Map<StageName, Opening>();
-  /** Why an NPU is not used -> by which stages. */
-  private readonly unused = new Map<string, StageName[]>();
-  readonly timeline: Timeline;
-  readonly signals: Signals;
-  private readonly memory: SharedMemory;
-  private readonly workers = new Map<StageName, { worker: Worker; exited: Promise<unknown> }>();
-  private readonly codes: Ring[];
-  private readonly samples: Ring[];
-  private readonly jobs = new Map<number, Job>();
-  /** Slots whose cancel words are free; slot 0 belongs to the decode lane. */
-  private readonly freeSlots = Array.from({ length: MAX_JOBS - 1 }, (_, i) => MAX_JOBS - 1 - i);
-  private generation = 0;
-  private closed: Promise<void> | null = null;
-  private readonly reader: () => Reader;
-  private decodeTurn: Promise<void> = Promise.resolve();
-  failure: TtsError | null = null;
-  private readonly watch: Watch;
-
-  constructor(
-    readonly bundle: Bundle,
-    readonly config: Config,
-  ) {
-    this.manifest = bundle.manifest;
-    this.reader = readerOf(bundle);
-    this.memory = createSharedMemory(config.lanes, bundle.manifest.shape.hidden);
-    this.signals = new Signals(this.memory.signals);
-    this.codes = this.memory.codes.map((ring) => new Ring(ring));
-    this.samples = this.memory.samples.map((ring) => new Ring(ring));
-    this.timeline = new Timeline(this.memory.timeline);
-    this.watch = new Watch(this.timeline, (stage) => this.owes(stage), config.stageTimeoutMs);
-  }
-
-  get warnings(): string[] {
-    const unused = [...this.unused].map(([reason, stages]) => `no NPU for the ${stages.toSorted().join(" and the ")}: ${reason}`);
-    return [...this.refusals, ...unused];
-  }
-
-  async start(stages: readonly StageName[]): Promise<void> {
-    await Promise.all(stages.map((stage) => this.startStage(stage)));
-  }
-
-  private startStage(stage: StageName): Promise<void> {
-    const job: StageJob = { bundle: this.bundle, config: this.config, memory: this.memory };
-    const worker = startWorker(stage, job);
-    this.workers.set(stage, { worker, exited: new Promise((resolve) => worker.once("exit", resolve)) });
-    return new Promise((resolve, reject) => {
-      let stopTimer = () => {};
-      const fail = (error: TtsError) => {
-        stopTimer();
-        this.fail(error);
-        reject(error);
-      };
-      const waitAnew = () => {
-        stopTimer();
-        const state = this.stateOf(stage, false);
-        const patienceMs = patienceWith(state, this.config);
-        stopTimer = countDown(patienceMs, () => fail(lateStage(state, patienceMs)));
-      };
-      waitAnew();
-      worker.on("error", (error) => fail(asTtsError(error)));
-      worker.on("exit", () => {
-        if (this.closed === null && this.failure === null)
-          fail(new TtsError("STAGE_DIED", `the ${stage} worker ended by itself`, "please report this"));
-      });
-      worker.on("message", (message: FromStage) => {
-        if ("failed" in message) fail(fromWire(message.failed));
-        else if ("job" in message) this.failJob(message.job, fromWire(message.error));
-        else if ("opening" in message) {
-          this.openings.set(stage, message.opening);
-          waitAnew();
-        } else {
-          stopTimer();
-          this.backends[stage] = message.ready.backend;
-          this.drawLimits ??= message.ready.drawLimits;
-          this.refusals.push(...message.ready.warnings);
-          for (const reason of message.ready.unused) this.unused.set(reason, [...(this.unused.get(reason) ?? []), stage]);
-          resolve();
-        }
-      });
-    });
-  }
-
-  async wait(seen: number): Promise<void> {
-    await this.signals.waitAsync("main", seen);
-    const late = this.watch.look(performance.now());
-    if (late !== null) this.fail(lateStage(this.stateOf(late, true), this.config.stageTimeoutMs));
-  }
-
-  private stateOf(stage: StageName, isReady: boolean): StageState {
-    return { stage, opening: this.openings.get(stage) ?? null, isReady };
-  }
-
-  /** Whether something is to be done that waits for nobody else. */
-  private owes(stage: StageName): boolean {
-    if (!this.workers.has(stage)) return false;
-    const predictorHasIt = this.workers.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT;
-    if (stage === "predictor") return predictorHasIt;
-    const waiting = (codes: Ring, lane: number) => hasVocoderWork(codes) && this.samples[lane].free >= VOCODER_CHUNK_FRAMES;
-    if (stage === "vocoder") return this.codes.some(waiting);
-    // Frames that are too few for a chunk wait for the talker, not for the vocoder.
-    const isSpeaking = this.jobs.values().some(({ stop }) => stop === null);
-    return isSpeaking && !predictorHasIt && !this.codes.some((codes, lane) => lane < this.config.lanes && hasVocoderWork(codes));
-  }
-
-  /** One stage down means all down: they wait for each other. */
-  private fail(error: TtsError): void {
-    this.failure ??= error;
-    this.signals.stop();
-  }
-
-  private failJob(id: number, error: TtsError): void {
-    const job = this.jobs.get(id);
-    if (job !== undefined) job.speech.failure = error;
-    this.signals.ring("main");
-  }
-
-  speak(text: string, options: SpeakOptions = {}): Speech {
-    this.assertUsable("talker");
-    const prepared = prepareSpeech(this.bundle, text, options, this.reader);
-    if (this.drawLimits !== null) assertDrawable(prepared.message.sampling.predictor, this.drawLimits, this.manifest.shape.codes);
-    return new SpokenSpeech(this, prepared);
-  }
-
-  decode(codes: Int32Array): Speech {
-    this.assertUsable("vocoder");
-    assertCodes(codes, this.manifest.shape.codes);
-    return new DecodedSpeech(this, codes);
-  }
-
-  async encode(samples: Float32Array, tailSilenceSeconds: number): Promise<{ codes: Int32Array; xVector: Float32Array }> {
-    const { name, prompt } = this.manifest;
-    if (prompt.modelType !== "base")
-      throw new TtsError("MODEL_UNSUITABLE", `${name} cannot take a voice from a recording`, "use a Base model");
-    const forCodes = new Float32Array(samples.length + Math.round(tailSilenceSeconds * SAMPLE_RATE_HZ));
-    forCodes.set(samples);
-    const job: EncodeJob = { bundle: this.bundle, config: this.config, forCodes, forVector: samples };
-    return runErrand("encoder", job, { title: "the encoder" });
-  }
-
-  private assertUsable(stage: StageName): void {
-    if (this.failure !== null) throw this.failure;
-    if (this.closed !== null || !this.workers.has(stage))
-      throw new TypeError(`this engine has no ${stage}: it is closed, or was opened for something else`);
-  }
-
-  submit(speech: SpokenSpeech, messages: readonly Sentence[]): Job[] {
-    const jobs = messages.map((message) => this.admit(speech, message));
-    this.workers.get("talker")!.worker.postMessage({ speak: messages.map((message, i) => ({ ...message, priority: 0, job: jobs[i].id })) });
-    this.signals.ring("talker"); // it may sleep because a ring is full
-    return jobs;
-  }
-
-  /** A job of its own for a sentence; the vocoder gets what it needs of it. */
-  private admit(speech: SpokenSpeech, message: Sentence): Job {
-    const job: Job = { id: this.numberOf(this.freeSlots.pop()!), speech, sentence: message.stream, early: [], stop: null };
-    this.jobs.set(job.id, job);
-    const codes = message.reference?.codes ?? null;
-    if (codes !== null) {
-      const reference: ToVocoder = { job: job.id, key: createHash("sha256").update(codes).digest("hex"), codes };
-      this.workers.get("vocoder")!.worker.postMessage(reference);
-    }
-    return job;
-  }
-
-  /** A number no other job has, in a slot that is free: a cancel word is shared by all numbers of its slot. */
-  private numberOf(slot: number): number {
-    this.generation++;
-    return this.generation * MAX_JOBS + slot;
-  }
-
-  get modelName(): string {
-    return this.manifest.name;
-  }
-
-  get lanes(): number {
-    return this.config.lanes;
-  }
-
-  get room(): number {
-    return this.freeSlots.length;
-  }
-
-  forget(job: Job): void {
-    this.jobs.delete(job.id);
-    this.freeSlots.push(job.id % MAX_JOBS);
-    this.signals.ring("main"); // others may wait for a slot
-  }
-
-  /**
-   * Moves everything that has arrived from the lanes' rings to its jobs, also to those of others: sound that nobody fetches must not
-   * stand in the way of the next sentence in its lane. Bounded by the frames of the jobs under way.
-   */
-  drain(): boolean {
-    let moved = false;
-    for (const ring of this.samples.slice(0, this.config.lanes)) {
-      while (ring.filled > 0) {
-        moved = true;
-        const job = this.jobs.get(ring.job());
-        if (ring.kind() === KIND.end) {
-          if (job !== undefined) job.stop = ring.endReason();
-          ring.release(1);
-        } else {
-          const chunk = takeFrames(ring, job?.sentence ?? 0);
-          if (job !== undefined && !job.speech.cancelled) job.early.push(chunk);
-        }
-        this.signals.ring("vocoder");
-      }
-    }
-    if (moved) this.signals.ring("main"); // others may have got something
-    return moved;
-  }
-
-  /** The last lane is for codes that are known already: the engine is its producer. One text at a time; the others wait here. */
-  async takeDecodeLane(): Promise<{ job: number; codes: Ring; samples: Ring; release: () => void }> {
-    const before = this.decodeTurn;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.decodeTurn = promise;
-    await before;
-    return { job: this.numberOf(0), codes: this.codes.at(-1)!, samples: this.samples.at(-1)!, release: resolve };
-  }
-
-  close(): Promise<void> {
-    this.closed ??= this.shutDown();
-    return this.closed;
-  }
-
-  /** Whoever still listens learns it as an error. */
-  private async shutDown(): Promise<void> {
-    this.failure ??= new TtsError("CANCELLED", "the engine was closed");
-    this.signals.stop();
-    this.workers.get("talker")?.worker.postMessage({ close: true });
-    await Promise.all([...this.workers.values()].map(endWorker));
-  }
-}
-
-/** Whether these codes need no more of the talker: a whole chunk, a sentence's last frames, or its start. */
-function hasVocoderWork(codes: Ring): boolean {
-  const { filled } = codes;
-  if (filled === 0 || filled >= VOCODER_CHUNK_FRAMES) return filled > 0;
-  return codes.kind() !== KIND.frame || codes.kind(filled - 1) === KIND.end;
-}
-
-/**
- * Gives a stage time to free its model: ending a thread inside a native call can crash the process. One that hangs in such a call does not
- * end at all: only the process can.
- */
-async function endWorker({ worker, exited }: { worker: Worker; exited: Promise<unknown> }): Promise<void> {
-  await within(LIMITS.closeGraceMs, exited);
-  await within(LIMITS.terminateGraceMs, worker.terminate());
-}
-
-async function within(milliseconds: number, done: Promise<unknown>): Promise<void> {
-  const { promise: late, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, milliseconds);
-  await Promise.race([done, late]);
-  clearTimeout(timer);
-}
-
-function assertCodes(codes: Int32Array, size: number): void {
-  if (codes.length % CODES_PER_FRAME !== 0) {
-    throw new TtsError("CODES_INVALID", `${codes.length} codes are no whole number of frames`, `every frame has ${CODES_PER_FRAME}`);
-  }
-  const bad = codes.findIndex((code) => code < 0 || code >= size);
-  if (bad < 0) return;
-  const where = `frame ${Math.floor(bad / CODES_PER_FRAME)}, code ${bad % CODES_PER_FRAME}`;
-  throw new TtsError(
-    "CODES_INVALID",
-    `${where} is ${codes[bad]}, this model's codes are 0 to ${size - 1}`,
-    "was it made with another model?",
-  );
-}
+export const open = (options: OpenOptions = {}): Promise<Engine> => openHost(options);

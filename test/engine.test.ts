@@ -5,7 +5,7 @@ import { appendFileSync, cpSync, readdirSync, readFileSync, truncateSync } from 
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { allowedCores } from "../src/cores.ts";
-import { type AudioChunk, type Engine, type OpenOptions, open, type SpeakOptions, type Speech } from "../src/engine.ts";
+import { type AudioChunk, type Engine, type OpenOptions, open, type SpeakOptions } from "../src/engine.ts";
 import { BUNDLE_FILES } from "../src/formats/bundle.ts";
 import { bundleOf, GoldenFile, maxDifference, readJson, scratchFolder } from "./_support.ts";
 
@@ -28,7 +28,7 @@ afterEach(async () => {
 const TEXT = "The kettle is ready. The time is seven forty five.";
 const LONG = "Please close the windows and turn off the lights. ".repeat(6);
 
-async function collect(speech: Speech): Promise<{ samples: Float32Array; codes: Int32Array; chunks: AudioChunk[] }> {
+async function collect(speech: AsyncIterable<AudioChunk>): Promise<{ samples: Float32Array; codes: Int32Array; chunks: AudioChunk[] }> {
   const chunks: AudioChunk[] = [];
   for await (const chunk of speech) chunks.push(chunk);
   const samples = Float32Array.from(chunks.flatMap((chunk) => Array.from(chunk.samples)));

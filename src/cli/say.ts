@@ -2,6 +2,7 @@
 
 import { LIMITS, loadConfig } from "../config.ts";
 import { checkRequest } from "../engine/request.ts";
+import { weightsHash } from "../engine/voices.ts";
 import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { isSameFile, isStdout, type Output, openOutput } from "../io/output.ts";
@@ -9,7 +10,7 @@ import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
-import { openEngine, pour, report, weightsHash } from "./shared/engine.ts";
+import { openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
 import { COMMON, choice, filePath, number, type Options, type Values } from "./shared/options.ts";

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { readRecording } from "../audio/read.ts";
 import { checkReference } from "../audio/reference.ts";
 import { loadConfig, TAIL_SILENCE_SECONDS } from "../config.ts";
-import type { Manifest } from "../engine.ts";
+import { provenanceOf } from "../engine/voices.ts";
 import { TtsError } from "../errors.ts";
 import { assertVoiceName, readVoiceFile, type Voice, VoiceFolder, voiceToFile } from "../formats/voice.ts";
 import { printText } from "../io/output.ts";
@@ -13,7 +13,7 @@ import { onlyBase } from "../models/inventory.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
-import { openEngine, weightsHash } from "./shared/engine.ts";
+import { openEngine } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
 import { writeWhole } from "./shared/sound-output.ts";
@@ -128,20 +128,9 @@ async function add(folder: VoiceFolder, [name]: readonly string[], args: Argumen
     xVector,
     codes: words === "" ? null : codes,
     codebookSize: engine.manifest.shape.codes,
-    provenance: {
-      ...provenanceOf(engine.manifest),
-      recordingSha256,
-      recordingSeconds: recording.seconds,
-      tailSilenceSeconds,
-      made: new Date().toISOString(),
-    },
+    provenance: provenanceOf(engine, { recordingSha256, recordingSeconds: recording.seconds, tailSilenceSeconds }),
   });
   log.info(`${folder.path(name)}: voice ${name} from ${recording.seconds.toFixed(1)} s of ${from}`);
-}
-
-function provenanceOf(manifest: Manifest): { model: string; modelSha256: string; codecSha256: string } {
-  const codec = Object.entries(manifest.source).find(([file]) => file.startsWith("speech_tokenizer/") && file.endsWith(".safetensors"));
-  return { model: manifest.name, modelSha256: weightsHash(manifest), codecSha256: codec?.[1].sha256 ?? "" };
 }
 
 async function show(folder: VoiceFolder, [name]: readonly string[], args: Arguments): Promise<void> {

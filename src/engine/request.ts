@@ -33,30 +33,46 @@ export interface Sampling {
   sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
 }
 
-export interface SpeakOptions extends Sampling {
-  /** Name of a speaker, or "none"; default: the model's first. */
+/** How something is to be spoken: the door says what each of these means. */
+export interface SpeechOptions extends Sampling {
   speaker?: string;
-  /** A cloned voice, for Base models; with a text in-context, else by its speaker vector alone. */
   voice?: ClonedVoice;
-  /** Name of a language, or "auto"; default: the model's only one, else auto. */
   language?: string;
-  /** How to speak, in words; only for models that take instructions. */
   instruct?: string;
-  /** Makes sampling repeatable: a whole number from 0 to 2^53 - 1. Default: a random one. */
   seed?: number;
-  /** At most this many frames (80 ms each) per sentence. */
   maxFrames?: number;
-  /** Default: as the official method of the model type has it. */
   textMode?: TextMode;
-  /** The text goes to the tokenizer as it is, also where the voice reads IPA. */
   rawText?: boolean;
 }
 
-export interface PreparedSpeech {
-  sentences: string[];
-  unread: string[];
+/** Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved codes. */
+export interface SpeechSettings {
+  /** "none": nobody in particular. */
+  speaker: string;
+  /** Name of the cloned voice, or "". */
+  voice: string;
+  /** "auto": the model finds it. */
+  language: string;
+  instruct: string;
+  textMode: TextMode;
+  maxFrames: number;
+  seed: number;
+  rawText: boolean;
+  sampling: { talker: SamplerSettings; predictor: SamplerSettings };
+}
+
+/** Options that have been checked against a model. */
+export interface PreparedVoice {
+  settings: SpeechSettings;
+  /** What every sentence is spoken with. */
   message: Omit<Sentence, "text" | "stream">;
-  settings: Record<string, unknown> & { seed: number };
+}
+
+/** A text cut into prompts. */
+export interface ReadText {
+  sentences: string[];
+  /** What the voice cannot read; it is left out. */
+  unread: string[];
 }
 
 /** The reading rules of a bundle; they are read when the first text needs them. */
@@ -70,20 +86,17 @@ export function readerOf(bundle: Bundle): () => Reader {
 }
 
 /**
- * Checks text and options against the model and cuts the text into prompts.
- * @param reader gives the reading rules of a voice that reads IPA; only called then
- * @throws TtsError TEXT_*, SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE
+ * Checks options against the model.
+ * @throws TtsError SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, TEXT_TOO_LONG, USAGE
  */
-export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOptions, reader: () => Reader): PreparedSpeech {
-  const { prompt, sampling, reading } = withSampling(bundle, options).manifest;
+export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVoice {
+  checkOptions(options);
+  const { prompt, sampling } = withSampling(bundle, options).manifest;
   const reference = checkVoice(bundle, options.voice);
-  checkRequest(text, options);
-  const clean = text.toWellFormed().normalize("NFC");
-  assertSpeakable(clean, prompt.controlTokens);
   const defaults = promptDefaults(prompt);
   const speaker = options.speaker ?? defaults.speaker;
   const language = options.language ?? defaults.language;
-  const settings = {
+  const settings: SpeechSettings = {
     speaker,
     voice: options.voice?.name ?? "",
     language,
@@ -94,12 +107,6 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
     rawText: options.rawText ?? false,
     sampling: { talker: sampling.talker, predictor: sampling.predictor },
   };
-  const read =
-    reading === null
-      ? asWritten(clean, 0)
-      : settings.rawText
-        ? asWritten(clean, reading.maxPhones)
-        : intoIpa(clean, reader(), reading.maxPhones);
   const message = {
     instruct: settings.instruct,
     speaker: reference === null ? speakerId(prompt, speaker) : ("xVector" as const),
@@ -110,21 +117,41 @@ export function prepareSpeech(bundle: Bundle, text: string, options: SpeakOption
     sampling: settings.sampling,
     reference,
   };
-  return { ...read, message, settings };
+  return { settings, message };
 }
+
+/**
+ * Cuts a text into prompts that the model takes.
+ * @param reader gives the reading rules of a voice that reads IPA; only called then
+ * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG
+ */
+export function readText({ manifest: { prompt, reading } }: Bundle, text: string, rawText: boolean, reader: () => Reader): ReadText {
+  checkText(text, prompt.controlTokens);
+  const clean = cleanText(text);
+  if (reading === null) return asWritten(clean, 0);
+  return rawText ? asWritten(clean, reading.maxPhones) : intoIpa(clean, reader(), reading.maxPhones);
+}
+
+const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
 
 /**
  * The part of the checks that needs no model: for callers that would open one, or even convert one, for nothing.
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE
  */
-export function checkRequest(text: string, options: SpeakOptions): void {
+export function checkRequest(text: string, options: SpeechOptions): void {
+  checkText(text, []);
+  checkOptions(options);
+}
+
+function checkText(text: string, controlTokens: readonly string[]): void {
   const bytes = Buffer.byteLength(text);
   if (bytes > LIMITS.textBytes)
     throw new TtsError("TEXT_TOO_LONG", `the text has ${bytes} bytes`, `at most ${LIMITS.textBytes} are read at once`);
-  assertSpeakable(text.toWellFormed().normalize("NFC"), []);
-  if (options.voice !== undefined && options.speaker !== undefined)
-    throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
-  const { instruct = "", maxFrames = 1, seed = 0, sampling } = options;
+  assertSpeakable(cleanText(text), controlTokens);
+}
+
+function checkOptions({ instruct = "", maxFrames = 1, sampling, seed = 0, speaker, voice }: SpeechOptions): void {
+  if (voice !== undefined && speaker !== undefined) throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
   if (instruct.length > LIMITS.instructChars)
     throw new TtsError("TEXT_TOO_LONG", `the instruction has ${instruct.length} characters`, `at most ${LIMITS.instructChars}`);
   assertWhole("the frame limit", maxFrames, 1, LIMITS.maxFrames);
@@ -137,14 +164,14 @@ export function checkRequest(text: string, options: SpeakOptions): void {
 const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
 
 /** @param maxPhones of a voice that reads IPA, and was given it; 0 for the others. What is no phone still has the limit on characters. */
-function asWritten(text: string, maxPhones: number): { sentences: string[]; unread: string[] } {
+function asWritten(text: string, maxPhones: number): ReadText {
   const charactersPerPhone = LIMITS.promptChars / maxPhones;
   const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
   return { sentences: split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa), unread: [] };
 }
 
 /** Split by length in phones, then read; characters without a reading are reported once each. */
-function intoIpa(text: string, reader: Reader, maxPhones: number): { sentences: string[]; unread: string[] } {
+function intoIpa(text: string, reader: Reader, maxPhones: number): ReadText {
   const words = spellOut(
     text
       .replace(/\r\n?/g, "\n")

@@ -1,148 +1,110 @@
-// Sound on its way to the program: chunks in order, figures, cancelling. Spoken from sentences, or decoded from known codes.
+// Sound on its way to the program: chunks in order, figures of its own, cancelling at any moment. Spoken from a text, or decoded from known
+// codes.
 
-import { RING_FRAMES } from "../config.ts";
 import type { TtsError } from "../errors.ts";
-import { type EndReason, KIND, type Ring } from "../pipeline/ring.ts";
+import { type JobFigures, noFigures } from "../pipeline/figures.ts";
+import { KIND } from "../pipeline/ring.ts";
 import type { Signals } from "../pipeline/signals.ts";
 import type { Sentence } from "../stages/sentence.ts";
-import type { PromptRows, Sum, Timeline } from "../stages/timeline.ts";
-import type { StageName } from "../types.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, type StopReason } from "../types.ts";
-import type { PreparedSpeech } from "./request.ts";
+import { type AudioChunk, type DecodeLane, type Job, type JobOwner, type Jobs, takeFrames } from "./jobs.ts";
+import type { SpeechSettings } from "./request.ts";
 
-/** Some sound, as soon as it is there. Belongs to the receiver. */
-export interface AudioChunk {
-  /** f32 in [-1, 1], 24 kHz mono, 1920 per frame */
-  samples: Float32Array;
-  /** i32 [frames, 16] */
-  codes: Int32Array;
-  /** Which sentence of the text, from 0. */
-  sentence: number;
-}
-
-/** Figures of one {@link Speech}; times in milliseconds unless named otherwise. */
+/** Figures of one speech; the door says what each of them means. */
 export interface Summary {
   audioSeconds: number;
   wallSeconds: number;
-  /** Wall time over sound: below 1 is faster than real time. */
   rtf: number;
   firstAudioMs: number;
   frames: number;
   msPerFrame: { talker: number; predictor: number; vocoder: number };
-  /** Positions of all prompts, how many of them were known from before and not computed, and the time that this saved. */
   prompt: { rows: number; cachedRows: number; savedMs: number };
-  /** The most urgent reason of all sentences. */
   stop: StopReason;
   model: string;
   backends: Record<string, string>;
   seed: number;
 }
 
-/** One text being spoken. Breaking out of the loop cancels it. */
-export interface Speech extends AsyncIterable<AudioChunk> {
-  /** Characters and words of the text that the voice cannot read; they are left out. */
-  readonly unread: string[];
-  /** Sentences (prompts) it was split into. */
-  readonly sentences: string[];
-  /** Everything it was made with, to make it again. */
-  readonly settings: Record<string, unknown> & { seed: number };
-  /** Complete when the iteration has ended. */
-  summary(): Summary;
-}
-
-/** A sentence on its way through the stages. */
-export interface Job {
-  id: number;
-  speech: SpokenSpeech;
-  sentence: number;
-  /** Sound that came before its turn. */
-  early: AudioChunk[];
-  stop: EndReason | null;
-}
-
 /** What a speech needs of the engine that runs it. */
 export interface SpeechHost {
   readonly signals: Signals;
-  readonly timeline: Timeline;
+  readonly jobs: Jobs;
   readonly backends: Readonly<Record<string, string>>;
   readonly modelName: string;
   readonly lanes: number;
-  /** Set once a stage is down. */
+  /** Set once a stage is down, or the engine closed. */
   readonly failure: TtsError | null;
-  /** How many more sentences may be submitted. */
-  readonly room: number;
-  /** Sends sentences to the talker, together; their `stream` is their place in the text. */
-  submit(speech: SpokenSpeech, messages: readonly Sentence[]): Job[];
-  forget(job: Job): void;
-  /** Moves what has arrived from the rings to its jobs. @returns whether anything had */
-  drain(): boolean;
-  /** Sleeps until the main bell has rung since `seen`, or for a moment; fails the engine when no stage gives a sign any more. */
+  /** Sleeps until the main bell has rung since `seen`, or for a moment. */
   wait(seen: number): Promise<void>;
-  takeDecodeLane(): Promise<{ job: number; codes: Ring; samples: Ring; release: () => void }>;
 }
 
-/** All frames of one job that stand at the front of a ring. */
-export function takeFrames(ring: Ring, sentence: number): AudioChunk {
-  const job = ring.job();
-  let frames = 0;
-  while (frames < Math.min(ring.filled, RING_FRAMES) && ring.kind(frames) === KIND.frame && ring.job(frames) === job) frames++;
-  const samples = new Float32Array(frames * SAMPLES_PER_FRAME);
-  const codes = new Int32Array(frames * CODES_PER_FRAME);
-  for (let frame = 0; frame < frames; frame++) {
-    ring.copySamples(frame, samples, frame * SAMPLES_PER_FRAME);
-    ring.copyCodes(frame, codes, frame * CODES_PER_FRAME);
-  }
-  ring.release(frames);
-  return { samples, codes, sentence };
-}
+const round = (value: number) => Math.round(value * 1000) / 1000;
 
-/** What spoken and decoded sound have in common: the clock and the figures. */
-abstract class TimedSpeech implements Speech {
-  readonly unread: string[] = [];
-  readonly sentences: string[] = [];
-  abstract readonly settings: Record<string, unknown> & { seed: number };
+/** What spoken and decoded sound have in common: the clock, the figures, and the end. */
+abstract class TimedSpeech {
+  /** Nobody wants more of it. */
+  cancelled = false;
   protected stop: StopReason = "eos";
+  /** Of all that is over. */
+  protected readonly figures: JobFigures = noFigures();
   private started = false;
   private startedMs = performance.now();
   private firstMs = 0;
   private endedMs = 0;
   private frames = 0;
-  private sumsBefore: Record<StageName, Sum>;
-  private rowsBefore: PromptRows;
 
-  constructor(protected readonly engine: SpeechHost) {
-    this.sumsBefore = engine.timeline.sums();
-    this.rowsBefore = engine.timeline.promptRows();
+  constructor(
+    protected readonly host: SpeechHost,
+    private readonly signal?: AbortSignal,
+  ) {}
+
+  protected abstract readonly seed: number;
+  protected abstract chunks(): AsyncGenerator<AudioChunk>;
+  /** Tells the stages that nobody wants more. */
+  protected abstract abandon(): void;
+
+  /** Ends the iteration at once, wherever it is; what has ended already stays as it was. */
+  cancel(): void {
+    if (this.cancelled || this.endedMs > 0) return;
+    this.cancelled = true;
+    this.stop = "cancelled";
+    this.abandon();
+    this.host.signals.ring("main");
   }
 
-  protected abstract chunks(): AsyncGenerator<AudioChunk>;
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<AudioChunk> {
+  [Symbol.asyncIterator](): AsyncGenerator<AudioChunk> {
     if (this.started) throw new TypeError("a speech can be listened to once: speak the text again");
     this.started = true;
     this.startedMs = performance.now();
-    this.sumsBefore = this.engine.timeline.sums();
-    this.rowsBefore = this.engine.timeline.promptRows();
+    const chunks = this.timed();
+    const leave = chunks.return.bind(chunks);
+    chunks.return = (value) => {
+      this.cancel(); // a chunk that is waited for does not come any more
+      return leave(value);
+    };
+    return chunks;
+  }
+
+  private async *timed(): AsyncGenerator<AudioChunk> {
+    const cancel = () => this.cancel();
+    this.signal?.addEventListener("abort", cancel, { once: true });
+    if (this.signal?.aborted) this.cancel();
     try {
       for await (const chunk of this.chunks()) {
+        if (this.cancelled) return;
         if (this.frames === 0) this.firstMs = performance.now() - this.startedMs;
         this.frames += chunk.codes.length / CODES_PER_FRAME;
         yield chunk;
       }
     } finally {
       this.endedMs = performance.now();
+      this.signal?.removeEventListener("abort", cancel);
     }
   }
 
   summary(): Summary {
-    const { engine, frames } = this;
-    const sums = engine.timeline.sums();
-    const rows = engine.timeline.promptRows();
-    const [computed, cachedRows] = [rows.computed - this.rowsBefore.computed, rows.known - this.rowsBefore.known];
-    const perFrame = (stage: StageName) => {
-      const done = sums[stage].rows - this.sumsBefore[stage].rows;
-      return done === 0 ? 0 : round((sums[stage].ms - this.sumsBefore[stage].ms) / done);
-    };
+    const { figures, frames, host } = this;
+    const perFrame = (ms: number, count: number) => (count === 0 ? 0 : round(ms / count));
     const audioSeconds = (frames * SAMPLES_PER_FRAME) / SAMPLE_RATE_HZ;
     const wallSeconds = ((this.endedMs || performance.now()) - this.startedMs) / 1000;
     return {
@@ -151,12 +113,16 @@ abstract class TimedSpeech implements Speech {
       rtf: frames === 0 ? 0 : round(wallSeconds / audioSeconds),
       firstAudioMs: round(this.firstMs),
       frames,
-      msPerFrame: { talker: perFrame("talker"), predictor: perFrame("predictor"), vocoder: perFrame("vocoder") },
-      prompt: { rows: computed + cachedRows, cachedRows, savedMs: round(rows.savedMs - this.rowsBefore.savedMs) },
+      msPerFrame: {
+        talker: perFrame(figures.talkerMs, figures.talkerFrames),
+        predictor: perFrame(figures.predictorMs, figures.predictorFrames),
+        vocoder: perFrame(figures.vocoderMs, figures.vocoderFrames),
+      },
+      prompt: { rows: figures.computedRows + figures.knownRows, cachedRows: figures.knownRows, savedMs: round(figures.savedMs) },
       stop: this.stop,
-      model: engine.modelName,
-      backends: { ...engine.backends },
-      seed: this.settings.seed,
+      model: host.modelName,
+      backends: { ...host.backends },
+      seed: this.seed,
     };
   }
 }
@@ -166,129 +132,202 @@ const SENTENCES_AHEAD = 2;
 /** A lane that becomes free must find its next sentence there, however long the others take. */
 const SENTENCES_AHEAD_OF_LANES = 32;
 
-const round = (value: number) => Math.round(value * 1000) / 1000;
 const URGENCY: Record<StopReason, number> = { eos: 0, length: 1, cancelled: 2 };
 
-export class SpokenSpeech extends TimedSpeech {
-  override readonly unread: string[];
-  override readonly sentences: string[];
-  readonly settings: Record<string, unknown> & { seed: number };
-  private readonly message: PreparedSpeech["message"];
-  failure: TtsError | null = null;
-  cancelled = false;
+/** Where the prompts of a text come from. */
+export interface PromptSource {
+  /** All there are so far; grows until {@link ended}. */
+  readonly sentences: readonly string[];
+  /** What the text so far holds that the voice cannot read. */
+  readonly unread: readonly string[];
+  readonly ended: boolean;
+  /** Why there will be no more. */
+  readonly failure: TtsError | null;
+  /** Asks for more, so that about `ahead` are there that nobody has taken. The main bell rings when something has come. */
+  want(taken: number, ahead: number): void;
+  /** No more is wanted. */
+  leave(): void;
+}
 
-  constructor(engine: SpeechHost, prepared: PreparedSpeech) {
-    super(engine);
-    ({ unread: this.unread, sentences: this.sentences, settings: this.settings, message: this.message } = prepared);
+export class SpokenSpeech extends TimedSpeech implements JobOwner {
+  failure: TtsError | null = null;
+  private readonly open: Job[] = [];
+
+  constructor(
+    host: SpeechHost,
+    private readonly source: PromptSource,
+    readonly settings: SpeechSettings,
+    private readonly message: Omit<Sentence, "text" | "stream">,
+    readonly priority: number,
+    signal?: AbortSignal,
+  ) {
+    super(host, signal);
+  }
+
+  protected get seed(): number {
+    return this.settings.seed;
+  }
+
+  get sentences(): readonly string[] {
+    return this.source.sentences;
+  }
+
+  get unread(): readonly string[] {
+    return this.source.unread;
   }
 
   protected async *chunks(): AsyncGenerator<AudioChunk> {
-    const { engine } = this;
-    const open: Job[] = [];
-    const ahead = engine.lanes === 1 ? SENTENCES_AHEAD : SENTENCES_AHEAD_OF_LANES;
+    const { host, open, source } = this;
+    const { jobs } = host;
+    const ahead = host.lanes === 1 ? SENTENCES_AHEAD : SENTENCES_AHEAD_OF_LANES;
     let submitted = 0;
     try {
-      while (submitted < this.sentences.length || open.length > 0) {
-        const next = this.sentences.slice(submitted, submitted + Math.min(ahead - open.length, engine.room));
-        if (next.length > 0) {
-          open.push(
-            ...engine.submit(
-              this,
-              next.map((text, i) => ({ ...this.message, text, stream: submitted + i })),
-            ),
-          );
-          submitted += next.length;
-        }
-        const failure = engine.failure ?? this.failure;
+      while (!this.cancelled) {
+        source.want(submitted, ahead - open.length);
+        const wanted = Math.min(ahead - open.length, source.sentences.length - submitted);
+        const next = source.sentences.slice(submitted, submitted + jobs.roomFor(this, wanted));
+        const sentences = next.map((text, i): Sentence => ({ ...this.message, text, stream: submitted + i }));
+        if (sentences.length > 0) open.push(...jobs.submit(this, sentences));
+        submitted += next.length;
+        const isOver = open.length === 0 && submitted === source.sentences.length && source.ended;
+        const failure = isOver ? source.failure : (host.failure ?? this.failure);
         if (failure !== null) throw failure;
-        const seen = engine.signals.read("main");
-        const job = open[0];
+        if (isOver) return;
+        const seen = host.signals.read("main");
+        const [job] = open;
         if (job !== undefined && job.early.length > 0) yield job.early.shift()!;
         else if (job !== undefined && job.stop !== null && job.stop !== "failed") this.finish(open.shift()!, job.stop);
-        else if (!engine.drain()) await engine.wait(seen);
+        else if (!jobs.drain()) await this.wait(seen, next.length < wanted);
       }
     } finally {
-      await this.cancel(open);
+      source.leave();
+      this.leaveOpen();
     }
+  }
+
+  private async wait(seen: number, isHungry: boolean): Promise<void> {
+    const { host } = this;
+    if (this.cancelled) return;
+    host.jobs.setHungry(this, isHungry);
+    await host.wait(seen);
+    host.jobs.setHungry(this, false);
   }
 
   private finish(job: Job, stop: StopReason): void {
     if (URGENCY[stop] > URGENCY[this.stop]) this.stop = stop;
-    this.engine.forget(job);
+    this.host.jobs.addFigures(this.figures, job.id);
+    this.host.jobs.forget(job);
   }
 
-  /** Somebody broke out of the loop, or a sentence failed: the rest is stopped and thrown away. */
-  private async cancel(open: Job[]): Promise<void> {
-    const { engine } = this;
+  protected abandon(): void {
+    for (const job of this.open) this.host.signals.cancel(job.id);
+  }
+
+  /** Somebody broke out of the loop, or a sentence failed: the rest is stopped, and thrown away when it comes. */
+  private leaveOpen(): void {
+    const { host, open } = this;
     this.cancelled = true;
-    for (const job of open) engine.signals.cancel(job.id);
-    while (open.some((job) => job.stop === null) && engine.failure === null && !engine.signals.stopped) {
-      const seen = engine.signals.read("main");
-      if (!engine.drain()) await engine.wait(seen);
+    this.abandon();
+    for (const job of open) host.jobs.addFigures(this.figures, job.id);
+    void this.discard(open.splice(0));
+  }
+
+  /** In the background: the stages may be busy for a moment, and nobody waits for that. */
+  private async discard(open: readonly Job[]): Promise<void> {
+    const { host } = this;
+    while (open.some((job) => job.stop === null) && host.failure === null) {
+      const seen = host.signals.read("main");
+      if (!host.jobs.drain()) await host.wait(seen);
     }
-    for (const job of open) engine.forget(job);
+    for (const job of open) host.jobs.forget(job);
   }
 }
 
 /** Codes that are already known, through the vocoder alone. */
 export class DecodedSpeech extends TimedSpeech {
-  readonly settings = { seed: 0 };
+  protected readonly seed = 0;
+  private lane: DecodeLane | null = null;
+  /** Blocks that the lane was given: frames, and the start before them. */
+  private sent = -1;
 
   constructor(
-    engine: SpeechHost,
+    host: SpeechHost,
     private readonly codes: Int32Array,
+    signal?: AbortSignal,
   ) {
-    super(engine);
+    super(host, signal);
   }
 
   protected async *chunks(): AsyncGenerator<AudioChunk> {
-    const lane = await this.engine.takeDecodeLane();
-    const { signals } = this.engine;
-    const frames = this.codes.length / CODES_PER_FRAME;
-    let sent = -1; // the start block
-    let abandoned = true;
-    const send = () => {
-      for (; sent <= frames && lane.codes.free > 0; sent++) {
-        if (sent < 0) lane.codes.pushStart(lane.job);
-        else if (sent < frames) lane.codes.pushFrame(lane.job, this.codes, sent * CODES_PER_FRAME);
-        else lane.codes.pushEnd(lane.job, "eos");
-        signals.ring("vocoder");
-      }
-    };
+    const { host } = this;
+    const taken: { lane: DecodeLane | null } = { lane: null };
+    void host.jobs.takeDecodeLane().then((lane) => {
+      taken.lane = lane;
+      host.signals.ring("main");
+      if (this.cancelled) lane.release(); // its turn came too late
+    });
+    while (!this.cancelled) {
+      const seen = host.signals.read("main");
+      if (host.failure !== null) throw host.failure;
+      if (taken.lane !== null) return yield* this.decode(taken.lane);
+      await host.wait(seen);
+    }
+    taken.lane?.release();
+  }
+
+  private async *decode(lane: DecodeLane): AsyncGenerator<AudioChunk> {
+    const { host } = this;
+    this.lane = lane;
     try {
-      for (;;) {
-        const seen = signals.read("main");
-        if (this.engine.failure !== null) throw this.engine.failure;
-        send();
-        if (lane.samples.filled === 0) await this.engine.wait(seen);
+      while (!this.cancelled) {
+        const seen = host.signals.read("main");
+        if (host.failure !== null) throw host.failure;
+        this.send(lane);
+        if (lane.samples.filled === 0) await host.wait(seen);
         else if (lane.samples.kind() === KIND.frame) {
-          yield takeFrames(lane.samples, 0);
-          signals.ring("vocoder");
-        } else break;
+          const chunk = takeFrames(lane.samples, 0);
+          host.signals.ring("vocoder");
+          yield chunk;
+        } else {
+          lane.samples.release(1);
+          this.lane = null;
+          return;
+        }
       }
-      abandoned = false;
-      lane.samples.release(1);
     } finally {
-      if (abandoned) {
-        signals.cancel(lane.job);
-        sent = Math.max(sent, frames); // only the end is still owed
-        await this.discard(lane.samples, send);
-      }
-      lane.release();
+      host.jobs.addFigures(this.figures, lane.job);
+      if (this.lane === null) lane.release();
+      else void this.discard(lane);
     }
   }
 
-  /** Empties the lane up to its end block, so that the next text finds it clean. */
-  private async discard(ring: Ring, send: () => void): Promise<void> {
-    const { signals } = this.engine;
-    while (this.engine.failure === null && !signals.stopped) {
-      const seen = signals.read("main");
-      send();
-      const ended = ring.filled > 0 && ring.kind() === KIND.end;
-      if (ring.filled > 0) ring.release(1);
-      else await this.engine.wait(seen);
-      if (ended) return;
-      signals.ring("vocoder");
+  private send(lane: DecodeLane): void {
+    const frames = this.codes.length / CODES_PER_FRAME;
+    for (; this.sent <= frames && lane.codes.free > 0; this.sent++) {
+      if (this.sent < 0) lane.codes.pushStart(lane.job);
+      else if (this.sent < frames) lane.codes.pushFrame(lane.job, this.codes, this.sent * CODES_PER_FRAME);
+      else lane.codes.pushEnd(lane.job, "eos");
+      this.host.signals.ring("vocoder");
     }
+  }
+
+  protected abandon(): void {
+    if (this.lane !== null) this.host.signals.cancel(this.lane.job);
+  }
+
+  /** Empties the lane up to its end block, in the background, so that the next text finds it clean. */
+  private async discard(lane: DecodeLane): Promise<void> {
+    const { host } = this;
+    host.signals.cancel(lane.job);
+    if (this.sent >= 0) this.sent = Math.max(this.sent, this.codes.length / CODES_PER_FRAME); // only the end is still owed
+    for (let ended = this.sent < 0; !ended && host.failure === null; ) {
+      const seen = host.signals.read("main");
+      this.send(lane);
+      ended = lane.samples.filled > 0 && lane.samples.kind() === KIND.end;
+      if (lane.samples.filled > 0) lane.samples.release(1);
+      else await host.wait(seen);
+      host.signals.ring("vocoder");
+    }
+    lane.release();
   }
 }

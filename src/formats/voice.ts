@@ -88,6 +88,21 @@ export function voiceToFile(voice: Voice): VoiceFile {
 const hashOf = (content: object) => createHash("sha256").update(JSON.stringify(content)).digest("hex");
 
 /**
+ * Writes a voice file, whole or not at all.
+ * @throws TtsError OUTPUT_FAILED with this hint
+ */
+export function writeVoiceFile(path: string, voice: Voice, hint = "choose a place you may write to"): void {
+  try {
+    replaceFile(path, `${JSON.stringify(voiceToFile(voice))}\n`);
+  } catch (cause) {
+    throw unwritable(path, hint, cause);
+  }
+}
+
+const unwritable = (path: string, hint: string, cause: unknown) =>
+  new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, hint, { cause });
+
+/**
  * Reads and checks a voice file.
  * @throws TtsError VOICE_INVALID: damaged, changed, of a newer version or another family
  */
@@ -169,14 +184,13 @@ export class VoiceFolder {
   /** A voice of this name that was there stays until the new one is whole. */
   write(voice: Voice): void {
     const path = this.path(voice.name);
+    const hint = "set TTS_VOICES to a writable folder";
     try {
       mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-      replaceFile(path, `${JSON.stringify(voiceToFile(voice))}\n`);
     } catch (cause) {
-      throw new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, "set TTS_VOICES to a writable folder", {
-        cause,
-      });
+      throw unwritable(path, hint, cause);
     }
+    writeVoiceFile(path, voice, hint);
   }
 
   remove(name: string): void {

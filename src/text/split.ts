@@ -89,7 +89,8 @@ function lastFitting(first: number, count: number, fits: (index: number) => bool
   return good;
 }
 
-function* sentenceEnds(text: string): Iterable<number> {
+/** Ends of sentences, as offsets; that of the text is not among them. */
+export function* sentenceEnds(text: string): Iterable<number> {
   for (const { index, segment } of SENTENCES.segment(text)) {
     const end = index + segment.length;
     if (end === text.length) return;

@@ -1,10 +1,9 @@
 // What the commands share around the engine: opening it with progress, playing a speech into a sink, and the closing line.
 
-import { createHash } from "node:crypto";
 import type { Sink } from "../../audio/sink.ts";
 import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../../config.ts";
 import { formatCores } from "../../cores.ts";
-import type { AudioChunk, Engine, Manifest, OpenOptions, Speech, StageName, Summary } from "../../engine.ts";
+import type { AudioChunk, Engine, OpenOptions, Sounding, Speech, StageName, Summary } from "../../engine.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
 import { isStdout, printText } from "../../io/output.ts";
 import type { Progress } from "../../types.ts";
@@ -40,7 +39,11 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
 }
 
 /** Writes a speech as it comes. `onCodes` gets what the sound is made of: nothing is kept here, a text may go on for hours. */
-export async function pour(speech: Speech, sink: Sink, onCodes: (chunk: AudioChunk) => void = () => {}): Promise<void> {
+export async function pour(
+  speech: Sounding & Partial<Pick<Speech, "sentences">>,
+  sink: Sink,
+  onCodes: (chunk: AudioChunk) => void = () => {},
+): Promise<void> {
   let samples = 0;
   for await (const chunk of speech) {
     await sink.write(chunk.samples);
@@ -48,8 +51,8 @@ export async function pour(speech: Speech, sink: Sink, onCodes: (chunk: AudioChu
     samples += chunk.samples.length;
     showProgress(
       `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,
-      Math.min(chunk.sentence, speech.sentences.length),
-      Math.max(1, speech.sentences.length),
+      Math.min(chunk.sentence, speech.sentences?.length ?? 0),
+      Math.max(1, speech.sentences?.length ?? 0),
     );
   }
   clearProgress();
@@ -71,11 +74,4 @@ export async function report(summary: Summary, { path, json }: SoundOutput): Pro
       `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: ` +
       `${generation}vocoder ${vocoder.toFixed(1)}${spoken ? `; seed ${summary.seed}` : ""}`,
   );
-}
-
-/** SHA-256 of the checkpoint's weights; of shards, that of their sums in the order of their names. "" where the bundle names none. */
-export function weightsHash({ source }: Manifest): string {
-  const files = Object.keys(source).filter((file) => file.startsWith("model"));
-  const sums = files.toSorted().map((file) => source[file].sha256);
-  return sums.length > 1 ? createHash("sha256").update(sums.join("")).digest("hex") : (sums[0] ?? "");
 }

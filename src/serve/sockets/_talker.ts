@@ -3,7 +3,7 @@
 
 import { standalone } from "../../backends/stage.ts";
 import { PROMPT_POSITIONS } from "../../config.ts";
-import { type PreparedSpeech, prepareSpeech, readerOf, type SpeakOptions } from "../../engine/request.ts";
+import { type PreparedVoice, prepareVoice, readerOf, readText, type SpeechOptions } from "../../engine/request.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import type { Sentence } from "../../stages/sentence.ts";
@@ -31,7 +31,7 @@ const FIELDS: Record<string, "string" | "number" | "boolean"> = {
   rawText: "boolean",
 };
 
-type Request = SpeakOptions & { text: string };
+type Request = SpeechOptions & { text: string };
 type Tell = (line: string) => void;
 
 /** A lane's memory, made once. */
@@ -82,12 +82,12 @@ export class TalkerService implements StageService {
   }
 
   private async speak(peer: Peer, request: Request, tell: Tell): Promise<void> {
-    const { message, sentences, unread } = this.prepare(request);
+    const { message, sentence, unread } = this.prepare(request);
     if (unread.length > 0) tell(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
     const lane = await this.lanes.take(peer);
     try {
       if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone"); // a sentence needs its feedback
-      await this.exchange(peer, lane, { ...message, text: sentences[0], stream: 0 });
+      await this.exchange(peer, lane, { ...message, text: sentence, stream: 0 });
       if (this.talker.lacksMemory(lane))
         tell("the sentence was cut off: this server has memory for no more; start it with a larger {maxFrames}");
     } finally {
@@ -114,15 +114,15 @@ export class TalkerService implements StageService {
   }
 
   /** What `tts` would do with this text, if it is one prompt: the layout has no place for a second one. */
-  private prepare({ text, ...options }: Request): PreparedSpeech {
+  private prepare({ text, ...options }: Request): { message: PreparedVoice["message"]; sentence: string; unread: string[] } {
     const { config, greedy, seed } = this.start;
-    const all = { seed, ...options, ...(greedy ? { greedy } : {}), textMode: "whole" } as const;
-    const prepared = prepareSpeech(this.bundle, text, all, this.reader);
-    if (prepared.sentences.length > 1)
-      throw new TtsError("TEXT_TOO_LONG", `the text is ${prepared.sentences.length} prompts long`, "send it sentence by sentence");
+    const { message, settings } = prepareVoice(this.bundle, { seed, ...options, ...(greedy ? { greedy } : {}), textMode: "whole" });
+    const { sentences, unread } = readText(this.bundle, text, settings.rawText, this.reader);
+    if (sentences.length > 1)
+      throw new TtsError("TEXT_TOO_LONG", `the text is ${sentences.length} prompts long`, "send it sentence by sentence");
     const { maxFrames = 1 } = options;
     const most = config.contextPositions - PROMPT_POSITIONS;
-    if (maxFrames <= most) return prepared;
+    if (maxFrames <= most) return { message, sentence: sentences[0], unread };
     throw new TtsError("USAGE", `maxFrames is ${maxFrames}, this server has memory for ${most}`, "start it with a larger {maxFrames}");
   }
 

@@ -1,0 +1,157 @@
+// The workers that run the stages: started, found ready or late, failed and ended. One down means all down: they wait for each other.
+
+import type { Worker } from "node:worker_threads";
+import type { Opening } from "../backends/stage.ts";
+import { type Config, LIMITS } from "../config.ts";
+import { asTtsError, fromWire, TtsError } from "../errors.ts";
+import type { Bundle } from "../formats/bundle.ts";
+import type { FromStage, SharedMemory, StageJob } from "../pipeline/messages.ts";
+import { countDown, lateStage, patienceWith, type StageState, Watch } from "../pipeline/patience.ts";
+import type { Signals } from "../pipeline/signals.ts";
+import type { Timeline } from "../stages/timeline.ts";
+import type { DrawLimits, StageName } from "../types.ts";
+import { startWorker } from "../worker.ts";
+
+interface Member {
+  worker: Worker;
+  exited: Promise<unknown>;
+  /** What it opens, or has opened. */
+  opening: Opening | null;
+}
+
+export interface CrewOptions {
+  bundle: Bundle;
+  config: Config;
+  memory: SharedMemory;
+  signals: Signals;
+  timeline: Timeline;
+  /** A sentence cannot be spoken; the stage goes on. */
+  onJobFailed: (job: number, error: TtsError) => void;
+  /** Whether a stage has something to do that waits for nobody else. */
+  owes: (stage: StageName) => boolean;
+}
+
+export class Crew {
+  /** Stage -> backend that runs it. */
+  readonly backends: Record<string, string> = {};
+  /** Why nothing goes on any more. */
+  failure: TtsError | null = null;
+  /** Of a code predictor that draws inside of its model. */
+  drawLimits: DrawLimits | null = null;
+  private readonly members = new Map<StageName, Member>();
+  private readonly refusals: string[] = [];
+  /** Why an NPU is not used -> by which stages. */
+  private readonly unused = new Map<string, StageName[]>();
+  private readonly watch: Watch;
+  private isEnding = false;
+
+  constructor(private readonly options: CrewOptions) {
+    const { config, owes, timeline } = options;
+    this.watch = new Watch(timeline, owes, config.stageTimeoutMs);
+  }
+
+  has(stage: StageName): boolean {
+    return this.members.has(stage);
+  }
+
+  /** What could not be had as it was prepared or asked for, a line each. */
+  get warnings(): string[] {
+    const unused = [...this.unused].map(([reason, stages]) => `no NPU for the ${stages.toSorted().join(" and the ")}: ${reason}`);
+    return [...this.refusals, ...unused];
+  }
+
+  /** @throws TtsError as the first stage that fails */
+  async start(stages: readonly StageName[]): Promise<void> {
+    await Promise.all(stages.map((stage) => this.startStage(stage)));
+  }
+
+  private startStage(stage: StageName): Promise<void> {
+    const { bundle, config, memory } = this.options;
+    const worker = startWorker(stage, { bundle, config, memory } satisfies StageJob);
+    const member: Member = { worker, exited: new Promise((resolve) => worker.once("exit", resolve)), opening: null };
+    this.members.set(stage, member);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    let stopTimer = () => {};
+    const fail = (error: TtsError) => {
+      stopTimer();
+      this.fail(error);
+      reject(error);
+    };
+    const waitAnew = () => {
+      stopTimer();
+      const state = this.stateOf(stage, false);
+      const patienceMs = patienceWith(state, config);
+      stopTimer = countDown(patienceMs, () => fail(lateStage(state, patienceMs)));
+    };
+    waitAnew();
+    worker.on("error", (error) => fail(asTtsError(error)));
+    worker.on("exit", () => {
+      if (!this.isEnding && this.failure === null)
+        fail(new TtsError("STAGE_DIED", `the ${stage} worker ended by itself`, "please report this"));
+    });
+    worker.on("message", (message: FromStage) => {
+      if ("failed" in message) fail(fromWire(message.failed));
+      else if ("job" in message) this.options.onJobFailed(message.job, fromWire(message.error));
+      else if ("opening" in message) {
+        member.opening = message.opening;
+        waitAnew();
+      } else {
+        stopTimer();
+        this.welcome(message.ready);
+        resolve();
+      }
+    });
+    return promise;
+  }
+
+  private welcome({ backend, drawLimits, stage, unused, warnings }: Extract<FromStage, { ready: unknown }>["ready"]): void {
+    this.backends[stage] = backend;
+    this.drawLimits ??= drawLimits;
+    this.refusals.push(...warnings);
+    for (const reason of unused) this.unused.set(reason, [...(this.unused.get(reason) ?? []), stage]);
+  }
+
+  private stateOf(stage: StageName, isReady: boolean): StageState {
+    return { stage, opening: this.members.get(stage)?.opening ?? null, isReady };
+  }
+
+  fail(error: TtsError): void {
+    this.failure ??= error;
+    this.options.signals.stop();
+  }
+
+  send(stage: StageName, message: unknown): void {
+    this.members.get(stage)!.worker.postMessage(message);
+  }
+
+  /** Sleeps until the main bell has rung since `seen`, or for a moment; fails when no stage gives a sign any more. */
+  async wait(seen: number): Promise<void> {
+    const { config, signals } = this.options;
+    await signals.waitAsync("main", seen);
+    const late = this.watch.look(performance.now());
+    if (late !== null) this.fail(lateStage(this.stateOf(late, true), config.stageTimeoutMs));
+  }
+
+  async end(): Promise<void> {
+    this.isEnding = true;
+    this.options.signals.stop();
+    this.members.get("talker")?.worker.postMessage({ close: true });
+    await Promise.all([...this.members.values()].map(endWorker));
+  }
+}
+
+/**
+ * Gives a stage time to free its model: ending a thread inside a native call can crash the process. One that hangs in such a call does not
+ * end at all: only the process can.
+ */
+async function endWorker({ worker, exited }: Member): Promise<void> {
+  await within(LIMITS.closeGraceMs, exited);
+  await within(LIMITS.terminateGraceMs, worker.terminate());
+}
+
+async function within(milliseconds: number, done: Promise<unknown>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, milliseconds);
+  await Promise.race([done, late]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,187 @@
+// An open model: the crew of its stages, and what programs ask of it. The door (src/engine.ts) says what all of it means.
+
+import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import type { Bundle, Manifest } from "../formats/bundle.ts";
+import { assertCodes } from "../formats/codes.ts";
+import { assertNpuFolder } from "../formats/npu-folder.ts";
+import { type ModelOptions, resolveModel } from "../models/resolve.ts";
+import { runErrand } from "../pipeline/errand.ts";
+import { PREDICTOR_HAS_IT } from "../pipeline/mailbox.ts";
+import { createSharedMemory, type EncodeJob } from "../pipeline/messages.ts";
+import { Signals } from "../pipeline/signals.ts";
+import { assertWhole } from "../ranges.ts";
+import { assertDrawable } from "../sampler.ts";
+import type { EncodedReference } from "../stages/encoder.ts";
+import { Timeline } from "../stages/timeline.ts";
+import type { Reader } from "../text/reading.ts";
+import { CODES_PER_FRAME, SAMPLE_RATE_HZ, STAGES, type StageName } from "../types.ts";
+import { Crew } from "./crew.ts";
+import { Jobs } from "./jobs.ts";
+import { prepareVoice, readerOf, readText, type Sampling, type SpeechOptions, withSampling } from "./request.ts";
+import { DecodedSpeech, type SpeechHost, SpokenSpeech } from "./speech.ts";
+import { textInPieces, wholeText } from "./text-source.ts";
+
+export interface HostOptions extends ConfigFlags, Omit<ModelOptions, "config">, Sampling {
+  use?: "speak" | "decode" | "encode";
+  sentences?: number;
+}
+
+export interface SpeakRequest extends SpeechOptions {
+  priority?: number;
+  signal?: AbortSignal;
+}
+
+/** A text that is there, or that comes. */
+export type Text = string | AsyncIterable<string> | Iterable<string>;
+
+const STAGES_FOR: Record<NonNullable<HostOptions["use"]>, readonly StageName[]> = {
+  speak: STAGES,
+  decode: ["vocoder"],
+  encode: [],
+};
+
+/** @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*, USAGE */
+export async function openHost(options: HostOptions): Promise<EngineHost> {
+  const general = loadConfig(options);
+  assertNpuFolder(general);
+  const bundle = withSampling(await resolveModel({ ...options, config: general }), options);
+  const { shape, weights } = bundle.manifest;
+  const config = Object.freeze({
+    ...general,
+    ...(options.threads === undefined ? threadsFor(shape.hidden, general) : {}),
+    lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
+  });
+  const host = new EngineHost(bundle, config);
+  try {
+    await host.start(STAGES_FOR[options.use ?? "speak"]);
+  } catch (error) {
+    await host.close();
+    throw error;
+  }
+  return host;
+}
+
+export class EngineHost implements SpeechHost {
+  readonly manifest: Manifest;
+  readonly timeline: Timeline;
+  readonly signals: Signals;
+  readonly jobs: Jobs;
+  private readonly crew: Crew;
+  private readonly reader: () => Reader;
+  private readonly closing = new AbortController();
+  private closed: Promise<void> | null = null;
+
+  constructor(
+    private readonly bundle: Bundle,
+    readonly config: Config,
+  ) {
+    const memory = createSharedMemory(config.lanes, bundle.manifest.shape.hidden);
+    this.manifest = bundle.manifest;
+    this.reader = readerOf(bundle);
+    this.signals = new Signals(memory.signals);
+    this.timeline = new Timeline(memory.timeline);
+    const send = (stage: StageName) => (message: unknown) => this.crew.send(stage, message);
+    this.jobs = new Jobs(memory, this.signals, { talker: send("talker"), vocoder: send("vocoder") });
+    this.crew = new Crew({
+      ...{ bundle, config, memory, signals: this.signals, timeline: this.timeline },
+      onJobFailed: (job, error) => this.jobs.fail(job, error),
+      owes: (stage) => this.owes(stage),
+    });
+  }
+
+  start(stages: readonly StageName[]): Promise<void> {
+    return this.crew.start(stages);
+  }
+
+  get backends(): Readonly<Record<string, string>> {
+    return this.crew.backends;
+  }
+
+  get warnings(): string[] {
+    return this.crew.warnings;
+  }
+
+  get failure(): TtsError | null {
+    return this.crew.failure;
+  }
+
+  get modelName(): string {
+    return this.manifest.name;
+  }
+
+  get lanes(): number {
+    return this.config.lanes;
+  }
+
+  wait(seen: number): Promise<void> {
+    return this.crew.wait(seen);
+  }
+
+  /** Whether a stage has something to do that waits for nobody else. */
+  private owes(stage: StageName): boolean {
+    if (!this.crew.has(stage)) return false;
+    const predictorHasIt = this.crew.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT;
+    if (stage === "predictor") return predictorHasIt;
+    if (stage === "vocoder") return this.jobs.vocoderOwes;
+    // Frames that are too few for a chunk wait for the talker, not for the vocoder.
+    return this.jobs.isSpeaking && !predictorHasIt && !this.jobs.vocoderHoldsUpTalker;
+  }
+
+  speak(text: Text, { priority = 0, signal, ...options }: SpeakRequest = {}): SpokenSpeech {
+    this.assertUsable("talker");
+    assertWhole("the priority", priority, -LIMITS.priority, LIMITS.priority);
+    const { message, settings } = prepareVoice(this.bundle, options);
+    const { drawLimits } = this.crew;
+    if (drawLimits !== null) assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
+    const read = (part: string) => readText(this.bundle, part, settings.rawText, this.reader);
+    const source = typeof text === "string" ? wholeText(text, read) : textInPieces(text, read, () => this.signals.ring("main"));
+    return new SpokenSpeech(this, source, settings, message, priority, signal);
+  }
+
+  decode(codes: Int32Array, { signal }: { signal?: AbortSignal } = {}): DecodedSpeech {
+    this.assertUsable("vocoder");
+    if (codes.length % CODES_PER_FRAME !== 0) {
+      throw new TtsError("CODES_INVALID", `${codes.length} codes are no whole number of frames`, `every frame has ${CODES_PER_FRAME}`);
+    }
+    assertCodes(codes, this.manifest.shape.codes, { hint: "was it made with another model?" });
+    return new DecodedSpeech(this, codes, signal);
+  }
+
+  async encode(samples: Float32Array, tailSilenceSeconds: number, options: { signal?: AbortSignal } = {}): Promise<EncodedReference> {
+    this.assertOpen();
+    const { name, prompt } = this.manifest;
+    if (prompt.modelType !== "base")
+      throw new TtsError("MODEL_UNSUITABLE", `${name} cannot take a voice from a recording`, "use a Base model");
+    const forCodes = new Float32Array(samples.length + Math.round(tailSilenceSeconds * SAMPLE_RATE_HZ));
+    forCodes.set(samples);
+    const job: EncodeJob = { bundle: this.bundle, config: this.config, forCodes, forVector: samples };
+    const signal = AbortSignal.any([this.closing.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+    return runErrand("encoder", job, { title: "the encoder", signal, timeoutMs: LIMITS.encodeTimeoutMs });
+  }
+
+  private assertOpen(): void {
+    if (this.crew.failure !== null) throw this.crew.failure;
+    if (this.closed !== null) throw new TtsError("CANCELLED", "the engine was closed");
+  }
+
+  private assertUsable(stage: StageName): void {
+    this.assertOpen();
+    if (!this.crew.has(stage)) throw new TypeError(`this engine has no ${stage}: it was opened for something else`);
+  }
+
+  /** Whoever still listens learns it as an error. */
+  close(): Promise<void> {
+    if (this.closed === null) {
+      const failure = new TtsError("CANCELLED", "the engine was closed");
+      this.crew.fail(failure);
+      this.closing.abort(failure);
+      this.closed = this.crew.end();
+    }
+    return this.closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
