@@ -9,7 +9,7 @@ TEXT ?= The kettle is ready. The time is seven forty five.
 export TEXT_TO_SPEAK = $(value TEXT)
 export VOICE_FOLDER = $(value FROM)
 
-.PHONY: help setup run test check format hear voice bench npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
+.PHONY: help setup run test check format hear voice bench compare npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -49,6 +49,9 @@ voice: $(READY) ## put another starter voice in place: make voice FROM=DIR
 
 bench: $(READY) ## medians of speaking with the starter voice
 	@$(BUN) tts.ts bench
+
+compare: $(READY) ## measure against a commit: make compare AGAINST=HEAD~1 (ROUNDS, MODELS="starter 0.6b", BENCH="--frames 20")
+	@$(BUN) test/tools/compare.ts "$(AGAINST)" --rounds="$(ROUNDS)" --models="$(MODELS)" --bench="$(BENCH)"
 
 npu-demo: $(READY) ## speak on stand-ins for the NPUs (needs a C compiler)
 	@$(BUN) test/tools/npu-demo.ts
