@@ -1,55 +1,13 @@
-// Cloned voices: files, the folder that keeps them, cloning from a wav file to sound through the command line, and hostile recordings.
+// The folder that keeps cloned voices.
 
 import { describe, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
-import { wavHeader } from "../../src/audio/wav.ts";
-import { readVoiceFile, type Voice, type VoiceFile, VoiceFolder, voiceToFile } from "../../src/formats/voice.ts";
-import { SAMPLES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, GoldenFile, goldenCases, goldenFile, maxDifference, ROOT, scratchFolder, wavSamples } from "../_support.ts";
-import { goldenArgs } from "../cli/_tts.ts";
-import { editedBundle, MAX_RELATIVE_ERROR, QUIET_S16_ERROR, quiet, relativeError } from "../conformance/vocoder.ts";
+import { VoiceFolder } from "../../src/formats/voice.ts";
+import { scratchFolder } from "../_support.ts";
+import { anna } from "./_anna.ts";
 
 const newFolder = () => mkdtempSync(join(scratchFolder(), "voices-"));
-const reference = new GoldenFile("tiny-base/golden/reference.safetensors");
-
-const anna: Voice = {
-  name: "anna",
-  text: "The quick brown fox.",
-  xVector: Float32Array.from({ length: 96 }, (_, i) => Math.fround(Math.sin(i) / 3)),
-  codes: Int32Array.from({ length: 32 }, (_, i) => i),
-  codebookSize: 256,
-  provenance: {
-    model: "m",
-    modelSha256: "",
-    codecSha256: "",
-    recordingSha256: "",
-    recordingSeconds: 1,
-    tailSilenceSeconds: 0.5,
-    made: "2026-01-01T00:00:00.000Z",
-  },
-};
-
-/** 24 kHz mono 32-bit float: passes through the reader unchanged. */
-function floatWav(samples: Float32Array): Buffer {
-  const header = Buffer.from(wavHeader(0));
-  header.writeUInt16LE(3, 20); // IEEE float
-  header.writeUInt32LE(24000 * 4, 28);
-  header.writeUInt16LE(4, 32);
-  header.writeUInt16LE(32, 34);
-  header.writeUInt32LE(4 * samples.length + 36, 4);
-  header.writeUInt32LE(4 * samples.length, 40);
-  return Buffer.concat([header, Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)]);
-}
-
-function tts(folder: string, ...args: string[]): { status: number; stdout: string; stderr: string } {
-  const env = { PATH: process.env.PATH, TTS_VOICES: join(folder, "voices"), TTS_CACHE: join(scratchFolder(), "cache") };
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, "tts.ts"), ...args], { cwd: folder, env });
-  return { status: status ?? -1, stdout: stdout.toString(), stderr: stderr.toString() };
-}
-
-const base = () => ["-m", bundleOf("tiny-base").directory];
 
 describe("voice files", () => {
   test("come back as they were written, number by number", () => {
@@ -61,44 +19,6 @@ describe("voice files", () => {
     expect(folder.names()).toEqual([]);
   });
 
-  /** With a checksum that is right again. */
-  const rewrite = (path: string, change: Partial<Record<keyof VoiceFile, unknown>>) => {
-    const { sha256: _, ...content } = { ...voiceToFile(anna), ...change };
-    const sha256 = new Bun.CryptoHasher("sha256").update(JSON.stringify(content)).digest("hex");
-    writeFileSync(path, JSON.stringify({ ...content, sha256 }));
-  };
-  const damage: [title: string, change: (path: string) => void, message: RegExp][] = [
-    ["cut short", (path) => truncateSync(path, 300), /is cut short or no voice file/],
-    ["empty", (path) => truncateSync(path, 0), /is cut short or no voice file/],
-    ["changed", (path) => writeFileSync(path, readFileSync(path, "utf8").replace("brown", "green")), /do not match its checksum/],
-    ["of a newer version", (path) => rewrite(path, { version: 2 }), /has version 2, this program reads up to 1; use a newer program/],
-    ["of another family", (path) => rewrite(path, { family: "other" }), /is for the model family "other"/],
-    ["no voice at all", (path) => writeFileSync(path, "{}"), /is no voice file/],
-    ["too large", (path) => truncateSync(path, 9 * 2 ** 20), /is too large for a voice/],
-    ["with a code of no codebook", (path) => rewrite(path, { codes: [Array(16).fill(256)] }), /has no usable codes/],
-    ["with a frame of 15 codes", (path) => rewrite(path, { codes: [Array(15).fill(0)] }), /has no usable codes/],
-    ["with words for numbers", (path) => rewrite(path, { xVector: Array(96).fill("one") }), /has no usable xVector/],
-    ["named like a path", (path) => rewrite(path, { name: "../../anna" }), /has no usable name/],
-    ["from nowhere", (path) => rewrite(path, { provenance: null }), /has no usable provenance/],
-  ];
-  test.each(damage)("%s: one line, whatever it is used for", (_title, change, message) => {
-    const folder = newFolder();
-    const voices = new VoiceFolder(join(folder, "voices"));
-    voices.write(anna);
-    change(voices.path("anna"));
-    expect(() => readVoiceFile(voices.path("anna"))).toThrow();
-    for (const args of [
-      ["Hello.", "--voice", "anna"],
-      ["voices", "import", "voices/anna.voice.json", "b"],
-    ]) {
-      const { status, stderr, stdout } = tts(folder, ...args);
-      expect(stderr).toMatch(message);
-      expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({ status: 2, stdout: "", lines: 1 });
-    }
-    expect(readdirSync(folder)).toEqual(["voices"]);
-    expect(voices.names()).toEqual(["anna"]);
-  });
-
   test.each(["", "..", "a/b", "Anna", "ä", "a".repeat(65), ".hidden"])("%p cannot be a name", (name) => {
     expect(() => new VoiceFolder(newFolder()).path(name)).toThrow("cannot be the name of a voice");
   });
@@ -107,138 +27,5 @@ describe("voice files", () => {
     const folder = new VoiceFolder(newFolder());
     folder.write(anna);
     expect(() => folder.read("ana")).toThrow('there is no voice "ana"');
-  });
-});
-
-describe("cloning", () => {
-  const cases = goldenCases().filter(({ kind }) => kind === "base");
-
-  test("from a wav file to the official codes and sound, in-context and by the speaker vector", () => {
-    const folder = newFolder();
-    writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
-    const words = cases.find(({ ref_text }) => ref_text)!.ref_text!;
-    const add = (name: string, ...more: string[]) =>
-      tts(folder, "voices", "add", name, "--from", "gold.wav", "--no-tail-silence", ...base(), ...more);
-    expect(add("vector").status).toBe(0);
-    expect(add("context", "--text", words).status).toBe(0);
-    const shown = JSON.parse(tts(folder, "voices", "show", "context", "--json").stdout);
-    expect(shown.codes.flat()).toEqual(Array.from(reference.ints("codes")));
-    expect(maxDifference(shown.xVector, reference.floats("x_vector"))).toBeLessThan(1e-4);
-    for (const golden of cases) {
-      const speak = (model: string[]) => {
-        const voice = ["--voice", golden.x_vector_only ? "vector" : "context", "--save-codes", "codes.json", "-o", "a.wav"];
-        const spoken = tts(folder, ...goldenArgs(golden), ...voice, ...model);
-        expect({ name: golden.name, status: spoken.status }).toEqual({ name: golden.name, status: 0 });
-        const codes = JSON.parse(readFileSync(join(folder, "codes.json"), "utf8")).frames.flat();
-        expect(codes).toEqual(Array.from(goldenFile(golden).ints("codes")));
-        return wavSamples(join(folder, "a.wav"));
-      };
-      expect(speak(base()).length).toBe(golden.frames * SAMPLES_PER_FRAME);
-      // Almost all of the golden sound is clipped: the copy whose sound is not tells more.
-      const error = relativeError(speak(["-m", editedBundle("tiny-base", quiet).directory]), goldenFile(golden).floats("audio"));
-      expect(error).toBeLessThan(MAX_RELATIVE_ERROR + QUIET_S16_ERROR);
-    }
-  }, 60_000);
-
-  test("the words of a reference may be of another language", () => {
-    const folder = newFolder();
-    writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
-    expect(tts(folder, "voices", "add", "a", "--from", "gold.wav", "--text", "Съешь ещё этих мягких 法国面包!", ...base()).status).toBe(0);
-    const { status, stdout } = tts(folder, "Hello.", "--voice", "a", "-l", "en", "--max-frames", "5", "--greedy", "--json", ...base());
-    expect({ status, frames: JSON.parse(stdout).frames }).toEqual({ status: 0, frames: 5 });
-  });
-
-  test("half a second of silence follows the reference unless it is told not to", () => {
-    const folder = newFolder();
-    writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
-    tts(folder, "voices", "add", "long", "--from", "gold.wav", "--text", "Words.", ...base());
-    const { codes, provenance } = JSON.parse(tts(folder, "voices", "show", "long", "--json").stdout);
-    expect(provenance.tailSilenceSeconds).toBe(0.5);
-    expect(codes.length).toBe(Math.ceil((reference.floats("audio_24k").length + 12000) / 1920));
-  });
-
-  test("list, export, import and rm", () => {
-    const folder = newFolder();
-    new VoiceFolder(join(folder, "voices")).write(anna);
-    expect(tts(folder, "voices").stdout).toStartWith("anna ");
-    expect(tts(folder, "voices", "export", "anna", "a.json").status).toBe(0);
-    expect(tts(folder, "voices", "import", "a.json").stderr).toContain("there is a voice anna already");
-    expect(tts(folder, "voices", "import", "a.json", "berta").status).toBe(0);
-    expect(tts(folder, "voices", "rm", "anna").status).toBe(0);
-    expect(JSON.parse(tts(folder, "voices", "list", "--json").stdout)).toEqual(["berta"]);
-    expect(readdirSync(join(folder, "voices"))).toEqual(["berta.voice.json"]);
-  });
-
-  test("a voice of another width says so", () => {
-    const folder = newFolder();
-    new VoiceFolder(join(folder, "voices")).write({ ...anna, xVector: new Float32Array(64) });
-    const { status, stderr } = tts(folder, "Hello.", "--voice", "anna", ...base());
-    expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining("is 64 wide, tiny-base is 96 wide") });
-  });
-
-  test("a cloned voice with a model that has its own is refused", () => {
-    const folder = newFolder();
-    new VoiceFolder(join(folder, "voices")).write(anna);
-    const { status, stderr } = tts(folder, "Hello.", "--voice", "anna", "-m", bundleOf("starter").directory);
-    expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining("cloned voices need a Base model") });
-  });
-});
-
-describe("recordings", () => {
-  const golden = reference.floats("audio_24k");
-  const intWav = (samples: Float32Array, bits: 8 | 16, channels: number, rate: number) => {
-    const header = Buffer.from(wavHeader(0));
-    const bytes = (bits / 8) * channels * samples.length;
-    header.writeUInt16LE(channels, 22);
-    header.writeUInt32LE(rate, 24);
-    header.writeUInt32LE((rate * channels * bits) / 8, 28);
-    header.writeUInt16LE((channels * bits) / 8, 32);
-    header.writeUInt16LE(bits, 34);
-    header.writeUInt32LE(bytes + 36, 4);
-    header.writeUInt32LE(bytes, 40);
-    const data = Buffer.alloc(bytes);
-    samples.forEach((sample, i) => {
-      for (let channel = 0; channel < channels; channel++) {
-        const at = i * channels + channel;
-        if (bits === 8) data.writeUInt8(Math.round(127.5 + 127 * sample), at);
-        else data.writeInt16LE(Math.round(32767 * sample), 2 * at);
-      }
-    });
-    return Buffer.concat([header, data]);
-  };
-
-  const readable: [title: string, bytes: Buffer][] = [
-    ["stereo at 44.1 kHz", intWav(golden, 16, 2, 44100)],
-    ["8 bit", intWav(golden, 8, 1, 16000)],
-  ];
-  test.each(readable)("%s is a voice too", (_title, bytes) => {
-    const folder = newFolder();
-    writeFileSync(join(folder, "a.wav"), bytes);
-    expect(tts(folder, "voices", "add", "a", "--from", "a.wav", "--text", "The quick brown fox.", ...base()).status).toBe(0);
-    expect(tts(folder, "Hello.", "--voice", "a", "--max-frames", "5", "-o", "b.wav", ...base()).status).toBe(0);
-    expect(wavSamples(join(folder, "b.wav")).length).toBeGreaterThan(0);
-  });
-
-  const unusable: [title: string, bytes: Buffer, message: RegExp][] = [
-    ["a text file named .wav", Buffer.from("this is no sound\n".repeat(100)), /a\.wav cannot be decoded: .*; give a wav, flac/],
-    ["an empty file", Buffer.alloc(0), /a\.wav cannot be decoded/],
-    ["a header alone", Buffer.from(wavHeader(0)), /a\.wav (cannot be decoded|holds no sound)/],
-    ["0.2 s", floatWav(golden.slice(0, 4800)), /recording is 0\.20 s long; give at least 0\.5 s/],
-    ["100 samples", floatWav(golden.slice(0, 100)), /recording is 0\.00 s long/],
-    ["silence", floatWav(new Float32Array(48000)), /recording is silent: its loudest sample is 0/],
-    [
-      "ten minutes",
-      floatWav(Float32Array.from({ length: 600 * 24000 }, (_, i) => Math.sin(i / 20) / 2)),
-      /recording is 600\.0 s long, 60 s at most can be used; cut it/,
-    ],
-    ["not a number", floatWav(new Float32Array(48000).fill(Number.NaN)), /recording has NaN at sample 0/],
-  ];
-  test.each(unusable)("%s is refused in one line", (_title, bytes, message) => {
-    const folder = newFolder();
-    writeFileSync(join(folder, "a.wav"), bytes);
-    const { status, stderr, stdout } = tts(folder, "voices", "add", "a", "--from", "a.wav", ...base());
-    expect(stderr).toMatch(message);
-    expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({ status: 2, stdout: "", lines: 1 });
-    expect(readdirSync(folder)).toEqual(["a.wav"]);
   });
 });

@@ -1,92 +1,10 @@
-// Nothing is allocated per frame: everything the three stages do for one runs thousands of times, and the JavaScript heap stays as it was.
+// Nothing is allocated per frame, whatever runs the code predictor.
 
-import { heapStats } from "bun:jsc";
-import { expect, test } from "bun:test";
-import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
-import type { OpenOptions } from "../../src/backends/stage.ts";
-import { VOCODER_CHUNK_FRAMES } from "../../src/config.ts";
-import { createMailboxMemory, Mailbox } from "../../src/pipeline/mailbox.ts";
-import { createRingMemory, Ring } from "../../src/pipeline/ring.ts";
-import { createSignalMemory, Signals } from "../../src/pipeline/signals.ts";
-import { Sampler } from "../../src/sampler.ts";
-import { Embedder } from "../../src/stages/embed.ts";
-import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
-import { npuOptions } from "../_npu.ts";
-import { compiler, noCompiler } from "../_standins.ts";
-import { bundleOf, named, openOptions, sharedFloats } from "../_support.ts";
+import { test } from "bun:test";
+import { openOptions } from "../_support.ts";
+import { bundle, type Combination, leavesNoTrace } from "./frames.ts";
 
 const FRAMES = 10_000;
-/** Stand-ins take longer than what they stand for; so many still show 50 bytes a frame. */
-const FRAMES_ON_STAND_INS = 2_500;
-/** Enough for the compiler to have finished, and for what grows once to have grown. */
-const WARM_UP_FRAMES = 2_000;
-/** A sentence: the talker starts anew. */
-const SENTENCE_FRAMES = 500;
-/** Decoding is what takes the time; some hundred chunks show as much as thousands. */
-const DECODED_EVERY = 20;
-const SETTINGS = { greedy: false, temperature: 0.9, topK: 50, topP: 0.95, repetitionPenalty: 1.05 };
 
-/** Blocks of the heap come 16 kB at a time. Until a collection, whatever is allocated takes new ones, used or not. */
-const SLACK_BYTES = 8 * 16_384;
-
-const bundle = () => bundleOf("tiny-custom");
-/** What runs code predictor and vocoder, and for how many frames. */
-type Combination = [predictor: string, vocoder: string, frames: number, optionsOf: () => OpenOptions];
-const onProcessor = ["llama", "ort"].map((predictor): Combination => [predictor, "ort", FRAMES, () => openOptions(bundle())]);
-const onStandIns: Combination[] = [
-  ["ort", "rknn", FRAMES_ON_STAND_INS, () => npuOptions(bundle(), 1, "rknn", "rknn")],
-  ["axcl", "axcl", FRAMES_ON_STAND_INS, () => npuOptions(bundle(), 1, "axcl", "axcl")],
-  ["ort", "axengine", FRAMES_ON_STAND_INS, () => npuOptions(bundle(), 1, "axcl", "axEngine")],
-];
-if (compiler === null) console.log(`frames on stand-ins${noCompiler}`);
-
-const combinations = [...onProcessor, ...(compiler === null ? [] : onStandIns)];
-test.each(combinations)("%s and %s: %d frames leave no trace in the heap", (predictorName, vocoderName, frames, optionsOf) => {
-  const { manifest } = bundle();
-  const { codecVocabulary, codes, hidden } = manifest.shape;
-  const options = optionsOf();
-  const [predictor, vocoder] = [named(PREDICTORS, predictorName).open(options), named(VOCODERS, vocoderName).open(options)];
-  const talker = TALKERS[0].open(options);
-  const embedder = new Embedder(bundle());
-  const mailbox = new Mailbox(createMailboxMemory(1, hidden), new Signals(createSignalMemory()));
-  const ring = new Ring(createRingMemory(0));
-  const own = new Sampler({ size: codecVocabulary, codes, eos: manifest.prompt.codec.eos });
-  const theirs = new Sampler({ size: codes, codes, eos: -1 });
-  own.reset(SETTINGS, 1, 0);
-  theirs.reset({ ...SETTINGS, topP: predictor.drawsInside ? 1 : SETTINGS.topP }, 1, 1);
-  const draw = (_row: number, _group: number, logits: Float32Array) => theirs.draw(logits);
-  const chances = { settings: () => theirs.settings, noise: (_row: number, target: Float32Array) => theirs.noise(target) };
-  const [rows, inputs, state, logits] = [3 * hidden, hidden, hidden, codecVocabulary].map(sharedFloats);
-  const lane = new Int32Array(1);
-  const chunk = new Int32Array(VOCODER_CHUNK_FRAMES * CODES_PER_FRAME);
-  const samples = new Float32Array(VOCODER_CHUNK_FRAMES * SAMPLES_PER_FRAME);
-  rows.forEach((_, i) => {
-    rows[i] = Math.sin(i);
-  });
-
-  const frame = (count: number) => {
-    if (count % SENTENCE_FRAMES === 0) talker.prefill(0, rows, 0, 3, state, logits);
-    mailbox.hidden.set(state);
-    mailbox.codes[0] = own.draw(logits) % codes;
-    predictor.predict(1, mailbox.hidden, mailbox.codes, draw, chances);
-    embedder.feedback(mailbox.codes, 0, mailbox.feedback, 0);
-    ring.pushFrame(1, mailbox.codes, 0);
-    inputs.set(mailbox.feedback);
-    embedder.addText(manifest.prompt.text.ttsPad, inputs, 0);
-    talker.step(lane, 1, inputs, state, logits);
-    if (ring.filled < VOCODER_CHUNK_FRAMES) return;
-    if (count % DECODED_EVERY !== 0) return ring.release(VOCODER_CHUNK_FRAMES);
-    for (let i = 0; i < VOCODER_CHUNK_FRAMES; i++) ring.copyCodes(i, chunk, i * CODES_PER_FRAME);
-    vocoder.decode(0, chunk, VOCODER_CHUNK_FRAMES, samples);
-    ring.release(VOCODER_CHUNK_FRAMES);
-  };
-
-  for (let count = 0; count < WARM_UP_FRAMES; count++) frame(count);
-  Bun.gc(true);
-  const before = heapStats();
-  for (let count = 0; count < frames; count++) frame(count);
-  const after = heapStats();
-  expect(after.heapCapacity - before.heapCapacity).toBeLessThan(SLACK_BYTES);
-  expect(after.extraMemorySize - before.extraMemorySize).toBeLessThan(SLACK_BYTES);
-  for (const stage of [talker, predictor, vocoder, embedder]) stage.close();
-});
+const combinations = ["llama", "ort"].map((predictor): Combination => [predictor, "ort", FRAMES, () => openOptions(bundle())]);
+test.each(combinations)("%s and %s: %d frames leave no trace in the heap", leavesNoTrace);

@@ -1,14 +1,11 @@
 // Who is late and who is not: stages that owe nothing, stages that others keep busy, and programs that were stopped meanwhile.
 
 import { describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import { open } from "../../src/engine.ts";
 import { countDown, Watch } from "../../src/pipeline/patience.ts";
 import { createTimelineMemory, Timeline } from "../../src/stages/timeline.ts";
 import type { StageName } from "../../src/types.ts";
-import { npuFolderOf } from "../_npu.ts";
-import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
-import { bundleOf, ROOT } from "../_support.ts";
+import { bundleOf } from "../_support.ts";
 
 const PATIENCE_MS = 10_000;
 /** Looks come at least this often while somebody waits. */
@@ -89,41 +86,4 @@ test("a speech that waits for others, which nobody fetches, does not make the ta
   } finally {
     await engine.close();
   }
-});
-
-describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}`, () => {
-  /** Runs `script`, which has an `engine`, in a process of its own: a call that hangs ends with it. */
-  async function said(fault: string, script: string): Promise<string> {
-    const bundle = bundleOf("starter");
-    const options = { predictor: "axcl", vocoder: "ort", stageTimeoutMs: 2_000, model: bundle.directory, npu: npuFolderOf(bundle, "axcl") };
-    const program = `
-      import { open } from ${JSON.stringify(join(ROOT, "src/engine.ts"))};
-      const engine = await open(${JSON.stringify(options)});
-      const outcome = (speech) => Array.fromAsync(speech).then(() => "spoken", ({ code, message }) => code + " " + message);
-      ${script}
-      process.exit(0);`;
-    const env = { ...process.env, ...standInEnvironment({ TTS_LIBAXCL: compileStandIns().axcl, TTS_NPU_FAULT: fault }) };
-    const child = Bun.spawn([process.execPath, "-e", program], { env, stdout: "pipe", stderr: "inherit" });
-    return new Response(child.stdout).text();
-  }
-
-  test("one that hangs is told though the vocoder is busy with other things", async () => {
-    const script = `
-      const speech = outcome(engine.speak("The kettle is ready.", { greedy: true }));
-      let isTold = false;
-      speech.then(() => { isTold = true; });
-      try {
-        while (!isTold) await outcome(engine.decode(new Int32Array(16 * 20)));
-      } catch {} // the engine may be down before the speech says so
-      console.log(await speech);`;
-    expect(await said("axclrtEngineExecute:hang:6", script)).toStartWith("STAGE_TIMEOUT the predictor (axcl) has given no sign for 2 s");
-  });
-
-  test("chances that it cannot give are refused to one speech, and the others go on", async () => {
-    const script = `
-      try { engine.speak("Hello.", { sampling: { predictor: { topP: 0.9 } } }); } catch ({ code, message }) { console.log(code, message); }
-      console.log(await outcome(engine.speak("Hello.", { greedy: true, sampling: { predictor: { topP: 0.9 } } })));
-      console.log(await outcome(engine.speak("Hello.", { seed: 1 })));`;
-    expect(await said("", script)).toMatch(/^MODEL_UNSUITABLE .* cannot draw with top-p 0\.9\nspoken\nspoken\n$/);
-  });
 });

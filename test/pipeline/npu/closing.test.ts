@@ -2,10 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import type { NpuTarget } from "../../src/npu-vendors.ts";
-import { npuFolderOf } from "../_npu.ts";
-import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
-import { bundleOf, ROOT } from "../_support.ts";
+import type { NpuTarget } from "../../../src/npu-vendors.ts";
+import { npuFolderOf } from "../../_npu.ts";
+import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../../_standins.ts";
+import { bundleOf, ROOT } from "../../_support.ts";
 
 describe.skipIf(compiler === null)(`an accelerator${noCompiler}`, () => {
   test.each([

@@ -1,13 +1,13 @@
 // What a code predictor that draws by itself does with chances, on the stand-in for the card's library.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { openBackend, PREDICTORS } from "../../src/backends/index.ts";
-import type { Chances, Predictor } from "../../src/backends/stage.ts";
-import { Sampler } from "../../src/sampler.ts";
-import { CODES_PER_FRAME, type SamplerSettings } from "../../src/types.ts";
-import { npuOptions } from "../_npu.ts";
-import { compiler, noCompiler } from "../_standins.ts";
-import { bundleOf, named } from "../_support.ts";
+import { openBackend, PREDICTORS } from "../../../src/backends/index.ts";
+import type { Chances, Predictor } from "../../../src/backends/stage.ts";
+import { Sampler } from "../../../src/sampler.ts";
+import { CODES_PER_FRAME, type SamplerSettings } from "../../../src/types.ts";
+import { npuOptions } from "../../_npu.ts";
+import { compiler, noCompiler } from "../../_standins.ts";
+import { bundleOf, named } from "../../_support.ts";
 
 const SETTINGS: SamplerSettings = { greedy: false, temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1 };
 
