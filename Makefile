@@ -28,15 +28,21 @@ $(READY): package.json bun.lock
 run: $(READY) ## speak: make run TEXT="Hello." writes output.wav
 	@$(BUN) tts.ts -- "$$TEXT_TO_SPEAK"
 
+# Tests in folders of these names start processes: the command line, sockets, the binary, tools, stand-ins for NPUs.
+PROCESSES := cli serve packaging tools npu
+SECOND_TIER := **/{$(shell echo $(PROCESSES) | tr ' ' ,)}/**
+
 # Two files at a time: most wait for a process or a disk now and then.
-test: $(READY) ## all tests
-	@TTS_TEST_SCRATCH=$$(mktemp -d) && export TTS_TEST_SCRATCH && trap 'rm -rf "$$TTS_TEST_SCRATCH"' EXIT INT TERM && \
+RUN_TESTS = TTS_TEST_SCRATCH=$$(mktemp -d) && export TTS_TEST_SCRATCH && trap 'rm -rf "$$TTS_TEST_SCRATCH"' EXIT INT TERM && \
 	$(BUN) test --parallel=2 --no-isolate --timeout 120000
 
-check: $(READY) ## the gate: format, lint, types, rooms, tests
+test: $(READY) ## what needs no other processes: pure code, stages, engine, golden runs (2 minutes)
+	@$(RUN_TESTS) --path-ignore-patterns='$(SECOND_TIER)'
+
+check: $(READY) ## the gate: format, lint, types, and all tests, also of processes, sockets, NPUs, binary (4 minutes)
 	@node_modules/.bin/biome check --config-path=.ci --error-on-warnings $(SOURCES)
 	@node_modules/.bin/tsc --noEmit -p .
-	@$(MAKE) --no-print-directory test
+	@$(RUN_TESTS)
 
 format: $(READY) ## put the sources into their form
 	@node_modules/.bin/biome check --config-path=.ci --write $(SOURCES)

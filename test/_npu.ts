@@ -1,6 +1,6 @@
 // Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph in a container, as it is.
 
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setEnvironment } from "../ffi/libc.ts";
 import type { OpenOptions } from "../src/backends/stage.ts";
@@ -10,21 +10,17 @@ import { openNpuFolder } from "../src/formats/npu-folder.ts";
 import { NPU_BUILDS, type NpuName, type NpuTarget } from "../src/npu-vendors.ts";
 import { CODES_PER_FRAME } from "../src/types.ts";
 import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts";
-import { checkpointOf, GoldenFile, openOptions, scratchFolder } from "./_support.ts";
+import { checkpointOf, GoldenFile, madeOnce, openOptions } from "./_support.ts";
 
 /** Frames of a run: what is written for real devices. */
 const NPU_FRAMES = 4;
 /** What the folder is measured on: enough for a self-test. */
 const SPOKEN_FRAMES = 12;
 
-const folders = new Set<string>();
 /** Made once for each bundle, target and kind of code predictor. */
 export function npuFolderOf(bundle: Bundle, npu: NpuTarget, kind: "step" | "frame" = "frame"): string {
-  const target = join(scratchFolder(), "npu", `${basename(bundle.directory)}-${npu}-${kind}`);
-  if (folders.has(target)) return target;
-  const speech = { codes: codesFor(bundle), hidden: someStates(bundle) };
-  runNpuConversion({
-    ...{
+  return madeOnce(`${basename(bundle.directory)}-${npu}-${kind}`, (target) => {
+    runNpuConversion({
       source: checkpointOf(bundle),
       target,
       part: target,
@@ -33,12 +29,11 @@ export function npuFolderOf(bundle: Bundle, npu: NpuTarget, kind: "step" | "fram
       npu,
       frames: NPU_FRAMES,
       snakes: "npu",
-    },
-    ...{ speeches: [speech], libraries: { onnxruntime: "" } },
+      speeches: [{ codes: codesFor(bundle), hidden: someStates(bundle) }],
+      libraries: { onnxruntime: "" },
+    });
+    buildForStandIns(target, npu, kind);
   });
-  buildForStandIns(target, npu, kind);
-  folders.add(target);
-  return target;
 }
 
 /** What a vendor's toolkit would do. @param kind of the code predictor's two graphs the one that is built */
@@ -63,7 +58,6 @@ const someStates = ({ manifest: { shape } }: Bundle) =>
 
 /** Options with which the stand-in of a backend opens a bundle. */
 export function npuOptions(bundle: Bundle, lanes: number, npu: NpuTarget, library: NpuName, kind: "step" | "frame" = "frame"): OpenOptions {
-  mkdirSync(join(scratchFolder(), "npu"), { recursive: true });
   for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
   const options = openOptions(bundle, lanes, { npu: npuFolderOf(bundle, npu, kind) });
   const libraries = { ...options.config.libraries, [library]: compileStandIns()[library] };

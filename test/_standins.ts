@@ -1,9 +1,9 @@
-// Stand-ins for the libraries of NPU vendors: compiled once per process into the scratch folder, and model files for them. They are found by
+// Stand-ins for the libraries of NPU vendors: compiled once, and model files for them. They are found by
 // nothing but the paths given here, and say in their versions what they are.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT, scratchFolder } from "./_support.ts";
+import { madeOnce, ROOT } from "./_support.ts";
 
 export const compiler = Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang");
 /** For the title of what is skipped without one. */
@@ -39,24 +39,19 @@ export interface StandIns {
   axEngine: string;
 }
 
-let compiled: StandIns | null = null;
-
 /** All stand-ins, in one folder. */
 export function compileStandIns(): StandIns {
-  if (compiled !== null) return compiled;
-  const folder = join(scratchFolder(), "standins");
-  mkdirSync(folder, { recursive: true });
-  const library = (name: string, ...args: string[]) => {
-    return compileNative(join(folder, name), ...LIBRARY_FLAGS, ...args, "standin-graph.c", "-ldl");
-  };
-  library("libax_sys.so", "ax-sys-standin.c");
-  compiled = {
-    folder,
-    rknn: library("librknnrt.so", "rknnrt-standin.c"),
-    axcl: library("libaxcl_rt.so", "axcl-standin.c", "axcl-standin-engine.c"),
-    axEngine: library("libax_engine.so", "ax-engine-standin.c", `-L${folder}`, "-lax_sys", "-Wl,-rpath,$ORIGIN"),
-  };
-  return compiled;
+  const folder = madeOnce("standins", (part) => {
+    mkdirSync(part);
+    const library = (name: string, ...args: string[]) =>
+      compileNative(join(part, name), ...LIBRARY_FLAGS, ...args, "standin-graph.c", "-ldl");
+    library("libax_sys.so", "ax-sys-standin.c");
+    library("librknnrt.so", "rknnrt-standin.c");
+    library("libaxcl_rt.so", "axcl-standin.c", "axcl-standin-engine.c");
+    library("libax_engine.so", "ax-engine-standin.c", `-L${part}`, "-lax_sys", "-Wl,-rpath,$ORIGIN");
+  });
+  const [rknn, axcl, axEngine] = ["librknnrt.so", "libaxcl_rt.so", "libax_engine.so"].map((name) => join(folder, name));
+  return { folder, rknn, axcl, axEngine };
 }
 
 /** What a process needs that uses a stand-in: permission, and the library that computes behind it. */

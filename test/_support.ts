@@ -1,8 +1,8 @@
 // What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away with the process.
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
 import { openTokenizer } from "../src/backends/index.ts";
 import { type Backend, isAccelerator, type OpenOptions, type Tokenizer } from "../src/backends/stage.ts";
@@ -61,7 +61,7 @@ export class GoldenFile {
 export const goldenFile = ({ checkpoint, name }: GoldenCase) => new GoldenFile(`${checkpoint}/golden/${name}.safetensors`);
 
 let scratch = "";
-/** A folder for this process; what is made in it serves all its files. */
+/** A folder for this process. */
 export function scratchFolder(): string {
   if (scratch === "") scratch = mkdtempSync(join(process.env.TTS_TEST_SCRATCH ?? tmpdir(), "tts-test-"));
   return scratch;
@@ -72,12 +72,57 @@ export function removeScratch(): void {
   scratch = "";
 }
 
+/** Longer than anything takes that is made once. */
+const MADE_WITHIN_MS = 90_000;
+const LOOK_MS = 20;
+
+/**
+ * A folder that all processes of a run share: the first that needs it makes it, others wait meanwhile.
+ * @param make fills a folder that is not there yet, beside the place
+ */
+export function madeOnce(name: string, make: (folder: string) => void): string {
+  const place = join(process.env.TTS_TEST_SCRATCH ?? scratchFolder(), "shared", name);
+  const turn = `${place}.turn`;
+  mkdirSync(dirname(place), { recursive: true });
+  for (let waitedMs = 0; !existsSync(place); waitedMs += LOOK_MS) {
+    if (waitedMs > MADE_WITHIN_MS) throw new Error(`${place} is still being made by another process`);
+    if (!takes(turn)) {
+      Bun.sleepSync(LOOK_MS);
+      continue;
+    }
+    try {
+      if (existsSync(place)) break;
+      make(`${place}.part`);
+      renameSync(`${place}.part`, place);
+    } finally {
+      rmSync(`${place}.part`, { recursive: true, force: true });
+      rmdirSync(turn);
+    }
+  }
+  return place;
+}
+
+function takes(turn: string): boolean {
+  try {
+    mkdirSync(turn);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  }
+}
+
 export const checkpointFolder = (checkpoint: string) => (checkpoint === "starter" ? STARTER : join(GOLDEN, checkpoint));
 
-/** A copy of a checkpoint that a test may damage, without its golden outputs. */
+/** Copies a checkpoint, without its golden outputs. */
+export function copyCheckpoint(checkpoint: string, folder: string): void {
+  cpSync(checkpointFolder(checkpoint), folder, { recursive: true, filter: (path) => basename(path) !== "golden" });
+}
+
+/** A copy that a test may damage. */
 export function copyOfCheckpoint(checkpoint: string, name: string): string {
   const folder = join(scratchFolder(), "checkpoints", name);
-  cpSync(checkpointFolder(checkpoint), folder, { recursive: true, filter: (path) => basename(path) !== "golden" });
+  copyCheckpoint(checkpoint, folder);
   return folder;
 }
 
@@ -111,29 +156,43 @@ export const setJson =
     writeFileSync(join(folder, file), JSON.stringify(json));
   };
 
-/** Converts a checkpoint folder, on this thread, into the bundle `name` of the scratch folder. */
-export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
-  const target = join(scratchFolder(), name);
+function convertTo(target: string, source: string, weights: WeightType): void {
   runConversion({ source, target, part: target, weights: weightTypes(weights), libraries: { llama: "", onnxruntime: "" } });
+}
+
+const checkpoints = new Map<Bundle, string>();
+function bundleIn(target: string, source: string): Bundle {
   const bundle = openBundle(target);
   checkpoints.set(bundle, source);
   return bundle;
 }
 
-const checkpoints = new Map<Bundle, string>();
-/** The folder that {@link convertFolder} made a bundle of. */
+/** The folder that a bundle of the tests was made of. */
 export const checkpointOf = (bundle: Bundle) => checkpoints.get(bundle)!;
 
+/** Converts a checkpoint folder, on this thread, into the bundle `name` of the scratch folder. */
+export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
+  const target = join(scratchFolder(), name);
+  convertTo(target, source, weights);
+  return bundleIn(target, source);
+}
+
 const bundles = new Map<string, Bundle>();
-/** A checkpoint as a bundle, converted at first use. */
-export function bundleOf(checkpoint: string, weights: "f32" | "q8_0" = "f32"): Bundle {
-  const key = `${checkpoint}-${weights}`;
-  const known = bundles.get(key);
-  if (known !== undefined) return known;
-  const bundle = convertFolder(checkpointFolder(checkpoint), key, weights);
-  bundles.set(key, bundle);
+/** A checkpoint folder that stays as it is, converted once into the bundle `name`, which nobody may change. */
+export function bundleNamed(name: string, source: string, weights: WeightType = "f32"): Bundle {
+  const bundle =
+    bundles.get(name) ??
+    bundleIn(
+      madeOnce(name, (target) => convertTo(target, source, weights)),
+      source,
+    );
+  bundles.set(name, bundle);
   return bundle;
 }
+
+/** A checkpoint of the golden files as a bundle, converted at first use. */
+export const bundleOf = (checkpoint: string, weights: "f32" | "q8_0" = "f32") =>
+  bundleNamed(`${checkpoint}-${weights}`, checkpointFolder(checkpoint), weights);
 
 /** The error of a call that must fail. */
 export function failureOf(call: () => unknown): TtsError {

@@ -15,15 +15,16 @@ import type { Backend, Vocoder } from "../../src/backends/stage.ts";
 import type { Bundle } from "../../src/formats/bundle.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import {
+  bundleNamed,
   bundleOf,
-  convertFolder,
-  copyOfCheckpoint,
+  copyCheckpoint,
   type Edit,
   editDecoder,
   GoldenFile,
   goldenCases,
   goldenFile,
   Largest,
+  madeOnce,
   maxDifference,
   openOptions,
   reasonAgainst,
@@ -87,17 +88,14 @@ export const quiet: Edit = (name, value) => (name.startsWith("decoder.decoder.6.
 /** Besides, every Snake's periodic part made smaller by e^2. */
 const calm: Edit = (name, value) => (name.endsWith(".beta") ? value + 2 : quiet(name, value));
 
-const edited = new Map<string, Bundle>();
 /** A tiny checkpoint with some numbers of its codec changed, in a copy. */
 export function editedBundle(checkpoint: string, edit: Edit): Bundle {
   const name = `${checkpoint}-${edit === quiet ? "quiet" : "calm"}`;
-  const known = edited.get(name);
-  if (known !== undefined) return known;
-  const folder = copyOfCheckpoint(checkpoint, name);
-  editDecoder(folder, edit);
-  const bundle = convertFolder(folder, `${name}-bundle`);
-  edited.set(name, bundle);
-  return bundle;
+  const source = madeOnce(name, (folder) => {
+    copyCheckpoint(checkpoint, folder);
+    editDecoder(folder, edit);
+  });
+  return bundleNamed(`${name}-bundle`, source);
 }
 
 const peakOf = (samples: Float32Array) => samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);

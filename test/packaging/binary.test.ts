@@ -47,11 +47,8 @@ function run(command: readonly string[], env: Record<string, string> = {}, cwd =
   return new Promise((resolve) => child.on("close", (status) => resolve({ status: status ?? -1, ...text })));
 }
 
-async function build(into: string): Promise<void> {
-  const { status, stderr } = await run([process.execPath, join(ROOT, "src/packaging/binary.ts"), into, platform], {
-    HOME: folder,
-    PATH: process.env.PATH!,
-  });
+async function build(command: readonly string[]): Promise<void> {
+  const { status, stderr } = await run(command, { HOME: folder, PATH: process.env.PATH! }, ROOT);
   if (status !== 0) throw new Error(stderr);
 }
 
@@ -78,7 +75,10 @@ let used = "";
 let spoken: Buffer;
 
 beforeAll(async () => {
-  await build(dirname(tts));
+  const built = `dist/tts-${platform}`;
+  await build(["make", built]); // where it is older than its sources; .ci/test-arm64 takes the same one
+  mkdirSync(dirname(tts));
+  copyFileSync(join(ROOT, built), tts);
   used = newHome();
   expect(await say(used)).toEqual({ status: 0, stdout: "", stderr: "" });
   spoken = soundOf(used);
@@ -209,7 +209,7 @@ describe("the binary", () => {
 
   test("is the same when it is built again, and tells nothing of this machine", async () => {
     const again = join(folder, "another folder", "below");
-    await build(again);
+    await build([process.execPath, join(ROOT, "src/packaging/binary.ts"), again, platform]);
     const bytes = readFileSync(join(again, basename(tts)));
     expect(bytes.equals(readFileSync(tts))).toBe(true);
     const places = [ROOT, folder, ".building-", homedir() === "/root" ? "/root/.bun" : homedir()];
