@@ -185,13 +185,14 @@ async function measure(sides: Side[], { bench: args, models, rounds }: Options):
     subject.pairs[round] ??= { before: {}, now: {} };
     subject.pairs[round][side.name] = figures;
   };
-  let machine = "";
+  let [machine, busiest] = ["", 0];
   for (let round = 0; round < rounds; round++) {
     for (const model of models) {
       for (const side of sides) {
         console.error(`compare: round ${round + 1} of ${rounds}: tts bench, ${model}, ${side.name}`);
         const { machine: m, runs } = await bench(side, model, args);
-        machine = `${m.cpu}, ${m.cores} cores, ${(m.memoryMb / 1e3).toFixed(1)} GB`;
+        busiest = Math.max(busiest, m.busyDuring ?? 0);
+        machine = `${m.cpu}, ${m.cores} cores, ${(m.memoryMb / 1e3).toFixed(1)} GB; others took up to ${(100 * busiest).toFixed(0)} % of it`;
         for (const [i, one] of runs.entries()) {
           const title = `tts bench, ${model}: lanes ${one.lanes}, threads ${one.threads}, ${one.weights}`;
           note(`${model} ${i}`, title, round, side, figuresOf(one));
