@@ -3,12 +3,12 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { PREDICTORS, VOCODERS } from "../src/backends/index.ts";
-import { loadConfig, PREDICTOR_CHOICES, VOCODER_CHOICES } from "../src/config.ts";
-import { NPU_NAMES, NPU_TARGETS, NPU_VENDORS, npuBackends } from "../src/npu-vendors.ts";
-import { compiler, compileStandIns, noCompiler, standInEnvironment } from "./_standins.ts";
-import { ROOT, scratchFolder } from "./_support.ts";
-import { shell } from "./cli/_tts.ts";
+import { PREDICTORS, VOCODERS } from "../../src/backends/index.ts";
+import { loadConfig, PREDICTOR_CHOICES, VOCODER_CHOICES } from "../../src/config.ts";
+import { NPU_NAMES, NPU_TARGETS, NPU_VENDORS, npuBackends } from "../../src/npu-vendors.ts";
+import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
+import { ROOT, scratchFolder } from "../_support.ts";
+import { shell } from "./_tts.ts";
 
 const ROW = `further: { title: "A further NPU", variable: "TTS_LIBFURTHER", target: "rknn", vocoder: "further", predictor: "further", node: "",
   sign: /further/ },`;
