@@ -1,8 +1,15 @@
 #!/usr/bin/env bun
-// Entry of everything: the command line on the main thread, one stage or errand in a worker, or a job that may crash in a process of its own.
+// Entry of everything: the command line on the main thread, one stage or errand in a worker, or a job that
+// may crash in a process of its own.
 
 import { isMainThread, workerData } from "node:worker_threads";
-import { answerAsChild, type ChildRole, childStart, type WorkerRole, type WorkerStart } from "./src/worker.ts";
+import {
+  answerAsChild,
+  type ChildRole,
+  childStart,
+  type WorkerRole,
+  type WorkerStart,
+} from "./src/worker.ts";
 
 /** Does a role's job; what the job is made of is between the role and who starts it. */
 type Runner = (job: never) => unknown;

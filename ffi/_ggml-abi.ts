@@ -1,5 +1,6 @@
-// ggml's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts. Three libraries hold it; the CPU code among them has a name
-// that depends on the processor, so its functions are asked for by name when it is loaded.
+// ggml's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts. Three libraries hold it; the CPU
+// code among them has a name that depends on the processor, so its functions are asked for by name when it is
+// loaded.
 
 import { asFunctions, byValue, type Layout } from "./load/struct.ts";
 
@@ -29,28 +30,39 @@ export const GGML_SYMBOLS = asFunctions({
   ggml_backend_init_by_type: { args: ["i32", "ptr"], returns: "ptr" }, // device type, parameters -> backend
 });
 
-/** libggml-base: tensors and graphs. Most of it ends the process when its arguments do not fit: check them first. */
+/**
+ * libggml-base: tensors and graphs. Most of it ends the process when its arguments do not fit: check them
+ * first.
+ */
 export const GGML_BASE_SYMBOLS = asFunctions({
   ggml_version: { args: [], returns: "cstring" },
   ggml_commit: { args: [], returns: "cstring" },
   ggml_init: { args: byValue(GGML_INIT_PARAMS.size, 0), returns: "ptr" }, // params -> context
   ggml_free: { args: ["ptr"], returns: "void" },
   ggml_tensor_overhead: { args: [], returns: "u64" }, // bytes a tensor takes of a context
-  ggml_graph_overhead_custom: { args: ["u64", "bool"], returns: "u64" }, // nodes, gradients too -> the same of a graph
+  // nodes, gradients too -> the same of a graph
+  ggml_graph_overhead_custom: { args: ["u64", "bool"], returns: "u64" },
   ggml_row_size: { args: ["i32", "i64"], returns: "u64" }, // type, elements -> bytes
-  ggml_new_tensor_2d: { args: ["ptr", "i32", "i64", "i64"], returns: "ptr" }, // context, type, row length, rows
-  ggml_mul_mat: { args: ["ptr", "ptr", "ptr"], returns: "ptr" }, // context, a [rows, width], b [n, width] -> f32 [n, rows]
+  // context, type, row length, rows
+  ggml_new_tensor_2d: { args: ["ptr", "i32", "i64", "i64"], returns: "ptr" },
+  // context, a [rows, width], b [n, width] -> f32 [n, rows]
+  ggml_mul_mat: { args: ["ptr", "ptr", "ptr"], returns: "ptr" },
   ggml_new_graph_custom: { args: ["ptr", "u64", "bool"], returns: "ptr" }, // context, nodes, gradients too
   ggml_build_forward_expand: { args: ["ptr", "ptr"], returns: "void" }, // graph, result
-  ggml_quantize_chunk: { args: ["i32", "ptr", "ptr", "i64", "i64", "i64", "ptr"], returns: "u64" }, // type, f32 from, to, first, rows, row length, importance
+  // type, f32 from, to, first, rows, row length, importance
+  ggml_quantize_chunk: { args: ["i32", "ptr", "ptr", "i64", "i64", "i64", "ptr"], returns: "u64" },
   ggml_backend_reg_get_proc_address: { args: ["ptr", "ptr"], returns: "ptr" }, // registry, name
   ggml_backend_get_device: { args: ["ptr"], returns: "ptr" },
   ggml_backend_supports_op: { args: ["ptr", "ptr"], returns: "bool" }, // backend, result
   ggml_backend_get_default_buffer_type: { args: ["ptr"], returns: "ptr" },
-  ggml_backend_alloc_ctx_tensors_from_buft: { args: ["ptr", "ptr"], returns: "ptr" }, // context, buffer type -> buffer, or null: no memory
-  ggml_backend_cpu_buffer_from_ptr: { args: ["ptr", "u64"], returns: "ptr" }, // memory aligned to 32, bytes -> buffer over it
-  ggml_backend_tensor_alloc: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // buffer, tensor, address in it -> 0 ok
-  ggml_backend_tensor_set: { args: ["ptr", "ptr", "u64", "u64"], returns: "void" }, // tensor, from, at byte, bytes
+  // context, buffer type -> buffer, or null: no memory
+  ggml_backend_alloc_ctx_tensors_from_buft: { args: ["ptr", "ptr"], returns: "ptr" },
+  // memory aligned to 32, bytes -> buffer over it
+  ggml_backend_cpu_buffer_from_ptr: { args: ["ptr", "u64"], returns: "ptr" },
+  // buffer, tensor, address in it -> 0 ok
+  ggml_backend_tensor_alloc: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  // tensor, from, at byte, bytes
+  ggml_backend_tensor_set: { args: ["ptr", "ptr", "u64", "u64"], returns: "void" },
   ggml_backend_graph_compute: { args: ["ptr", "ptr"], returns: "i32" }, // backend, graph -> 0 ok
   ggml_backend_buffer_free: { args: ["ptr"], returns: "void" },
   ggml_backend_free: { args: ["ptr"], returns: "void" },
@@ -62,5 +74,6 @@ export const GGML_CPU_SYMBOLS = asFunctions({
   ggml_threadpool_free: { args: ["ptr"], returns: "void" },
   ggml_backend_set_n_threads: { args: ["ptr", "i32"], returns: "void" }, // backend, threads
   ggml_backend_cpu_set_threadpool: { args: ["ptr", "ptr"], returns: "void" }, // backend, pool
-  ggml_backend_dev_get_extra_bufts: { args: ["ptr"], returns: "ptr" }, // device -> null-ended list of buffer types
+  // device -> null-ended list of buffer types
+  ggml_backend_dev_get_extra_bufts: { args: ["ptr"], returns: "ptr" },
 });

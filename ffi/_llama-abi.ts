@@ -5,7 +5,9 @@ import { asFunctions, byValue, type Layout } from "./load/struct.ts";
 /** What llama_version() must answer; another version may have other layouts. */
 export const LLAMA_VERSION = "0.5.0-dev";
 
-export const MODEL_PARAMS: Layout<"nGpuLayers" | "splitMode" | "loadMode" | "lazyMode" | "useExtraBufts" | "vocabOnly"> = {
+export const MODEL_PARAMS: Layout<
+  "nGpuLayers" | "splitMode" | "loadMode" | "lazyMode" | "useExtraBufts" | "vocabOnly"
+> = {
   size: 80,
   fields: {
     nGpuLayers: [16, "i32"],
@@ -107,7 +109,13 @@ export const QUANTIZE_PARAMS: Layout<
     quantizeOutputTensor: [17, "u8"],
     maxBufSize: [56, "u64"],
   },
-  defaults: { ftype: 7, outputTensorType: 43, tokenEmbeddingType: 43, quantizeOutputTensor: 1, maxBufSize: 8 * 2 ** 30 },
+  defaults: {
+    ftype: 7,
+    outputTensorType: 43,
+    tokenEmbeddingType: 43,
+    quantizeOutputTensor: 1,
+    maxBufSize: 8 * 2 ** 30,
+  },
 };
 
 export const BATCH: Layout<"nTokens" | "token" | "embd" | "pos" | "nSeqId" | "seqId" | "logits"> = {
@@ -127,26 +135,34 @@ export const BATCH: Layout<"nTokens" | "token" | "embd" | "pos" | "nSeqId" | "se
 export const LLAMA_SYMBOLS = asFunctions({
   llama_version: { args: [], returns: "cstring" },
   llama_log_set: { args: ["ptr", "ptr"], returns: "void" }, // callback, user data
-  llama_model_load_from_file: { args: ["ptr", ...byValue(MODEL_PARAMS.size)], returns: "ptr" }, // path, params
+  // path, params
+  llama_model_load_from_file: { args: ["ptr", ...byValue(MODEL_PARAMS.size)], returns: "ptr" },
   llama_model_free: { args: ["ptr"], returns: "void" },
   llama_model_get_vocab: { args: ["ptr"], returns: "ptr" },
   llama_model_n_embd: { args: ["ptr"], returns: "i32" },
   llama_vocab_n_tokens: { args: ["ptr"], returns: "i32" },
   llama_init_from_model: { args: ["ptr", ...byValue(CONTEXT_PARAMS.size)], returns: "ptr" }, // model, params
   llama_free: { args: ["ptr"], returns: "void" },
-  llama_decode: { args: ["ptr", ...byValue(BATCH.size)], returns: "i32" }, // context, batch -> 0, 1 full, 2 aborted, < 0 wrong
-  llama_get_embeddings_ith: { args: ["ptr", "i32"], returns: "ptr" }, // row of the batch -> f32[n_embd], after the final norm
+  // context, batch -> 0, 1 full, 2 aborted, < 0 wrong
+  llama_decode: { args: ["ptr", ...byValue(BATCH.size)], returns: "i32" },
+  // row of the batch -> f32[n_embd], after the final norm
+  llama_get_embeddings_ith: { args: ["ptr", "i32"], returns: "ptr" },
   llama_get_logits_ith: { args: ["ptr", "i32"], returns: "ptr" }, // row of the batch -> f32[n_vocab]
   llama_get_memory: { args: ["ptr"], returns: "ptr" },
   llama_memory_clear: { args: ["ptr", "bool"], returns: "void" }, // memory, wipe the data too
-  llama_memory_seq_rm: { args: ["ptr", "i32", "i32", "i32"], returns: "bool" }, // memory, sequence, from, to (-1: end)
+  // memory, sequence, from, to (-1: end)
+  llama_memory_seq_rm: { args: ["ptr", "i32", "i32", "i32"], returns: "bool" },
   llama_state_seq_get_size: { args: ["ptr", "i32"], returns: "u64" }, // context, sequence -> bytes
-  llama_state_seq_get_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" }, // context, out, room, sequence -> bytes written
-  llama_state_seq_set_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" }, // context, from, bytes, sequence -> bytes read, 0 refused
+  // context, out, room, sequence -> bytes written
+  llama_state_seq_get_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" },
+  // context, from, bytes, sequence -> bytes read, 0 refused
+  llama_state_seq_set_data: { args: ["ptr", "ptr", "u64", "i32"], returns: "u64" },
   llama_set_abort_callback: { args: ["ptr", "ptr", "ptr"], returns: "void" }, // context, callback, user data
   llama_set_n_threads: { args: ["ptr", "i32", "i32"], returns: "void" }, // context, for one row, for several
-  llama_attach_threadpool: { args: ["ptr", "ptr", "ptr"], returns: "void" }, // context, pool, pool for prefill
-  llama_tokenize: { args: ["ptr", "ptr", "i32", "ptr", "i32", "bool", "bool"], returns: "i32" }, // vocab, text, bytes, out, room, add special, parse special
+  // context, pool, pool for prefill
+  llama_attach_threadpool: { args: ["ptr", "ptr", "ptr"], returns: "void" },
+  // vocab, text, bytes, out, room, add special, parse special
+  llama_tokenize: { args: ["ptr", "ptr", "i32", "ptr", "i32", "bool", "bool"], returns: "i32" },
   llama_model_quantize: { args: ["ptr", "ptr", "ptr"], returns: "u32" }, // from, to, params -> 0 ok
   // Only called on x64, where the struct they return is written through a hidden first pointer.
   llama_model_default_params: { args: ["ptr"], returns: "ptr" },

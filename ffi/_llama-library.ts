@@ -1,4 +1,5 @@
-// libllama and the ggml libraries beside it: found, opened once per thread, checked, silenced. Every file that calls them starts here.
+// libllama and the ggml libraries beside it: found, opened once per thread, checked, silenced. Every file
+// that calls them starts here.
 
 import { linkSymbols, type Pointer } from "bun:ffi";
 import { readdirSync } from "node:fs";
@@ -33,14 +34,22 @@ function openAll(override: string) {
   const llama = openLibrary("libllama", path, LLAMA_SYMBOLS).symbols;
   const base = openLibrary("libggml-base", join(folder, "libggml-base.so"), GGML_BASE_SYMBOLS).symbols;
   const ggml = openLibrary("libggml", findSibling(folder, /^libggml\.(v[\d.]+\.)?so/), GGML_SYMBOLS).symbols;
-  const version = { llama: String(llama.llama_version()), ggml: String(base.ggml_version()), commit: String(base.ggml_commit()) };
+  const version = {
+    llama: String(llama.llama_version()),
+    ggml: String(base.ggml_version()),
+    commit: String(base.ggml_commit()),
+  };
   return { path, folder, llama, base, ggml, version };
 }
 
 function findSibling(folder: string, pattern: RegExp): string {
   const name = readdirSync(folder).find((file) => pattern.test(file));
   if (name === undefined)
-    throw new TtsError("LIBRARY_MISSING", `${folder} holds no library like ${pattern.source}`, "copy all files of the build");
+    throw new TtsError(
+      "LIBRARY_MISSING",
+      `${folder} holds no library like ${pattern.source}`,
+      "copy all files of the build",
+    );
   return join(folder, name);
 }
 
@@ -49,7 +58,10 @@ function findSibling(folder: string, pattern: RegExp): string {
  * @param override TTS_LIBLLAMA: a file or folder, or "" for the package.
  * @param turn one shared word, 0 at first: loading CPU code is not safe on two threads at once.
  */
-export function loadLlama(override = "", turn: Int32Array = new Int32Array(new SharedArrayBuffer(4))): { path: string; version: string } {
+export function loadLlama(
+  override = "",
+  turn: Int32Array = new Int32Array(new SharedArrayBuffer(4)),
+): { path: string; version: string } {
   if (opened === null) {
     const libraries = openAll(override);
     checkVersion(libraries);
@@ -58,7 +70,10 @@ export function loadLlama(override = "", turn: Int32Array = new Int32Array(new S
     loadCpuCode(libraries, turn);
     opened = { ...libraries, cpu: linkCpu(libraries) };
   }
-  return { path: opened.path, version: `${opened.version.llama} (ggml ${opened.version.ggml} ${opened.version.commit})` };
+  return {
+    path: opened.path,
+    version: `${opened.version.llama} (ggml ${opened.version.ggml} ${opened.version.commit})`,
+  };
 }
 
 function checkVersion({ path, version }: Libraries): void {
@@ -94,9 +109,14 @@ function checkLayouts({ path, llama }: Libraries): void {
 function loadCpuCode({ path, folder, ggml }: Libraries, turn: Int32Array): void {
   while (Atomics.compareExchange(turn, 0, 0, 1) !== 0) Atomics.wait(turn, 0, 1, 100);
   try {
-    if (Number(ggml.ggml_backend_reg_count()) === 0) ggml.ggml_backend_load_all_from_path(Buffer.from(`${folder}\0`));
+    if (Number(ggml.ggml_backend_reg_count()) === 0)
+      ggml.ggml_backend_load_all_from_path(Buffer.from(`${folder}\0`));
     if (Number(ggml.ggml_backend_reg_count()) > 0) return;
-    throw new TtsError("LIBRARY_MISSING", `no libggml-cpu-*.so beside ${path} runs on this processor`, "copy all files of the build");
+    throw new TtsError(
+      "LIBRARY_MISSING",
+      `no libggml-cpu-*.so beside ${path} runs on this processor`,
+      "copy all files of the build",
+    );
   } finally {
     Atomics.store(turn, 0, 0);
     Atomics.notify(turn, 0);
@@ -107,12 +127,24 @@ function loadCpuCode({ path, folder, ggml }: Libraries, turn: Int32Array): void 
 function linkCpu({ base, ggml, path }: Libraries) {
   const registry = ggml.ggml_backend_reg_by_name(Buffer.from("CPU\0"));
   const find = (name: string): Pointer => {
-    const pointer = base.ggml_backend_reg_get_proc_address(registry, Buffer.from(`${name}\0`)) as Pointer | null;
+    const pointer = base.ggml_backend_reg_get_proc_address(
+      registry,
+      Buffer.from(`${name}\0`),
+    ) as Pointer | null;
     if (pointer !== null) return pointer;
-    throw new TtsError("LIBRARY_MISMATCH", `the CPU code beside ${path} has no ${name}`, `use llama.cpp ${LLAMA_VERSION}`);
+    throw new TtsError(
+      "LIBRARY_MISMATCH",
+      `the CPU code beside ${path} has no ${name}`,
+      `use llama.cpp ${LLAMA_VERSION}`,
+    );
   };
-  const entries = Object.entries(GGML_CPU_SYMBOLS).map(([name, symbol]) => [name, { ...symbol, ptr: find(name) }]);
-  type Linked = { [Name in keyof typeof GGML_CPU_SYMBOLS]: (typeof GGML_CPU_SYMBOLS)[Name] & { ptr: Pointer } };
+  const entries = Object.entries(GGML_CPU_SYMBOLS).map(([name, symbol]) => [
+    name,
+    { ...symbol, ptr: find(name) },
+  ]);
+  type Linked = {
+    [Name in keyof typeof GGML_CPU_SYMBOLS]: (typeof GGML_CPU_SYMBOLS)[Name] & { ptr: Pointer };
+  };
   return linkSymbols(Object.fromEntries(entries) as Linked).symbols;
 }
 

@@ -1,10 +1,14 @@
-// The OrtApi table: a C struct of function pointers that only ever grows. Number of each slot used, and its C arguments.
-// Status functions return NULL or an OrtStatus*; `out` arguments point at 8 bytes.
+// The OrtApi table: a C struct of function pointers that only ever grows. Number of each slot used, and its C
+// arguments. Status functions return NULL or an OrtStatus*; `out` arguments point at 8 bytes.
 
 import type { FFIType } from "bun:ffi";
 
 type Arg = "ptr" | "u64" | "i32" | "i64";
-const status = (slot: number, ...args: Arg[]) => ({ slot, args: args as unknown as FFIType[], returns: "ptr" as const });
+const status = (slot: number, ...args: Arg[]) => ({
+  slot,
+  args: args as unknown as FFIType[],
+  returns: "ptr" as const,
+});
 const release = (slot: number) => ({ slot, args: ["ptr"] as unknown as FFIType[], returns: "void" as const });
 
 export const ORT_SLOTS = {
@@ -13,7 +17,8 @@ export const ORT_SLOTS = {
   CreateEnv: status(3, "i32", "ptr", "ptr"), // log level, log id, out
   CreateSession: status(7, "ptr", "ptr", "ptr", "ptr"), // env, path, options, out
   CreateSessionFromArray: status(8, "ptr", "ptr", "u64", "ptr", "ptr"), // env, bytes, length, options, out
-  Run: status(9, "ptr", "ptr", "ptr", "ptr", "u64", "ptr", "u64", "ptr"), // session, run options, names, values, n, names, n, values
+  // session, run options, names, values, n, names, n, values
+  Run: status(9, "ptr", "ptr", "ptr", "ptr", "u64", "ptr", "u64", "ptr"),
   CreateSessionOptions: status(10, "ptr"), // out
   DisableMemPattern: status(17, "ptr"),
   SetSessionLogSeverityLevel: status(22, "ptr", "i32"),
@@ -27,7 +32,8 @@ export const ORT_SLOTS = {
   SessionGetInputName: status(36, "ptr", "u64", "ptr", "ptr"), // session, index, allocator, out
   SessionGetOutputName: status(37, "ptr", "u64", "ptr", "ptr"),
   CreateRunOptions: status(39, "ptr"), // out
-  CreateTensorWithDataAsOrtValue: status(49, "ptr", "ptr", "u64", "ptr", "u64", "i32", "ptr"), // memory, data, bytes, shape, rank, type, out
+  // memory, data, bytes, shape, rank, type, out
+  CreateTensorWithDataAsOrtValue: status(49, "ptr", "ptr", "u64", "ptr", "u64", "i32", "ptr"),
   CastTypeInfoToTensorInfo: status(55, "ptr", "ptr"), // the result belongs to the type info
   GetTensorElementType: status(60, "ptr", "ptr"),
   GetDimensionsCount: status(61, "ptr", "ptr"),

@@ -1,5 +1,5 @@
-// ggml by itself: products of quantised matrices with a few rows, the threads that compute, the quantiser for single matrices.
-// The libraries are those that loadLlama() opened. Pointers stay in ffi/.
+// ggml by itself: products of quantised matrices with a few rows, the threads that compute, the quantiser for
+// single matrices. The libraries are those that loadLlama() opened. Pointers stay in ffi/.
 
 import { type Pointer, read } from "bun:ffi";
 import { TtsError } from "../src/errors.ts";
@@ -8,7 +8,10 @@ import { library } from "./_llama-library.ts";
 import { address, Pin } from "./load/memory.ts";
 import { callByValue, Struct } from "./load/struct.ts";
 
-/** How a matrix is stored, with ggml's number for each. Rows of the last two are blocks of 32 elements with a scale. */
+/**
+ * How a matrix is stored, with ggml's number for each. Rows of the last two are blocks of 32 elements with a
+ * scale.
+ */
 const MATRIX_TYPE = { f32: 0, f16: 1, q4_0: 2, q8_0: 8 } as const;
 export type MatrixType = keyof typeof MATRIX_TYPE;
 const BLOCK = { f32: 1, f16: 1, q4_0: 32, q8_0: 32 } as const satisfies Record<MatrixType, number>;
@@ -29,19 +32,24 @@ export function rowBytes(type: MatrixType, width: number): number | null {
 export function quantizeRows(type: MatrixType, values: Float32Array, width: number): Uint8Array {
   const rows = values.length / width;
   const size = rowBytes(type, width);
-  if (size === null || !Number.isInteger(rows)) throw new RangeError(`${values.length} values are no rows of ${width} in ${type}`);
+  if (size === null || !Number.isInteger(rows))
+    throw new RangeError(`${values.length} values are no rows of ${width} in ${type}`);
   const target = new Pin().bytes(rows * size);
   library().base.ggml_quantize_chunk(MATRIX_TYPE[type], values, target, 0, rows, width, null);
   return target;
 }
 
-/** Threads that compute together with the one that made them, and sleep between graphs: another stage needs the core. */
+/**
+ * Threads that compute together with the one that made them, and sleep between graphs: another stage needs
+ * the core.
+ */
 export class ThreadPool {
   readonly pointer: Pointer;
 
   /**
-   * @param cores one for each thread, in which case none ever leaves its own: the thread that computes with the pool gets the last one, the
-   * others the rest in their order. With more or fewer cores than threads the kernel places them, within what the calling thread may use.
+   * @param cores one for each thread, in which case none ever leaves its own: the thread that computes with
+   * the pool gets the last one, the others the rest in their order. With more or fewer cores than threads the
+   * kernel places them, within what the calling thread may use.
    */
   constructor(
     readonly threads: number,
@@ -53,7 +61,8 @@ export class ThreadPool {
       for (const core of cores) params.bytes[core] = 1;
     }
     const pointer = library().cpu.ggml_threadpool_new(params.bytes) as Pointer | null;
-    if (pointer === null) throw new TtsError("LIBRARY_FAILED", `ggml made no pool of ${threads} threads`, "use {threads} 1");
+    if (pointer === null)
+      throw new TtsError("LIBRARY_FAILED", `ggml made no pool of ${threads} threads`, "use {threads} 1");
     this.pointer = pointer;
   }
 
@@ -73,8 +82,8 @@ export interface MatrixProductsOptions {
 }
 
 /**
- * Matrices of one shape, each of which is multiplied with up to `lanes` rows at once. Weights are copied; every graph is built at opening,
- * so that a product costs nothing but the product. Used by one thread.
+ * Matrices of one shape, each of which is multiplied with up to `lanes` rows at once. Weights are copied;
+ * every graph is built at opening, so that a product costs nothing but the product. Used by one thread.
  */
 export class MatrixProducts {
   /** f32 [lanes, width], to be written before a product. */
@@ -110,10 +119,16 @@ export class MatrixProducts {
 
   /** output[lane] = matrix `matrix` times input[lane], for the first `count` lanes. */
   run(matrix: number, count: number): void {
-    const graph = count >= 1 && count <= this.lanes ? this.graphs[matrix * this.lanes + count - 1] : undefined;
-    if (graph === undefined) throw new RangeError(`no product of matrix ${matrix} with ${count} rows was prepared`);
+    const graph =
+      count >= 1 && count <= this.lanes ? this.graphs[matrix * this.lanes + count - 1] : undefined;
+    if (graph === undefined)
+      throw new RangeError(`no product of matrix ${matrix} with ${count} rows was prepared`);
     const status = library().base.ggml_backend_graph_compute(this.backend, graph);
-    if (status !== 0) throw new TtsError("LIBRARY_FAILED", `ggml could not multiply matrix ${matrix} with ${count} rows: status ${status}`);
+    if (status !== 0)
+      throw new TtsError(
+        "LIBRARY_FAILED",
+        `ggml could not multiply matrix ${matrix} with ${count} rows: status ${status}`,
+      );
   }
 
   close(): void {
@@ -124,20 +139,25 @@ export class MatrixProducts {
   }
 
   /**
-   * Copies the matrices into memory of ggml, in the order of elements that is fastest here (measured: a third faster than as they lie).
+   * Copies the matrices into memory of ggml, in the order of elements that is fastest here (measured: a third
+   * faster than as they lie).
    * @returns a tensor for each
    */
   private upload(matrices: readonly Matrix[], rows: number, width: number): Pointer[] {
     const { base } = library();
     for (const memory of memoryTypes(this.backend)) {
       const context = this.context(2 * matrices.length + 1, 0);
-      const tensors = matrices.map(({ type }) => base.ggml_new_tensor_2d(context, MATRIX_TYPE[type], width, rows) as Pointer);
+      const tensors = matrices.map(
+        ({ type }) => base.ggml_new_tensor_2d(context, MATRIX_TYPE[type], width, rows) as Pointer,
+      );
       const buffer = base.ggml_backend_alloc_ctx_tensors_from_buft(context, memory) as Pointer | null;
       if (buffer === null) continue;
       this.buffers.push(buffer);
       // Filling memory that has no order for a type would end the process.
       const row = base.ggml_new_tensor_2d(context, MATRIX_TYPE.f32, width, 1);
-      const taken = tensors.every((tensor) => base.ggml_backend_supports_op(this.backend, base.ggml_mul_mat(context, tensor, row)));
+      const taken = tensors.every((tensor) =>
+        base.ggml_backend_supports_op(this.backend, base.ggml_mul_mat(context, tensor, row)),
+      );
       if (taken) {
         matrices.forEach(({ bytes }, i) => {
           base.ggml_backend_tensor_set(tensors[i], bytes, 0, bytes.length);
@@ -149,7 +169,10 @@ export class MatrixProducts {
     throw outOfMemory(`${matrices.length} matrices [${rows}, ${width}]`);
   }
 
-  /** A graph for each matrix and count. All inputs lie in `input` and all results in `output`: nothing is copied. */
+  /**
+   * A graph for each matrix and count. All inputs lie in `input` and all results in `output`: nothing is
+   * copied.
+   */
   private build(weights: readonly Pointer[], width: number): Pointer[] {
     const { base } = library();
     const context = this.context(this.lanes * (1 + weights.length), this.lanes * weights.length);
@@ -174,7 +197,9 @@ export class MatrixProducts {
   /** Room for descriptions of tensors and graphs; data lies elsewhere. */
   private context(tensors: number, graphs: number): Pointer {
     const { base } = library();
-    const bytes = tensors * Number(base.ggml_tensor_overhead()) + graphs * Number(base.ggml_graph_overhead_custom(GRAPH_NODES, false));
+    const bytes =
+      tensors * Number(base.ggml_tensor_overhead()) +
+      graphs * Number(base.ggml_graph_overhead_custom(GRAPH_NODES, false));
     const params = new Struct(GGML_INIT_PARAMS).set("memSize", bytes).set("noAlloc", 1);
     const context = callByValue(base.ggml_init as never, [], params) as Pointer | null;
     if (context === null) throw outOfMemory(`${graphs} graphs`);
@@ -201,12 +226,16 @@ function openCpu(pool: ThreadPool | null): Pointer {
   return backend;
 }
 
-/** The kinds of memory for weights: those in which the code for this processor orders elements its own way, then the plain one. */
+/**
+ * The kinds of memory for weights: those in which the code for this processor orders elements its own way,
+ * then the plain one.
+ */
 function memoryTypes(backend: Pointer): Pointer[] {
   const { base, cpu } = library();
   const list = cpu.ggml_backend_dev_get_extra_bufts(base.ggml_backend_get_device(backend)) as Pointer | null;
   const types: Pointer[] = [];
-  while (list !== null && read.ptr(list, 8 * types.length) !== 0) types.push(read.ptr(list, 8 * types.length) as Pointer);
+  while (list !== null && read.ptr(list, 8 * types.length) !== 0)
+    types.push(read.ptr(list, 8 * types.length) as Pointer);
   return [...types, base.ggml_backend_get_default_buffer_type(backend) as Pointer];
 }
 
@@ -218,4 +247,5 @@ function checkSizes(matrices: readonly Matrix[], rows: number, width: number): v
   }
 }
 
-const outOfMemory = (what: string) => new TtsError("LIBRARY_FAILED", `ggml has no memory for ${what}`, "close other programs");
+const outOfMemory = (what: string) =>
+  new TtsError("LIBRARY_FAILED", `ggml has no memory for ${what}`, "close other programs");

@@ -1,5 +1,6 @@
-// The C library: environment for native code, locked files, read-only file mappings, names and cores of threads, one clock for all of them,
-// memory to measure reading with, and two harmless functions used as callbacks.
+// The C library: environment for native code, locked files, read-only file mappings, names and cores of
+// threads, one clock for all of them, memory to measure reading with, and two harmless functions used as
+// callbacks.
 
 import { dlopen, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { closeSync, fstatSync, openSync } from "node:fs";
@@ -9,7 +10,8 @@ const libc = dlopen("libc.so.6", {
   abs: { args: ["i32"], returns: "i32" },
   strlen: { args: ["ptr"], returns: "u64" },
   memcpy: { args: ["ptr", "ptr", "u64"], returns: "ptr" }, // to, from, bytes
-  mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" }, // address, bytes, protection, flags, file, offset
+  // address, bytes, protection, flags, file, offset
+  mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" },
   madvise: { args: ["ptr", "u64", "i32"], returns: "i32" }, // address, bytes, advice
   munmap: { args: ["ptr", "u64"], returns: "i32" },
   memset: { args: ["ptr", "i32", "u64"], returns: "ptr" }, // to, byte, bytes
@@ -61,7 +63,8 @@ export function setEnvironment(name: string, value: string, replaces = true): vo
 export const libcVersion = () => String(libc.symbols.gnu_get_libc_version());
 
 /**
- * Takes an open file for this thread alone, if no other thread or process holds it. It is free again when it is closed, or its process has died.
+ * Takes an open file for this thread alone, if no other thread or process holds it. It is free again when it
+ * is closed, or its process has died.
  * @returns whether it did
  */
 export const tryLockFile = (file: number) => libc.symbols.flock(file, LOCK_EX | LOCK_NB) === 0;
@@ -70,13 +73,19 @@ export const tryLockFile = (file: number) => libc.symbols.flock(file, LOCK_EX | 
 const time = new Uint32Array(new ArrayBuffer(16));
 const timeAt = ptr(time);
 
-/** Milliseconds of a clock that all threads and processes share, whereas every worker's `performance.now` begins at 0. */
+/**
+ * Milliseconds of a clock that all threads and processes share, whereas every worker's `performance.now`
+ * begins at 0.
+ */
 export function monotonicMs(): number {
   libc.symbols.clock_gettime(CLOCK_MONOTONIC, timeAt);
   return (time[0] + 2 ** 32 * time[1]) * 1e3 + time[2] / 1e6;
 }
 
-/** Names the calling thread, and the threads that it starts from now on, as the system's tools show them. Longer names are cut off. */
+/**
+ * Names the calling thread, and the threads that it starts from now on, as the system's tools show them.
+ * Longer names are cut off.
+ */
 export function nameThread(name: string): void {
   libc.symbols.prctl(PR_SET_NAME, Buffer.from(`${name.slice(0, THREAD_NAME_BYTES)}\0`), 0, 0, 0);
 }
@@ -104,22 +113,32 @@ export function copyFloats(target: Float32Array, at: number, count: number, sour
 
 export interface MappedFile {
   path: string;
-  /** Read-only memory: a write would crash the process. Never post it to another thread: that copies the whole file. */
+  /**
+   * Read-only memory: a write would crash the process. Never post it to another thread: that copies the whole
+   * file.
+   */
   bytes: Uint8Array<ArrayBuffer>;
   /** Gives the pages that were read back to the system; they are read again when touched again. */
   release(): void;
-  /** Ends the mapping. Every view of `bytes` is empty from then on: nothing can reach memory that is no longer there. */
+  /**
+   * Ends the mapping. Every view of `bytes` is empty from then on: nothing can reach memory that is no longer
+   * there.
+   */
   close(): void;
 }
 
-/** Maps a file read-only; pages are read when touched. Errors of `open` are passed on; an empty file maps to no bytes. */
+/**
+ * Maps a file read-only; pages are read when touched. Errors of `open` are passed on; an empty file maps to
+ * no bytes.
+ */
 export function mapFile(path: string): MappedFile {
   const file = openSync(path, "r");
   try {
     const length = fstatSync(file).size;
     if (length === 0) return { path, bytes: new Uint8Array(0), release: () => {}, close: () => {} };
     const base = libc.symbols.mmap(null, length, PROT_READ, MAP_PRIVATE, file, 0);
-    if (base === null || (base as number) === -1 || (base as number) > 2 ** 63) throw new Error(`mmap of ${path} failed`);
+    if (base === null || (base as number) === -1 || (base as number) > 2 ** 63)
+      throw new Error(`mmap of ${path} failed`);
     const bytes = new Uint8Array(toArrayBuffer(base, 0, length));
     const isOpen = () => bytes.length > 0;
     const release = () => void (isOpen() && libc.symbols.madvise(base, length, MADV_DONTNEED));
@@ -142,8 +161,8 @@ export interface ScanMemory {
 }
 
 /**
- * Takes `length` bytes and writes them all: pages nobody has written would be one and the same. Huge pages where the system gives them,
- * so that looking up addresses is not what is measured.
+ * Takes `length` bytes and writes them all: pages nobody has written would be one and the same. Huge pages
+ * where the system gives them, so that looking up addresses is not what is measured.
  */
 export function takeScanMemory(length: number): ScanMemory {
   const base = libc.symbols.mmap(null, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

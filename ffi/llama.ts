@@ -35,7 +35,11 @@ export class LlamaModel {
     const params = new Struct(MODEL_PARAMS).set("nGpuLayers", 0).set("vocabOnly", options.vocabOnly ? 1 : 0);
     if (options.copied) params.set("loadMode", LOAD_MODE.read);
     const name = Buffer.from(`${path}\0`);
-    const pointer = callByValue(library().llama.llama_model_load_from_file as never, [name], params) as Pointer | null;
+    const pointer = callByValue(
+      library().llama.llama_model_load_from_file as never,
+      [name],
+      params,
+    ) as Pointer | null;
     if (pointer === null) {
       const size = statSync(path, { throwIfNoEntry: false })?.size;
       const what = size === undefined ? "is missing" : `cannot be loaded by libllama (${size} bytes)`;
@@ -55,8 +59,8 @@ export class LlamaModel {
   }
 
   /**
-   * Text to ids, as the vocabulary of this file has them; control tokens inside the text become their ids, as in the official tokenizer.
-   * The text must be NFC already.
+   * Text to ids, as the vocabulary of this file has them; control tokens inside the text become their ids, as
+   * in the official tokenizer. The text must be NFC already.
    */
   tokenize(text: string): Int32Array {
     const { llama } = library();
@@ -69,7 +73,8 @@ export class LlamaModel {
       out = pin.i32(-count);
       count = llama.llama_tokenize(vocab, utf8, utf8.length - 1, out, out.length, false, true);
     }
-    if (count < 0) throw new TtsError("LIBRARY_FAILED", `libllama could not tokenise ${utf8.length - 1} bytes of text`);
+    if (count < 0)
+      throw new TtsError("LIBRARY_FAILED", `libllama could not tokenise ${utf8.length - 1} bytes of text`);
     return out.slice(0, count);
   }
 
@@ -102,7 +107,10 @@ export class LlamaContext {
   private readonly pointer: Pointer;
   private readonly memory: Pointer;
   private readonly pin = new Pin();
-  /** The threads that compute, for what else this thread computes between decodes; null: it alone. Ends with the context. */
+  /**
+   * The threads that compute, for what else this thread computes between decodes; null: it alone. Ends with
+   * the context.
+   */
   readonly pool: ThreadPool | null;
   private readonly batch: Struct<keyof typeof BATCH.fields>;
   private readonly words: number[];
@@ -115,10 +123,18 @@ export class LlamaContext {
   ) {
     const { llama } = library();
     const params = contextParams(options);
-    const pointer = callByValue(llama.llama_init_from_model as never, [model.pointer], params) as Pointer | null;
+    const pointer = callByValue(
+      llama.llama_init_from_model as never,
+      [model.pointer],
+      params,
+    ) as Pointer | null;
     if (pointer === null) {
       const what = `${options.lanes} lanes of ${options.positions} positions`;
-      throw new TtsError("LIBRARY_FAILED", `libllama made no context of ${what} for ${model.path}`, "lower {maxFrames}; is memory short?");
+      throw new TtsError(
+        "LIBRARY_FAILED",
+        `libllama made no context of ${what} for ${model.path}`,
+        "lower {maxFrames}; is memory short?",
+      );
     }
     this.pointer = pointer;
     this.memory = llama.llama_get_memory(pointer) as Pointer;
@@ -126,12 +142,25 @@ export class LlamaContext {
     const most = Math.max(options.threads, options.mostThreads ?? 1);
     this.pool = most > 1 ? new ThreadPool(most, options.cores) : null;
     // One thread needs no pool for its steps: waking the others each time would only cost.
-    if (this.pool !== null) llama.llama_attach_threadpool(pointer, options.threads > 1 ? this.pool.pointer : null, this.pool.pointer);
+    if (this.pool !== null)
+      llama.llama_attach_threadpool(
+        pointer,
+        options.threads > 1 ? this.pool.pointer : null,
+        this.pool.pointer,
+      );
     const rows = options.batchRows;
     this.positions = this.pin.i32(rows);
     this.sequences = this.pin.i32(rows);
     this.batch = new Struct(BATCH);
-    this.words = [0, 0, 0, address(this.positions), this.fixedColumns(rows), this.sequencePointers(rows), address(this.allOutputs(rows))];
+    this.words = [
+      0,
+      0,
+      0,
+      address(this.positions),
+      this.fixedColumns(rows),
+      this.sequencePointers(rows),
+      address(this.allOutputs(rows)),
+    ];
   }
 
   private fixedColumns(rows: number): number {
@@ -148,7 +177,10 @@ export class LlamaContext {
     return this.pin.bytes(rows).fill(1);
   }
 
-  /** How many threads compute decodes of several rows from now on. No bit of a result was seen to depend on it. */
+  /**
+   * How many threads compute decodes of several rows from now on. No bit of a result was seen to depend on
+   * it.
+   */
   useThreads(count: number): void {
     library().llama.llama_set_n_threads(this.pointer, this.options.threads, count);
   }
@@ -170,11 +202,17 @@ export class LlamaContext {
     w[2] = address(embeddings);
     const status = byValueOnStack
       ? llama.llama_decode(this.pointer, 0, 0, 0, 0, 0, w[0], w[1], w[2], w[3], w[4], w[5], w[6])
-      : (llama.llama_decode as unknown as (context: Pointer, batch: Uint8Array) => number)(this.pointer, this.writeBatch());
+      : (llama.llama_decode as unknown as (context: Pointer, batch: Uint8Array) => number)(
+          this.pointer,
+          this.writeBatch(),
+        );
     if (status === 0) return true;
     if (status === 2) return false;
     const why = status === 1 ? `its ${this.options.positions} positions are full` : `status ${status}`;
-    throw new TtsError("LIBRARY_FAILED", `libllama could not decode ${rows} rows of ${this.model.path}: ${why}`);
+    throw new TtsError(
+      "LIBRARY_FAILED",
+      `libllama could not decode ${rows} rows of ${this.model.path}: ${why}`,
+    );
   }
 
   /** The callee owns the copy it gets, so it is written anew for each call. */
@@ -188,7 +226,12 @@ export class LlamaContext {
 
   /** Hidden state of a row of the last decode, after the final norm: `count` floats to target[at ...]. */
   readHidden(row: number, target: Float32Array, at: number, count: number): void {
-    copyFloats(target, at, count, this.result(library().llama.llama_get_embeddings_ith(this.pointer, row), row));
+    copyFloats(
+      target,
+      at,
+      count,
+      this.result(library().llama.llama_get_embeddings_ith(this.pointer, row), row),
+    );
   }
 
   /** Output head on a row of the last decode: `count` floats to target[at ...]. */
@@ -197,7 +240,8 @@ export class LlamaContext {
   }
 
   private result(pointer: unknown, row: number): Pointer {
-    if (pointer === null) throw new TtsError("LIBRARY_FAILED", `libllama has no output for row ${row} of ${this.model.path}`);
+    if (pointer === null)
+      throw new TtsError("LIBRARY_FAILED", `libllama has no output for row ${row} of ${this.model.path}`);
     return pointer as Pointer;
   }
 
@@ -211,18 +255,25 @@ export class LlamaContext {
     library().llama.llama_memory_clear(this.memory, false);
   }
 
-  /** What a lane has taken in, copied, for {@link restoreLane} of any lane and any context of the same kind on the same file. */
+  /**
+   * What a lane has taken in, copied, for {@link restoreLane} of any lane and any context of the same kind on
+   * the same file.
+   */
   saveLane(lane: number): Uint8Array<ArrayBuffer> {
     const { llama } = library();
     const size = Number(llama.llama_state_seq_get_size(this.pointer, lane));
     const state = new Uint8Array(new ArrayBuffer(size));
     const written = size === 0 ? 0 : Number(llama.llama_state_seq_get_data(this.pointer, state, size, lane));
     if (size > 0 && written === size) return state;
-    throw new TtsError("LIBRARY_FAILED", `libllama gave ${written} of ${size} bytes of lane ${lane} of ${this.model.path}`);
+    throw new TtsError(
+      "LIBRARY_FAILED",
+      `libllama gave ${written} of ${size} bytes of lane ${lane} of ${this.model.path}`,
+    );
   }
 
   /**
-   * Puts into a lane, in place of what it held, what {@link saveLane} gave. libllama believes the sizes inside: damaged bytes can crash.
+   * Puts into a lane, in place of what it held, what {@link saveLane} gave. libllama believes the sizes
+   * inside: damaged bytes can crash.
    * @returns false when it refuses them; the lane is empty then
    */
   restoreLane(lane: number, state: Uint8Array): boolean {
@@ -239,7 +290,13 @@ export class LlamaContext {
   }
 }
 
-function contextParams({ lanes, positions, batchRows, threads, exact }: ContextOptions): Struct<keyof typeof CONTEXT_PARAMS.fields> {
+function contextParams({
+  lanes,
+  positions,
+  batchRows,
+  threads,
+  exact,
+}: ContextOptions): Struct<keyof typeof CONTEXT_PARAMS.fields> {
   const kvType = exact ? GGML_TYPE.f32 : GGML_TYPE.f16;
   return new Struct(CONTEXT_PARAMS)
     .set("nCtx", lanes * positions)
@@ -260,6 +317,15 @@ function contextParams({ lanes, positions, batchRows, threads, exact }: ContextO
  */
 export function quantize(source: string, target: string, type: FileType, threads: number): void {
   const params = new Struct(QUANTIZE_PARAMS).set("ftype", FILE_TYPE[type]).set("nThread", threads);
-  const status = library().llama.llama_model_quantize(Buffer.from(`${source}\0`), Buffer.from(`${target}\0`), params.bytes);
-  if (status !== 0) throw new TtsError("LIBRARY_FAILED", `libllama could not quantise ${source} to ${type}`, "is the disk full?");
+  const status = library().llama.llama_model_quantize(
+    Buffer.from(`${source}\0`),
+    Buffer.from(`${target}\0`),
+    params.bytes,
+  );
+  if (status !== 0)
+    throw new TtsError(
+      "LIBRARY_FAILED",
+      `libllama could not quantise ${source} to ${type}`,
+      "is the disk full?",
+    );
 }

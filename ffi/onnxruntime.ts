@@ -1,4 +1,5 @@
-// ONNX Runtime through its C table: sessions, tensors over memory that JavaScript owns, and runs prepared once. Pointers stay in this file.
+// ONNX Runtime through its C table: sessions, tensors over memory that JavaScript owns, and runs prepared
+// once. Pointers stay in this file.
 
 import { CFunction, type Pointer, read } from "bun:ffi";
 import { TtsError } from "../src/errors.ts";
@@ -49,8 +50,11 @@ export function loadOnnxRuntime(override = ""): { path: string; version: string 
         `this program needs 1.${ORT_API_VERSION} or newer, below 2`,
       );
     }
-    const table = CFunction({ ptr: read.ptr(base, 0) as Pointer, args: ["u32"], returns: "ptr" })(ORT_API_VERSION) as Pointer | null;
-    if (table === null) throw new TtsError("LIBRARY_MISMATCH", `${path} has no function table of version ${ORT_API_VERSION}`);
+    const table = CFunction({ ptr: read.ptr(base, 0) as Pointer, args: ["u32"], returns: "ptr" })(
+      ORT_API_VERSION,
+    ) as Pointer | null;
+    if (table === null)
+      throw new TtsError("LIBRARY_MISMATCH", `${path} has no function table of version ${ORT_API_VERSION}`);
     const api = bindTable(table);
     const out = new Pin().u64(1);
     const take = (slot: OrtSlot, ...args: unknown[]) => {
@@ -58,7 +62,14 @@ export function loadOnnxRuntime(override = ""): { path: string; version: string 
       return out[0];
     };
     const env = take("CreateEnv", LOG_FATAL, Buffer.from("tts\0"));
-    runtime = { path, version, api, env, allocator: take("GetAllocatorWithDefaultOptions"), memory: take("CreateCpuMemoryInfo", 0, 0) };
+    runtime = {
+      path,
+      version,
+      api,
+      env,
+      allocator: take("GetAllocatorWithDefaultOptions"),
+      memory: take("CreateCpuMemoryInfo", 0, 0),
+    };
   }
   return { path: runtime.path, version: runtime.version };
 }
@@ -99,8 +110,9 @@ export interface SessionOptions {
   /** Threads that compute, the calling one included. */
   threads: number;
   /**
-   * Whether the memory of a run is one block, planned for each size of input (default). A large graph that runs with several sizes does
-   * better without: the block stands beside the memory that the first run of its size took.
+   * Whether the memory of a run is one block, planned for each size of input (default). A large graph that
+   * runs with several sizes does better without: the block stands beside the memory that the first run of its
+   * size took.
    */
   plansMemory?: boolean;
   /** Session settings by their ONNX Runtime keys. */
@@ -124,8 +136,18 @@ export class OrtSession {
     readonly handle: bigint,
   ) {
     try {
-      this.inputs = describe(handle, "SessionGetInputCount", "SessionGetInputName", "SessionGetInputTypeInfo");
-      this.outputs = describe(handle, "SessionGetOutputCount", "SessionGetOutputName", "SessionGetOutputTypeInfo");
+      this.inputs = describe(
+        handle,
+        "SessionGetInputCount",
+        "SessionGetInputName",
+        "SessionGetInputTypeInfo",
+      );
+      this.outputs = describe(
+        handle,
+        "SessionGetOutputCount",
+        "SessionGetOutputName",
+        "SessionGetOutputTypeInfo",
+      );
     } catch (error) {
       this.close();
       throw error;
@@ -149,7 +171,10 @@ export class OrtSession {
   static fromBytes(title: string, model: Uint8Array, options: SessionOptions): OrtSession {
     const settings = sessionOptions(options);
     try {
-      return new OrtSession(title, take("CreateSessionFromArray", ready().env, model, model.byteLength, settings));
+      return new OrtSession(
+        title,
+        take("CreateSessionFromArray", ready().env, model, model.byteLength, settings),
+      );
     } finally {
       ready().api.ReleaseSessionOptions(settings);
     }
@@ -162,10 +187,16 @@ export class OrtSession {
   expect(side: "inputs" | "outputs", name: string, type: OrtType, shape: readonly number[]): TensorInfo {
     const found = this[side].find((info) => info.name === name);
     const fits = (info: TensorInfo) =>
-      info.type === type && info.shape.length === shape.length && shape.every((size, axis) => size === -1 || size === info.shape[axis]);
+      info.type === type &&
+      info.shape.length === shape.length &&
+      shape.every((size, axis) => size === -1 || size === info.shape[axis]);
     if (found !== undefined && fits(found)) return found;
     const is = found === undefined ? "is missing" : `is ${found.type} [${found.shape}]`;
-    throw new TtsError("BUNDLE_INVALID", `${this.title}: its ${name} ${is}, not ${type} [${shape}]`, "delete the bundle; it is made again");
+    throw new TtsError(
+      "BUNDLE_INVALID",
+      `${this.title}: its ${name} ${is}, not ${type} [${shape}]`,
+      "delete the bundle; it is made again",
+    );
   }
 
   close(): void {
@@ -195,12 +226,18 @@ function describe(session: bigint, countSlot: OrtSlot, nameSlot: OrtSlot, typeSl
     const typeInfo = take(typeSlot, session, index);
     const info = take("CastTypeInfoToTensorInfo", typeInfo);
     const code = Number(take("GetTensorElementType", info)) & 0xffffffff;
-    const shape = new Pin().keep(new BigInt64Array(new ArrayBuffer(8 * Math.max(1, Number(take("GetDimensionsCount", info))))));
+    const shape = new Pin().keep(
+      new BigInt64Array(new ArrayBuffer(8 * Math.max(1, Number(take("GetDimensionsCount", info))))),
+    );
     const rank = Number(take("GetDimensionsCount", info));
     call("GetDimensions", info, shape, rank);
     api.ReleaseTypeInfo(typeInfo);
     const type = (Object.keys(ORT_TYPE) as OrtType[]).find((key) => ORT_TYPE[key] === code);
-    if (type === undefined) throw new TtsError("BUNDLE_INVALID", `the graph's tensor ${name} has the unsupported element type ${code}`);
+    if (type === undefined)
+      throw new TtsError(
+        "BUNDLE_INVALID",
+        `the graph's tensor ${name} has the unsupported element type ${code}`,
+      );
     return { name, type, shape: Array.from(shape.subarray(0, rank), Number) };
   });
 }
@@ -217,7 +254,10 @@ function cstringAt(pointer: bigint): string {
 
 export type TensorData = Float32Array | Int32Array | BigInt64Array;
 
-/** A tensor over memory that JavaScript owns; ONNX Runtime reads and writes it in place. The view must lie in an ArrayBuffer of its own or shared. */
+/**
+ * A tensor over memory that JavaScript owns; ONNX Runtime reads and writes it in place. The view must lie in
+ * an ArrayBuffer of its own or shared.
+ */
 export class OrtTensor {
   readonly handle: bigint;
   private readonly shape: BigInt64Array;
@@ -232,9 +272,18 @@ export class OrtTensor {
     shape.forEach((size, axis) => {
       this.shape[axis] = BigInt(size);
     });
-    const type = data instanceof Float32Array ? ORT_TYPE.f32 : data instanceof Int32Array ? ORT_TYPE.i32 : ORT_TYPE.i64;
+    const type =
+      data instanceof Float32Array ? ORT_TYPE.f32 : data instanceof Int32Array ? ORT_TYPE.i32 : ORT_TYPE.i64;
     const bytes = elements * data.BYTES_PER_ELEMENT;
-    this.handle = take("CreateTensorWithDataAsOrtValue", ready().memory, data, bytes, this.shape, shape.length, type);
+    this.handle = take(
+      "CreateTensorWithDataAsOrtValue",
+      ready().memory,
+      data,
+      bytes,
+      this.shape,
+      shape.length,
+      type,
+    );
   }
 
   close(): void {
@@ -242,7 +291,10 @@ export class OrtTensor {
   }
 }
 
-/** One combination of a session with its input and output tensors; {@link run} allocates nothing in JavaScript. */
+/**
+ * One combination of a session with its input and output tensors; {@link run} allocates nothing in
+ * JavaScript.
+ */
 export class PreparedRun {
   private readonly pin = new Pin();
   private readonly args: [unknown, unknown, unknown, unknown, number, unknown, number, unknown];
@@ -253,8 +305,10 @@ export class PreparedRun {
     outputs: Record<string, OrtTensor>,
   ) {
     this.pin.keep([inputs, outputs]);
-    const names = (map: Record<string, OrtTensor>) => this.words(Object.keys(map).map((name) => BigInt(this.pin.cstring(name))));
-    const values = (map: Record<string, OrtTensor>) => this.words(Object.values(map).map((tensor) => tensor.handle));
+    const names = (map: Record<string, OrtTensor>) =>
+      this.words(Object.keys(map).map((name) => BigInt(this.pin.cstring(name))));
+    const values = (map: Record<string, OrtTensor>) =>
+      this.words(Object.values(map).map((tensor) => tensor.handle));
     const [nIn, nOut] = [Object.keys(inputs).length, Object.keys(outputs).length];
     const handle = Number(session.handle);
     this.args = [handle, null, names(inputs), values(inputs), nIn, names(outputs), nOut, values(outputs)];

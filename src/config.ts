@@ -3,7 +3,7 @@
 import { homedir, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
-import { allowedCores, type Core, fastCores, formatCores } from "./cores.ts";
+import { ANYWHERE, allowedCores, fastCores, type Placement, placementOf, type WantedCores } from "./cores.ts";
 import { TtsError } from "./errors.ts";
 import { textOrEmpty } from "./io/read.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
@@ -20,8 +20,8 @@ export const LIMITS = {
   instructChars: 2_000,
   maxFrames: 100_000,
   /**
-   * A recording to clone; official ones have 3 to 30 s. The full-size codec encoder takes 0.25 GB and 24 MB a second (0.9 GB for 30 s,
-   * 1.7 GB for 60 s), beyond that its attention grows with the square.
+   * A recording to clone; official ones have 3 to 30 s. The full-size codec encoder takes 0.25 GB and 24 MB a
+   * second (0.9 GB for 30 s, 1.7 GB for 60 s), beyond that its attention grows with the square.
    */
   referenceSeconds: 60,
   /** Silence that may stand behind it when it is made into codes. */
@@ -89,13 +89,22 @@ const LANES_FROM_MEMORY_BYTES = 3e9;
 /** Talkers narrower than this have too little to do for more than one thread. */
 const NARROW_TALKER = 512;
 
-/** Positions of the talker's KV cache per lane when nothing asks for more: a prompt and over a minute of speech. 117 MB at 0.6B. */
+/**
+ * Positions of the talker's KV cache per lane when nothing asks for more: a prompt and over a minute of
+ * speech. 117 MB at 0.6B.
+ */
 export const CONTEXT_POSITIONS = 1_024;
 /** Of these, what the longest plain prompt may take: a position per character and the tags. */
 export const PROMPT_POSITIONS = 384;
-/** Prompts go to the talker in pieces of this many rows: always the same, so that the same prompt takes the same arithmetic. */
+/**
+ * Prompts go to the talker in pieces of this many rows: always the same, so that the same prompt takes the
+ * same arithmetic.
+ */
 export const PROMPT_PIECE_ROWS = 512;
-/** Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing there. */
+/**
+ * Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing
+ * there.
+ */
 export const F32_BELOW_BYTES = 200_000_000;
 /** Weight types of talker and code predictor, as llama.cpp names them. */
 export const WEIGHT_CHOICES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m", "iq4_nl"] as const;
@@ -106,25 +115,36 @@ export interface WeightTypes {
   predictor: WeightType;
 }
 /**
- * What larger checkpoints become when the user does not choose. Reading weights is what a small machine's time goes to; below 4 bits the
- * speech suffers. On x64 the predictor's 8-bit products are faster than its 4-bit ones, and nearer to f32; boards have not the bandwidth.
+ * What larger checkpoints become when the user does not choose. Reading weights is what a small machine's
+ * time goes to; below 4 bits the speech suffers. On x64 the predictor's 8-bit products are faster than its
+ * 4-bit ones, and nearer to f32; boards have not the bandwidth.
  */
-export const DEFAULT_WEIGHTS: WeightTypes = { talker: "q4_0", predictor: process.arch === "x64" ? "q8_0" : "q4_0" };
+export const DEFAULT_WEIGHTS: WeightTypes = {
+  talker: "q4_0",
+  predictor: process.arch === "x64" ? "q8_0" : "q4_0",
+};
 /** The code predictor's type is the talker's unless it is named. */
 export const weightTypes = (talker: WeightType, predictor = talker): WeightTypes => ({ talker, predictor });
 /** Codes and samples wait in rings of this many frames (2.56 s) per lane: full blocks the producer. */
 export const RING_FRAMES = 32;
 /**
- * Frames that the vocoder decodes at once: one at first, so that sound comes early, then more, which cost less each. The sizes depend
- * on nothing but the place in the sentence: other sizes round differently, and the same codes must give the same bytes.
+ * Frames that the vocoder decodes at once: one at first, so that sound comes early, then more, which cost
+ * less each. The sizes depend on nothing but the place in the sentence: other sizes round differently, and
+ * the same codes must give the same bytes.
  */
 export const VOCODER_CHUNKS = [1, 2, 4] as const;
 export const VOCODER_CHUNK_FRAMES = 4;
 /** Cloned voices whose sound the vocoder keeps in mind: 5 MB each at full size. */
 export const REMEMBERED_REFERENCES = 4;
-/** What is kept of prompts that may come again (src/stages/prompt-cache.ts). A position takes 115 kB at 0.6B and at 1.7B. */
+/**
+ * What is kept of prompts that may come again (src/stages/prompt-cache.ts). A position takes 115 kB at 0.6B
+ * and at 1.7B.
+ */
 export const PREFIX_LIMITS = {
-  /** In memory: 585 positions, so a voice in context and a handful of sentences. Also the largest that is kept. */
+  /**
+   * In memory: 585 positions, so a voice in context and a handful of sentences. Also the largest that is
+   * kept.
+   */
   memoryBytes: 64 * 2 ** 20,
   /** On disk, of all models. */
   diskBytes: 256 * 2 ** 20,
@@ -136,38 +156,45 @@ export const PREFIX_LIMITS = {
 export const TAIL_SILENCE_SECONDS = 0.5;
 export const DEFAULT_MODEL = "starter";
 /** sampling of generation_config.json where it says nothing (official hard defaults). */
-export const SAMPLING_DEFAULTS = { temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1.05, maxNewTokens: 2048 } as const;
+export const SAMPLING_DEFAULTS = {
+  temperature: 0.9,
+  topK: 50,
+  topP: 1,
+  repetitionPenalty: 1.05,
+  maxNewTokens: 2048,
+} as const;
 
 /** What may run a stage; `auto` prefers an NPU that the model was prepared for. */
 export const PREDICTOR_CHOICES = ["auto", "ort", "llama", ...npuBackends("predictor")] as const;
 export type PredictorChoice = (typeof PREDICTOR_CHOICES)[number];
 export const VOCODER_CHOICES = ["auto", "ort", ...npuBackends("vocoder")] as const;
 export type VocoderChoice = (typeof VOCODER_CHOICES)[number];
-/** How long what the talker made of a prompt is kept: not at all, with the engine, or beyond it where it comes again. */
+/**
+ * How long what the talker made of a prompt is kept: not at all, with the engine, or beyond it where it comes
+ * again.
+ */
 export const PREFIX_CACHE_CHOICES = ["off", "memory", "disk"] as const;
 export type PrefixCacheChoice = (typeof PREFIX_CACHE_CHOICES)[number];
-
-/** The cores that each stage keeps to; none means any. */
-export interface Placement {
-  talker: readonly number[];
-  predictor: readonly number[];
-  vocoder: readonly number[];
-}
-const ANYWHERE: Placement = { talker: [], predictor: [], vocoder: [] };
 
 export interface Config {
   /** Bundles made from checkpoints lie below it. */
   cacheDir: string;
-  /** TTS_LIB_DIR: a compiled binary unpacks its libraries and the shipped voices below it, and keeps their bundles there; "" from source. */
+  /**
+   * TTS_LIB_DIR: a compiled binary unpacks its libraries and the shipped voices below it, and keeps their
+   * bundles there; "" from source.
+   */
   libDir: string;
   /** Cloned voices lie in it. */
   voicesDir: string;
   /**
-   * Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, where "" means the npm package (a binary has its own instead), and of the NPUs', where it
-   * means the system's.
+   * Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, where "" means the npm package (a binary has its own
+   * instead), and of the NPUs', where it means the system's.
    */
   libraries: Record<"llama" | "onnxruntime" | NpuName, string>;
-  /** TTS_NPU_STANDIN: whether a library that only stands for an NPU's may be used. For tests and demonstrations. */
+  /**
+   * TTS_NPU_STANDIN: whether a library that only stands for an NPU's may be used. For tests and
+   * demonstrations.
+   */
   allowStandIn: boolean;
   /** The folder of models built for an NPU; "" means npu/ in the bundle. */
   npu: string;
@@ -178,7 +205,10 @@ export interface Config {
   promptThreads: number;
   predictor: PredictorChoice;
   vocoder: VocoderChoice;
-  /** TTS_STAGE_TIMEOUT: a stage that gives no sign for this long has failed. No single step takes nearly as long. */
+  /**
+   * TTS_STAGE_TIMEOUT: a stage that gives no sign for this long has failed. No single step takes nearly as
+   * long.
+   */
   stageTimeoutMs: number;
   /** TTS_PREFIX_CACHE; changes no bit of the sound. */
   prefixCache: PrefixCacheChoice;
@@ -187,10 +217,15 @@ export interface Config {
   contextPositions: number;
 }
 
-export type ConfigFlags = Partial<Omit<Config, "libDir" | "libraries" | "allowStandIn" | "cpus">> & { cpus?: WantedCores };
+export type ConfigFlags = Partial<Omit<Config, "libDir" | "libraries" | "allowStandIn" | "cpus">> & {
+  cpus?: WantedCores;
+};
 
 /** @throws TtsError USAGE naming the setting and its value */
-export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, string | undefined> = process.env): Config {
+export function loadConfig(
+  flags: ConfigFlags = {},
+  environment: Record<string, string | undefined> = process.env,
+): Config {
   const allowed = allowedCores();
   const cpus = placementOf(flags.cpus ?? {}, allowed);
   const fast = fastCores(allowed).length;
@@ -198,21 +233,26 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
   const config: Config = {
     cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
     libDir,
-    voicesDir: flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
+    voicesDir:
+      flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
     libraries: {
       llama: environment.TTS_LIBLLAMA || embeddedFolder("lib", libDir),
       onnxruntime: environment.TTS_LIBONNXRUNTIME || embeddedFolder("lib", libDir),
-      ...(Object.fromEntries(NPU_NAMES.map((name) => [name, environment[NPU_VENDORS[name].variable] ?? ""])) as Record<NpuName, string>),
+      ...(Object.fromEntries(
+        NPU_NAMES.map((name) => [name, environment[NPU_VENDORS[name].variable] ?? ""]),
+      ) as Record<NpuName, string>),
     },
     allowStandIn: environment.TTS_NPU_STANDIN === "1",
     npu: flags.npu ?? "",
     threads: flags.threads ?? generationThreads(fast, cpus),
     cpus,
-    promptThreads: flags.promptThreads ?? flags.threads ?? Math.min(cpus.talker.length || fast, MOST_PROMPT_THREADS),
+    promptThreads:
+      flags.promptThreads ?? flags.threads ?? Math.min(cpus.talker.length || fast, MOST_PROMPT_THREADS),
     predictor: flags.predictor ?? "auto",
     vocoder: flags.vocoder ?? "auto",
     stageTimeoutMs: flags.stageTimeoutMs ?? stageTimeoutMs(environment.TTS_STAGE_TIMEOUT),
-    prefixCache: flags.prefixCache ?? ((environment.TTS_PREFIX_CACHE || "disk") as PrefixCacheChoice), // checked below
+    // checked below
+    prefixCache: flags.prefixCache ?? ((environment.TTS_PREFIX_CACHE || "disk") as PrefixCacheChoice),
     lanes: flags.lanes ?? 1,
     contextPositions: Math.min(flags.contextPositions ?? CONTEXT_POSITIONS, LIMITS.contextPositions),
   };
@@ -223,7 +263,11 @@ export function loadConfig(flags: ConfigFlags = {}, environment: Record<string, 
   checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
   checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);
   if (!PREFIX_CACHE_CHOICES.includes(config.prefixCache)) {
-    throw new TtsError("USAGE", `TTS_PREFIX_CACHE is "${config.prefixCache}"`, `set it to one of ${PREFIX_CACHE_CHOICES.join(", ")}`);
+    throw new TtsError(
+      "USAGE",
+      `TTS_PREFIX_CACHE is "${config.prefixCache}"`,
+      `set it to one of ${PREFIX_CACHE_CHOICES.join(", ")}`,
+    );
   }
   return Object.freeze(config);
 }
@@ -234,54 +278,35 @@ export function unpackFolder(environment: Record<string, string | undefined> = p
   return environment.TTS_LIB_DIR || userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", "");
 }
 
-/** Talker and predictor take turns and so share these threads; of `fast` cores one is left to the vocoder, and beyond four nothing is gained. */
-export function generationThreads(fast: number, { predictor, talker }: Pick<Placement, "predictor" | "talker"> = ANYWHERE): number {
+/**
+ * Talker and predictor take turns and so share these threads; of `fast` cores one is left to the vocoder, and
+ * beyond four nothing is gained.
+ */
+export function generationThreads(
+  fast: number,
+  { predictor, talker }: Pick<Placement, "predictor" | "talker"> = ANYWHERE,
+): number {
   const usual = Math.max(fast - 1, 1);
   return Math.min(talker.length || usual, predictor.length || usual, MOST_GENERATION_THREADS);
 }
 
 /**
- * Lanes for a text that nobody waits for: more of them where a row's rounding does not depend on its neighbours', so that a seed gives the
- * same speech with any number, and where there is memory for their caches.
+ * Lanes for a text that nobody waits for: more of them where a row's rounding does not depend on its
+ * neighbours', so that a seed gives the same speech with any number, and where there is memory for their
+ * caches.
  */
 export function lanesFor({ talker }: WeightTypes, sentences: number): number {
-  const pays = talker === "q4_0" && sentences >= LANES_FROM_SENTENCES && totalmem() >= LANES_FROM_MEMORY_BYTES;
+  const pays =
+    talker === "q4_0" && sentences >= LANES_FROM_SENTENCES && totalmem() >= LANES_FROM_MEMORY_BYTES;
   return pays ? LANES_OF_LONG_TEXTS : 1;
 }
 
 /** What a talker of that width gains from, of what the machine has. */
-export function threadsFor(hidden: number, { promptThreads, threads }: Config): Pick<Config, "threads" | "promptThreads"> {
+export function threadsFor(
+  hidden: number,
+  { promptThreads, threads }: Config,
+): Pick<Config, "threads" | "promptThreads"> {
   return hidden < NARROW_TALKER ? { threads: 1, promptThreads: 1 } : { threads, promptThreads };
-}
-
-/** What was asked for: cores for everything, or for single stages. */
-export type WantedCores = Partial<Record<"all" | keyof Placement, readonly number[]>>;
-
-/**
- * Who computes where. On unequal cores, or where cores were named, each stage keeps to its own: the vocoder to one fast core, the talker and
- * the predictor, who take turns, to the others; only prompts, which come while the vocoder has nothing to do, have them all.
- * Equal cores are left to the kernel: on a busy machine a pinned thread waits for its core while others are free.
- */
-export function placementOf(wanted: WantedCores, allowed: readonly Core[]): Placement {
-  const named = Object.values(wanted).flatMap((ids) => ids ?? []);
-  const forbidden = named.find((id) => !allowed.some((core) => core.id === id));
-  if (forbidden !== undefined) {
-    const cores = formatCores(allowed.map(({ id }) => id));
-    throw new TtsError("USAGE", `core ${forbidden} is none that this process may use`, `choose from ${cores}`);
-  }
-  const usable = wanted.all === undefined ? allowed : allowed.filter(({ id }) => wanted.all?.includes(id));
-  const fast = fastCores(usable).map(({ id }) => id);
-  /** Of as many talker threads as cores the one that only prompts use: see ThreadPool in ffi/ggml.ts. */
-  const spare = fast.at(-2) ?? fast[0];
-  const apart = wanted.all !== undefined || fast.length < usable.length;
-  const own = { talker: fast, predictor: fast.filter((id) => fast.length === 1 || id !== spare), vocoder: [spare] };
-  // A vocoder that was given other fast cores has them to itself.
-  const rest = fast.filter((id) => !wanted.vocoder?.includes(id));
-  const taken = fast.length - rest.length;
-  const isMoved = rest.length > 0 && taken > 0 && (taken > 1 || rest.includes(spare));
-  const standard = !apart ? ANYWHERE : isMoved ? { ...own, talker: rest, predictor: rest } : own;
-  const { talker = standard.talker, predictor = standard.predictor, vocoder = standard.vocoder } = wanted;
-  return { talker, predictor, vocoder };
 }
 
 /** Of a variable in seconds. */
@@ -289,12 +314,20 @@ function stageTimeoutMs(text = ""): number {
   if (text === "") return LIMITS.stageTimeoutMs;
   const milliseconds = 1000 * Number(text);
   if (milliseconds > 0 && milliseconds <= LIMITS.startTimeoutMs) return milliseconds;
-  throw new TtsError("USAGE", `TTS_STAGE_TIMEOUT is "${text}"`, `give seconds, above 0 and up to ${LIMITS.startTimeoutMs / 1000}`);
+  throw new TtsError(
+    "USAGE",
+    `TTS_STAGE_TIMEOUT is "${text}"`,
+    `give seconds, above 0 and up to ${LIMITS.startTimeoutMs / 1000}`,
+  );
 }
 
 function checkChoice(stage: string, choice: string, choices: readonly string[]): void {
   if (choices.includes(choice)) return;
-  throw new TtsError("USAGE", `there is no ${stage} backend "${choice}"`, `choose one of ${choices.join(", ")}`);
+  throw new TtsError(
+    "USAGE",
+    `there is no ${stage} backend "${choice}"`,
+    `choose one of ${choices.join(", ")}`,
+  );
 }
 
 /** More threads than cores wait for each other all the time. @param cores 0: any */
@@ -304,15 +337,26 @@ function checkCores(stage: string, threads: number, cores: number): void {
   throw new TtsError("USAGE", what, `give {threads} ${cores}, or more cores with {cpus.${stage}}`);
 }
 
-/** The program's folder below one of the user's, by the XDG rules. Works without HOME and without a terminal, as under cron. */
-function userDirectory(environment: Record<string, string | undefined>, own: string, xdg: string, usual: string, part: string): string {
+/**
+ * The program's folder below one of the user's, by the XDG rules. Works without HOME and without a terminal,
+ * as under cron.
+ */
+function userDirectory(
+  environment: Record<string, string | undefined>,
+  own: string,
+  xdg: string,
+  usual: string,
+  part: string,
+): string {
   const chosen = environment[own];
   if (chosen) return chosen;
   const base = environment[xdg];
   if (base) return join(base, "qwen3-tts", part);
   const home = environment.HOME || passwordFileHome();
   const hasHome = home !== "" && home !== "/";
-  return hasHome ? join(home, usual, "qwen3-tts", part) : join(tmpdir(), `qwen3-tts-${process.getuid?.() ?? 0}`, part);
+  return hasHome
+    ? join(home, usual, "qwen3-tts", part)
+    : join(tmpdir(), `qwen3-tts-${process.getuid?.() ?? 0}`, part);
 }
 
 function passwordFileHome(): string {
@@ -327,7 +371,10 @@ function passwordFileHome(): string {
 export interface HubConfig {
   /** HF_ENDPOINT: without a slash at the end. */
   endpoint: string;
-  /** HF_TOKEN, or what other programs keep in HF_TOKEN_PATH; "" means none. For the endpoint's own host only, and never for a message. */
+  /**
+   * HF_TOKEN, or what other programs keep in HF_TOKEN_PATH; "" means none. For the endpoint's own host only,
+   * and never for a message.
+   */
   token: string;
   /** The hub cache of other programs: HF_HUB_CACHE, or hub/ below HF_HOME. */
   cacheDir: string;
@@ -339,7 +386,11 @@ export interface HubConfig {
 export function loadHubConfig(environment: Record<string, string | undefined> = process.env): HubConfig {
   const endpoint = (environment.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
   if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
-    throw new TtsError("USAGE", `HF_ENDPOINT is "${endpoint}"`, "give an address such as https://huggingface.co");
+    throw new TtsError(
+      "USAGE",
+      `HF_ENDPOINT is "${endpoint}"`,
+      "give an address such as https://huggingface.co",
+    );
   }
   const caches = environment.XDG_CACHE_HOME || join(environment.HOME || passwordFileHome(), ".cache");
   const home = environment.HF_HOME || join(caches, "huggingface");
@@ -351,9 +402,16 @@ export function loadHubConfig(environment: Record<string, string | undefined> = 
   });
 }
 
-/** HF_TOKEN itself, or else what the file holds: one that is missing or cannot be read means no token, as in other hub programs. */
+/**
+ * HF_TOKEN itself, or else what the file holds: one that is missing or cannot be read means no token, as in
+ * other hub programs.
+ */
 function hubToken(given: string, path: string): string {
   const [source, token] = given === "" ? [path, textOrEmpty(path).trim()] : ["HF_TOKEN", given];
   if (/^[!-~]*$/.test(token)) return token;
-  throw new TtsError("USAGE", `${source} holds more than a token`, "a token is one word of plain letters, digits and signs");
+  throw new TtsError(
+    "USAGE",
+    `${source} holds more than a token`,
+    "a token is one word of plain letters, digits and signs",
+  );
 }

@@ -1,5 +1,5 @@
-// The cores that this process may use, how fast they are beside each other, and lists of them as people write them. Facts from the kernel's
-// files; who computes where is decided in config.ts.
+// The cores that this process may use, how fast they are beside each other, and lists of them as people write
+// them. Facts from the kernel's files, and which stage keeps to which cores.
 
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -23,20 +23,28 @@ const MOST_CORES = 1024;
 /** @param root stands for / in tests */
 export function allowedCores(root = "/"): Core[] {
   const listed = /^Cpus_allowed_list:\s*(\S+)$/m.exec(textOrEmpty(join(root, "proc/self/status")))?.[1];
-  const ids = listed === undefined ? Array.from({ length: availableParallelism() }, (_, id) => id) : kernelCores(listed);
-  // The list also names cores that are switched off, or that might come one day. In a container it may tell of other cores altogether.
+  const ids =
+    listed === undefined
+      ? Array.from({ length: availableParallelism() }, (_, id) => id)
+      : kernelCores(listed);
+  // The list also names cores that are switched off, or that might come one day. In a container it may tell
+  // of other cores altogether.
   const online = new Set(kernelCores(textOrEmpty(join(root, "sys/devices/system/cpu/online"))));
   const usable = ids.filter((id) => online.has(id));
   return (usable.length > 0 ? usable : ids).map((id) => ({ id, capacity: capacityOf(id, root) }));
 }
 
-/** By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as well. */
+/**
+ * By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as
+ * well.
+ */
 function capacityOf(id: number, root: string): number {
   const folder = join(root, `sys/devices/system/cpu/cpu${id}`);
   return Number(textOrEmpty(join(folder, "cpu_capacity"))) || maxClockMhz(folder) || FULL_CAPACITY;
 }
 
-const maxClockMhz = (folder: string) => Math.round(Number(textOrEmpty(join(folder, "cpufreq/cpuinfo_max_freq"))) / 1000);
+const maxClockMhz = (folder: string) =>
+  Math.round(Number(textOrEmpty(join(folder, "cpufreq/cpuinfo_max_freq"))) / 1000);
 
 /** On chips of unequal cores the fast ones: steps wait for their slowest thread. */
 export function fastCores(cores: readonly Core[]): Core[] {
@@ -57,7 +65,10 @@ export function parseCores(list: string): number[] {
   throw new TtsError("USAGE", `"${list}" is no list of cores`, "write one such as 4-7 or 0,2,4-7");
 }
 
-/** The same of a kernel's file, which may name any number of cores that will never be there: those from MOST_CORES on are left out. */
+/**
+ * The same of a kernel's file, which may name any number of cores that will never be there: those from
+ * MOST_CORES on are left out.
+ */
 export function kernelCores(list: string): number[] {
   const cores = new Set<number>();
   for (const part of list.split(",")) {
@@ -82,4 +93,51 @@ export function formatCores(cores: readonly number[]): string {
     else ranges.push([id, id]);
   }
   return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(",");
+}
+
+/** The cores that each stage keeps to; none means any. */
+export interface Placement {
+  talker: readonly number[];
+  predictor: readonly number[];
+  vocoder: readonly number[];
+}
+export const ANYWHERE: Placement = { talker: [], predictor: [], vocoder: [] };
+
+/** What was asked for: cores for everything, or for single stages. */
+export type WantedCores = Partial<Record<"all" | keyof Placement, readonly number[]>>;
+
+/**
+ * Who computes where. On unequal cores, or where cores were named, each stage keeps to its own: the vocoder
+ * to one fast core, the talker and the predictor, who take turns, to the others; only prompts, which come
+ * while the vocoder has nothing to do, have them all. Equal cores are left to the kernel: on a busy machine a
+ * pinned thread waits for its core while others are free.
+ */
+export function placementOf(wanted: WantedCores, allowed: readonly Core[]): Placement {
+  const named = Object.values(wanted).flatMap((ids) => ids ?? []);
+  const forbidden = named.find((id) => !allowed.some((core) => core.id === id));
+  if (forbidden !== undefined) {
+    const cores = formatCores(allowed.map(({ id }) => id));
+    throw new TtsError(
+      "USAGE",
+      `core ${forbidden} is none that this process may use`,
+      `choose from ${cores}`,
+    );
+  }
+  const usable = wanted.all === undefined ? allowed : allowed.filter(({ id }) => wanted.all?.includes(id));
+  const fast = fastCores(usable).map(({ id }) => id);
+  /** Of as many talker threads as cores the one that only prompts use: see ThreadPool in ffi/ggml.ts. */
+  const spare = fast.at(-2) ?? fast[0];
+  const apart = wanted.all !== undefined || fast.length < usable.length;
+  const own = {
+    talker: fast,
+    predictor: fast.filter((id) => fast.length === 1 || id !== spare),
+    vocoder: [spare],
+  };
+  // A vocoder that was given other fast cores has them to itself.
+  const rest = fast.filter((id) => !wanted.vocoder?.includes(id));
+  const taken = fast.length - rest.length;
+  const isMoved = rest.length > 0 && taken > 0 && (taken > 1 || rest.includes(spare));
+  const standard = !apart ? ANYWHERE : isMoved ? { ...own, talker: rest, predictor: rest } : own;
+  const { talker = standard.talker, predictor = standard.predictor, vocoder = standard.vocoder } = wanted;
+  return { talker, predictor, vocoder };
 }

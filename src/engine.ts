@@ -1,11 +1,13 @@
-// THE MANUAL for programs: every type they meet, and open(). What happens behind it is in engine/, which knows nothing of this file.
+// THE MANUAL for programs: every type they meet, and open(). What happens behind it is in engine/, which
+// knows nothing of this file.
 //
 //   import { open } from "./src/engine.ts";
 //
 //   await using engine = await open({ model: "starter" });
-//   for await (const { samples } of engine.speak("The kettle is ready.")) play(samples);   // Float32Array, 24 kHz mono
+//   for await (const { samples } of engine.speak("The kettle is ready.")) play(samples); // f32, 24 kHz mono
 //
-// Failures are TtsErrors with a code, what happened, and what to do; a wrong call is a TypeError or RangeError.
+// Failures are TtsErrors with a code, what happened, and what to do; a wrong call is a TypeError or
+// RangeError.
 
 import { openHost } from "./engine/host.ts";
 import type { Progress, SamplerSettings, StageName, StopReason, TextMode } from "./types.ts";
@@ -28,16 +30,28 @@ export {
 /** Weight types, as llama.cpp names them. */
 export type WeightType = "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | "q4_k_m" | "iq4_nl";
 
-/** How codes are drawn. Given to {@link open} it holds for all that is spoken; what runs the code predictor must be able to draw so. */
+/**
+ * How codes are drawn. Given to {@link open} it holds for all that is spoken; what runs the code predictor
+ * must be able to draw so.
+ */
 export interface SamplingOptions {
-  /** Always the likeliest code, in talker and predictor. `false`: drawn ones, also where model or engine are greedy. */
+  /**
+   * Always the likeliest code, in talker and predictor. `false`: drawn ones, also where model or engine are
+   * greedy.
+   */
   greedy?: boolean;
-  /** Changes to the model's own settings for code 0 and for codes 1 to 15. Default: those of its generation_config.json. */
+  /**
+   * Changes to the model's own settings for code 0 and for codes 1 to 15. Default: those of its
+   * generation_config.json.
+   */
   sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
 }
 
 export interface OpenOptions extends SamplingOptions {
-  /** A name, a hub id, a bundle or a checkpoint directory, which is converted at its first use. Default: "starter". */
+  /**
+   * A name, a hub id, a bundle or a checkpoint directory, which is converted at its first use. Default:
+   * "starter".
+   */
   model?: string;
   /** Weight type when a checkpoint has to be converted. Default: f32 for small ones, else q4_0. */
   weights?: WeightType;
@@ -45,29 +59,60 @@ export interface OpenOptions extends SamplingOptions {
   predictorWeights?: WeightType;
   /** Told how far a conversion has come. */
   onProgress?: (progress: Progress) => void;
-  /** What it is opened for: decoding needs no talker, encoding no stage at all. Default: "speak", which can do everything. */
+  /**
+   * What it is opened for: decoding needs no talker, encoding no stage at all. Default: "speak", which can do
+   * everything.
+   */
   use?: "speak" | "decode" | "encode";
-  /** About how many sentences will be spoken without anybody listening meanwhile: with many, several lanes may be opened. Default: 1. */
+  /**
+   * About how many sentences will be spoken without anybody listening meanwhile: with many, several lanes may
+   * be opened. Default: 1.
+   */
   sentences?: number;
-  /** Sentences that are spoken side by side, 1 to 8. Default: 1, or 4 for many `sentences` where that changes no sound. */
+  /**
+   * Sentences that are spoken side by side, 1 to 8. Default: 1, or 4 for many `sentences` where that changes
+   * no sound.
+   */
   lanes?: number;
   /** Positions of a prompt and its frames, per lane; each takes memory. Default: 1024. At most 9216. */
   contextPositions?: number;
-  /** Compute threads of talker and code predictor, who alternate, 1 to 64. Default: all fast cores but one, at most 4. */
+  /**
+   * Compute threads of talker and code predictor, who alternate, 1 to 64. Default: all fast cores but one, at
+   * most 4.
+   */
   threads?: number;
   /** Compute threads of a prompt while the vocoder rests, 1 to 64. Default: all fast cores, at most 8. */
   promptThreads?: number;
-  /** Numbers of the cores to compute on: for everything, or for single stages. Default: any; on unequal cores the fast ones. */
-  cpus?: { all?: readonly number[]; talker?: readonly number[]; predictor?: readonly number[]; vocoder?: readonly number[] };
-  /** What runs the code predictor. Default: "auto": an NPU that the model was built for and that works, else what was faster. */
+  /**
+   * Numbers of the cores to compute on: for everything, or for single stages. Default: any; on unequal cores
+   * the fast ones.
+   */
+  cpus?: {
+    all?: readonly number[];
+    talker?: readonly number[];
+    predictor?: readonly number[];
+    vocoder?: readonly number[];
+  };
+  /**
+   * What runs the code predictor. Default: "auto": an NPU that the model was built for and that works, else
+   * what was faster.
+   */
   predictor?: "auto" | "ort" | "llama" | "axcl";
-  /** What runs the vocoder. Default: "auto": an NPU that the model was built for and that works, else "ort", the processor. */
+  /**
+   * What runs the vocoder. Default: "auto": an NPU that the model was built for and that works, else "ort",
+   * the processor.
+   */
   vocoder?: "auto" | "ort" | "rknn" | "axcl" | "axengine";
   /** Folder of models that were built for an NPU. Default: npu/ in the bundle. */
   npu?: string;
-  /** How long what the talker made of a prompt is kept; changes no bit of the sound. Default: TTS_PREFIX_CACHE, else "disk". */
+  /**
+   * How long what the talker made of a prompt is kept; changes no bit of the sound. Default:
+   * TTS_PREFIX_CACHE, else "disk".
+   */
   prefixCache?: "off" | "memory" | "disk";
-  /** A stage that gives no sign for so many milliseconds has failed. Default: TTS_STAGE_TIMEOUT, else 120000. */
+  /**
+   * A stage that gives no sign for so many milliseconds has failed. Default: TTS_STAGE_TIMEOUT, else 120000.
+   */
   stageTimeoutMs?: number;
   /** Bundles made from checkpoints lie below it. Default: TTS_CACHE, else the user's cache. */
   cacheDir?: string;
@@ -75,7 +120,10 @@ export interface OpenOptions extends SamplingOptions {
   voicesDir?: string;
 }
 
-/** A voice taken from a recording, for Base models: see {@link Engine.encode}, {@link loadVoice} and models/VOICE.md. */
+/**
+ * A voice taken from a recording, for Base models: see {@link Engine.encode}, {@link loadVoice} and
+ * models/VOICE.md.
+ */
 export interface ClonedVoice {
   name: string;
   /** What the recording says: with it the voice speaks in context. "": by its speaker vector alone. */
@@ -118,17 +166,26 @@ export interface SpeakOptions extends SamplingOptions {
   seed?: number;
   /** At most so many frames of 80 ms a sentence, 1 to 100000. Default: the model's own limit. */
   maxFrames?: number;
-  /** Whether the text stands complete in the prompt or is fed with the frames. Default: as the official method has it. */
+  /**
+   * Whether the text stands complete in the prompt or is fed with the frames. Default: as the official method
+   * has it.
+   */
   textMode?: TextMode;
   /** The text goes to the tokenizer as it is, also where the voice reads IPA. Default: false. */
   rawText?: boolean;
-  /** -100 to 100. Of sentences that wait, the most urgent starts first; one that sounds is not interrupted. Default: 0. */
+  /**
+   * -100 to 100. Of sentences that wait, the most urgent starts first; one that sounds is not interrupted.
+   * Default: 0.
+   */
   priority?: number;
   /** Aborting it is {@link Speech.cancel}. */
   signal?: AbortSignal;
 }
 
-/** Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved codes. */
+/**
+ * Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved
+ * codes.
+ */
 export interface SpeechSettings {
   /** "none": nobody in particular. */
   speaker: string;
@@ -155,7 +212,10 @@ export interface AudioChunk {
   sentence: number;
 }
 
-/** Figures of one {@link Speech} by itself, whatever else is spoken meanwhile. Times in milliseconds unless named otherwise. */
+/**
+ * Figures of one {@link Speech} by itself, whatever else is spoken meanwhile. Times in milliseconds unless
+ * named otherwise.
+ */
 export interface Summary {
   audioSeconds: number;
   wallSeconds: number;
@@ -166,9 +226,14 @@ export interface Summary {
   frames: number;
   /** Of sentences that share a step each has its part. */
   msPerFrame: { talker: number; predictor: number; vocoder: number };
-  /** Positions of all prompts, how many of them were known from before and not computed, and the time that this saved. */
+  /**
+   * Positions of all prompts, how many of them were known from before and not computed, and the time that
+   * this saved.
+   */
   prompt: { rows: number; cachedRows: number; savedMs: number };
-  /** The most urgent reason of all sentences: they ended by themselves, at the frame limit, or were cancelled. */
+  /**
+   * The most urgent reason of all sentences: they ended by themselves, at the frame limit, or were cancelled.
+   */
   stop: StopReason;
   model: string;
   /** Stage -> backend. */
@@ -178,7 +243,10 @@ export interface Summary {
 
 /** Sound under way, to be listened to once. Leaving the loop cancels it. */
 export interface Sounding extends AsyncIterable<AudioChunk> {
-  /** Ends the iteration at once, without an error: also while it waits for its turn, for a prompt or for a chunk. Twice does nothing. */
+  /**
+   * Ends the iteration at once, without an error: also while it waits for its turn, for a prompt or for a
+   * chunk. Twice does nothing.
+   */
   cancel(): void;
   /** Complete when the iteration has ended. */
   summary(): Summary;
@@ -186,21 +254,31 @@ export interface Sounding extends AsyncIterable<AudioChunk> {
 
 /** One text being spoken. */
 export interface Speech extends Sounding {
-  /** Characters and words that the voice cannot read, and leaves out. Grows with a text that comes in pieces. */
+  /**
+   * Characters and words that the voice cannot read, and leaves out. Grows with a text that comes in pieces.
+   */
   readonly unread: readonly string[];
-  /** Sentences (prompts) that the text was split into, as the model gets them. Grows with a text that comes in pieces. */
+  /**
+   * Sentences (prompts) that the text was split into, as the model gets them. Grows with a text that comes in
+   * pieces.
+   */
   readonly sentences: readonly string[];
   /** What it is made with, to make it again. */
   readonly settings: SpeechSettings;
 }
 
-/** A piece of work of a stage. `recall` is prompt rows that were known already; `exchange` the talker waiting for the code predictor. */
+/**
+ * A piece of work of a stage. `recall` is prompt rows that were known already; `exchange` the talker waiting
+ * for the code predictor.
+ */
 export interface Slice {
   kind: "prefill" | "step" | "exchange" | "predict" | "decode" | "recall";
   /** Milliseconds of the system's monotonic clock, which is the same for all threads. */
   startMs: number;
   endMs: number;
-  /** Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk. */
+  /**
+   * Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk.
+   */
   rows: number;
 }
 
@@ -248,13 +326,18 @@ export interface Engine extends AsyncDisposable {
   /** What could not be had as it was prepared or asked for, a line each. */
   readonly warnings: readonly string[];
   /** Threads of talker and predictor, and the cores of each stage; none means any. */
-  readonly config: { readonly threads: number; readonly cpus: Readonly<Record<StageName, readonly number[]>> };
+  readonly config: {
+    readonly threads: number;
+    readonly cpus: Readonly<Record<StageName, readonly number[]>>;
+  };
   /** What the stages did, slice by slice; only to be read. */
   readonly timeline: { readonly tracks: Readonly<Record<StageName, Track>> };
   /**
-   * Speaks a text of up to 200 kB, or one that comes in pieces: then the first sentence is spoken while the rest is still being written.
-   * @throws TtsError at once when text or options are unusable: TEXT_EMPTY, TEXT_TOO_LONG, SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN,
-   * MODEL_UNSUITABLE, USAGE, CANCELLED when the engine is closed. Later failures come out of the iteration.
+   * Speaks a text of up to 200 kB, or one that comes in pieces: then the first sentence is spoken while the
+   * rest is still being written.
+   * @throws TtsError at once when text or options are unusable: TEXT_EMPTY, TEXT_TOO_LONG, SPEAKER_UNKNOWN,
+   * LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE, CANCELLED when the engine is closed. Later failures come out
+   * of the iteration.
    */
   speak(text: string | AsyncIterable<string> | Iterable<string>, options?: SpeakOptions): Speech;
   /**
@@ -263,9 +346,11 @@ export interface Engine extends AsyncDisposable {
    */
   decode(codes: Int32Array, options?: { signal?: AbortSignal }): Sounding;
   /**
-   * A recording, f32 mono 24 kHz of 0.5 to 60 s, to what a cloned voice is made of. Base models only; takes at most 15 minutes.
+   * A recording, f32 mono 24 kHz of 0.5 to 60 s, to what a cloned voice is made of. Base models only; takes
+   * at most 15 minutes.
    * @param tailSilenceSeconds silence that is put behind the recording before its codes are taken, 0 to 1
-   * @throws TtsError REFERENCE_UNUSABLE, MODEL_UNSUITABLE, CANCELLED when the engine is closed; the reason of an aborted signal
+   * @throws TtsError REFERENCE_UNUSABLE, MODEL_UNSUITABLE, CANCELLED when the engine is closed; the reason of
+   * an aborted signal
    */
   encode(
     samples: Float32Array,
@@ -278,6 +363,7 @@ export interface Engine extends AsyncDisposable {
 
 /**
  * Opens a model.
- * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*, OUTPUT_FAILED, USAGE
+ * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*,
+ * OUTPUT_FAILED, USAGE
  */
 export const open = (options: OpenOptions = {}): Promise<Engine> => openHost(options);

@@ -64,7 +64,10 @@ export class TtsError extends Error {
     this.hint = spellSettings(markedHint, (setting) => setting);
   }
 
-  /** What happened and what to do next. (`line` is taken: JavaScriptCore puts the number of the source line there.) */
+  /**
+   * What happened and what to do next. (`line` is taken: JavaScriptCore puts the number of the source line
+   * there.)
+   */
   get inOneLine(): string {
     return this.inOneLineWith(this.hint);
   }
@@ -103,6 +106,7 @@ export function toWire(thrown: unknown): ErrorOnTheWire {
 }
 
 export function fromWire(wire: ErrorOnTheWire): TtsError {
-  const cause = wire.stack === undefined ? undefined : Object.assign(new Error(wire.message), { stack: wire.stack });
+  const cause =
+    wire.stack === undefined ? undefined : Object.assign(new Error(wire.message), { stack: wire.stack });
   return new TtsError(wire.code, wire.message, wire.hint, { cause });
 }

@@ -1,6 +1,9 @@
 // The name a mistyped one was probably meant to be.
 
-/** The candidate with the fewest edits, or null where none is close: at most a third of the letters may be wrong, at least one. */
+/**
+ * The candidate with the fewest edits, or null where none is close: at most a third of the letters may be
+ * wrong, at least one.
+ */
 export function nearest(name: string, candidates: readonly string[]): string | null {
   const most = Math.max(1, Math.floor(name.length / 3));
   let best: string | null = null;
@@ -12,7 +15,10 @@ export function nearest(name: string, candidates: readonly string[]): string | n
   return best;
 }
 
-/** Edits from one to the other; two neighbours in the wrong order are one. Anything above `most` may be reported as `most + 1`. */
+/**
+ * Edits from one to the other; two neighbours in the wrong order are one. Anything above `most` may be
+ * reported as `most + 1`.
+ */
 function distance(a: string, b: string, most: number): number {
   if (Math.abs(a.length - b.length) > most) return most + 1;
   const rows = [Array.from({ length: b.length + 1 }, (_, i) => i)];
@@ -20,7 +26,8 @@ function distance(a: string, b: string, most: number): number {
     const [row, previous] = [[i], rows[i - 1]];
     for (let j = 1; j <= b.length; j++) {
       row[j] = Math.min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) row[j] = Math.min(row[j], rows[i - 2][j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        row[j] = Math.min(row[j], rows[i - 2][j - 2] + 1);
     }
     rows.push(row);
   }

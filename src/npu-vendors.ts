@@ -1,5 +1,6 @@
-// The NPUs that this program can use: a row for each vendor's library, and what models are built for. Facts alone: settings, options, help and
-// tts doctor are made of them. What is done with a library stands in ffi/npu, src/backends/npu and src/convert/npu.
+// The NPUs that this program can use: a row for each vendor's library, and what models are built for. Facts
+// alone: settings, options, help and tts doctor are made of them. What is done with a library stands in
+// ffi/npu, src/backends/npu and src/convert/npu.
 
 /** Chips that take the same models are one target; the names are those of `--target`. */
 export const NPU_BUILDS = {
@@ -16,7 +17,10 @@ interface NpuBuild {
   purpose: string;
 }
 
-/** In the order in which `auto` tries them. A key is the library's name in Config and in the JSON of tts doctor. */
+/**
+ * In the order in which `auto` tries them. A key is the library's name in Config and in the JSON of tts
+ * doctor.
+ */
 export const NPU_VENDORS = {
   rknn: {
     title: "Rockchip NPU (RKNN)",
@@ -55,12 +59,16 @@ interface NpuVendor {
   /** The environment variable that names the library's file or folder. */
   variable: string;
   target: NpuTarget;
-  /** The backend's name for each stage that it can run, as in `--vocoder` and `--predictor`; null: it cannot. */
+  /**
+   * The backend's name for each stage that it can run, as in `--vocoder` and `--predictor`; null: it cannot.
+   */
   vocoder: string | null;
   predictor: string | null;
   /** The device node that tells it from another one of the same target; "" where there is no other. */
   node: string;
-  /** Matches the name of a board's chip, or what its library says of a device, when the NPU is really there. */
+  /**
+   * Matches the name of a board's chip, or what its library says of a device, when the NPU is really there.
+   */
   sign: RegExp;
 }
 
@@ -70,4 +78,6 @@ type BackendName<Stage extends NpuStage> = Exclude<(typeof NPU_VENDORS)[NpuName]
 
 /** Names of the backends that run a stage on an NPU. */
 export const npuBackends = <Stage extends NpuStage>(stage: Stage) =>
-  NPU_NAMES.map((name) => NPU_VENDORS[name][stage]).filter((backend) => backend !== null) as BackendName<Stage>[];
+  NPU_NAMES.map((name) => NPU_VENDORS[name][stage]).filter(
+    (backend) => backend !== null,
+  ) as BackendName<Stage>[];

@@ -11,5 +11,6 @@ export const isWhole = (value: unknown, least: number, most: number): value is n
  * @throws TtsError USAGE
  */
 export function assertWhole(name: string, value: number, least: number, most: number): void {
-  if (!isWhole(value, least, most)) throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from ${least} to ${most}`);
+  if (!isWhole(value, least, most))
+    throw new TtsError("USAGE", `${name} is ${value}`, `give a whole number from ${least} to ${most}`);
 }

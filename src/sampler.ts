@@ -1,4 +1,5 @@
-// Draws one code from its logits, in the official order of steps. Pure and seeded; allocates nothing per draw.
+// Draws one code from its logits, in the official order of steps. Pure and seeded; allocates nothing per
+// draw.
 
 import { TtsError } from "./errors.ts";
 import type { DrawLimits, SamplerSettings } from "./types.ts";
@@ -22,11 +23,19 @@ const HALF_STEP = 2 ** -33;
  * @param size of the vocabulary
  * @throws TtsError MODEL_UNSUITABLE
  */
-export function assertDrawable({ greedy, topK, topP }: SamplerSettings, limits: DrawLimits, size: number): void {
+export function assertDrawable(
+  { greedy, topK, topP }: SamplerSettings,
+  limits: DrawLimits,
+  size: number,
+): void {
   const limited = topK > 0 && topK < size;
   if (greedy || (topP === 1 && (!limited || topK <= limits.topK))) return;
   const what = topP < 1 ? `top-p ${topP}` : `top-k ${topK}, above ${limits.topK}`;
-  throw new TtsError("MODEL_UNSUITABLE", `the code predictor on the card cannot draw with ${what}`, "use {predictor} ort or llama");
+  throw new TtsError(
+    "MODEL_UNSUITABLE",
+    `the code predictor on the card cannot draw with ${what}`,
+    "use {predictor} ort or llama",
+  );
 }
 
 /** xoshiro128** with a splitmix32 seed: small, fast, and the same everywhere. */
@@ -34,7 +43,8 @@ class Random {
   private readonly s = new Int32Array(new ArrayBuffer(16));
 
   seed(seed: number, stream: number): void {
-    let state = (seed | 0) ^ Math.imul(Math.floor(seed / 2 ** 32) + 1, 0x9e3779b9) ^ Math.imul(stream + 1, 0x85ebca6b);
+    let state =
+      (seed | 0) ^ Math.imul(Math.floor(seed / 2 ** 32) + 1, 0x9e3779b9) ^ Math.imul(stream + 1, 0x85ebca6b);
     for (let i = 0; i < 4; i++) {
       state = (state + 0x9e3779b9) | 0;
       let mixed = state ^ (state >>> 16);
@@ -74,7 +84,13 @@ export class Sampler {
   private max = 0;
   private total = 0;
   /** Of the timeline. */
-  settings: Readonly<SamplerSettings> = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
+  settings: Readonly<SamplerSettings> = {
+    greedy: true,
+    temperature: 1,
+    topK: 0,
+    topP: 1,
+    repetitionPenalty: 1,
+  };
 
   constructor(private readonly vocabulary: Vocabulary) {
     this.scores = new Float32Array(vocabulary.size);
@@ -109,8 +125,9 @@ export class Sampler {
   }
 
   /**
-   * What a model that draws by itself adds to its scores: -ln(-ln u), with which the largest sum is a draw. u are the same random numbers as
-   * those of {@link draw}, which the codes do not show: one for each number, not one for each code.
+   * What a model that draws by itself adds to its scores: -ln(-ln u), with which the largest sum is a draw. u
+   * are the same random numbers as those of {@link draw}, which the codes do not show: one for each number,
+   * not one for each code.
    */
   noise(target: Float32Array): void {
     for (let i = 0; i < target.length; i++) target[i] = -Math.log(-Math.log(this.random.next() + HALF_STEP));
@@ -122,7 +139,8 @@ export class Sampler {
     const kept = this.filter();
     const out = new Float32Array(this.vocabulary.size);
     this.softmaxTerms(kept);
-    for (let i = 0; i < kept; i++) out[this.kept[i]] = Math.exp(this.scores[this.kept[i]] - this.max) / this.total;
+    for (let i = 0; i < kept; i++)
+      out[this.kept[i]] = Math.exp(this.scores[this.kept[i]] - this.max) / this.total;
     return out;
   }
 
@@ -135,7 +153,8 @@ export class Sampler {
     scores.fill(-Infinity, codes, size);
     if (eos >= 0) scores[eos] = this.count < MIN_CODES ? -Infinity : logits[at + eos];
     if (penalty === 1) return;
-    for (let id = 0; id < size; id++) if (drawn[id] === 1) scores[id] = scores[id] < 0 ? scores[id] * penalty : scores[id] / penalty;
+    for (let id = 0; id < size; id++)
+      if (drawn[id] === 1) scores[id] = scores[id] < 0 ? scores[id] * penalty : scores[id] / penalty;
   }
 
   private argmax(): number {
@@ -151,14 +170,18 @@ export class Sampler {
     return best;
   }
 
-  /** Steps 4 and 5: temperature, top-k (ties stay), top-p. Fills `kept` with ids in rising order and returns how many. */
+  /**
+   * Steps 4 and 5: temperature, top-k (ties stay), top-p. Fills `kept` with ids in rising order and returns
+   * how many.
+   */
   private filter(): number {
     const { scores, kept, settings } = this;
     const { temperature, topK, topP } = settings;
     if (temperature !== 1) for (let id = 0; id < scores.length; id++) scores[id] /= temperature;
     const threshold = topK > 0 && topK < scores.length ? this.kthLargest(topK) : -Infinity;
     let count = 0;
-    for (let id = 0; id < scores.length; id++) if (scores[id] >= threshold && scores[id] > -Infinity) kept[count++] = id;
+    for (let id = 0; id < scores.length; id++)
+      if (scores[id] >= threshold && scores[id] > -Infinity) kept[count++] = id;
     if (count === 0) throw notNumbers();
     return topP < 1 ? this.nucleus(count, topP) : count;
   }
@@ -235,5 +258,9 @@ export class Sampler {
 }
 
 function notNumbers(): TtsError {
-  return new TtsError("LIBRARY_FAILED", "the model gave no usable numbers (NaN)", "the weights are damaged: convert the checkpoint again");
+  return new TtsError(
+    "LIBRARY_FAILED",
+    "the model gave no usable numbers (NaN)",
+    "the weights are damaged: convert the checkpoint again",
+  );
 }

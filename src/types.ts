@@ -24,7 +24,10 @@ export interface Progress {
   secondsLeft?: number;
 }
 
-/** `whole`: the text stands complete in the prompt. `stream`: one text token is fed with every frame (official `non_streaming_mode=False`). */
+/**
+ * `whole`: the text stands complete in the prompt. `stream`: one text token is fed with every frame (official
+ * `non_streaming_mode=False`).
+ */
 export type TextMode = "whole" | "stream";
 
 /** What a checkpoint can do (`tts_model_type` of its config). */
@@ -46,7 +49,10 @@ export interface Row {
   speaker: boolean;
 }
 
-/** How the state of a graph is named: what it reads at STATE + name it writes at NEXT + name, for the next run. */
+/**
+ * How the state of a graph is named: what it reads at STATE + name it writes at NEXT + name, for the next
+ * run.
+ */
 export const STATE = "state.";
 export const NEXT = "next.";
 
@@ -63,7 +69,10 @@ export interface SamplerSettings {
   repetitionPenalty: number;
 }
 
-/** What a code predictor can do that draws inside of its model: no top-p, and of top-k so many at most (or all). */
+/**
+ * What a code predictor can do that draws inside of its model: no top-p, and of top-k so many at most (or
+ * all).
+ */
 export interface DrawLimits {
   topK: number;
 }

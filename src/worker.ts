@@ -1,5 +1,6 @@
-// Starts worker threads and child processes. Each is this program again: tts.ts sees that it is not the main thread, or that it was started
-// with CHILD_FLAG, and runs its role, which works the same from source and in a compiled binary.
+// Starts worker threads and child processes. Each is this program again: tts.ts sees that it is not the main
+// thread, or that it was started with CHILD_FLAG, and runs its role, which works the same from source and in
+// a compiled binary.
 
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
@@ -8,7 +9,16 @@ import { Worker } from "node:worker_threads";
 import { compiled } from "../ffi/load/embedded.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "./errors.ts";
 
-export type WorkerRole = "talker" | "predictor" | "vocoder" | "encoder" | "convert" | "npu" | "replay" | "measure" | "probe";
+export type WorkerRole =
+  | "talker"
+  | "predictor"
+  | "vocoder"
+  | "encoder"
+  | "convert"
+  | "npu"
+  | "replay"
+  | "measure"
+  | "probe";
 /** What may take its whole process down, or never come back. */
 export type ChildRole = "library" | "speed";
 
@@ -19,7 +29,9 @@ export interface WorkerStart<T = unknown> {
 }
 
 const entry = compiled ? Bun.main : fileURLToPath(new URL("../tts.ts", import.meta.url));
-/** What `process.execPath` is given before the arguments to be this program again: a binary is its own entry. */
+/**
+ * What `process.execPath` is given before the arguments to be this program again: a binary is its own entry.
+ */
 export const ENTRY_ARGS: readonly string[] = compiled ? [] : [entry];
 
 export function startWorker(role: WorkerRole, job: unknown): Worker {
@@ -38,7 +50,8 @@ type Answer<T> = { done: T } | { failed: ErrorOnTheWire };
 
 /**
  * Runs one job in a process of its own.
- * @throws TtsError LIBRARY_FAILED when it crashes, STAGE_TIMEOUT when it has to be ended, and whatever the job throws
+ * @throws TtsError LIBRARY_FAILED when it crashes, STAGE_TIMEOUT when it has to be ended, and whatever the
+ * job throws
  */
 export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: number): Promise<T> {
   const args = [...ENTRY_ARGS, CHILD_FLAG, role, JSON.stringify(job)];
@@ -67,12 +80,17 @@ export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: numb
     throw fromWire(result.failed);
   }
   const said = words.join("").replace(CRASH_BANNER, "").trim().slice(-LAST_WORDS).replace(/\s+/g, " ");
-  throw new TtsError("LIBRARY_FAILED", `it ended its process (${ended})${said === "" ? "" : `, and said: ${said}`}`);
+  throw new TtsError(
+    "LIBRARY_FAILED",
+    `it ended its process (${ended})${said === "" ? "" : `, and said: ${said}`}`,
+  );
 }
 
 /** On the main thread of a process: what it was started for, or null for a person's command. */
 export function childStart(args: readonly string[]): { role: ChildRole; job: unknown } | null {
-  return args[0] === CHILD_FLAG && args.length === 3 ? { role: args[1] as ChildRole, job: JSON.parse(args[2]) } : null;
+  return args[0] === CHILD_FLAG && args.length === 3
+    ? { role: args[1] as ChildRole, job: JSON.parse(args[2]) }
+    : null;
 }
 
 /** The child's side: does the job, answers, and ends at once, without whatever a library does at an exit. */

@@ -23,13 +23,16 @@ export const [LITTLE, BIG] = [
 
 /** As an RK3588 board has them: four Cortex-A55, then two pairs of Cortex-A76. */
 export function rk3588(allowed = "0-7"): Record<string, string> {
-  const features = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp";
+  const features =
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp";
   const processor = (id: number) =>
     `processor\t: ${id}\nBogoMIPS\t: 48.00\nFeatures\t: ${features}\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x2\nCPU part\t: ${BIG.includes(id) ? "0xd0b" : "0xd05"}\nCPU revision\t: 0\n`;
   const cache = (cpu: string, index: number, level: number, type: string, size: string, shared: string) =>
-    Object.entries({ level: String(level), type, size, shared_cpu_list: shared }).map(([key, value]): [string, string] => {
-      return [`${cpu}/cache/index${index}/${key}`, `${value}\n`];
-    });
+    Object.entries({ level: String(level), type, size, shared_cpu_list: shared }).map(
+      ([key, value]): [string, string] => {
+        return [`${cpu}/cache/index${index}/${key}`, `${value}\n`];
+      },
+    );
   const cores = [...LITTLE, ...BIG].flatMap((id): [string, string][] => {
     const cpu = `sys/devices/system/cpu/cpu${id}`;
     const big = BIG.includes(id);

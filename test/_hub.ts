@@ -1,4 +1,5 @@
-// A hub for tests, on this machine: one repository behind the paths of huggingface.co, large files on a second host, and faults on demand.
+// A hub for tests, on this machine: one repository behind the paths of huggingface.co, large files on a
+// second host, and faults on demand.
 
 import { afterAll, beforeAll, beforeEach, expect } from "bun:test";
 import { createHash } from "node:crypto";
@@ -41,7 +42,13 @@ export const ID = "acme/tiny-custom";
 export const SOURCE = join(GOLDEN, "tiny-custom");
 /** The files that a pull asks for. */
 export const NEEDED = [
-  ...["config.json", "generation_config.json", "merges.txt", "model.safetensors", "speech_tokenizer/config.json"],
+  ...[
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "model.safetensors",
+    "speech_tokenizer/config.json",
+  ],
   ...["speech_tokenizer/model.safetensors", "tokenizer_config.json", "vocab.json"],
 ];
 export const MAIN = "model.safetensors";
@@ -54,7 +61,8 @@ export const TOKEN = "hf_secret-of-the-tests";
 export const newCache = () => mkdtempSync(join(scratchFolder(), "cache-"));
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
-export const gitOid = (bytes: Buffer) => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+export const gitOid = (bytes: Buffer) =>
+  createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 const isLarge = (path: string) => path.endsWith(".safetensors");
 
 /** Where a pull puts it. */
@@ -62,25 +70,40 @@ export const directoryOf = (cacheDir: string) => join(modelFolder(cacheDir, ID),
 
 /** What an unfinished download of a file says it has. */
 export const keptBytes = (path: string): number =>
-  JSON.parse(readFileSync(`${path}.part.state`, "utf8")).done.reduce((sum: number, bytes: number) => sum + bytes, 0);
+  JSON.parse(readFileSync(`${path}.part.state`, "utf8")).done.reduce(
+    (sum: number, bytes: number) => sum + bytes,
+    0,
+  );
 
 /** The files of a golden checkpoint by their paths in it, without its golden outputs. */
 export function filesOf(folder: string): Map<string, Buffer> {
-  const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => !name.startsWith("golden"));
-  return new Map(names.filter((name) => statSync(join(folder, name)).isFile()).map((name) => [name, readFileSync(join(folder, name))]));
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
+    (name) => !name.startsWith("golden"),
+  );
+  return new Map(
+    names
+      .filter((name) => statSync(join(folder, name)).isFile())
+      .map((name) => [name, readFileSync(join(folder, name))]),
+  );
 }
 
 export class FakeHub {
   readonly seen: Seen[] = [];
   /** Asked before every answer; `count` is how often this path was asked for before. */
-  fault: (request: { host: "hub" | "cdn"; path: string; range: string | null; count: number }) => Fault | null = () => null;
+  fault: (request: {
+    host: "hub" | "cdn";
+    path: string;
+    range: string | null;
+    count: number;
+  }) => Fault | null = () => null;
   private readonly servers: Server[];
 
   private constructor(
     readonly id: string,
     readonly files: Map<string, Buffer>,
   ) {
-    const serve = (host: "hub" | "cdn") => createServer((request, response) => void this.answer(host, request, response));
+    const serve = (host: "hub" | "cdn") =>
+      createServer((request, response) => void this.answer(host, request, response));
     this.servers = [serve("hub"), serve("cdn")];
   }
 
@@ -101,7 +124,9 @@ export class FakeHub {
   }
 
   private async listen(): Promise<void> {
-    await Promise.all(this.servers.map((server) => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))));
+    await Promise.all(
+      this.servers.map((server) => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
+    );
   }
 
   size(path: string): number {
@@ -116,13 +141,19 @@ export class FakeHub {
   /** Paths that should not be there, are missing, or differ from the hub's. */
   private whatIsWrong(cacheDir: string): string[] {
     const folder = modelFolder(cacheDir, this.id);
-    const found = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(folder, name)).isFile());
+    const found = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
+      statSync(join(folder, name)).isFile(),
+    );
     const expected = [".pulled.json", ...NEEDED].map((name) => `${COMMIT}/${name}`);
     const differs = NEEDED.filter((name) => {
       const path = join(folder, COMMIT, name);
       return !existsSync(path) || !readFileSync(path).equals(this.files.get(name)!);
     });
-    return [...found.filter((name) => !expected.includes(name)), ...expected.filter((name) => !found.includes(name)), ...differs];
+    return [
+      ...found.filter((name) => !expected.includes(name)),
+      ...expected.filter((name) => !found.includes(name)),
+      ...differs,
+    ];
   }
 
   get endpoint(): string {
@@ -152,7 +183,11 @@ export class FakeHub {
     return `http://127.0.0.1:${(this.servers[server].address() as AddressInfo).port}`;
   }
 
-  private async answer(host: "hub" | "cdn", request: IncomingMessage, response: ServerResponse): Promise<void> {
+  private async answer(
+    host: "hub" | "cdn",
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
     const path = (request.url ?? "").split("?")[0];
     const [range, authorization] = [request.headers.range ?? null, request.headers.authorization ?? null];
     const count = this.seen.filter((seen) => seen.path === path && seen.host === host).length;
@@ -162,35 +197,53 @@ export class FakeHub {
     if (fault.silentMs !== undefined) await sleep(fault.silentMs);
     if (fault.status !== undefined) return void response.writeHead(fault.status, fault.headers).end("no");
     const json = host === "hub" ? this.api(path) : null;
-    if (json !== null) return void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(json));
+    if (json !== null)
+      return void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(json));
     const prefix = host === "hub" ? `/${this.id}/resolve/${COMMIT}/` : "/cdn/";
     const name = path.startsWith(prefix) ? path.slice(prefix.length) : "";
     const file = this.files.get(name);
     if (file === undefined) return void response.writeHead(404).end("no");
     if (host === "hub" && isLarge(name)) {
-      return void response.writeHead(302, { location: `${this.address(1)}/cdn/${name}?signature=secret` }).end();
+      return void response
+        .writeHead(302, { location: `${this.address(1)}/cdn/${name}?signature=secret` })
+        .end();
     }
     await this.send(request, response, file, fault, seen);
   }
 
   private api(path: string): unknown {
     const base = `/api/models/${this.id}`;
-    if (path === `${base}/commits/main`) return [{ id: COMMIT, title: "", message: "", authors: [], date: "2026-01-22T00:00:00.000Z" }];
+    if (path === `${base}/commits/main`)
+      return [{ id: COMMIT, title: "", message: "", authors: [], date: "2026-01-22T00:00:00.000Z" }];
     if (path !== `${base}/tree/${COMMIT}`) return null;
     return [...this.files].map(([name, bytes]) => {
       const entry = { type: "file", path: name, size: bytes.length, oid: gitOid(bytes) };
-      return isLarge(name) ? { ...entry, lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 135 } } : entry;
+      return isLarge(name)
+        ? { ...entry, lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 135 } }
+        : entry;
     });
   }
 
-  private async send(request: IncomingMessage, response: ServerResponse, file: Buffer, fault: Fault, seen: Seen): Promise<void> {
+  private async send(
+    request: IncomingMessage,
+    response: ServerResponse,
+    file: Buffer,
+    fault: Fault,
+    seen: Seen,
+  ): Promise<void> {
     const content = fault.body ?? file;
     const etag = `"${sha256(content).slice(0, 16)}"`;
     const asked = fault.ignoreRange ? null : /^bytes=(\d+)-(\d+)$/.exec(seen.range ?? "");
     const ifRange = request.headers["if-range"];
     const ranged = asked !== null && (ifRange === undefined || ifRange === etag);
-    const [from, to] = ranged ? [Number(asked[1]), Math.min(Number(asked[2]), content.length - 1)] : [0, content.length - 1];
-    const headers: Record<string, string> = { etag, "content-length": String(to - from + 1), ...fault.headers };
+    const [from, to] = ranged
+      ? [Number(asked[1]), Math.min(Number(asked[2]), content.length - 1)]
+      : [0, content.length - 1];
+    const headers: Record<string, string> = {
+      etag,
+      "content-length": String(to - from + 1),
+      ...fault.headers,
+    };
     if (ranged) headers["content-range"] = `bytes ${from}-${to}/${content.length}`;
     response.writeHead(ranged ? 206 : 200, headers);
     const body = content.subarray(from, to + 1);

@@ -1,4 +1,5 @@
-// Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph in a container, as it is.
+// Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph in a container,
+// as it is.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -48,7 +49,8 @@ export function buildForStandIns(folder: string, target: NpuTarget, kind: "step"
 
 /** Real ones where there are any: a random voice may say anything. */
 function codesFor({ manifest }: Bundle): Int32Array {
-  const name = manifest.reading === null ? "tiny-custom/golden/custom-ryan-english-whole" : "starter/starter-00";
+  const name =
+    manifest.reading === null ? "tiny-custom/golden/custom-ryan-english-whole" : "starter/starter-00";
   const codes = new GoldenFile(`${name}.safetensors`).ints("codes");
   return codes.slice(0, SPOKEN_FRAMES * CODES_PER_FRAME).map((code) => code % manifest.shape.codes);
 }
@@ -57,7 +59,13 @@ const someStates = ({ manifest: { shape } }: Bundle) =>
   Float32Array.from({ length: SPOKEN_FRAMES * shape.hidden }, (_, i) => Math.sin(i * i));
 
 /** Options with which the stand-in of a backend opens a bundle. */
-export function npuOptions(bundle: Bundle, lanes: number, npu: NpuTarget, library: NpuName, kind: "step" | "frame" = "frame"): OpenOptions {
+export function npuOptions(
+  bundle: Bundle,
+  lanes: number,
+  npu: NpuTarget,
+  library: NpuName,
+  kind: "step" | "frame" = "frame",
+): OpenOptions {
   for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
   const options = openOptions(bundle, lanes, { npu: npuFolderOf(bundle, npu, kind) });
   const libraries = { ...options.config.libraries, [library]: compileStandIns()[library] };

@@ -1,4 +1,5 @@
-// Preloaded by bun test: keeps prompts out of the user's cache, and removes the scratch folder at the end, since exit handlers do not run there.
+// Preloaded by bun test: keeps prompts out of the user's cache, and removes the scratch folder at the end,
+// since exit handlers do not run there.
 
 import { afterAll } from "bun:test";
 import { removeScratch } from "./_support.ts";

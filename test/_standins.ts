@@ -16,14 +16,29 @@ const LIBRARY_FLAGS = ["-shared", "-fPIC", "-pthread", "-Wl,-Bsymbolic"];
 /** Compiles C sources of native/ (and passes on options) to `target`. */
 export function compileNative(target: string, ...args: string[]): string {
   const paths = args.map((arg) => (arg.endsWith(".c") ? join(NATIVE, arg) : arg));
-  const { exitCode, stderr } = Bun.spawnSync([compiler!, ...FLAGS, "-o", target, ...paths], { stderr: "pipe" });
+  const { exitCode, stderr } = Bun.spawnSync([compiler!, ...FLAGS, "-o", target, ...paths], {
+    stderr: "pipe",
+  });
   if (exitCode !== 0) throw new Error(`${compiler} ${args.join(" ")}: ${stderr}`);
   return target;
 }
 
 /** Compiles the text of a C library to `target`. @returns its path */
 export function compileText(target: string, text: string): string {
-  const command = [compiler!, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", target, "-x", "c", "-"];
+  const command = [
+    compiler!,
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-shared",
+    "-fPIC",
+    "-o",
+    target,
+    "-x",
+    "c",
+    "-",
+  ];
   const { exitCode, stderr } = Bun.spawnSync(command, { stdin: Buffer.from(text), stderr: "pipe" });
   if (exitCode !== 0) throw new Error(`${target}: ${stderr}`);
   return target;
@@ -50,19 +65,28 @@ export function compileStandIns(): StandIns {
     library("libaxcl_rt.so", "axcl-standin.c", "axcl-standin-engine.c");
     library("libax_engine.so", "ax-engine-standin.c", `-L${part}`, "-lax_sys", "-Wl,-rpath,$ORIGIN");
   });
-  const [rknn, axcl, axEngine] = ["librknnrt.so", "libaxcl_rt.so", "libax_engine.so"].map((name) => join(folder, name));
+  const [rknn, axcl, axEngine] = ["librknnrt.so", "libaxcl_rt.so", "libax_engine.so"].map((name) =>
+    join(folder, name),
+  );
   return { folder, rknn, axcl, axEngine };
 }
 
 /** What a process needs that uses a stand-in: permission, and the library that computes behind it. */
 export function standInEnvironment(more: Record<string, string> = {}): Record<string, string> {
-  const folder = join(ROOT, "node_modules/onnxruntime-node/bin/napi-v6/linux", process.arch === "arm64" ? "arm64" : "x64");
+  const folder = join(
+    ROOT,
+    "node_modules/onnxruntime-node/bin/napi-v6/linux",
+    process.arch === "arm64" ? "arm64" : "x64",
+  );
   return { TTS_NPU_STANDIN: "1", TTS_STANDIN_ONNXRUNTIME: join(folder, "libonnxruntime.so.1"), ...more };
 }
 
 const MAGIC = "TTSNPU\r\n";
 const HEADER_BYTES = 32;
-const VENDORS = { rknn: { number: 1, toolkit: 20302, platform: 3588 }, ax: { number: 2, toolkit: 50000, platform: 650 } };
+const VENDORS = {
+  rknn: { number: 1, toolkit: 20302, platform: 3588 },
+  ax: { number: 2, toolkit: 50000, platform: 650 },
+};
 
 export interface ContainerOptions {
   /** Version of the toolkit that "built" it: 20302 is 2.3.2. */
@@ -74,11 +98,16 @@ export interface ContainerOptions {
 }
 
 /** A model file for a stand-in: an ONNX model whose weights are inside it. */
-export function containerOf(onnx: Uint8Array, vendor: keyof typeof VENDORS, options: ContainerOptions = {}): Uint8Array {
+export function containerOf(
+  onnx: Uint8Array,
+  vendor: keyof typeof VENDORS,
+  options: ContainerOptions = {},
+): Uint8Array {
   const { number, platform, quantised = false, toolkit } = { ...VENDORS[vendor], ...options };
   const container = Buffer.alloc(HEADER_BYTES + onnx.length);
   container.write(MAGIC, "latin1");
-  for (const [i, value] of [number, toolkit, platform, Number(quantised)].entries()) container.writeUInt32LE(value, 8 + 4 * i);
+  for (const [i, value] of [number, toolkit, platform, Number(quantised)].entries())
+    container.writeUInt32LE(value, 8 + 4 * i);
   container.writeBigUInt64LE(BigInt(onnx.length), 24);
   container.set(onnx, HEADER_BYTES);
   return container;

@@ -1,6 +1,17 @@
-// What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away with the process.
+// What the tests share: golden files, and the golden checkpoints converted once into a folder that goes away
+// with the process.
 
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
@@ -12,7 +23,15 @@ import { TtsError } from "../src/errors.ts";
 import { type Bundle, openBundle } from "../src/formats/bundle.ts";
 import { parseSafetensors, type Tensor, toFloat32, toInt32 } from "../src/formats/safetensors.ts";
 import type { VoiceVectors } from "../src/stages/embed.ts";
-import { buildPrompt, languageId, type Prompt, speakerId, wrapInstruct, wrapReference, wrapText } from "../src/text/prompt.ts";
+import {
+  buildPrompt,
+  languageId,
+  type Prompt,
+  speakerId,
+  wrapInstruct,
+  wrapReference,
+  wrapText,
+} from "../src/text/prompt.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../src/types.ts";
 
 export const ROOT = join(import.meta.dir, "..");
@@ -58,7 +77,8 @@ export class GoldenFile {
   }
 }
 
-export const goldenFile = ({ checkpoint, name }: GoldenCase) => new GoldenFile(`${checkpoint}/golden/${name}.safetensors`);
+export const goldenFile = ({ checkpoint, name }: GoldenCase) =>
+  new GoldenFile(`${checkpoint}/golden/${name}.safetensors`);
 
 let scratch = "";
 /** A folder for this process. */
@@ -112,11 +132,15 @@ function takes(turn: string): boolean {
   }
 }
 
-export const checkpointFolder = (checkpoint: string) => (checkpoint === "starter" ? STARTER : join(GOLDEN, checkpoint));
+export const checkpointFolder = (checkpoint: string) =>
+  checkpoint === "starter" ? STARTER : join(GOLDEN, checkpoint);
 
 /** Copies a checkpoint, without its golden outputs. */
 export function copyCheckpoint(checkpoint: string, folder: string): void {
-  cpSync(checkpointFolder(checkpoint), folder, { recursive: true, filter: (path) => basename(path) !== "golden" });
+  cpSync(checkpointFolder(checkpoint), folder, {
+    recursive: true,
+    filter: (path) => basename(path) !== "golden",
+  });
 }
 
 /** A copy that a test may damage. */
@@ -136,7 +160,8 @@ export function editDecoder(folder: string, edit: Edit): void {
   for (const { bytes, dtype, name } of parseSafetensors(file, path).values()) {
     if (dtype !== "F32" || !name.startsWith("decoder.")) continue;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let at = 0; at < bytes.length; at += 4) view.setFloat32(at, edit(name, view.getFloat32(at, true)), true);
+    for (let at = 0; at < bytes.length; at += 4)
+      view.setFloat32(at, edit(name, view.getFloat32(at, true)), true);
   }
   writeFileSync(path, file);
 }
@@ -157,7 +182,13 @@ export const setJson =
   };
 
 function convertTo(target: string, source: string, weights: WeightType): void {
-  runConversion({ source, target, part: target, weights: weightTypes(weights), libraries: { llama: "", onnxruntime: "" } });
+  runConversion({
+    source,
+    target,
+    part: target,
+    weights: weightTypes(weights),
+    libraries: { llama: "", onnxruntime: "" },
+  });
 }
 
 const checkpoints = new Map<Bundle, string>();
@@ -178,7 +209,9 @@ export function convertFolder(source: string, name: string, weights: WeightType 
 }
 
 const bundles = new Map<string, Bundle>();
-/** A checkpoint folder that stays as it is, converted once into the bundle `name`, which nobody may change. */
+/**
+ * A checkpoint folder that stays as it is, converted once into the bundle `name`, which nobody may change.
+ */
 export function bundleNamed(name: string, source: string, weights: WeightType = "f32"): Bundle {
   const bundle =
     bundles.get(name) ??
@@ -216,7 +249,8 @@ export const rejectionOf = (work: Promise<unknown>) =>
   );
 
 /** The backend of a name. */
-export const named = <Stage>(backends: readonly Backend<Stage>[], name: string) => backends.find((backend) => backend.name === name)!;
+export const named = <Stage>(backends: readonly Backend<Stage>[], name: string) =>
+  backends.find((backend) => backend.name === name)!;
 
 /** Why a backend cannot run here, or null: what is no accelerator runs everywhere. */
 export const reasonAgainst = <Stage>(backend: Backend<Stage>, options: OpenOptions) =>
@@ -225,7 +259,13 @@ export const reasonAgainst = <Stage>(backend: Backend<Stage>, options: OpenOptio
 /** What a backend needs to open a bundle in a test. */
 export function openOptions(bundle: Bundle, lanes = 1, flags: ConfigFlags = {}): OpenOptions {
   const config = loadConfig({ cacheDir: scratchFolder(), ...flags }, {});
-  return { bundle, config, lanes, stop: new SharedArrayBuffer(2), loadTurn: new Int32Array(new SharedArrayBuffer(4)) };
+  return {
+    bundle,
+    config,
+    lanes,
+    stop: new SharedArrayBuffer(2),
+    loadTurn: new Int32Array(new SharedArrayBuffer(4)),
+  };
 }
 
 const tokenizers = new Map<string, Tokenizer>();
@@ -256,7 +296,15 @@ export interface GoldenRun {
 }
 
 export function goldenRun(goldenCase: GoldenCase): GoldenRun {
-  const { checkpoint, instruct, kind, language, max_new_tokens: maxNewTokens, name, speaker = "" } = goldenCase;
+  const {
+    checkpoint,
+    instruct,
+    kind,
+    language,
+    max_new_tokens: maxNewTokens,
+    name,
+    speaker = "",
+  } = goldenCase;
   const bundle = bundleOf(checkpoint);
   const golden = goldenFile(goldenCase);
   const tokenizer = tokenizerOf(bundle);
@@ -267,14 +315,25 @@ export function goldenRun(goldenCase: GoldenCase): GoldenRun {
   const codes0 = codes?.filter((_, i) => i % CODES_PER_FRAME === 0);
   const prompt = buildPrompt(spec, {
     ids,
-    instructIds: instruct !== undefined && spec.takesInstruct ? tokenizer.encode(wrapInstruct(instruct)) : null,
+    instructIds:
+      instruct !== undefined && spec.takesInstruct ? tokenizer.encode(wrapInstruct(instruct)) : null,
     language: languageId(spec, language, speaker),
     speaker: kind === "base" ? "xVector" : speakerId(spec, speaker),
     mode: (goldenCase.non_streaming_mode ?? true) ? "whole" : "stream",
-    reference: codes0 === undefined ? null : { ids: tokenizer.encode(wrapReference(goldenCase.ref_text!)), codes0 },
+    reference:
+      codes0 === undefined ? null : { ids: tokenizer.encode(wrapReference(goldenCase.ref_text!)), codes0 },
   });
   const official = golden.ints("input_ids");
-  return { name, bundle, golden, ids: { ours: ids, official }, prompt, voice, sampling: greedily(1.05), maxNewTokens };
+  return {
+    name,
+    bundle,
+    golden,
+    ids: { ours: ids, official },
+    prompt,
+    voice,
+    sampling: greedily(1.05),
+    maxNewTokens,
+  };
 }
 
 export interface StarterCase {
@@ -293,10 +352,26 @@ export function starterRun({ input_ids: official, ipa, frames, name }: StarterCa
   const spec = bundle.manifest.prompt;
   const ids = tokenizerOf(bundle).encode(wrapText(ipa));
   const [language, speaker] = [languageId(spec, "English", "starter"), speakerId(spec, "starter")];
-  const prompt = buildPrompt(spec, { ids, instructIds: null, language, speaker, mode: "whole", reference: null });
+  const prompt = buildPrompt(spec, {
+    ids,
+    instructIds: null,
+    language,
+    speaker,
+    mode: "whole",
+    reference: null,
+  });
   const golden = new GoldenFile(`starter/${name}.safetensors`);
   const voice = { xVector: null, codes: null };
-  return { name, bundle, golden, ids: { ours: ids, official }, prompt, voice, sampling: greedily(1), maxNewTokens: frames + 50 };
+  return {
+    name,
+    bundle,
+    golden,
+    ids: { ours: ids, official },
+    prompt,
+    voice,
+    sampling: greedily(1),
+    maxNewTokens: frames + 50,
+  };
 }
 
 /** Floats in memory that native code may read and write. */

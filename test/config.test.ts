@@ -3,8 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { generationThreads, loadConfig, placementOf, threadsFor } from "../src/config.ts";
-import { allowedCores, type Core, fastCores, formatCores, parseCores } from "../src/cores.ts";
+import { generationThreads, loadConfig, threadsFor } from "../src/config.ts";
+import { allowedCores, type Core, fastCores, formatCores, parseCores, placementOf } from "../src/cores.ts";
 import { scratchFolder } from "./_support.ts";
 
 test.each([
@@ -44,9 +44,12 @@ describe("cores", () => {
     expect(parseCores(formatCores(cores))).toEqual(cores);
   });
 
-  test.each(["", ",", "4-", "-4", "7-4", "a", "1.5", "0x1", "1024", "99999", "0-1023-2"])('"%s" is none', (list) => {
-    expect(() => parseCores(list)).toThrow(/is no list of cores/);
-  });
+  test.each(["", ",", "4-", "-4", "7-4", "a", "1.5", "0x1", "1024", "99999", "0-1023-2"])(
+    '"%s" is none',
+    (list) => {
+      expect(() => parseCores(list)).toThrow(/is no list of cores/);
+    },
+  );
 
   test("lists are written short", () => {
     expect(formatCores([7, 0, 1, 2, 5])).toBe("0-2,5,7");
@@ -70,7 +73,8 @@ describe("cores", () => {
     };
     write("proc/self/status", "Name:\tbun\nCpus_allowed_list:\t2-7\n");
     for (let id = 0; id < 8; id++) {
-      for (const [name, content] of Object.entries(filesOf(id))) write(`sys/devices/system/cpu/cpu${id}/${name}`, content as string);
+      for (const [name, content] of Object.entries(filesOf(id)))
+        write(`sys/devices/system/cpu/cpu${id}/${name}`, content as string);
     }
     const cores = allowedCores(root);
     expect(cores.map(({ id }) => id)).toEqual([2, 3, 4, 5, 6, 7]);
@@ -89,7 +93,8 @@ describe("cores", () => {
 
   test("a container may tell of others than those that may be used", () => {
     const root = mkdtempSync(join(scratchFolder(), "container-"));
-    for (const folder of ["proc/self", "sys/devices/system/cpu"]) mkdirSync(join(root, folder), { recursive: true });
+    for (const folder of ["proc/self", "sys/devices/system/cpu"])
+      mkdirSync(join(root, folder), { recursive: true });
     writeFileSync(join(root, "proc/self/status"), "Cpus_allowed_list:\t6-7\n");
     writeFileSync(join(root, "sys/devices/system/cpu/online"), "0-1\n");
     expect(allowedCores(root).map(({ id }) => id)).toEqual([6, 7]);
@@ -107,20 +112,49 @@ describe("cores", () => {
   });
 
   test("what is named counts, for all stages or for one", () => {
-    expect(placementOf({ all: [0, 1, 2] }, equal([0, 1, 2, 3]))).toEqual({ talker: [0, 1, 2], predictor: [0, 2], vocoder: [1] });
-    expect(placementOf({ all: [2] }, equal([0, 1, 2, 3]))).toEqual({ talker: [2], predictor: [2], vocoder: [2] });
-    expect(placementOf({ all: [0, 1, 2, 3] }, board)).toEqual({ talker: [0, 1, 2, 3], predictor: [0, 1, 3], vocoder: [2] });
-    expect(placementOf({ vocoder: [0, 1] }, board)).toEqual({ talker: [4, 5, 6, 7], predictor: [4, 5, 7], vocoder: [0, 1] });
+    expect(placementOf({ all: [0, 1, 2] }, equal([0, 1, 2, 3]))).toEqual({
+      talker: [0, 1, 2],
+      predictor: [0, 2],
+      vocoder: [1],
+    });
+    expect(placementOf({ all: [2] }, equal([0, 1, 2, 3]))).toEqual({
+      talker: [2],
+      predictor: [2],
+      vocoder: [2],
+    });
+    expect(placementOf({ all: [0, 1, 2, 3] }, board)).toEqual({
+      talker: [0, 1, 2, 3],
+      predictor: [0, 1, 3],
+      vocoder: [2],
+    });
+    expect(placementOf({ vocoder: [0, 1] }, board)).toEqual({
+      talker: [4, 5, 6, 7],
+      predictor: [4, 5, 7],
+      vocoder: [0, 1],
+    });
     expect(placementOf({ vocoder: [6] }, board)).toEqual(placementOf({}, board));
-    expect(placementOf({ vocoder: [4] }, board)).toEqual({ talker: [5, 6, 7], predictor: [5, 6, 7], vocoder: [4] });
-    expect(placementOf({ vocoder: [6, 7] }, board)).toEqual({ talker: [4, 5], predictor: [4, 5], vocoder: [6, 7] });
-    expect(placementOf({ vocoder: [4, 5, 6, 7] }, board)).toMatchObject({ talker: [4, 5, 6, 7], vocoder: [4, 5, 6, 7] });
+    expect(placementOf({ vocoder: [4] }, board)).toEqual({
+      talker: [5, 6, 7],
+      predictor: [5, 6, 7],
+      vocoder: [4],
+    });
+    expect(placementOf({ vocoder: [6, 7] }, board)).toEqual({
+      talker: [4, 5],
+      predictor: [4, 5],
+      vocoder: [6, 7],
+    });
+    expect(placementOf({ vocoder: [4, 5, 6, 7] }, board)).toMatchObject({
+      talker: [4, 5, 6, 7],
+      vocoder: [4, 5, 6, 7],
+    });
     expect(placementOf({ talker: [3] }, equal([0, 1, 2, 3]))).toEqual({ ...anywhere, talker: [3] });
   });
 
   test("more threads than a stage has cores are refused", () => {
     const [core] = allowedCores().map(({ id }) => id);
-    expect(() => loadConfig({ threads: 2, cpus: { talker: [core] } }, {})).toThrow("2 threads do not go on the 1 core of the talker");
+    expect(() => loadConfig({ threads: 2, cpus: { talker: [core] } }, {})).toThrow(
+      "2 threads do not go on the 1 core of the talker",
+    );
     expect(loadConfig({ threads: 1, cpus: { talker: [core] } }, {}).threads).toBe(1);
   });
 
@@ -132,8 +166,11 @@ describe("cores", () => {
   });
 
   test("one that the process may not use is an error", () => {
-    expect(() => placementOf({ all: [1, 9] }, equal([1, 2, 3]))).toThrow("core 9 is none that this process may use");
-    const single = { all: undefined, talker: undefined, predictor: undefined, vocoder: [7] }; // as the command line gives it
+    expect(() => placementOf({ all: [1, 9] }, equal([1, 2, 3]))).toThrow(
+      "core 9 is none that this process may use",
+    );
+    // as the command line gives it
+    const single = { all: undefined, talker: undefined, predictor: undefined, vocoder: [7] };
     expect(() => placementOf(single, equal([1, 2, 3]))).toThrow("core 7 is none that this process may use");
   });
 });

@@ -1,4 +1,5 @@
-// The program interface: speaking, cancelling, lanes, decoding, and what happens when a stage dies. Real workers, real libraries.
+// The program interface: speaking, cancelling, lanes, decoding, and what happens when a stage dies. Real
+// workers, real libraries.
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { appendFileSync, cpSync, readdirSync, readFileSync, truncateSync } from "node:fs";
@@ -28,7 +29,9 @@ afterEach(async () => {
 const TEXT = "The kettle is ready. The time is seven forty five.";
 const LONG = "Please close the windows and turn off the lights. ".repeat(6);
 
-async function collect(speech: AsyncIterable<AudioChunk>): Promise<{ samples: Float32Array; codes: Int32Array; chunks: AudioChunk[] }> {
+async function collect(
+  speech: AsyncIterable<AudioChunk>,
+): Promise<{ samples: Float32Array; codes: Int32Array; chunks: AudioChunk[] }> {
   const chunks: AudioChunk[] = [];
   for await (const chunk of speech) chunks.push(chunk);
   const samples = Float32Array.from(chunks.flatMap((chunk) => Array.from(chunk.samples)));
@@ -41,7 +44,9 @@ const speak = (engine: Engine, text: string, options: SpeakOptions = {}) =>
 describe("speaking", () => {
   test("gives the official codes and sound of the starter voice", async () => {
     const engine = await openStarter();
-    const { cases } = readJson<{ cases: { name: string; text: string; ipa: string }[] }>("starter/cases.json");
+    const { cases } = readJson<{ cases: { name: string; text: string; ipa: string }[] }>(
+      "starter/cases.json",
+    );
     for (const { name, text, ipa } of cases) {
       const golden = new GoldenFile(`starter/${name}.safetensors`);
       const speech = engine.speak(text, { greedy: true });
@@ -72,7 +77,8 @@ describe("speaking", () => {
     expect(summary.frames * 1920).toBe(samples.length);
     expect(summary.audioSeconds).toBeCloseTo(samples.length / 24000, 3);
     expect(summary.stop).toBe("eos");
-    for (const stage of ["talker", "predictor", "vocoder"] as const) expect(summary.msPerFrame[stage]).toBeGreaterThan(0);
+    for (const stage of ["talker", "predictor", "vocoder"] as const)
+      expect(summary.msPerFrame[stage]).toBeGreaterThan(0);
   });
 
   test("two lanes say what one lane says", async () => {
@@ -85,10 +91,14 @@ describe("speaking", () => {
   test("drawn with a seed, four lanes say the same every time, and in q4_0 what one lane says, to the bit", async () => {
     const drawn = async (engine: Engine) => {
       const { codes, samples } = await collect(engine.speak(LONG, { seed: 11 }));
-      return { codes, samples: Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength).toString("base64") };
+      return {
+        codes,
+        samples: Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength).toString("base64"),
+      };
     };
     const engines = await Promise.all([1, 4, 4].map((lanes) => openStarter({ lanes, weights: "q4_0" })));
-    const [one, four, again] = await Promise.all(engines.map(drawn)); // side by side: who waits for whom differs
+    // side by side: who waits for whom differs
+    const [one, four, again] = await Promise.all(engines.map(drawn));
     expect(again).toEqual(four);
     expect(four).toEqual(one);
   });
@@ -119,26 +129,32 @@ describe("speaking", () => {
     expect(codes).toEqual(Array.from(expected.codes));
   });
 
-  test.skipIf(allowedCores().length < 2)("every stage keeps to its cores, and so do the threads of its library", async () => {
-    const [first, second] = allowedCores().map(({ id }) => id);
-    const engine = await openStarter({ cpus: { all: [first, second] }, threads: 1, promptThreads: 2 });
-    const spoken = await speak(engine, TEXT);
-    /** Name of a thread -> cores of each that has it. */
-    const cores = Object.groupBy(
-      readdirSync("/proc/self/task").map((task) => {
-        const read = (name: string) => readFileSync(`/proc/self/task/${task}/${name}`, "utf8");
-        return { name: read("comm").trim(), cores: /^Cpus_allowed_list:\s*(\S+)$/m.exec(read("status"))![1] };
-      }),
-      ({ name }) => name,
-    );
-    const coresOf = (name: string) => cores[name]!.map((thread) => thread.cores).toSorted();
-    expect(coresOf("talker")).toEqual([String(first), String(second)]); // a core for each thread
-    expect(coresOf("vocoder")).toEqual([String(first)]);
-    expect(new Set(coresOf("predictor"))).toEqual(new Set([String(second)]));
-    expect(engine.warnings).toEqual([]);
-    await engine.close();
-    expect(spoken.codes).toEqual((await speak(await openStarter(), TEXT)).codes);
-  });
+  test.skipIf(allowedCores().length < 2)(
+    "every stage keeps to its cores, and so do the threads of its library",
+    async () => {
+      const [first, second] = allowedCores().map(({ id }) => id);
+      const engine = await openStarter({ cpus: { all: [first, second] }, threads: 1, promptThreads: 2 });
+      const spoken = await speak(engine, TEXT);
+      /** Name of a thread -> cores of each that has it. */
+      const cores = Object.groupBy(
+        readdirSync("/proc/self/task").map((task) => {
+          const read = (name: string) => readFileSync(`/proc/self/task/${task}/${name}`, "utf8");
+          return {
+            name: read("comm").trim(),
+            cores: /^Cpus_allowed_list:\s*(\S+)$/m.exec(read("status"))![1],
+          };
+        }),
+        ({ name }) => name,
+      );
+      const coresOf = (name: string) => cores[name]!.map((thread) => thread.cores).toSorted();
+      expect(coresOf("talker")).toEqual([String(first), String(second)]); // a core for each thread
+      expect(coresOf("vocoder")).toEqual([String(first)]);
+      expect(new Set(coresOf("predictor"))).toEqual(new Set([String(second)]));
+      expect(engine.warnings).toEqual([]);
+      await engine.close();
+      expect(spoken.codes).toEqual((await speak(await openStarter(), TEXT)).codes);
+    },
+  );
 
   test("breaking out of the loop cancels, and the engine speaks on", async () => {
     const engine = await openStarter();
@@ -171,13 +187,19 @@ describe("listening in other ways", () => {
     const engine = await openStarter();
     const codes = new GoldenFile("starter/starter-06.safetensors").ints("codes");
     const [decoded] = await Promise.all([collect(engine.decode(codes)), speak(engine, LONG)]);
-    expect(maxDifference(decoded.samples, new GoldenFile("starter/starter-06.safetensors").floats("audio"))).toBeLessThan(1e-5);
+    expect(
+      maxDifference(decoded.samples, new GoldenFile("starter/starter-06.safetensors").floats("audio")),
+    ).toBeLessThan(1e-5);
   });
 
   test("closing the engine ends every iteration with an error", async () => {
     const engine = await openStarter();
     const codes = new GoldenFile("starter/starter-06.safetensors").ints("codes");
-    const listening = [collect(engine.speak(LONG)), collect(engine.decode(codes)), collect(engine.decode(codes))];
+    const listening = [
+      collect(engine.speak(LONG)),
+      collect(engine.decode(codes)),
+      collect(engine.decode(codes)),
+    ];
     const ends = Promise.allSettled(listening);
     const never = engine.speak("Hello.");
     await Promise.all([engine.close(), engine.close()]);
@@ -195,7 +217,9 @@ describe("listening in other ways", () => {
   test("a sentence that fails is an error, whichever way the news comes first", async () => {
     const engine = await openStarter({ contextPositions: 30 });
     for (let round = 0; round < 30; round++)
-      await expect(speak(engine, "Please close the windows and turn off the lights.")).rejects.toThrow("context holds 30");
+      await expect(speak(engine, "Please close the windows and turn off the lights.")).rejects.toThrow(
+        "context holds 30",
+      );
   });
 });
 
@@ -203,7 +227,10 @@ describe("decoding", () => {
   test("codes give the samples they had when spoken, also several at once", async () => {
     const engine = await openStarter();
     const [a, b] = [await speak(engine, TEXT), await speak(engine, "Dinner is ready.")];
-    const [again, other] = await Promise.all([collect(engine.decode(a.codes)), collect(engine.decode(b.codes))]);
+    const [again, other] = await Promise.all([
+      collect(engine.decode(a.codes)),
+      collect(engine.decode(b.codes)),
+    ]);
     expect(again.samples).toEqual(a.samples);
     expect(other.samples).toEqual(b.samples);
   });
@@ -214,7 +241,9 @@ describe("decoding", () => {
     const codes = new GoldenFile("starter/starter-06.safetensors").ints("codes");
     for await (const _ of engine.decode(codes)) break;
     const { samples } = await collect(engine.decode(codes));
-    expect(maxDifference(samples, new GoldenFile("starter/starter-06.safetensors").floats("audio"))).toBeLessThan(1e-5);
+    expect(
+      maxDifference(samples, new GoldenFile("starter/starter-06.safetensors").floats("audio")),
+    ).toBeLessThan(1e-5);
   });
 
   test("codes of another model are refused", async () => {
@@ -231,7 +260,8 @@ describe("failures", () => {
     const speech = engine.speak(LONG, { greedy: true });
     const listening = (async () => {
       for await (const _ of speech) {
-        await new Promise((resolve) => setTimeout(resolve, 600)); // by now every ring is full and every stage waits
+        // by now every ring is full and every stage waits
+        await new Promise((resolve) => setTimeout(resolve, 600));
         await started[which].terminate();
       }
     })();
@@ -240,7 +270,12 @@ describe("failures", () => {
   });
 
   test("a damaged model file is named", async () => {
-    for (const file of [BUNDLE_FILES.talker, BUNDLE_FILES.tables, BUNDLE_FILES.vocoder, BUNDLE_FILES.tokenizer]) {
+    for (const file of [
+      BUNDLE_FILES.talker,
+      BUNDLE_FILES.tables,
+      BUNDLE_FILES.vocoder,
+      BUNDLE_FILES.tokenizer,
+    ]) {
       const broken = join(scratchFolder(), `broken-${file}`);
       cpSync(bundleOf("starter").directory, broken, { recursive: true });
       truncateSync(join(broken, file), 1000);
@@ -271,6 +306,7 @@ describe("failures", () => {
       ["Hello.", { sampling: { talker: { temperature: 0 } } }, "temperature is 0"],
       ["Hello.", { sampling: { predictor: { topP: 2 } } }, "top-p is 2"],
     ];
-    for (const [text, options, message] of refused) expect(() => engine.speak(text, options)).toThrow(message);
+    for (const [text, options, message] of refused)
+      expect(() => engine.speak(text, options)).toThrow(message);
   });
 });

@@ -1,18 +1,30 @@
-// The pure parts against the official implementation: tokenizer, prompt layouts, and the sampler with its own properties.
+// The pure parts against the official implementation: tokenizer, prompt layouts, and the sampler with its own
+// properties.
 
 import { describe, expect, test } from "bun:test";
 import { TtsError } from "../src/errors.ts";
 import { Sampler } from "../src/sampler.ts";
-import { buildPrompt, languageId, type PromptRequest, speakerId, wrapInstruct, wrapReference, wrapText } from "../src/text/prompt.ts";
+import {
+  buildPrompt,
+  languageId,
+  type PromptRequest,
+  speakerId,
+  wrapInstruct,
+  wrapReference,
+  wrapText,
+} from "../src/text/prompt.ts";
 import { NONE, type Row, type SamplerSettings } from "../src/types.ts";
 import { bundleOf, GoldenFile, greedily, maxDifference, readJson, tokenizerOf } from "./_support.ts";
 
 describe("the tokenizer", () => {
   const tokenizer = () => tokenizerOf(bundleOf("tiny-custom"));
 
-  test.each(readJson<{ text: string; ids: number[] }[]>("tokenizer.json"))("gives the official ids for %j", ({ text, ids }) => {
-    expect(Array.from(tokenizer().encode(text))).toEqual(ids);
-  });
+  test.each(readJson<{ text: string; ids: number[] }[]>("tokenizer.json"))(
+    "gives the official ids for %j",
+    ({ text, ids }) => {
+      expect(Array.from(tokenizer().encode(text))).toEqual(ids);
+    },
+  );
 
   test("takes a text longer than any prompt", () => {
     const text = "Hello there, world. ".repeat(5_000);
@@ -73,24 +85,32 @@ describe("prompt rows equal the official ones", () => {
     expect(entries.filter(({ ref_code0 }) => ref_code0).length).toBe(16);
   });
 
-  test.each(entries.map((entry, i) => [i, title(entry), entry] as const))("%i: %s", (_index, _title, entry) => {
-    const tokenizer = tokenizerOf(bundleOf("tiny-custom"));
-    expect(Array.from(tokenizer.encode(wrapText(entry.text)))).toEqual(entry.input_ids);
-    if (entry.instruct_ids) expect(Array.from(tokenizer.encode(wrapInstruct(entry.instruct!)))).toEqual(entry.instruct_ids);
-    if (entry.ref_ids) expect(Array.from(tokenizer.encode(wrapReference(entry.ref_text!)))).toEqual(entry.ref_ids);
-    const { rows, trailing } = buildPrompt(bundleOf("tiny-custom").manifest.prompt, requestOf(entry));
-    expect(rows.map((row) => sums(row, entry.x_vector ?? [Number.NaN, Number.NaN]))).toEqual(entry.prompt);
-    expect(trailing.map((id) => [id, 0])).toEqual(entry.trailing);
-    const frames = rows.filter(({ frame }) => frame !== NONE).map(({ frame }) => frame);
-    expect(frames).toEqual(Array.from(entry.ref_code0 ?? [], (_, frame) => frame));
-  });
+  test.each(entries.map((entry, i) => [i, title(entry), entry] as const))(
+    "%i: %s",
+    (_index, _title, entry) => {
+      const tokenizer = tokenizerOf(bundleOf("tiny-custom"));
+      expect(Array.from(tokenizer.encode(wrapText(entry.text)))).toEqual(entry.input_ids);
+      if (entry.instruct_ids)
+        expect(Array.from(tokenizer.encode(wrapInstruct(entry.instruct!)))).toEqual(entry.instruct_ids);
+      if (entry.ref_ids)
+        expect(Array.from(tokenizer.encode(wrapReference(entry.ref_text!)))).toEqual(entry.ref_ids);
+      const { rows, trailing } = buildPrompt(bundleOf("tiny-custom").manifest.prompt, requestOf(entry));
+      expect(rows.map((row) => sums(row, entry.x_vector ?? [Number.NaN, Number.NaN]))).toEqual(entry.prompt);
+      expect(trailing.map((id) => [id, 0])).toEqual(entry.trailing);
+      const frames = rows.filter(({ frame }) => frame !== NONE).map(({ frame }) => frame);
+      expect(frames).toEqual(Array.from(entry.ref_code0 ?? [], (_, frame) => frame));
+    },
+  );
 
   test("so many rows at the start are the same whatever the text is, but never all", () => {
     const { prompt: spec } = bundleOf("tiny-custom").manifest;
     for (const entry of entries) {
       const request = requestOf(entry);
       const { prefixRows, rows } = buildPrompt(spec, request);
-      const other = buildPrompt(spec, { ...request, ids: Array.from(request.ids, (id, i) => (i < 3 ? id : id + 1)) }).rows;
+      const other = buildPrompt(spec, {
+        ...request,
+        ids: Array.from(request.ids, (id, i) => (i < 3 ? id : id + 1)),
+      }).rows;
       const same = rows.findIndex((row, i) => !Bun.deepEquals(row, other[i]));
       expect([title(entry), prefixRows]).toEqual([title(entry), same < 0 ? rows.length - 1 : same]);
     }
@@ -118,7 +138,8 @@ function started(settings: SamplerSettings, vocabulary = TALKER, seed = 1, strea
 }
 
 /** Reproducible, not flat, without ties. */
-const bumpyLogits = (length: number) => Float32Array.from({ length }, (_, i) => 3 * Math.sin(i * 1.7) + i / (2 * length));
+const bumpyLogits = (length: number) =>
+  Float32Array.from({ length }, (_, i) => 3 * Math.sin(i * 1.7) + i / (2 * length));
 
 describe("the sampler's distribution equals the official one", () => {
   interface Entry {
@@ -238,7 +259,10 @@ describe("the sampler", () => {
     const seen = new Float64Array(vocabulary.size);
     for (let i = 0; i < count; i++) seen[sampler.draw(few)]++;
     const kept = Array.from(expected.keys()).filter((id) => expected[id] > 0);
-    const chiSquare = kept.reduce((sum, id) => sum + (seen[id] - count * expected[id]) ** 2 / (count * expected[id]), 0);
+    const chiSquare = kept.reduce(
+      (sum, id) => sum + (seen[id] - count * expected[id]) ** 2 / (count * expected[id]),
+      0,
+    );
     expect(kept.length).toBeGreaterThan(8);
     expect(Array.from(seen.keys()).filter((id) => seen[id] > 0 && expected[id] === 0)).toEqual([]);
     // Mean kept - 1, deviation sqrt(2 (kept - 1)): five deviations, and not suspiciously exact either.

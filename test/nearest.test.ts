@@ -16,7 +16,13 @@ test.each([
 });
 
 test("a library that is nowhere: the error lists every place tried", () => {
-  const place = { title: "libx", file: "libx.so", variable: "TTS_LIBX", package: "@nobody/libx", folder: "bin" };
+  const place = {
+    title: "libx",
+    file: "libx.so",
+    variable: "TTS_LIBX",
+    package: "@nobody/libx",
+    folder: "bin",
+  };
   let message = "";
   try {
     findLibrary(place, "");

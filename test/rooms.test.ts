@@ -1,11 +1,15 @@
-// The rooms of the house: what each part may import, checked from the imports themselves. Read STAIR, PACKAGES and HABITS as documentation.
+// The rooms of the house: what each part may import, checked from the imports themselves. Read STAIR,
+// PACKAGES and HABITS as documentation.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ROOT } from "./_support.ts";
 
-/** One room or several a step, lowest first. A file may import from its own room and from all rooms on lower steps. */
+/**
+ * One room or several a step, lowest first. A file may import from its own room and from all rooms on lower
+ * steps.
+ */
 const STAIR: readonly (readonly string[])[] = [
   ["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/npu-vendors.ts"],
   ["ffi/", "src/ranges.ts", "src/io/read.ts"],
@@ -39,8 +43,16 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 
 /** [what, where it must not stand, among these files] */
 const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) => boolean][] = [
-  ["only src/config.ts reads the environment", /\bprocess\.env\b|\bBun\.env\b/, (file) => file !== "src/config.ts"],
-  ["only src/cli and what builds write to the console", /\bconsole\./, (file) => !/^src\/(cli\/|packaging\/binary)/.test(file)],
+  [
+    "only src/config.ts reads the environment",
+    /\bprocess\.env\b|\bBun\.env\b/,
+    (file) => file !== "src/config.ts",
+  ],
+  [
+    "only src/cli and what builds write to the console",
+    /\bconsole\./,
+    (file) => !/^src\/(cli\/|packaging\/binary)/.test(file),
+  ],
   [
     "only src/cli and what builds end the process",
     /\bprocess\.(exit\(|exitCode\b)/,
@@ -51,21 +63,34 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
     /\bBun\.|\bprocess\.|\bMath\.random\b/,
     (file) => /^src\/(text\/|sampler|audio\/(mel|reference))/.test(file),
   ],
-  ["files that are renamed into place are written by src/io", /\brenameSync\(/, (file) => /^src\/(?!io\/)/.test(file)],
+  [
+    "files that are renamed into place are written by src/io",
+    /\brenameSync\(/,
+    (file) => /^src\/(?!io\/)/.test(file),
+  ],
   [
     "hints below the command line name settings, not options; whole commands may stand in them",
     /["`](?:(?!\btts )[^"`\n])*(?<=[\s"`])--[a-z$]/,
     (file) => !/^(tts\.ts|src\/(cli\/|packaging\/|worker\.ts|convert\/npu\/_toolkit))/.test(file),
   ],
-  ["a stage has no transport", /Atomics\.wait|postMessage|parentPort|node:net|Bun\.listen/, (file) => file.startsWith("src/stages/")],
+  [
+    "a stage has no transport",
+    /Atomics\.wait|postMessage|parentPort|node:net|Bun\.listen/,
+    (file) => file.startsWith("src/stages/"),
+  ],
 ];
 
 const MOST_LINES = 450;
+/** Of the formatter, which leaves comments alone. */
+const MOST_COLUMNS = 110;
 /** Flat in src/. */
 const MOST_FILES = 12;
 
 const sources = new Map(
-  ["tts.ts", ...["src", "ffi"].flatMap((folder) => [...new Bun.Glob(`${folder}/**/*.ts`).scanSync(ROOT)])].map((file) => {
+  [
+    "tts.ts",
+    ...["src", "ffi"].flatMap((folder) => [...new Bun.Glob(`${folder}/**/*.ts`).scanSync(ROOT)]),
+  ].map((file) => {
     return [file, withoutComments(readFileSync(join(ROOT, file), "utf8"))] as const;
   }),
 );
@@ -73,12 +98,16 @@ const files = [...sources.keys()].sort();
 
 /** Line structure stays; a "//" inside a string has no space before it. */
 function withoutComments(source: string): string {
-  return source.replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, "")).replace(/(^|\s)\/\/.*$/gm, "$1");
+  return source
+    .replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, ""))
+    .replace(/(^|\s)\/\/.*$/gm, "$1");
 }
 
 /** Static, bare and dynamic imports and re-exports, of types too; relative ones as paths from the root. */
 function importsOf(file: string): string[] {
-  const found = sources.get(file)!.matchAll(/\bfrom\s+"([^"]+)"|\bimport\(\s*"([^"]+)"|^import\s+"([^"]+)"/gm);
+  const found = sources
+    .get(file)!
+    .matchAll(/\bfrom\s+"([^"]+)"|\bimport\(\s*"([^"]+)"|^import\s+"([^"]+)"/gm);
   const targets = [...found].map(([, fixed, lazy, bare]) => fixed ?? lazy ?? bare);
   return targets.map((target) => (target.startsWith(".") ? join(dirname(file), target) : target));
 }
@@ -116,7 +145,9 @@ function circles(): string[] {
 describe("rooms", () => {
   test("the checks see the imports", () => {
     expect(files.length).toBeGreaterThan(100);
-    expect(importsOf("src/backends/predictor-ort.ts")).toEqual(expect.arrayContaining(["ffi/onnxruntime.ts", "src/backends/stage.ts"]));
+    expect(importsOf("src/backends/predictor-ort.ts")).toEqual(
+      expect.arrayContaining(["ffi/onnxruntime.ts", "src/backends/stage.ts"]),
+    );
     expect(importsOf("src/models/download.ts")).toContain("node:fs"); // over several lines
     expect(importsOf("tts.ts")).toContain("src/cli/index.ts"); // lazy
     for (const file of files) {
@@ -132,7 +163,9 @@ describe("rooms", () => {
   test("imports go down the stair", () => {
     const upwards = files.flatMap((file) => {
       const targets = importsOf(file).filter((target) => sources.has(target));
-      const wrong = targets.filter((target) => stepOf(target) >= stepOf(file) && roomOf(target) !== roomOf(file));
+      const wrong = targets.filter(
+        (target) => stepOf(target) >= stepOf(file) && roomOf(target) !== roomOf(file),
+      );
       return wrong.map((target) => `${file} imports ${target}`);
     });
     expect(upwards).toEqual([]);
@@ -146,15 +179,20 @@ describe("rooms", () => {
     const free = /^(node:(?!net$|child_process$)|package\.json$|models\/manifest\.json$)/;
     const wrong = files.flatMap((file) => {
       const packages = importsOf(file).filter((target) => !sources.has(target) && !free.test(target));
-      const homes = (name: string) => PACKAGES[Object.keys(PACKAGES).find((known) => name === known || name.startsWith(`${known}/`)) ?? ""];
-      return packages.filter((name) => !homes(name)?.some((room) => holds(room, file))).map((name) => `${file} imports ${name}`);
+      const homes = (name: string) =>
+        PACKAGES[Object.keys(PACKAGES).find((known) => name === known || name.startsWith(`${known}/`)) ?? ""];
+      return packages
+        .filter((name) => !homes(name)?.some((room) => holds(room, file)))
+        .map((name) => `${file} imports ${name}`);
     });
     expect(wrong).toEqual([]);
   });
 
   test("a file whose name starts with _ stays in its folder", () => {
     const escaped = files.flatMap((file) => {
-      const hidden = importsOf(file).filter((target) => basename(target).startsWith("_") && dirname(target) !== dirname(file));
+      const hidden = importsOf(file).filter(
+        (target) => basename(target).startsWith("_") && dirname(target) !== dirname(file),
+      );
       return hidden.map((target) => `${file} imports ${target}`);
     });
     expect(escaped).toEqual([]);
@@ -176,6 +214,16 @@ describe("habits", () => {
       .map((file) => [file, readFileSync(join(ROOT, file), "utf8").split("\n").length - 1] as const)
       .filter(([, lines]) => lines >= MOST_LINES);
     expect(long).toEqual([]);
+  });
+
+  test(`comments stay within ${MOST_COLUMNS} columns, as code does`, () => {
+    const wide = [...files, ...new Bun.Glob("test/**/*.ts").scanSync(ROOT)].flatMap((file) => {
+      const lines = readFileSync(join(ROOT, file), "utf8").split("\n");
+      return lines.flatMap((line, i) =>
+        line.length > MOST_COLUMNS && /^\s*(\/\/|\* |\/\*\*)/.test(line) ? [`${file}:${i + 1}`] : [],
+      );
+    });
+    expect(wide).toEqual([]);
   });
 
   test("a file opens with what it is", () => {

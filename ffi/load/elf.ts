@@ -1,4 +1,5 @@
-// Reads from a shared library what it needs of other libraries, and what it offers: the versions behind its symbols. Pure but for the file.
+// Reads from a shared library what it needs of other libraries, and what it offers: the versions behind its
+// symbols. Pure but for the file.
 
 import { closeSync, openSync, readSync } from "node:fs";
 
@@ -57,7 +58,8 @@ function readAt(file: number, offset: number, bytes: number): DataView {
 /** @throws RangeError for what is no such file */
 export function parseElf(read: (offset: number, bytes: number) => DataView): ElfFacts {
   const header = read(0, HEADER_BYTES);
-  const isElf = header.getUint32(0) === 0x7f454c46 && header.getUint8(4) === 2 && header.getUint8(5) === 1; // 64 bit, little-endian
+  // 64 bit, little-endian
+  const isElf = header.getUint32(0) === 0x7f454c46 && header.getUint8(4) === 2 && header.getUint8(5) === 1;
   if (!isElf) throw new RangeError("no ELF file");
   const [start, count] = [Number(header.getBigUint64(40, true)), header.getUint16(60, true)];
   if (count > MOST_SECTIONS) throw new RangeError(`${count} sections`);
@@ -69,7 +71,9 @@ export function parseElf(read: (offset: number, bytes: number) => DataView): Elf
     const strings = sections[section.link];
     if (strings === undefined) throw new RangeError("a section without names");
     const data = read(section.offset, section.bytes);
-    const name = (at: number) => nameIn(read(strings.offset + at, Math.min(MOST_NAME_BYTES, strings.bytes - at))); // of a megabyte of names
+    const name = (at: number) =>
+      // of a megabyte of names
+      nameIn(read(strings.offset + at, Math.min(MOST_NAME_BYTES, strings.bytes - at)));
     if (section.type === SHT_GNU_VERNEED) readNeeds(data, section.info, name, facts.needs);
     else facts.offers.push(...readOffers(data, section.info, name));
   }
@@ -86,12 +90,19 @@ function sectionAt(table: DataView, at: number): Section {
   };
 }
 
-/** Elf64_Verneed: u16 version, u16 entries, u32 file name, u32 first entry, u32 next; its Vernaux: u32 hash, u16, u16, u32 name, u32 next. */
+/**
+ * Elf64_Verneed: u16 version, u16 entries, u32 file name, u32 first entry, u32 next; its Vernaux: u32 hash,
+ * u16, u16, u32 name, u32 next.
+ */
 function readNeeds(data: DataView, count: number, name: NameAt, needs: ElfFacts["needs"]): void {
   for (let i = 0, at = 0; i < count; i++) {
     const library = name(data.getUint32(at + 4, true));
     const versions: string[] = [];
-    for (let entry = 0, aux = at + data.getUint32(at + 8, true); entry < data.getUint16(at + 2, true); entry++) {
+    for (
+      let entry = 0, aux = at + data.getUint32(at + 8, true);
+      entry < data.getUint16(at + 2, true);
+      entry++
+    ) {
       versions.push(name(data.getUint32(aux + 8, true)));
       aux = following(aux, data.getUint32(aux + 12, true));
     }
@@ -100,7 +111,10 @@ function readNeeds(data: DataView, count: number, name: NameAt, needs: ElfFacts[
   }
 }
 
-/** Elf64_Verdef: u16 version, u16 flags, u16 index, u16 entries, u32 hash, u32 first entry, u32 next; its Verdaux: u32 name, u32 next. */
+/**
+ * Elf64_Verdef: u16 version, u16 flags, u16 index, u16 entries, u32 hash, u32 first entry, u32 next; its
+ * Verdaux: u32 name, u32 next.
+ */
 function readOffers(data: DataView, count: number, name: NameAt): string[] {
   const offers: string[] = [];
   for (let i = 0, at = 0; i < count; i++) {

@@ -1,4 +1,5 @@
-// What travels inside a compiled binary, and where it is unpacked: native code opens files only. Loads no library and writes nothing.
+// What travels inside a compiled binary, and where it is unpacked: native code opens files only. Loads no
+// library and writes nothing.
 
 import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -17,7 +18,10 @@ export interface Contents {
   files: [path: string, bytes: number][];
 }
 
-/** Of the folder that the build script embeds: `index.json`, `PART.zst` for each part, and the licences of everything. */
+/**
+ * Of the folder that the build script embeds: `index.json`, `PART.zst` for each part, and the licences of
+ * everything.
+ */
 export const INDEX_FILE = "index.json";
 export const LICENCES_FILE = "licences.zst";
 export const EMBEDDED_FOLDER = "embedded";
@@ -38,10 +42,16 @@ export const readArchive = (part: Part) => readFileSync(inside(archiveFile(part)
 
 const folderName = (part: Part) => `${part}-${contentsOf(part).id}`;
 
-/** Where a part of this binary lies once it is unpacked below `base`; "" when this is no binary. Another content has another name. */
+/**
+ * Where a part of this binary lies once it is unpacked below `base`; "" when this is no binary. Another
+ * content has another name.
+ */
 export const embeddedFolder = (part: Part, base: string) => (compiled ? join(base, folderName(part)) : "");
 
-/** What mends a damaged file at `path`, or in that folder, where it was unpacked from here; null anywhere else. */
+/**
+ * What mends a damaged file at `path`, or in that folder, where it was unpacked from here; null anywhere
+ * else.
+ */
 export function remedyFor(path: string): string | null {
   const folder = [path, dirname(path)].find((place) => partOf(place) !== null);
   return folder === undefined ? null : `remove ${folder}: the next start unpacks it again`;

@@ -1,4 +1,5 @@
-// Finds and opens a shared library: the path the user gave, else the npm package, else beside the executable. A compiled binary unpacks its own.
+// Finds and opens a shared library: the path the user gave, else the npm package, else beside the executable.
+// A compiled binary unpacks its own.
 
 import { dlopen, type FFIFunction } from "bun:ffi";
 import { existsSync, statSync } from "node:fs";
@@ -24,8 +25,8 @@ export interface LibraryPlace {
 }
 
 /**
- * The path of a library. `override` is the user's choice, or where a binary unpacks: the file or the folder that holds it; nothing else is
- * tried then.
+ * The path of a library. `override` is the user's choice, or where a binary unpacks: the file or the folder
+ * that holds it; nothing else is tried then.
  * @throws TtsError LIBRARY_MISSING listing every place tried; what {@link unpack} throws
  */
 export function findLibrary(place: LibraryPlace, override: string): string {
@@ -33,13 +34,20 @@ export function findLibrary(place: LibraryPlace, override: string): string {
   const tried = override !== "" ? overridePlaces(place, override) : defaultPlaces(place);
   const found = tried.find((path) => existsSync(path) && statSync(path).isFile());
   if (found !== undefined) return found;
-  const hint = override !== "" ? `correct ${place.variable}` : `run "make setup", or set ${place.variable} to the file`;
-  throw new TtsError("LIBRARY_MISSING", `${place.title} (${place.file}) was not found; tried ${tried.join(", ")}`, hint);
+  const hint =
+    override !== "" ? `correct ${place.variable}` : `run "make setup", or set ${place.variable} to the file`;
+  throw new TtsError(
+    "LIBRARY_MISSING",
+    `${place.title} (${place.file}) was not found; tried ${tried.join(", ")}`,
+    hint,
+  );
 }
 
 function overridePlaces(place: LibraryPlace, override: string): string[] {
   const isFolder = existsSync(override) && statSync(override).isDirectory();
-  return isFolder ? [place.file, ...(place.otherNames ?? [])].map((name) => join(override, name)) : [override];
+  return isFolder
+    ? [place.file, ...(place.otherNames ?? [])].map((name) => join(override, name))
+    : [override];
 }
 
 function defaultPlaces(place: LibraryPlace): string[] {
@@ -64,7 +72,12 @@ export function openLibrary<T extends Record<string, FFIFunction>>(title: string
     return dlopen(path, symbols);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TtsError("LIBRARY_MISMATCH", `${title} at ${path} could not be loaded: ${reason}`, loadHint(path, reason), { cause });
+    throw new TtsError(
+      "LIBRARY_MISMATCH",
+      `${title} at ${path} could not be loaded: ${reason}`,
+      loadHint(path, reason),
+      { cause },
+    );
   }
 }
 

@@ -1,5 +1,5 @@
-// Memory that native code may read or write. JavaScript moves small typed arrays and frees what it no longer sees,
-// so everything handed to C lives in an ArrayBuffer of its own and stays referenced by a Pin.
+// Memory that native code may read or write. JavaScript moves small typed arrays and frees what it no longer
+// sees, so everything handed to C lives in an ArrayBuffer of its own and stays referenced by a Pin.
 
 import { type Pointer, ptr } from "bun:ffi";
 

@@ -1,7 +1,9 @@
-// C structs as tables of offsets, and how they travel by value. Both are checked against a C compiler in test/ffi/layouts.test.ts.
+// C structs as tables of offsets, and how they travel by value. Both are checked against a C compiler in
+// test/ffi/layouts.test.ts.
 //
-// A struct over 16 bytes passed by value lies on the stack on x64 (System V): behind the pointers in front of it, dummies use up the rest
-// of the six integer registers, then the struct follows as 64-bit words. On arm64 (AAPCS64) it is passed as a pointer to a copy.
+// A struct over 16 bytes passed by value lies on the stack on x64 (System V): behind the pointers in front of
+// it, dummies use up the rest of the six integer registers, then the struct follows as 64-bit words. On arm64
+// (AAPCS64) it is passed as a pointer to a copy.
 
 import { type FFIFunction, type Pointer, read } from "bun:ffi";
 import { Pin } from "./memory.ts";
@@ -19,7 +21,9 @@ export interface Layout<Name extends string = string> {
 /** One C struct in pinned memory. Keep it referenced while native code may look at it. */
 export class Struct<Name extends string> {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The same memory as 64-bit words, for calls that take the struct by value: those that do are whole words. */
+  /**
+   * The same memory as 64-bit words, for calls that take the struct by value: those that do are whole words.
+   */
   readonly words: BigInt64Array<ArrayBuffer>;
   private readonly view: DataView;
 
@@ -69,13 +73,20 @@ export function fieldAt<Name extends string>(layout: Layout<Name>, struct: numbe
 export const byValueOnStack = process.arch === "x64";
 const INTEGER_REGISTERS = 6;
 
-/** The arguments behind `pointers` pointers of a function whose last parameter is a struct of `bytes` bytes by value. */
+/**
+ * The arguments behind `pointers` pointers of a function whose last parameter is a struct of `bytes` bytes by
+ * value.
+ */
 export function byValue(bytes: number, pointers: 0 | 1 = 1): ("i64" | "ptr")[] {
   return byValueOnStack ? Array<"i64">(INTEGER_REGISTERS - pointers + bytes / 8).fill("i64") : ["ptr"];
 }
 
 /** Calls such a function. On arm64 the callee owns what it gets: hand over a struct made for this call. */
-export function callByValue(fn: (...args: never[]) => unknown, pointers: readonly unknown[], struct: Struct<string>): unknown {
+export function callByValue(
+  fn: (...args: never[]) => unknown,
+  pointers: readonly unknown[],
+  struct: Struct<string>,
+): unknown {
   const call = fn as (...args: unknown[]) => unknown;
   if (!byValueOnStack) return call(...pointers, struct.bytes);
   return call(...pointers, ...Array<number>(INTEGER_REGISTERS - pointers.length).fill(0), ...struct.words);

@@ -1,5 +1,5 @@
-// Whether this system is new enough for a library, asked before it is loaded: the loader's own words name no system that would do. And where the
-// loader found one.
+// Whether this system is new enough for a library, asked before it is loaded: the loader's own words name no
+// system that would do. And where the loader found one.
 
 import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
@@ -24,7 +24,10 @@ const SYSTEMS = [
 
 export interface SystemVersions {
   glibc: string;
-  /** What libstdc++ offers: GLIBCXX_... and CXXABI_...; none where there is no libstdc++, null where that cannot be told. */
+  /**
+   * What libstdc++ offers: GLIBCXX_... and CXXABI_...; none where there is no libstdc++, null where that
+   * cannot be told.
+   */
   stdcpp: readonly string[] | null;
 }
 
@@ -32,7 +35,10 @@ export interface SystemVersions {
 export function requireSystem(title: string, path: string): void {
   const facts = readElf(path);
   if (facts === null) return; // the loader says what is wrong with it
-  const problem = problemOf(title, facts, { glibc: libcVersion(), stdcpp: facts.needs.has(STDCPP) ? stdcppVersions() : [] });
+  const problem = problemOf(title, facts, {
+    glibc: libcVersion(),
+    stdcpp: facts.needs.has(STDCPP) ? stdcppVersions() : [],
+  });
   if (problem !== null) throw new TtsError("LIBRARY_MISMATCH", `${problem.what} (${path})`, problem.hint);
 }
 
@@ -50,12 +56,20 @@ const askedBy = ({ needs }: ElfFacts) =>
   [...needs.values()].flat().map((version) => (version === "GLIBC_ABI_DT_RELR" ? "GLIBC_2.36" : version));
 
 /** What keeps such a library from being loaded on such a system, or null. */
-export function problemOf(title: string, facts: ElfFacts, system: SystemVersions): { what: string; hint: string } | null {
+export function problemOf(
+  title: string,
+  facts: ElfFacts,
+  system: SystemVersions,
+): { what: string; hint: string } | null {
   const { machine, needs } = facts;
   const ours = MACHINES[process.arch];
   if (ours !== undefined && machine !== ours.code) {
-    const theirs = Object.values(MACHINES).find(({ code }) => code === machine)?.title ?? `machine ${machine}`;
-    return { what: `${title} is built for ${theirs}, this machine is ${ours.title}`, hint: `use a build for ${ours.title}` };
+    const theirs =
+      Object.values(MACHINES).find(({ code }) => code === machine)?.title ?? `machine ${machine}`;
+    return {
+      what: `${title} is built for ${theirs}, this machine is ${ours.title}`,
+      hint: `use a build for ${ours.title}`,
+    };
   }
   const asked = askedBy(facts);
   const glibc = newest(asked, "GLIBC_");
@@ -65,9 +79,14 @@ export function problemOf(title: string, facts: ElfFacts, system: SystemVersions
   const { stdcpp } = system;
   if (!needs.has(STDCPP) || stdcpp === null) return null;
   if (stdcpp.length === 0) {
-    return { what: `${title} needs ${STDCPP}, which this system lacks`, hint: "install it: apt install libstdc++6" };
+    return {
+      what: `${title} needs ${STDCPP}, which this system lacks`,
+      hint: "install it: apt install libstdc++6",
+    };
   }
-  const lacking = (needs.get(STDCPP) ?? []).filter((version) => /^(GLIBCXX|CXXABI)_\d/.test(version) && !stdcpp.includes(version));
+  const lacking = (needs.get(STDCPP) ?? []).filter(
+    (version) => /^(GLIBCXX|CXXABI)_\d/.test(version) && !stdcpp.includes(version),
+  );
   if (lacking.length === 0) return null;
   const prefix = lacking.some((version) => version.startsWith("GLIBCXX_")) ? "GLIBCXX_" : "CXXABI_";
   const what = `${title} needs ${prefix}${newest(lacking, prefix)} of ${STDCPP}, this system's has ${prefix}${newest(stdcpp, prefix)}`;
@@ -77,15 +96,23 @@ export function problemOf(title: string, facts: ElfFacts, system: SystemVersions
 function newEnough(asked: readonly string[]): string {
   const found = SYSTEMS.find(({ cxxabi, glibc, glibcxx }) => {
     const has = { GLIBC_: glibc, GLIBCXX_: glibcxx, CXXABI_: cxxabi };
-    return Object.entries(has).every(([prefix, version]) => compareVersions(newest(asked, prefix) || "0", version) <= 0);
+    return Object.entries(has).every(
+      ([prefix, version]) => compareVersions(newest(asked, prefix) || "0", version) <= 0,
+    );
   });
-  return found === undefined ? "use a newer system" : `use ${found.names} or a board image made from them, or newer`;
+  return found === undefined
+    ? "use a newer system"
+    : `use ${found.names} or a board image made from them, or newer`;
 }
 
 /** "3.4.29" of GLIBCXX_3.4 and GLIBCXX_3.4.29; "" where none has the prefix and a number. */
 export function newest(versions: readonly string[], prefix: string): string {
-  const numbers = versions.filter((version) => version.startsWith(prefix)).map((version) => version.slice(prefix.length));
-  return numbers.filter((number) => /^\d+(\.\d+)*$/.test(number)).reduce((a, b) => (compareVersions(a || "0", b) >= 0 ? a : b), "");
+  const numbers = versions
+    .filter((version) => version.startsWith(prefix))
+    .map((version) => version.slice(prefix.length));
+  return numbers
+    .filter((number) => /^\d+(\.\d+)*$/.test(number))
+    .reduce((a, b) => (compareVersions(a || "0", b) >= 0 ? a : b), "");
 }
 
 function compareVersions(a: string, b: string): number {
@@ -110,7 +137,10 @@ function stdcppVersions(): SystemVersions["stdcpp"] {
   return known;
 }
 
-/** Where the loader found a library that it was asked for by name: links are followed, as from libx.so to libx.so.2.3. null: it is not told. */
+/**
+ * Where the loader found a library that it was asked for by name: links are followed, as from libx.so to
+ * libx.so.2.3. null: it is not told.
+ */
 export function loadedFile(name: string): string | null {
   const mapping = readFileSync("/proc/self/maps", "utf8")
     .split("\n")

@@ -1,5 +1,5 @@
-// Unpacks what travels inside a compiled binary: once, whole or not at all, into a folder that nobody else can write. Every start looks only
-// at the sizes of the files; a conversion wants every byte.
+// Unpacks what travels inside a compiled binary: once, whole or not at all, into a folder that nobody else
+// can write. Every start looks only at the sizes of the files; a conversion wants every byte.
 
 import { createHash } from "node:crypto";
 import {
@@ -32,19 +32,23 @@ const STICKY = 0o1000;
 
 /**
  * Makes sure that an embeddedFolder() holds its files; other folders are left alone.
- * @param everyByte also damage that leaves the sizes is found and mended: for what takes long and is done once
- * @throws TtsError OUTPUT_FAILED when it cannot be written or is not safe, LIBRARY_MISMATCH when the binary is damaged
+ * @param everyByte also damage that leaves the sizes is found and mended: for what takes long and is done
+ * once
+ * @throws TtsError OUTPUT_FAILED when it cannot be written or is not safe, LIBRARY_MISMATCH when the binary
+ * is damaged
  */
 export function unpack(folder: string, everyByte = false): void {
   const part = partOf(folder);
   if (part === null) return;
   try {
-    const isUsable = () => isWhole(folder, contentsOf(part)) && (!everyByte || isTrue(folder, contentsOf(part)));
+    const isUsable = () =>
+      isWhole(folder, contentsOf(part)) && (!everyByte || isTrue(folder, contentsOf(part)));
     if (isUsable()) return;
     const base = dirname(folder);
     mkdirSync(base, { recursive: true, mode: 0o700 });
     refuseShared(base);
-    const lock = openSync(join(base, ".unpack.lock"), "w", 0o600); // of several threads and processes one unpacks, and the others wait
+    // of several threads and processes one unpacks, and the others wait
+    const lock = openSync(join(base, ".unpack.lock"), "w", 0o600);
     try {
       waitFor(lock, base);
       if (!isUsable()) unpackLocked(part, folder);
@@ -54,9 +58,14 @@ export function unpack(folder: string, everyByte = false): void {
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;
     const { code, message } = cause as NodeJS.ErrnoException;
-    const hint = code === "ENOSPC" || code === "EDQUOT" ? "free some space, or set TTS_LIB_DIR to a folder that has it" : WAY_OUT;
+    const hint =
+      code === "ENOSPC" || code === "EDQUOT"
+        ? "free some space, or set TTS_LIB_DIR to a folder that has it"
+        : WAY_OUT;
     const megabytes = Math.ceil(sizeOf(contentsOf(part)) / 1e6);
-    throw new TtsError("OUTPUT_FAILED", `cannot unpack ${megabytes} MB to ${folder}: ${message}`, hint, { cause });
+    throw new TtsError("OUTPUT_FAILED", `cannot unpack ${megabytes} MB to ${folder}: ${message}`, hint, {
+      cause,
+    });
   }
 }
 
@@ -73,15 +82,24 @@ function waitFor(lock: number, base: string): void {
 
 const sizeOf = ({ files }: Contents) => files.reduce((sum, [, bytes]) => sum + bytes, 0);
 
-/** @throws TtsError OUTPUT_FAILED when somebody else could have put the files there: they would run in this process */
+/**
+ * @throws TtsError OUTPUT_FAILED when somebody else could have put the files there: they would run in this
+ * process
+ */
 function isWhole(folder: string, { files }: Contents): boolean {
   const stat = lstatSync(folder, { throwIfNoEntry: false });
   if (stat === undefined) return false;
   if (!isOurs(stat)) refuseOwner(folder, stat);
   if (!stat.isDirectory() || (stat.mode & OTHERS_MAY_WRITE) !== 0) {
-    throw new TtsError("OUTPUT_FAILED", `others may write to ${folder}: what is in it is not safe to run`, `remove it, or ${WAY_OUT}`);
+    throw new TtsError(
+      "OUTPUT_FAILED",
+      `others may write to ${folder}: what is in it is not safe to run`,
+      `remove it, or ${WAY_OUT}`,
+    );
   }
-  return files.every(([path, bytes]) => statSync(join(folder, path), { throwIfNoEntry: false })?.size === bytes);
+  return files.every(
+    ([path, bytes]) => statSync(join(folder, path), { throwIfNoEntry: false })?.size === bytes,
+  );
 }
 
 const isTrue = (folder: string, { files, id }: Contents) =>
@@ -90,7 +108,11 @@ const isTrue = (folder: string, { files, id }: Contents) =>
 const isOurs = ({ uid }: Stats) => uid === process.getuid?.() || uid === 0;
 
 function refuseOwner(folder: string, { uid }: Stats): never {
-  throw new TtsError("OUTPUT_FAILED", `${folder} belongs to another user (${uid}): what is in it is not safe to run`, WAY_OUT);
+  throw new TtsError(
+    "OUTPUT_FAILED",
+    `${folder} belongs to another user (${uid}): what is in it is not safe to run`,
+    WAY_OUT,
+  );
 }
 
 function refuseShared(base: string): void {
@@ -106,7 +128,10 @@ function unpackLocked(part: Part, folder: string): void {
   const made = join(base, `.${basename(folder)}.part`);
   const damaged = join(base, `.${basename(folder)}.old`);
   const remove = (path: string) => rmSync(path, { recursive: true, force: true });
-  for (const litter of readdirSync(base).filter((name) => /^\.(lib|starter)-[0-9a-f]+\.(part|old)$/.test(name))) remove(join(base, litter));
+  for (const litter of readdirSync(base).filter((name) =>
+    /^\.(lib|starter)-[0-9a-f]+\.(part|old)$/.test(name),
+  ))
+    remove(join(base, litter));
   try {
     writeFiles(part, made);
     if (statSync(folder, { throwIfNoEntry: false }) !== undefined) renameSync(folder, damaged);
@@ -115,7 +140,9 @@ function unpackLocked(part: Part, folder: string): void {
     remove(made);
     remove(damaged);
   }
-  const others = readdirSync(base).filter((name) => new RegExp(`^${part}-[0-9a-f]{16}$`).test(name) && name !== basename(folder));
+  const others = readdirSync(base).filter(
+    (name) => new RegExp(`^${part}-[0-9a-f]{16}$`).test(name) && name !== basename(folder),
+  );
   const age = (name: string) => statSync(join(base, name)).mtimeMs;
   for (const name of others.sort((a, b) => age(b) - age(a)).slice(OTHERS_KEPT)) remove(join(base, name));
 }
@@ -146,7 +173,12 @@ function decompress(part: Part): Uint8Array {
 }
 
 const damagedBinary = (cause?: unknown) =>
-  new TtsError("LIBRARY_MISMATCH", `${process.execPath} is damaged: what it holds does not unpack`, "copy it here again", { cause });
+  new TtsError(
+    "LIBRARY_MISMATCH",
+    `${process.execPath} is damaged: what it holds does not unpack`,
+    "copy it here again",
+    { cause },
+  );
 
 /** The id of these contents. */
 export function identify(files: Contents["files"], bytes: Uint8Array): string {

@@ -1,4 +1,5 @@
-// AXERA's engine on the chip itself (libax_engine.so and libax_sys.so, as of BSP 1.45): symbols, struct layouts and values.
+// AXERA's engine on the chip itself (libax_engine.so and libax_sys.so, as of BSP 1.45): symbols, struct
+// layouts and values.
 
 import { asFunctions, type Layout } from "../load/struct.ts";
 
@@ -6,32 +7,49 @@ import { asFunctions, type Layout } from "../load/struct.ts";
 export const ENGINE_SYMBOLS = asFunctions({
   AX_ENGINE_GetVersion: { args: [], returns: "ptr" }, // text, or null
   AX_ENGINE_Init: { args: ["ptr"], returns: "i32" }, // AX_ENGINE_NPU_ATTR_T
-  AX_ENGINE_GetVNPUAttr: { args: ["ptr"], returns: "i32" }, // the same out; fails while nobody has called Init
+  // the same out; fails while nobody has called Init
+  AX_ENGINE_GetVNPUAttr: { args: ["ptr"], returns: "i32" },
   AX_ENGINE_Deinit: { args: [], returns: "i32" },
   AX_ENGINE_CreateHandle: { args: ["ptr", "ptr", "u32"], returns: "i32" }, // handle out, model, its bytes
   AX_ENGINE_DestroyHandle: { args: ["ptr"], returns: "i32" },
   AX_ENGINE_CreateContext: { args: ["ptr"], returns: "i32" }, // handle; it goes with the handle
-  AX_ENGINE_GetIOInfo: { args: ["ptr", "ptr"], returns: "i32" }, // handle, AX_ENGINE_IO_INFO_T* out, which belongs to the handle
-  AX_ENGINE_RunSync: { args: ["ptr", "ptr"], returns: "i32" }, // handle, AX_ENGINE_IO_T; returns when it has run
+  // handle, AX_ENGINE_IO_INFO_T* out, which belongs to the handle
+  AX_ENGINE_GetIOInfo: { args: ["ptr", "ptr"], returns: "i32" },
+  // handle, AX_ENGINE_IO_T; returns when it has run
+  AX_ENGINE_RunSync: { args: ["ptr", "ptr"], returns: "i32" },
 });
 
 /** Not in every version; what says it is only for messages. */
 export const OPTIONAL_ENGINE_SYMBOLS = asFunctions({
-  AX_ENGINE_GetModelToolsVersion: { args: ["ptr"], returns: "ptr" }, // handle -> text of the compiler, or null
+  // handle -> text of the compiler, or null
+  AX_ENGINE_GetModelToolsVersion: { args: ["ptr"], returns: "ptr" },
 });
 
 export const SYS_SYMBOLS = asFunctions({
   AX_SYS_Init: { args: [], returns: "i32" },
   AX_SYS_Deinit: { args: [], returns: "i32" },
-  AX_SYS_MemAllocCached: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" }, // u64 physical out, address out, bytes, alignment, name
+  // u64 physical out, address out, bytes, alignment, name
+  AX_SYS_MemAllocCached: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" },
   AX_SYS_MemFree: { args: ["u64", "ptr"], returns: "i32" }, // physical, address
-  AX_SYS_MflushCache: { args: ["u64", "ptr", "u32"], returns: "i32" }, // physical, address, bytes: what the CPU wrote becomes visible to the NPU
+  // physical, address, bytes: what the CPU wrote becomes visible to the NPU
+  AX_SYS_MflushCache: { args: ["u64", "ptr", "u32"], returns: "i32" },
   AX_SYS_MinvalidateCache: { args: ["u64", "ptr", "u32"], returns: "i32" }, // the other way round
 });
 
 export const MEMORY_ALIGNMENT = 128;
 export const TYPE_F32 = 3;
-export const TENSOR_TYPES = ["unknown", "u8", "u16", "f32", "i16", "i8", "i32", "u32", "f64", "bf16"] as const;
+export const TENSOR_TYPES = [
+  "unknown",
+  "u8",
+  "u16",
+  "f32",
+  "i16",
+  "i8",
+  "i32",
+  "u32",
+  "f64",
+  "bf16",
+] as const;
 /** eHardMode: how the cores are divided; 0 makes one NPU of all of them. */
 export const NPU_MODES = ["undivided", "divided", "big and little", "little and big"] as const;
 
@@ -40,7 +58,13 @@ export const NPU_ATTR: Layout<"eHardMode"> = { size: 36, fields: { eHardMode: [0
 /** Owned by the handle. */
 export const IO_META: Layout<"pName" | "pShape" | "nShapeSize" | "eDataType" | "nSize"> = {
   size: 128,
-  fields: { pName: [0, "u64"], pShape: [8, "u64"], nShapeSize: [16, "u8"], eDataType: [28, "i32"], nSize: [40, "u32"] },
+  fields: {
+    pName: [0, "u64"],
+    pShape: [8, "u64"],
+    nShapeSize: [16, "u8"],
+    eDataType: [28, "i32"],
+    nSize: [40, "u32"],
+  },
   defaults: {},
 };
 

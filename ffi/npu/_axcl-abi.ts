@@ -1,9 +1,12 @@
-// AXCL, the runtime of AXERA's cards (libaxcl_rt.so V3.10.2): symbols, struct layouts and values. Card addresses and handles are 64-bit words
-// that nothing here may dereference.
+// AXCL, the runtime of AXERA's cards (libaxcl_rt.so V3.10.2): symbols, struct layouts and values. Card
+// addresses and handles are 64-bit words that nothing here may dereference.
 
 import { asFunctions, type Layout } from "../load/struct.ts";
 
-/** Functions return 0 or a code of ffi/npu/_axcl-device.ts unless stated. "out" is a pointer to what the function writes. */
+/**
+ * Functions return 0 or a code of ffi/npu/_axcl-device.ts unless stated. "out" is a pointer to what the
+ * function writes.
+ */
 export const AXCL_SYMBOLS = asFunctions({
   axclInit: { args: ["ptr"], returns: "i32" }, // settings as JSON, or null; counted in the process
   axclFinalize: { args: [], returns: "i32" },
@@ -11,8 +14,10 @@ export const AXCL_SYMBOLS = asFunctions({
   axclrtGetDeviceList: { args: ["ptr"], returns: "i32" }, // axclrtDeviceList out
   axclrtSetDevice: { args: ["i32"], returns: "i32" }, // device id; counted in the process
   axclrtResetDevice: { args: ["i32"], returns: "i32" },
-  axclrtGetDeviceProperties: { args: ["i32", "ptr"], returns: "i32" }, // device id, axclrtDeviceProperties out
-  axclrtCreateContext: { args: ["ptr", "i32"], returns: "i32" }, // context out, device id; becomes that of this thread
+  // device id, axclrtDeviceProperties out
+  axclrtGetDeviceProperties: { args: ["i32", "ptr"], returns: "i32" },
+  // context out, device id; becomes that of this thread
+  axclrtCreateContext: { args: ["ptr", "i32"], returns: "i32" },
   axclrtDestroyContext: { args: ["u64"], returns: "i32" },
   axclrtSetCurrentContext: { args: ["u64"], returns: "i32" },
   axclrtMalloc: { args: ["ptr", "u64", "i32"], returns: "i32" }, // card address out, bytes, policy
@@ -21,7 +26,8 @@ export const AXCL_SYMBOLS = asFunctions({
   axclrtMemcpy: { args: ["u64", "u64", "u64", "i32"], returns: "i32" }, // to, from, bytes, kind
   axclrtEngineInit: { args: ["i32"], returns: "i32" }, // how the cores are divided: 0 is not at all
   axclrtEngineGetVNpuKind: { args: ["ptr"], returns: "i32" }, // i32 out; fails while the engine is not up
-  axclrtEngineLoadFromFile: { args: ["ptr", "ptr"], returns: "i32" }, // path, model id out: 0 although it returns 0 when the file cannot be read
+  // path, model id out: 0 although it returns 0 when the file cannot be read
+  axclrtEngineLoadFromFile: { args: ["ptr", "ptr"], returns: "i32" },
   axclrtEngineUnload: { args: ["u64"], returns: "i32" }, // with its engine contexts
   axclrtEngineGetModelCompilerVersion: { args: ["u64"], returns: "ptr" }, // text, or null
   axclrtEngineCreateContext: { args: ["u64", "ptr"], returns: "i32" }, // model id, engine context id out
@@ -30,20 +36,25 @@ export const AXCL_SYMBOLS = asFunctions({
   axclrtEngineGetShapeGroupsCount: { args: ["u64", "ptr"], returns: "i32" }, // info, i32 out
   axclrtEngineGetNumInputs: { args: ["u64"], returns: "u32" }, // info -> count, or a code
   axclrtEngineGetNumOutputs: { args: ["u64"], returns: "u32" },
-  axclrtEngineGetInputSizeByIndex: { args: ["u64", "u32", "u32"], returns: "u64" }, // info, group, index -> bytes, or a code with its sign
+  // info, group, index -> bytes, or a code with its sign
+  axclrtEngineGetInputSizeByIndex: { args: ["u64", "u32", "u32"], returns: "u64" },
   axclrtEngineGetOutputSizeByIndex: { args: ["u64", "u32", "u32"], returns: "u64" },
-  axclrtEngineGetInputNameByIndex: { args: ["u64", "u32"], returns: "ptr" }, // info, index -> text while the info lives
+  // info, index -> text while the info lives
+  axclrtEngineGetInputNameByIndex: { args: ["u64", "u32"], returns: "ptr" },
   axclrtEngineGetOutputNameByIndex: { args: ["u64", "u32"], returns: "ptr" },
-  axclrtEngineGetInputDims: { args: ["u64", "u32", "u32", "ptr"], returns: "i32" }, // info, group, index, axclrtEngineIODims out
+  // info, group, index, axclrtEngineIODims out
+  axclrtEngineGetInputDims: { args: ["u64", "u32", "u32", "ptr"], returns: "i32" },
   axclrtEngineGetOutputDims: { args: ["u64", "u32", "u32", "ptr"], returns: "i32" },
   axclrtEngineGetInputDataType: { args: ["u64", "u32", "ptr"], returns: "i32" }, // info, index, i32 out
   axclrtEngineGetOutputDataType: { args: ["u64", "u32", "ptr"], returns: "i32" },
   axclrtEngineCreateIO: { args: ["u64", "ptr"], returns: "i32" }, // info, io out
   axclrtEngineDestroyIO: { args: ["u64"], returns: "i32" },
   // By index only: the functions that take a name always mean the first tensor.
-  axclrtEngineSetInputBufferByIndex: { args: ["u64", "u32", "u64", "u64"], returns: "i32" }, // io, index, card address, bytes
+  // io, index, card address, bytes
+  axclrtEngineSetInputBufferByIndex: { args: ["u64", "u32", "u64", "u64"], returns: "i32" },
   axclrtEngineSetOutputBufferByIndex: { args: ["u64", "u32", "u64", "u64"], returns: "i32" },
-  axclrtEngineExecute: { args: ["u64", "u64", "u32", "u64"], returns: "i32" }, // model, engine context, group, io; returns when it has run
+  // model, engine context, group, io; returns when it has run
+  axclrtEngineExecute: { args: ["u64", "u64", "u32", "u64"], returns: "i32" },
 });
 
 export const HOST_TO_CARD = 1;
@@ -54,14 +65,39 @@ export const UNDIVIDED = 0;
 export const GROUP = 0;
 export const TYPE_F32 = 15;
 export const TENSOR_TYPES = [
-  ...["unnamed", "i4", "u4", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f4", "f8", "f16", "bf16", "f32", "f64"],
+  ...[
+    "unnamed",
+    "i4",
+    "u4",
+    "i8",
+    "u8",
+    "i16",
+    "u16",
+    "i32",
+    "u32",
+    "i64",
+    "u64",
+    "f4",
+    "f8",
+    "f16",
+    "bf16",
+    "f32",
+    "f64",
+  ],
 ] as const;
 
 export const DEVICE_LIST: Layout<"num"> = { size: 1028, fields: { num: [0, "u32"] }, defaults: {} };
 
 /** Temperature in thousandths of a degree, memory in KB, loads in hundredths of a percent. */
 export const DEVICE_PROPERTIES: Layout<
-  "pciDomain" | "pciBusID" | "pciDeviceID" | "temperature" | "totalCmmSize" | "freeCmmSize" | "cpuLoading" | "npuLoading"
+  | "pciDomain"
+  | "pciBusID"
+  | "pciDeviceID"
+  | "temperature"
+  | "totalCmmSize"
+  | "freeCmmSize"
+  | "cpuLoading"
+  | "npuLoading"
 > = {
   size: 240,
   fields: {

@@ -1,4 +1,5 @@
-// The calls that one model makes of AXCL: a code other than 0 becomes an error that names the model and how far it had come.
+// The calls that one model makes of AXCL: a code other than 0 becomes an error that names the model and how
+// far it had come.
 
 import { TtsError } from "../../src/errors.ts";
 import type { Card } from "./_axcl-card.ts";

@@ -1,6 +1,6 @@
-// A thread's hold on a card of AXCL: the runtime, the card and a context of this thread's own, which a thread needs for every call. Knows no
-// models. All three are counted by the library, so threads need not know of each other; whoever leaves without giving them back is aborted by
-// the library when the process ends.
+// A thread's hold on a card of AXCL: the runtime, the card and a context of this thread's own, which a thread
+// needs for every call. Knows no models. All three are counted by the library, so threads need not know of
+// each other; whoever leaves without giving them back is aborted by the library when the process ends.
 
 import { TtsError } from "../../src/errors.ts";
 import { Struct } from "../load/struct.ts";
@@ -43,7 +43,11 @@ class Axcl {
   check(call: string, code: number, attempt: Attempt = {}): void {
     if (code === 0) return;
     const { root, version } = this.library;
-    throw axclError({ model: null, running: false, compiler: "", ...attempt, call, code, version }, axclFacts(root), this.log);
+    throw axclError(
+      { model: null, running: false, compiler: "", ...attempt, call, code, version },
+      axclFacts(root),
+      this.log,
+    );
   }
 
   /** Ids of the cards, in order: they come from the PCI bus. */
@@ -63,7 +67,8 @@ class Axcl {
     const text = Buffer.from(found.bytes.subarray(at, at + length))
       .toString("latin1")
       .split("\0")[0];
-    const digits = (name: "pciDomain" | "pciBusID" | "pciDeviceID", count: number) => found.get(name).toString(16).padStart(count, "0");
+    const digits = (name: "pciDomain" | "pciBusID" | "pciDeviceID", count: number) =>
+      found.get(name).toString(16).padStart(count, "0");
     return {
       version: text.trim(),
       slot: `${digits("pciDomain", 4)}:${digits("pciBusID", 2)}:${digits("pciDeviceID", 2)}`,
@@ -119,7 +124,12 @@ export class Card extends Axcl {
     axcl.check("axclInit", calls.axclInit(null));
     try {
       const [id] = axcl.cards();
-      if (id === undefined) throw new TtsError("NPU_UNAVAILABLE", "AXCL lists no card", "axcl-smi shows the cards that are connected");
+      if (id === undefined)
+        throw new TtsError(
+          "NPU_UNAVAILABLE",
+          "AXCL lists no card",
+          "axcl-smi shows the cards that are connected",
+        );
       axcl.check("axclrtSetDevice", calls.axclrtSetDevice(id));
       return Card.enter(new Card(library, id));
     } catch (error) {
@@ -141,13 +151,16 @@ export class Card extends Axcl {
     }
   }
 
-  /** The engine belongs to all threads of this process, so nobody stops it: it ends with the card's last user. */
+  /**
+   * The engine belongs to all threads of this process, so nobody stops it: it ends with the card's last user.
+   */
   private startEngine(): void {
     const { calls } = this.library;
     const code = calls.axclrtEngineInit(UNDIVIDED);
     if (code === 0) return;
     const mode = new Int32Array(new ArrayBuffer(4));
-    if (calls.axclrtEngineGetVNpuKind(mode) !== 0) this.check("axclrtEngineInit", code); // else it is up already
+    // else it is up already
+    if (calls.axclrtEngineGetVNpuKind(mode) !== 0) this.check("axclrtEngineInit", code);
   }
 
   /** Bytes of the card's memory that are free; null where it does not say. */

@@ -1,6 +1,16 @@
-// What the system says about AXERA's card without using it, and what each code of its runtime means here. Reads files only.
+// What the system says about AXERA's card without using it, and what each code of its runtime means here.
+// Reads files only.
 
-import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type ErrorCode, TtsError } from "../../src/errors.ts";
 import { axMeaning, hex } from "./_ax-engine-device.ts";
@@ -15,11 +25,16 @@ export interface AxclFacts {
 
 const PCI_ID = { vendor: "0x1f4b", device: "0x0650" };
 
-/** @param root of the file system, and `usable`, whether this user may read and write a node: other values are for tests. */
+/**
+ * @param root of the file system, and `usable`, whether this user may read and write a node: other values are
+ * for tests.
+ */
 export function axclFacts(root = "/", usable = mayUse): AxclFacts {
   const bus = join(root, "sys/bus/pci/devices");
   const devices = existsSync(bus) ? readdirSync(bus) : [];
-  const onBus = devices.some((slot) => Object.entries(PCI_ID).every(([file, id]) => textIn(join(bus, slot, file)) === id));
+  const onBus = devices.some((slot) =>
+    Object.entries(PCI_ID).every(([file, id]) => textIn(join(bus, slot, file)) === id),
+  );
   const path = join(root, "dev/axcl_host");
   const exists = existsSync(path);
   return { onBus, node: { path, exists, usable: exists && usable(path) } };
@@ -36,17 +51,22 @@ function textIn(path: string): string {
 /** One line each. */
 export function describeFacts({ node, onBus }: AxclFacts): string[] {
   const use = node.usable ? "readable and writable" : node.exists ? "no permission" : "does not exist";
-  return [`PCI ${PCI_ID.vendor.slice(2)}:${PCI_ID.device.slice(2)}: ${onBus ? "present" : "not there"}`, `${node.path}: ${use}`];
+  return [
+    `PCI ${PCI_ID.vendor.slice(2)}:${PCI_ID.device.slice(2)}: ${onBus ? "present" : "not there"}`,
+    `${node.path}: ${use}`,
+  ];
 }
 
 /** Why there is no card to be used, for the case that there is none; and what to do. */
 export function deviceProblem({ node, onBus }: AxclFacts): { problem: string; hint: string } {
   if (!onBus) {
-    const hint = "lspci -d 1f4b:0650 must show it: check that it sits firmly and has power, then restart; dmesg | grep -i pci says more";
+    const hint =
+      "lspci -d 1f4b:0650 must show it: check that it sits firmly and has power, then restart; dmesg | grep -i pci says more";
     return { problem: "card not on the PCI bus", hint };
   }
   if (!node.exists) {
-    const hint = "install the axclhost package, which builds its modules for this kernel, or load them: sudo modprobe axcl_host";
+    const hint =
+      "install the axclhost package, which builds its modules for this kernel, or load them: sudo modprobe axcl_host";
     return { problem: `card present, driver not loaded: no ${node.path}`, hint };
   }
   if (!node.usable) {
@@ -81,7 +101,8 @@ export class AxclLog {
       const file = openSync(this.path, "r");
       try {
         const { size } = fstatSync(file);
-        const at = Math.max(size < this.from ? 0 : this.from, size - LOG_TAIL_BYTES); // shorter than before: a new file
+        // shorter than before: a new file
+        const at = Math.max(size < this.from ? 0 : this.from, size - LOG_TAIL_BYTES);
         const bytes = Buffer.alloc(Math.max(0, size - at));
         return bytes.toString("latin1", 0, readSync(file, bytes, 0, bytes.length, at));
       } finally {
@@ -116,10 +137,13 @@ interface Meaning {
   hint: string;
 }
 
-const RESET = "look at dmesg | grep -i axcl for a dead card, then reset it: axcl-smi reboot -d 0; it also stops when it is too hot";
+const RESET =
+  "look at dmesg | grep -i axcl for a dead card, then reset it: axcl-smi reboot -d 0; it also stops when it is too hot";
 const BUSY = "close other programs that use the card, then reset it: axcl-smi reboot -d 0";
-const MEMORY = "close other programs that use the card, or give the model fewer lanes; axcl-smi shows its CMM memory";
-const REBUILD = "build the model again with Pulsar2 for AX650, with f32 inputs and outputs; the card's software must be as new as Pulsar2";
+const MEMORY =
+  "close other programs that use the card, or give the model fewer lanes; axcl-smi shows its CMM memory";
+const REBUILD =
+  "build the model again with Pulsar2 for AX650, with f32 inputs and outputs; the card's software must be as new as Pulsar2";
 
 const own = (means: string): Meaning => ({ means, code: "LIBRARY_FAILED", hint: REPORT });
 const device = (means: string, hint = RESET): Meaning => ({ means, code: "NPU_UNAVAILABLE", hint });
@@ -170,7 +194,18 @@ const PARTS = [
   "transfer",
   "user's work",
 ];
-const KINDS = ["", "failed", "null pointer", "illegal parameter", "unsupported", "timed out", "busy", "no memory", "encode", "decode"];
+const KINDS = [
+  "",
+  "failed",
+  "null pointer",
+  "illegal parameter",
+  "unsupported",
+  "timed out",
+  "busy",
+  "no memory",
+  "encode",
+  "decode",
+];
 const MORE_KINDS = ["unexpected response", "cannot be opened", "failed on the card"];
 /** Kinds that a wrong call gives. */
 const OWN_KINDS = ["null pointer", "illegal parameter", "unsupported"];

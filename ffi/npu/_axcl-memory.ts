@@ -1,4 +1,5 @@
-// Memory on a card of AXCL that belongs to one model. Addresses are numbers that only the library understands.
+// Memory on a card of AXCL that belongs to one model. Addresses are numbers that only the library
+// understands.
 
 import { CARD_TO_HOST, HOST_TO_CARD, MALLOC_POLICY } from "./_axcl-abi.ts";
 import type { ModelCalls } from "./_axcl-calls.ts";
@@ -9,10 +10,14 @@ export class CardMemory {
 
   constructor(private readonly calls: ModelCalls) {}
 
-  /** Memory on the card, zeroed: some models need that even of outputs. @param name of the tensor, for errors */
+  /**
+   * Memory on the card, zeroed: some models need that even of outputs. @param name of the tensor, for errors
+   */
   allocate(name: string, bytes: number): bigint {
     const { calls } = this;
-    const card = calls.take(`axclrtMalloc of ${bytes} bytes for ${name}`, (out) => calls.library.axclrtMalloc(out, bytes, MALLOC_POLICY));
+    const card = calls.take(`axclrtMalloc of ${bytes} bytes for ${name}`, (out) =>
+      calls.library.axclrtMalloc(out, bytes, MALLOC_POLICY),
+    );
     this.addresses.push(card);
     this.clear(card, bytes);
     return card;
@@ -24,12 +29,18 @@ export class CardMemory {
 
   /** @param host address in this process */
   copyToCard(card: bigint, host: bigint, bytes: number): void {
-    this.calls.check("axclrtMemcpy to the card", this.calls.library.axclrtMemcpy(card, host, bytes, HOST_TO_CARD));
+    this.calls.check(
+      "axclrtMemcpy to the card",
+      this.calls.library.axclrtMemcpy(card, host, bytes, HOST_TO_CARD),
+    );
   }
 
   /** @param host address in this process */
   copyFromCard(host: bigint, card: bigint, bytes: number): void {
-    this.calls.check("axclrtMemcpy from the card", this.calls.library.axclrtMemcpy(host, card, bytes, CARD_TO_HOST));
+    this.calls.check(
+      "axclrtMemcpy from the card",
+      this.calls.library.axclrtMemcpy(host, card, bytes, CARD_TO_HOST),
+    );
   }
 
   /** All of it, whatever the calls say: the card may be gone. */

@@ -1,4 +1,5 @@
-// A model that is loaded on a card of AXCL: its file, what it says of its tensors, and its runs. Gives tensors no memory.
+// A model that is loaded on a card of AXCL: its file, what it says of its tensors, and its runs. Gives
+// tensors no memory.
 
 import { TtsError } from "../../src/errors.ts";
 import { Struct } from "../load/struct.ts";
@@ -35,17 +36,26 @@ export class CardModel {
 
   constructor(private readonly calls: ModelCalls) {}
 
-  /** What it has done before it fails is for {@link unload}. @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED */
+  /**
+   * What it has done before it fails is for {@link unload}. @throws TtsError NPU_MODEL_INVALID,
+   * NPU_UNAVAILABLE, LIBRARY_FAILED
+   */
   load(): void {
     const { calls } = this;
     const { library } = calls;
     this.id = this.loadFile();
     calls.compiler = textAt(library.axclrtEngineGetModelCompilerVersion(this.id));
-    this.context = calls.take("axclrtEngineCreateContext", (out) => library.axclrtEngineCreateContext(this.id, out));
+    this.context = calls.take("axclrtEngineCreateContext", (out) =>
+      library.axclrtEngineCreateContext(this.id, out),
+    );
     this.info = calls.take("axclrtEngineGetIOInfo", (out) => library.axclrtEngineGetIOInfo(this.id, out));
     const groups = new Int32Array(new ArrayBuffer(4));
-    calls.check("axclrtEngineGetShapeGroupsCount", library.axclrtEngineGetShapeGroupsCount(this.info, groups));
-    if (groups[0] !== 1) throw calls.refuse("graph", `has ${groups[0]} groups of shapes`, "build it again with fixed shapes");
+    calls.check(
+      "axclrtEngineGetShapeGroupsCount",
+      library.axclrtEngineGetShapeGroupsCount(this.info, groups),
+    );
+    if (groups[0] !== 1)
+      throw calls.refuse("graph", `has ${groups[0]} groups of shapes`, "build it again with fixed shapes");
     [this.inputs, this.outputs] = [this.describeSide("Input"), this.describeSide("Output")];
     this.io = calls.take("axclrtEngineCreateIO", (out) => library.axclrtEngineCreateIO(this.info, out));
   }
@@ -58,18 +68,29 @@ export class CardModel {
     const free = card.freeMemory();
     if (free !== null && free < LOAD_FACTOR * calls.bytes) {
       const what = `${path} needs about ${megabytes(LOAD_FACTOR * calls.bytes)} of the card's memory to be loaded, ${megabytes(free)} are free`;
-      throw new TtsError("NPU_UNAVAILABLE", what, "close other programs that use the card (axcl-smi shows them), or use a smaller model");
+      throw new TtsError(
+        "NPU_UNAVAILABLE",
+        what,
+        "close other programs that use the card (axcl-smi shows them), or use a smaller model",
+      );
     }
     const file = Buffer.from(`${path}\0`);
-    const id = calls.take("axclrtEngineLoadFromFile", (out) => calls.library.axclrtEngineLoadFromFile(file, out));
+    const id = calls.take("axclrtEngineLoadFromFile", (out) =>
+      calls.library.axclrtEngineLoadFromFile(file, out),
+    );
     if (id !== 0n) return id;
     const what = `${path} was not loaded, though axclrtEngineLoadFromFile gave no error`;
-    throw new TtsError("NPU_MODEL_INVALID", what, `make the file readable and keep it in place; ${card.log.path} may say more`);
+    throw new TtsError(
+      "NPU_MODEL_INVALID",
+      what,
+      `make the file readable and keep it in place; ${card.log.path} may say more`,
+    );
   }
 
   private describeSide(side: Side): CardTensor[] {
     const count = this.calls.library[`axclrtEngineGetNum${side}s`](this.info);
-    if (count >= 2 ** 31) this.calls.check(`axclrtEngineGetNum${side}s`, count | 0); // a code, without its sign
+    // a code, without its sign
+    if (count >= 2 ** 31) this.calls.check(`axclrtEngineGetNum${side}s`, count | 0);
     return Array.from({ length: count }, (_, index) => this.describe(side, index));
   }
 
@@ -79,14 +100,25 @@ export class CardModel {
     const { library } = calls;
     const name = textAt(library[`axclrtEngineGet${side}NameByIndex`](info, index));
     const bytes = library[`axclrtEngineGet${side}SizeByIndex`](info, GROUP, index);
-    if (bytes >= BYTES_LIMIT) calls.check(`axclrtEngineGet${side}SizeByIndex of ${name}`, Number(BigInt.asIntN(32, bytes)));
+    if (bytes >= BYTES_LIMIT)
+      calls.check(`axclrtEngineGet${side}SizeByIndex of ${name}`, Number(BigInt.asIntN(32, bytes)));
     const [dims, type] = [new Struct(IO_DIMS), new Int32Array(new ArrayBuffer(4))];
-    calls.check(`axclrtEngineGet${side}Dims of ${name}`, library[`axclrtEngineGet${side}Dims`](info, GROUP, index, dims.bytes));
-    calls.check(`axclrtEngineGet${side}DataType of ${name}`, library[`axclrtEngineGet${side}DataType`](info, index, type));
+    calls.check(
+      `axclrtEngineGet${side}Dims of ${name}`,
+      library[`axclrtEngineGet${side}Dims`](info, GROUP, index, dims.bytes),
+    );
+    calls.check(
+      `axclrtEngineGet${side}DataType of ${name}`,
+      library[`axclrtEngineGet${side}DataType`](info, index, type),
+    );
     const shape = Array.from(new Int32Array(dims.bytes.buffer, ARRAYS.dims[0], dims.get("dimCount")));
     const title = `${side.toLowerCase()} ${name} [${shape}]`;
     if (type[0] !== TYPE_F32) {
-      throw calls.refuse(title, `is ${TENSOR_TYPES[type[0]] ?? `of type ${type[0]}`}`, "build it again with f32 inputs and outputs");
+      throw calls.refuse(
+        title,
+        `is ${TENSOR_TYPES[type[0]] ?? `of type ${type[0]}`}`,
+        "build it again with f32 inputs and outputs",
+      );
     }
     if (bytes === 0n || bytes !== BigInt(4 * elementsOf(shape))) {
       throw calls.refuse(title, `has ${bytes} bytes`, "build it again with fixed shapes");
@@ -102,7 +134,10 @@ export class CardModel {
   }
 
   run(): void {
-    this.calls.check("axclrtEngineExecute", this.calls.library.axclrtEngineExecute(this.id, this.context, GROUP, this.io));
+    this.calls.check(
+      "axclrtEngineExecute",
+      this.calls.library.axclrtEngineExecute(this.id, this.context, GROUP, this.io),
+    );
   }
 
   /** In the order that AXCL's documents want, whatever the calls say: the card may be gone. */

@@ -1,4 +1,5 @@
-// The state of lanes on a card of AXCL: it stays there from run to run, and is only copied to be saved or restored.
+// The state of lanes on a card of AXCL: it stays there from run to run, and is only copied to be saved or
+// restored.
 
 import { address } from "../load/memory.ts";
 import type { CardMemory } from "./_axcl-memory.ts";

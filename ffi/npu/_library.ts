@@ -21,12 +21,20 @@ export interface SystemLibrary {
 }
 
 /**
- * Opens the user's choice (the file or its folder), or else the first that is found. Its path is absolute, or the file's name alone where the
- * loader found it and nobody can tell where.
- * @throws TtsError LIBRARY_MISSING saying where it was looked for, LIBRARY_MISMATCH when it cannot be loaded or lacks a function
+ * Opens the user's choice (the file or its folder), or else the first that is found. Its path is absolute, or
+ * the file's name alone where the loader found it and nobody can tell where.
+ * @throws TtsError LIBRARY_MISSING saying where it was looked for, LIBRARY_MISMATCH when it cannot be loaded
+ * or lacks a function
  */
-export function openSystemLibrary<T extends Record<string, FFIFunction>>(place: SystemLibrary, override: string, symbols: T) {
-  const path = override === "" ? standardPath(place) : resolve(findLibrary({ ...place, package: "", folder: "" }, override));
+export function openSystemLibrary<T extends Record<string, FFIFunction>>(
+  place: SystemLibrary,
+  override: string,
+  symbols: T,
+) {
+  const path =
+    override === ""
+      ? standardPath(place)
+      : resolve(findLibrary({ ...place, package: "", folder: "" }, override));
   if (path !== "") return { path, symbols: openLibrary(place.title, path, symbols).symbols };
   try {
     const { symbols: found } = openLibrary(place.title, place.file, symbols);
@@ -34,7 +42,12 @@ export function openSystemLibrary<T extends Record<string, FFIFunction>>(place: 
   } catch (cause) {
     const tried = place.folders.map((folder) => join(folder, place.file)).join(", ");
     const what = `${place.title} (${place.file}) was not found; tried ${tried}, and by name: ${(cause as Error).message}`;
-    throw new TtsError("LIBRARY_MISSING", what, `install ${place.from}, or set ${place.variable} to the file`, { cause });
+    throw new TtsError(
+      "LIBRARY_MISSING",
+      what,
+      `install ${place.from}, or set ${place.variable} to the file`,
+      { cause },
+    );
   }
 }
 
@@ -45,18 +58,29 @@ const standardPath = ({ file, folders }: SystemLibrary) =>
 const isStandIn = (version: string) => version.includes("stand-in");
 
 /**
- * Refuses a library that only stands for the vendor's, unless it is wanted: it must never be taken for the real one.
+ * Refuses a library that only stands for the vendor's, unless it is wanted: it must never be taken for the
+ * real one.
  * @throws TtsError LIBRARY_MISMATCH
  */
-export function refuseStandIn({ title, variable }: SystemLibrary, path: string, version: string, allowed: boolean): void {
+export function refuseStandIn(
+  { title, variable }: SystemLibrary,
+  path: string,
+  version: string,
+  allowed: boolean,
+): void {
   if (allowed || !isStandIn(version)) return;
   const what = `${path} is a stand-in for ${title}, not the vendor's library (version "${version}")`;
-  throw new TtsError("LIBRARY_MISMATCH", what, `unset ${variable}; only tests and demonstrations set TTS_NPU_STANDIN=1`);
+  throw new TtsError(
+    "LIBRARY_MISMATCH",
+    what,
+    `unset ${variable}; only tests and demonstrations set TTS_NPU_STANDIN=1`,
+  );
 }
 
 /**
  * What is known of an NPU whose library tells nothing of devices. Never throws.
- * @param against why the device cannot be used, and what to do; empty texts for no reason. It does not count where the library needs none
+ * @param against why the device cannot be used, and what to do; empty texts for no reason. It does not count
+ * where the library needs none
  */
 export function describeDevice(
   device: Pick<NpuDescription, "devices" | "driver">,
@@ -73,4 +97,5 @@ export function describeDevice(
 }
 
 /** The C string at `pointer`, "" for none. */
-export const textAt = (pointer: unknown) => (pointer === null || pointer === 0 ? "" : String(new CString(pointer as Pointer)));
+export const textAt = (pointer: unknown) =>
+  pointer === null || pointer === 0 ? "" : String(new CString(pointer as Pointer));

@@ -1,4 +1,5 @@
-// A look at a model file before the vendor's library sees it: what such a file often is instead. Knows no vendor.
+// A look at a model file before the vendor's library sees it: what such a file often is instead. Knows no
+// vendor.
 
 import { TtsError } from "../../src/errors.ts";
 import { type MappedFile, mapFile } from "../libc.ts";
@@ -8,7 +9,8 @@ const LARGEST_MODEL = 2 ** 32 - 1;
 const HEAD_BYTES = 64;
 
 /**
- * Hands `use` the bytes of a model file, after a look at what such a file often is instead. They are gone when it returns.
+ * Hands `use` the bytes of a model file, after a look at what such a file often is instead. They are gone
+ * when it returns.
  * @throws TtsError NPU_MODEL_INVALID saying what the file is and how to get the right one
  */
 export function withModelFile<T>(path: string, use: (bytes: Uint8Array<ArrayBuffer>) => T): T {
@@ -16,7 +18,8 @@ export function withModelFile<T>(path: string, use: (bytes: Uint8Array<ArrayBuff
   try {
     const { bytes } = file;
     const [what, hint] = strangerIn(bytes);
-    if (what !== "") throw new TtsError("NPU_MODEL_INVALID", `the model ${path} (${bytes.length} bytes) ${what}`, hint);
+    if (what !== "")
+      throw new TtsError("NPU_MODEL_INVALID", `the model ${path} (${bytes.length} bytes) ${what}`, hint);
     return use(bytes);
   } finally {
     file.close();
@@ -29,8 +32,14 @@ function openModelFile(path: string): MappedFile {
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT")
-      throw new TtsError("NPU_MODEL_INVALID", `the model ${path} does not exist`, "build it, or correct the folder", { cause });
-    const hint = code === "EACCES" ? "make it readable for this user" : "give the path of the model file itself";
+      throw new TtsError(
+        "NPU_MODEL_INVALID",
+        `the model ${path} does not exist`,
+        "build it, or correct the folder",
+        { cause },
+      );
+    const hint =
+      code === "EACCES" ? "make it readable for this user" : "give the path of the model file itself";
     throw new TtsError("NPU_MODEL_INVALID", `the model ${path} cannot be read: ${message}`, hint, { cause });
   }
 }
@@ -38,13 +47,15 @@ function openModelFile(path: string): MappedFile {
 /** What is wrong with a file whose beginning gives it away, and what to do; two empty texts otherwise. */
 function strangerIn(bytes: Uint8Array): [what: string, hint: string] {
   if (bytes.length === 0) return ["is empty", "copy or build it again"];
-  if (bytes.length > LARGEST_MODEL) return ["is larger than 4 GB", "split the graph: the vendor's library takes no more"];
+  if (bytes.length > LARGEST_MODEL)
+    return ["is larger than 4 GB", "split the graph: the vendor's library takes no more"];
   const head = bytes.subarray(0, HEAD_BYTES);
   if (!head.every(isTextByte)) return ["", ""];
   const text = Buffer.from(head).toString("latin1").replace(/\s+/g, " ").trim();
   if (text.startsWith("version https://git-lfs"))
     return ["is a Git LFS pointer, not the model itself", 'fetch the model with "git lfs pull"'];
-  if (text.startsWith("<")) return ["is a web page", "download the file itself: the server sent a page in its place"];
+  if (text.startsWith("<"))
+    return ["is a web page", "download the file itself: the server sent a page in its place"];
   return [`is a text that begins "${text.slice(0, 32)}"`, "download or build the model again"];
 }
 

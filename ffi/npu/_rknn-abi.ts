@@ -1,5 +1,5 @@
-// Rockchip's NPU runtime (librknnrt.so) as versions 1.6 to 2.3.2 have it: symbols, struct layouts and values. All of it has been in every
-// version since 1.3, so no function is optional.
+// Rockchip's NPU runtime (librknnrt.so) as versions 1.6 to 2.3.2 have it: symbols, struct layouts and values.
+// All of it has been in every version since 1.3, so no function is optional.
 
 import { asFunctions, type Layout } from "../load/struct.ts";
 
@@ -8,11 +8,13 @@ export const OLDEST_VERSION = [1, 6] as const;
 
 /** Contexts are u64. Functions return 0 or a code below. */
 export const RKNN_SYMBOLS = asFunctions({
-  rknn_init: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" }, // context out, model, its bytes, flags, extension or null
+  // context out, model, its bytes, flags, extension or null
+  rknn_init: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" },
   rknn_destroy: { args: ["u64"], returns: "i32" },
   rknn_query: { args: ["u64", "i32", "ptr", "u32"], returns: "i32" }, // context, command, answer, its bytes
   rknn_run: { args: ["u64", "ptr"], returns: "i32" }, // context, null; returns when it has run
-  rknn_create_mem: { args: ["u64", "u32"], returns: "ptr" }, // context, bytes -> rknn_tensor_mem, or null: no memory
+  // context, bytes -> rknn_tensor_mem, or null: no memory
+  rknn_create_mem: { args: ["u64", "u32"], returns: "ptr" },
   rknn_destroy_mem: { args: ["u64", "ptr"], returns: "i32" },
   rknn_set_io_mem: { args: ["u64", "ptr", "ptr"], returns: "i32" }, // context, memory, rknn_tensor_attr
 });
@@ -20,7 +22,20 @@ export const RKNN_SYMBOLS = asFunctions({
 export const QUERY = { inOutNum: 0, inputAttr: 1, outputAttr: 2, sdkVersion: 5 } as const;
 /** Otherwise the runtime gives this process a priority above everything else. */
 export const FLAG_DISABLE_PROC_HIGH_PRIORITY = 0x2000;
-export const TENSOR_TYPES = ["f32", "f16", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "bool", "i4", "bf16"] as const;
+export const TENSOR_TYPES = [
+  "f32",
+  "f16",
+  "i8",
+  "u8",
+  "i16",
+  "u16",
+  "i32",
+  "u32",
+  "i64",
+  "bool",
+  "i4",
+  "bf16",
+] as const;
 export const TYPE_F32 = 0;
 export const INPUT_OUTPUT_NUM: Layout<"nInput" | "nOutput"> = {
   size: 8,
@@ -29,7 +44,9 @@ export const INPUT_OUTPUT_NUM: Layout<"nInput" | "nOutput"> = {
 };
 
 /** index says which tensor is asked for. */
-export const TENSOR_ATTR: Layout<"index" | "nDims" | "nElems" | "size" | "type" | "wStride" | "sizeWithStride" | "passThrough"> = {
+export const TENSOR_ATTR: Layout<
+  "index" | "nDims" | "nElems" | "size" | "type" | "wStride" | "sizeWithStride" | "passThrough"
+> = {
   size: 376,
   fields: {
     index: [0, "u32"],

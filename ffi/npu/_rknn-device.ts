@@ -1,5 +1,5 @@
-// What the system says about Rockchip's NPU without using it: device nodes, who may open them, driver and chip; and what each code of the
-// runtime means here. Reads files only.
+// What the system says about Rockchip's NPU without using it: device nodes, who may open them, driver and
+// chip; and what each code of the runtime means here. Reads files only.
 
 import { readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -27,14 +27,20 @@ function attempt<T>(get: () => T, otherwise: T): T {
   }
 }
 
-/** @param root of the file system, and `usable`, whether this user may read and write a node: other values are for tests. */
+/**
+ * @param root of the file system, and `usable`, whether this user may read and write a node: other values are
+ * for tests.
+ */
 export function rknpuFacts(root = "/", usable = mayUse): RknpuFacts {
   const folder = join(root, "dev/dri");
   const all = attempt(() => readdirSync(folder).sort(), [])
     .filter((name) => /^(card|renderD)\d+$/.test(name))
     .map((name) => {
       const path = join(folder, name);
-      const driver = attempt(() => basename(realpathSync(join(root, "sys/class/drm", name, "device/driver"))), "");
+      const driver = attempt(
+        () => basename(realpathSync(join(root, "sys/class/drm", name, "device/driver"))),
+        "",
+      );
       return { path, driver, usable: usable(path) };
     });
   const own = all.filter(({ driver }) => driver.toUpperCase() === DRIVER || driver === "");
@@ -85,7 +91,8 @@ interface Meaning {
 
 const olderRuntime = ({ api }: RknnCall) =>
   `the file is damaged, or made by a newer rknn-toolkit2 than this librknnrt ${api}: update librknnrt.so to at least the toolkit's version, or build the model again with the older toolkit`;
-const LOOK = "look at dmesg | grep -i rknpu, update the RKNPU driver to 0.9.2 or newer, and restart the board if it stays";
+const LOOK =
+  "look at dmesg | grep -i rknpu, update the RKNPU driver to 0.9.2 or newer, and restart the board if it stays";
 
 const MEANINGS: Readonly<Record<number, Meaning>> = {
   [-1]: {
@@ -94,7 +101,12 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
     code: "NPU_MODEL_INVALID",
     hint: (call) => (call.running ? `the NPU refused a job: ${LOOK}` : olderRuntime(call)),
   },
-  [-2]: { symbol: "RKNN_ERR_TIMEOUT", means: "a job did not end in time", code: "NPU_UNAVAILABLE", hint: () => LOOK },
+  [-2]: {
+    symbol: "RKNN_ERR_TIMEOUT",
+    means: "a job did not end in time",
+    code: "NPU_UNAVAILABLE",
+    hint: () => LOOK,
+  },
   [-3]: {
     symbol: "RKNN_ERR_DEVICE_UNAVAILABLE",
     means: "the NPU cannot be used",
@@ -105,11 +117,27 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
     symbol: "RKNN_ERR_MALLOC_FAIL",
     means: "there is no memory left for the NPU",
     code: "NPU_UNAVAILABLE",
-    hint: () => "close other programs that use the NPU, or give it more memory: cma=512M on the kernel's command line",
+    hint: () =>
+      "close other programs that use the NPU, or give it more memory: cma=512M on the kernel's command line",
   },
-  [-5]: { symbol: "RKNN_ERR_PARAM_INVALID", means: "a parameter is wrong", code: "LIBRARY_FAILED", hint: () => REPORT },
-  [-6]: { symbol: "RKNN_ERR_MODEL_INVALID", means: "this is no model for it", code: "NPU_MODEL_INVALID", hint: olderRuntime },
-  [-7]: { symbol: "RKNN_ERR_CTX_INVALID", means: "the context is not valid", code: "LIBRARY_FAILED", hint: () => REPORT },
+  [-5]: {
+    symbol: "RKNN_ERR_PARAM_INVALID",
+    means: "a parameter is wrong",
+    code: "LIBRARY_FAILED",
+    hint: () => REPORT,
+  },
+  [-6]: {
+    symbol: "RKNN_ERR_MODEL_INVALID",
+    means: "this is no model for it",
+    code: "NPU_MODEL_INVALID",
+    hint: olderRuntime,
+  },
+  [-7]: {
+    symbol: "RKNN_ERR_CTX_INVALID",
+    means: "the context is not valid",
+    code: "LIBRARY_FAILED",
+    hint: () => REPORT,
+  },
   [-8]: {
     symbol: "RKNN_ERR_INPUT_INVALID",
     means: "an input is wrong",
@@ -126,7 +154,8 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
     symbol: "RKNN_ERR_DEVICE_UNMATCH",
     means: "library and driver do not fit each other",
     code: "NPU_UNAVAILABLE",
-    hint: ({ api, driver }) => `update both: librknnrt is ${api || "unknown"}, the kernel driver ${driver || "unknown"}`,
+    hint: ({ api, driver }) =>
+      `update both: librknnrt is ${api || "unknown"}, the kernel driver ${driver || "unknown"}`,
   },
   [-11]: {
     symbol: "RKNN_ERR_INCOMPATILE_PRE_COMPILE_MODEL",
@@ -155,11 +184,18 @@ const DEVICE_CODES = [-1, -3];
 /** A code of the runtime as an error that says what to do here. */
 export function rknnError(call: RknnCall, facts = rknpuFacts()): TtsError {
   const meaning = MEANINGS[call.code];
-  const name = meaning === undefined ? "a code this program does not know" : `${meaning.symbol}: ${meaning.means}`;
+  const name =
+    meaning === undefined ? "a code this program does not know" : `${meaning.symbol}: ${meaning.means}`;
   const versions = `librknnrt ${call.api || "of unknown version"}, driver ${call.driver || facts.driver || "of unknown version"}`;
   const what = `${call.call} gave ${call.code} (${name}) for ${call.model.path} (${call.model.bytes} bytes; ${versions})`;
-  const { problem, hint } = DEVICE_CODES.includes(call.code) ? deviceProblem(facts) : { problem: "", hint: "" };
-  const code = call.running ? "NPU_FAILED" : problem !== "" ? "NPU_UNAVAILABLE" : (meaning?.code ?? "LIBRARY_FAILED");
+  const { problem, hint } = DEVICE_CODES.includes(call.code)
+    ? deviceProblem(facts)
+    : { problem: "", hint: "" };
+  const code = call.running
+    ? "NPU_FAILED"
+    : problem !== ""
+      ? "NPU_UNAVAILABLE"
+      : (meaning?.code ?? "LIBRARY_FAILED");
   if (problem !== "") return new TtsError(code, `${what}; ${problem}`, hint);
   return new TtsError(code, what, meaning?.hint(call, facts) ?? REPORT);
 }

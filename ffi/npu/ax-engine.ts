@@ -1,5 +1,5 @@
-// AXERA's NPU on the chip itself: models of libax_engine.so over memory of libax_sys.so, every tensor bound once as f32. Pointers stay in this
-// file. Not for a card in a host: that is ffi/npu/axcl.ts.
+// AXERA's NPU on the chip itself: models of libax_engine.so over memory of libax_sys.so, every tensor bound
+// once as f32. Pointers stay in this file. Not for a card in a host: that is ffi/npu/axcl.ts.
 
 import { type Pointer, read, toArrayBuffer } from "bun:ffi";
 import { dirname } from "node:path";
@@ -45,7 +45,12 @@ const ENGINE_PLACE: SystemLibrary = {
 };
 /** First of all beside the engine. */
 const sysPlace = (folder: string): SystemLibrary => {
-  return { ...ENGINE_PLACE, title: "AXERA's system library", file: "libax_sys.so", folders: [folder, ...ENGINE_PLACE.folders] };
+  return {
+    ...ENGINE_PLACE,
+    title: "AXERA's system library",
+    file: "libax_sys.so",
+    folders: [folder, ...ENGINE_PLACE.folders],
+  };
 };
 
 type Engine = ReturnType<typeof openSystemLibrary<typeof ENGINE_SYMBOLS>>["symbols"];
@@ -67,7 +72,11 @@ export function loadAxEngine({ allowStandIn, override }: NpuLibraryOptions): Npu
     const { path, symbols: engine } = openSystemLibrary(ENGINE_PLACE, override, ENGINE_SYMBOLS);
     const version = textAt(engine.AX_ENGINE_GetVersion());
     refuseStandIn(ENGINE_PLACE, path, version, allowStandIn);
-    const { symbols: sys } = openSystemLibrary(sysPlace(dirname(path)), override === "" ? "" : dirname(path), SYS_SYMBOLS);
+    const { symbols: sys } = openSystemLibrary(
+      sysPlace(dirname(path)),
+      override === "" ? "" : dirname(path),
+      SYS_SYMBOLS,
+    );
     runtime = { path, version, engine, sys, toolsOf: toolsVersion(path) };
   }
   return { path: runtime.path, version: runtime.version };
@@ -82,7 +91,10 @@ function toolsVersion(path: string): Runtime["toolsOf"] {
   }
 }
 
-/** What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never throws. */
+/**
+ * What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never
+ * throws.
+ */
 export function describeAxEngine(options: NpuLibraryOptions): NpuDescription {
   const facts = axNpuFacts();
   const { exists, path, usable } = facts.node;
@@ -92,17 +104,23 @@ export function describeAxEngine(options: NpuLibraryOptions): NpuDescription {
 
 /** Models of this thread that are open. */
 let users = 0;
-/** Whether this thread has initialised the engine; another thread of the process may have, and then ends it. */
+/**
+ * Whether this thread has initialised the engine; another thread of the process may have, and then ends it.
+ */
 let isOurs = false;
 let mode = "";
 
-/** The first model initialises the engine for the process; one that is up already, in whatever mode, is used as it is. */
+/**
+ * The first model initialises the engine for the process; one that is up already, in whatever mode, is used
+ * as it is.
+ */
 function begin({ engine, sys, version }: Runtime): void {
   if (users === 0) {
     const attr = new Struct(NPU_ATTR);
     const modeOf = () => NPU_MODES[attr.get("eHardMode")] ?? `in mode ${attr.get("eHardMode")}`;
     const isUp = () => engine.AX_ENGINE_GetVNPUAttr(attr.bytes) === 0;
-    const fail = (call: string, code: number) => axError({ call, code, running: false, model: null, version, tools: "", mode: "" });
+    const fail = (call: string, code: number) =>
+      axError({ call, code, running: false, model: null, version, tools: "", mode: "" });
     const started = sys.AX_SYS_Init();
     if (started !== 0) throw fail("AX_SYS_Init", started);
     isOurs = false;
@@ -120,8 +138,8 @@ function begin({ engine, sys, version }: Runtime): void {
 }
 
 /**
- * The last model ends what the first one began. An engine of another thread stays as it is, and so does the system library under it: it is not
- * known to count its users.
+ * The last model ends what the first one began. An engine of another thread stays as it is, and so does the
+ * system library under it: it is not known to count its users.
  */
 function end({ engine, sys }: Runtime): void {
   if (--users > 0 || !isOurs) return;
@@ -181,7 +199,8 @@ class AxGraph implements BoundGraph {
 
   execute(): void {
     const { engine, sys } = this.library;
-    for (const { at, bytes, physical } of this.blocks.input) this.check("AX_SYS_MflushCache", sys.AX_SYS_MflushCache(physical, at, bytes));
+    for (const { at, bytes, physical } of this.blocks.input)
+      this.check("AX_SYS_MflushCache", sys.AX_SYS_MflushCache(physical, at, bytes));
     this.check("AX_ENGINE_RunSync", engine.AX_ENGINE_RunSync(this.handle, this.io.bytes));
     for (const { at, bytes, physical } of this.blocks.output) {
       this.check("AX_SYS_MinvalidateCache", sys.AX_SYS_MinvalidateCache(physical, at, bytes));
@@ -189,15 +208,20 @@ class AxGraph implements BoundGraph {
   }
 
   close(): void {
-    for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer(); // takes the memory from all views
-    for (const { at, physical } of [...this.blocks.input, ...this.blocks.output]) this.library.sys.AX_SYS_MemFree(physical, at);
+    // takes the memory from all views
+    for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer();
+    for (const { at, physical } of [...this.blocks.input, ...this.blocks.output])
+      this.library.sys.AX_SYS_MemFree(physical, at);
     if (this.handle !== null) this.library.engine.AX_ENGINE_DestroyHandle(this.handle);
     end(this.library);
   }
 
   private create(model: Uint8Array<ArrayBuffer>): Pointer {
     const handle = new BigUint64Array(new ArrayBuffer(8));
-    this.check("AX_ENGINE_CreateHandle", this.library.engine.AX_ENGINE_CreateHandle(handle, model, model.length));
+    this.check(
+      "AX_ENGINE_CreateHandle",
+      this.library.engine.AX_ENGINE_CreateHandle(handle, model, model.length),
+    );
     return Number(handle[0]) as Pointer;
   }
 
@@ -217,7 +241,10 @@ class AxGraph implements BoundGraph {
     for (let index = 0; index < count; index++) {
       const { bytes, name, shape } = this.describe(side, metas + IO_META.size * index);
       const { at, physical } = this.allocate(side, name, bytes);
-      const buffer = new Struct(IO_BUFFER).set("phyAddr", Number(physical)).set("pVirAddr", at).set("nSize", bytes);
+      const buffer = new Struct(IO_BUFFER)
+        .set("phyAddr", Number(physical))
+        .set("pVirAddr", at)
+        .set("nSize", bytes);
       buffers.set(buffer.bytes, IO_BUFFER.size * index);
       tensors.push({ name, shape, data: new Float32Array(toArrayBuffer(at, 0, bytes)) });
       tensors[index].data.fill(0);
@@ -250,7 +277,11 @@ class AxGraph implements BoundGraph {
       throw new TtsError("NPU_MODEL_INVALID", `${title} is ${TENSOR_TYPES[type] ?? `type ${type}`}`, hint);
     }
     if (bytes !== 4 * elementsOf(shape) || bytes === 0) {
-      throw new TtsError("NPU_MODEL_INVALID", `${title} has ${bytes} bytes`, "build it again with fixed shapes");
+      throw new TtsError(
+        "NPU_MODEL_INVALID",
+        `${title} has ${bytes} bytes`,
+        "build it again with fixed shapes",
+      );
     }
     return { name, shape, bytes };
   }

@@ -1,6 +1,6 @@
-// AXERA's NPU on a card in this host (AX650N on M.2 or PCIe) through libaxcl_rt.so: fixed-shape f32 models whose state stays on the card.
-// Card addresses are numbers that only the library understands; they stay in this folder. Not for a program on the chip's own Linux: that is
-// ffi/npu/ax-engine.ts.
+// AXERA's NPU on a card in this host (AX650N on M.2 or PCIe) through libaxcl_rt.so: fixed-shape f32 models
+// whose state stays on the card. Card addresses are numbers that only the library understands; they stay in
+// this folder. Not for a program on the chip's own Linux: that is ffi/npu/ax-engine.ts.
 
 import type { TtsError } from "../../src/errors.ts";
 import { NPU_VENDORS } from "../../src/npu-vendors.ts";
@@ -14,7 +14,14 @@ import { CardModel, type CardTensor, megabytes } from "./_axcl-model.ts";
 import { CardStates } from "./_axcl-states.ts";
 import { openSystemLibrary, refuseStandIn, type SystemLibrary, textAt } from "./_library.ts";
 import { type BoundGraph, LanedModel, statePairs } from "./lanes.ts";
-import type { NpuDescription, NpuLibrary, NpuLibraryOptions, NpuModel, NpuModelOptions, NpuTensor } from "./model.ts";
+import type {
+  NpuDescription,
+  NpuLibrary,
+  NpuLibraryOptions,
+  NpuModel,
+  NpuModelOptions,
+  NpuTensor,
+} from "./model.ts";
 
 const PLACE: SystemLibrary = {
   title: "AXCL, the runtime of AXERA's cards",
@@ -28,7 +35,8 @@ let runtime: AxclRuntime | null = null;
 
 /**
  * Opens the library once per thread. Needs no card.
- * @param root of the file system: where PCI, the driver's node and the runtime's log are looked for; another one is for tests
+ * @param root of the file system: where PCI, the driver's node and the runtime's log are looked for; another
+ * one is for tests
  * @throws TtsError LIBRARY_MISSING, or LIBRARY_MISMATCH for another library or a stand-in that is not wanted
  */
 export function loadAxcl({ allowStandIn, override }: NpuLibraryOptions, root = "/"): NpuLibrary {
@@ -52,7 +60,10 @@ export interface AxclDescription extends NpuDescription {
   warnings: string[];
 }
 
-/** What is known of the cards here, for people: `tts doctor`, and backends that ask whether to try. Never throws. */
+/**
+ * What is known of the cards here, for people: `tts doctor`, and backends that ask whether to try. Never
+ * throws.
+ */
 export function describeAxcl(options: NpuLibraryOptions, root = "/"): AxclDescription {
   const devices = describeFacts(axclFacts(root));
   const found: AxclDescription = { library: null, driver: "", devices, problem: "", hint: "", warnings: [] };
@@ -83,9 +94,13 @@ function warningsOf({ celsius, version }: CardProperties, index: number, host: s
   const skew = here !== undefined && there !== undefined && here !== there;
   return [
     ...(skew
-      ? [`the host has AXCL ${here}, card ${index} has ${there}: install the axclhost package again and restart, so that they match`]
+      ? [
+          `the host has AXCL ${here}, card ${index} has ${there}: install the axclhost package again and restart, so that they match`,
+        ]
       : []),
-    ...(celsius >= HOT_CELSIUS ? [`card ${index} has ${Math.round(celsius)} °C and stops at 120: cool it`] : []),
+    ...(celsius >= HOT_CELSIUS
+      ? [`card ${index} has ${Math.round(celsius)} °C and stops at 120: cool it`]
+      : []),
   ];
 }
 
@@ -102,7 +117,8 @@ export function openAxclModel({ lanes, path, states }: NpuModelOptions): NpuMode
     const pairs = statePairs(model, states, path);
     const laneStates = new CardStates(model, memory, pairs, lanes);
     const ofStates = pairs.flatMap(({ input, output }) => [input, output]);
-    for (const tensor of [...model.inputs, ...model.outputs]) if (!ofStates.includes(tensor)) graph.bind(tensor);
+    for (const tensor of [...model.inputs, ...model.outputs])
+      if (!ofStates.includes(tensor)) graph.bind(tensor);
     calls.running = true;
     return new LanedModel(graph, laneStates, lanes);
   } catch (error) {
@@ -118,7 +134,10 @@ interface Copy {
   bytes: number;
 }
 
-/** A model whose tensors are copied to the card before a run, and back after it; those of the state are not among them. */
+/**
+ * A model whose tensors are copied to the card before a run, and back after it; those of the state are not
+ * among them.
+ */
 class AxclGraph implements BoundGraph {
   readonly inputs: NpuTensor[] = [];
   readonly outputs: NpuTensor[] = [];
@@ -152,7 +171,8 @@ class AxclGraph implements BoundGraph {
   close(): void {
     this.memory.free();
     this.model.unload();
-    for (const { data } of [...this.inputs, ...this.outputs]) (data.buffer as ArrayBuffer).transfer(); // the tensors are empty from now on
+    // the tensors are empty from now on
+    for (const { data } of [...this.inputs, ...this.outputs]) (data.buffer as ArrayBuffer).transfer();
     this.card.release();
   }
 }

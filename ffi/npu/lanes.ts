@@ -1,5 +1,6 @@
-// A graph on an accelerator with the state of its lanes: which lane ran, what of it is kept, and that nothing is asked of a closed model. The
-// state lies in this process, or wherever a vendor's file keeps it. Calls no library.
+// A graph on an accelerator with the state of its lanes: which lane ran, what of it is kept, and that nothing
+// is asked of a closed model. The state lies in this process, or wherever a vendor's file keeps it. Calls no
+// library.
 
 import { TtsError } from "../../src/errors.ts";
 import { elementsOf, type NpuModel, type NpuModelOptions, type NpuTensor, type StatePair } from "./model.ts";
@@ -88,13 +89,15 @@ export class LanedModel implements NpuModel {
 
   private check(lane: number): void {
     if (this.closed) throw new TypeError("the model is closed");
-    if (!Number.isInteger(lane) || lane < 0 || lane >= this.lanes) throw new RangeError(`lane ${lane} of ${this.lanes}`);
+    if (!Number.isInteger(lane) || lane < 0 || lane >= this.lanes)
+      throw new RangeError(`lane ${lane} of ${this.lanes}`);
   }
 }
 
 /**
- * A graph whose tensors all lie in this process, as a model with states. The state lies here between runs, so a device that fails or vanishes
- * cannot spoil it. Takes over the graph: it is closed with the model, or when the states do not fit it.
+ * A graph whose tensors all lie in this process, as a model with states. The state lies here between runs, so
+ * a device that fails or vanishes cannot spoil it. Takes over the graph: it is closed with the model, or when
+ * the states do not fit it.
  * @throws TtsError NPU_MODEL_INVALID
  */
 export function openHostModel(graph: BoundGraph, { lanes, path, states }: NpuModelOptions): NpuModel {
@@ -170,8 +173,12 @@ export function statePairs<T extends Described>(
 ): { input: T; output: T }[] {
   const shape = (tensor: T | undefined) => (tensor === undefined ? "is missing" : `is [${tensor.shape}]`);
   return pairs.map(([from, to]) => {
-    const [input, output] = [inputs.find(({ name }) => name === from), outputs.find(({ name }) => name === to)];
-    if (input !== undefined && output !== undefined && elementsOf(input.shape) === elementsOf(output.shape)) return { input, output };
+    const [input, output] = [
+      inputs.find(({ name }) => name === from),
+      outputs.find(({ name }) => name === to),
+    ];
+    if (input !== undefined && output !== undefined && elementsOf(input.shape) === elementsOf(output.shape))
+      return { input, output };
     const what = `${path}: its state input ${from} ${shape(input)} and its next ${to} ${shape(output)}`;
     throw new TtsError("NPU_MODEL_INVALID", what, "build the model again from the graph of this version");
   });

@@ -1,5 +1,5 @@
-// A model on an accelerator as a backend sees it, and what every vendor's library must offer. Interfaces alone: knows no vendor and calls no
-// library.
+// A model on an accelerator as a backend sees it, and what every vendor's library must offer. Interfaces
+// alone: knows no vendor and calls no library.
 
 /** An f32 tensor of a model on an accelerator, in memory of this process that is bound once. */
 export interface NpuTensor {
@@ -22,9 +22,15 @@ export interface NpuModel {
   /** Without those of the state. */
   readonly inputs: readonly NpuTensor[];
   readonly outputs: readonly NpuTensor[];
-  /** Runs on the inputs and the lane's state; writes outputs, and the next state aside. @throws TtsError NPU_FAILED */
+  /**
+   * Runs on the inputs and the lane's state; writes outputs, and the next state aside. @throws TtsError
+   * NPU_FAILED
+   */
   run(lane: number): void;
-  /** What the last run wrote aside becomes the state of that run's lane. A run that is not kept can be repeated with other inputs. */
+  /**
+   * What the last run wrote aside becomes the state of that run's lane. A run that is not kept can be
+   * repeated with other inputs.
+   */
   keep(): void;
   /** Zeroes a lane's state. */
   reset(lane: number): void;

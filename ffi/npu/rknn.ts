@@ -1,5 +1,5 @@
-// Rockchip's NPU: models of librknnrt.so with every tensor bound once as f32, which the runtime converts to what the model has. Pointers stay
-// in this file. A context belongs to the thread that made it.
+// Rockchip's NPU: models of librknnrt.so with every tensor bound once as f32, which the runtime converts to
+// what the model has. Pointers stay in this file. A context belongs to the thread that made it.
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
@@ -52,7 +52,8 @@ let runtime: Runtime | null = null;
 
 /**
  * Opens the library once per thread. Needs no device.
- * @throws TtsError LIBRARY_MISSING, or LIBRARY_MISMATCH for another library, one too old, or a stand-in that is not wanted
+ * @throws TtsError LIBRARY_MISSING, or LIBRARY_MISMATCH for another library, one too old, or a stand-in that
+ * is not wanted
  */
 export function loadRknn({ allowStandIn, override }: NpuLibraryOptions): NpuLibrary {
   if (runtime === null) {
@@ -68,7 +69,10 @@ export function loadRknn({ allowStandIn, override }: NpuLibraryOptions): NpuLibr
 const VERSION_TEXT = "librknnrt version: ";
 const LONGEST_VERSION = 100;
 
-/** The version as it stands in the file, where that is known: the library itself tells it only once a model is loaded. */
+/**
+ * The version as it stands in the file, where that is known: the library itself tells it only once a model is
+ * loaded.
+ */
 function versionIn(path: string): string {
   if (!isAbsolute(path)) return "";
   const file = readFileSync(path);
@@ -82,10 +86,17 @@ function checkVersion(path: string, version: string, allowStandIn: boolean): voi
   refuseStandIn(PLACE, path, version, allowStandIn);
   const [major, minor] = /(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number) ?? OLDEST_VERSION;
   if (major > OLDEST_VERSION[0] || (major === OLDEST_VERSION[0] && minor >= OLDEST_VERSION[1])) return;
-  throw new TtsError("LIBRARY_MISMATCH", `${path} is librknnrt ${version}`, `this program needs ${OLDEST_VERSION.join(".")} or newer`);
+  throw new TtsError(
+    "LIBRARY_MISMATCH",
+    `${path} is librknnrt ${version}`,
+    `this program needs ${OLDEST_VERSION.join(".")} or newer`,
+  );
 }
 
-/** What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never throws. */
+/**
+ * What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never
+ * throws.
+ */
 export function describeRknn(options: NpuLibraryOptions): NpuDescription {
   const facts = rknpuFacts();
   const devices = facts.nodes.map(({ driver, path, usable }) => {
@@ -95,7 +106,8 @@ export function describeRknn(options: NpuLibraryOptions): NpuDescription {
 }
 
 /**
- * Loads a model and binds its tensors. Its inputs and outputs have at most 3 dimensions: others would be given in another order.
+ * Loads a model and binds its tensors. Its inputs and outputs have at most 3 dimensions: others would be
+ * given in another order.
  * @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED
  */
 export function openRknnModel(options: NpuModelOptions): NpuModel {
@@ -138,14 +150,21 @@ class RknnGraph implements BoundGraph {
   }
 
   close(): void {
-    for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer(); // takes the memory from all views
+    // takes the memory from all views
+    for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer();
     for (const memory of this.memory) this.library.calls.rknn_destroy_mem(this.context, memory);
     this.library.calls.rknn_destroy(this.context); // last: the memory belongs to it
   }
 
   private init(model: Uint8Array<ArrayBuffer>): [context: bigint, bytes: number] {
     const context = new BigUint64Array(new ArrayBuffer(8));
-    const code = this.library.calls.rknn_init(context, model, model.length, FLAG_DISABLE_PROC_HIGH_PRIORITY, null);
+    const code = this.library.calls.rknn_init(
+      context,
+      model,
+      model.length,
+      FLAG_DISABLE_PROC_HIGH_PRIORITY,
+      null,
+    );
     if (code !== 0) throw this.failure("rknn_init", code, model.length);
     return [context[0], model.length];
   }
@@ -159,24 +178,36 @@ class RknnGraph implements BoundGraph {
 
   private bindAll(): void {
     const counts = this.query("IN_OUT_NUM", QUERY.inOutNum, new Struct(INPUT_OUTPUT_NUM));
-    for (let index = 0; index < counts.get("nInput"); index++) this.inputs.push(this.bind("input", QUERY.inputAttr, index));
-    for (let index = 0; index < counts.get("nOutput"); index++) this.outputs.push(this.bind("output", QUERY.outputAttr, index));
+    for (let index = 0; index < counts.get("nInput"); index++)
+      this.inputs.push(this.bind("input", QUERY.inputAttr, index));
+    for (let index = 0; index < counts.get("nOutput"); index++)
+      this.outputs.push(this.bind("output", QUERY.outputAttr, index));
   }
 
   /** Gives one tensor memory of f32 for good. */
   private bind(side: "input" | "output", command: number, index: number): NpuTensor {
-    const attr = this.query(`${side.toUpperCase()}_ATTR`, command, new Struct(TENSOR_ATTR).set("index", index));
+    const attr = this.query(
+      `${side.toUpperCase()}_ATTR`,
+      command,
+      new Struct(TENSOR_ATTR).set("index", index),
+    );
     const name = textIn(attr.bytes, ARRAYS.attrName);
     const [at, length] = ARRAYS.attrDims;
-    const shape = Array.from(new Uint32Array(attr.bytes.buffer, at, length / 4).subarray(0, attr.get("nDims")));
+    const shape = Array.from(
+      new Uint32Array(attr.bytes.buffer, at, length / 4).subarray(0, attr.get("nDims")),
+    );
     this.checkTensor(`${side} ${name}`, attr, shape);
     const bytes = 4 * attr.get("nElems");
     const memory = this.library.calls.rknn_create_mem(this.context, bytes) as Pointer | null;
-    if (memory === null) throw this.failure(`rknn_create_mem of ${bytes} bytes for ${side} ${name}`, OUT_OF_MEMORY);
+    if (memory === null)
+      throw this.failure(`rknn_create_mem of ${bytes} bytes for ${side} ${name}`, OUT_OF_MEMORY);
     this.memory.push(memory);
     const start = fieldAt(TENSOR_MEM, memory, "virtAddr") as Pointer;
     attr.set("type", TYPE_F32).set("passThrough", 0).set("size", bytes).set("sizeWithStride", bytes);
-    this.check(`rknn_set_io_mem of ${side} ${name} [${shape}]`, this.library.calls.rknn_set_io_mem(this.context, memory, attr.bytes));
+    this.check(
+      `rknn_set_io_mem of ${side} ${name} [${shape}]`,
+      this.library.calls.rknn_set_io_mem(this.context, memory, attr.bytes),
+    );
     const data = new Float32Array(toArrayBuffer(start, 0, bytes));
     if (side === "input") data.fill(0);
     return { name, shape, data };
@@ -187,12 +218,29 @@ class RknnGraph implements BoundGraph {
     const type = TENSOR_TYPES[attr.get("type")] ?? `type ${attr.get("type")}`;
     const [elements, rowLength] = [attr.get("nElems"), attr.get("wStride") || shape.at(-1)];
     const faults: [is: boolean, what: string, hint: string][] = [
-      [type !== "f32" && type !== "f16", `is ${type} [${shape}]`, "build it again with f32 inputs and outputs, not quantised"],
-      [shape.length > MOST_DIMS, `has ${shape.length} dimensions [${shape}]`, "the NPU would reorder them: give it 3 at most"],
-      [elements === 0 || elementsOf(shape) !== elements, `[${shape}] has ${elements} elements`, "build it again with fixed shapes"],
-      [rowLength !== shape.at(-1), `[${shape}] has rows of ${rowLength}`, "build it again with a last dimension that is a multiple of 16"],
+      [
+        type !== "f32" && type !== "f16",
+        `is ${type} [${shape}]`,
+        "build it again with f32 inputs and outputs, not quantised",
+      ],
+      [
+        shape.length > MOST_DIMS,
+        `has ${shape.length} dimensions [${shape}]`,
+        "the NPU would reorder them: give it 3 at most",
+      ],
+      [
+        elements === 0 || elementsOf(shape) !== elements,
+        `[${shape}] has ${elements} elements`,
+        "build it again with fixed shapes",
+      ],
+      [
+        rowLength !== shape.at(-1),
+        `[${shape}] has rows of ${rowLength}`,
+        "build it again with a last dimension that is a multiple of 16",
+      ],
     ];
-    for (const [is, what, hint] of faults) if (is) throw new TtsError("NPU_MODEL_INVALID", `${this.path}: its ${title} ${what}`, hint);
+    for (const [is, what, hint] of faults)
+      if (is) throw new TtsError("NPU_MODEL_INVALID", `${this.path}: its ${title} ${what}`, hint);
   }
 
   private query<T extends Struct<string>>(title: string, command: number, answer: T): T {

@@ -1,5 +1,6 @@
-// The log-mel front end of the speaker encoder: samples to 128 bands every 256 samples. Pure: no I/O, no state but tables built once.
-// It must give what the official front end gives (magnitudes, not powers; Slaney bands; no centring, no normalisation).
+// The log-mel front end of the speaker encoder: samples to 128 bands every 256 samples. Pure: no I/O, no
+// state but tables built once. It must give what the official front end gives (magnitudes, not powers; Slaney
+// bands; no centring, no normalisation).
 
 import { SAMPLE_RATE_HZ } from "../types.ts";
 
@@ -42,11 +43,13 @@ let tables: Tables | null = null;
 
 /**
  * @param samples mono f32 at 24 kHz
- * @returns natural logarithms of the bands, f32 [floor(samples / 256), 128], in memory that native code may read
+ * @returns natural logarithms of the bands, f32 [floor(samples / 256), 128], in memory that native code may
+ * read
  * @throws RangeError below {@link MEL_LEAST_SAMPLES}
  */
 export function logMel(samples: Float32Array): Float32Array {
-  if (samples.length < MEL_LEAST_SAMPLES) throw new RangeError(`${samples.length} samples, a mel frame needs ${MEL_LEAST_SAMPLES}`);
+  if (samples.length < MEL_LEAST_SAMPLES)
+    throw new RangeError(`${samples.length} samples, a mel frame needs ${MEL_LEAST_SAMPLES}`);
   tables ??= buildTables();
   const frames = Math.floor(samples.length / HOP);
   const mel = new Float32Array(new ArrayBuffer(4 * frames * MEL_BANDS)); // [frames, 128]
@@ -67,8 +70,17 @@ export function logMel(samples: Float32Array): Float32Array {
   return mel;
 }
 
-/** The windowed frame from sample `from` on as 512 complex numbers, even samples real and odd ones imaginary, in bit-reversed order. */
-function loadFrame({ reversed, window }: Tables, samples: Float32Array, from: number, re: Float64Array, im: Float64Array): void {
+/**
+ * The windowed frame from sample `from` on as 512 complex numbers, even samples real and odd ones imaginary,
+ * in bit-reversed order.
+ */
+function loadFrame(
+  { reversed, window }: Tables,
+  samples: Float32Array,
+  from: number,
+  re: Float64Array,
+  im: Float64Array,
+): void {
   const last = samples.length - 1;
   const at = (index: number) => samples[index < 0 ? -index : index > last ? 2 * last - index : index];
   for (let k = 0; k < HALF; k++) {
@@ -124,10 +136,15 @@ function buildTables(): Tables {
   };
 }
 
-const toMel = (hz: number) => (hz < LOG_FROM_HZ ? hz / HZ_PER_MEL : LOG_FROM_MEL + Math.log(hz / LOG_FROM_HZ) / LOG_STEP);
-const toHz = (mel: number) => (mel < LOG_FROM_MEL ? mel * HZ_PER_MEL : LOG_FROM_HZ * Math.exp((mel - LOG_FROM_MEL) * LOG_STEP));
+const toMel = (hz: number) =>
+  hz < LOG_FROM_HZ ? hz / HZ_PER_MEL : LOG_FROM_MEL + Math.log(hz / LOG_FROM_HZ) / LOG_STEP;
+const toHz = (mel: number) =>
+  mel < LOG_FROM_MEL ? mel * HZ_PER_MEL : LOG_FROM_HZ * Math.exp((mel - LOG_FROM_MEL) * LOG_STEP);
 
-/** Triangles from 0 to 12 kHz, each of the area that librosa's norm="slaney" gives it; rounded to f32 where librosa rounds. */
+/**
+ * Triangles from 0 to 12 kHz, each of the area that librosa's norm="slaney" gives it; rounded to f32 where
+ * librosa rounds.
+ */
 function melBands(): Band[] {
   const top = toMel(SAMPLE_RATE_HZ / 2);
   const edge = (i: number) => toHz((top * i) / (MEL_BANDS + 1));

@@ -18,7 +18,11 @@ export async function readRecording(path: string): Promise<Recording> {
   const [first, ...others] = channelData;
   if (first === undefined || first.length === 0)
     throw new TtsError("INPUT_UNREADABLE", `${path} holds no sound`, "give a recording of a voice");
-  const samples = resample(others.length === 0 ? first : mixDown(channelData), Math.round(sampleRate), SAMPLE_RATE_HZ);
+  const samples = resample(
+    others.length === 0 ? first : mixDown(channelData),
+    Math.round(sampleRate),
+    SAMPLE_RATE_HZ,
+  );
   return { samples, seconds: samples.length / SAMPLE_RATE_HZ };
 }
 
@@ -42,13 +46,23 @@ async function decodeFile(path: string): Promise<{ channelData: Float32Array[]; 
   try {
     return await decode(bytes);
   } catch (cause) {
-    const { code, message } = (cause instanceof Error ? cause : new Error(String(cause))) as NodeJS.ErrnoException;
+    const { code, message } = (
+      cause instanceof Error ? cause : new Error(String(cause))
+    ) as NodeJS.ErrnoException;
     const why = code === "ERR_MODULE_NOT_FOUND" ? "the program as one binary has no decoder for it" : message;
-    throw new TtsError("INPUT_UNREADABLE", `${path} cannot be decoded: ${why}`, "give a wav, flac, mp3 or ogg file", { cause });
+    throw new TtsError(
+      "INPUT_UNREADABLE",
+      `${path} cannot be decoded: ${why}`,
+      "give a wav, flac, mp3 or ogg file",
+      { cause },
+    );
   }
 }
 
 /** The mean of all channels, as the official loader does. */
 function mixDown(channels: Float32Array[]): Float32Array {
-  return Float32Array.from(channels[0], (_, i) => channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length);
+  return Float32Array.from(
+    channels[0],
+    (_, i) => channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length,
+  );
 }

@@ -17,7 +17,10 @@ export function checkReference(
 ): void {
   const seconds = samples.length / SAMPLE_RATE_HZ;
   if (samples.length === 0 || seconds < leastSeconds) {
-    throw unusable(`is ${seconds.toFixed(2)} s long`, `give at least ${LIMITS.referenceLeastSeconds} s of speech; 3 to 30 s are best`);
+    throw unusable(
+      `is ${seconds.toFixed(2)} s long`,
+      `give at least ${LIMITS.referenceLeastSeconds} s of speech; 3 to 30 s are best`,
+    );
   }
   if (seconds > mostSeconds) {
     throw unusable(
@@ -28,7 +31,8 @@ export function checkReference(
   let peak = 0;
   for (let i = 0; i < samples.length; i++) {
     const size = Math.abs(samples[i]);
-    if (!Number.isFinite(size)) throw unusable(`has ${samples[i]} at sample ${i}`, "the file is damaged: export it again");
+    if (!Number.isFinite(size))
+      throw unusable(`has ${samples[i]} at sample ${i}`, "the file is damaged: export it again");
     if (size > peak) peak = size;
   }
   if (peak < LIMITS.referenceLeastPeak) {
@@ -39,4 +43,5 @@ export function checkReference(
   }
 }
 
-const unusable = (what: string, hint: string) => new TtsError("REFERENCE_UNUSABLE", `the reference recording ${what}`, hint);
+const unusable = (what: string, hint: string) =>
+  new TtsError("REFERENCE_UNUSABLE", `the reference recording ${what}`, hint);

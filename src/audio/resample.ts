@@ -1,7 +1,7 @@
 // Changes the sample rate with a windowed sinc. Pure; f32 in, f32 out.
 //
-// The filter passes up to 90 % of the lower Nyquist frequency and stops from 110 % on: a Kaiser window of 100 dB over that band needs
-// 32 zero crossings of the sinc to either side.
+// The filter passes up to 90 % of the lower Nyquist frequency and stops from 110 % on: a Kaiser window of 100
+// dB over that band needs 32 zero crossings of the sinc to either side.
 
 const ZERO_CROSSINGS = 32;
 const ATTENUATION_DB = 100;
@@ -31,14 +31,18 @@ function greatestCommonDivisor(a: number, b: number): number {
 /** Input samples to either side. Going down, the sinc is as wide as the output rate asks. */
 const kernelReach = (up: number, down: number) => Math.ceil(ZERO_CROSSINGS * Math.max(1, down / up));
 
-/** Weights of the input samples around an output that lies `fraction` of a sample behind the central one; they add up to 1. */
+/**
+ * Weights of the input samples around an output that lies `fraction` of a sample behind the central one; they
+ * add up to 1.
+ */
 function kernel(fraction: number, up: number, down: number): Float64Array {
   const reach = kernelReach(up, down);
   const cutoff = Math.min(1, up / down);
   const half = ZERO_CROSSINGS / cutoff;
   const weights = Float64Array.from({ length: 2 * reach }, (_, tap) => {
     const distance = tap - reach + 1 - fraction;
-    const inWindow = Math.abs(distance) < half ? bessel0(KAISER_BETA * Math.sqrt(1 - (distance / half) ** 2)) : 0;
+    const inWindow =
+      Math.abs(distance) < half ? bessel0(KAISER_BETA * Math.sqrt(1 - (distance / half) ** 2)) : 0;
     return sinc(distance * cutoff) * inWindow;
   });
   const sum = weights.reduce((total, weight) => total + weight, 0);

@@ -1,4 +1,5 @@
-// What a GGUF file of a bundle must say before libllama may see it: a damaged file would end the process there.
+// What a GGUF file of a bundle must say before libllama may see it: a damaged file would end the process
+// there.
 
 import { mapFile } from "../../ffi/libc.ts";
 import type { WeightType } from "../config.ts";
@@ -7,8 +8,8 @@ import { BUNDLE_HINT } from "../formats/bundle.ts";
 import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../formats/gguf.ts";
 
 /**
- * Whether libllama rearranges weights of this type for its kernels: then the arranged copy is all that is used, and a mapped file
- * would only lie in memory beside it.
+ * Whether libllama rearranges weights of this type for its kernels: then the arranged copy is all that is
+ * used, and a mapped file would only lie in memory beside it.
  */
 export const isRearranged = (type: WeightType) => type === "q4_0" || type === "q4_k_m" || type === "iq4_nl";
 
@@ -38,18 +39,21 @@ class Values {
   /** A value that must be exactly `expected`. */
   only(key: string, expected: string | number): void {
     const value = this.get(key, typeof expected === "string" ? "string" : "u32");
-    if (value !== expected) throw this.wrong(`${key} is ${JSON.stringify(value)}, not ${JSON.stringify(expected)}`);
+    if (value !== expected)
+      throw this.wrong(`${key} is ${JSON.stringify(value)}, not ${JSON.stringify(expected)}`);
   }
 
   within(key: string, least: number, most: number, type: "u32" | "f32" = "u32"): number {
     const value = this.get(key, type) as number;
-    if (!(value >= least && value <= most)) throw this.wrong(`${key} is ${value}, not from ${least} to ${most}`);
+    if (!(value >= least && value <= most))
+      throw this.wrong(`${key} is ${value}, not from ${least} to ${most}`);
     return value;
   }
 
   list(key: string, entryType: "string" | "i32"): GgufList {
     const list = this.get(key, "list") as GgufList;
-    if (list.entryType !== GGUF_TYPE[entryType]) throw this.wrong(`${key} is no list of the type ${entryType}`);
+    if (list.entryType !== GGUF_TYPE[entryType])
+      throw this.wrong(`${key} is no list of the type ${entryType}`);
     return list;
   }
 }
@@ -84,13 +88,15 @@ export function checkTokenizerGguf(path: string, textVocabulary: number): void {
     values.only("general.architecture", "qwen3");
     values.only("tokenizer.ggml.model", "gpt2");
     values.only("tokenizer.ggml.pre", "qwen2");
-    if (head.tensors.length > 0) throw values.wrong(`has ${head.tensors.length} tensors, a tokenizer has none`);
+    if (head.tensors.length > 0)
+      throw values.wrong(`has ${head.tensors.length} tensors, a tokenizer has none`);
     const tokens = values.list("tokenizer.ggml.tokens", "string");
     if (tokens.count < 1 || tokens.count > textVocabulary) {
       throw values.wrong(`has ${tokens.count} tokens, the text table has ${textVocabulary} rows`);
     }
     const types = values.list("tokenizer.ggml.token_type", "i32");
-    if (types.count !== tokens.count) throw values.wrong(`has ${tokens.count} tokens and ${types.count} token types`);
+    if (types.count !== tokens.count)
+      throw values.wrong(`has ${tokens.count} tokens and ${types.count} token types`);
     values.list("tokenizer.ggml.merges", "string");
     const repeated = findRepeated(bytes, tokens);
     if (repeated >= 0) throw values.wrong(`token ${repeated} is there twice`);
@@ -102,7 +108,9 @@ function readMapped(path: string, read: (bytes: Uint8Array) => void): void {
   try {
     file = mapFile(path);
   } catch (cause) {
-    throw new TtsError("BUNDLE_INVALID", `${path} cannot be read: ${(cause as Error).message}`, BUNDLE_HINT, { cause });
+    throw new TtsError("BUNDLE_INVALID", `${path} cannot be read: ${(cause as Error).message}`, BUNDLE_HINT, {
+      cause,
+    });
   }
   try {
     read(file.bytes);

@@ -1,7 +1,13 @@
-// Codec encoder and speaker encoder on ONNX Runtime, for taking a voice from a recording. A model is open only while it computes:
-// this is done once per voice, and what a long recording takes must not stay.
+// Codec encoder and speaker encoder on ONNX Runtime, for taking a voice from a recording. A model is open
+// only while it computes: this is done once per voice, and what a long recording takes must not stay.
 
-import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorData } from "../../ffi/onnxruntime.ts";
+import {
+  loadOnnxRuntime,
+  OrtSession,
+  OrtTensor,
+  PreparedRun,
+  type TensorData,
+} from "../../ffi/onnxruntime.ts";
 import { logMel, MEL_BANDS } from "../audio/mel.ts";
 import { checkReference } from "../audio/reference.ts";
 import { LIMITS } from "../config.ts";
@@ -22,7 +28,11 @@ class OrtEncoder implements Encoder {
   constructor({ bundle, config }: OpenOptions) {
     const { name, prompt } = bundle.manifest;
     if (prompt.modelType !== "base") {
-      throw new TtsError("MODEL_UNSUITABLE", `${name} is a ${prompt.modelType} model and has no encoders`, "take voices with a Base model");
+      throw new TtsError(
+        "MODEL_UNSUITABLE",
+        `${name} is a ${prompt.modelType} model and has no encoders`,
+        "take voices with a Base model",
+      );
     }
     loadOnnxRuntime(config.libraries.onnxruntime);
     [this.bundle, this.threads] = [bundle, config.threads];
@@ -31,10 +41,15 @@ class OrtEncoder implements Encoder {
   codes(samples: Float32Array): Int32Array {
     checkReference(samples, 0, CODES_MOST_SECONDS);
     const frames = Math.ceil(samples.length / SAMPLES_PER_FRAME);
-    const audio = new Float32Array(new ArrayBuffer(4 * samples.length)); // native code needs memory that does not move
+    // native code needs memory that does not move
+    const audio = new Float32Array(new ArrayBuffer(4 * samples.length));
     audio.set(samples);
     const codes = new Int32Array(new ArrayBuffer(4 * frames * CODES_PER_FRAME)); // [frames, 16]
-    this.compute("codecEncoder", ["audio", audio, [audio.length]], ["codes", codes, [frames, CODES_PER_FRAME]]);
+    this.compute(
+      "codecEncoder",
+      ["audio", audio, [audio.length]],
+      ["codes", codes, [frames, CODES_PER_FRAME]],
+    );
     return codes;
   }
 
@@ -43,7 +58,11 @@ class OrtEncoder implements Encoder {
     const mel = logMel(samples); // [frames, 128]
     const { hidden } = this.bundle.manifest.shape;
     const vector = new Float32Array(new ArrayBuffer(4 * hidden)); // [hidden]
-    this.compute("speakerEncoder", ["mel", mel, [mel.length / MEL_BANDS, MEL_BANDS]], ["x_vector", vector, [hidden]]);
+    this.compute(
+      "speakerEncoder",
+      ["mel", mel, [mel.length / MEL_BANDS, MEL_BANDS]],
+      ["x_vector", vector, [hidden]],
+    );
     return vector;
   }
 

@@ -27,8 +27,10 @@ export const VOCODERS: readonly Backend<Vocoder>[] = [...NPU_VOCODERS, vocoderOr
 export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 
 /**
- * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else a processor: where `measuredMs` names times, the fastest.
- * @param choice "auto" or the name of one of `backends`: what is forced is not probed, but says itself what is wrong, with a code of its own
+ * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else a processor: where
+ * `measuredMs` names times, the fastest.
+ * @param choice "auto" or the name of one of `backends`: what is forced is not probed, but says itself what
+ * is wrong, with a code of its own
  * @throws TtsError whatever the opening throws
  */
 export function openBackend<Stage>(
@@ -38,9 +40,11 @@ export function openBackend<Stage>(
   measuredMs: Readonly<Record<string, number>> = {},
 ): Opened<Stage> {
   const unused: string[] = [];
-  const announce = (backend: Backend<Stage>) => options.onOpening?.({ backend: backend.name, isAccelerator: isAccelerator(backend) });
+  const announce = (backend: Backend<Stage>) =>
+    options.onOpening?.({ backend: backend.name, isAccelerator: isAccelerator(backend) });
   const open = (backend: Backend<Stage>) => ({ stage: backend.open(options), name: backend.name, unused });
-  const prepared = choice === "auto" ? backends.filter(isAccelerator).filter((backend) => backend.isPrepared(options)) : [];
+  const prepared =
+    choice === "auto" ? backends.filter(isAccelerator).filter((backend) => backend.isPrepared(options)) : [];
   for (const backend of prepared) {
     announce(backend);
     try {
@@ -53,9 +57,12 @@ export function openBackend<Stage>(
     }
   }
   const timeOf = ({ name }: Backend<Stage>) => measuredMs[name] ?? Number.MAX_VALUE;
-  const processors = backends.filter((backend) => !isAccelerator(backend)).toSorted((a, b) => timeOf(a) - timeOf(b));
+  const processors = backends
+    .filter((backend) => !isAccelerator(backend))
+    .toSorted((a, b) => timeOf(a) - timeOf(b));
   const chosen = choice === "auto" ? processors[0] : backends.find(({ name }) => name === choice);
-  if (chosen === undefined) throw new RangeError(`there is no backend ${choice} among ${backends.map(({ name }) => name)}`);
+  if (chosen === undefined)
+    throw new RangeError(`there is no backend ${choice} among ${backends.map(({ name }) => name)}`);
   announce(chosen);
   return open(chosen);
 }

@@ -1,5 +1,5 @@
-// The code predictor on libllama: its layers, embeddings in and hidden states out, one KV sequence per lane; its heads are products of ggml
-// on the same threads.
+// The code predictor on libllama: its layers, embeddings in and hidden states out, one KV sequence per lane;
+// its heads are products of ggml on the same threads.
 
 import { MatrixProducts } from "../../ffi/ggml.ts";
 import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
@@ -38,7 +38,17 @@ class LlamaLayers implements PredictorLayers {
     try {
       const model = this.keep(LlamaModel.open(path, { copied: isRearranged(manifest.weights.predictor) }));
       const cores = config.cpus.predictor;
-      this.context = this.keep(new LlamaContext(model, { lanes, positions: CODES_PER_FRAME, batchRows, threads, cores, exact, stop }));
+      this.context = this.keep(
+        new LlamaContext(model, {
+          lanes,
+          positions: CODES_PER_FRAME,
+          batchRows,
+          threads,
+          cores,
+          exact,
+          stop,
+        }),
+      );
       this.heads = this.keep(openHeads(options, this.context));
     } catch (error) {
       this.close();
@@ -58,10 +68,12 @@ class LlamaLayers implements PredictorLayers {
 
   step(count: number, group: number): void {
     const rows = group === 1 ? 2 : 1;
-    for (let row = 0; row < count * rows; row++) this.context.place(row, Math.floor(row / rows), group - rows + 1 + (row % rows));
+    for (let row = 0; row < count * rows; row++)
+      this.context.place(row, Math.floor(row / rows), group - rows + 1 + (row % rows));
     if (!this.context.decode(this.input, count * rows)) return; // stopping: nobody looks at the result
     const { input } = this.heads;
-    for (let lane = 0; lane < count; lane++) this.context.readHidden((lane + 1) * rows - 1, input, lane * this.width, this.width);
+    for (let lane = 0; lane < count; lane++)
+      this.context.readHidden((lane + 1) * rows - 1, input, lane * this.width, this.width);
     this.heads.run(group - 1, count);
   }
 

@@ -1,7 +1,14 @@
-// The code predictor on ONNX Runtime: one run per step gives the logits of its group. Keys and values are appended in place, because the
-// graph gets the same memory as past and as present; every step of a frame has its tensors prepared.
+// The code predictor on ONNX Runtime: one run per step gives the logits of its group. Keys and values are
+// appended in place, because the graph gets the same memory as past and as present; every step of a frame has
+// its tensors prepared.
 
-import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorData } from "../../ffi/onnxruntime.ts";
+import {
+  loadOnnxRuntime,
+  OrtSession,
+  OrtTensor,
+  PreparedRun,
+  type TensorData,
+} from "../../ffi/onnxruntime.ts";
 import { bundlePath } from "../formats/bundle.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import type { Backend, OpenOptions, Predictor } from "./stage.ts";
@@ -34,7 +41,11 @@ class OrtLayers implements PredictorLayers {
     this.input = shared(2 * lanes * this.width);
     this.logits = shared(lanes * this.codes);
     this.caches = this.cacheNames().map((name) => {
-      return { name, data: shared(lanes * kvHeads * CODES_PER_FRAME * headDim), shape: [kvHeads, CODES_PER_FRAME, headDim] };
+      return {
+        name,
+        data: shared(lanes * kvHeads * CODES_PER_FRAME * headDim),
+        shape: [kvHeads, CODES_PER_FRAME, headDim],
+      };
     });
   }
 
@@ -50,8 +61,18 @@ class OrtLayers implements PredictorLayers {
       this.session.expect("inputs", "positions", "i32", [1]);
       this.session.expect("inputs", "group", "i64", [1]);
       this.session.expect("outputs", "logits", "f32", [-1, this.codes]);
-      const [, heads, , dim] = this.session.expect("inputs", "past.k.0", "f32", [-1, -1, CODES_PER_FRAME, -1]).shape;
-      const sizes = [-1, Math.min(Math.max(heads, 1), 1_024), CODES_PER_FRAME, Math.min(Math.max(dim, 1), 1_024)];
+      const [, heads, , dim] = this.session.expect("inputs", "past.k.0", "f32", [
+        -1,
+        -1,
+        CODES_PER_FRAME,
+        -1,
+      ]).shape;
+      const sizes = [
+        -1,
+        Math.min(Math.max(heads, 1), 1_024),
+        CODES_PER_FRAME,
+        Math.min(Math.max(dim, 1), 1_024),
+      ];
       for (const name of this.cacheNames()) {
         this.session.expect("inputs", `past.${name}`, "f32", sizes);
         this.session.expect("outputs", `present.${name}`, "f32", sizes);

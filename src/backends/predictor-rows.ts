@@ -25,14 +25,19 @@ export class PredictorRows {
         return tables.table(TABLE.code(group), group === 0 ? codecVocabulary : codes, predictorHidden);
       });
       const weight = () => tables.matrix(TABLE.projectionWeight, [predictorHidden, hidden]);
-      this.projection = projected ? { weight: weight(), bias: tables.matrix(TABLE.projectionBias, [predictorHidden]) } : null;
+      this.projection = projected
+        ? { weight: weight(), bias: tables.matrix(TABLE.projectionBias, [predictorHidden]) }
+        : null;
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /** target[at ...] = row `row` of the talker's `hidden`, f32 [rows, hidden], through the projection where there is one. */
+  /**
+   * target[at ...] = row `row` of the talker's `hidden`, f32 [rows, hidden], through the projection where
+   * there is one.
+   */
   enter(hidden: Float32Array, row: number, target: Float32Array, at: number): void {
     const { projection, width } = this;
     const from = row * this.hidden;

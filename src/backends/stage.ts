@@ -1,5 +1,5 @@
-// The interfaces of the stages, and what opening one takes. A backend knows its own library and nothing of the pipeline; every backend of a
-// stage passes the same conformance suite (test/conformance).
+// The interfaces of the stages, and what opening one takes. A backend knows its own library and nothing of
+// the pipeline; every backend of a stage passes the same conformance suite (test/conformance).
 
 import type { Config } from "../config.ts";
 import type { Bundle } from "../formats/bundle.ts";
@@ -27,7 +27,13 @@ export interface OpenOptions {
 
 /** For whoever opens a stage by itself: nobody stops it, and no other thread loads libraries. */
 export const standalone = (bundle: Bundle, config: Config, lanes = 1): OpenOptions => {
-  return { bundle, config, lanes, stop: new SharedArrayBuffer(2), loadTurn: new Int32Array(new SharedArrayBuffer(4)) };
+  return {
+    bundle,
+    config,
+    lanes,
+    stop: new SharedArrayBuffer(2),
+    loadTurn: new Int32Array(new SharedArrayBuffer(4)),
+  };
 };
 
 /** One way to run a stage. */
@@ -39,13 +45,19 @@ export interface Backend<Stage> {
 
 /** A way that not every machine has. */
 export interface Accelerator<Stage> extends Backend<Stage> {
-  /** Whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise. */
+  /**
+   * Whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise.
+   */
   isPrepared(options: OpenOptions): boolean;
-  /** Why it cannot run here, in one line, or null. Must not be expensive: a library may be loaded, no device touched. */
+  /**
+   * Why it cannot run here, in one line, or null. Must not be expensive: a library may be loaded, no device
+   * touched.
+   */
   probe(options: OpenOptions): string | null;
 }
 
-export const isAccelerator = <Stage>(backend: Backend<Stage>): backend is Accelerator<Stage> => "probe" in backend;
+export const isAccelerator = <Stage>(backend: Backend<Stage>): backend is Accelerator<Stage> =>
+  "probe" in backend;
 
 /** A stage and what runs it. */
 export interface Opened<Stage> {
@@ -79,13 +91,22 @@ export interface Talker {
   /** Names all that saved memory depends on, besides the model's files and the processor. */
   readonly memoryKind: string;
   /**
-   * Takes in a prompt's rows `from` to `to` (exclusive), of `rows` f32 [rows, hidden], and gives the last one's results:
-   * `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. From 0 on the lane starts anew, from elsewhere it must
-   * stand there. At most PROMPT_PIECE_ROWS at once. Sums round as the cuts fall: the same cuts give the same bits.
+   * Takes in a prompt's rows `from` to `to` (exclusive), of `rows` f32 [rows, hidden], and gives the last
+   * one's results: `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. From 0 on the
+   * lane starts anew, from elsewhere it must stand there. At most PROMPT_PIECE_ROWS at once. Sums round as
+   * the cuts fall: the same cuts give the same bits.
    * @param alone whether no other stage computes: then `promptThreads` may
    * @returns false when the stop byte ended it
    */
-  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array, alone?: boolean): boolean;
+  prefill(
+    lane: number,
+    rows: Float32Array,
+    from: number,
+    to: number,
+    hidden: Float32Array,
+    logits: Float32Array,
+    alone?: boolean,
+  ): boolean;
   /** What a lane has taken in, to be put back later, in this or another lane. */
   save(lane: number): TalkerMemory;
   /** @returns false when the memory is of another kind; the lane is empty then */
@@ -94,7 +115,13 @@ export interface Talker {
    * Moves the first `count` lanes of `lanes` on by one position: `inputs` f32 [count, hidden] in their order,
    * results as rows of `hidden` and `logits`. Rows are packed: row i belongs to lane lanes[i].
    */
-  step(lanes: Int32Array, count: number, inputs: Float32Array, hidden: Float32Array, logits: Float32Array): boolean;
+  step(
+    lanes: Int32Array,
+    count: number,
+    inputs: Float32Array,
+    hidden: Float32Array,
+    logits: Float32Array,
+  ): boolean;
   close(): void;
 }
 
@@ -104,7 +131,10 @@ export type Draw = (row: number, group: number, logits: Float32Array) => number;
 /** What a model needs that draws by itself, of packed row `row`. */
 export interface Chances {
   settings(row: number): SamplerSettings;
-  /** Fills `target` with -ln(-ln u) of uniform random numbers u: the largest of logit / temperature + noise is a draw. */
+  /**
+   * Fills `target` with -ln(-ln u) of uniform random numbers u: the largest of logit / temperature + noise is
+   * a draw.
+   */
   noise(row: number, target: Float32Array): void;
 }
 
@@ -114,8 +144,8 @@ export interface Predictor {
   readonly drawsInside?: DrawLimits;
   /**
    * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
-   * Rows are packed as the talker's are. Codes are chosen by `draw`, or, where {@link drawsInside}, by the model itself:
-   * with `chances`, or the likeliest ones.
+   * Rows are packed as the talker's are. Codes are chosen by `draw`, or, where {@link drawsInside}, by the
+   * model itself: with `chances`, or the likeliest ones.
    */
   predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw, chances?: Chances): void;
   close(): void;
@@ -129,14 +159,20 @@ export interface VocoderMemory {
 
 /** Codes to samples, exactly, in any chunking. */
 export interface Vocoder {
-  /** Frames a call that suit it: of the first, the second ... and all that follow. At most VOCODER_CHUNK_FRAMES. */
+  /**
+   * Frames a call that suit it: of the first, the second ... and all that follow. At most
+   * VOCODER_CHUNK_FRAMES.
+   */
   readonly chunks: readonly number[];
   /** Forgets what a lane has heard. */
   reset(lane: number): void;
   /** What a lane has heard, to be put back later, in this or another lane. */
   save(lane: number): VocoderMemory;
   restore(lane: number, memory: VocoderMemory): void;
-  /** `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. Made for up to VOCODER_CHUNK_FRAMES frames a call. */
+  /**
+   * `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. Made for up to
+   * VOCODER_CHUNK_FRAMES frames a call.
+   */
   decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void;
   close(): void;
 }

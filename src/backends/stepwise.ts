@@ -1,4 +1,5 @@
-// A frame of the code predictor as 15 steps of its layers: what every backend does that runs one position at a time.
+// A frame of the code predictor as 15 steps of its layers: what every backend does that runs one position at
+// a time.
 
 import type { Bundle } from "../formats/bundle.ts";
 import { CODES_PER_FRAME } from "../types.ts";
@@ -14,8 +15,9 @@ export interface PredictorLayers {
   /** Forgets the last frame. */
   begin(count: number): void;
   /**
-   * Takes in the first `count` lanes' rows for `group`, 1 to 15, and puts its head on the last one of each: a frame starts with two rows
-   * for group 1, at positions 0 and 1, and goes on with one for each group, at the position of its number.
+   * Takes in the first `count` lanes' rows for `group`, 1 to 15, and puts its head on the last one of each: a
+   * frame starts with two rows for group 1, at positions 0 and 1, and goes on with one for each group, at the
+   * position of its number.
    */
   step(count: number, group: number): void;
   close(): void;
@@ -33,7 +35,9 @@ export class StepwisePredictor implements Predictor {
     lanes: number,
   ) {
     const { codes } = bundle.manifest.shape;
-    this.logits = Array.from({ length: lanes }, (_, lane) => layers.logits.subarray(lane * codes, (lane + 1) * codes));
+    this.logits = Array.from({ length: lanes }, (_, lane) =>
+      layers.logits.subarray(lane * codes, (lane + 1) * codes),
+    );
     try {
       this.rows = new PredictorRows(bundle);
     } catch (error) {
@@ -52,9 +56,11 @@ export class StepwisePredictor implements Predictor {
     }
     layers.step(count, 1);
     for (let group = 1; group < CODES_PER_FRAME; group++) {
-      for (let lane = 0; lane < count; lane++) codes[lane * CODES_PER_FRAME + group] = draw(lane, group, this.logits[lane]);
+      for (let lane = 0; lane < count; lane++)
+        codes[lane * CODES_PER_FRAME + group] = draw(lane, group, this.logits[lane]);
       if (group === CODES_PER_FRAME - 1) return;
-      for (let lane = 0; lane < count; lane++) rows.copyCode(group, codes[lane * CODES_PER_FRAME + group], layers.input, lane * width);
+      for (let lane = 0; lane < count; lane++)
+        rows.copyCode(group, codes[lane * CODES_PER_FRAME + group], layers.input, lane * width);
       layers.step(count, group + 1);
     }
   }

@@ -32,7 +32,13 @@ class LlamaTalker implements Talker {
     [this.threads, this.mostThreads] = [config.threads, config.promptThreads];
     const exact = bundle.manifest.weights.talker === "f32";
     // libllama takes no state from a context with more or fewer sequences; threads stand here to be safe.
-    const kind = [version, exact ? "exact" : "fast", `${lanes} lanes`, `${config.threads} threads`, `batches of ${PROMPT_PIECE_ROWS}`];
+    const kind = [
+      version,
+      exact ? "exact" : "fast",
+      `${lanes} lanes`,
+      `${config.threads} threads`,
+      `batches of ${PROMPT_PIECE_ROWS}`,
+    ];
     this.memoryKind = `llama.cpp ${kind.join(", ")}`;
     this.context = new LlamaContext(this.model, {
       lanes,
@@ -47,7 +53,15 @@ class LlamaTalker implements Talker {
     this.positions = new Int32Array(lanes);
   }
 
-  prefill(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array, alone = false): boolean {
+  prefill(
+    lane: number,
+    rows: Float32Array,
+    from: number,
+    to: number,
+    hidden: Float32Array,
+    logits: Float32Array,
+    alone = false,
+  ): boolean {
     if (from === 0) this.clear(lane);
     this.context.useThreads(alone ? this.mostThreads : this.threads);
     const done = this.decodeRows(lane, rows, from, to, hidden, logits);
@@ -55,10 +69,19 @@ class LlamaTalker implements Talker {
     return done;
   }
 
-  private decodeRows(lane: number, rows: Float32Array, from: number, to: number, hidden: Float32Array, logits: Float32Array): boolean {
-    if (from !== this.positions[lane]) throw new RangeError(`lane ${lane} stands at ${this.positions[lane]}, the rows begin at ${from}`);
+  private decodeRows(
+    lane: number,
+    rows: Float32Array,
+    from: number,
+    to: number,
+    hidden: Float32Array,
+    logits: Float32Array,
+  ): boolean {
+    if (from !== this.positions[lane])
+      throw new RangeError(`lane ${lane} stands at ${this.positions[lane]}, the rows begin at ${from}`);
     const count = to - from;
-    if (count > PROMPT_PIECE_ROWS) throw new RangeError(`${count} rows at once, at most ${PROMPT_PIECE_ROWS} are allowed`);
+    if (count > PROMPT_PIECE_ROWS)
+      throw new RangeError(`${count} rows at once, at most ${PROMPT_PIECE_ROWS} are allowed`);
     for (let row = 0; row < count; row++) this.context.place(row, lane, from + row);
     if (!this.context.decode(rows.subarray(from * this.hidden), count)) return false;
     this.read(count - 1, 0, hidden, logits);
@@ -89,7 +112,13 @@ class LlamaTalker implements Talker {
     return true;
   }
 
-  step(lanes: Int32Array, count: number, inputs: Float32Array, hidden: Float32Array, logits: Float32Array): boolean {
+  step(
+    lanes: Int32Array,
+    count: number,
+    inputs: Float32Array,
+    hidden: Float32Array,
+    logits: Float32Array,
+  ): boolean {
     for (let row = 0; row < count; row++) this.context.place(row, lanes[row], this.positions[lanes[row]]++);
     if (!this.context.decode(inputs, count)) return false;
     for (let row = 0; row < count; row++) this.read(row, row, hidden, logits);

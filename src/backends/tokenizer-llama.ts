@@ -5,7 +5,11 @@ import { bundlePath } from "../formats/bundle.ts";
 import { checkTokenizerGguf } from "./_gguf.ts";
 import type { OpenOptions, Tokenizer } from "./stage.ts";
 
-export function openTokenizer({ bundle, config, loadTurn }: Pick<OpenOptions, "bundle" | "config" | "loadTurn">): Tokenizer {
+export function openTokenizer({
+  bundle,
+  config,
+  loadTurn,
+}: Pick<OpenOptions, "bundle" | "config" | "loadTurn">): Tokenizer {
   loadLlama(config.libraries.llama, loadTurn);
   const path = bundlePath(bundle, "tokenizer");
   checkTokenizerGguf(path, bundle.manifest.shape.textVocabulary);

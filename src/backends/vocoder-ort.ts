@@ -1,6 +1,13 @@
-// The stateful codec decoder on ONNX Runtime. Each lane has its state twice: a call reads one copy and writes the other.
+// The stateful codec decoder on ONNX Runtime. Each lane has its state twice: a call reads one copy and writes
+// the other.
 
-import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../ffi/onnxruntime.ts";
+import {
+  loadOnnxRuntime,
+  OrtSession,
+  OrtTensor,
+  PreparedRun,
+  type TensorInfo,
+} from "../../ffi/onnxruntime.ts";
 import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
 import { bundlePath } from "../formats/bundle.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
@@ -93,14 +100,18 @@ class OrtVocoder implements Vocoder {
     this.reserve(frames);
     const state = this.lanes[lane];
     copy(this.codes, codes, frames * CODES_PER_FRAME);
-    if (!state.prepared.has(frames)) state.prepared.set(frames, [this.prepare(state, frames, 0), this.prepare(state, frames, 1)]);
+    if (!state.prepared.has(frames))
+      state.prepared.set(frames, [this.prepare(state, frames, 0), this.prepare(state, frames, 1)]);
     state.prepared.get(frames)![state.current].run();
     state.current = state.current === 0 ? 1 : 0;
     state.position[0] += frames;
     copy(samples, this.samples, frames * SAMPLES_PER_FRAME);
   }
 
-  /** Only for callers who decode more than a chunk at once: buffers grow, and tensors over the old ones are made anew. */
+  /**
+   * Only for callers who decode more than a chunk at once: buffers grow, and tensors over the old ones are
+   * made anew.
+   */
   private reserve(frames: number): void {
     if (this.codes.length >= frames * CODES_PER_FRAME) return;
     this.codes = new Int32Array(new SharedArrayBuffer(4 * frames * CODES_PER_FRAME));
@@ -142,7 +153,9 @@ function newState(parts: readonly TensorInfo[]): State {
   const data: Float32Array[] = [];
   const copy = () => {
     const tensors = parts.map(({ name, shape }) => {
-      const values = new Float32Array(new SharedArrayBuffer(4 * shape.reduce((product, size) => product * size, 1)));
+      const values = new Float32Array(
+        new SharedArrayBuffer(4 * shape.reduce((product, size) => product * size, 1)),
+      );
       data.push(values);
       return [name.slice(STATE.length), new OrtTensor(values, shape)];
     });
@@ -150,7 +163,15 @@ function newState(parts: readonly TensorInfo[]): State {
   };
   const position = new Int32Array(new SharedArrayBuffer(4));
   const positionTensor = new OrtTensor(position, [1]);
-  return { copies: [copy(), copy()], data, position, positionTensor, current: 0, prepared: new Map(), chunkTensors: [] };
+  return {
+    copies: [copy(), copy()],
+    data,
+    position,
+    positionTensor,
+    current: 0,
+    prepared: new Map(),
+    chunkTensors: [],
+  };
 }
 
 /** A loop instead of set(subarray()): nothing is allocated per chunk. */

@@ -1,4 +1,5 @@
-// The commands by their names. A command is loaded when it is called; only manuals and completion scripts load all.
+// The commands by their names. A command is loaded when it is called; only manuals and completion scripts
+// load all.
 
 import type { Command } from "./shared/command.ts";
 
@@ -20,7 +21,8 @@ const COMMANDS: Record<string, Loader> = {
 /** What `tts` does without a command. */
 const SAY: Loader = () => import("./say.ts");
 
-export const isCommand = (name: string | undefined): name is string => name !== undefined && Object.hasOwn(COMMANDS, name);
+export const isCommand = (name: string | undefined): name is string =>
+  name !== undefined && Object.hasOwn(COMMANDS, name);
 
 /** @param name that {@link isCommand}, or "" for speaking */
 export async function loadCommand(name: string): Promise<Command> {

@@ -8,8 +8,21 @@ import { isBundle, weightsInWords } from "../formats/bundle.ts";
 import { NPU_TARGETS } from "../npu-vendors.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { clearProgress, log, showConversion } from "./shared/log.ts";
-import { assertReplaceable, convertForTarget, NPU_OPTIONS, refuseNpuOptions } from "./shared/npu-conversion.ts";
-import { COMMON, choice, filePath, type Options, readWeights, type Values, weightOptions } from "./shared/options.ts";
+import {
+  assertReplaceable,
+  convertForTarget,
+  NPU_OPTIONS,
+  refuseNpuOptions,
+} from "./shared/npu-conversion.ts";
+import {
+  COMMON,
+  choice,
+  filePath,
+  type Options,
+  readWeights,
+  type Values,
+  weightOptions,
+} from "./shared/options.ts";
 
 const options = {
   output: {
@@ -33,8 +46,14 @@ export const command = defineCommand({
     "With --target, it makes graphs for an NPU instead: of fixed shapes, with calibration inputs of the model speaking here, and all that the vendor's toolkit wants. The README.md in the folder says what to do with it.",
   ],
   examples: [
-    ["tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -o ~/ryan --weights q8_0", 'then: tts -m ~/ryan -s ryan "Hello."'],
-    ["tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice --target rknn -o ~/ryan-rknn", "for the NPU of an RK3588"],
+    [
+      "tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -o ~/ryan --weights q8_0",
+      'then: tts -m ~/ryan -s ryan "Hello."',
+    ],
+    [
+      "tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice --target rknn -o ~/ryan-rknn",
+      "for the NPU of an RK3588",
+    ],
   ],
   options,
   run: convertCommand,
@@ -44,7 +63,11 @@ async function convertCommand(args: Values<typeof options>, { positionals }: Com
   const output = filePath(args, "output");
   const target = choice(args, "target", NPU_TARGETS);
   if (positionals.length !== 1 || (output === undefined && target === undefined)) {
-    throw new TtsError("USAGE", "convert needs one checkpoint directory and -o BUNDLE", "write tts convert DIR -o BUNDLE");
+    throw new TtsError(
+      "USAGE",
+      "convert needs one checkpoint directory and -o BUNDLE",
+      "write tts convert DIR -o BUNDLE",
+    );
   }
   const [source] = positionals;
   if (!existsSync(source) || !statSync(source).isDirectory())

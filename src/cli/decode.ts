@@ -38,14 +38,20 @@ export const command = defineCommand({
     "Makes sound of the codes that tts --save-codes wrote. The codes of a text give the same samples every time.",
     'FILE is JSON: {"frames": [[16 whole numbers], ...]}. Where it also has "sentences", as saved files do, each of them starts afresh.',
   ],
-  examples: [['tts "Hello." --save-codes hello.json && tts decode hello.json -o again.wav', "the same sound twice"]],
+  examples: [
+    ['tts "Hello." --save-codes hello.json && tts decode hello.json -o again.wav', "the same sound twice"],
+  ],
   options,
   run: decode,
 });
 
 async function decode(args: Values<typeof options>, { positionals }: CommandData): Promise<void> {
   if (positionals.length !== 1)
-    throw new TtsError("USAGE", `decode takes one file, got ${positionals.length}`, "write tts decode FILE -o out.wav");
+    throw new TtsError(
+      "USAGE",
+      `decode takes one file, got ${positionals.length}`,
+      "write tts decode FILE -o out.wav",
+    );
   const output = readOutput(args);
   const sentences = await readCodes(positionals[0]);
   const { engine, summary } = await deliverSound(output, async (sink) => {
@@ -66,16 +72,32 @@ async function decodeAll(engine: Engine, sentences: Int32Array[], sink: Sink): P
   }
   const sum = (pick: (summary: Summary) => number) =>
     Math.round(1000 * summaries.reduce((total, summary) => total + pick(summary), 0)) / 1000;
-  const [frames, audioSeconds, wallSeconds] = [sum((s) => s.frames), sum((s) => s.audioSeconds), sum((s) => s.wallSeconds)];
-  const vocoder = frames === 0 ? 0 : Math.round((1000 * sum((s) => s.msPerFrame.vocoder * s.frames)) / frames) / 1000;
+  const [frames, audioSeconds, wallSeconds] = [
+    sum((s) => s.frames),
+    sum((s) => s.audioSeconds),
+    sum((s) => s.wallSeconds),
+  ];
+  const vocoder =
+    frames === 0 ? 0 : Math.round((1000 * sum((s) => s.msPerFrame.vocoder * s.frames)) / frames) / 1000;
   const rtf = audioSeconds === 0 ? 0 : Math.round((1000 * wallSeconds) / audioSeconds) / 1000;
-  return { ...summaries[0], frames, audioSeconds, wallSeconds, rtf, msPerFrame: { talker: 0, predictor: 0, vocoder } };
+  return {
+    ...summaries[0],
+    frames,
+    audioSeconds,
+    wallSeconds,
+    rtf,
+    msPerFrame: { talker: 0, predictor: 0, vocoder },
+  };
 }
 
 /** @throws TtsError CODES_INVALID naming what is wrong and where */
 async function readCodes(path: string): Promise<Int32Array[]> {
   const fail = (what: string) =>
-    new TtsError("CODES_INVALID", `${path}: ${what}`, 'it should look like {"frames": [[16 whole numbers], ...]}');
+    new TtsError(
+      "CODES_INVALID",
+      `${path}: ${what}`,
+      'it should look like {"frames": [[16 whole numbers], ...]}',
+    );
   let file: { frames?: unknown; sentences?: unknown };
   try {
     file = JSON.parse(await readTextFile(path, MAX_CODES_BYTES));
@@ -87,7 +109,8 @@ async function readCodes(path: string): Promise<Int32Array[]> {
   if (!Array.isArray(frames)) throw fail('has no list "frames"');
   if (frames.length === 0) throw fail("has no frames");
   const bad = frames.findIndex((frame) => !isFrame(frame, MAX_CODE + 1));
-  if (bad >= 0) throw fail(`frame ${bad} is not a list of ${CODES_PER_FRAME} whole numbers from 0 to ${MAX_CODE}`);
+  if (bad >= 0)
+    throw fail(`frame ${bad} is not a list of ${CODES_PER_FRAME} whole numbers from 0 to ${MAX_CODE}`);
   return cut(frames as number[][], file.sentences, fail).map((part) => Int32Array.from(part.flat()));
 }
 

@@ -1,4 +1,5 @@
-// The command line: finds the command, reads its arguments strictly, and turns whatever goes wrong into one line and an exit status.
+// The command line: finds the command, reads its arguments strictly, and turns whatever goes wrong into one
+// line and an exit status.
 
 import { runCommand } from "citty";
 import { asTtsError } from "../errors.ts";
@@ -40,9 +41,14 @@ async function run(args: string[]): Promise<void> {
   const command = await loadCommand(name);
   setOptions(command.options);
   const { flags, positionals } = readArguments(name === "" ? args : args.slice(1), command.options);
-  if (flags.includes("--help")) return printText(name === "" ? overview(await loadCommands()) : manual(`tts ${name}`, command));
-  if (flags.includes("--version")) return printText(versions() + (flags.includes("--verbose") ? await versionsHere() : ""));
+  if (flags.includes("--help"))
+    return printText(name === "" ? overview(await loadCommands()) : manual(`tts ${name}`, command));
+  if (flags.includes("--version"))
+    return printText(versions() + (flags.includes("--verbose") ? await versionsHere() : ""));
   if (flags.includes("--quiet")) setVerbosity("quiet");
   else if (flags.includes("--verbose")) setVerbosity("verbose");
-  await runCommand(command.definition, { rawArgs: flags, data: { positionals, commands: loadCommands } satisfies CommandData });
+  await runCommand(command.definition, {
+    rawArgs: flags,
+    data: { positionals, commands: loadCommands } satisfies CommandData,
+  });
 }

@@ -15,7 +15,8 @@ export const command = defineCommand({
   examples: [["tts licences | less", "read them"]],
   options: COMMON,
   run: async (_args, { positionals: [argument] }) => {
-    if (argument !== undefined) throw new TtsError("USAGE", `licences takes no argument, but got "${argument}"`, "write tts licences");
+    if (argument !== undefined)
+      throw new TtsError("USAGE", `licences takes no argument, but got "${argument}"`, "write tts licences");
     await printText(licences());
   },
 });

@@ -10,7 +10,11 @@ import { size } from "./shared/log.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
 
 const options = {
-  json: { type: "boolean", description: "Print a list of JSON objects, with sizes in bytes.", group: "Output" },
+  json: {
+    type: "boolean",
+    description: "Print a list of JSON objects, with sizes in bytes.",
+    group: "Output",
+  },
   ...COMMON,
 } as const satisfies Options;
 
@@ -33,7 +37,8 @@ export const command = defineCommand({
 });
 
 async function models({ json }: Values<typeof options>, { positionals }: CommandData): Promise<void> {
-  if (positionals.length > 0) throw new TtsError("USAGE", `models takes no argument, but got "${positionals[0]}"`, "write tts models");
+  if (positionals.length > 0)
+    throw new TtsError("USAGE", `models takes no argument, but got "${positionals[0]}"`, "write tts models");
   const rows = inventory(loadConfig().cacheDir);
   await printText(json ? `${JSON.stringify(rows, null, 1)}\n` : table(rows));
 }

@@ -36,7 +36,9 @@ export const command = defineCommand({
     ["HF_ENDPOINT=https://hub.example tts pull 0.6b-base", "from another server"],
   ],
   sections: {
-    FILES: ["~/.cache/qwen3-tts/checkpoints\nWhat was fetched, one folder per model and revision. TTS_CACHE moves it."],
+    FILES: [
+      "~/.cache/qwen3-tts/checkpoints\nWhat was fetched, one folder per model and revision. TTS_CACHE moves it.",
+    ],
     ENVIRONMENT: [
       "HF_ENDPOINT\nAddress of the hub instead of https://huggingface.co.",
       "HF_TOKEN\nFor models that are private or want their terms accepted. Default: what HF_TOKEN_PATH or $HF_HOME/token holds.",
@@ -52,7 +54,8 @@ export const command = defineCommand({
 });
 
 async function pullCommand(args: Values<typeof options>, { positionals }: CommandData): Promise<void> {
-  if (positionals.length !== 1) throw new TtsError("USAGE", "pull needs one model", "write tts pull NAME; see tts models");
+  if (positionals.length !== 1)
+    throw new TtsError("USAGE", "pull needs one model", "write tts pull NAME; see tts models");
   const [model] = positionals;
   const { revision } = args;
   const [weights, convert] = [readWeights(args), args.convert !== false];

@@ -14,7 +14,14 @@ import { openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
 import { COMMON, choice, filePath, number, type Options, type Values } from "./shared/options.ts";
-import { deliver, deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput, type SoundOutput } from "./shared/sound-output.ts";
+import {
+  deliver,
+  deliverSound,
+  JSON_OPTION,
+  OUTPUT_OPTIONS,
+  readOutput,
+  type SoundOutput,
+} from "./shared/sound-output.ts";
 import { inputText } from "./shared/text.ts";
 import { VERSION_OPTION } from "./shared/version.ts";
 import { readVoice } from "./shared/voice.ts";
@@ -24,8 +31,18 @@ const TEXT_MODES = ["whole", "stream"] as const;
 /** For the talker, and once more for the code predictor. */
 const sampling = (what: string) =>
   ({
-    temperature: { type: "string", valueHint: "T", description: `Above 0; lower is steadier (${what}).`, group: "Sampling" },
-    topK: { type: "string", valueHint: "K", description: `Draw among the K likeliest codes; 0 for all (${what}).`, group: "Sampling" },
+    temperature: {
+      type: "string",
+      valueHint: "T",
+      description: `Above 0; lower is steadier (${what}).`,
+      group: "Sampling",
+    },
+    topK: {
+      type: "string",
+      valueHint: "K",
+      description: `Draw among the K likeliest codes; 0 for all (${what}).`,
+      group: "Sampling",
+    },
     topP: {
       type: "string",
       valueHint: "P",
@@ -54,10 +71,15 @@ const options = {
   "text-mode": {
     type: "string",
     valueHint: "whole|stream",
-    description: "Give the model the whole text at once, or one token per frame. Default: as in the official method.",
+    description:
+      "Give the model the whole text at once, or one token per frame. Default: as in the official method.",
     group: "Text",
   },
-  "raw-text": { type: "boolean", description: "Give the text to the tokenizer as it is, also where the voice reads IPA.", group: "Text" },
+  "raw-text": {
+    type: "boolean",
+    description: "Give the text to the tokenizer as it is, also where the voice reads IPA.",
+    group: "Text",
+  },
   model: {
     type: "string",
     alias: "m",
@@ -73,7 +95,12 @@ const options = {
     description: "One of the model's speakers, or none. Default: its first.",
     group: "Voice",
   },
-  voice: { type: "string", valueHint: "NAME|FILE", description: "A cloned voice, for Base models: see tts voices.", group: "Voice" },
+  voice: {
+    type: "string",
+    valueHint: "NAME|FILE",
+    description: "A cloned voice, for Base models: see tts voices.",
+    group: "Voice",
+  },
   instruct: {
     type: "string",
     valueHint: "TEXT",
@@ -107,11 +134,17 @@ const options = {
   "predictor-temperature": predictor.temperature,
   "predictor-top-k": predictor.topK,
   "predictor-top-p": predictor.topP,
-  "max-frames": { type: "string", valueHint: "N", description: "At most N frames of 80 ms per sentence.", group: "Sampling" },
+  "max-frames": {
+    type: "string",
+    valueHint: "N",
+    description: "At most N frames of 80 ms per sentence.",
+    group: "Sampling",
+  },
   lanes: {
     type: "string",
     valueHint: "N",
-    description: "Sentences spoken side by side. Default: 4 for long texts to a file where that changes no sound, else 1.",
+    description:
+      "Sentences spoken side by side. Default: 4 for long texts to a file where that changes no sound, else 1.",
     group: "Machine",
   },
   ...MACHINE_OPTIONS,
@@ -131,7 +164,10 @@ export const command = defineCommand({
     ['tts "The kettle is ready."', "speaks to output.wav with the voice that comes with the program"],
     ['tts "Dinner at 7:30." -o - | aplay', "plays while it speaks"],
     ["fortune | tts -i - -o fortune.wav", "reads the text from a pipe"],
-    ['tts "Hello." -m ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -s ryan -l english --seed 7', "an official checkpoint, a speaker, repeatable"],
+    [
+      'tts "Hello." -m ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -s ryan -l english --seed 7',
+      "an official checkpoint, a speaker, repeatable",
+    ],
   ],
   sections: {
     FILES: [
@@ -165,7 +201,9 @@ async function say(args: Arguments, { positionals }: CommandData): Promise<void>
   const { cacheDir } = loadConfig(machine); // also checks them
   const words = await inputText(positionals, args.input);
   checkRequest(words, speakOptions);
-  const model = args.model ?? (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
+  const model =
+    args.model ??
+    (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
   // A pipe is listened to: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, sampling } = speakOptions;
@@ -179,24 +217,33 @@ async function say(args: Arguments, { positionals }: CommandData): Promise<void>
       const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));
       await pour(speech, sink, codes === null ? undefined : keep);
       const summary = speech.summary();
-      if (summary.frames === 0) throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
-      await codes?.write(codesFile({ words, frames, speech, summary, modelSha256: weightsHash(engine.manifest) }));
+      if (summary.frames === 0)
+        throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
+      await codes?.write(
+        codesFile({ words, frames, speech, summary, modelSha256: weightsHash(engine.manifest) }),
+      );
       return { engine, summary };
     });
-  const { engine, summary } = await (codesPath === undefined ? speakTo(null) : deliver(openOutput(codesPath), speakTo));
+  const { engine, summary } = await (codesPath === undefined
+    ? speakTo(null)
+    : deliver(openOutput(codesPath), speakTo));
   if (summary.stop === "length") log.warn("a sentence reached the frame limit and was cut off there");
   await report(summary, output);
   await engine.close();
 }
 
 function announce(speech: Speech): void {
-  if (speech.unread.length > 0) log.warn(`this voice cannot read ${speech.unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
+  if (speech.unread.length > 0)
+    log.warn(`this voice cannot read ${speech.unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
   speech.sentences.forEach((sentence, i) => {
     log.debug(`sentence ${i + 1}: ${sentence}`);
   });
 }
 
-/** At most a position per character of an instruction or of a reference's text, and one per frame of the reference. */
+/**
+ * At most a position per character of an instruction or of a reference's text, and one per frame of the
+ * reference.
+ */
 function extraPositions({ instruct = "", voice }: SpeakOptions): number {
   const frames = (voice?.codes?.length ?? 0) / CODES_PER_FRAME;
   return instruct.length + (voice?.text.length ?? 0) + frames;
@@ -207,7 +254,8 @@ function readCodesPath(args: Arguments, { path }: SoundOutput): string | undefin
   const codes = filePath(args, "save-codes");
   if (codes === undefined) return undefined;
   if (isStdout(codes)) throw new TtsError("USAGE", "--save-codes cannot be standard output", "name a file");
-  if (isSameFile(codes, path)) throw new TtsError("USAGE", `${codes} cannot hold both sound and codes`, "name two files");
+  if (isSameFile(codes, path))
+    throw new TtsError("USAGE", `${codes} cannot hold both sound and codes`, "name two files");
   return codes;
 }
 
@@ -249,7 +297,9 @@ function framesOf(codes: Int32Array): number[][] {
   });
 }
 
-/** `frames` is all that decode needs; each sentence starts the vocoder afresh, so their lengths stand beside. */
+/**
+ * `frames` is all that decode needs; each sentence starts the vocoder afresh, so their lengths stand beside.
+ */
 function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave): Uint8Array {
   const file = {
     model: summary.model,

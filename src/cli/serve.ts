@@ -5,7 +5,13 @@ import { TtsError } from "../errors.ts";
 import { assertNpuFolder } from "../formats/npu-folder.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { assertWhole } from "../ranges.ts";
-import { runStage, type SocketsOptions, STAGE_COMMAND, STAGES, serveSockets } from "../serve/sockets/index.ts";
+import {
+  runStage,
+  type SocketsOptions,
+  STAGE_COMMAND,
+  STAGES,
+  serveSockets,
+} from "../serve/sockets/index.ts";
 import type { Progress } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { clearProgress, log, showConversion, withFlags } from "./shared/log.ts";
@@ -19,8 +25,18 @@ const PATIENCE_SECONDS = 10;
 const MOST_PATIENCE_SECONDS = 86_400;
 
 const options = {
-  sockets: { type: "string", valueHint: "DIR", description: "Open the sockets in this folder; it is made if need be.", group: "Server" },
-  stage: { type: "string", valueHint: STAGES.join("|"), description: "Serve this stage alone. Default: all three.", group: "Server" },
+  sockets: {
+    type: "string",
+    valueHint: "DIR",
+    description: "Open the sockets in this folder; it is made if need be.",
+    group: "Server",
+  },
+  stage: {
+    type: "string",
+    valueHint: STAGES.join("|"),
+    description: "Serve this stage alone. Default: all three.",
+    group: "Server",
+  },
   "socket-mode": {
     type: "string",
     valueHint: "MODE",
@@ -88,7 +104,9 @@ export const command = defineCommand({
       "vocoder.sock\ni32 n, up to 10000, and i64[n*16] codes give i32 samples and i16[samples], as often as wanted; every request starts afresh. An error closes the connection.",
       "What was wrong with a request is said in a line on standard error. A connection that ends early was refused, or its stage has died: connect again, it comes back by itself.",
     ],
-    ENVIRONMENT: ["TTS_STAGE_TIMEOUT\nSeconds without a sign of life after which a stage's process is replaced. Default: 120."],
+    ENVIRONMENT: [
+      "TTS_STAGE_TIMEOUT\nSeconds without a sign of life after which a stage's process is replaced. Default: 120.",
+    ],
   },
   options,
   run: serve,
@@ -96,7 +114,8 @@ export const command = defineCommand({
 
 async function serve(args: Arguments, { positionals }: CommandData): Promise<void> {
   if (positionals.join() === STAGE_COMMAND[1] && process.send !== undefined) return runStage();
-  if (positionals.length > 0) throw new TtsError("USAGE", `serve takes no ${JSON.stringify(positionals[0])}`, "see tts serve --help");
+  if (positionals.length > 0)
+    throw new TtsError("USAGE", `serve takes no ${JSON.stringify(positionals[0])}`, "see tts serve --help");
   const settings = readSettings(args);
   const { config, bundle } = await prepareModel(args, settings.stages.includes("talker"));
   const tell = {
@@ -138,14 +157,21 @@ function readMode(mode: string): number {
 }
 
 /** Once, before any stage starts: they open what is there. */
-async function prepareModel(args: Arguments, speaks: boolean): Promise<Pick<SocketsOptions, "config" | "bundle">> {
+async function prepareModel(
+  args: Arguments,
+  speaks: boolean,
+): Promise<Pick<SocketsOptions, "config" | "bundle">> {
   const machine = readMachine(args);
   const maxFrames = number(args, "max-frames") ?? 1;
   assertWhole("--max-frames", maxFrames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
   const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
   const general = loadConfig({ ...machine, lanes: number(args, "lanes") ?? LANES, contextPositions });
   assertNpuFolder(general);
-  const { directory, manifest } = await resolveModel({ model: args.model, config: general, onProgress: announcing(args.model) });
+  const { directory, manifest } = await resolveModel({
+    model: args.model,
+    config: general,
+    onProgress: announcing(args.model),
+  });
   clearProgress();
   if (speaks && manifest.prompt.modelType === "base") {
     const hint = "serve a CustomVoice or VoiceDesign model, or --stage predictor and --stage vocoder alone";
@@ -155,7 +181,8 @@ async function prepareModel(args: Arguments, speaks: boolean): Promise<Pick<Sock
       hint,
     );
   }
-  const config = machine.threads === undefined ? { ...general, ...threadsFor(manifest.shape.hidden, general) } : general;
+  const config =
+    machine.threads === undefined ? { ...general, ...threadsFor(manifest.shape.hidden, general) } : general;
   return { config, bundle: directory };
 }
 

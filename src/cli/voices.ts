@@ -43,7 +43,11 @@ const options = {
     description: `Do not put ${TAIL_SILENCE_SECONDS} s of silence behind the recording; it keeps the end of the recording out of the speech.`,
     group: "Adding",
   },
-  json: { type: "boolean", description: "show: the whole voice as JSON. list: the names as JSON.", group: "Output" },
+  json: {
+    type: "boolean",
+    description: "show: the whole voice as JSON. list: the names as JSON.",
+    group: "Output",
+  },
   ...COMMON,
 } as const satisfies Options;
 
@@ -60,7 +64,9 @@ export const command = defineCommand({
     ["tts voices show anna --json", "codes as frames of 16 numbers, the speaker vector as numbers"],
   ],
   sections: {
-    FILES: ["~/.local/share/qwen3-tts/voices\nThe voices; another folder with TTS_VOICES. models/VOICE.md describes the files."],
+    FILES: [
+      "~/.local/share/qwen3-tts/voices\nThe voices; another folder with TTS_VOICES. models/VOICE.md describes the files.",
+    ],
   },
   options,
   run: voices,
@@ -105,14 +111,17 @@ async function list(folder: VoiceFolder, _rest: readonly string[], args: Argumen
 
 function describe({ name, text, codes, provenance }: Voice): string {
   const kind =
-    codes === null || text === "" ? "speaker vector" : `in-context, ${(codes.length / CODES_PER_FRAME / FRAMES_PER_SECOND).toFixed(1)} s`;
+    codes === null || text === ""
+      ? "speaker vector"
+      : `in-context, ${(codes.length / CODES_PER_FRAME / FRAMES_PER_SECOND).toFixed(1)} s`;
   return `${name.padEnd(20)} ${kind.padEnd(22)} ${provenance.model.padEnd(16)} ${provenance.made.slice(0, 10)}`;
 }
 
 async function add(folder: VoiceFolder, [name]: readonly string[], args: Arguments): Promise<void> {
   assertVoiceName(name);
   const { from } = args;
-  if (from === undefined) throw new TtsError("USAGE", "voices add needs a recording", "write tts voices add NAME --from FILE");
+  if (from === undefined)
+    throw new TtsError("USAGE", "voices add needs a recording", "write tts voices add NAME --from FILE");
   const words = (args.text ?? "").trim().normalize("NFC");
   const model = args.model ?? onlyBase(loadConfig().cacheDir);
   const recording = await readRecording(from);
@@ -128,7 +137,11 @@ async function add(folder: VoiceFolder, [name]: readonly string[], args: Argumen
     xVector,
     codes: words === "" ? null : codes,
     codebookSize: engine.manifest.shape.codes,
-    provenance: provenanceOf(engine, { recordingSha256, recordingSeconds: recording.seconds, tailSilenceSeconds }),
+    provenance: provenanceOf(engine, {
+      recordingSha256,
+      recordingSeconds: recording.seconds,
+      tailSilenceSeconds,
+    }),
   });
   log.info(`${folder.path(name)}: voice ${name} from ${recording.seconds.toFixed(1)} s of ${from}`);
 }
@@ -149,7 +162,8 @@ async function show(folder: VoiceFolder, [name]: readonly string[], args: Argume
 
 async function exportVoice(folder: VoiceFolder, [name, file]: readonly string[]): Promise<void> {
   folder.read(name); // only whole voices leave
-  if (file === "") throw new TtsError("USAGE", "the name of the file is empty", "write tts voices export NAME FILE");
+  if (file === "")
+    throw new TtsError("USAGE", "the name of the file is empty", "write tts voices export NAME FILE");
   await writeWhole(file, readFileSync(folder.path(name)));
 }
 
@@ -157,6 +171,10 @@ function importVoice(folder: VoiceFolder, [file, name]: readonly string[]): void
   const voice = readVoiceFile(file);
   const named = { ...voice, name: name ?? voice.name };
   if (folder.has(named.name))
-    throw new TtsError("OUTPUT_FAILED", `there is a voice ${named.name} already`, "give another name: tts voices import FILE NAME");
+    throw new TtsError(
+      "OUTPUT_FAILED",
+      `there is a voice ${named.name} already`,
+      "give another name: tts voices import FILE NAME",
+    );
   folder.write(named);
 }

@@ -1,5 +1,5 @@
-// A folder that a worker makes from a checkpoint: it is written beside its place and renamed into it when it is whole, so that an
-// interruption leaves nothing, and progress, Ctrl-C and timers go on meanwhile.
+// A folder that a worker makes from a checkpoint: it is written beside its place and renamed into it when it
+// is whole, so that an interruption leaves nothing, and progress, Ctrl-C and timers go on meanwhile.
 
 import { existsSync, mkdirSync } from "node:fs";
 import { TtsError } from "../errors.ts";
@@ -34,7 +34,12 @@ function moveIntoPlace(draft: Draft, isWhole: (folder: string) => boolean): void
   } catch (cause) {
     const finishedByAnother = isWhole(target) && !replaces;
     if (!finishedByAnother)
-      throw new TtsError("OUTPUT_FAILED", `cannot move the new folder to ${target}: ${(cause as Error).message}`, "", { cause });
+      throw new TtsError(
+        "OUTPUT_FAILED",
+        `cannot move the new folder to ${target}: ${(cause as Error).message}`,
+        "",
+        { cause },
+      );
   }
 }
 
@@ -63,7 +68,12 @@ function asOutputError(error: unknown, target: string): unknown {
     EDQUOT: "free disk space",
   };
   if (!(code in hints) && code !== "ENOTDIR" && code !== "EEXIST") return error;
-  return new TtsError("OUTPUT_FAILED", `cannot write ${target}: ${(error as Error).message}`, hints[code] ?? "", {
-    cause: error,
-  });
+  return new TtsError(
+    "OUTPUT_FAILED",
+    `cannot write ${target}: ${(error as Error).message}`,
+    hints[code] ?? "",
+    {
+      cause: error,
+    },
+  );
 }

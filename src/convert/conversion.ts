@@ -1,4 +1,5 @@
-// The steps that make the files of a bundle from a checkpoint, one after the other, and how much each adds to the time.
+// The steps that make the files of a bundle from a checkpoint, one after the other, and how much each adds to
+// the time.
 
 import { copyFileSync, linkSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -7,7 +8,12 @@ import { loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Config, WeightType, WeightTypes } from "../config.ts";
 import { BUNDLE_FILES, type Manifest } from "../formats/bundle.ts";
-import { type Checkpoint, openCheckpoint, type TransformerShape, type Weights } from "../formats/checkpoint.ts";
+import {
+  type Checkpoint,
+  openCheckpoint,
+  type TransformerShape,
+  type Weights,
+} from "../formats/checkpoint.ts";
 import { isPacked, READING_FILES } from "../formats/checkpoint-files.ts";
 import type { Graph } from "../formats/onnx.ts";
 import type { Progress } from "../types.ts";
@@ -32,14 +38,17 @@ export interface ConvertJob {
 }
 
 /**
- * Seconds on two cores, for 1e9 weights written, put into a graph or quantised, and 1e12 multiplications of the fold.
- * Only their ratios matter: they make the time left a good guess.
+ * Seconds on two cores, for 1e9 weights written, put into a graph or quantised, and 1e12 multiplications of
+ * the fold. Only their ratios matter: they make the time left a good guess.
  */
 const COST = {
   write: 10,
   graph: 15,
   fold: 16,
-  quantise: { f32: 0, f16: 5, bf16: 2, q8_0: 3, q4_0: 2, q4_k_m: 31, iq4_nl: 94 } satisfies Record<WeightType, number>,
+  quantise: { f32: 0, f16: 5, bf16: 2, q8_0: 3, q4_0: 2, q4_k_m: 31, iq4_nl: 94 } satisfies Record<
+    WeightType,
+    number
+  >,
 } as const;
 
 /** One conversion, on this thread, into `folder`, which exists and is empty. */
@@ -52,25 +61,35 @@ export class Conversion {
 
   run(): void {
     const { libraries, source } = this.job;
-    const versions = { llama: loadLlama(libraries.llama).version, onnxruntime: loadOnnxRuntime(libraries.onnxruntime).version };
+    const versions = {
+      llama: loadLlama(libraries.llama).version,
+      onnxruntime: loadOnnxRuntime(libraries.onnxruntime).version,
+    };
     const checkpoint = openCheckpoint(source);
     const vocabulary = readVocabulary(checkpoint);
     const hashes: Manifest["source"] = {};
     const steps = [
-      ...this.ggufSteps("talker", checkpoint.talker, (path, type, onTensor) => writeTalkerGguf(path, checkpoint, type, onTensor)),
-      ...this.ggufSteps("predictor", checkpoint.predictor, (path, type, onTensor) => writePredictorGguf(path, checkpoint, type, onTensor)),
+      ...this.ggufSteps("talker", checkpoint.talker, (path, type, onTensor) =>
+        writeTalkerGguf(path, checkpoint, type, onTensor),
+      ),
+      ...this.ggufSteps("predictor", checkpoint.predictor, (path, type, onTensor) =>
+        writePredictorGguf(path, checkpoint, type, onTensor),
+      ),
       ...this.graphSteps(checkpoint),
       this.tablesStep(checkpoint),
       hashStep(this.job.source, hashes),
     ];
     runSteps(steps, checkpoint, this.onProgress);
     writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
-    if (checkpoint.abilities.readsIpa) for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
+    if (checkpoint.abilities.readsIpa)
+      for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
     const manifest = makeManifest(checkpoint, {
       name: this.job.name ?? checkpoint.name,
       weights: this.job.weights,
       controlTokens: vocabulary.controlTokens,
-      files: Object.fromEntries(readdirSync(this.folder).map((file) => [file, statSync(join(this.folder, file)).size])),
+      files: Object.fromEntries(
+        readdirSync(this.folder).map((file) => [file, statSync(join(this.folder, file)).size]),
+      ),
       source: hashes,
       libraries: versions,
     });
@@ -110,17 +129,26 @@ export class Conversion {
 
   private graphSteps(checkpoint: Checkpoint): Step[] {
     const { codecWeights, encoders, predictor, weights } = checkpoint;
-    const step = (title: string, name: string, from: Weights, billions: number, build: (shared: Record<string, string>) => Graph): Step => {
+    const step = (
+      title: string,
+      name: string,
+      from: Weights,
+      billions: number,
+      build: (shared: Record<string, string>) => Graph,
+    ): Step => {
       return { title, cost: COST.graph * billions, run: () => this.saveGraph(name, from.files, build) };
     };
     const steps = [
       step("code predictor", BUNDLE_FILES.predictorOnnx, weights, weightCount(predictor) / 1e9, (shared) =>
         predictorGraph(checkpoint, this.job.weights.predictor, shared),
       ),
-      step("vocoder", BUNDLE_FILES.vocoder, codecWeights, CODEC_BILLIONS, (shared) => vocoderGraph(checkpoint, shared)),
+      step("vocoder", BUNDLE_FILES.vocoder, codecWeights, CODEC_BILLIONS, (shared) =>
+        vocoderGraph(checkpoint, shared),
+      ),
     ];
     if (encoders === null) return steps;
-    const { codec, speaker } = encoders; // what cloning needs, of Base models only: others may lack these weights
+    // what cloning needs, of Base models only: others may lack these weights
+    const { codec, speaker } = encoders;
     return [
       ...steps,
       step("speaker encoder", BUNDLE_FILES.speakerEncoder, weights, CODEC_BILLIONS, (shared) =>
@@ -142,13 +170,25 @@ export class Conversion {
     };
   }
 
-  /** F32 weights of the checkpoint are shared by a hard link where the file system can; else copied into the model's own data file. */
-  private saveGraph(name: string, files: readonly string[], build: (shared: Record<string, string>) => Graph): void {
+  /**
+   * F32 weights of the checkpoint are shared by a hard link where the file system can; else copied into the
+   * model's own data file.
+   */
+  private saveGraph(
+    name: string,
+    files: readonly string[],
+    build: (shared: Record<string, string>) => Graph,
+  ): void {
     const plain = files.filter((file) => !isPacked(file));
-    const links = Object.fromEntries(plain.map((file, i) => [file, `${name.replace(/\.onnx$/, "")}${i === 0 ? "" : `-${i}`}.safetensors`]));
-    const linked = Object.fromEntries(Object.entries(links).filter(([file, link]) => tryLink(file, join(this.folder, link))));
+    const links = Object.fromEntries(
+      plain.map((file, i) => [file, `${name.replace(/\.onnx$/, "")}${i === 0 ? "" : `-${i}`}.safetensors`]),
+    );
+    const linked = Object.fromEntries(
+      Object.entries(links).filter(([file, link]) => tryLink(file, join(this.folder, link))),
+    );
     const graph = build(linked);
-    for (const [file, link] of Object.entries(linked)) if (!graph.usedShared.has(file)) rmSync(join(this.folder, link));
+    for (const [file, link] of Object.entries(linked))
+      if (!graph.usedShared.has(file)) rmSync(join(this.folder, link));
     graph.save(join(this.folder, name));
   }
 }

@@ -1,4 +1,5 @@
-// GGUF version 3: key-value pairs and aligned tensors, written as a stream. Fills in the talker, the predictor's layers and the tokenizer.
+// GGUF version 3: key-value pairs and aligned tensors, written as a stream. Fills in the talker, the
+// predictor's layers and the tokenizer.
 
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -70,7 +71,10 @@ class Bytes {
         for (const entry of item.value) this.string(entry);
         return this;
       case "i32s":
-        return this.u32(VALUE_TYPE.array).u32(VALUE_TYPE.i32).u64(item.value.length).push(Buffer.from(item.value.buffer));
+        return this.u32(VALUE_TYPE.array)
+          .u32(VALUE_TYPE.i32)
+          .u64(item.value.length)
+          .push(Buffer.from(item.value.buffer));
     }
   }
   done(): Buffer {
@@ -79,10 +83,20 @@ class Bytes {
 }
 
 const padded = (length: number) => Math.ceil(length / ALIGNMENT) * ALIGNMENT;
-const byteLength = ({ shape, type }: GgufTensor) => shape.reduce((product, size) => product * size, type === "f32" ? 4 : 2);
+const byteLength = ({ shape, type }: GgufTensor) =>
+  shape.reduce((product, size) => product * size, type === "f32" ? 4 : 2);
 
-function writeGguf(path: string, values: Record<string, Value>, tensors: readonly GgufTensor[], onTensor: () => void): void {
-  const head = new Bytes().push(Buffer.from("GGUF")).u32(3).u64(tensors.length).u64(Object.keys(values).length);
+function writeGguf(
+  path: string,
+  values: Record<string, Value>,
+  tensors: readonly GgufTensor[],
+  onTensor: () => void,
+): void {
+  const head = new Bytes()
+    .push(Buffer.from("GGUF"))
+    .u32(3)
+    .u64(tensors.length)
+    .u64(Object.keys(values).length);
   for (const [key, value] of Object.entries(values)) head.string(key).value(value);
   let offset = 0;
   for (const tensor of tensors) {
@@ -136,11 +150,22 @@ function fromTensor(name: string, tensor: Tensor, matrixType: TensorType): GgufT
   };
 }
 
-function transformerTensors(weights: Weights, prefix: string, shape: TransformerShape, type: TensorType): GgufTensor[] {
+function transformerTensors(
+  weights: Weights,
+  prefix: string,
+  shape: TransformerShape,
+  type: TensorType,
+): GgufTensor[] {
   const tensors: GgufTensor[] = [];
   for (let layer = 0; layer < shape.layers; layer++) {
     for (const [name, source, size] of layerTensors(shape)) {
-      tensors.push(fromTensor(`blk.${layer}.${name}.weight`, weights.take(`${prefix}.layers.${layer}.${source}.weight`, size), type));
+      tensors.push(
+        fromTensor(
+          `blk.${layer}.${name}.weight`,
+          weights.take(`${prefix}.layers.${layer}.${source}.weight`, size),
+          type,
+        ),
+      );
     }
   }
   tensors.push(fromTensor("output_norm.weight", weights.take(`${prefix}.norm.weight`, [shape.hidden]), type));
@@ -166,7 +191,12 @@ function transformerValues(shape: TransformerShape, vocabulary: number): Record<
 }
 
 /** The talker with codec_head as its output; a token id is a codec id. */
-export function writeTalkerGguf(path: string, checkpoint: Checkpoint, matrixType: TensorType, onTensor: () => void): void {
+export function writeTalkerGguf(
+  path: string,
+  checkpoint: Checkpoint,
+  matrixType: TensorType,
+  onTensor: () => void,
+): void {
   const { weights, talker, codecVocabulary } = checkpoint;
   const size = [codecVocabulary, talker.hidden];
   const tensors = [
@@ -177,8 +207,15 @@ export function writeTalkerGguf(path: string, checkpoint: Checkpoint, matrixType
   writeGguf(path, transformerValues(talker, codecVocabulary), tensors, onTensor);
 }
 
-/** The code predictor's layers alone: embeddings in, hidden states out. Its one-row vocabulary is never used. */
-export function writePredictorGguf(path: string, checkpoint: Checkpoint, matrixType: TensorType, onTensor: () => void): void {
+/**
+ * The code predictor's layers alone: embeddings in, hidden states out. Its one-row vocabulary is never used.
+ */
+export function writePredictorGguf(
+  path: string,
+  checkpoint: Checkpoint,
+  matrixType: TensorType,
+  onTensor: () => void,
+): void {
   const { weights, predictor } = checkpoint;
   const unused: GgufTensor = {
     name: "token_embd.weight",
@@ -186,7 +223,10 @@ export function writePredictorGguf(path: string, checkpoint: Checkpoint, matrixT
     type: "f32",
     bytes: () => new Uint8Array(4 * predictor.hidden),
   };
-  const tensors = [unused, ...transformerTensors(weights, "talker.code_predictor.model", predictor, matrixType)];
+  const tensors = [
+    unused,
+    ...transformerTensors(weights, "talker.code_predictor.model", predictor, matrixType),
+  ];
   writeGguf(path, transformerValues(predictor, 1), tensors, onTensor);
 }
 
@@ -199,12 +239,18 @@ export interface Vocabulary {
   controlTokens: string[];
 }
 
-/** vocab.json and the added tokens of tokenizer_config.json, in id order; every id is a row of the text embedding. */
+/**
+ * vocab.json and the added tokens of tokenizer_config.json, in id order; every id is a row of the text
+ * embedding.
+ */
 export function readVocabulary({ directory, textVocabulary }: Checkpoint): Vocabulary {
   const tokens: string[] = [];
   const checkId = (file: string, token: string, id: unknown): number => {
     if (isId(id, textVocabulary)) return id;
-    throw invalid(file, `${JSON.stringify(token)} has the id ${JSON.stringify(id)}, not one from 0 to ${textVocabulary - 1}`);
+    throw invalid(
+      file,
+      `${JSON.stringify(token)} has the id ${JSON.stringify(id)}, not one from 0 to ${textVocabulary - 1}`,
+    );
   };
   const vocabulary = readJson(join(directory, "vocab.json"));
   for (const [token, id] of vocabulary.entries()) tokens[checkId(vocabulary.file, token, id)] = token;
@@ -215,7 +261,9 @@ export function readVocabulary({ directory, textVocabulary }: Checkpoint): Vocab
     return [checkId(added.file, content, Number(id)), content, entry.boolean("special", true)];
   });
   for (const [id, content] of control) tokens[id] = content;
-  const types = Int32Array.from(tokens, (token) => (token === undefined ? TOKEN_TYPE.unused : TOKEN_TYPE.normal));
+  const types = Int32Array.from(tokens, (token) =>
+    token === undefined ? TOKEN_TYPE.unused : TOKEN_TYPE.normal,
+  );
   for (const [id, , special] of control) types[id] = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
   for (let id = 0; id < tokens.length; id++) tokens[id] ??= `[unused ${id}]`;
   return { tokens, types, controlTokens: control.map(([, content]) => content) };

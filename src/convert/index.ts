@@ -1,4 +1,5 @@
-// From an official checkpoint directory to a bundle. The work runs in a worker; the bundle is written beside its place and renamed into it.
+// From an official checkpoint directory to a bundle. The work runs in a worker; the bundle is written beside
+// its place and renamed into it.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,10 +17,14 @@ export interface ConvertRequest extends Omit<ConvertJob, "part" | "libraries"> {
 }
 
 /**
- * Converts in a worker, so that progress, Ctrl-C and timers go on. An existing bundle at `target` is replaced when the new one is whole.
+ * Converts in a worker, so that progress, Ctrl-C and timers go on. An existing bundle at `target` is replaced
+ * when the new one is whole.
  * @throws TtsError CHECKPOINT_INVALID, OUTPUT_FAILED, LIBRARY_*
  */
-export function convert({ config, ...request }: ConvertRequest, onProgress: (progress: Progress) => void): Promise<void> {
+export function convert(
+  { config, ...request }: ConvertRequest,
+  onProgress: (progress: Progress) => void,
+): Promise<void> {
   return buildFolder(request.target, isBundle, async (part) => {
     const job: ConvertJob = { ...request, part, libraries: config.libraries };
     await runErrand("convert", job, { title: "the conversion", onProgress });
@@ -31,9 +36,14 @@ export function convert({ config, ...request }: ConvertRequest, onProgress: (pro
 async function measure(directory: string, config: Config): Promise<void> {
   const asSpoken = { ...config, ...threadsFor(openBundle(directory).manifest.shape.hidden, config) };
   const job: MeasureJob = { directory, config: asSpoken };
-  const predictorMs = await runErrand<Record<string, number>>("measure", job, { title: "the measurement of the code predictor" });
+  const predictorMs = await runErrand<Record<string, number>>("measure", job, {
+    title: "the measurement of the code predictor",
+  });
   const path = join(directory, BUNDLE_FILES.manifest);
-  writeFileSync(path, `${JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), predictorMs }, null, 1)}\n`);
+  writeFileSync(
+    path,
+    `${JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), predictorMs }, null, 1)}\n`,
+  );
 }
 
 /** The worker's side: leaves the bundle at its part path. */

@@ -46,7 +46,10 @@ export function makeManifest(checkpoint: Checkpoint, made: Made): Manifest {
   };
 }
 
-function promptSpec({ abilities, codecVocabulary, config, textVocabulary }: Checkpoint, controlTokens: string[]): PromptSpec {
+function promptSpec(
+  { abilities, codecVocabulary, config, textVocabulary }: Checkpoint,
+  controlTokens: string[],
+): PromptSpec {
   const { dialects, languages, modelType, speakers, takesInstruct } = abilities;
   const talker = config.object("talker_config");
   const codecId = (key: string) => talker.id(key, codecVocabulary);
@@ -54,7 +57,11 @@ function promptSpec({ abilities, codecVocabulary, config, textVocabulary }: Chec
   return {
     modelType,
     takesInstruct,
-    text: { ttsPad: textId("tts_pad_token_id"), ttsBos: textId("tts_bos_token_id"), ttsEos: textId("tts_eos_token_id") },
+    text: {
+      ttsPad: textId("tts_pad_token_id"),
+      ttsBos: textId("tts_bos_token_id"),
+      ttsEos: textId("tts_eos_token_id"),
+    },
     codec: {
       bos: codecId("codec_bos_id"),
       eos: codecId("codec_eos_token_id"),
@@ -80,7 +87,11 @@ function samplingDefaults(generation: JsonFile): Manifest["sampling"] {
     repetitionPenalty,
   });
   return {
-    talker: settings("", "do_sample", generation.number("repetition_penalty", SAMPLING_DEFAULTS.repetitionPenalty)),
+    talker: settings(
+      "",
+      "do_sample",
+      generation.number("repetition_penalty", SAMPLING_DEFAULTS.repetitionPenalty),
+    ),
     predictor: settings("subtalker_", "subtalker_dosample", 1),
     maxNewTokens: generation.count("max_new_tokens", SAMPLING_DEFAULTS.maxNewTokens),
   };

@@ -1,8 +1,11 @@
-// Weights in blocks of 4 or 8 bits, as ONNX Runtime's MatMulNBits reads them: rows of codes, and one f32 scale per block.
+// Weights in blocks of 4 or 8 bits, as ONNX Runtime's MatMulNBits reads them: rows of codes, and one f32
+// scale per block.
 
 export type Bits = 4 | 8;
 
-/** Columns that share a scale: short blocks cost speed, long ones precision, and 8 bits have enough of that. */
+/**
+ * Columns that share a scale: short blocks cost speed, long ones precision, and 8 bits have enough of that.
+ */
 export const BLOCK_SIZE: Record<Bits, number> = { 4: 32, 8: 128 };
 
 export interface QuantizedMatrix {
@@ -14,8 +17,9 @@ export interface QuantizedMatrix {
 }
 
 /**
- * `values` [rows, columns], each rounded to the nearest code of its block. A weight is (code - 2^(bits-1)) * scale; a last block that is
- * not full is filled up with zeros. With 4 bits the value furthest from 0 gets the code 0, which reaches one step further than 15.
+ * `values` [rows, columns], each rounded to the nearest code of its block. A weight is (code - 2^(bits-1)) *
+ * scale; a last block that is not full is filled up with zeros. With 4 bits the value furthest from 0 gets
+ * the code 0, which reaches one step further than 15.
  */
 export function quantizeMatrix(values: Float32Array, columns: number, bits: Bits): QuantizedMatrix {
   const blockSize = BLOCK_SIZE[bits];

@@ -21,7 +21,11 @@ export interface Step {
 }
 
 /** Does the steps in order. */
-export function runSteps(steps: readonly Step[], checkpoint: Checkpoint, onProgress: (progress: Progress) => void): void {
+export function runSteps(
+  steps: readonly Step[],
+  checkpoint: Checkpoint,
+  onProgress: (progress: Progress) => void,
+): void {
   const startedMs = performance.now();
   const total = steps.reduce((sum, { cost }) => sum + cost, 0);
   let before = 0;

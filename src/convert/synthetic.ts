@@ -1,5 +1,5 @@
-// A checkpoint of the true shape of an official model with random weights: for measuring speed and memory where no real weights are.
-// What it says is noise.
+// A checkpoint of the true shape of an official model with random weights: for measuring speed and memory
+// where no real weights are. What it says is noise.
 
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,10 @@ const TEXT_WIDTH = 2_048;
 const CODEC_ROWS = 3_072;
 const CODES = 2_048;
 const PREDICTOR = { hidden: 1_024, intermediate: 3_072, layers: 5 };
-const TALKER = { "0.6b": { hidden: 1_024, intermediate: 3_072 }, "1.7b": { hidden: 2_048, intermediate: 6_144 } };
+const TALKER = {
+  "0.6b": { hidden: 1_024, intermediate: 3_072 },
+  "1.7b": { hidden: 2_048, intermediate: 6_144 },
+};
 const LAYERS = 28;
 const HEADS = 16;
 const KV_HEADS = 8;
@@ -25,13 +28,23 @@ const DEVIATION = 0.02;
 /** Random numbers are drawn once and used over and over. */
 const NOISE_VALUES = 1 << 20;
 
-/** What an official model of that size consists of: every tensor of the checkpoint's main file, and the decoder as its config.json has it. */
-export function officialShape(size: SyntheticSize): { tensors: Pick<TensorToWrite, "name" | "shape">[]; decoder: Record<string, unknown> } {
+/**
+ * What an official model of that size consists of: every tensor of the checkpoint's main file, and the
+ * decoder as its config.json has it.
+ */
+export function officialShape(size: SyntheticSize): {
+  tensors: Pick<TensorToWrite, "name" | "shape">[];
+  decoder: Record<string, unknown>;
+} {
   return { tensors: mainTensors(size), decoder: decoderConfig() };
 }
 
 /** Writes the checkpoint; takes 2.5 GB (0.6b) or 4.6 GB (1.7b). */
-export function writeSyntheticCheckpoint(directory: string, size: SyntheticSize, onTensor: (done: number, total: number) => void): void {
+export function writeSyntheticCheckpoint(
+  directory: string,
+  size: SyntheticSize,
+  onTensor: (done: number, total: number) => void,
+): void {
   mkdirSync(join(directory, "speech_tokenizer"), { recursive: true });
   const files: [string, TensorToWrite[]][] = [
     ["model.safetensors", mainTensors(size)],
@@ -66,18 +79,26 @@ function noise(dtype: "BF16" | "F32", centre = 0, deviation = DEVIATION): Uint8A
 
 const NOISE: Record<string, Uint8Array> = {};
 
-function random(name: string, dtype: "BF16" | "F32", shape: number[], centre = 0, deviation = DEVIATION): TensorToWrite {
+function random(
+  name: string,
+  dtype: "BF16" | "F32",
+  shape: number[],
+  centre = 0,
+  deviation = DEVIATION,
+): TensorToWrite {
   const length = shape.reduce((product, dim) => product * dim, dtype === "F32" ? 4 : 2);
   function* chunks() {
     NOISE[`${dtype}:${centre}:${deviation}`] ??= noise(dtype, centre, deviation);
     const block = NOISE[`${dtype}:${centre}:${deviation}`];
-    for (let at = 0; at < length; at += block.length) yield block.subarray(0, Math.min(block.length, length - at));
+    for (let at = 0; at < length; at += block.length)
+      yield block.subarray(0, Math.min(block.length, length - at));
   }
   return { name, dtype, shape, chunks };
 }
 
 function transformer(prefix: string, layers: number, hidden: number, intermediate: number): TensorToWrite[] {
-  const one = (name: string, shape: number[]) => random(`${prefix}.${name}`, "BF16", shape, shape.length === 1 ? 1 : 0);
+  const one = (name: string, shape: number[]) =>
+    random(`${prefix}.${name}`, "BF16", shape, shape.length === 1 ? 1 : 0);
   const tensors = Array.from({ length: layers }, (_, layer) => {
     const part = (name: string, shape: number[]) => one(`layers.${layer}.${name}.weight`, shape);
     return [
@@ -122,7 +143,10 @@ function mainTensors(size: SyntheticSize): TensorToWrite[] {
   ];
 }
 
-/** The decoder's widths: codebook vectors, latent, transformer, and the convolution stack from 1536 channels down. */
+/**
+ * The decoder's widths: codebook vectors, latent, transformer, and the convolution stack from 1536 channels
+ * down.
+ */
 const CODEC = {
   book: 512,
   latent: 1_024,
@@ -135,78 +159,90 @@ const CODEC = {
   rates: [8, 5, 4, 3],
 };
 
+const f32: Maker = (name, ...shape) => {
+  const inputs = Math.max(
+    1,
+    shape.slice(1).reduce((product, size) => product * size, 1),
+  );
+  return random(`decoder.${name}`, "F32", shape, 0, 0.5 / Math.sqrt(inputs));
+};
+const ones: Maker = (name, ...shape) => random(`decoder.${name}`, "F32", shape, 1, 0.01);
+const conv = (name: string, out: number, inputs: number, kernel: number) => [
+  f32(`${name}.weight`, out, inputs, kernel),
+  f32(`${name}.bias`, out),
+];
+/** A transposed convolution has its inputs first. */
+const transposed = (name: string, inputs: number, out: number, kernel: number) => [
+  f32(`${name}.weight`, inputs, out, kernel),
+  f32(`${name}.bias`, out),
+];
+const snake = (name: string, channels: number) => [
+  f32(`${name}.alpha`, channels),
+  f32(`${name}.beta`, channels),
+];
+const codebook = (prefix: string) => [
+  ones(`${prefix}._codebook.cluster_usage`, CODES),
+  f32(`${prefix}._codebook.embedding_sum`, CODES, CODEC.book / 2),
+];
+
 function codecTensors(): TensorToWrite[] {
-  const f32 = (name: string, ...shape: number[]) =>
-    random(
-      `decoder.${name}`,
-      "F32",
-      shape,
-      0,
-      0.5 /
-        Math.sqrt(
-          Math.max(
-            1,
-            shape.slice(1).reduce((product, dim) => product * dim, 1),
-          ),
-        ),
-    );
-  const ones = (name: string, ...shape: number[]) => random(`decoder.${name}`, "F32", shape, 1, 0.01);
-  const conv = (name: string, out: number, inputs: number, kernel: number, bias = out) => [
-    f32(`${name}.weight`, out, inputs, kernel),
-    f32(`${name}.bias`, bias),
-  ];
-  const codebook = (prefix: string) => [
-    ones(`${prefix}._codebook.cluster_usage`, CODES),
-    f32(`${prefix}._codebook.embedding_sum`, CODES, CODEC.book / 2),
-  ];
-  const rest = Array.from({ length: CODES_PER_FRAME - 1 }, (_, i) => codebook(`quantizer.rvq_rest.vq.layers.${i}`));
-  const { latent, hidden, decoder, rates } = CODEC;
-  const snake = (name: string, channels: number) => [f32(`${name}.alpha`, channels), f32(`${name}.beta`, channels)];
-  const upsample = [0, 1].flatMap((i) => [
-    ...conv(`upsample.${i}.0.conv`, latent, latent, 2),
-    ...conv(`upsample.${i}.1.dwconv.conv`, latent, 1, 7),
-    ones(`upsample.${i}.1.norm.weight`, latent),
-    f32(`upsample.${i}.1.norm.bias`, latent),
-    f32(`upsample.${i}.1.pwconv1.weight`, 4 * latent, latent),
-    f32(`upsample.${i}.1.pwconv1.bias`, 4 * latent),
-    f32(`upsample.${i}.1.pwconv2.weight`, latent, 4 * latent),
-    f32(`upsample.${i}.1.pwconv2.bias`, latent),
-    ones(`upsample.${i}.1.gamma`, latent),
-  ]);
-  const blocks = rates.flatMap((rate, i) => {
-    const [inputs, out, prefix] = [decoder / 2 ** i, decoder / 2 ** (i + 1), `decoder.${i + 1}.block`];
-    const units = [2, 3, 4].flatMap((unit) => [
-      ...snake(`${prefix}.${unit}.act1`, out),
-      ...conv(`${prefix}.${unit}.conv1.conv`, out, out, 7),
-      ...snake(`${prefix}.${unit}.act2`, out),
-      ...conv(`${prefix}.${unit}.conv2.conv`, out, out, 1),
-    ]);
-    return [...snake(`${prefix}.0`, inputs), ...conv(`${prefix}.1.conv`, inputs, out, 2 * rate, out), ...units];
-  });
+  const { latent, hidden, decoder, rates, book } = CODEC;
+  const books = Array.from({ length: CODES_PER_FRAME - 1 }, (_, i) => `quantizer.rvq_rest.vq.layers.${i}`);
+  const layers = Array.from({ length: CODEC.layers }, (_, layer) => `pre_transformer.layers.${layer}`);
   const last = decoder / 2 ** rates.length;
   return [
-    ...codebook("quantizer.rvq_first.vq.layers.0"),
-    ...rest.flat(),
-    f32("quantizer.rvq_first.output_proj.weight", CODEC.book, CODEC.book / 2, 1),
-    f32("quantizer.rvq_rest.output_proj.weight", CODEC.book, CODEC.book / 2, 1),
-    ...conv("pre_conv.conv", latent, CODEC.book, 3),
+    ...["quantizer.rvq_first.vq.layers.0", ...books].flatMap(codebook),
+    f32("quantizer.rvq_first.output_proj.weight", book, book / 2, 1),
+    f32("quantizer.rvq_rest.output_proj.weight", book, book / 2, 1),
+    ...conv("pre_conv.conv", latent, book, 3),
     f32("pre_transformer.input_proj.weight", hidden, latent),
     f32("pre_transformer.input_proj.bias", hidden),
-    ...Array.from({ length: CODEC.layers }, (_, layer) => codecLayer(`pre_transformer.layers.${layer}`, f32, ones)).flat(),
+    ...layers.flatMap(codecLayer),
     ones("pre_transformer.norm.weight", hidden),
     f32("pre_transformer.output_proj.weight", latent, hidden),
     f32("pre_transformer.output_proj.bias", latent),
-    ...upsample,
+    ...["upsample.0", "upsample.1"].flatMap(upsampling),
     ...conv("decoder.0.conv", decoder, latent, 7),
-    ...blocks,
+    ...rates.flatMap(decoderBlock),
     ...snake(`decoder.${rates.length + 1}`, last),
     ...conv(`decoder.${rates.length + 2}.conv`, 1, last, 7),
   ];
 }
 
+function upsampling(prefix: string): TensorToWrite[] {
+  const { latent } = CODEC;
+  return [
+    ...transposed(`${prefix}.0.conv`, latent, latent, 2),
+    ...conv(`${prefix}.1.dwconv.conv`, latent, 1, 7),
+    ones(`${prefix}.1.norm.weight`, latent),
+    f32(`${prefix}.1.norm.bias`, latent),
+    f32(`${prefix}.1.pwconv1.weight`, 4 * latent, latent),
+    f32(`${prefix}.1.pwconv1.bias`, 4 * latent),
+    f32(`${prefix}.1.pwconv2.weight`, latent, 4 * latent),
+    f32(`${prefix}.1.pwconv2.bias`, latent),
+    ones(`${prefix}.1.gamma`, latent),
+  ];
+}
+
+function decoderBlock(rate: number, i: number): TensorToWrite[] {
+  const [inputs, out] = [CODEC.decoder / 2 ** i, CODEC.decoder / 2 ** (i + 1)];
+  const prefix = `decoder.${i + 1}.block`;
+  const units = [2, 3, 4].flatMap((unit) => [
+    ...snake(`${prefix}.${unit}.act1`, out),
+    ...conv(`${prefix}.${unit}.conv1.conv`, out, out, 7),
+    ...snake(`${prefix}.${unit}.act2`, out),
+    ...conv(`${prefix}.${unit}.conv2.conv`, out, out, 1),
+  ]);
+  return [
+    ...snake(`${prefix}.0`, inputs),
+    ...transposed(`${prefix}.1.conv`, inputs, out, 2 * rate),
+    ...units,
+  ];
+}
+
 type Maker = (name: string, ...shape: number[]) => TensorToWrite;
 
-function codecLayer(prefix: string, f32: Maker, ones: Maker): TensorToWrite[] {
+function codecLayer(prefix: string): TensorToWrite[] {
   const { hidden, intermediate, heads, headDim } = CODEC;
   const width = heads * headDim;
   return [
@@ -222,7 +258,9 @@ function codecLayer(prefix: string, f32: Maker, ones: Maker): TensorToWrite[] {
   ];
 }
 
-/** The JSON files, with the official numbers; the vocabulary is bytes and fillers, so that every id exists. */
+/**
+ * The JSON files, with the official numbers; the vocabulary is bytes and fillers, so that every id exists.
+ */
 function writeConfigs(directory: string, size: SyntheticSize): void {
   const save = (name: string, value: unknown) => writeFileSync(join(directory, name), JSON.stringify(value));
   const { hidden, intermediate } = TALKER[size];
@@ -312,16 +350,28 @@ function saveVocabulary(save: (name: string, value: unknown) => void): void {
   const tokens = [...byteAlphabet(), "as"];
   for (let id = tokens.length; id < FIRST_ADDED; id++) tokens.push(`filler${id}`);
   save("vocab.json", Object.fromEntries(tokens.map((token, id) => [token, id])));
-  const added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map((content, i): [number, string] => [FIRST_ADDED + i, content]);
-  const speech = ["<tts_pad>", "<tts_text_bos>", "<tts_text_eod>"].map((content, i): [number, string] => [151_671 + i, content]);
+  const added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map((content, i): [number, string] => [
+    FIRST_ADDED + i,
+    content,
+  ]);
+  const speech = ["<tts_pad>", "<tts_text_bos>", "<tts_text_eod>"].map((content, i): [number, string] => [
+    151_671 + i,
+    content,
+  ]);
   save("tokenizer_config.json", {
-    added_tokens_decoder: Object.fromEntries([...added, ...speech].map(([id, content]) => [id, { content, special: true }])),
+    added_tokens_decoder: Object.fromEntries(
+      [...added, ...speech].map(([id, content]) => [id, { content, special: true }]),
+    ),
   });
 }
 
-/** The 256 characters that stand for bytes in GPT-2's vocabularies: printable ones for themselves, the others from U+0100 on. */
+/**
+ * The 256 characters that stand for bytes in GPT-2's vocabularies: printable ones for themselves, the others
+ * from U+0100 on.
+ */
 function byteAlphabet(): string[] {
-  const printable = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  const printable = (byte: number) =>
+    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }

@@ -1,4 +1,5 @@
-// Writes tables.safetensors: the text embedding folded through its projection, code embeddings, and what the predictor reads row by row.
+// Writes tables.safetensors: the text embedding folded through its projection, code embeddings, and what the
+// predictor reads row by row.
 
 import { closeSync, openSync } from "node:fs";
 import { quantizeRows } from "../../ffi/ggml.ts";
@@ -6,7 +7,14 @@ import { OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
 import type { WeightType, WeightTypes } from "../config.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { Graph } from "../formats/onnx.ts";
-import { byteLength, copyFloat32, safetensorsHeader, type Tensor, type TensorToWrite, toFloat32 } from "../formats/safetensors.ts";
+import {
+  byteLength,
+  copyFloat32,
+  safetensorsHeader,
+  type Tensor,
+  type TensorToWrite,
+  toFloat32,
+} from "../formats/safetensors.ts";
 import { blockRowBytes, type HeadType, TABLE } from "../formats/tables.ts";
 import { asBytes, writeAll } from "../io/bytes.ts";
 import { CODES_PER_FRAME } from "../types.ts";
@@ -25,7 +33,10 @@ const HEAD_TYPE: Record<WeightType, HeadType> = {
   iq4_nl: "q4_0",
 };
 
-/** Half precision where that is lossless or harmless; beside an f32 talker all stays f32. `advance` is told which share is done. */
+/**
+ * Half precision where that is lossless or harmless; beside an f32 talker all stays f32. `advance` is told
+ * which share is done.
+ */
 export function writeTables(
   path: string,
   checkpoint: Checkpoint,
@@ -98,7 +109,9 @@ function throughGraph({ name, source, rows, graph, parameters, half, threads }: 
   const width = source.shape[1];
   function* chunks() {
     const session = OrtSession.fromBytes(name, graph.model.encode(), { threads });
-    const fixed = Object.fromEntries(Object.entries(parameters).map(([key, tensor]) => [key, ownTensor(tensor)]));
+    const fixed = Object.fromEntries(
+      Object.entries(parameters).map(([key, tensor]) => [key, ownTensor(tensor)]),
+    );
     // The same buffers for all runs: garbage of this size would pile up to that of the table.
     const input = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * width));
     const folded = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * graph.out));
@@ -106,7 +119,10 @@ function throughGraph({ name, source, rows, graph, parameters, half, threads }: 
     for (let from = 0; from < rows; from += FOLD_ROWS) {
       const count = Math.min(FOLD_ROWS, rows - from);
       copyRows(source, from, count, input);
-      const tensors = { x: new OrtTensor(input, [count, width]), y: new OrtTensor(folded, [count, graph.out]) };
+      const tensors = {
+        x: new OrtTensor(input, [count, width]),
+        y: new OrtTensor(folded, [count, graph.out]),
+      };
       new PreparedRun(session, { ...fixed, x: tensors.x }, { y: tensors.y }).run();
       for (const tensor of Object.values(tensors)) tensor.close();
       const values = folded.subarray(0, count * graph.out);
@@ -130,7 +146,10 @@ function ownTensor(tensor: Tensor): OrtTensor {
 /** Rows of an embedding as f32 at the front of `target`. */
 function copyRows(tensor: Tensor, from: number, count: number, target: Float32Array): void {
   const rowBytes = tensor.bytes.length / tensor.shape[0];
-  copyFloat32({ ...tensor, bytes: tensor.bytes.subarray(from * rowBytes, (from + count) * rowBytes) }, target);
+  copyFloat32(
+    { ...tensor, bytes: tensor.bytes.subarray(from * rowBytes, (from + count) * rowBytes) },
+    target,
+  );
 }
 
 function textFold(width: number, hidden: number): FoldedTable["graph"] {
@@ -163,35 +182,61 @@ function storeTensor(name: string, tensor: Tensor, half: boolean): TensorToWrite
   };
 }
 
-/** The talker's embedding of code 0 and the predictor's of codes 1 to 15, all as wide as the talker: they sum to the feedback. */
+/**
+ * The talker's embedding of code 0 and the predictor's of codes 1 to 15, all as wide as the talker: they sum
+ * to the feedback.
+ */
 function codeEmbedding(checkpoint: Checkpoint, group: number): Tensor {
   const { weights, talker, codecVocabulary, codes } = checkpoint;
-  if (group === 0) return weights.take("talker.model.codec_embedding.weight", [codecVocabulary, talker.hidden]);
-  return weights.take(`talker.code_predictor.model.codec_embedding.${group - 1}.weight`, [codes, talker.hidden]);
+  if (group === 0)
+    return weights.take("talker.model.codec_embedding.weight", [codecVocabulary, talker.hidden]);
+  return weights.take(`talker.code_predictor.model.codec_embedding.${group - 1}.weight`, [
+    codes,
+    talker.hidden,
+  ]);
 }
 
 function codeTables(checkpoint: Checkpoint, half: boolean): TensorToWrite[] {
-  return Array.from({ length: CODES_PER_FRAME }, (_, group) => storeTensor(TABLE.code(group), codeEmbedding(checkpoint, group), half));
+  return Array.from({ length: CODES_PER_FRAME }, (_, group) =>
+    storeTensor(TABLE.code(group), codeEmbedding(checkpoint, group), half),
+  );
 }
 
 function headTables({ codes, predictor, weights }: Checkpoint, type: HeadType): TensorToWrite[] {
   return Array.from({ length: CODES_PER_FRAME - 1 }, (_, i) => {
-    return headTable(TABLE.head(i + 1), weights.take(`talker.code_predictor.lm_head.${i}.weight`, [codes, predictor.hidden]), type);
+    return headTable(
+      TABLE.head(i + 1),
+      weights.take(`talker.code_predictor.lm_head.${i}.weight`, [codes, predictor.hidden]),
+      type,
+    );
   });
 }
 
 function headTable(name: string, tensor: Tensor, type: HeadType): TensorToWrite {
   const [codes, width] = tensor.shape;
   const plain = (half: boolean): TensorToWrite => {
-    return { name, dtype: half ? "F16" : "F32", shape: tensor.shape, chunks: () => [stored(toFloat32(tensor), half)] };
+    return {
+      name,
+      dtype: half ? "F16" : "F32",
+      shape: tensor.shape,
+      chunks: () => [stored(toFloat32(tensor), half)],
+    };
   };
   if (type === "f32" || type === "f16") return plain(type === "f16");
   const rowBytes = blockRowBytes(type, width);
   if (rowBytes === null) return plain(false);
-  return { name, dtype: "U8", shape: [codes, rowBytes], chunks: () => [quantizeRows(type, toFloat32(tensor), width)] };
+  return {
+    name,
+    dtype: "U8",
+    shape: [codes, rowBytes],
+    chunks: () => [quantizeRows(type, toFloat32(tensor), width)],
+  };
 }
 
-/** Where the predictor is narrower than the talker: its input projection, in f32, and every code's row through it. */
+/**
+ * Where the predictor is narrower than the talker: its input projection, in f32, and every code's row through
+ * it.
+ */
 function projectionTables(checkpoint: Checkpoint, half: boolean, threads: number): TensorToWrite[] {
   const { weights, talker, predictor, codes } = checkpoint;
   const tensors: TensorToWrite[] = [];
@@ -199,11 +244,16 @@ function projectionTables(checkpoint: Checkpoint, half: boolean, threads: number
   if (!weights.has(`${projection}.weight`)) return tensors;
   const weight = weights.take(`${projection}.weight`, [predictor.hidden, talker.hidden]);
   const bias = weights.take(`${projection}.bias`, [predictor.hidden]);
-  tensors.push(storeTensor(TABLE.projectionWeight, weight, false), storeTensor(TABLE.projectionBias, bias, false));
+  tensors.push(
+    storeTensor(TABLE.projectionWeight, weight, false),
+    storeTensor(TABLE.projectionBias, bias, false),
+  );
   const graph = linearFold(talker.hidden, predictor.hidden);
   for (let group = 0; group < CODES_PER_FRAME - 1; group++) {
     const [name, source] = [TABLE.predictorInput(group), codeEmbedding(checkpoint, group)];
-    tensors.push(throughGraph({ name, source, rows: codes, graph, parameters: { weight, bias }, half, threads }));
+    tensors.push(
+      throughGraph({ name, source, rows: codes, graph, parameters: { weight, bias }, half, threads }),
+    );
   }
   return tensors;
 }

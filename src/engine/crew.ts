@@ -1,4 +1,5 @@
-// The workers that run the stages: started, found ready or late, failed and ended. One down means all down: they wait for each other.
+// The workers that run the stages: started, found ready or late, failed and ended. One down means all down:
+// they wait for each other.
 
 import type { Worker } from "node:worker_threads";
 import type { Opening } from "../backends/stage.ts";
@@ -56,7 +57,9 @@ export class Crew {
 
   /** What could not be had as it was prepared or asked for, a line each. */
   get warnings(): string[] {
-    const unused = [...this.unused].map(([reason, stages]) => `no NPU for the ${stages.toSorted().join(" and the ")}: ${reason}`);
+    const unused = [...this.unused].map(
+      ([reason, stages]) => `no NPU for the ${stages.toSorted().join(" and the ")}: ${reason}`,
+    );
     return [...this.refusals, ...unused];
   }
 
@@ -68,7 +71,11 @@ export class Crew {
   private startStage(stage: StageName): Promise<void> {
     const { bundle, config, memory } = this.options;
     const worker = startWorker(stage, { bundle, config, memory } satisfies StageJob);
-    const member: Member = { worker, exited: new Promise((resolve) => worker.once("exit", resolve)), opening: null };
+    const member: Member = {
+      worker,
+      exited: new Promise((resolve) => worker.once("exit", resolve)),
+      opening: null,
+    };
     this.members.set(stage, member);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let stopTimer = () => {};
@@ -104,7 +111,13 @@ export class Crew {
     return promise;
   }
 
-  private welcome({ backend, drawLimits, stage, unused, warnings }: Extract<FromStage, { ready: unknown }>["ready"]): void {
+  private welcome({
+    backend,
+    drawLimits,
+    stage,
+    unused,
+    warnings,
+  }: Extract<FromStage, { ready: unknown }>["ready"]): void {
     this.backends[stage] = backend;
     this.drawLimits ??= drawLimits;
     this.refusals.push(...warnings);
@@ -124,7 +137,10 @@ export class Crew {
     this.members.get(stage)!.worker.postMessage(message);
   }
 
-  /** Sleeps until the main bell has rung since `seen`, or for a moment; fails when no stage gives a sign any more. */
+  /**
+   * Sleeps until the main bell has rung since `seen`, or for a moment; fails when no stage gives a sign any
+   * more.
+   */
   async wait(seen: number): Promise<void> {
     const { config, signals } = this.options;
     await signals.waitAsync("main", seen);
@@ -141,8 +157,8 @@ export class Crew {
 }
 
 /**
- * Gives a stage time to free its model: ending a thread inside a native call can crash the process. One that hangs in such a call does not
- * end at all: only the process can.
+ * Gives a stage time to free its model: ending a thread inside a native call can crash the process. One that
+ * hangs in such a call does not end at all: only the process can.
  */
 async function endWorker({ worker, exited }: Member): Promise<void> {
   await within(LIMITS.closeGraceMs, exited);

@@ -1,4 +1,5 @@
-// An open model: the crew of its stages, and what programs ask of it. The door (src/engine.ts) says what all of it means.
+// An open model: the crew of its stages, and what programs ask of it. The door (src/engine.ts) says what all
+// of it means.
 
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
@@ -18,7 +19,14 @@ import type { Reader } from "../text/reading.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, STAGES, type StageName } from "../types.ts";
 import { Crew } from "./crew.ts";
 import { Jobs } from "./jobs.ts";
-import { prepareVoice, readerOf, readText, type Sampling, type SpeechOptions, withSampling } from "./request.ts";
+import {
+  prepareVoice,
+  readerOf,
+  readText,
+  type Sampling,
+  type SpeechOptions,
+  withSampling,
+} from "./request.ts";
 import { DecodedSpeech, type SpeechHost, SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
 
@@ -133,30 +141,49 @@ export class EngineHost implements SpeechHost {
     assertWhole("the priority", priority, -LIMITS.priority, LIMITS.priority);
     const { message, settings } = prepareVoice(this.bundle, options);
     const { drawLimits } = this.crew;
-    if (drawLimits !== null) assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
+    if (drawLimits !== null)
+      assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
     const read = (part: string) => readText(this.bundle, part, settings.rawText, this.reader);
-    const source = typeof text === "string" ? wholeText(text, read) : textInPieces(text, read, () => this.signals.ring("main"));
+    const source =
+      typeof text === "string"
+        ? wholeText(text, read)
+        : textInPieces(text, read, () => this.signals.ring("main"));
     return new SpokenSpeech(this, source, settings, message, priority, signal);
   }
 
   decode(codes: Int32Array, { signal }: { signal?: AbortSignal } = {}): DecodedSpeech {
     this.assertUsable("vocoder");
     if (codes.length % CODES_PER_FRAME !== 0) {
-      throw new TtsError("CODES_INVALID", `${codes.length} codes are no whole number of frames`, `every frame has ${CODES_PER_FRAME}`);
+      throw new TtsError(
+        "CODES_INVALID",
+        `${codes.length} codes are no whole number of frames`,
+        `every frame has ${CODES_PER_FRAME}`,
+      );
     }
     assertCodes(codes, this.manifest.shape.codes, { hint: "was it made with another model?" });
     return new DecodedSpeech(this, codes, signal);
   }
 
-  async encode(samples: Float32Array, tailSilenceSeconds: number, options: { signal?: AbortSignal } = {}): Promise<EncodedReference> {
+  async encode(
+    samples: Float32Array,
+    tailSilenceSeconds: number,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<EncodedReference> {
     this.assertOpen();
     const { name, prompt } = this.manifest;
     if (prompt.modelType !== "base")
-      throw new TtsError("MODEL_UNSUITABLE", `${name} cannot take a voice from a recording`, "use a Base model");
+      throw new TtsError(
+        "MODEL_UNSUITABLE",
+        `${name} cannot take a voice from a recording`,
+        "use a Base model",
+      );
     const forCodes = new Float32Array(samples.length + Math.round(tailSilenceSeconds * SAMPLE_RATE_HZ));
     forCodes.set(samples);
     const job: EncodeJob = { bundle: this.bundle, config: this.config, forCodes, forVector: samples };
-    const signal = AbortSignal.any([this.closing.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+    const signal = AbortSignal.any([
+      this.closing.signal,
+      ...(options.signal === undefined ? [] : [options.signal]),
+    ]);
     return runErrand("encoder", job, { title: "the encoder", signal, timeoutMs: LIMITS.encodeTimeoutMs });
   }
 
@@ -167,7 +194,8 @@ export class EngineHost implements SpeechHost {
 
   private assertUsable(stage: StageName): void {
     this.assertOpen();
-    if (!this.crew.has(stage)) throw new TypeError(`this engine has no ${stage}: it was opened for something else`);
+    if (!this.crew.has(stage))
+      throw new TypeError(`this engine has no ${stage}: it was opened for something else`);
   }
 
   /** Whoever still listens learns it as an error. */

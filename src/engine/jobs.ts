@@ -1,4 +1,5 @@
-// Sentences on their way through the stages: slots, numbers, and the rings' sound put to the jobs that it belongs to.
+// Sentences on their way through the stages: slots, numbers, and the rings' sound put to the jobs that it
+// belongs to.
 
 import { createHash } from "node:crypto";
 import { RING_FRAMES, VOCODER_CHUNK_FRAMES } from "../config.ts";
@@ -77,7 +78,9 @@ export class Jobs {
     this.figures = new Figures(memory.figures);
   }
 
-  /** How many of `wanted` more sentences may be submitted: none while somebody more urgent waits for a slot. */
+  /**
+   * How many of `wanted` more sentences may be submitted: none while somebody more urgent waits for a slot.
+   */
   roomFor({ priority }: JobOwner, wanted: number): number {
     for (const other of this.hungry) if (other.priority > priority) return 0;
     return Math.min(wanted, this.freeSlots.length);
@@ -89,10 +92,15 @@ export class Jobs {
     else this.hungry.delete(owner);
   }
 
-  /** Sends sentences to the talker, together, so that they start together; their `stream` is their place in the text. */
+  /**
+   * Sends sentences to the talker, together, so that they start together; their `stream` is their place in
+   * the text.
+   */
   submit(owner: JobOwner, sentences: readonly Sentence[]): Job[] {
     const jobs = sentences.map((sentence) => this.admit(owner, sentence));
-    const speak = sentences.map((sentence, i): SpeakJob => ({ ...sentence, job: jobs[i].id, priority: owner.priority }));
+    const speak = sentences.map(
+      (sentence, i): SpeakJob => ({ ...sentence, job: jobs[i].id, priority: owner.priority }),
+    );
     this.outbox.talker({ speak });
     this.signals.ring("talker"); // it may sleep because a ring is full
     return jobs;
@@ -100,14 +108,24 @@ export class Jobs {
 
   /** A job of its own for a sentence; the vocoder gets what it needs of it. */
   private admit(owner: JobOwner, sentence: Sentence): Job {
-    const job: Job = { id: this.numberOf(this.freeSlots.pop()!), owner, sentence: sentence.stream, early: [], stop: null };
+    const job: Job = {
+      id: this.numberOf(this.freeSlots.pop()!),
+      owner,
+      sentence: sentence.stream,
+      early: [],
+      stop: null,
+    };
     this.jobs.set(job.id, job);
     const codes = sentence.reference?.codes ?? null;
-    if (codes !== null) this.outbox.vocoder({ job: job.id, key: createHash("sha256").update(codes).digest("hex"), codes });
+    if (codes !== null)
+      this.outbox.vocoder({ job: job.id, key: createHash("sha256").update(codes).digest("hex"), codes });
     return job;
   }
 
-  /** A number no other job has, in a slot that is free: a cancel word and figures are shared by all numbers of its slot. */
+  /**
+   * A number no other job has, in a slot that is free: a cancel word and figures are shared by all numbers of
+   * its slot.
+   */
   private numberOf(slot: number): number {
     this.generation++;
     const job = this.generation * MAX_JOBS + slot;
@@ -132,8 +150,9 @@ export class Jobs {
   }
 
   /**
-   * Moves everything that has arrived from the lanes' rings to its jobs, also to those of others: sound that nobody fetches must not
-   * stand in the way of the next sentence in its lane. Bounded by the frames of the jobs under way.
+   * Moves everything that has arrived from the lanes' rings to its jobs, also to those of others: sound that
+   * nobody fetches must not stand in the way of the next sentence in its lane. Bounded by the frames of the
+   * jobs under way.
    * @returns whether anything had arrived
    */
   drain(): boolean {
@@ -156,13 +175,21 @@ export class Jobs {
     return moved;
   }
 
-  /** The last lane is for codes that are known already: the engine is its producer. One text at a time; the others wait here. */
+  /**
+   * The last lane is for codes that are known already: the engine is its producer. One text at a time; the
+   * others wait here.
+   */
   async takeDecodeLane(): Promise<DecodeLane> {
     const before = this.decodeTurn;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.decodeTurn = promise;
     await before;
-    return { job: this.numberOf(0), codes: this.codes.at(-1)!, samples: this.samples.at(-1)!, release: resolve };
+    return {
+      job: this.numberOf(0),
+      codes: this.codes.at(-1)!,
+      samples: this.samples.at(-1)!,
+      release: resolve,
+    };
   }
 
   /** Whether some sentence has not ended. */
@@ -172,7 +199,9 @@ export class Jobs {
 
   /** Whether codes wait that need no more of the talker, and there is room for their sound. */
   get vocoderOwes(): boolean {
-    return this.codes.some((codes, lane) => hasVocoderWork(codes) && this.samples[lane].free >= VOCODER_CHUNK_FRAMES);
+    return this.codes.some(
+      (codes, lane) => hasVocoderWork(codes) && this.samples[lane].free >= VOCODER_CHUNK_FRAMES,
+    );
   }
 
   /** Whether the talker's lanes hold codes that wait for nothing but the vocoder. */
@@ -192,7 +221,12 @@ function hasVocoderWork(codes: Ring): boolean {
 export function takeFrames(ring: Ring, sentence: number): AudioChunk {
   const job = ring.job();
   let frames = 0;
-  while (frames < Math.min(ring.filled, RING_FRAMES) && ring.kind(frames) === KIND.frame && ring.job(frames) === job) frames++;
+  while (
+    frames < Math.min(ring.filled, RING_FRAMES) &&
+    ring.kind(frames) === KIND.frame &&
+    ring.job(frames) === job
+  )
+    frames++;
   const samples = new Float32Array(frames * SAMPLES_PER_FRAME);
   const codes = new Int32Array(frames * CODES_PER_FRAME);
   for (let frame = 0; frame < frames; frame++) {

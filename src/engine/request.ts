@@ -27,7 +27,10 @@ export interface ClonedVoice {
 
 /** Of an engine it holds for all that is spoken; what runs the code predictor must be able to draw so. */
 export interface Sampling {
-  /** Always the likeliest code, in talker and predictor; `false`: drawn ones, also where the model or the engine are greedy. */
+  /**
+   * Always the likeliest code, in talker and predictor; `false`: drawn ones, also where the model or the
+   * engine are greedy.
+   */
   greedy?: boolean;
   /** Changes to the model's own sampling of code 0 and of codes 1 to 15. */
   sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
@@ -45,7 +48,10 @@ export interface SpeechOptions extends Sampling {
   rawText?: boolean;
 }
 
-/** Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved codes. */
+/**
+ * Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved
+ * codes.
+ */
 export interface SpeechSettings {
   /** "none": nobody in particular. */
   speaker: string;
@@ -125,7 +131,12 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
  * @param reader gives the reading rules of a voice that reads IPA; only called then
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG
  */
-export function readText({ manifest: { prompt, reading } }: Bundle, text: string, rawText: boolean, reader: () => Reader): ReadText {
+export function readText(
+  { manifest: { prompt, reading } }: Bundle,
+  text: string,
+  rawText: boolean,
+  reader: () => Reader,
+): ReadText {
   checkText(text, prompt.controlTokens);
   const clean = cleanText(text);
   if (reading === null) return asWritten(clean, 0);
@@ -135,7 +146,8 @@ export function readText({ manifest: { prompt, reading } }: Bundle, text: string
 const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
 
 /**
- * The part of the checks that needs no model: for callers that would open one, or even convert one, for nothing.
+ * The part of the checks that needs no model: for callers that would open one, or even convert one, for
+ * nothing.
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE
  */
 export function checkRequest(text: string, options: SpeechOptions): void {
@@ -146,14 +158,30 @@ export function checkRequest(text: string, options: SpeechOptions): void {
 function checkText(text: string, controlTokens: readonly string[]): void {
   const bytes = Buffer.byteLength(text);
   if (bytes > LIMITS.textBytes)
-    throw new TtsError("TEXT_TOO_LONG", `the text has ${bytes} bytes`, `at most ${LIMITS.textBytes} are read at once`);
+    throw new TtsError(
+      "TEXT_TOO_LONG",
+      `the text has ${bytes} bytes`,
+      `at most ${LIMITS.textBytes} are read at once`,
+    );
   assertSpeakable(cleanText(text), controlTokens);
 }
 
-function checkOptions({ instruct = "", maxFrames = 1, sampling, seed = 0, speaker, voice }: SpeechOptions): void {
-  if (voice !== undefined && speaker !== undefined) throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
+function checkOptions({
+  instruct = "",
+  maxFrames = 1,
+  sampling,
+  seed = 0,
+  speaker,
+  voice,
+}: SpeechOptions): void {
+  if (voice !== undefined && speaker !== undefined)
+    throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
   if (instruct.length > LIMITS.instructChars)
-    throw new TtsError("TEXT_TOO_LONG", `the instruction has ${instruct.length} characters`, `at most ${LIMITS.instructChars}`);
+    throw new TtsError(
+      "TEXT_TOO_LONG",
+      `the instruction has ${instruct.length} characters`,
+      `at most ${LIMITS.instructChars}`,
+    );
   assertWhole("the frame limit", maxFrames, 1, LIMITS.maxFrames);
   assertWhole("the seed", seed, 0, Number.MAX_SAFE_INTEGER);
   checkSampling(sampling?.talker ?? {});
@@ -163,11 +191,17 @@ function checkOptions({ instruct = "", maxFrames = 1, sampling, seed = 0, speake
 /** Characters are code points: a surrogate pair counts once. */
 const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
 
-/** @param maxPhones of a voice that reads IPA, and was given it; 0 for the others. What is no phone still has the limit on characters. */
+/**
+ * @param maxPhones of a voice that reads IPA, and was given it; 0 for the others. What is no phone still has
+ * the limit on characters.
+ */
 function asWritten(text: string, maxPhones: number): ReadText {
   const charactersPerPhone = LIMITS.promptChars / maxPhones;
   const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
-  return { sentences: split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa), unread: [] };
+  return {
+    sentences: split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa),
+    unread: [],
+  };
 }
 
 /** Split by length in phones, then read; characters without a reading are reported once each. */
@@ -195,7 +229,10 @@ function checkVoice({ manifest }: Bundle, voice: ClonedVoice | undefined): Spoke
   const unsuitable = (what: string, hint: string) => new TtsError("MODEL_UNSUITABLE", what, hint);
   if (manifest.prompt.modelType !== "base") {
     if (voice === undefined) return null;
-    throw unsuitable(`${name} cannot speak with the cloned voice ${voice.name}`, "cloned voices need a Base model");
+    throw unsuitable(
+      `${name} cannot speak with the cloned voice ${voice.name}`,
+      "cloned voices need a Base model",
+    );
   }
   if (voice === undefined) {
     throw unsuitable(
@@ -243,14 +280,23 @@ export function withSampling(bundle: Bundle, { greedy, sampling: given }: Sampli
 }
 
 /** The model's settings with those that were given in their place. */
-function changed(model: SamplerSettings, given: Partial<SamplerSettings> = {}, greedy?: boolean): SamplerSettings {
+function changed(
+  model: SamplerSettings,
+  given: Partial<SamplerSettings> = {},
+  greedy?: boolean,
+): SamplerSettings {
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   const settings = { ...model, ...set, ...(greedy === undefined ? {} : { greedy }) };
   checkSampling(settings);
   return settings;
 }
 
-function checkSampling({ temperature = 1, topK = 0, topP = 1, repetitionPenalty = 1 }: Partial<SamplerSettings>): void {
+function checkSampling({
+  temperature = 1,
+  topK = 0,
+  topP = 1,
+  repetitionPenalty = 1,
+}: Partial<SamplerSettings>): void {
   const fail = (name: string, value: number, allowed: string) => {
     throw new TtsError("USAGE", `${name} is ${value}`, `it must be ${allowed}`);
   };

@@ -1,5 +1,5 @@
-// Sound on its way to the program: chunks in order, figures of its own, cancelling at any moment. Spoken from a text, or decoded from known
-// codes.
+// Sound on its way to the program: chunks in order, figures of its own, cancelling at any moment. Spoken from
+// a text, or decoded from known codes.
 
 import type { TtsError } from "../errors.ts";
 import { type JobFigures, noFigures } from "../pipeline/figures.ts";
@@ -118,7 +118,11 @@ abstract class TimedSpeech {
         predictor: perFrame(figures.predictorMs, figures.predictorFrames),
         vocoder: perFrame(figures.vocoderMs, figures.vocoderFrames),
       },
-      prompt: { rows: figures.computedRows + figures.knownRows, cachedRows: figures.knownRows, savedMs: round(figures.savedMs) },
+      prompt: {
+        rows: figures.computedRows + figures.knownRows,
+        cachedRows: figures.knownRows,
+        savedMs: round(figures.savedMs),
+      },
       stop: this.stop,
       model: host.modelName,
       backends: { ...host.backends },
@@ -143,7 +147,10 @@ export interface PromptSource {
   readonly ended: boolean;
   /** Why there will be no more. */
   readonly failure: TtsError | null;
-  /** Asks for more, so that about `ahead` are there that nobody has taken. The main bell rings when something has come. */
+  /**
+   * Asks for more, so that about `ahead` are there that nobody has taken. The main bell rings when something
+   * has come.
+   */
   want(taken: number, ahead: number): void;
   /** No more is wanted. */
   leave(): void;
@@ -196,7 +203,8 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
         const seen = host.signals.read("main");
         const [job] = open;
         if (job !== undefined && job.early.length > 0) yield job.early.shift()!;
-        else if (job !== undefined && job.stop !== null && job.stop !== "failed") this.finish(open.shift()!, job.stop);
+        else if (job !== undefined && job.stop !== null && job.stop !== "failed")
+          this.finish(open.shift()!, job.stop);
         else if (!jobs.drain()) await this.wait(seen, next.length < wanted);
       }
     } finally {
@@ -223,7 +231,9 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     for (const job of this.open) this.host.signals.cancel(job.id);
   }
 
-  /** Somebody broke out of the loop, or a sentence failed: the rest is stopped, and thrown away when it comes. */
+  /**
+   * Somebody broke out of the loop, or a sentence failed: the rest is stopped, and thrown away when it comes.
+   */
   private leaveOpen(): void {
     const { host, open } = this;
     this.cancelled = true;
@@ -319,7 +329,8 @@ export class DecodedSpeech extends TimedSpeech {
   private async discard(lane: DecodeLane): Promise<void> {
     const { host } = this;
     host.signals.cancel(lane.job);
-    if (this.sent >= 0) this.sent = Math.max(this.sent, this.codes.length / CODES_PER_FRAME); // only the end is still owed
+    // only the end is still owed
+    if (this.sent >= 0) this.sent = Math.max(this.sent, this.codes.length / CODES_PER_FRAME);
     for (let ended = this.sent < 0; !ended && host.failure === null; ) {
       const seen = host.signals.read("main");
       this.send(lane);

@@ -1,4 +1,5 @@
-// The prompts of a text: all at once where the text is there, else sentence by sentence while it is still being written.
+// The prompts of a text: all at once where the text is there, else sentence by sentence while it is still
+// being written.
 
 import { LIMITS } from "../config.ts";
 import { asTtsError, TtsError } from "../errors.ts";
@@ -19,7 +20,11 @@ export function wholeText(text: string, read: ReadPart): PromptSource {
 const MOST_KEPT = 4 * LIMITS.promptChars;
 
 /** @param onNews called when sentences have come, or the end */
-export function textInPieces(pieces: AsyncIterable<string> | Iterable<string>, read: ReadPart, onNews: () => void): PromptSource {
+export function textInPieces(
+  pieces: AsyncIterable<string> | Iterable<string>,
+  read: ReadPart,
+  onNews: () => void,
+): PromptSource {
   return new PiecedText(pieces, read, onNews);
 }
 
@@ -71,7 +76,9 @@ class PiecedText implements PromptSource {
     this.take(this.text.flush());
     this.ended = true;
     if (this.sentences.length === 0)
-      this.failure = this.nothing ?? new TtsError("TEXT_EMPTY", "nothing to speak: the text is blank", "give at least one word or number");
+      this.failure =
+        this.nothing ??
+        new TtsError("TEXT_EMPTY", "nothing to speak: the text is blank", "give at least one word or number");
   }
 
   private take(part: string): void {
@@ -90,10 +97,13 @@ class PiecedText implements PromptSource {
   leave(): void {
     if (this.ended) return;
     this.ended = true;
-    void Promise.resolve(this.iterator?.return?.()).catch(() => {}); // whoever writes it learns that nobody reads on
+    // whoever writes it learns that nobody reads on
+    void Promise.resolve(this.iterator?.return?.()).catch(() => {});
   }
 }
 
-function iteratorOf(pieces: AsyncIterable<string> | Iterable<string>): AsyncIterator<string> | Iterator<string> {
+function iteratorOf(
+  pieces: AsyncIterable<string> | Iterable<string>,
+): AsyncIterator<string> | Iterator<string> {
   return Symbol.asyncIterator in pieces ? pieces[Symbol.asyncIterator]() : pieces[Symbol.iterator]();
 }

@@ -22,12 +22,21 @@ export function provenanceOf(
   { manifest }: { manifest: Pick<Manifest, "name" | "source"> },
   recording: Partial<Recording> = {},
 ): Provenance {
-  const codec = Object.entries(manifest.source).find(([file]) => file.startsWith("speech_tokenizer/") && file.endsWith(".safetensors"));
-  const model = { model: manifest.name, modelSha256: weightsHash(manifest), codecSha256: codec?.[1].sha256 ?? "" };
+  const codec = Object.entries(manifest.source).find(
+    ([file]) => file.startsWith("speech_tokenizer/") && file.endsWith(".safetensors"),
+  );
+  const model = {
+    model: manifest.name,
+    modelSha256: weightsHash(manifest),
+    codecSha256: codec?.[1].sha256 ?? "",
+  };
   return { ...model, ...UNKNOWN, ...recording, made: new Date().toISOString() };
 }
 
-/** SHA-256 of the checkpoint's weights; of shards, that of their sums in the order of their names. "" where the bundle names none. */
+/**
+ * SHA-256 of the checkpoint's weights; of shards, that of their sums in the order of their names. "" where
+ * the bundle names none.
+ */
 export function weightsHash({ source }: Pick<Manifest, "source">): string {
   const files = Object.keys(source).filter((file) => file.startsWith("model"));
   const sums = files.toSorted().map((file) => source[file].sha256);

@@ -1,4 +1,5 @@
-// The run-time form of a model: a folder of files and the manifest `bundle.json` that describes them (see models/MODEL.md).
+// The run-time form of a model: a folder of files and the manifest `bundle.json` that describes them (see
+// models/MODEL.md).
 
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -23,7 +24,10 @@ const LARGEST = {
   phones: 100_000,
 } as const;
 
-/** File names inside a bundle. Encoders are there only in Base models, reading files only for voices that read IPA. */
+/**
+ * File names inside a bundle. Encoders are there only in Base models, reading files only for voices that read
+ * IPA.
+ */
 export const BUNDLE_FILES = {
   manifest: "bundle.json",
   talker: "talker.gguf",
@@ -90,7 +94,10 @@ export interface Manifest {
     layers: number;
     predictorLayers: number;
   };
-  /** Predictor backend -> milliseconds per frame, measured when the bundle was made: what `auto` goes by. May be empty. */
+  /**
+   * Predictor backend -> milliseconds per frame, measured when the bundle was made: what `auto` goes by. May
+   * be empty.
+   */
   predictorMs: Record<string, number>;
   prompt: PromptSpec;
   /** generation_config.json. maxNewTokens counts the closing token: one more than frames. */
@@ -110,9 +117,11 @@ export interface Bundle {
 }
 
 /** For people, and as a part of folder names. */
-export const weightsInWords = ({ talker, predictor }: WeightTypes) => (talker === predictor ? talker : `${talker}-${predictor}`);
+export const weightsInWords = ({ talker, predictor }: WeightTypes) =>
+  talker === predictor ? talker : `${talker}-${predictor}`;
 
-export const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) => join(bundle.directory, BUNDLE_FILES[file]);
+export const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) =>
+  join(bundle.directory, BUNDLE_FILES[file]);
 
 /** Whether a folder looks like a bundle, whole or not. */
 export function isBundle(directory: string): boolean {
@@ -127,7 +136,8 @@ export function openBundle(directory: string): Bundle {
   const path = join(directory, BUNDLE_FILES.manifest);
   const file = JsonFile.read(path, { code: "BUNDLE_INVALID", hint: BUNDLE_HINT, unreadable: BUNDLE_HINT });
   const [format, version] = ["format", "version"].map((key) => new Map(file.entries()).get(key));
-  if (format !== BUNDLE_FORMAT) throw file.wrong(`is not a bundle manifest (format ${JSON.stringify(format)})`);
+  if (format !== BUNDLE_FORMAT)
+    throw file.wrong(`is not a bundle manifest (format ${JSON.stringify(format)})`);
   if (version !== BUNDLE_VERSION) {
     const what = `${path} has format version ${JSON.stringify(version)}, this program reads ${BUNDLE_VERSION}`;
     throw new TtsError("BUNDLE_INVALID", what, "convert the checkpoint again: tts convert DIR -o BUNDLE");
@@ -140,16 +150,25 @@ export function openBundle(directory: string): Bundle {
 function checkSize(path: string, bytes: number): void {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat?.isFile() && stat.size === bytes) return;
-  const what = stat === undefined ? "is missing" : !stat.isFile() ? "is no file" : `has ${stat.size} bytes, the manifest says ${bytes}`;
+  const what =
+    stat === undefined
+      ? "is missing"
+      : !stat.isFile()
+        ? "is no file"
+        : `has ${stat.size} bytes, the manifest says ${bytes}`;
   throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, BUNDLE_HINT);
 }
 
 function readManifest(file: JsonFile): Manifest {
   const shape = readShape(file.object("shape"));
   const prompt = readPrompt(file.object("prompt"), shape);
-  const reading = file.has("reading") ? { maxPhones: file.object("reading").within("maxPhones", 1, LARGEST.phones) } : null;
+  const reading = file.has("reading")
+    ? { maxPhones: file.object("reading").within("maxPhones", 1, LARGEST.phones) }
+    : null;
   const files = file.object("files").record((entry, name) => entry.within(name, 0, LARGEST.bytes));
-  const odd = Object.keys(files).find((name) => name !== basename(name) || [".", "..", ""].includes(name) || name.includes("\0"));
+  const odd = Object.keys(files).find(
+    (name) => name !== basename(name) || [".", "..", ""].includes(name) || name.includes("\0"),
+  );
   if (odd !== undefined) throw file.wrong(`files names ${JSON.stringify(odd)}, which is no plain file name`);
   const needed = neededFiles(prompt.modelType, reading !== null).find((name) => !Object.hasOwn(files, name));
   if (needed !== undefined) throw file.wrong(`files does not name ${needed}`);
@@ -160,7 +179,10 @@ function readManifest(file: JsonFile): Manifest {
     version: BUNDLE_VERSION,
     name: file.string("name"),
     modelSize: file.string("modelSize"),
-    weights: { talker: weights.choice("talker", WEIGHT_CHOICES), predictor: weights.choice("predictor", WEIGHT_CHOICES) },
+    weights: {
+      talker: weights.choice("talker", WEIGHT_CHOICES),
+      predictor: weights.choice("predictor", WEIGHT_CHOICES),
+    },
     shape,
     predictorMs: file.object("predictorMs").record((times, backend) => times.number(backend)),
     prompt,
@@ -180,9 +202,29 @@ function readManifest(file: JsonFile): Manifest {
 }
 
 function neededFiles(modelType: ModelType, reads: boolean): string[] {
-  const { codecEncoder, letters, lexicon, predictorGguf, predictorOnnx, speakerEncoder, tables, talker, tokenizer, vocoder } = BUNDLE_FILES;
+  const {
+    codecEncoder,
+    letters,
+    lexicon,
+    predictorGguf,
+    predictorOnnx,
+    speakerEncoder,
+    tables,
+    talker,
+    tokenizer,
+    vocoder,
+  } = BUNDLE_FILES;
   const encoders = modelType === "base" ? [speakerEncoder, codecEncoder] : [];
-  return [talker, predictorGguf, predictorOnnx, vocoder, tokenizer, tables, ...encoders, ...(reads ? [lexicon, letters] : [])];
+  return [
+    talker,
+    predictorGguf,
+    predictorOnnx,
+    vocoder,
+    tokenizer,
+    tables,
+    ...encoders,
+    ...(reads ? [lexicon, letters] : []),
+  ];
 }
 
 function readShape(file: JsonFile): Manifest["shape"] {
@@ -195,7 +237,8 @@ function readShape(file: JsonFile): Manifest["shape"] {
     layers: file.within("layers", 1, LARGEST.layers),
     predictorLayers: file.within("predictorLayers", 1, LARGEST.layers),
   };
-  if (shape.codes > shape.codecVocabulary) throw file.wrong(`shape.codes is ${shape.codes}, of a vocabulary of ${shape.codecVocabulary}`);
+  if (shape.codes > shape.codecVocabulary)
+    throw file.wrong(`shape.codes is ${shape.codes}, of a vocabulary of ${shape.codecVocabulary}`);
   return shape;
 }
 
@@ -204,7 +247,9 @@ function readPrompt(file: JsonFile, { codecVocabulary, textVocabulary }: Manifes
   const codecId = (from: JsonFile, key: string) => from.id(key, codecVocabulary);
   const textId = (key: string) => text.id(key, textVocabulary);
   const languages = file.object("languages").record(codecId);
-  const dialects = file.object("dialects").record((from, speaker) => from.choice(speaker, Object.keys(languages)));
+  const dialects = file
+    .object("dialects")
+    .record((from, speaker) => from.choice(speaker, Object.keys(languages)));
   return {
     modelType: file.choice("modelType", MODEL_TYPES),
     takesInstruct: file.boolean("takesInstruct"),
@@ -225,7 +270,9 @@ function readPrompt(file: JsonFile, { codecVocabulary, textVocabulary }: Manifes
   };
 }
 
-/** Whole and finite; whether a setting makes sense is checked where it is used, as for one that a user gives. */
+/**
+ * Whole and finite; whether a setting makes sense is checked where it is used, as for one that a user gives.
+ */
 function readSampler(file: JsonFile): SamplerSettings {
   return {
     greedy: file.boolean("greedy"),

@@ -1,5 +1,5 @@
-// What a checkpoint can do, from its config.json: the only reader of these keys. A bundle's manifest is made from it; listings, the choice of
-// a model and completion go by it.
+// What a checkpoint can do, from its config.json: the only reader of these keys. A bundle's manifest is made
+// from it; listings, the choice of a model and completion go by it.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,8 @@ import type { PromptSpec } from "./bundle.ts";
 import { READING_FILES } from "./checkpoint-files.ts";
 import { invalid, type JsonFile, readJson } from "./checkpoint-json.ts";
 
-export interface CheckpointAbilities extends Pick<PromptSpec, "modelType" | "takesInstruct" | "languages" | "speakers" | "dialects"> {
+export interface CheckpointAbilities
+  extends Pick<PromptSpec, "modelType" | "takesInstruct" | "languages" | "speakers" | "dialects"> {
   /** As the checkpoint writes it, such as 0b6. */
   modelSize: string;
   /** Width of the talker, and of the voices it can use. */
@@ -18,7 +19,10 @@ export interface CheckpointAbilities extends Pick<PromptSpec, "modelType" | "tak
 }
 
 /** @throws TtsError CHECKPOINT_INVALID with file, key and value */
-export function readAbilities(directory: string, config: JsonFile = readJson(join(directory, "config.json"))): CheckpointAbilities {
+export function readAbilities(
+  directory: string,
+  config: JsonFile = readJson(join(directory, "config.json")),
+): CheckpointAbilities {
   const modelType = config.choice("tts_model_type", MODEL_TYPES);
   const modelSize = config.string("tts_model_size", "");
   const readsIpa = READING_FILES.every((name) => existsSync(join(directory, name)));
@@ -36,7 +40,10 @@ export function readAbilities(directory: string, config: JsonFile = readJson(joi
   };
 }
 
-/** Official rule: the small CustomVoice models ignore instructions, Base has no place for them. A voice that reads IPA knows no others. */
+/**
+ * Official rule: the small CustomVoice models ignore instructions, Base has no place for them. A voice that
+ * reads IPA knows no others.
+ */
 function takesInstruct(modelType: ModelType, modelSize: string, readsIpa: boolean): boolean {
   return modelType === "voice_design" || (modelType === "custom_voice" && modelSize !== "0b6" && !readsIpa);
 }
@@ -56,5 +63,8 @@ function speakerDialects(talker: JsonFile, languages: Record<string, number>): R
   );
   const unknown = dialects.find(([, dialect]) => !Object.hasOwn(languages, dialect));
   if (unknown === undefined) return Object.fromEntries(dialects);
-  throw invalid(talker.file, `spk_is_dialect gives ${unknown[0]} "${unknown[1]}", which is no codec_language_id`);
+  throw invalid(
+    talker.file,
+    `spk_is_dialect gives ${unknown[0]} "${unknown[1]}", which is no codec_language_id`,
+  );
 }

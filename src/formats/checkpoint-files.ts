@@ -1,4 +1,5 @@
-// Which files of a checkpoint decide what a bundle holds, and their hashes. Light: every start compares them with the cached bundle.
+// Which files of a checkpoint decide what a bundle holds, and their hashes. Light: every start compares them
+// with the cached bundle.
 
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from "node:fs";
@@ -20,10 +21,16 @@ export const READING_FILES = ["lexicon.tsv", "letters.tsv"] as const;
 /** Folders of a checkpoint that hold weights. */
 const WEIGHT_FOLDERS = ["", "speech_tokenizer"] as const;
 const HASH_BLOCK_BYTES = 1 << 22;
-/** Behind the name of weights that a binary unpacks as they travel, compressed with zstd: a tenth and less of their size on the disk. */
+/**
+ * Behind the name of weights that a binary unpacks as they travel, compressed with zstd: a tenth and less of
+ * their size on the disk.
+ */
 export const PACKED_SUFFIX = ".zst";
 
-/** `model.safetensors`, as it is or {@link PACKED_SUFFIX}, or the shards that `model.safetensors.index.json` names. */
+/**
+ * `model.safetensors`, as it is or {@link PACKED_SUFFIX}, or the shards that `model.safetensors.index.json`
+ * names.
+ */
 export function weightFiles(directory: string): string[] {
   const single = join(directory, "model.safetensors");
   const here = [single, single + PACKED_SUFFIX].find((file) => existsSync(file));
@@ -39,7 +46,9 @@ export function weightFiles(directory: string): string[] {
 
 /** Files whose content decides what a bundle holds, relative to the directory. */
 export function sourceFiles(directory: string): string[] {
-  const weights = WEIGHT_FOLDERS.flatMap((folder) => weightFiles(join(directory, folder)).map((file) => join(folder, basename(file))));
+  const weights = WEIGHT_FOLDERS.flatMap((folder) =>
+    weightFiles(join(directory, folder)).map((file) => join(folder, basename(file))),
+  );
   const reading = READING_FILES.filter((name) => existsSync(join(directory, name)));
   return [...CHECKPOINT_FILES, ...reading, ...weights];
 }
@@ -51,7 +60,10 @@ export function hashFiles(source: string, onBytes: (count: number) => void = () 
     if (!isPacked(name)) return [name, { bytes: statSync(path).size, sha256: hashFile(path, onBytes) }];
     const content = unpackedWeights(path);
     onBytes(statSync(path).size);
-    return [name.slice(0, -PACKED_SUFFIX.length), { bytes: content.length, sha256: createHash("sha256").update(content).digest("hex") }];
+    return [
+      name.slice(0, -PACKED_SUFFIX.length),
+      { bytes: content.length, sha256: createHash("sha256").update(content).digest("hex") },
+    ];
   });
   return Object.fromEntries(entries);
 }
@@ -63,7 +75,11 @@ export function unpackedWeights(path: string): Uint8Array<ArrayBuffer> {
   try {
     return Bun.zstdDecompressSync(readFileSync(path)) as Buffer<ArrayBuffer>;
   } catch (cause) {
-    throw invalid(path, `does not unpack (${(cause as Error).message})`, remedyFor(dirname(path)) ?? "copy the file again");
+    throw invalid(
+      path,
+      `does not unpack (${(cause as Error).message})`,
+      remedyFor(dirname(path)) ?? "copy the file again",
+    );
   }
 }
 

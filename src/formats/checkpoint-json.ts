@@ -8,7 +8,11 @@ export { isId, type JsonFile } from "./json.ts";
 const HINT = "is this an official Qwen3-TTS 12 Hz checkpoint?";
 
 export function readJson(file: string): JsonFile {
-  return JsonFile.read(file, { code: "CHECKPOINT_INVALID", hint: HINT, unreadable: "download or copy the file again" });
+  return JsonFile.read(file, {
+    code: "CHECKPOINT_INVALID",
+    hint: HINT,
+    unreadable: "download or copy the file again",
+  });
 }
 
 export function invalid(file: string, what: string, hint = HINT): TtsError {

@@ -87,7 +87,10 @@ const CODEC_ENCODER_KNOWN = {
   hidden_act: "gelu",
 } as const;
 
-/** Weights of one file or of the shards of an index, mapped or unpacked. Every tensor that is taken is checked for shape and numbers. */
+/**
+ * Weights of one file or of the shards of an index, mapped or unpacked. Every tensor that is taken is checked
+ * for shape and numbers.
+ */
 export class Weights {
   private constructor(
     readonly files: string[],
@@ -99,7 +102,8 @@ export class Weights {
     const files = weightFiles(directory);
     const mapped = files.map((file) => (isPacked(file) ? inMemory(file) : mapFile(file)));
     const tensors = new Map<string, Tensor>();
-    for (const { path, bytes } of mapped) for (const [name, tensor] of parseSafetensors(bytes, path)) tensors.set(name, tensor);
+    for (const { path, bytes } of mapped)
+      for (const [name, tensor] of parseSafetensors(bytes, path)) tensors.set(name, tensor);
     return new Weights(files, tensors, mapped);
   }
 
@@ -110,7 +114,8 @@ export class Weights {
   /** @throws TtsError CHECKPOINT_INVALID when missing, of another shape, or not finite. */
   take(name: string, shape: readonly number[]): Tensor {
     const tensor = this.tensors.get(name);
-    if (tensor === undefined) throw invalid(this.files[0], `tensor ${name} is missing`, "the checkpoint is incomplete");
+    if (tensor === undefined)
+      throw invalid(this.files[0], `tensor ${name} is missing`, "the checkpoint is incomplete");
     if (tensor.shape.join() !== shape.join()) {
       throw invalid(
         tensor.file,
@@ -125,7 +130,11 @@ export class Weights {
   /** Layers that the config does not count would be left out without a word. */
   checkLayers(prefix: string, layers: number): void {
     if (!this.has(`${prefix}.layers.${layers}.input_layernorm.weight`)) return;
-    throw invalid(this.files[0], `${prefix} has more than the ${layers} layers of the config`, "config and weights do not belong together");
+    throw invalid(
+      this.files[0],
+      `${prefix} has more than the ${layers} layers of the config`,
+      "config and weights do not belong together",
+    );
   }
 
   /** What has been read need not stay in memory. */
@@ -171,7 +180,8 @@ export interface Checkpoint {
  */
 export function openCheckpoint(directory: string): Checkpoint {
   const missing = CHECKPOINT_FILES.find((name) => !existsSync(join(directory, name)));
-  if (missing !== undefined) throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
+  if (missing !== undefined)
+    throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
   const config = readJson(join(directory, "config.json"));
   const abilities = readAbilities(directory, config);
   const talker = config.object("talker_config");
@@ -182,7 +192,8 @@ export function openCheckpoint(directory: string): Checkpoint {
   const codes = predictor.size("vocab_size");
   const codec = codecShape(codecFile);
   checkCodec(codecFile.file, codec, codes);
-  const encoders = abilities.modelType === "base" ? encoderShapes(config, codecFile, codes, shapes.talker.hidden) : null;
+  const encoders =
+    abilities.modelType === "base" ? encoderShapes(config, codecFile, codes, shapes.talker.hidden) : null;
   const weights = Weights.open(directory);
   const codecWeights = Weights.open(join(directory, "speech_tokenizer"));
   weights.checkLayers("talker.model", shapes.talker.layers);
@@ -213,9 +224,16 @@ export function openCheckpoint(directory: string): Checkpoint {
 
 function checkCodec(file: string, codec: CodecShape, codes: number): void {
   if (codec.codebookSize !== codes)
-    throw invalid(file, `codebook_size is ${codec.codebookSize}, the code predictor gives codes below ${codes}`);
-  const samples = [...codec.upsamplingRatios, ...codec.upsampleRates].reduce((product, rate) => product * rate, 1);
-  if (samples !== SAMPLES_PER_FRAME) throw invalid(file, `upsampling gives ${samples} samples a frame, not ${SAMPLES_PER_FRAME} samples`);
+    throw invalid(
+      file,
+      `codebook_size is ${codec.codebookSize}, the code predictor gives codes below ${codes}`,
+    );
+  const samples = [...codec.upsamplingRatios, ...codec.upsampleRates].reduce(
+    (product, rate) => product * rate,
+    1,
+  );
+  if (samples !== SAMPLES_PER_FRAME)
+    throw invalid(file, `upsampling gives ${samples} samples a frame, not ${SAMPLES_PER_FRAME} samples`);
 }
 
 function transformerShape(config: JsonFile): TransformerShape {
@@ -251,17 +269,28 @@ function codecShape(file: JsonFile): CodecShape {
   };
 }
 
-function encoderShapes(config: JsonFile, codecFile: JsonFile, codes: number, talkerHidden: number): Checkpoint["encoders"] {
+function encoderShapes(
+  config: JsonFile,
+  codecFile: JsonFile,
+  codes: number,
+  talkerHidden: number,
+): Checkpoint["encoders"] {
   const shapes = { codec: codecEncoderShape(codecFile), speaker: speakerEncoderShape(config) };
   const { codebookSize, strides } = shapes.codec;
   if (codebookSize !== codes) {
-    throw invalid(codecFile.file, `encoder_config.codebook_size is ${codebookSize}, the code predictor takes codes below ${codes}`);
+    throw invalid(
+      codecFile.file,
+      `encoder_config.codebook_size is ${codebookSize}, the code predictor takes codes below ${codes}`,
+    );
   }
   const samples = strides.reduce((product, stride) => product * stride, ENCODER_DOWNSAMPLING);
   if (samples !== SAMPLES_PER_FRAME)
     throw invalid(codecFile.file, `the encoder takes ${samples} samples a frame, not ${SAMPLES_PER_FRAME}`);
   if (shapes.speaker.width !== talkerHidden) {
-    throw invalid(config.file, `speaker_encoder_config.enc_dim is ${shapes.speaker.width}, the talker is ${talkerHidden} wide`);
+    throw invalid(
+      config.file,
+      `speaker_encoder_config.enc_dim is ${shapes.speaker.width}, the talker is ${talkerHidden} wide`,
+    );
   }
   return shapes;
 }
@@ -307,9 +336,17 @@ function speakerEncoderShape(file: JsonFile): SpeakerEncoderShape {
   };
   const { channels, dilations, kernels, scale } = shape;
   const [entry, ...rest] = channels;
-  const fits = rest.length === 4 && rest[3] === 3 * entry && rest.slice(0, 3).every((size) => size === entry) && entry % scale === 0;
+  const fits =
+    rest.length === 4 &&
+    rest[3] === 3 * entry &&
+    rest.slice(0, 3).every((size) => size === entry) &&
+    entry % scale === 0;
   if (!fits)
-    throw invalid(file.file, `speaker_encoder_config.enc_channels is [${channels}]: not four equal multiples of ${scale} and their triple`);
-  if (kernels.length !== 5 || dilations.length !== 5) throw invalid(file.file, "speaker_encoder_config has not five kernels and dilations");
+    throw invalid(
+      file.file,
+      `speaker_encoder_config.enc_channels is [${channels}]: not four equal multiples of ${scale} and their triple`,
+    );
+  if (kernels.length !== 5 || dilations.length !== 5)
+    throw invalid(file.file, "speaker_encoder_config has not five kernels and dilations");
   return shape;
 }

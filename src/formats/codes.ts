@@ -1,4 +1,5 @@
-// Codes that come from files, clients and other programs. Native code takes them as row numbers, so each one is checked here first.
+// Codes that come from files, clients and other programs. Native code takes them as row numbers, so each one
+// is checked here first.
 
 import { TtsError } from "../errors.ts";
 import { isWhole } from "../ranges.ts";
@@ -6,7 +7,9 @@ import { CODES_PER_FRAME } from "../types.ts";
 
 /** Whether a value of a JSON file is one frame of a codebook of `size`: a list of 16 codes. */
 export const isFrame = (value: unknown, size: number): value is number[] =>
-  Array.isArray(value) && value.length === CODES_PER_FRAME && value.every((code) => isWhole(code, 0, size - 1));
+  Array.isArray(value) &&
+  value.length === CODES_PER_FRAME &&
+  value.every((code) => isWhole(code, 0, size - 1));
 
 /**
  * Checks codes in the order of their frames; i64 ones before they are narrowed.
@@ -14,10 +17,18 @@ export const isFrame = (value: unknown, size: number): value is number[] =>
  * @param hint what the user may do about a wrong one
  * @throws TtsError CODES_INVALID naming frame, code, value and limit
  */
-export function assertCodes(codes: Int32Array | BigInt64Array, size: number, { first = 0, hint = "" } = {}): void {
+export function assertCodes(
+  codes: Int32Array | BigInt64Array,
+  size: number,
+  { first = 0, hint = "" } = {},
+): void {
   for (let i = 0; i < codes.length; i++) {
     if (codes[i] >= 0 && codes[i] < size) continue;
     const [frame, code] = [Math.floor((first + i) / CODES_PER_FRAME), (first + i) % CODES_PER_FRAME];
-    throw new TtsError("CODES_INVALID", `frame ${frame}, code ${code} is ${codes[i]}, this model's codes are 0 to ${size - 1}`, hint);
+    throw new TtsError(
+      "CODES_INVALID",
+      `frame ${frame}, code ${code} is ${codes[i]}, this model's codes are 0 to ${size - 1}`,
+      hint,
+    );
   }
 }

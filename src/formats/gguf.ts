@@ -1,5 +1,6 @@
-// The head of a GGUF file (version 3): its single values, the lengths of its lists, and where its tensors lie. Pure: bytes in, values out.
-// libllama ends the process on some damaged files, so they are read here first. Strings of lists are stepped over, not decoded.
+// The head of a GGUF file (version 3): its single values, the lengths of its lists, and where its tensors
+// lie. Pure: bytes in, values out. libllama ends the process on some damaged files, so they are read here
+// first. Strings of lists are stepped over, not decoded.
 
 import { TtsError } from "../errors.ts";
 
@@ -52,7 +53,8 @@ class Reader {
   /** Steps over `count` bytes and says where they began. */
   skip(count: number): number {
     const from = this.at;
-    if (count > this.bytes.length - from) throw this.fail(`ends inside its head (${this.bytes.length} bytes)`);
+    if (count > this.bytes.length - from)
+      throw this.fail(`ends inside its head (${this.bytes.length} bytes)`);
     this.at += count;
     return from;
   }
@@ -90,7 +92,8 @@ class Reader {
 
 /** @throws TtsError BUNDLE_INVALID naming the file and what is wrong with it */
 export function parseGgufHead(bytes: Uint8Array, file: string): GgufHead {
-  const fail = (what: string) => new TtsError("BUNDLE_INVALID", `${file} ${what}`, "delete the bundle; it is made again");
+  const fail = (what: string) =>
+    new TtsError("BUNDLE_INVALID", `${file} ${what}`, "delete the bundle; it is made again");
   const reader = new Reader(bytes, fail);
   const magic = Buffer.from(bytes.subarray(0, 4)).toString("latin1");
   if (magic !== "GGUF") throw fail("is no GGUF file");
@@ -134,7 +137,8 @@ function readValue(reader: Reader, type: number): number | string | boolean | Gg
 function readList(reader: Reader): GgufList {
   const entryType = reader.u32();
   const size = VALUE_BYTES[entryType];
-  if (size === undefined || entryType === GGUF_TYPE.list) throw reader.fail(`has a list of the type ${entryType}`);
+  if (size === undefined || entryType === GGUF_TYPE.list)
+    throw reader.fail(`has a list of the type ${entryType}`);
   const count = reader.count("entries of a list", MOST.listEntries);
   const from = reader.at;
   if (entryType === GGUF_TYPE.string) reader.skipStrings(count);
@@ -156,7 +160,8 @@ function readTensors(reader: Reader, count: number, fileBytes: number): GgufTens
   }
   const data = Math.ceil(reader.at / ALIGNMENT) * ALIGNMENT;
   for (const { name, offset } of found) {
-    if (offset % ALIGNMENT !== 0 || data + offset >= fileBytes) throw reader.fail(`ends before its tensor ${JSON.stringify(name)}`);
+    if (offset % ALIGNMENT !== 0 || data + offset >= fileBytes)
+      throw reader.fail(`ends before its tensor ${JSON.stringify(name)}`);
   }
   const placed = found.toSorted((a, b) => a.offset - b.offset);
   return placed.map(({ name, axes, elements, offset }, i) => {
@@ -164,7 +169,9 @@ function readTensors(reader: Reader, count: number, fileBytes: number): GgufTens
   });
 }
 
-/** The first entry of a list of strings that an earlier one equals, or -1. Compares bytes; decodes nothing. */
+/**
+ * The first entry of a list of strings that an earlier one equals, or -1. Compares bytes; decodes nothing.
+ */
 export function findRepeated(bytes: Uint8Array, list: GgufList): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const slots = 2 ** Math.ceil(Math.log2(2 * list.count + 2));
@@ -174,7 +181,8 @@ export function findRepeated(bytes: Uint8Array, list: GgufList): number {
     let hash = length | 0;
     for (let k = at + 8; k < at + 8 + length; k++) hash = Math.imul(hash ^ bytes[k], 0x01000193);
     let slot = (hash ^ (hash >>> 15)) & (slots - 1);
-    for (; seen[slot] !== 0; slot = (slot + 1) & (slots - 1)) if (sameString(bytes, view, seen[slot] - 1, at, length)) return i;
+    for (; seen[slot] !== 0; slot = (slot + 1) & (slots - 1))
+      if (sameString(bytes, view, seen[slot] - 1, at, length)) return i;
     seen[slot] = at + 1;
     at += 8 + length;
   }

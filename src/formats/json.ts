@@ -1,4 +1,5 @@
-// A JSON file read key by key: every value is checked, every failure names file, key and value. Of a checkpoint or of a bundle.
+// A JSON file read key by key: every value is checked, every failure names file, key and value. Of a
+// checkpoint or of a bundle.
 
 import { readFileSync } from "node:fs";
 import { type ErrorCode, TtsError } from "../errors.ts";
@@ -27,7 +28,10 @@ export class JsonFile {
     try {
       value = JSON.parse(readFileSync(file, "utf8"));
     } catch (cause) {
-      const why = cause instanceof SyntaxError ? `is not JSON (${cause.message})` : `cannot be read (${(cause as Error).message})`;
+      const why =
+        cause instanceof SyntaxError
+          ? `is not JSON (${cause.message})`
+          : `cannot be read (${(cause as Error).message})`;
       throw new TtsError(fault.code, `${file} ${why}`, fault.unreadable, { cause });
     }
     if (!isObject(value)) throw new TtsError(fault.code, `${file}: holds no JSON object`, fault.hint);
@@ -52,7 +56,12 @@ export class JsonFile {
   }
 
   number(key: string, fallback?: number): number {
-    return this.get(key, "a number", (value) => typeof value === "number" && Number.isFinite(value), fallback);
+    return this.get(
+      key,
+      "a number",
+      (value) => typeof value === "number" && Number.isFinite(value),
+      fallback,
+    );
   }
   /** A whole number of at least 0. */
   count(key: string, fallback?: number): number {
@@ -60,7 +69,12 @@ export class JsonFile {
   }
   /** A whole number of at least 1. */
   size(key: string, fallback?: number): number {
-    return this.get(key, "a whole number above 0", (value) => isWhole(value, 1, Number.MAX_SAFE_INTEGER), fallback);
+    return this.get(
+      key,
+      "a whole number above 0",
+      (value) => isWhole(value, 1, Number.MAX_SAFE_INTEGER),
+      fallback,
+    );
   }
   /** A whole number between two bounds, both included. */
   within(key: string, least: number, most: number): number {
@@ -78,22 +92,38 @@ export class JsonFile {
     return this.get(key, `one of ${known.join(", ")}`, (value) => known.includes(value as T));
   }
   strings(key: string): string[] {
-    return this.get(key, "a list of strings", (value) => Array.isArray(value) && value.every((entry) => typeof entry === "string"));
+    return this.get(
+      key,
+      "a list of strings",
+      (value) => Array.isArray(value) && value.every((entry) => typeof entry === "string"),
+    );
   }
   boolean(key: string, fallback?: boolean): boolean {
     return this.get(key, "true or false", (value) => typeof value === "boolean", fallback);
   }
   counts(key: string, fallback?: number[]): number[] {
-    const accept = (value: unknown) => Array.isArray(value) && value.every((n) => isWhole(n, 1, Number.MAX_SAFE_INTEGER));
+    const accept = (value: unknown) =>
+      Array.isArray(value) && value.every((n) => isWhole(n, 1, Number.MAX_SAFE_INTEGER));
     return this.get(key, "a list of whole numbers", accept, fallback);
   }
   object(key: string, fallback?: Record<string, unknown>): JsonFile {
-    return new JsonFile(this.file, this.get(key, "an object", isObject, fallback), this.fault, `${this.path}${key}.`);
+    return new JsonFile(
+      this.file,
+      this.get(key, "an object", isObject, fallback),
+      this.fault,
+      `${this.path}${key}.`,
+    );
   }
   /** Objects in order, each read by `read`. */
   list<T>(key: string, read: (file: JsonFile) => T): T[] {
-    const entries = this.get<Record<string, unknown>[]>(key, "a list of objects", (value) => Array.isArray(value) && value.every(isObject));
-    return entries.map((entry, i) => read(new JsonFile(this.file, entry, this.fault, `${this.path}${key}.${i}.`)));
+    const entries = this.get<Record<string, unknown>[]>(
+      key,
+      "a list of objects",
+      (value) => Array.isArray(value) && value.every(isObject),
+    );
+    return entries.map((entry, i) =>
+      read(new JsonFile(this.file, entry, this.fault, `${this.path}${key}.${i}.`)),
+    );
   }
   /** Absent or exactly `known`: the choices of an architecture that nothing here makes. */
   only(key: string, known: string | number | boolean): void {
@@ -111,7 +141,8 @@ export class JsonFile {
   }
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Whether a value of a JSON file is a row number below `rows`. */
 export const isId = (value: unknown, rows: number): value is number => isWhole(value, 0, rows - 1);

@@ -1,9 +1,10 @@
-// A folder of models for an NPU: its manifest, checked value by value, and where its files lie. `tts convert --target` writes one; the vendor's
-// toolkit puts the built models beside the graphs. Runs nothing.
+// A folder of models for an NPU: its manifest, checked value by value, and where its files lie. `tts convert
+// --target` writes one; the vendor's toolkit puts the built models beside the graphs. Runs nothing.
 //
-// The vocoder is a chain of graphs of fixed shapes, each on the CPU or on the NPU. Tensors are linked by their names: what a part reads is
-// `codes` i32 [frames, 16] or `position` i32 [1], or f32 that an earlier part gives, or its own state, `state.NAME`, which is all zero at the
-// start of a speech and then what the part gave as `next.NAME`. The last part gives `samples` f32, 1920 a frame.
+// The vocoder is a chain of graphs of fixed shapes, each on the CPU or on the NPU. Tensors are linked by
+// their names: what a part reads is `codes` i32 [frames, 16] or `position` i32 [1], or f32 that an earlier
+// part gives, or its own state, `state.NAME`, which is all zero at the start of a speech and then what the
+// part gave as `next.NAME`. The last part gives `samples` f32, 1920 a frame.
 
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -47,9 +48,15 @@ export interface NpuManifest {
   frames: number;
   /** In the order in which they run. */
   vocoder: NpuPart[];
-  /** The code predictor: a graph of one step and the heads, which stay with the CPU, or one of a whole frame. null: it all does. */
+  /**
+   * The code predictor: a graph of one step and the heads, which stay with the CPU, or one of a whole frame.
+   * null: it all does.
+   */
   predictor: { step: NpuPart | null; heads: NpuPart | null; frame: NpuPart | null };
-  /** Real codes and the samples that the reference makes of them; a device whose samples differ by more than this is not to be used. */
+  /**
+   * Real codes and the samples that the reference makes of them; a device whose samples differ by more than
+   * this is not to be used.
+   */
   selfTest: { file: string; leastSnrDb: number };
   /** Relative path -> what was converted; as in the bundle. */
   source: Manifest["source"];
@@ -79,20 +86,26 @@ export const newNpuManifest = (content: Omit<NpuManifest, "format" | "version">)
 });
 
 /**
- * Reads the manifest of a folder and checks every value in it, and that the files which no toolkit has to build are there.
+ * Reads the manifest of a folder and checks every value in it, and that the files which no toolkit has to
+ * build are there.
  * @throws TtsError NPU_MODEL_INVALID: absent, damaged, of another version, or for another target
  */
 export function openNpuFolder(directory: string, target: NpuTarget): NpuFolder {
   const path = join(directory, NPU_MANIFEST);
-  if (!isNpuFolder(directory)) throw invalid(`${directory} holds no models for an NPU: ${NPU_MANIFEST} is missing`, hintFor(target));
+  if (!isNpuFolder(directory))
+    throw invalid(`${directory} holds no models for an NPU: ${NPU_MANIFEST} is missing`, hintFor(target));
   const file = JsonFile.read(path, { code: "NPU_MODEL_INVALID", hint: ANY_TARGET, unreadable: ANY_TARGET });
   const head = new Map(file.entries());
-  if (head.get("format") !== FORMAT) throw file.wrong(`is not a manifest of NPU models (format ${JSON.stringify(head.get("format"))})`);
+  if (head.get("format") !== FORMAT)
+    throw file.wrong(`is not a manifest of NPU models (format ${JSON.stringify(head.get("format"))})`);
   if (head.get("version") !== VERSION) {
-    throw file.wrong(`has format version ${JSON.stringify(head.get("version"))}, this program reads ${VERSION}`);
+    throw file.wrong(
+      `has format version ${JSON.stringify(head.get("version"))}, this program reads ${VERSION}`,
+    );
   }
   const manifest = readManifest(file);
-  if (manifest.target !== target) throw invalid(`${directory} holds models for ${manifest.target}, not for ${target}`, hintFor(target));
+  if (manifest.target !== target)
+    throw invalid(`${directory} holds models for ${manifest.target}, not for ${target}`, hintFor(target));
   const folder = { directory, manifest };
   for (const part of manifest.vocoder) if (part.runs === "cpu") npuPartPath(folder, part);
   if (!existsSync(join(directory, manifest.selfTest.file)))
@@ -105,7 +118,10 @@ export function openNpuFolder(directory: string, target: NpuTarget): NpuFolder {
  * @throws TtsError NPU_MODEL_INVALID when it is not there
  */
 export function npuPartPath({ directory, manifest }: NpuFolder, { file, runs }: NpuPart): string {
-  const path = join(directory, runs === "cpu" ? file : file.replace(/\.onnx$/, NPU_BUILDS[manifest.target].suffix));
+  const path = join(
+    directory,
+    runs === "cpu" ? file : file.replace(/\.onnx$/, NPU_BUILDS[manifest.target].suffix),
+  );
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat?.isFile() && stat.size > 0) return path;
   const what = stat === undefined ? "is missing" : stat.isFile() ? "is empty" : "is no file";
@@ -119,24 +135,32 @@ export function npuPartPath({ directory, manifest }: NpuFolder, { file, runs }: 
  */
 export function assertNpuFolderFits({ directory, manifest }: NpuFolder, bundle: Bundle): void {
   const names = new Set([...Object.keys(manifest.source), ...Object.keys(bundle.manifest.source)]);
-  const other = [...names].find((name) => manifest.source[name]?.sha256 !== bundle.manifest.source[name]?.sha256);
+  const other = [...names].find(
+    (name) => manifest.source[name]?.sha256 !== bundle.manifest.source[name]?.sha256,
+  );
   if (other === undefined) return;
   const what = `${directory} was made of ${manifest.name}, whose ${other} is another than that of ${bundle.manifest.name}`;
   throw invalid(what, hintFor(manifest.target));
 }
 
 /**
- * `codes` i32 [frames, 16], which are whole runs of the vocoder from its start on, and `samples` f32 [frames * 1920].
+ * `codes` i32 [frames, 16], which are whole runs of the vocoder from its start on, and `samples` f32 [frames
+ * * 1920].
  * @throws TtsError NPU_MODEL_INVALID
  */
-export function readNpuSelfTest({ directory, manifest }: NpuFolder): { codes: Int32Array; samples: Float32Array } {
+export function readNpuSelfTest({ directory, manifest }: NpuFolder): {
+  codes: Int32Array;
+  samples: Float32Array;
+} {
   const path = join(directory, manifest.selfTest.file);
   try {
     const tensors = parseSafetensors(readFileSync(path), path);
     const [codes, samples] = [toInt32(tensors.get("codes")!), toFloat32(tensors.get("samples")!).slice()];
     const frames = codes.length / CODES_PER_FRAME;
     if (frames === 0 || frames % manifest.frames !== 0 || samples.length !== frames * SAMPLES_PER_FRAME) {
-      throw new RangeError(`${codes.length} codes and ${samples.length} samples are no whole runs of ${manifest.frames} frames`);
+      throw new RangeError(
+        `${codes.length} codes and ${samples.length} samples are no whole runs of ${manifest.frames} frames`,
+      );
     }
     return { codes, samples };
   } catch (cause) {
@@ -162,7 +186,10 @@ function readManifest(file: JsonFile): NpuManifest {
     frames: file.within("frames", 1, MOST_NPU_FRAMES),
     vocoder: file.list("vocoder", readPart),
     predictor: { step: optional("step"), heads: optional("heads"), frame: optional("frame") },
-    selfTest: { file: readName(selfTest, "file"), leastSnrDb: selfTest.within("leastSnrDb", 0, LARGEST.decibels) },
+    selfTest: {
+      file: readName(selfTest, "file"),
+      leastSnrDb: selfTest.within("leastSnrDb", 0, LARGEST.decibels),
+    },
     source: file.object("source").record((source, name) => {
       const entry = source.object(name);
       return { bytes: entry.within("bytes", 0, LARGEST.bytes), sha256: entry.string("sha256") };
@@ -192,7 +219,10 @@ function readPart(file: JsonFile): NpuPart {
 
 function readTensor(file: JsonFile): NpuTensorInfo {
   const [name, shape] = [readName(file, "name"), file.counts("shape")];
-  const isSane = shape.length <= LARGEST.rank && shape.every((size) => size <= LARGEST.size) && elementsOf(shape) <= LARGEST.elements;
+  const isSane =
+    shape.length <= LARGEST.rank &&
+    shape.every((size) => size <= LARGEST.size) &&
+    elementsOf(shape) <= LARGEST.elements;
   if (!isSane) throw file.wrong(`${name} has the shape [${shape}], which is no model's`);
   return { name, shape };
 }

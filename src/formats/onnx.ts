@@ -1,5 +1,6 @@
-// A small ONNX graph builder. Values are names; every op gives one value (or several, by ops). Large weights become external data:
-// copied into NAME.data, or left where they are in a checkpoint file that is linked beside the model.
+// A small ONNX graph builder. Values are names; every op gives one value (or several, by ops). Large weights
+// become external data: copied into NAME.data, or left where they are in a checkpoint file that is linked
+// beside the model.
 
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -30,7 +31,9 @@ interface ExternalWeight {
   name: string;
   type: ElementType;
   shape: readonly number[];
-  source: { bytes: () => Uint8Array; length: number } | { sharedFile: string; offset: number; length: number };
+  source:
+    | { bytes: () => Uint8Array; length: number }
+    | { sharedFile: string; offset: number; length: number };
 }
 
 export interface Node {
@@ -52,7 +55,12 @@ interface Scope {
   output?: string;
 }
 
-const newScope = (known?: Map<string, string>): Scope => ({ nodes: [], inline: [], external: [], known: new Map(known) });
+const newScope = (known?: Map<string, string>): Scope => ({
+  nodes: [],
+  inline: [],
+  external: [],
+  known: new Map(known),
+});
 
 export interface GraphOptions {
   name: string;
@@ -108,23 +116,40 @@ export class Graph {
     return this.ortOps(type, 1, inputs, attributes)[0];
   }
 
-  ortOps(type: string, count: number, inputs: string[], attributes: Record<string, Attribute> = {}): string[] {
+  ortOps(
+    type: string,
+    count: number,
+    inputs: string[],
+    attributes: Record<string, Attribute> = {},
+  ): string[] {
     this.usesOrtOperators = true;
     const outputs = Array.from({ length: count }, () => `${type}_${this.counter++}`);
     this.add(type, inputs, outputs, attributes, ORT_DOMAIN);
     return outputs;
   }
 
-  private add(type: string, inputs: string[], outputs: string[], attributes: Record<string, Attribute> = {}, domain = ""): void {
+  private add(
+    type: string,
+    inputs: string[],
+    outputs: string[],
+    attributes: Record<string, Attribute> = {},
+    domain = "",
+  ): void {
     this.scope.nodes.push({ type, domain, inputs, outputs, attributes });
   }
 
   /** One of two values, of which only the chosen one is computed. Branches see every value made before. */
   choose(condition: string, then: () => string, otherwise: () => string): string {
-    return this.op("If", [condition], { then_branch: { graph: this.branch(then) }, else_branch: { graph: this.branch(otherwise) } });
+    return this.op("If", [condition], {
+      then_branch: { graph: this.branch(then) },
+      else_branch: { graph: this.branch(otherwise) },
+    });
   }
 
-  /** Weights made by `build` lie in the branch itself: only there does ONNX Runtime prepare them for its matrix products. */
+  /**
+   * Weights made by `build` lie in the branch itself: only there does ONNX Runtime prepare them for its
+   * matrix products.
+   */
   private branch(build: () => string): Scope {
     const outer = this.scope;
     this.scope = newScope(outer.known);
@@ -144,7 +169,9 @@ export class Graph {
   }
 
   float(value: number): string {
-    return this.remember(`f32:${value}`, () => this.inlineTensor("f32", [], new Uint8Array(Float32Array.of(value).buffer)));
+    return this.remember(`f32:${value}`, () =>
+      this.inlineTensor("f32", [], new Uint8Array(Float32Array.of(value).buffer)),
+    );
   }
 
   /** Computed values, f32; large ones are better computed when they are written. */
@@ -172,7 +199,8 @@ export class Graph {
   }
 
   private weight(type: ElementType, shape: readonly number[], source: ExternalWeight["source"]): string {
-    if ("bytes" in source && source.length < EXTERNAL_FROM_BYTES) return this.inlineTensor(type, shape, source.bytes());
+    if ("bytes" in source && source.length < EXTERNAL_FROM_BYTES)
+      return this.inlineTensor(type, shape, source.bytes());
     const name = `weight_${this.counter++}`;
     this.shapes.set(name, shape);
     this.scope.external.push({ name, type, shape, source });
@@ -199,7 +227,8 @@ export class Graph {
     let at = 0;
     let collectedAt = 0;
     const place = ({ source, ...tensor }: ExternalWeight): Message => {
-      if ("sharedFile" in source) return externalTensor(tensor, source.sharedFile, source.offset, source.length);
+      if ("sharedFile" in source)
+        return externalTensor(tensor, source.sharedFile, source.offset, source.length);
       const placed = externalTensor(tensor, basename(data), at, source.length);
       const padding = (ALIGNMENT - (source.length % ALIGNMENT)) % ALIGNMENT;
       writeAll(file, source.bytes());
@@ -219,8 +248,9 @@ export class Graph {
   }
 
   /**
-   * Writes the model for tools that know less than ONNX Runtime: with all its weights in one file, which protobuf limits to 2 GB, an older
-   * set of operators, and a name for every node. There may be no shared weights.
+   * Writes the model for tools that know less than ONNX Runtime: with all its weights in one file, which
+   * protobuf limits to 2 GB, an older set of operators, and a name for every node. There may be no shared
+   * weights.
    */
   savePortable(path: string): void {
     const file = openSync(path, "wx");
@@ -268,7 +298,12 @@ export class Graph {
 /** Writes a large weight somewhere and describes it. */
 type Place = (weight: ExternalWeight) => Message;
 
-function scopeMessage({ nodes, inline, external, output }: Scope, name: string, place: Place, namesNodes = false): Message {
+function scopeMessage(
+  { nodes, inline, external, output }: Scope,
+  name: string,
+  place: Place,
+  namesNodes = false,
+): Message {
   const graph = new Message();
   for (const item of nodes) graph.message(1, nodeMessage(item, place, namesNodes));
   graph.string(2, name);
@@ -278,7 +313,11 @@ function scopeMessage({ nodes, inline, external, output }: Scope, name: string, 
 
 const bytesOf = (shape: readonly number[]) => byteLength({ dtype: "F32", shape });
 
-function nodeMessage({ attributes, domain, inputs, outputs, type }: Node, place: Place, hasName: boolean): Message {
+function nodeMessage(
+  { attributes, domain, inputs, outputs, type }: Node,
+  place: Place,
+  hasName: boolean,
+): Message {
   const message = new Message();
   for (const input of inputs) message.string(1, input);
   for (const output of outputs) message.string(2, output);
@@ -294,7 +333,8 @@ function attribute(name: string, value: Attribute, place: Place): Message {
   const message = new Message().string(1, name);
   if (typeof value === "number") return message.int(3, value).int(20, ATTRIBUTE_TYPE.int);
   if (typeof value === "string") return message.string(4, value).int(20, ATTRIBUTE_TYPE.string);
-  if ("graph" in value) return message.message(6, scopeMessage(value.graph, name, place)).int(20, ATTRIBUTE_TYPE.graph);
+  if ("graph" in value)
+    return message.message(6, scopeMessage(value.graph, name, place)).int(20, ATTRIBUTE_TYPE.graph);
   if ("float" in value) return message.float(2, value.float).int(20, ATTRIBUTE_TYPE.float);
   for (const item of value) message.int(8, item);
   return message.int(20, ATTRIBUTE_TYPE.ints);
@@ -306,7 +346,12 @@ function tensorHead(name: string, type: ElementType, shape: readonly number[]): 
   return message.int(2, ELEMENT_TYPE[type]).string(8, name);
 }
 
-function externalTensor({ name, shape, type }: Omit<ExternalWeight, "source">, file: string, offset: number, length: number): Message {
+function externalTensor(
+  { name, shape, type }: Omit<ExternalWeight, "source">,
+  file: string,
+  offset: number,
+  length: number,
+): Message {
   const entry = (key: string, value: string) => new Message().string(1, key).string(2, value);
   return tensorHead(name, type, shape)
     .message(13, entry("location", file))
@@ -317,7 +362,8 @@ function externalTensor({ name, shape, type }: Omit<ExternalWeight, "source">, f
 
 function valueInfo(name: string, type: ElementType, shape: readonly Dim[]): Message {
   const dims = new Message();
-  for (const dim of shape) dims.message(1, typeof dim === "number" ? new Message().int(1, dim) : new Message().string(2, dim));
+  for (const dim of shape)
+    dims.message(1, typeof dim === "number" ? new Message().int(1, dim) : new Message().string(2, dim));
   const tensor = new Message().int(1, ELEMENT_TYPE[type]).message(2, dims);
   return new Message().string(1, name).message(2, new Message().message(1, tensor));
 }

@@ -1,9 +1,22 @@
-// The safetensors format: u64 header length, JSON header, dense little-endian tensors. Pure: bytes in, views out.
-// Used for checkpoints and for the tables of a bundle.
+// The safetensors format: u64 header length, JSON header, dense little-endian tensors. Pure: bytes in, views
+// out. Used for checkpoints and for the tables of a bundle.
 
 import { TtsError } from "../errors.ts";
 
-const ELEMENT_BYTES = { F32: 4, F16: 2, BF16: 2, F64: 8, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1, F8_E4M3: 1, F8_E5M2: 1 } as const;
+const ELEMENT_BYTES = {
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  F64: 8,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+} as const;
 export type Dtype = keyof typeof ELEMENT_BYTES;
 /** Nothing sane needs a longer header: the official ones are under 60 kB. */
 const MAX_HEADER_BYTES = 64 * 2 ** 20;
@@ -24,27 +37,44 @@ export interface Tensor {
  * @throws TtsError CHECKPOINT_INVALID naming the file and what is wrong with it.
  */
 export function parseSafetensors(bytes: Uint8Array, file: string): Map<string, Tensor> {
-  const fail = (what: string, hint = "download or copy the file again") => new TtsError("CHECKPOINT_INVALID", `${file}: ${what}`, hint);
+  const fail = (what: string, hint = "download or copy the file again") =>
+    new TtsError("CHECKPOINT_INVALID", `${file}: ${what}`, hint);
   if (bytes.length < 8) throw fail(`too short for a safetensors file (${bytes.length} bytes)`);
   if (Buffer.from(bytes.subarray(0, 40)).toString("latin1").startsWith("version https://git-lfs")) {
     throw fail("is a Git LFS pointer, not the weights", 'run "git lfs pull" in the checkpoint');
   }
   const length = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   if (length > bytes.length - 8 || length > MAX_HEADER_BYTES) {
-    throw fail(`its header claims ${length} bytes, the file has ${bytes.length}: truncated, or not a safetensors file`);
+    throw fail(
+      `its header claims ${length} bytes, the file has ${bytes.length}: truncated, or not a safetensors file`,
+    );
   }
   const data = bytes.subarray(8 + length);
   const tensors = new Map<string, Tensor>();
   for (const [name, entry] of Object.entries(parseHeader(bytes.subarray(8, 8 + length), fail))) {
     if (name === "__metadata__") continue;
-    const { dtype, shape, data_offsets: range } = (entry ?? {}) as { dtype: Dtype; shape: number[]; data_offsets: [number, number] };
+    const {
+      dtype,
+      shape,
+      data_offsets: range,
+    } = (entry ?? {}) as { dtype: Dtype; shape: number[]; data_offsets: [number, number] };
     if (!Object.hasOwn(ELEMENT_BYTES, dtype)) throw fail(`tensor ${name} has the unknown type ${dtype}`);
-    if (!isSizeList(shape) || !isSizeList(range) || range.length !== 2) throw fail(`tensor ${name} has a broken header entry`);
+    if (!isSizeList(shape) || !isSizeList(range) || range.length !== 2)
+      throw fail(`tensor ${name} has a broken header entry`);
     const [begin, end] = range;
-    if (begin > end || end > data.length) throw fail(`tensor ${name} ends at byte ${end} of ${data.length}: the file is truncated`);
+    if (begin > end || end > data.length)
+      throw fail(`tensor ${name} ends at byte ${end} of ${data.length}: the file is truncated`);
     const expected = byteLength({ dtype, shape });
-    if (end - begin !== expected) throw fail(`tensor ${name} has ${end - begin} bytes, its shape [${shape}] needs ${expected}`);
-    tensors.set(name, { name, dtype, shape, bytes: data.subarray(begin, end), file, offset: 8 + length + begin });
+    if (end - begin !== expected)
+      throw fail(`tensor ${name} has ${end - begin} bytes, its shape [${shape}] needs ${expected}`);
+    tensors.set(name, {
+      name,
+      dtype,
+      shape,
+      bytes: data.subarray(begin, end),
+      file,
+      offset: 8 + length + begin,
+    });
   }
   return tensors;
 }
@@ -56,7 +86,8 @@ function parseHeader(json: Uint8Array, fail: (what: string) => TtsError): Record
   } catch {
     throw fail("its header is not JSON: damaged, or not a safetensors file");
   }
-  if (typeof header !== "object" || header === null || Array.isArray(header)) throw fail("its header is not a JSON object");
+  if (typeof header !== "object" || header === null || Array.isArray(header))
+    throw fail("its header is not a JSON object");
   return header as Record<string, unknown>;
 }
 
@@ -72,7 +103,8 @@ function elementCount(tensor: Tensor): number {
 export function toFloat32(tensor: Tensor): Float32Array {
   const { bytes, dtype } = tensor;
   const count = elementCount(tensor);
-  if (dtype === "F32" && bytes.byteOffset % 4 === 0) return new Float32Array(bytes.buffer, bytes.byteOffset, count);
+  if (dtype === "F32" && bytes.byteOffset % 4 === 0)
+    return new Float32Array(bytes.buffer, bytes.byteOffset, count);
   const out = new Float32Array(count);
   copyFloat32(tensor, out);
   return out;
@@ -83,9 +115,15 @@ export function copyFloat32(tensor: Tensor, target: Float32Array): void {
   const { bytes, dtype, file, name } = tensor;
   const count = elementCount(tensor);
   if (dtype === "F32") target.set(new Float32Array(copyOf(bytes).buffer));
-  else if (dtype === "BF16") widenBf16(asU16(bytes), new Uint32Array(target.buffer, target.byteOffset, count));
+  else if (dtype === "BF16")
+    widenBf16(asU16(bytes), new Uint32Array(target.buffer, target.byteOffset, count));
   else if (dtype === "F16") target.set(new Float16Array(asU16(bytes).buffer, asU16(bytes).byteOffset, count));
-  else throw new TtsError("CHECKPOINT_INVALID", `${file}: tensor ${name} is ${dtype}`, "weights must be F32, F16 or BF16");
+  else
+    throw new TtsError(
+      "CHECKPOINT_INVALID",
+      `${file}: tensor ${name} is ${dtype}`,
+      "weights must be F32, F16 or BF16",
+    );
 }
 
 /** A copy in a buffer of its own; `slice` would only be a view where the bytes are a Buffer. */
@@ -139,7 +177,9 @@ export function isZero({ bytes, dtype }: Tensor): boolean {
 }
 
 const wordsOf = (bytes: Uint8Array) =>
-  bytes.byteOffset % 4 === 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) : new Uint32Array(copyOf(bytes).buffer);
+  bytes.byteOffset % 4 === 0
+    ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
+    : new Uint32Array(copyOf(bytes).buffer);
 
 export interface TensorToWrite {
   name: string;

@@ -1,4 +1,5 @@
-// The tables of a bundle, mapped: folded text, code embeddings, the code predictor's input rows and heads. Rows are read on demand.
+// The tables of a bundle, mapped: folded text, code embeddings, the code predictor's input rows and heads.
+// Rows are read on demand.
 
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
 import { TtsError } from "../errors.ts";
@@ -11,7 +12,9 @@ export const TABLE = {
   text: "text",
   /** [codec vocabulary or codes, hidden] */
   code: (group: number) => `code.${group}`,
-  /** [codes, predictor hidden]: what the predictor is fed for a code; only where it has an input projection. */
+  /**
+   * [codes, predictor hidden]: what the predictor is fed for a code; only where it has an input projection.
+   */
   predictorInput: (group: number) => `predictor.input.${group}`,
   /** [predictor hidden, hidden] and [predictor hidden]; only where the predictor has an input projection. */
   projectionWeight: "predictor.projection.weight",
@@ -106,7 +109,11 @@ export class Tables {
   table(name: string, rows: number, width: number): RowTable {
     const tensor = this.tensor(name, [rows, width]);
     if (tensor.offset % (tensor.dtype === "F32" ? 4 : 2) === 0) return new RowTable(tensor);
-    throw new TtsError("BUNDLE_INVALID", `${this.file.path}: table ${name} lies at the odd byte ${tensor.offset}`, BUNDLE_HINT);
+    throw new TtsError(
+      "BUNDLE_INVALID",
+      `${this.file.path}: table ${name} lies at the odd byte ${tensor.offset}`,
+      BUNDLE_HINT,
+    );
   }
 
   /**
@@ -119,8 +126,11 @@ export class Tables {
     const is = (wanted: string, row: number | null) => dtype === wanted && shape.join() === `${codes},${row}`;
     if (is("F32", width)) return { type: "f32", bytes };
     if (is("F16", width)) return { type: "f16", bytes };
-    for (const type of ["q8_0", "q4_0"] as const) if (is("U8", blockRowBytes(type, width))) return { type, bytes };
-    throw this.invalid(`table ${name} is ${dtype} [${shape}], which is no head of ${codes} codes and width ${width}`);
+    for (const type of ["q8_0", "q4_0"] as const)
+      if (is("U8", blockRowBytes(type, width))) return { type, bytes };
+    throw this.invalid(
+      `table ${name} is ${dtype} [${shape}], which is no head of ${codes} codes and width ${width}`,
+    );
   }
 
   /** A whole small matrix or vector as f32. */
@@ -135,8 +145,10 @@ export class Tables {
   private tensor(name: string, shape: readonly number[]): Tensor {
     const tensor = this.find(name);
     const found = tensor.shape.join();
-    if (found !== shape.join()) throw this.invalid(`table ${name} has the shape [${found}], the manifest says [${shape}]`);
-    if (!["F32", "F16", "BF16"].includes(tensor.dtype)) throw this.invalid(`table ${name} has the type ${tensor.dtype}`);
+    if (found !== shape.join())
+      throw this.invalid(`table ${name} has the shape [${found}], the manifest says [${shape}]`);
+    if (!["F32", "F16", "BF16"].includes(tensor.dtype))
+      throw this.invalid(`table ${name} has the type ${tensor.dtype}`);
     return tensor;
   }
 
@@ -152,8 +164,8 @@ export class Tables {
 }
 
 /**
- * y = W x (+ bias): W [rows, width] row-major, read once, four rows at a time (measured: nearly twice as fast as one).
- * `x` and `y` are read and written from the given offsets.
+ * y = W x (+ bias): W [rows, width] row-major, read once, four rows at a time (measured: nearly twice as fast
+ * as one). `x` and `y` are read and written from the given offsets.
  */
 export function matVec(
   w: Float32Array,

@@ -1,4 +1,5 @@
-// Cloned voices: small JSON files that a Base model speaks with, and the folder they are kept in. Format: models/VOICE.md.
+// Cloned voices: small JSON files that a Base model speaks with, and the folder they are kept in. Format:
+// models/VOICE.md.
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
@@ -107,19 +108,29 @@ const unwritable = (path: string, hint: string, cause: unknown) =>
  * @throws TtsError VOICE_INVALID: damaged, changed, of a newer version or another family
  */
 export function readVoiceFile(path: string): Voice {
-  const fail = (what: string, hint = "export or make the voice again") => new TtsError("VOICE_INVALID", `${path} ${what}`, hint);
+  const fail = (what: string, hint = "export or make the voice again") =>
+    new TtsError("VOICE_INVALID", `${path} ${what}`, hint);
   let file: VoiceFile;
   try {
     if (statSync(path).size > MAX_FILE_BYTES) throw fail("is too large for a voice");
     file = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;
-    throw fail(cause instanceof SyntaxError ? "is cut short or no voice file" : `cannot be read: ${(cause as Error).message}`);
+    throw fail(
+      cause instanceof SyntaxError
+        ? "is cut short or no voice file"
+        : `cannot be read: ${(cause as Error).message}`,
+    );
   }
-  if (file?.format !== VOICE_FORMAT) throw fail("is no voice file", "voice files are made by tts voices add or export");
+  if (file?.format !== VOICE_FORMAT)
+    throw fail("is no voice file", "voice files are made by tts voices add or export");
   if (!(file.version <= VOICE_VERSION))
-    throw fail(`has version ${file.version}, this program reads up to ${VOICE_VERSION}`, "use a newer program");
-  if (file.family !== MODEL_FAMILY) throw fail(`is for the model family ${JSON.stringify(file.family)}, not ${MODEL_FAMILY}`);
+    throw fail(
+      `has version ${file.version}, this program reads up to ${VOICE_VERSION}`,
+      "use a newer program",
+    );
+  if (file.family !== MODEL_FAMILY)
+    throw fail(`is for the model family ${JSON.stringify(file.family)}, not ${MODEL_FAMILY}`);
   const { sha256, ...content } = file;
   if (sha256 !== hashOf(content)) throw fail("is damaged: its contents do not match its checksum");
   const field = unusableField(file);
@@ -135,19 +146,38 @@ export function readVoiceFile(path: string): Voice {
 }
 
 /** Voices come from other people and programs: their numbers go to native code as they are. */
-function unusableField({ codebookSize, codes, hidden, name, provenance, text, xVector }: VoiceFile): keyof VoiceFile | null {
+function unusableField({
+  codebookSize,
+  codes,
+  hidden,
+  name,
+  provenance,
+  text,
+  xVector,
+}: VoiceFile): keyof VoiceFile | null {
   if (typeof name !== "string" || !NAME.test(name)) return "name";
   if (typeof text !== "string") return "text";
-  if (!Array.isArray(xVector) || xVector.length !== hidden || !xVector.every(Number.isFinite)) return "xVector";
-  if (codes !== null && !(Array.isArray(codes) && codes.length > 0 && codes.every((frame) => isFrame(frame, codebookSize)))) return "codes";
+  if (!Array.isArray(xVector) || xVector.length !== hidden || !xVector.every(Number.isFinite))
+    return "xVector";
+  if (
+    codes !== null &&
+    !(Array.isArray(codes) && codes.length > 0 && codes.every((frame) => isFrame(frame, codebookSize)))
+  )
+    return "codes";
   const { made, model, recordingSeconds } = provenance ?? {};
-  return typeof model === "string" && typeof made === "string" && Number.isFinite(recordingSeconds) ? null : "provenance";
+  return typeof model === "string" && typeof made === "string" && Number.isFinite(recordingSeconds)
+    ? null
+    : "provenance";
 }
 
 /** @throws TtsError USAGE unless it can be a file name everywhere */
 export function assertVoiceName(name: string): void {
   if (NAME.test(name)) return;
-  throw new TtsError("USAGE", `"${name}" cannot be the name of a voice`, "use up to 64 small letters, digits, - and _");
+  throw new TtsError(
+    "USAGE",
+    `"${name}" cannot be the name of a voice`,
+    "use up to 64 small letters, digits, - and _",
+  );
 }
 
 /** The voices of one user: a folder of files. */
@@ -177,8 +207,15 @@ export class VoiceFolder {
     if (this.has(name)) return readVoiceFile(this.path(name));
     const names = this.names();
     const guess = nearest(name, names);
-    const known = names.length === 0 ? "there are none yet: tts voices add NAME --from FILE" : `known voices: ${names.join(", ")}`;
-    throw new TtsError("VOICE_UNKNOWN", `there is no voice "${name}"`, guess === null ? known : `did you mean ${guess}?`);
+    const known =
+      names.length === 0
+        ? "there are none yet: tts voices add NAME --from FILE"
+        : `known voices: ${names.join(", ")}`;
+    throw new TtsError(
+      "VOICE_UNKNOWN",
+      `there is no voice "${name}"`,
+      guess === null ? known : `did you mean ${guess}?`,
+    );
   }
 
   /** A voice of this name that was there stays until the new one is whole. */

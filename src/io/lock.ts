@@ -1,4 +1,5 @@
-// One process at a time: a lock file that names its holder. What a dead process left is taken over. Good for one machine, not between several.
+// One process at a time: a lock file that names its holder. What a dead process left is taken over. Good for
+// one machine, not between several.
 
 import { linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,7 +12,11 @@ import { textOrNull } from "./read.ts";
  * @param onWait told once, with the holder's process id, when another holds it
  * @throws TtsError MODEL_BUSY after LIMITS.lockWaitMs; what the file system throws
  */
-export async function withLock<T>(path: string, onWait: (pid: number) => void, work: () => Promise<T>): Promise<T> {
+export async function withLock<T>(
+  path: string,
+  onWait: (pid: number) => void,
+  work: () => Promise<T>,
+): Promise<T> {
   await acquire(path, onWait);
   const release = () => {
     if (textOrNull(path) === identity(process.pid)) rmSync(path, { force: true });
@@ -62,7 +67,10 @@ function tryAcquire(path: string): boolean {
   }
 }
 
-/** Moved away first: of several processes that find it stale, only one moves that lock, and a fresh one goes back. */
+/**
+ * Moved away first: of several processes that find it stale, only one moves that lock, and a fresh one goes
+ * back.
+ */
 function removeStale(path: string, holder: string): void {
   const aside = `${path}-stale-${process.pid}`;
   try {
@@ -74,10 +82,13 @@ function removeStale(path: string, holder: string): void {
   rmSync(aside, { force: true });
 }
 
-/** Process id and start time: the same number is given again to others. null when there is no such process. */
+/**
+ * Process id and start time: the same number is given again to others. null when there is no such process.
+ */
 function identity(pid: number): string | null {
   const stat = textOrNull(`/proc/${pid}/stat`);
   if (stat === null) return null;
-  const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]; // field 22, after the name in brackets
+  // field 22, after the name in brackets
+  const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
   return `${pid} ${started}`;
 }

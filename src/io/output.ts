@@ -1,5 +1,5 @@
-// A place for bytes: a file that appears only when it is whole, or a stream (pipe, device, stdout) that gets them as they come.
-// Opening and writing wait off the main thread, so that a signal ends a wait for a reader.
+// A place for bytes: a file that appears only when it is whole, or a stream (pipe, device, stdout) that gets
+// them as they come. Opening and writing wait off the main thread, so that a signal ends a wait for a reader.
 
 import {
   chmodSync,
@@ -40,7 +40,8 @@ export interface Output {
 }
 
 /**
- * Opens an output before any work is done for it, so that a path that cannot be written fails at once. Waits for the reader of a FIFO.
+ * Opens an output before any work is done for it, so that a path that cannot be written fails at once. Waits
+ * for the reader of a FIFO.
  * @param path "-" is stdout, and so is every other name of it
  * @throws TtsError OUTPUT_FAILED
  */
@@ -57,7 +58,10 @@ export async function openOutput(path: string): Promise<Output> {
   }
 }
 
-/** Whether bytes written to `path` arrive where standard output does. The null device keeps nothing, so it is never in the way. */
+/**
+ * Whether bytes written to `path` arrive where standard output does. The null device keeps nothing, so it is
+ * never in the way.
+ */
 export function isStdout(path: string): boolean {
   if (path === "-") return true;
   const there = statOf(path);
@@ -124,7 +128,8 @@ function outputError(path: string, error: unknown): TtsError {
 async function writeAll(file: number, bytes: Uint8Array, position: number | null): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     try {
-      at += (await writeAsync(file, bytes, at, bytes.length - at, position === null ? null : position + at)).bytesWritten;
+      at += (await writeAsync(file, bytes, at, bytes.length - at, position === null ? null : position + at))
+        .bytesWritten;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -205,7 +210,8 @@ class WholeFile extends OpenFile {
   private readonly draft: Draft;
 
   constructor(name: string, target: string) {
-    if (existsSync(target)) closeSync(openSync(target, constants.O_WRONLY)); // a file that may not be written is not replaced either
+    // a file that may not be written is not replaced either
+    if (existsSync(target)) closeSync(openSync(target, constants.O_WRONLY));
     const draft = new Draft(target);
     super(name, draft.open());
     this.draft = draft;

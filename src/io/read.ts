@@ -1,4 +1,5 @@
-// Files and standard input: whole and up to a limit, as UTF-8 text; or, where a file may be missing, empty or null instead of an error.
+// Files and standard input: whole and up to a limit, as UTF-8 text; or, where a file may be missing, empty or
+// null instead of an error.
 
 import { closeSync, open, read, readFileSync } from "node:fs";
 import { promisify } from "node:util";
@@ -19,10 +20,15 @@ export function textOrNull(path: string): string | null {
   }
 }
 
-/** A text file, or "" where none can be read: files of /proc and /sys that this system lacks, settings that nobody wrote. */
+/**
+ * A text file, or "" where none can be read: files of /proc and /sys that this system lacks, settings that
+ * nobody wrote.
+ */
 export const textOrEmpty = (path: string) => textOrNull(path) ?? "";
 
-/** The value in a JSON file, or null where none can be read or it is no JSON. The caller checks what it is. */
+/**
+ * The value in a JSON file, or null where none can be read or it is no JSON. The caller checks what it is.
+ */
 export function jsonOrNull(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, "utf8"));
@@ -32,7 +38,8 @@ export function jsonOrNull(path: string): unknown {
 }
 
 /**
- * The bytes of a file, or of stdin for "-", up to `limit`. Waits off the main thread, so that a signal ends a wait for input.
+ * The bytes of a file, or of stdin for "-", up to `limit`. Waits off the main thread, so that a signal ends a
+ * wait for input.
  * @throws TtsError INPUT_UNREADABLE, TEXT_TOO_LONG
  */
 async function readBytes(path: string, limit: number): Promise<Buffer> {
@@ -47,12 +54,19 @@ async function readBytes(path: string, limit: number): Promise<Buffer> {
       const count = await readBlock(file, block);
       if (count === 0) return Buffer.concat(chunks);
       total += count;
-      if (total > limit) throw new TtsError("TEXT_TOO_LONG", `${name} has more than ${limit} bytes`, `at most ${limit} are read at once`);
+      if (total > limit)
+        throw new TtsError(
+          "TEXT_TOO_LONG",
+          `${name} has more than ${limit} bytes`,
+          `at most ${limit} are read at once`,
+        );
       chunks.push(block.subarray(0, count));
     }
   } catch (error) {
     if (error instanceof TtsError) throw error;
-    throw new TtsError("INPUT_UNREADABLE", `cannot read ${name}: ${(error as Error).message}`, "", { cause: error });
+    throw new TtsError("INPUT_UNREADABLE", `cannot read ${name}: ${(error as Error).message}`, "", {
+      cause: error,
+    });
   } finally {
     if (file !== STDIN) closeSync(file);
   }

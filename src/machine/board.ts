@@ -1,5 +1,6 @@
-// What a machine is made of and how much of it this process may have, from the kernel's files: kinds of cores with caches, clocks and
-// instructions, the board and its chip, memory, limits of a container. Facts only; `root` stands for / in tests.
+// What a machine is made of and how much of it this process may have, from the kernel's files: kinds of cores
+// with caches, clocks and instructions, the board and its chip, memory, limits of a container. Facts only;
+// `root` stands for / in tests.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -79,7 +80,8 @@ const ARM_CORES: Readonly<Record<string, string>> = {
 };
 
 /** As /proc/cpuinfo spells them, x86 first, then arm64. */
-const FEATURES = /^(avx2|fma|f16c|avx_vnni|avx512f|avx512_vnni|avx512_bf16|amx_int8|asimddp|asimdhp|i8mm|bf16|sve2?)$/;
+const FEATURES =
+  /^(avx2|fma|f16c|avx_vnni|avx512f|avx512_vnni|avx512_bf16|amx_int8|asimddp|asimdhp|i8mm|bf16|sve2?)$/;
 
 /** Of the flags of a core those that matter to the kernels of libllama and ONNX Runtime. */
 export const instructionsOf = (flags: string) => flags.split(" ").filter((flag) => FEATURES.test(flag));
@@ -90,7 +92,10 @@ export function describeBoard(root = "/"): Board {
   const limits = containerLimits(root);
   return {
     model: text(root, "proc/device-tree/model").replaceAll("\0", "").trim(),
-    chip: compatible.map((entry) => /^rockchip,((?:rk|rv)\d+)/.exec(entry)?.[1]).find((chip) => chip !== undefined) ?? "",
+    chip:
+      compatible
+        .map((entry) => /^rockchip,((?:rk|rv)\d+)/.exec(entry)?.[1])
+        .find((chip) => chip !== undefined) ?? "",
     presentCores: coreCount(text(root, "sys/devices/system/cpu/present")) ?? allowed.length,
     kinds: coreKinds(root, allowed),
     cpuLimit: limits.cpus,
@@ -130,14 +135,22 @@ function coreKinds(root: string, allowed: readonly Core[]): CoreKind[] {
 /** Blocks of /proc/cpuinfo by the processor's number: key -> value. */
 function processors(info: string): Map<number, Record<string, string>> {
   const blocks = info.split(/\n\s*\n/).map((block): Record<string, string> => {
-    return Object.fromEntries(block.split("\n").map((line) => [line.split(":")[0].trim(), line.slice(line.indexOf(":") + 1).trim()]));
+    return Object.fromEntries(
+      block.split("\n").map((line) => [line.split(":")[0].trim(), line.slice(line.indexOf(":") + 1).trim()]),
+    );
   });
-  return new Map(blocks.filter((block) => block.processor !== undefined).map((block) => [Number(block.processor), block]));
+  return new Map(
+    blocks.filter((block) => block.processor !== undefined).map((block) => [Number(block.processor), block]),
+  );
 }
 
 function nameOf(processor: Record<string, string> = {}): string {
   const part = `${processor["CPU implementer"]}:${processor["CPU part"]}`;
-  return (processor["model name"] ?? ARM_CORES[part] ?? (part.includes("undefined") ? "" : `Arm core ${part}`)).replace(/\s+/g, " ");
+  return (
+    processor["model name"] ??
+    ARM_CORES[part] ??
+    (part.includes("undefined") ? "" : `Arm core ${part}`)
+  ).replace(/\s+/g, " ");
 }
 
 const SIZE_UNIT: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -151,7 +164,12 @@ function cachesOf(root: string, folder: string): Cache[] {
       const type = value("type").toLowerCase() as Cache["type"];
       if (count === undefined) return [];
       return [
-        { level: Number(value("level")), type, bytes: Number(count) * SIZE_UNIT[unit], sharedBy: coreCount(value("shared_cpu_list")) ?? 1 },
+        {
+          level: Number(value("level")),
+          type,
+          bytes: Number(count) * SIZE_UNIT[unit],
+          sharedBy: coreCount(value("shared_cpu_list")) ?? 1,
+        },
       ];
     })
     .toSorted((a, b) => a.level - b.level);
@@ -175,18 +193,30 @@ interface Limits {
 /** The tightest of this process' control groups and those around them, of either version. */
 function containerLimits(root: string): Limits {
   const limits: Limits = { cpus: null, memoryBytes: null, usedBytes: 0 };
-  const atMost = (old: number | null, found: number | null) => (found === null ? old : Math.min(old ?? found, found));
+  const atMost = (old: number | null, found: number | null) =>
+    found === null ? old : Math.min(old ?? found, found);
   for (const line of text(root, "proc/self/cgroup").split("\n")) {
     const [, controllers = "", path = "/"] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     for (const folder of upwards(path)) {
       if (controllers === "") {
         const at = join("sys/fs/cgroup", folder);
-        limits.cpus = atMost(limits.cpus, quota(...(text(root, `${at}/cpu.max`).split(" ") as [string, string])));
-        takeMemory(limits, root, [`${at}/memory.max`, `${at}/memory.current`, `${at}/memory.stat`], "inactive_file");
+        limits.cpus = atMost(
+          limits.cpus,
+          quota(...(text(root, `${at}/cpu.max`).split(" ") as [string, string])),
+        );
+        takeMemory(
+          limits,
+          root,
+          [`${at}/memory.max`, `${at}/memory.current`, `${at}/memory.stat`],
+          "inactive_file",
+        );
       }
       if (controllers.split(",").includes("cpu")) {
         const at = join(`sys/fs/cgroup/${controllers}`, folder);
-        limits.cpus = atMost(limits.cpus, quota(text(root, `${at}/cpu.cfs_quota_us`), text(root, `${at}/cpu.cfs_period_us`)));
+        limits.cpus = atMost(
+          limits.cpus,
+          quota(text(root, `${at}/cpu.cfs_quota_us`), text(root, `${at}/cpu.cfs_period_us`)),
+        );
       }
       if (controllers === "memory") {
         const at = join("sys/fs/cgroup/memory", folder);
@@ -204,19 +234,31 @@ function upwards(path: string): string[] {
   return Array.from({ length: parts.length + 1 }, (_, i) => `/${parts.slice(0, parts.length - i).join("/")}`);
 }
 
-const quota = (time: string, period: string) => (Number(time) > 0 && Number(period) > 0 ? Number(time) / Number(period) : null);
+const quota = (time: string, period: string) =>
+  Number(time) > 0 && Number(period) > 0 ? Number(time) / Number(period) : null;
 
 /** Version 1 has a number beyond any memory where there is no limit. */
-function takeMemory(limits: Limits, root: string, [limitFile, usedFile, statFile]: string[], dropped: string): void {
+function takeMemory(
+  limits: Limits,
+  root: string,
+  [limitFile, usedFile, statFile]: string[],
+  dropped: string,
+): void {
   const limit = Number(text(root, limitFile));
   const total = 1024 * meminfo(root, "MemTotal");
-  if (!(limit > 0) || (total > 0 && limit >= total) || limit >= (limits.memoryBytes ?? Number.POSITIVE_INFINITY)) return;
+  if (
+    !(limit > 0) ||
+    (total > 0 && limit >= total) ||
+    limit >= (limits.memoryBytes ?? Number.POSITIVE_INFINITY)
+  )
+    return;
   const files = Number(new RegExp(`^${dropped} (\\d+)$`, "m").exec(text(root, statFile))?.[1] ?? 0);
   limits.memoryBytes = limit;
   limits.usedBytes = Math.max(0, Number(text(root, usedFile)) - files);
 }
 
-const meminfo = (root: string, key: string) => Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(text(root, "proc/meminfo"))?.[1] ?? 0);
+const meminfo = (root: string, key: string) =>
+  Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(text(root, "proc/meminfo"))?.[1] ?? 0);
 
 export const describeMemory = (root = "/") => memoryOf(root, containerLimits(root));
 

@@ -1,5 +1,6 @@
-// How fast this processor gets through weights: short products of matrices as talker, code predictor and vocoder compute them, through their
-// own libraries. Runs in a process of its own (see worker.ts); measures, and judges nothing.
+// How fast this processor gets through weights: short products of matrices as talker, code predictor and
+// vocoder compute them, through their own libraries. Runs in a process of its own (see worker.ts); measures,
+// and judges nothing.
 
 import { type Matrix, MatrixProducts, quantizeRows, ThreadPool } from "../../ffi/ggml.ts";
 import { monotonicMs, pinThread } from "../../ffi/libc.ts";
@@ -36,7 +37,10 @@ export interface SpeedJob {
 }
 
 export interface Speed {
-  /** Bytes of weights per second that a step of one row gets through, with the threads of a step; in f32, which only small models have, by one. */
+  /**
+   * Bytes of weights per second that a step of one row gets through, with the threads of a step; in f32,
+   * which only small models have, by one.
+   */
   weights: Record<PlannedType, number>;
   /** Multiplications per second of a prompt, as all its threads would have them undisturbed. */
   prompt: number;
@@ -80,8 +84,16 @@ const matrixOf = (type: PlannedType, values: Float32Array): Matrix => {
 
 function readWeights(type: PlannedType, noise: Float32Array, pool: ThreadPool | null): number {
   const matrix = matrixOf(type, noise);
-  const count = Math.max(1, Math.floor(Math.min(WEIGHT_BYTES, availableBytes() * MEMORY_SHARE) / matrix.bytes.length));
-  const products = new MatrixProducts(Array<Matrix>(count).fill(matrix), { rows: ROWS, width: WIDTH, lanes: 1, pool });
+  const count = Math.max(
+    1,
+    Math.floor(Math.min(WEIGHT_BYTES, availableBytes() * MEMORY_SHARE) / matrix.bytes.length),
+  );
+  const products = new MatrixProducts(Array<Matrix>(count).fill(matrix), {
+    rows: ROWS,
+    width: WIDTH,
+    lanes: 1,
+    pool,
+  });
   products.input.set(noise.subarray(0, WIDTH));
   const ms = bestMs(() => {
     for (let i = 0; i < count; i++) products.run(i, 1);
@@ -115,11 +127,19 @@ function smallCall(): number {
 /** A product in f32 by one thread. */
 function multiply(): number {
   const graph = new Graph({ name: "speed" });
-  const [x, weight] = [graph.input("x", "f32", [MOMENTS, CHANNELS]), graph.input("weight", "f32", [CHANNELS, CHANNELS])];
+  const [x, weight] = [
+    graph.input("x", "f32", [MOMENTS, CHANNELS]),
+    graph.input("weight", "f32", [CHANNELS, CHANNELS]),
+  ];
   graph.output("y", graph.op("MatMul", [x, weight]), "f32", [MOMENTS, CHANNELS]);
   const session = OrtSession.fromBytes("a product to measure", graph.encode(), { threads: 1 });
-  const tensor = (rows: number) => new OrtTensor(new Float32Array(new ArrayBuffer(4 * rows * CHANNELS)).fill(0.5), [rows, CHANNELS]);
-  const run = new PreparedRun(session, { x: tensor(MOMENTS), weight: tensor(CHANNELS) }, { y: tensor(MOMENTS) });
+  const tensor = (rows: number) =>
+    new OrtTensor(new Float32Array(new ArrayBuffer(4 * rows * CHANNELS)).fill(0.5), [rows, CHANNELS]);
+  const run = new PreparedRun(
+    session,
+    { x: tensor(MOMENTS), weight: tensor(CHANNELS) },
+    { y: tensor(MOMENTS) },
+  );
   return (1000 * MOMENTS * CHANNELS * CHANNELS) / bestMs(() => run.run());
 }
 

@@ -1,5 +1,6 @@
-// What a frame costs: the weights that its stages read and the multiplications they do, counted from the files of a bundle.
-// Weights only: caches (a few percent of them in a sentence) and activations come on top, and so do the products of attention.
+// What a frame costs: the weights that its stages read and the multiplications they do, counted from the
+// files of a bundle. Weights only: caches (a few percent of them in a sentence) and activations come on top,
+// and so do the products of attention.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -17,11 +18,17 @@ export interface Cost {
   multiplications: number;
 }
 
-/** A step of talker or predictor reads its weights once, however many lanes it moves; the multiplications are those of one lane. */
+/**
+ * A step of talker or predictor reads its weights once, however many lanes it moves; the multiplications are
+ * those of one lane.
+ */
 export interface FrameCosts {
   talker: Cost;
   predictor: Cost;
-  /** Multiplications of one frame and bytes of one chunk; null where the checkpoint of the bundle is not there to tell. */
+  /**
+   * Multiplications of one frame and bytes of one chunk; null where the checkpoint of the bundle is not there
+   * to tell.
+   */
   vocoder: Cost | null;
 }
 
@@ -64,14 +71,15 @@ function sumOf(tensors: GgufTensor[]): Cost {
 }
 
 /**
- * The layers are read once per code: the first time for two positions, the hidden state and code 0. Each head is read once per frame,
- * and so is the input projection of a predictor that is narrower than its talker.
+ * The layers are read once per code: the first time for two positions, the hidden state and code 0. Each head
+ * is read once per frame, and so is the input projection of a predictor that is narrower than its talker.
  */
 function predictorCost(bundle: Bundle, backend: string): Cost {
   const { codes, hidden, predictorHidden } = bundle.manifest.shape;
   const inGguf = sumOf(tensorsOf(bundle, "predictorGguf").filter(isRead));
   const heads = GROUPS * codes * predictorHidden;
-  const bytesPerWeight = backend === "llama" ? null : graphBytesPerWeight(bundle, inGguf.multiplications + heads);
+  const bytesPerWeight =
+    backend === "llama" ? null : graphBytesPerWeight(bundle, inGguf.multiplications + heads);
   const layerBytes = bytesPerWeight === null ? inGguf.bytes : bytesPerWeight * inGguf.multiplications;
   const headNames = Array.from({ length: GROUPS }, (_, i) => TABLE.head(i + 1));
   const headBytes = bytesPerWeight === null ? tableBytes(bundle, headNames) : bytesPerWeight * heads;
@@ -83,7 +91,10 @@ function predictorCost(bundle: Bundle, backend: string): Cost {
   };
 }
 
-/** Of the graph for ONNX Runtime, whose weights are all of one type. Those that it finds in the checkpoint's own file are f32. */
+/**
+ * Of the graph for ONNX Runtime, whose weights are all of one type. Those that it finds in the checkpoint's
+ * own file are f32.
+ */
 function graphBytesPerWeight({ manifest: { files } }: Bundle, weights: number): number {
   const names = Object.keys(files);
   if (names.some((name) => /^predictor(-\d+)?\.safetensors$/.test(name))) return 4;
@@ -104,8 +115,8 @@ function tableBytes(bundle: Bundle, names: readonly string[]): number {
 }
 
 /**
- * The codec decoder as the checkpoint describes it, in f32 and with convolutions as they are written down: a graph that transforms them
- * multiplies less and reads more.
+ * The codec decoder as the checkpoint describes it, in f32 and with convolutions as they are written down: a
+ * graph that transforms them multiplies less and reads more.
  */
 function vocoderCost(checkpoint: string): Cost | null {
   const path = join(checkpoint, DECODER_CONFIG);
@@ -113,10 +124,18 @@ function vocoderCost(checkpoint: string): Cost | null {
 }
 
 const DECODER_CONFIG = "speech_tokenizer/config.json";
-const FAULT = { code: "CHECKPOINT_INVALID", hint: "the checkpoint is damaged", unreadable: "the checkpoint is damaged" } as const;
+const FAULT = {
+  code: "CHECKPOINT_INVALID",
+  hint: "the checkpoint is damaged",
+  unreadable: "the checkpoint is damaged",
+} as const;
 
 function decoderCost(config: JsonFile): Cost {
-  const [latent, hidden, books] = [config.size("latent_dim"), config.size("hidden_size"), config.size("codebook_dim")];
+  const [latent, hidden, books] = [
+    config.size("latent_dim"),
+    config.size("hidden_size"),
+    config.size("codebook_dim"),
+  ];
   const attention = config.size("num_attention_heads") * config.size("head_dim");
   const layer = 4 * hidden * attention + 3 * hidden * config.size("intermediate_size");
   const convolutions: [rows: number, weights: number][] = [
@@ -128,14 +147,17 @@ function decoderCost(config: JsonFile): Cost {
   for (const ratio of config.counts("upsampling_ratios")) {
     convolutions.push([rows, ratio * latent * latent]);
     rows *= ratio;
-    convolutions.push([rows, 7 * latent + 8 * latent * latent]); // depthwise, to four times the width and back
+    // depthwise, to four times the width and back
+    convolutions.push([rows, 7 * latent + 8 * latent * latent]);
   }
   let channels = config.size("decoder_dim");
   convolutions.push([rows, 7 * latent * channels]);
   for (const rate of config.counts("upsample_rates")) {
-    convolutions.push([rows, 2 * rate * channels * (channels / 2)]); // every input reaches two strides of outputs
+    // every input reaches two strides of outputs
+    convolutions.push([rows, 2 * rate * channels * (channels / 2)]);
     [rows, channels] = [rows * rate, channels / 2];
-    convolutions.push([rows, 3 * (7 + 1) * channels * channels]); // three residual units: seven taps, then one
+    // three residual units: seven taps, then one
+    convolutions.push([rows, 3 * (7 + 1) * channels * channels]);
   }
   convolutions.push([rows, 7 * channels]);
   return {
@@ -144,7 +166,10 @@ function decoderCost(config: JsonFile): Cost {
   };
 }
 
-/** A checkpoint before it is converted, or fetched: its tensors by their official names, and its decoder_config. */
+/**
+ * A checkpoint before it is converted, or fetched: its tensors by their official names, and its
+ * decoder_config.
+ */
 export interface PlannedModel {
   tensors: readonly { name: string; shape: readonly number[] }[];
   decoder: Record<string, unknown>;
@@ -155,7 +180,10 @@ export function readPlan(checkpoint: string): PlannedModel {
   const path = join(checkpoint, "model.safetensors");
   const file = mapFile(path);
   try {
-    const tensors = [...parseSafetensors(file.bytes, path).values()].map(({ name, shape }) => ({ name, shape }));
+    const tensors = [...parseSafetensors(file.bytes, path).values()].map(({ name, shape }) => ({
+      name,
+      shape,
+    }));
     const config = JsonFile.read(join(checkpoint, DECODER_CONFIG), FAULT).object("decoder_config");
     return { tensors, decoder: Object.fromEntries(config.entries()) };
   } finally {
@@ -163,7 +191,10 @@ export function readPlan(checkpoint: string): PlannedModel {
   }
 }
 
-/** Bytes of an element of a matrix, and of the talker's head, which llama.cpp's quantiser keeps in 6 bits where the rest has 4. */
+/**
+ * Bytes of an element of a matrix, and of the talker's head, which llama.cpp's quantiser keeps in 6 bits
+ * where the rest has 4.
+ */
 const MATRIX_BYTES = { f32: 4, q8_0: 34 / 32, q4_0: 18 / 32 } as const;
 const HEAD_BYTES = { f32: 4, q8_0: 34 / 32, q4_0: 210 / 256 } as const;
 /** Types that a forecast knows: those of the default conversions. */
@@ -175,8 +206,11 @@ export function plannedCosts(
   weights: Record<"talker" | "predictor", PlannedType>,
 ): FrameCosts & { vocoder: Cost } {
   const sum = (pattern: RegExp, elementBytes: number): Cost => {
-    const found = tensors.filter(({ name }) => pattern.test(name)).map(({ shape }) => ({ axes: shape.length, elements: product(shape) }));
-    const bytes = ({ axes, elements }: (typeof found)[number]) => elements * (axes > 1 ? elementBytes : MATRIX_BYTES.f32);
+    const found = tensors
+      .filter(({ name }) => pattern.test(name))
+      .map(({ shape }) => ({ axes: shape.length, elements: product(shape) }));
+    const bytes = ({ axes, elements }: (typeof found)[number]) =>
+      elements * (axes > 1 ? elementBytes : MATRIX_BYTES.f32);
     return sumOf(found.map((tensor) => ({ name: "", ...tensor, bytes: bytes(tensor) })));
   };
   const [talker, talkerHead] = [
@@ -187,10 +221,14 @@ export function plannedCosts(
   const heads = sum(/^talker\.code_predictor\.lm_head\./, MATRIX_BYTES[weights.predictor]);
   const projection = sum(/small_to_mtp_projection\.weight$/, MATRIX_BYTES.f32);
   return {
-    talker: { bytes: talker.bytes + talkerHead.bytes, multiplications: talker.multiplications + talkerHead.multiplications },
+    talker: {
+      bytes: talker.bytes + talkerHead.bytes,
+      multiplications: talker.multiplications + talkerHead.multiplications,
+    },
     predictor: {
       bytes: GROUPS * layers.bytes + heads.bytes + projection.bytes,
-      multiplications: CODES_PER_FRAME * layers.multiplications + heads.multiplications + projection.multiplications,
+      multiplications:
+        CODES_PER_FRAME * layers.multiplications + heads.multiplications + projection.multiplications,
     },
     vocoder: decoderCost(JsonFile.of("decoder_config", decoder, FAULT)),
   };

@@ -1,5 +1,5 @@
-// The native libraries of this machine: which file it is, which version, and if it does not work, why. A library is loaded in a process of its
-// own: one that crashes or hangs says so here and harms nobody.
+// The native libraries of this machine: which file it is, which version, and if it does not work, why. A
+// library is loaded in a process of its own: one that crashes or hangs says so here and harms nobody.
 
 import { remedyFor } from "../../ffi/load/embedded.ts";
 import { glibcNeeded } from "../../ffi/load/system.ts";
@@ -46,9 +46,16 @@ export interface NpuFacts {
   hint: string;
 }
 
-export async function describeLibrary(name: NeededLibrary, { allowStandIn, libraries }: Loading): Promise<LibraryFacts> {
+export async function describeLibrary(
+  name: NeededLibrary,
+  { allowStandIn, libraries }: Loading,
+): Promise<LibraryFacts> {
   try {
-    const loaded = await runChild<{ path: string; version: string }>("library", { name, libraries, allowStandIn }, TIMEOUT_MS);
+    const loaded = await runChild<{ path: string; version: string }>(
+      "library",
+      { name, libraries, allowStandIn },
+      TIMEOUT_MS,
+    );
     return { name, ...loaded, glibcNeeded: glibcNeeded(loaded.path), failure: null };
   } catch (thrown) {
     const failure = toWire(thrown);
@@ -61,7 +68,11 @@ export async function describeLibrary(name: NeededLibrary, { allowStandIn, libra
 
 export async function describeNpu(name: NpuName, { allowStandIn, libraries }: Loading): Promise<NpuFacts> {
   try {
-    const found = await runChild<Omit<NpuFacts, "name" | "warnings">>("library", { name, libraries, allowStandIn }, TIMEOUT_MS);
+    const found = await runChild<Omit<NpuFacts, "name" | "warnings">>(
+      "library",
+      { name, libraries, allowStandIn },
+      TIMEOUT_MS,
+    );
     return { name, warnings: [], ...found };
   } catch (thrown) {
     const { hint, message } = toWire(thrown);
@@ -69,10 +80,14 @@ export async function describeNpu(name: NpuName, { allowStandIn, libraries }: Lo
   }
 }
 
-/** The child's side: of a needed library its path and version, of an NPU's all that is known. Only the one that is asked for is touched. */
+/**
+ * The child's side: of a needed library its path and version, of an NPU's all that is known. Only the one
+ * that is asked for is touched.
+ */
 export async function runLibrary({ allowStandIn, libraries, name }: LibraryJob): Promise<unknown> {
   if (name === "llama") return (await import("../../ffi/llama.ts")).loadLlama(libraries.llama);
-  if (name === "onnxruntime") return (await import("../../ffi/onnxruntime.ts")).loadOnnxRuntime(libraries.onnxruntime);
+  if (name === "onnxruntime")
+    return (await import("../../ffi/onnxruntime.ts")).loadOnnxRuntime(libraries.onnxruntime);
   const { NPU_LIBRARIES } = await import("../../ffi/npu/libraries.ts");
   return onlyPresent(NPU_LIBRARIES[name].describe({ override: libraries[name], allowStandIn }));
 }

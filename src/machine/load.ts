@@ -1,4 +1,5 @@
-// What this machine is, as far as speed depends on it, how busy it is, and one clock for all threads. Facts only: nothing is judged.
+// What this machine is, as far as speed depends on it, how busy it is, and one clock for all threads. Facts
+// only: nothing is judged.
 
 import { arch, availableParallelism, cpus, release, totalmem } from "node:os";
 import { textOrEmpty } from "../io/read.ts";
@@ -47,11 +48,8 @@ const TICK_MS = 10;
 
 /** What a virtual machine's host took away counts as busy. */
 export function coreTime(): CoreTime {
-  const [user = 0, nice = 0, system = 0, idle = 0, ioWait = 0, irq = 0, softIrq = 0, stolen = 0] = textOrEmpty("/proc/stat")
-    .split("\n")[0]
-    .split(/\s+/)
-    .slice(1)
-    .map(Number);
+  const [user = 0, nice = 0, system = 0, idle = 0, ioWait = 0, irq = 0, softIrq = 0, stolen = 0] =
+    textOrEmpty("/proc/stat").split("\n")[0].split(/\s+/).slice(1).map(Number);
   const busy = user + nice + system + irq + softIrq + stolen;
   return { busyMs: TICK_MS * busy, totalMs: TICK_MS * (busy + idle + ioWait) };
 }

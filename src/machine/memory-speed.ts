@@ -1,16 +1,23 @@
-// How fast this machine's memory can be read in order: what reading weights is compared with. Every thread reads a part of its own.
+// How fast this machine's memory can be read in order: what reading weights is compared with. Every thread
+// reads a part of its own.
 
 import { monotonicMs, pinThread, type ScanMemory, takeScanMemory } from "../../ffi/libc.ts";
 import { TtsError } from "../errors.ts";
 import { startWorker } from "../worker.ts";
 import { availableBytes } from "./load.ts";
 
-/** Read per pass, by all threads together: far more than any cache holds, unless the machine has little memory. */
+/**
+ * Read per pass, by all threads together: far more than any cache holds, unless the machine has little
+ * memory.
+ */
 const PASS_BYTES = 512 * 2 ** 20;
 const MEMORY_SHARE = 1 / 8;
 /** The best pass counts: others have been disturbed. */
 const PASSES = 10;
-/** Every other pass reads several places in turn, which is faster where one stream cannot have enough reads under way. */
+/**
+ * Every other pass reads several places in turn, which is faster where one stream cannot have enough reads
+ * under way.
+ */
 const STREAMS = 4;
 const STREAM_STEP_BYTES = 4_096;
 const TIMEOUT_MS = 30_000;
@@ -39,7 +46,10 @@ export async function measureBandwidth(threads: number, cores: readonly number[]
   const bytes = Math.ceil(Math.min(PASS_BYTES, availableBytes() * MEMORY_SHARE) / threads / step) * step;
   const arrivals = new SharedArrayBuffer(4);
   const times = new SharedArrayBuffer(8 * PASSES * threads * 2);
-  const jobs = Array.from({ length: threads }, (_, thread): ProbeJob => ({ thread, threads, cores, bytes, arrivals, times }));
+  const jobs = Array.from(
+    { length: threads },
+    (_, thread): ProbeJob => ({ thread, threads, cores, bytes, arrivals, times }),
+  );
   await Promise.all(jobs.map(runInWorker));
   const seconds = passSeconds(new Float64Array(times), threads);
   return (bytes * threads) / Math.min(...seconds);
@@ -51,7 +61,14 @@ function runInWorker(job: ProbeJob): Promise<void> {
     worker.on("error", reject);
     worker.on("exit", (status) => {
       if (status === 0) resolve();
-      else reject(new TtsError("STAGE_DIED", `a thread of the memory probe ended with ${status}`, "please report this"));
+      else
+        reject(
+          new TtsError(
+            "STAGE_DIED",
+            `a thread of the memory probe ended with ${status}`,
+            "please report this",
+          ),
+        );
     });
   });
 }
@@ -93,7 +110,8 @@ function awaitAll(arrivals: Int32Array, expected: number): void {
   Atomics.notify(arrivals, 0);
   const deadline = monotonicMs() + TIMEOUT_MS;
   for (let arrived = Atomics.load(arrivals, 0); arrived < expected; arrived = Atomics.load(arrivals, 0)) {
-    if (monotonicMs() > deadline) throw new TtsError("STAGE_TIMEOUT", "a thread of the memory probe did not start");
+    if (monotonicMs() > deadline)
+      throw new TtsError("STAGE_TIMEOUT", "a thread of the memory probe did not start");
     Atomics.wait(arrivals, 0, arrived, TIMEOUT_MS);
   }
 }

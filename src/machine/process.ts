@@ -1,4 +1,5 @@
-// What the system says about this process: memory, mapped files, and the time of every thread. From /proc/self.
+// What the system says about this process: memory, mapped files, and the time of every thread. From
+// /proc/self.
 
 import { readdirSync, realpathSync } from "node:fs";
 import { textOrEmpty } from "../io/read.ts";
@@ -12,7 +13,8 @@ export interface Memory {
 
 export function memoryNow(): Memory {
   const status = textOrEmpty("/proc/self/status");
-  const bytes = (name: string) => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0);
+  const bytes = (name: string) =>
+    1024 * Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0);
   return { rss: bytes("VmRSS"), anon: bytes("RssAnon") + bytes("RssShmem"), file: bytes("RssFile") };
 }
 
@@ -45,7 +47,8 @@ export function threadTimes(): Map<string, ThreadTime> {
   for (const id of readdirSync("/proc/self/task")) {
     const [cpu, queued] = textOrEmpty(`/proc/self/task/${id}/schedstat`).trim().split(" ").map(Number);
     const name = id === String(process.pid) ? "main" : textOrEmpty(`/proc/self/task/${id}/comm`).trim();
-    if (name !== "" && queued !== undefined) times.set(id, { name, cpuMs: cpu / 1e6, queuedMs: queued / 1e6 });
+    if (name !== "" && queued !== undefined)
+      times.set(id, { name, cpuMs: cpu / 1e6, queuedMs: queued / 1e6 });
   }
   return times;
 }
@@ -71,6 +74,11 @@ export function threadUse(before: Map<string, ThreadTime>, after: Map<string, Th
   return [...byName].map(([name, threads]) => {
     const cpuMs = threads.reduce((sum, thread) => sum + thread.cpuMs, 0);
     const queuedMs = threads.reduce((sum, thread) => sum + thread.queuedMs, 0);
-    return { name, cpuMs, queuedMs, count: threads.filter((thread) => thread.cpuMs > WORTHY_SHARE * cpuMs).length };
+    return {
+      name,
+      cpuMs,
+      queuedMs,
+      count: threads.filter((thread) => thread.cpuMs > WORTHY_SHARE * cpuMs).length,
+    };
   });
 }

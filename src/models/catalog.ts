@@ -1,4 +1,5 @@
-// The models that have names, and the checkpoints that were pulled into the cache. Reads files; knows no network.
+// The models that have names, and the checkpoints that were pulled into the cache. Reads files; knows no
+// network.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -50,12 +51,19 @@ export function hubIdOf(model: string): string | null {
 }
 
 /** The short name of a hub id, or the id where it has none. */
-export const nameOf = (hub: string) => Object.keys(KNOWN_MODELS).find((name) => KNOWN_MODELS[name].hub === hub) ?? hub;
+export const nameOf = (hub: string) =>
+  Object.keys(KNOWN_MODELS).find((name) => KNOWN_MODELS[name].hub === hub) ?? hub;
 
 export const knownByHub = (hub: string): KnownModel | null => KNOWN_MODELS[nameOf(hub)] ?? null;
 
 /** In words, for people. */
-export function abilitiesInWords({ modelType, speakers, languages, dialects, takesInstruct }: Abilities): string {
+export function abilitiesInWords({
+  modelType,
+  speakers,
+  languages,
+  dialects,
+  takesInstruct,
+}: Abilities): string {
   const kinds: Record<ModelType, string> = {
     base: "clones a voice",
     custom_voice: counted(speakers, "speaker"),
@@ -91,7 +99,8 @@ export interface Pulled {
 
 /** Holds one folder per model, with one per revision in it. */
 const checkpointsFolder = (cacheDir: string) => join(cacheDir, "checkpoints");
-export const modelFolder = (cacheDir: string, hub: string) => join(checkpointsFolder(cacheDir), hub.replace("/", "--"));
+export const modelFolder = (cacheDir: string, hub: string) =>
+  join(checkpointsFolder(cacheDir), hub.replace("/", "--"));
 
 /** The whole checkpoints in the cache, the one pulled last first. */
 export function listPulled(cacheDir: string): Pulled[] {
@@ -99,14 +108,20 @@ export function listPulled(cacheDir: string): Pulled[] {
   return found.toSorted((a, b) => b.time - a.time).map(({ pulled }) => pulled);
 }
 
-/** The checkpoint of a model that was pulled last; with `revision` (or its leading digits) the last of that revision. */
+/**
+ * The checkpoint of a model that was pulled last; with `revision` (or its leading digits) the last of that
+ * revision.
+ */
 export function findPulled(cacheDir: string, hub: string, revision = ""): Pulled | null {
-  return listPulled(cacheDir).find((pulled) => pulled.hub === hub && pulled.revision.startsWith(revision)) ?? null;
+  return (
+    listPulled(cacheDir).find((pulled) => pulled.hub === hub && pulled.revision.startsWith(revision)) ?? null
+  );
 }
 
 /** A file of a whole checkpoint that is gone or has another size, or null. */
 export function firstMissing({ directory, files }: Pulled): string | null {
-  const isThere = ({ path, bytes }: HubFile) => statSync(join(directory, path), { throwIfNoEntry: false })?.size === bytes;
+  const isThere = ({ path, bytes }: HubFile) =>
+    statSync(join(directory, path), { throwIfNoEntry: false })?.size === bytes;
   return files.find((file) => !isThere(file))?.path ?? null;
 }
 
@@ -115,7 +130,10 @@ export function writeRecord({ directory, ...record }: Pulled): void {
   replaceFile(join(directory, RECORD_FILE), `${JSON.stringify(record, null, 1)}\n`);
 }
 
-/** Files of a whole checkpoint that nobody wrote to since they were checked, by their paths. Links to them may come and go. */
+/**
+ * Files of a whole checkpoint that nobody wrote to since they were checked, by their paths. Links to them may
+ * come and go.
+ */
 export function unchangedFiles(directory: string): Map<string, HubFile> {
   const unchanged = readRecord(directory).flatMap(({ pulled, time }) =>
     pulled.files.filter(({ bytes, path }) => {
@@ -129,8 +147,14 @@ export function unchangedFiles(directory: string): Map<string, HubFile> {
 function readRecord(directory: string): { pulled: Pulled; time: number }[] {
   const path = join(directory, RECORD_FILE);
   const { hub, revision, files } = (jsonOrNull(path) ?? {}) as Partial<Pulled>;
-  if (revision !== basename(directory) || typeof hub !== "string" || !Array.isArray(files)) return []; // not whole
-  return [{ pulled: { hub, revision, files, directory }, time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }];
+  // not whole
+  if (revision !== basename(directory) || typeof hub !== "string" || !Array.isArray(files)) return [];
+  return [
+    {
+      pulled: { hub, revision, files, directory },
+      time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0,
+    },
+  ];
 }
 
 /**
@@ -145,6 +169,8 @@ export function subfolders(folder: string): string[] {
       .filter((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory());
   } catch (cause) {
     const hint = "let this user read it, or set TTS_CACHE to a folder of your own";
-    throw new TtsError("INPUT_UNREADABLE", `cannot read ${folder}: ${(cause as Error).message}`, hint, { cause });
+    throw new TtsError("INPUT_UNREADABLE", `cannot read ${folder}: ${(cause as Error).message}`, hint, {
+      cause,
+    });
   }
 }

@@ -1,7 +1,17 @@
-// One file from a hub to its place: into FILE.part in pieces that survive a kill, checked, then renamed. Knows nothing of models.
+// One file from a hub to its place: into FILE.part in pieces that survive a kill, checked, then renamed.
+// Knows nothing of models.
 
 import { createHash } from "node:crypto";
-import { closeSync, createReadStream, existsSync, ftruncateSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  ftruncateSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { TtsError } from "../errors.ts";
 import { renameIntoPlace } from "../io/atomic.ts";
@@ -15,7 +25,9 @@ export interface WantedFile extends HubFile {
   sha256Prefix?: string;
 }
 
-/** What FILE.part.state holds: rewritten in place after every write, so that a killed process has it right. */
+/**
+ * What FILE.part.state holds: rewritten in place after every write, so that a killed process has it right.
+ */
 interface PartState {
   /** Size and sum: a part of another file is of no use. */
   identity: string;
@@ -37,7 +49,10 @@ export function bytesKept(path: string, file: WantedFile): number {
 
 function readState(part: string, file: WantedFile): PartState | null {
   const state = jsonOrNull(`${part}.state`) as PartState | null;
-  const isWhole = Array.isArray(state?.done) && state.pieceBytes > 0 && statSync(part, { throwIfNoEntry: false })?.size === file.bytes;
+  const isWhole =
+    Array.isArray(state?.done) &&
+    state.pieceBytes > 0 &&
+    statSync(part, { throwIfNoEntry: false })?.size === file.bytes;
   return isWhole && state.identity === identityOf(file) ? state : null;
 }
 
@@ -93,7 +108,12 @@ class Part {
 
   async append(piece: number, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; ) {
-      const { bytesWritten } = await this.data.write(bytes, at, bytes.length - at, this.start(piece) + this.state.done[piece]);
+      const { bytesWritten } = await this.data.write(
+        bytes,
+        at,
+        bytes.length - at,
+        this.start(piece) + this.state.done[piece],
+      );
       at += bytesWritten;
       this.state.done[piece] += bytesWritten;
     }
@@ -143,7 +163,8 @@ class Download {
     const lanes = [this.fetchPieces(first.resolve)];
     // Whether the server can send parts is known from its first answer.
     await Promise.race([first.promise, lanes[0].catch(() => {})]);
-    for (let i = 1; i < this.hub.limits.connections && !this.failed.signal.aborted; i++) lanes.push(this.fetchPieces(() => {}));
+    for (let i = 1; i < this.hub.limits.connections && !this.failed.signal.aborted; i++)
+      lanes.push(this.fetchPieces(() => {}));
     await Promise.allSettled(lanes);
     if (this.failed.signal.aborted) throw this.failed.signal.reason;
   }
@@ -200,7 +221,10 @@ class Download {
         await part.append(piece, chunk);
         this.onBytes(chunk.length);
       }
-      if (!part.isDone(piece)) throw new Interrupted(`the connection was cut after ${part.done(piece)} of ${part.length(piece)} bytes`);
+      if (!part.isDone(piece))
+        throw new Interrupted(
+          `the connection was cut after ${part.done(piece)} of ${part.length(piece)} bytes`,
+        );
     } catch (error) {
       throw error instanceof RangesRefused || isDiskError(error) ? error : watchdog.explain(error);
     } finally {
@@ -214,7 +238,8 @@ class Download {
     const etag = headers.get("etag");
     const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "");
     const total = status === 206 ? range?.[2] : status === 200 ? headers.get("content-length") : null;
-    const isOther = ranged && (status !== 206 || Number(range?.[1]) !== from || (part.etag !== null && etag !== part.etag));
+    const isOther =
+      ranged && (status !== 206 || Number(range?.[1]) !== from || (part.etag !== null && etag !== part.etag));
     const hasWrongSize = typeof total === "string" && Number(total) !== part.file.bytes;
     if (isOther || hasWrongSize) await response.body?.cancel();
     if (hasWrongSize) throw wrongSize(part.file, total);
@@ -224,17 +249,30 @@ class Download {
 }
 
 const wrongSize = ({ path, bytes }: WantedFile, came: string) =>
-  new TtsError("HUB_MISMATCH", `${path} has ${came} bytes at the hub, not the ${bytes} it should have`, "pull again, or check HF_ENDPOINT");
+  new TtsError(
+    "HUB_MISMATCH",
+    `${path} has ${came} bytes at the hub, not the ${bytes} it should have`,
+    "pull again, or check HF_ENDPOINT",
+  );
 
-const isDiskError = (error: unknown) => ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EFBIG"].includes((error as NodeJS.ErrnoException).code ?? "");
+const isDiskError = (error: unknown) =>
+  ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EFBIG"].includes((error as NodeJS.ErrnoException).code ?? "");
 
 /**
- * Fetches a file to `path`, going on where an earlier attempt stopped. It appears there only when size and sum are right.
+ * Fetches a file to `path`, going on where an earlier attempt stopped. It appears there only when size and
+ * sum are right.
  * @param onBytes bytes that came; negative when they have to come again
  * @returns its SHA-256
- * @throws TtsError HUB_UNREACHABLE, HUB_REFUSED, MODEL_UNKNOWN, HUB_MISMATCH (what came is deleted); what the file system throws
+ * @throws TtsError HUB_UNREACHABLE, HUB_REFUSED, MODEL_UNKNOWN, HUB_MISMATCH (what came is deleted); what the
+ * file system throws
  */
-export async function download(hub: Hub, url: string, path: string, file: WantedFile, onBytes: (bytes: number) => void): Promise<string> {
+export async function download(
+  hub: Hub,
+  url: string,
+  path: string,
+  file: WantedFile,
+  onBytes: (bytes: number) => void,
+): Promise<string> {
   const partPath = `${path}.part`;
   const part = await Part.open(partPath, file, hub.limits.pieceBytes);
   try {
@@ -264,7 +302,10 @@ function removePart(path: string): void {
 }
 
 /** Reads a file and says what is wrong with it; null when it is the wanted one. */
-export async function inspect(path: string, file: WantedFile): Promise<{ sha256: string; fault: string | null }> {
+export async function inspect(
+  path: string,
+  file: WantedFile,
+): Promise<{ sha256: string; fault: string | null }> {
   const fault = (what: string) => ({ sha256: "", fault: what });
   if (!existsSync(path)) return fault("it is missing");
   const { size } = statSync(path);
@@ -276,7 +317,9 @@ export async function inspect(path: string, file: WantedFile): Promise<{ sha256:
   }
   const [sum, oid] = [sha256.digest("hex"), git.digest("hex")];
   const expected = file.sha256 ?? file.sha256Prefix ?? "";
-  if (!sum.startsWith(expected) || !sum.startsWith(file.sha256Prefix ?? "")) return fault(`its SHA-256 is ${sum}, not ${expected}`);
-  if (file.gitOid !== null && oid !== file.gitOid) return fault(`its git SHA-1 is ${oid}, not ${file.gitOid}`);
+  if (!sum.startsWith(expected) || !sum.startsWith(file.sha256Prefix ?? ""))
+    return fault(`its SHA-256 is ${sum}, not ${expected}`);
+  if (file.gitOid !== null && oid !== file.gitOid)
+    return fault(`its git SHA-1 is ${oid}, not ${file.gitOid}`);
   return { sha256: sum, fault: null };
 }

@@ -1,8 +1,9 @@
-// A model hub with the interface of huggingface.co: revisions, lists of files, and requests that follow redirects and are tried again.
-// Knows no files on disk, and gives the token to no other host.
+// A model hub with the interface of huggingface.co: revisions, lists of files, and requests that follow
+// redirects and are tried again. Knows no files on disk, and gives the token to no other host.
 //
-// @huggingface/hub lists and pages (lazily: 25 ms, `tts pull` only). It does not download here: it neither resumes, retries, times out
-// nor checks sums, and announces files on stdout (2.17.5). Its calls get our fetch, so they share redirects, retries and errors.
+// @huggingface/hub lists and pages (lazily: 25 ms, `tts pull` only). It does not download here: it neither
+//   resumes, retries, times out nor checks sums, and announces files on stdout (2.17.5). Its calls get our
+//   fetch, so they share redirects, retries and errors.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HubConfig, HubLimits } from "../config.ts";
@@ -34,7 +35,9 @@ export class Watchdog {
   }
 
   get signal(): AbortSignal {
-    return this.outer === undefined ? this.controller.signal : AbortSignal.any([this.controller.signal, this.outer]);
+    return this.outer === undefined
+      ? this.controller.signal
+      : AbortSignal.any([this.controller.signal, this.outer]);
   }
 
   /** Something came. */
@@ -81,7 +84,11 @@ export class Hub {
       if (!isPrefix || oid.startsWith(revision)) return oid;
       if (++seen >= this.limits.entries) break;
     }
-    throw new TtsError("MODEL_UNKNOWN", `${this.id} has no revision "${revision}" at ${this.config.endpoint}`, "see its list of commits");
+    throw new TtsError(
+      "MODEL_UNKNOWN",
+      `${this.id} has no revision "${revision}" at ${this.config.endpoint}`,
+      "see its list of commits",
+    );
   }
 
   /** @throws TtsError MODEL_UNKNOWN, HUB_REFUSED, HUB_UNREACHABLE */
@@ -89,10 +96,24 @@ export class Hub {
     const { listFiles } = await import("@huggingface/hub");
     const files: HubFile[] = [];
     let seen = 0;
-    for await (const { type, path, size, oid, lfs } of listFiles({ ...this.calls(), recursive: true, revision: commit })) {
+    for await (const { type, path, size, oid, lfs } of listFiles({
+      ...this.calls(),
+      recursive: true,
+      revision: commit,
+    })) {
       if (++seen > this.limits.entries)
-        throw new TtsError("HUB_REFUSED", `${this.id} has more than ${this.limits.entries} files`, "it is no model of this kind");
-      if (type === "file") files.push({ path, bytes: size, sha256: lfs?.oid ?? null, gitOid: lfs === undefined ? (oid ?? null) : null });
+        throw new TtsError(
+          "HUB_REFUSED",
+          `${this.id} has more than ${this.limits.entries} files`,
+          "it is no model of this kind",
+        );
+      if (type === "file")
+        files.push({
+          path,
+          bytes: size,
+          sha256: lfs?.oid ?? null,
+          gitOid: lfs === undefined ? (oid ?? null) : null,
+        });
     }
     return files;
   }
@@ -103,27 +124,41 @@ export class Hub {
   }
 
   /**
-   * One attempt at a GET. The answer is 200, or 206 or 416 where a range was asked for; its body is still to come.
+   * One attempt at a GET. The answer is 200, or 206 or 416 where a range was asked for; its body is still to
+   * come.
    * @throws Interrupted, TtsError MODEL_UNKNOWN, HUB_REFUSED
    */
   async get(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
     let target = new URL(url);
     let trusted = target.origin === this.origin; // never again after a redirect elsewhere
     for (let hop = 0; hop <= this.limits.redirects; hop++) {
-      const sent: Record<string, string> = { ...headers, "accept-encoding": "identity", "user-agent": "qwen3-tts-edge" };
+      const sent: Record<string, string> = {
+        ...headers,
+        "accept-encoding": "identity",
+        "user-agent": "qwen3-tts-edge",
+      };
       if (trusted && this.config.token !== "") sent.authorization = `Bearer ${this.config.token}`;
       const response = await fetch(target, { headers: sent, redirect: "manual", signal });
-      const location = response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
+      const location =
+        response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
       if (location === null) return this.accept(response, target, "range" in headers);
       await response.body?.cancel();
       const next = new URL(location, target);
       if (target.protocol === "https:" && next.protocol !== "https:") {
-        throw new TtsError("HUB_REFUSED", `${target.host} redirects to ${next.host} without encryption`, "set HF_ENDPOINT to another hub");
+        throw new TtsError(
+          "HUB_REFUSED",
+          `${target.host} redirects to ${next.host} without encryption`,
+          "set HF_ENDPOINT to another hub",
+        );
       }
       target = next;
       trusted &&= target.origin === this.origin;
     }
-    throw new TtsError("HUB_REFUSED", `${this.config.endpoint} redirects more than ${this.limits.redirects} times`, "check HF_ENDPOINT");
+    throw new TtsError(
+      "HUB_REFUSED",
+      `${this.config.endpoint} redirects more than ${this.limits.redirects} times`,
+      "check HF_ENDPOINT",
+    );
   }
 
   /**
@@ -131,7 +166,11 @@ export class Hub {
    * @param progress a figure in bytes that grows while attempts get further
    * @throws TtsError HUB_UNREACHABLE after limits.attempts failures without progress
    */
-  async withRetries<T>(work: () => Promise<T>, progress: () => number = () => 0, signal?: AbortSignal): Promise<T> {
+  async withRetries<T>(
+    work: () => Promise<T>,
+    progress: () => number = () => 0,
+    signal?: AbortSignal,
+  ): Promise<T> {
     const { attempts, backoffMs, progressBytes, waitMs } = this.limits;
     let before = progress();
     for (let failures = 1; ; failures++) {
@@ -142,10 +181,18 @@ export class Hub {
         if (progress() - before >= progressBytes) [failures, before] = [1, progress()];
         const host = new URL(this.config.endpoint).host;
         if (failures >= attempts || error.waitMs > waitMs) {
-          const asked = error.waitMs > waitMs ? ` and asks to wait ${Math.ceil(error.waitMs / 1000)} s` : ` (${failures} attempts)`;
-          throw new TtsError("HUB_UNREACHABLE", `${host}: ${error.message}${asked}`, "pull again later; it goes on where it stopped", {
-            cause: error,
-          });
+          const asked =
+            error.waitMs > waitMs
+              ? ` and asks to wait ${Math.ceil(error.waitMs / 1000)} s`
+              : ` (${failures} attempts)`;
+          throw new TtsError(
+            "HUB_UNREACHABLE",
+            `${host}: ${error.message}${asked}`,
+            "pull again later; it goes on where it stopped",
+            {
+              cause: error,
+            },
+          );
         }
         const pauseMs = Math.min(waitMs, Math.max(error.waitMs, backoffMs * 2 ** (failures - 1)));
         this.onRetry(`${host}: ${error.message}; trying again in ${(pauseMs / 1000).toFixed(1)} s`);
@@ -154,7 +201,10 @@ export class Hub {
     }
   }
 
-  /** What every call of @huggingface/hub needs. It reads whole answers, so a cut within one is tried again as well. */
+  /**
+   * What every call of @huggingface/hub needs. It reads whole answers, so a cut within one is tried again as
+   * well.
+   */
   private calls() {
     const get = async (url: string | URL | Request): Promise<Response> => {
       const body = await this.withRetries(async () => {
@@ -171,19 +221,29 @@ export class Hub {
       checkJson(body.text, this.config.endpoint);
       return new Response(body.text, body.link === null ? {} : { headers: { link: body.link } });
     };
-    return { repo: { type: "model" as const, name: this.id }, hubUrl: this.config.endpoint, fetch: get as typeof fetch };
+    return {
+      repo: { type: "model" as const, name: this.id },
+      hubUrl: this.config.endpoint,
+      fetch: get as typeof fetch,
+    };
   }
 
   private async accept(response: Response, { host }: URL, ranged: boolean): Promise<Response> {
     const { status, headers } = response;
     if (status === 200 || (ranged && (status === 206 || status === 416))) return response;
     await response.body?.cancel();
-    if (status === 429 || status >= 500) throw new Interrupted(`${host} answers ${status}`, retryAfterMs(headers.get("retry-after")));
+    if (status === 429 || status >= 500)
+      throw new Interrupted(`${host} answers ${status}`, retryAfterMs(headers.get("retry-after")));
     const code = headers.get("x-error-code");
     if (status === 404 && (code === "RevisionNotFound" || code === "EntryNotFound")) {
-      throw new TtsError("MODEL_UNKNOWN", `${this.id} has no such ${code.startsWith("Rev") ? "revision" : "file"} at ${host}`, "check it");
+      throw new TtsError(
+        "MODEL_UNKNOWN",
+        `${this.id} has no such ${code.startsWith("Rev") ? "revision" : "file"} at ${host}`,
+        "check it",
+      );
     }
-    if (status === 404) throw new TtsError("MODEL_UNKNOWN", `${host} has no model "${this.id}"`, namesHint(this.id));
+    if (status === 404)
+      throw new TtsError("MODEL_UNKNOWN", `${host} has no model "${this.id}"`, namesHint(this.id));
     if (status === 401 || status === 403) {
       const has = this.config.token !== "";
       const hint = has
@@ -209,7 +269,11 @@ function checkJson(text: string, endpoint: string): void {
   } catch {
     // said below
   }
-  throw new TtsError("HUB_REFUSED", `${endpoint} does not answer like a hub`, "check HF_ENDPOINT and the network");
+  throw new TtsError(
+    "HUB_REFUSED",
+    `${endpoint} does not answer like a hub`,
+    "check HF_ENDPOINT and the network",
+  );
 }
 
 /** Retry-After in seconds or as a date; 0 where there is none. */

@@ -1,5 +1,6 @@
-// What models this machine has: their names, what they can do, and what they take on the disk. From it also which model is meant when none is
-// named: of a voice the one it was taken with, of a recording the only Base model here, of a speaker the one that has it.
+// What models this machine has: their names, what they can do, and what they take on the disk. From it also
+// which model is meant when none is named: of a voice the one it was taken with, of a recording the only Base
+// model here, of a speaker the one that has it.
 
 import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +9,17 @@ import { openBundle, type PromptSpec, weightsInWords } from "../formats/bundle.t
 import { type CheckpointAbilities, readAbilities } from "../formats/checkpoint-abilities.ts";
 import type { Voice } from "../formats/voice.ts";
 import { languageNames } from "../text/prompt.ts";
-import { type Abilities, findPulled, firstMissing, hubIdOf, KNOWN_MODELS, listPulled, modelFolder, nameOf, subfolders } from "./catalog.ts";
+import {
+  type Abilities,
+  findPulled,
+  firstMissing,
+  hubIdOf,
+  KNOWN_MODELS,
+  listPulled,
+  modelFolder,
+  nameOf,
+  subfolders,
+} from "./catalog.ts";
 import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "./resolve.ts";
 
 /** A model on this machine that has a name. */
@@ -16,7 +27,10 @@ interface ModelHere extends CheckpointAbilities {
   name: string;
 }
 
-/** `in part`: a pull was not finished, or files are gone. `bundle only`: made from a checkpoint outside of the cache. */
+/**
+ * `in part`: a pull was not finished, or files are gone. `bundle only`: made from a checkpoint outside of the
+ * cache.
+ */
 type Here = "built in" | "yes" | "in part" | "no" | "bundle only";
 
 interface BundleRow {
@@ -41,7 +55,8 @@ export interface ModelRow {
 }
 
 /**
- * What a voice speaks with. Another model of its width would do, but not sound the same: only the user may choose it.
+ * What a voice speaks with. Another model of its width would do, but not sound the same: only the user may
+ * choose it.
  * @throws TtsError MODEL_NOT_HERE
  */
 export function modelOfVoice({ name, provenance: { model }, xVector }: Voice, cacheDir: string): string {
@@ -49,7 +64,8 @@ export function modelOfVoice({ name, provenance: { model }, xVector }: Voice, ca
   const hub = hubIdOf(model);
   if (hub !== null && bases.some((base) => base.name === nameOf(hub))) return model;
   const fitting = bases.filter(({ hidden }) => hidden === xVector.length).map((base) => base.name);
-  const choice = fitting.length === 0 ? "" : `, or choose one of the same width: {model} ${fitting.join(" or ")}`;
+  const choice =
+    fitting.length === 0 ? "" : `, or choose one of the same width: {model} ${fitting.join(" or ")}`;
   const where = hub === null ? "which has no name here" : "which is not on this machine";
   const hint = hub === null ? "give its folder with {model}" : `fetch it with: tts pull ${model}`;
   throw new TtsError("MODEL_NOT_HERE", `the voice ${name} was taken with ${model}, ${where}`, hint + choice);
@@ -63,15 +79,23 @@ export function onlyBase(cacheDir: string): string {
   const names = basesHere(cacheDir).map((base) => base.name);
   if (names.length === 1) return names[0];
   if (names.length > 1)
-    throw new TtsError("USAGE", `there are ${names.length} Base models here`, `choose one with {model}: ${names.join(", ")}`);
+    throw new TtsError(
+      "USAGE",
+      `there are ${names.length} Base models here`,
+      `choose one with {model}: ${names.join(", ")}`,
+    );
   const known = Object.keys(KNOWN_MODELS).filter((name) => KNOWN_MODELS[name].modelType === "base");
   const commands = known.map((name) => `tts pull ${name}`).join(" or ");
-  throw new TtsError("MODEL_NOT_HERE", "there is no Base model on this machine yet", `fetch one with: ${commands}`);
+  throw new TtsError(
+    "MODEL_NOT_HERE",
+    "there is no Base model on this machine yet",
+    `fetch one with: ${commands}`,
+  );
 }
 
 /**
- * The model that came last among those that have the speaker; the shipped voice comes before all others. undefined where none has it, or
- * none is asked for: the default model then says what it has.
+ * The model that came last among those that have the speaker; the shipped voice comes before all others.
+ * undefined where none has it, or none is asked for: the default model then says what it has.
  */
 export function modelOfSpeaker(speaker: string | undefined, cacheDir: string): string | undefined {
   const wanted = speaker?.toLowerCase() ?? "none";
@@ -84,16 +108,24 @@ export function modelsHere(cacheDir: string): ModelHere[] {
   return [...SHIPPED.flatMap((name) => describe(name, shippedCheckpoint())), ...pulledModels(cacheDir)];
 }
 
-/** The shipped voices, then whatever was pulled, whole or in part; a model of several revisions once for each. */
-export const modelNames = (cacheDir: string): string[] => [...SHIPPED, ...listPulled(cacheDir).map(({ hub }) => nameOf(hub))];
+/**
+ * The shipped voices, then whatever was pulled, whole or in part; a model of several revisions once for each.
+ */
+export const modelNames = (cacheDir: string): string[] => [
+  ...SHIPPED,
+  ...listPulled(cacheDir).map(({ hub }) => nameOf(hub)),
+];
 
-const basesHere = (cacheDir: string) => pulledModels(cacheDir).filter(({ modelType }) => modelType === "base");
+const basesHere = (cacheDir: string) =>
+  pulledModels(cacheDir).filter(({ modelType }) => modelType === "base");
 
 /** Of each model the revision that was pulled last, if it is whole. */
 function pulledModels(cacheDir: string): ModelHere[] {
   const all = listPulled(cacheDir);
   const latest = all.filter(({ hub }, i) => all.findIndex((pulled) => pulled.hub === hub) === i);
-  return latest.filter((pulled) => firstMissing(pulled) === null).flatMap(({ directory, hub }) => describe(nameOf(hub), directory));
+  return latest
+    .filter((pulled) => firstMissing(pulled) === null)
+    .flatMap(({ directory, hub }) => describe(nameOf(hub), directory));
 }
 
 function describe(name: string, directory: string): ModelHere[] {
@@ -110,7 +142,14 @@ export function inventory(cacheDir: string): ModelRow[] {
   const rows: (ModelRow & { sources: string[] })[] = [];
   for (const name of SHIPPED) {
     const directory = shippedCheckpoint();
-    const row = { name, hub: null, here: "built in" as const, downloadBytes: null, bundles: [], abilities: abilitiesOf(directory) };
+    const row = {
+      name,
+      hub: null,
+      here: "built in" as const,
+      downloadBytes: null,
+      bundles: [],
+      abilities: abilitiesOf(directory),
+    };
     rows.push({ ...row, checkpointBytes: diskBytes(directory, counted), sources: [realpathSync(directory)] });
   }
   const hubs = new Set([...Object.values(KNOWN_MODELS), ...listPulled(cacheDir)].map(({ hub }) => hub));
@@ -119,27 +158,57 @@ export function inventory(cacheDir: string): ModelRow[] {
     const pulled = findPulled(cacheDir, hub);
     const folder = modelFolder(cacheDir, hub);
     const checkpointBytes = diskBytes(folder, counted);
-    const here = pulled !== null && firstMissing(pulled) === null ? "yes" : checkpointBytes > 0 ? "in part" : "no";
+    const here =
+      pulled !== null && firstMissing(pulled) === null ? "yes" : checkpointBytes > 0 ? "in part" : "no";
     const abilities = KNOWN_MODELS[name] ?? (pulled === null ? null : abilitiesOf(pulled.directory));
     const sources = subfolders(folder).map((revision) => realpathSync(revision));
-    rows.push({ name, hub, here, checkpointBytes, downloadBytes: KNOWN_MODELS[name]?.bytes ?? null, bundles: [], abilities, sources });
+    rows.push({
+      name,
+      hub,
+      here,
+      checkpointBytes,
+      downloadBytes: KNOWN_MODELS[name]?.bytes ?? null,
+      bundles: [],
+      abilities,
+      sources,
+    });
   }
   for (const directory of bundlesFolders(cacheDir).flatMap(subfolders)) addBundle(rows, directory, counted);
-  return rows.map(({ sources: _, ...row }) => ({ ...row, abilities: row.abilities === null ? null : onlyAbilities(row.abilities) }));
+  return rows.map(({ sources: _, ...row }) => ({
+    ...row,
+    abilities: row.abilities === null ? null : onlyAbilities(row.abilities),
+  }));
 }
 
-/** To the row of its checkpoint, or as a row of its own. What is half made or of another version counts for nothing. */
-function addBundle(rows: (ModelRow & { sources: string[] })[], directory: string, counted: Set<string>): void {
+/**
+ * To the row of its checkpoint, or as a row of its own. What is half made or of another version counts for
+ * nothing.
+ */
+function addBundle(
+  rows: (ModelRow & { sources: string[] })[],
+  directory: string,
+  counted: Set<string>,
+): void {
   try {
     const { manifest } = openBundle(directory);
     const source = sourceOf(directory);
-    const bundle = { weights: weightsInWords(manifest.weights), directory, bytes: diskBytes(directory, counted) };
+    const bundle = {
+      weights: weightsInWords(manifest.weights),
+      directory,
+      bytes: diskBytes(directory, counted),
+    };
     const row = rows.find(({ sources }) => source !== null && sources.includes(source));
     if (row !== undefined) row.bundles.push(bundle);
     else {
       const abilities = countAbilities(manifest.prompt);
       const place = { hub: null, here: "bundle only" as const, checkpointBytes: 0, downloadBytes: null };
-      rows.push({ ...place, name: source ?? directory, bundles: [bundle], abilities, sources: source === null ? [] : [source] });
+      rows.push({
+        ...place,
+        name: source ?? directory,
+        bundles: [bundle],
+        abilities,
+        sources: source === null ? [] : [source],
+      });
     }
   } catch {
     // not a bundle that this program can use

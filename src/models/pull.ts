@@ -1,4 +1,5 @@
-// Pulls a model: finds out which files it needs, takes them from the hub's cache or the network, and converts them. Knows no terminal.
+// Pulls a model: finds out which files it needs, takes them from the hub's cache or the network, and converts
+// them. Knows no terminal.
 
 import {
   existsSync,
@@ -13,7 +14,15 @@ import {
   symlinkSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { type Config, DEFAULT_WEIGHTS, HUB_LIMITS, type HubConfig, type HubLimits, LIMITS, type WeightType } from "../config.ts";
+import {
+  type Config,
+  DEFAULT_WEIGHTS,
+  HUB_LIMITS,
+  type HubConfig,
+  type HubLimits,
+  LIMITS,
+  type WeightType,
+} from "../config.ts";
 import { TtsError } from "../errors.ts";
 import type { Bundle } from "../formats/bundle.ts";
 import { withLock } from "../io/lock.ts";
@@ -79,18 +88,28 @@ const NEEDED =
 /** Without these it is no model of this kind. */
 const REQUIRED = ["config.json", "vocab.json", "merges.txt", "speech_tokenizer/config.json"];
 /** Bytes per weight of a bundle, rounded up. */
-const WEIGHT_BYTES: Record<WeightType, number> = { f32: 4, f16: 2, bf16: 2, q8_0: 1.1, q4_0: 0.6, q4_k_m: 0.6, iq4_nl: 0.6 };
+const WEIGHT_BYTES: Record<WeightType, number> = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  q8_0: 1.1,
+  q4_0: 0.6,
+  q4_k_m: 0.6,
+  iq4_nl: 0.6,
+};
 const CHECKPOINT_WEIGHT_BYTES = 2;
 /**
- * Beside them, per weight of the checkpoint: the bf16 talker that is quantised from, and what is not quantised, namely tables and the f32
- * graphs of code predictor and encoders. With it the estimate is 1.0 to 1.6 times what the official shapes take at most.
+ * Beside them, per weight of the checkpoint: the bf16 talker that is quantised from, and what is not
+ * quantised, namely tables and the f32 graphs of code predictor and encoders. With it the estimate is 1.0 to
+ * 1.6 times what the official shapes take at most.
  */
 const OTHER_BYTES = 1.3;
 /** Of the codec's weights: what its graphs compute from them beside those they share. */
 const CODEC_SHARE = 0.65;
 
 /**
- * Brings a model into the cache and converts it. A pull that was ended goes on where it stopped; a second one of the same model waits.
+ * Brings a model into the cache and converts it. A pull that was ended goes on where it stopped; a second one
+ * of the same model waits.
  * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, MODEL_BUSY, HUB_*, OUTPUT_FAILED, CHECKPOINT_INVALID
  */
 export async function pull(options: PullOptions): Promise<PullResult> {
@@ -103,7 +122,9 @@ export async function pull(options: PullOptions): Promise<PullResult> {
     const tellHolder = (pid: number) => onNote(`process ${pid} is pulling ${id}; waiting for it`);
     return await withLock(join(folder, ".lock"), tellHolder, async () => {
       const { pulled, fetched } = await new Pull(id, folder, options).run();
-      const bundle = convert ? await bundleOfPulled(pulled, { config, weights, predictorWeights, onProgress }) : null;
+      const bundle = convert
+        ? await bundleOfPulled(pulled, { config, weights, predictorWeights, onProgress })
+        : null;
       return { pulled, bundle, fetched };
     });
   } catch (error) {
@@ -135,7 +156,8 @@ class Pull {
   }
 
   async run(): Promise<{ pulled: Pulled; fetched: number }> {
-    const { commit, files } = this.planFromRecord() ?? (this.options.hub.offline ? this.planFromCache() : await this.planFromHub());
+    const { commit, files } =
+      this.planFromRecord() ?? (this.options.hub.offline ? this.planFromCache() : await this.planFromHub());
     const directory = join(this.folder, commit);
     this.total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     this.checkDisk(directory, files);
@@ -157,7 +179,9 @@ class Pull {
     const isCommit = /^[0-9a-f]{7,40}$/.test(this.revision);
     if (!isCommit && !this.options.hub.offline) return null;
     const pulled = findPulled(this.options.config.cacheDir, this.id, isCommit ? this.revision : "");
-    return pulled === null || firstMissing(pulled) !== null ? null : { commit: pulled.revision, files: pulled.files };
+    return pulled === null || firstMissing(pulled) !== null
+      ? null
+      : { commit: pulled.revision, files: pulled.files };
   }
 
   /** What other programs left in the hub's own cache, without a network. */
@@ -166,7 +190,11 @@ class Pull {
     const commit = this.cachedCommit(snapshots);
     if (commit === null) {
       const where = `neither in ${this.options.config.cacheDir} nor in ${this.options.hub.cacheDir}`;
-      throw new TtsError("MODEL_NOT_HERE", `${this.id} is ${where}, and HF_HUB_OFFLINE is set`, "unset it to download");
+      throw new TtsError(
+        "MODEL_NOT_HERE",
+        `${this.id} is ${where}, and HF_HUB_OFFLINE is set`,
+        "unset it to download",
+      );
     }
     const directory = join(snapshots, commit);
     const names = readdirSync(directory, { recursive: true, encoding: "utf8" });
@@ -178,7 +206,9 @@ class Pull {
     const ref = join(this.cacheFolder, "refs", this.revision);
     const wanted = existsSync(ref) ? readFileSync(ref, "utf8").trim() : this.revision;
     if (!existsSync(snapshots) || wanted === "") return null;
-    return readdirSync(snapshots).find((name) => /^[0-9a-f]{40}$/.test(name) && name.startsWith(wanted)) ?? null;
+    return (
+      readdirSync(snapshots).find((name) => /^[0-9a-f]{40}$/.test(name) && name.startsWith(wanted)) ?? null
+    );
   }
 
   private async planFromHub(): Promise<Plan> {
@@ -189,14 +219,19 @@ class Pull {
 
   /** Only the needed files, compared with what is known of them. */
   private checked(files: HubFile[], commit: string): WantedFile[] {
-    const single = (path: string) => files.some((file) => file.path === path.replace(/model[^/]*$/, "model.safetensors"));
+    const single = (path: string) =>
+      files.some((file) => file.path === path.replace(/model[^/]*$/, "model.safetensors"));
     const isShard = (path: string) => /model(-|\.safetensors\.index)[^/]*$/.test(path);
     const needed = files.filter(({ path }) => NEEDED.test(path) && !(isShard(path) && single(path)));
     const known = knownByHub(this.id);
     const facts = known !== null && commit.startsWith(known.revision) ? known.files : {};
     for (const path of new Set([...REQUIRED, ...Object.keys(facts)])) {
       if (!needed.some((file) => file.path === path))
-        throw new TtsError("HUB_MISMATCH", `${this.id} has no ${path}`, "it is no Qwen3-TTS checkpoint, or not whole");
+        throw new TtsError(
+          "HUB_MISMATCH",
+          `${this.id} has no ${path}`,
+          "it is no Qwen3-TTS checkpoint, or not whole",
+        );
     }
     return needed.map((file): WantedFile => {
       const fact = facts[file.path];
@@ -230,7 +265,11 @@ class Pull {
       return found.sha256;
     }
     if (this.options.hub.offline) {
-      throw new TtsError("MODEL_NOT_HERE", `${file.path} of ${this.id}: ${found.fault}, and HF_HUB_OFFLINE is set`, "unset it to download");
+      throw new TtsError(
+        "MODEL_NOT_HERE",
+        `${file.path} of ${this.id}: ${found.fault}, and HF_HUB_OFFLINE is set`,
+        "unset it to download",
+      );
     }
     this.advance(bytesKept(path, file));
     return download(this.hub, this.hub.fileUrl(commit, file.path), path, file, (bytes) => {
@@ -260,16 +299,26 @@ class Pull {
     checkSpace({
       folder: this.folder,
       download: toCome,
-      bundle: this.options.convert ? bundleBytes(files, this.options.weights ?? DEFAULT_WEIGHTS.predictor) : 0,
+      bundle: this.options.convert
+        ? bundleBytes(files, this.options.weights ?? DEFAULT_WEIGHTS.predictor)
+        : 0,
       freeBytes: this.options.freeBytes,
     });
   }
 }
 
 /** Whether a file that was checked is the one that is wanted now. */
-function isWanted(checked: HubFile, { bytes, gitOid, sha256, sha256Prefix = "" }: WantedFile): checked is HubFile & { sha256: string } {
+function isWanted(
+  checked: HubFile,
+  { bytes, gitOid, sha256, sha256Prefix = "" }: WantedFile,
+): checked is HubFile & { sha256: string } {
   const sum = checked.sha256 ?? "";
-  return sum !== "" && checked.bytes === bytes && sum.startsWith(sha256 ?? sha256Prefix) && checked.gitOid === gitOid;
+  return (
+    sum !== "" &&
+    checked.bytes === bytes &&
+    sum.startsWith(sha256 ?? sha256Prefix) &&
+    checked.gitOid === gitOid
+  );
 }
 
 /** A file of the hub's cache: blobs are named after their sum. */
@@ -277,14 +326,25 @@ function cachedFile(directory: string, path: string): HubFile {
   const file = join(directory, path);
   const sum = existsSync(file) ? basename(realpathSync(file)) : "";
   const bytes = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-  return { path, bytes, sha256: /^[0-9a-f]{64}$/.test(sum) ? sum : null, gitOid: /^[0-9a-f]{40}$/.test(sum) ? sum : null };
+  return {
+    path,
+    bytes,
+    sha256: /^[0-9a-f]{64}$/.test(sum) ? sum : null,
+    gitOid: /^[0-9a-f]{40}$/.test(sum) ? sum : null,
+  };
 }
 
 /** What a conversion has on the disk at most, its own result included. */
 function bundleBytes(files: readonly { path: string; bytes: number }[], weights: WeightType): number {
-  const bytesOf = (pattern: RegExp) => files.filter(({ path }) => pattern.test(path)).reduce((sum, { bytes }) => sum + bytes, 0);
-  const [main, codec] = [bytesOf(/^model.*\.safetensors$/), bytesOf(/^speech_tokenizer\/model.*\.safetensors$/)];
-  return Math.ceil((main / CHECKPOINT_WEIGHT_BYTES) * (WEIGHT_BYTES[weights] + OTHER_BYTES) + CODEC_SHARE * codec);
+  const bytesOf = (pattern: RegExp) =>
+    files.filter(({ path }) => pattern.test(path)).reduce((sum, { bytes }) => sum + bytes, 0);
+  const [main, codec] = [
+    bytesOf(/^model.*\.safetensors$/),
+    bytesOf(/^speech_tokenizer\/model.*\.safetensors$/),
+  ];
+  return Math.ceil(
+    (main / CHECKPOINT_WEIGHT_BYTES) * (WEIGHT_BYTES[weights] + OTHER_BYTES) + CODEC_SHARE * codec,
+  );
 }
 
 /** What a pull of a model and its conversion by default take on the disk at most. */
@@ -323,8 +383,13 @@ function diskFree(folder: string): number {
 /** Failures of the file system name the folder and what to do. */
 function asDiskError(error: unknown, folder: string): unknown {
   const code = (error as NodeJS.ErrnoException).code ?? "";
-  const hints: Record<string, string> = { ENOSPC: "free disk space; the pull goes on where it stopped", EDQUOT: "free disk space" };
+  const hints: Record<string, string> = {
+    ENOSPC: "free disk space; the pull goes on where it stopped",
+    EDQUOT: "free disk space",
+  };
   if (error instanceof TtsError || !/^E[A-Z]+$/.test(code)) return error;
   const hint = hints[code] ?? "set TTS_CACHE to a folder you may write to";
-  return new TtsError("OUTPUT_FAILED", `cannot write to ${folder}: ${(error as Error).message}`, hint, { cause: error });
+  return new TtsError("OUTPUT_FAILED", `cannot write to ${folder}: ${(error as Error).message}`, hint, {
+    cause: error,
+  });
 }

@@ -1,5 +1,6 @@
-// From what a user calls a model to a bundle on disk: a bundle itself, a checkpoint directory, a known name or a hub id.
-// Checkpoints are converted at first use into the cache, and again when their files change. Never asks the network: that is pull.ts.
+// From what a user calls a model to a bundle on disk: a bundle itself, a checkpoint directory, a known name
+// or a hub id. Checkpoints are converted at first use into the cache, and again when their files change.
+// Never asks the network: that is pull.ts.
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
@@ -7,7 +8,15 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { embeddedFolder } from "../../ffi/load/embedded.ts";
 import { unpack } from "../../ffi/load/unpack.ts";
-import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, F32_BELOW_BYTES, unpackFolder, type WeightType, weightTypes } from "../config.ts";
+import {
+  type Config,
+  DEFAULT_MODEL,
+  DEFAULT_WEIGHTS,
+  F32_BELOW_BYTES,
+  unpackFolder,
+  type WeightType,
+  weightTypes,
+} from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { BUNDLE_VERSION, type Bundle, isBundle, openBundle, weightsInWords } from "../formats/bundle.ts";
 import { hashFiles, sourceFiles } from "../formats/checkpoint-files.ts";
@@ -35,7 +44,8 @@ const STAMP_FILE = ".source.json";
 /** Below the cache: bundles of checkpoints, wherever those are. */
 const bundlesFolder = (cacheDir: string) => join(cacheDir, "bundles");
 /** All folders that hold bundles: those of shipped voices may lie apart. */
-export const bundlesFolders = (cacheDir: string) => [...new Set([cacheDir, unpackFolder() || cacheDir])].map(bundlesFolder);
+export const bundlesFolders = (cacheDir: string) =>
+  [...new Set([cacheDir, unpackFolder() || cacheDir])].map(bundlesFolder);
 
 /**
  * The checkpoint directory of the one {@link SHIPPED} voice: of the sources, or unpacked from a binary.
@@ -56,10 +66,15 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
   const model = options.model ?? DEFAULT_MODEL;
   const isDirectory = existsSync(model) && statSync(model).isDirectory();
   if (isDirectory && isBundle(model)) return openBundle(model);
-  if (isDirectory && existsSync(join(model, "config.json"))) return cachedBundle(model, basename(realpathSync(model)), options);
+  if (isDirectory && existsSync(join(model, "config.json")))
+    return cachedBundle(model, basename(realpathSync(model)), options);
   if (SHIPPED.includes(model)) {
-    const { config } = options; // a binary keeps the bundle beside what it unpacked: no other folder need be writable
-    return cachedBundle(shippedCheckpoint(), model, { ...options, config: { ...config, cacheDir: config.libDir || config.cacheDir } });
+    // a binary keeps the bundle beside what it unpacked: no other folder need be writable
+    const { config } = options;
+    return cachedBundle(shippedCheckpoint(), model, {
+      ...options,
+      config: { ...config, cacheDir: config.libDir || config.cacheDir },
+    });
   }
   if (isDirectory) {
     throw new TtsError(
@@ -72,7 +87,8 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
   if (hub !== null) return bundleOfPulled(pulledModel(model, hub, options.config), options);
   const known = [...SHIPPED, ...Object.keys(KNOWN_MODELS)];
   const guess = nearest(model, known);
-  const hint = guess === null ? `known models: ${known.join(", ")}; or give a directory` : `did you mean ${guess}?`;
+  const hint =
+    guess === null ? `known models: ${known.join(", ")}; or give a directory` : `did you mean ${guess}?`;
   throw new TtsError("MODEL_UNKNOWN", `there is no model "${model}"`, hint);
 }
 
@@ -143,7 +159,12 @@ interface Stamp {
 function stampOf(source: string, names: string[]): Stamp {
   const files = names.map((name): [string, [number, number]] => {
     const stat = statSync(join(source, name), { throwIfNoEntry: false });
-    if (stat === undefined) throw new TtsError("CHECKPOINT_INVALID", `${join(source, name)} is missing`, "the checkpoint is incomplete");
+    if (stat === undefined)
+      throw new TtsError(
+        "CHECKPOINT_INVALID",
+        `${join(source, name)} is missing`,
+        "the checkpoint is incomplete",
+      );
     return [name, [stat.size, stat.mtimeMs]];
   });
   return {
@@ -154,7 +175,8 @@ function stampOf(source: string, names: string[]): Stamp {
   };
 }
 
-const isUnchanged = (target: string, stamp: Stamp) => textOrNull(join(target, STAMP_FILE)) === JSON.stringify(stamp);
+const isUnchanged = (target: string, stamp: Stamp) =>
+  textOrNull(join(target, STAMP_FILE)) === JSON.stringify(stamp);
 
 /** New dates alone (a fresh clone, a copy) are no reason to convert again. */
 function sameContent({ manifest }: Bundle, hashes: Bundle["manifest"]["source"]): boolean {

@@ -1,10 +1,26 @@
-// Builds the program as one executable file for each platform: bun src/packaging/binary.ts FOLDER [PLATFORM...]. The same sources and lockfile give the
-// same bytes on any machine. Changes nothing outside of FOLDER and .bun.
+// Builds the program as one executable file for each platform: bun src/packaging/binary.ts FOLDER
+// [PLATFORM...]. The same sources and lockfile give the same bytes on any machine. Changes nothing outside of
+// FOLDER and .bun.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { constants, zstdCompressSync } from "node:zlib";
-import { archiveFile, type Contents, EMBEDDED_FOLDER, INDEX_FILE, LICENCES_FILE, type Part } from "../../ffi/load/embedded.ts";
+import {
+  archiveFile,
+  type Contents,
+  EMBEDDED_FOLDER,
+  INDEX_FILE,
+  LICENCES_FILE,
+  type Part,
+} from "../../ffi/load/embedded.ts";
 import { identify } from "../../ffi/load/unpack.ts";
 import { isPacked, PACKED_SUFFIX } from "../formats/checkpoint-files.ts";
 import { Draft, renameIntoPlace } from "../io/atomic.ts";
@@ -26,12 +42,14 @@ const PLATFORMS: Record<string, { arch: string; target: string; runtime: string 
 const LLAMA_FILES = /^lib(llama|ggml|ggml-base|ggml-cpu-[\w.]+?)(\.v[\d.]+)?\.so$/;
 
 const pinned = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")).devDependencies.bun;
-if (Bun.version !== pinned) fail(`this is Bun ${Bun.version}, but binaries are made with ${pinned}: run make binary`);
+if (Bun.version !== pinned)
+  fail(`this is Bun ${Bun.version}, but binaries are made with ${pinned}: run make binary`);
 const [folder = "dist", ...wanted] = process.argv.slice(2);
 for (const platform of wanted.length > 0 ? wanted : Object.keys(PLATFORMS)) build(platform, resolve(folder));
 
 function build(platform: string, folder: string): void {
-  const { arch, runtime, target } = PLATFORMS[platform] ?? fail(`there is no platform ${platform}: choose ${Object.keys(PLATFORMS)}`);
+  const { arch, runtime, target } =
+    PLATFORMS[platform] ?? fail(`there is no platform ${platform}: choose ${Object.keys(PLATFORMS)}`);
   mkdirSync(folder, { recursive: true });
   const stage = mkdtempSync(join(folder, ".building-"));
   try {
@@ -46,8 +64,20 @@ function build(platform: string, folder: string): void {
     const name = `tts-${platform}`; // goes into the binary: the same wherever it is built
     const executable = arch === process.arch ? process.execPath : join(packageFolder(runtime), "bin/bun");
     run([
-      ...[process.execPath, "build", "--compile", `--target=${target}`, `--compile-executable-path=${executable}`],
-      ...["--minify", "--bytecode", "--format=esm", "--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
+      ...[
+        process.execPath,
+        "build",
+        "--compile",
+        `--target=${target}`,
+        `--compile-executable-path=${executable}`,
+      ],
+      ...[
+        "--minify",
+        "--bytecode",
+        "--format=esm",
+        "--no-compile-autoload-dotenv",
+        "--no-compile-autoload-bunfig",
+      ],
       ...NOT_COMPILED.flatMap((missing) => ["--external", missing]),
       ...["--asset", embedded, join(ROOT, "tts.ts"), `--outfile=${join(stage, name)}`],
     ]);
@@ -74,7 +104,9 @@ function libraries(platform: string, arch: string): Files {
 
 function voice(): Files {
   const folder = join(ROOT, "models/starter");
-  const names = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const names = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
   return Object.fromEntries(
     names.map(({ name, parentPath }) => {
       const path = join(parentPath, name);
@@ -86,20 +118,26 @@ function voice(): Files {
 
 function compressed(bytes: Uint8Array): Uint8Array {
   const { ZSTD_c_checksumFlag: sum, ZSTD_c_compressionLevel: level } = constants;
-  return zstdCompressSync(bytes, { params: { [level]: COMPRESSION, [sum]: 1 } }); // damage is found where it is unpacked
+  // damage is found where it is unpacked
+  return zstdCompressSync(bytes, { params: { [level]: COMPRESSION, [sum]: 1 } });
 }
 
 /** Writes one archive; files that are alike stand together by their names, which makes it smaller. */
 function pack(part: Part, sources: Files, target: string): Contents {
   const names = Object.keys(sources).sort();
-  const data = names.map((name) => (isPacked(name) ? compressed(readFileSync(sources[name])) : readFileSync(sources[name])));
+  const data = names.map((name) =>
+    isPacked(name) ? compressed(readFileSync(sources[name])) : readFileSync(sources[name]),
+  );
   const files = names.map((name, i): Contents["files"][number] => [name, data[i].length]);
   const bytes = Buffer.concat(data);
   writeFileSync(join(target, archiveFile(part)), compressed(bytes));
   return { id: identify(files, bytes), files };
 }
 
-/** Of a package of the lockfile. What was installed for another platform only is fetched once, and is what the lockfile says or refused. */
+/**
+ * Of a package of the lockfile. What was installed for another platform only is fetched once, and is what the
+ * lockfile says or refused.
+ */
 function packageFolder(name: string): string {
   const installed = join(ROOT, "node_modules", name);
   if (existsSync(installed)) return installed;
@@ -116,10 +154,17 @@ function packageFolder(name: string): string {
   const manifest = { name: "platform", dependencies: { [name]: version } };
   writeFileSync(join(part, "package.json"), JSON.stringify(manifest));
   const workspaces = JSON.stringify({ "": manifest });
-  writeFileSync(join(part, "bun.lock"), `{"lockfileVersion": 2, "configVersion": 1, "workspaces": ${workspaces}, "packages": {${line}}}`);
-  const cache = join(part, "cache"); // of its own: only what comes from the network is compared with the lockfile
+  writeFileSync(
+    join(part, "bun.lock"),
+    `{"lockfileVersion": 2, "configVersion": 1, "workspaces": ${workspaces}, "packages": {${line}}}`,
+  );
+  // of its own: only what comes from the network is compared with the lockfile
+  const cache = join(part, "cache");
   const cpu = /arm64|aarch64/.test(name) ? "arm64" : "x64";
-  run([process.execPath, "install", "--frozen-lockfile", "--os=linux", `--cpu=${cpu}`, `--cache-dir=${cache}`], part);
+  run(
+    [process.execPath, "install", "--frozen-lockfile", "--os=linux", `--cpu=${cpu}`, `--cache-dir=${cache}`],
+    part,
+  );
   rmSync(cache, { recursive: true });
   draft.replaceFolder();
   return found;

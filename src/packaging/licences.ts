@@ -1,5 +1,6 @@
-// The licences of the program and of all that it is made of, as one text: collected from the packages where they lie beside the sources, and
-// read out of a binary, which carries what was collected when it was built. Reads files only.
+// The licences of the program and of all that it is made of, as one text: collected from the packages where
+// they lie beside the sources, and read out of a binary, which carries what was collected when it was built.
+// Reads files only.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,8 +8,9 @@ import { compiled, readLicences } from "../../ffi/load/embedded.ts";
 import { dependencies, license, version } from "../../package.json";
 
 /**
- * Decoders that no binary carries: some are under the GPL alone, which does not go together with the licence of the program, some need those,
- * and all are for files that hardly anybody records a voice in. The one for ape is not there in the sources either.
+ * Decoders that no binary carries: some are under the GPL alone, which does not go together with the licence
+ * of the program, some need those, and all are for files that hardly anybody records a voice in. The one for
+ * ape is not there in the sources either.
  */
 export const NOT_COMPILED = [
   "aac",
@@ -63,11 +65,14 @@ export function licences(): string {
     section(`tts ${version}: ${license}`, read("LICENSE")),
     section("The starter voice", read("models/starter/NOTICE")),
     ...Object.entries(PUBLISHED).map(([title, file]) => section(title, read("src/packaging/licences", file))),
-    ...compiledPackages().map((found) => section(`${found.name} ${found.version}: ${found.license}`, textOf(found))),
+    ...compiledPackages().map((found) =>
+      section(`${found.name} ${found.version}: ${found.license}`, textOf(found)),
+    ),
   ].join("\n");
 }
 
-const section = (title: string, text: string) => `${"=".repeat(100)}\n${title}\n${"=".repeat(100)}\n\n${text.trim()}\n`;
+const section = (title: string, text: string) =>
+  `${"=".repeat(100)}\n${title}\n${"=".repeat(100)}\n\n${text.trim()}\n`;
 
 /** What a binary needs to run, and what that needs, by name. */
 function compiledPackages(): Package[] {
@@ -75,7 +80,9 @@ function compiledPackages(): Package[] {
   const names = Object.keys(dependencies);
   for (const name of names) {
     if (found.has(name) || NOT_COMPILED.includes(name)) continue;
-    const manifest: Package = JSON.parse(readFileSync(join(ROOT, "node_modules", name, "package.json"), "utf8"));
+    const manifest: Package = JSON.parse(
+      readFileSync(join(ROOT, "node_modules", name, "package.json"), "utf8"),
+    );
     found.set(name, manifest);
     names.push(...Object.keys(manifest.dependencies ?? {}));
   }

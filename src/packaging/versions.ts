@@ -2,4 +2,8 @@
 
 import { GGML_VERSION, LLAMA_VERSION, ORT_API_VERSION } from "../../ffi/versions.ts";
 
-export const BUILT_FOR = { llama: LLAMA_VERSION, ggml: GGML_VERSION, onnxruntimeInterface: ORT_API_VERSION } as const;
+export const BUILT_FOR = {
+  llama: LLAMA_VERSION,
+  ggml: GGML_VERSION,
+  onnxruntimeInterface: ORT_API_VERSION,
+} as const;

@@ -1,4 +1,5 @@
-// The worker's side of the errands that use the stages: a recording to encode, backends to measure, known codes to replay.
+// The worker's side of the errands that use the stages: a recording to encode, backends to measure, known
+// codes to replay.
 
 import { standalone } from "../backends/stage.ts";
 import { openBundle } from "../formats/bundle.ts";

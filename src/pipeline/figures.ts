@@ -1,4 +1,5 @@
-// What each job costs by itself, in shared memory: two speeches at once get each its own figures. A field is written by one thread.
+// What each job costs by itself, in shared memory: two speeches at once get each its own figures. A field is
+// written by one thread.
 
 import { MAX_JOBS } from "./signals.ts";
 
@@ -25,7 +26,8 @@ export const createFiguresMemory = (): FiguresMemory => new SharedArrayBuffer(8 
 const AT = Object.fromEntries(FIELDS.map((field, i) => [field, i])) as Record<Field, number>;
 const firstOf = (job: number) => (job % MAX_JOBS) * FIELDS.length;
 
-export const noFigures = (): JobFigures => Object.fromEntries(FIELDS.map((field) => [field, 0])) as JobFigures;
+export const noFigures = (): JobFigures =>
+  Object.fromEntries(FIELDS.map((field) => [field, 0])) as JobFigures;
 
 export class Figures {
   private readonly values: Float64Array;

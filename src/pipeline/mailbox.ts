@@ -1,4 +1,5 @@
-// One slot between talker and predictor, who alternate on every frame. Rows are packed: row i belongs to lane lanes[i].
+// One slot between talker and predictor, who alternate on every frame. Rows are packed: row i belongs to lane
+// lanes[i].
 
 import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import type { Signals } from "./signals.ts";
@@ -55,7 +56,13 @@ export class Mailbox {
   }
 
   /** Talker: what the predictor draws with in this lane from now on. */
-  configure(lane: number, job: number, seed: number, stream: number, { greedy, temperature, topK, topP }: SamplerSettings): void {
+  configure(
+    lane: number,
+    job: number,
+    seed: number,
+    stream: number,
+    { greedy, temperature, topK, topP }: SamplerSettings,
+  ): void {
     this.settings.set([job, seed, stream, greedy ? 1 : 0, temperature, topK, topP], lane * SETTING_WORDS);
   }
 
@@ -66,7 +73,11 @@ export class Mailbox {
 
   settingsOf(lane: number): { seed: number; stream: number; settings: SamplerSettings } {
     const [, seed, stream, greedy, temperature, topK, topP] = this.settings.subarray(lane * SETTING_WORDS);
-    return { seed, stream, settings: { greedy: greedy === 1, temperature, topK, topP, repetitionPenalty: 1 } };
+    return {
+      seed,
+      stream,
+      settings: { greedy: greedy === 1, temperature, topK, topP, repetitionPenalty: 1 },
+    };
   }
 
   /**

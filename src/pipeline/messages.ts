@@ -1,4 +1,5 @@
-// What crosses between the engine and the stage workers: the shared memory at the start, jobs, and rare messages. Nothing per frame.
+// What crosses between the engine and the stage workers: the shared memory at the start, jobs, and rare
+// messages. Nothing per frame.
 
 import type { Opening } from "../backends/stage.ts";
 import type { Config } from "../config.ts";
@@ -51,10 +52,16 @@ export interface SpeakJob extends Sentence {
   priority: number;
 }
 
-/** Jobs that come together start together, so that which rows share a step does not depend on when messages arrive. */
+/**
+ * Jobs that come together start together, so that which rows share a step does not depend on when messages
+ * arrive.
+ */
 export type ToTalker = { speak: SpeakJob[] } | { close: true };
 
-/** The vocoder hears the reference before the first frame, so that the speech goes on from it. Sent before the job goes to the talker. */
+/**
+ * The vocoder hears the reference before the first frame, so that the speech goes on from it. Sent before the
+ * job goes to the talker.
+ */
 export interface ToVocoder {
   job: number;
   /** Same key, same codes: what was heard once is remembered. */
@@ -77,7 +84,10 @@ export interface MeasureJob {
   config: Config;
 }
 
-/** workerData of a recording of what the talker hands to the code predictor: f32 [frames, hidden] of each speech. */
+/**
+ * workerData of a recording of what the talker hands to the code predictor: f32 [frames, hidden] of each
+ * speech.
+ */
 export interface ReplayJob {
   bundle: Bundle;
   config: Config;
@@ -87,8 +97,19 @@ export interface ReplayJob {
 export type FromStage =
   /** Before every try to open something. */
   | { opening: Opening }
-  /** `unused`: why it does not run on an NPU that it was prepared for; `drawLimits`: of a code predictor that draws inside. */
-  | { ready: { stage: StageName; backend: string; unused: string[]; warnings: string[]; drawLimits: DrawLimits | null } }
+  /**
+   * `unused`: why it does not run on an NPU that it was prepared for; `drawLimits`: of a code predictor that
+   * draws inside.
+   */
+  | {
+      ready: {
+        stage: StageName;
+        backend: string;
+        unused: string[];
+        warnings: string[];
+        drawLimits: DrawLimits | null;
+      };
+    }
   /** The job cannot be done; the stage goes on. */
   | { job: number; error: ErrorOnTheWire }
   /** The stage has ended. */

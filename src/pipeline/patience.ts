@@ -1,4 +1,5 @@
-// How long a stage may take, who is late, and what is said of it. Times in which this process was stopped itself (Ctrl-Z, sleep) do not count.
+// How long a stage may take, who is late, and what is said of it. Times in which this process was stopped
+// itself (Ctrl-Z, sleep) do not count.
 
 import type { Opening } from "../backends/stage.ts";
 import { type Config, LIMITS } from "../config.ts";
@@ -29,7 +30,9 @@ export function lateStage(state: StageState, waitedMs: number): TtsError {
     ...(opening?.isAccelerator === true ? [`{${stage}} ort does without it`] : []),
     mayHang(state) ? "TTS_STAGE_TIMEOUT is the patience in seconds" : "tts doctor looks at disk and memory",
   ];
-  const message = isReady ? `${what} has given no sign for ${seconds} s` : `${what} was not ready after ${seconds} s`;
+  const message = isReady
+    ? `${what} has given no sign for ${seconds} s`
+    : `${what} was not ready after ${seconds} s`;
   return new TtsError("STAGE_TIMEOUT", message, hints.join("; "));
 }
 
@@ -51,7 +54,10 @@ export function countDown(milliseconds: number, late: () => void): () => void {
   return () => clearInterval(timer);
 }
 
-/** Of stages that run: which of them owes something and has given no sign of life for too long. Each by itself: others may be busy. */
+/**
+ * Of stages that run: which of them owes something and has given no sign of life for too long. Each by
+ * itself: others may be busy.
+ */
 export class Watch {
   /** Of each stage: its signs when they were last seen to grow or it owed nothing, and when that was. */
   private readonly signs = STAGES.map(() => 0);
@@ -64,14 +70,18 @@ export class Watch {
     private readonly patienceMs: number,
   ) {}
 
-  /** To be called while somebody waits, at least once in a slice; else nobody has listened, and the stages rested. */
+  /**
+   * To be called while somebody waits, at least once in a slice; else nobody has listened, and the stages
+   * rested.
+   */
   look(now: number): StageName | null {
     const rested = now - this.lookedMs >= 4 * LIMITS.waitSliceMs;
     this.lookedMs = now;
     let late: StageName | null = null;
     for (const [i, stage] of STAGES.entries()) {
       const { signs } = this.timeline.tracks[stage];
-      if (rested || signs !== this.signs[i] || !this.owes(stage)) [this.signs[i], this.sinceMs[i]] = [signs, now];
+      if (rested || signs !== this.signs[i] || !this.owes(stage))
+        [this.signs[i], this.sinceMs[i]] = [signs, now];
       else if (now - this.sinceMs[i] >= this.patienceMs) late = stage;
     }
     return late;

@@ -1,4 +1,5 @@
-// Where a stage's thread computes, and how long its process lives. To be called before any library is loaded: their threads inherit it.
+// Where a stage's thread computes, and how long its process lives. To be called before any library is loaded:
+// their threads inherit it.
 
 import { nameThread, pinThread } from "../../ffi/libc.ts";
 import type { Config } from "../config.ts";
@@ -14,5 +15,7 @@ export { endWithParent } from "../../ffi/libc.ts";
 export function settleThread(stage: StageName, { cpus }: Config): string[] {
   nameThread(stage);
   const cores = cpus[stage];
-  return cores.length > 0 && !pinThread(cores) ? [`the system does not let the ${stage} have cores ${formatCores(cores)}`] : [];
+  return cores.length > 0 && !pinThread(cores)
+    ? [`the system does not let the ${stage} have cores ${formatCores(cores)}`]
+    : [];
 }

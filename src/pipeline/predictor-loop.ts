@@ -1,4 +1,5 @@
-// The code predictor as a thread: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code embeddings for the way back.
+// The code predictor as a thread: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code
+// embeddings for the way back.
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import type { OnOpening } from "../backends/stage.ts";
@@ -28,7 +29,14 @@ export class PredictorLoop {
     this.jobs = Array.from({ length: config.lanes }, () => 0);
     this.embedder = new Embedder(bundle); // before the device is taken: this may fail
     const { loadTurn, memory: shared } = signals;
-    this.stage = new PredictorStage({ bundle, config, lanes: config.lanes, stop: shared.nativeStop, loadTurn, onOpening });
+    this.stage = new PredictorStage({
+      bundle,
+      config,
+      lanes: config.lanes,
+      stop: shared.nativeStop,
+      loadTurn,
+      onOpening,
+    });
   }
 
   get opened(): PredictorStage["opened"] {
@@ -51,7 +59,8 @@ export class PredictorLoop {
     const { count, lanes, hidden, codes, feedback } = this.mailbox;
     for (let row = 0; row < count; row++) this.followJob(lanes[row]);
     this.stage.predict(lanes, count, hidden, codes);
-    for (let row = 0; row < count; row++) this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
+    for (let row = 0; row < count; row++)
+      this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
     const endMs = monotonicMs();
     this.track.record("predict", startMs, endMs, count);
     for (let row = 0; row < count; row++) {

@@ -1,5 +1,5 @@
-// A bounded ring of fixed blocks in shared memory between one producer and one consumer. Full blocks the producer, who must ask first.
-// Every block has a header; sample rings also carry 1920 samples per block.
+// A bounded ring of fixed blocks in shared memory between one producer and one consumer. Full blocks the
+// producer, who must ask first. Every block has a header; sample rings also carry 1920 samples per block.
 
 import { RING_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, type StopReason } from "../types.ts";
@@ -42,7 +42,9 @@ export class Ring {
     this.headers = new Int32Array(memory.headers);
     const payload = new Float32Array(memory.payload);
     const width = Math.floor(payload.length / RING_FRAMES);
-    this.payloads = Array.from({ length: RING_FRAMES }, (_, block) => payload.subarray(block * width, (block + 1) * width));
+    this.payloads = Array.from({ length: RING_FRAMES }, (_, block) =>
+      payload.subarray(block * width, (block + 1) * width),
+    );
   }
 
   /** Blocks that can be read. */
@@ -55,7 +57,10 @@ export class Ring {
     return RING_FRAMES - this.filled;
   }
 
-  /** Producer: writes one block, codes from `from` on and the samples of the frame; the caller has made sure that there is room. */
+  /**
+   * Producer: writes one block, codes from `from` on and the samples of the frame; the caller has made sure
+   * that there is room.
+   */
   pushFrame(job: number, codes: Int32Array, from: number, samples?: Float32Array): void {
     const block = this.claim(KIND.frame, job);
     const header = block * HEADER_WORDS + 2;

@@ -1,5 +1,6 @@
-// Words of shared memory that threads watch: the stop word, one bell per sleeper, which jobs are cancelled, and whose prompt is computed.
-// Rule against lost wake-ups: read the bell, look for work, and only then sleep on the value read.
+// Words of shared memory that threads watch: the stop word, one bell per sleeper, which jobs are cancelled,
+// and whose prompt is computed. Rule against lost wake-ups: read the bell, look for work, and only then sleep
+// on the value read.
 
 import { LIMITS } from "../config.ts";
 
@@ -84,7 +85,10 @@ export class Signals {
     Atomics.wait(this.words, WORDS.turn, seen, LIMITS.waitSliceMs);
   }
 
-  /** Job numbers count from 1, so an untouched word cancels nothing. A prompt of the job that is being computed ends at once. */
+  /**
+   * Job numbers count from 1, so an untouched word cancels nothing. A prompt of the job that is being
+   * computed ends at once.
+   */
   cancel(job: number): void {
     Atomics.store(this.words, FIRST_CANCEL_WORD + (job % MAX_JOBS), job);
     if (Atomics.compareExchange(this.words, WORDS.prompt, job, -job) === job) {
@@ -99,15 +103,21 @@ export class Signals {
     return Atomics.load(this.words, FIRST_CANCEL_WORD + (job % MAX_JOBS)) === job;
   }
 
-  /** Talker: from here on to {@link endPrompt} a cancel of the job sets the byte that its native calls watch. */
+  /**
+   * Talker: from here on to {@link endPrompt} a cancel of the job sets the byte that its native calls watch.
+   */
   beginPrompt(job: number): void {
     Atomics.store(this.words, WORDS.prompt, job);
   }
 
-  /** Talker: what is computed next is somebody else's. A canceller that has begun is waited for, or its byte would end the wrong call. */
+  /**
+   * Talker: what is computed next is somebody else's. A canceller that has begun is waited for, or its byte
+   * would end the wrong call.
+   */
   endPrompt(job: number): void {
     if (Atomics.compareExchange(this.words, WORDS.prompt, job, NOBODYS) === job) return;
-    while (Atomics.load(this.words, WORDS.prompt) === -job) Atomics.wait(this.words, WORDS.prompt, -job, LIMITS.waitSliceMs);
+    while (Atomics.load(this.words, WORDS.prompt) === -job)
+      Atomics.wait(this.words, WORDS.prompt, -job, LIMITS.waitSliceMs);
     this.promptStop[0] = 0;
     if (this.stopped) this.promptStop[0] = 1; // it may have come in between
   }

@@ -1,5 +1,5 @@
-// The talker as a thread: sentences come as messages, frames go to the mailbox and the rings. All busy lanes move on together, one frame per
-// turn, and wait for room together.
+// The talker as a thread: sentences come as messages, frames go to the mailbox and the rings. All busy lanes
+// move on together, one frame per turn, and wait for room together.
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
@@ -54,7 +54,10 @@ export class TalkerLoop {
     return this.stage.opened;
   }
 
-  /** Messages wake the loop when it is idle; while it runs it looks for them between frames. `guard` takes what goes wrong. */
+  /**
+   * Messages wake the loop when it is idle; while it runs it looks for them between frames. `guard` takes
+   * what goes wrong.
+   */
   listen(guard: (work: () => void) => void): void {
     parentPort!.on("message", (message: ToTalker) => {
       guard(() => {
@@ -99,8 +102,8 @@ export class TalkerLoop {
   }
 
   /**
-   * All lanes wait for the slowest one: were it left out of a step, which rows share a step would depend on time, and with some weight
-   * types a row's rounding depends on that.
+   * All lanes wait for the slowest one: were it left out of a step, which rows share a step would depend on
+   * time, and with some weight types a row's rounding depends on that.
    */
   private get hasRoom(): boolean {
     return this.rings.every((ring) => ring.free >= BLOCKS_PER_TURN);
@@ -209,7 +212,10 @@ export class TalkerLoop {
     return true;
   }
 
-  /** Sends the finished frames on and forms the next inputs: feedback plus the text row that belongs to the frame. */
+  /**
+   * Sends the finished frames on and forms the next inputs: feedback plus the text row that belongs to the
+   * frame.
+   */
   private emit(count: number): void {
     const { codes, feedback, lanes } = this.mailbox;
     this.inputs.set(feedback);

@@ -1,4 +1,5 @@
-// The vocoder as a thread: takes the codes of a lane chunk by chunk and writes their samples. Runs beside generation.
+// The vocoder as a thread: takes the codes of a lane chunk by chunk and writes their samples. Runs beside
+// generation.
 
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
@@ -30,7 +31,14 @@ export class VocoderLoop {
     this.track = new Track(memory.timeline.vocoder);
     this.figures = new Figures(memory.figures);
     const { loadTurn, memory: shared } = this.signals;
-    this.stage = new VocoderStage({ bundle, config, lanes: this.inputs.length, stop: shared.nativeStop, loadTurn, onOpening });
+    this.stage = new VocoderStage({
+      bundle,
+      config,
+      lanes: this.inputs.length,
+      stop: shared.nativeStop,
+      loadTurn,
+      onOpening,
+    });
   }
 
   get opened(): VocoderStage["opened"] {
@@ -87,7 +95,11 @@ export class VocoderLoop {
   private takeReference(job: number): ToVocoder | null {
     while (!this.signals.stopped) {
       const seen = this.signals.read("vocoder");
-      for (let received = receiveMessageOnPort(port); received !== undefined; received = receiveMessageOnPort(port)) {
+      for (
+        let received = receiveMessageOnPort(port);
+        received !== undefined;
+        received = receiveMessageOnPort(port)
+      ) {
         const reference = received.message as ToVocoder;
         this.references.set(reference.job, reference);
       }
@@ -99,7 +111,10 @@ export class VocoderLoop {
     return null;
   }
 
-  /** Frames of the next chunk: the full size, or what is left before the end. 0 while frames or room are missing. */
+  /**
+   * Frames of the next chunk: the full size, or what is left before the end. 0 while frames or room are
+   * missing.
+   */
   private chunkOf(lane: number): number {
     const input = this.inputs[lane];
     const size = this.stage.chunkFrames(lane);
@@ -119,7 +134,8 @@ export class VocoderLoop {
       const endMs = monotonicMs();
       this.figures.add(job, "vocoderMs", endMs - startMs);
       this.figures.add(job, "vocoderFrames", frames);
-      for (let frame = 0; frame < frames; frame++) output.pushFrame(job, codes, frame * CODES_PER_FRAME, samples[frame]);
+      for (let frame = 0; frame < frames; frame++)
+        output.pushFrame(job, codes, frame * CODES_PER_FRAME, samples[frame]);
       this.track.record("decode", startMs, monotonicMs(), frames);
       this.signals.ring("main");
     }

@@ -1,4 +1,5 @@
-// Rows of integers to the talker's input vectors, and codes to its feedback. Reads single rows of the mapped tables.
+// Rows of integers to the talker's input vectors, and codes to its feedback. Reads single rows of the mapped
+// tables.
 
 import type { Bundle } from "../formats/bundle.ts";
 import { type RowTable, TABLE, Tables } from "../formats/tables.ts";
@@ -57,7 +58,8 @@ export class Embedder {
   }
 
   private addCodes(codes: Int32Array, from: number, target: Float32Array, at: number): void {
-    for (let group = 1; group < CODES_PER_FRAME; group++) this.codes[group].addRow(codes[from + group], target, at);
+    for (let group = 1; group < CODES_PER_FRAME; group++)
+      this.codes[group].addRow(codes[from + group], target, at);
   }
 
   /** target[at ...] += the text row fed with a frame. */

@@ -1,4 +1,5 @@
-// The encoder: one recording to what a cloned voice is made of. Of Base models only. Synchronous and without a way to anybody.
+// The encoder: one recording to what a cloned voice is made of. Of Base models only. Synchronous and without
+// a way to anybody.
 
 import { ENCODERS, openBackend } from "../backends/index.ts";
 import type { OpenOptions } from "../backends/stage.ts";
@@ -15,7 +16,11 @@ export interface EncodedReference {
  * @param forVector the same, what the speaker vector is taken from
  * @throws TtsError REFERENCE_UNUSABLE, LIBRARY_*
  */
-export function encodeReference(options: OpenOptions, forCodes: Float32Array, forVector: Float32Array): EncodedReference {
+export function encodeReference(
+  options: OpenOptions,
+  forCodes: Float32Array,
+  forVector: Float32Array,
+): EncodedReference {
   const encoder = openBackend(ENCODERS, "auto", options).stage;
   try {
     return { codes: encoder.codes(forCodes), xVector: encoder.xVector(forVector) };

@@ -7,7 +7,10 @@ import { CODES_PER_FRAME } from "../types.ts";
 const WARM_UP_FRAMES = 2;
 const FRAMES = 7;
 
-/** Backend -> median milliseconds per frame of one lane, of all that run on processors: accelerators come first anyway. */
+/**
+ * Backend -> median milliseconds per frame of one lane, of all that run on processors: accelerators come
+ * first anyway.
+ */
 export function measurePredictors(options: OpenOptions): Record<string, number> {
   const { hidden } = options.bundle.manifest.shape;
   const input = new Float32Array(new SharedArrayBuffer(4 * hidden)).fill(0.1);

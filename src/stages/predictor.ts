@@ -1,5 +1,6 @@
-// The code predictor: codes 1 to 15 of a frame from the talker's hidden state and code 0. A line is a row of draws: of a lane, or of somebody
-// else who asks. Synchronous and without a way to anybody. Nothing is allocated per frame.
+// The code predictor: codes 1 to 15 of a frame from the talker's hidden state and code 0. A line is a row of
+// draws: of a lane, or of somebody else who asks. Synchronous and without a way to anybody. Nothing is
+// allocated per frame.
 
 import { openBackend, PREDICTORS } from "../backends/index.ts";
 import type { Chances, Draw, Opened, OpenOptions, Predictor } from "../backends/stage.ts";
@@ -29,7 +30,8 @@ export class PredictorStage {
 
   /** What a line draws with from now on. Lines count from 0; a new one takes the next number. */
   begin(line: number, settings: SamplerSettings, seed: number, stream: number): void {
-    while (this.samplers.length <= line) this.samplers.push(new Sampler({ size: this.codes, codes: this.codes, eos: -1 }));
+    while (this.samplers.length <= line)
+      this.samplers.push(new Sampler({ size: this.codes, codes: this.codes, eos: -1 }));
     this.samplers[line].reset(settings, seed, stream);
   }
 

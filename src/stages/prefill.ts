@@ -1,5 +1,6 @@
-// A prompt's way into a lane of the talker: computed, or remembered. It is always cut where its text begins, so that the start can be
-// taken from memory and nothing rounds differently; of a prompt that comes again everything is remembered.
+// A prompt's way into a lane of the talker: computed, or remembered. It is always cut where its text begins,
+// so that the start can be taken from memory and nothing rounds differently; of a prompt that comes again
+// everything is remembered.
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import type { Talker } from "../backends/stage.ts";
@@ -40,7 +41,10 @@ class Remembered {
     return state;
   }
 
-  /** Its memory goes back at once: megabytes that nobody sees any more would pile up until the next collection. */
+  /**
+   * Its memory goes back at once: megabytes that nobody sees any more would pile up until the next
+   * collection.
+   */
   forget(key: string): void {
     const bytes = this.states.get(key)?.bytes;
     if (bytes === undefined) return;
@@ -109,7 +113,10 @@ export class Prefill {
     talker.assertFits(count);
     const keys = this.memory === null ? null : promptKeys(this.identity, rows, prefixRows, talker.hidden);
     const recalled =
-      keys === null ? null : (this.recall(lane, keys.whole, count, false) ?? this.recall(lane, keys.prefix, prefixRows, lasting));
+      keys === null
+        ? null
+        : (this.recall(lane, keys.whole, count, false) ??
+          this.recall(lane, keys.prefix, prefixRows, lasting));
     const known = recalled?.positions ?? 0;
     [this.taken.known, this.taken.computed, this.taken.savedMs] = [known, count - known, 0];
     const knownMs = recalled === null ? startMs : monotonicMs();
@@ -168,7 +175,8 @@ export class Prefill {
   private compute(lane: number, rows: Float32Array, from: number, to: number, alone: boolean): boolean {
     const { hidden, logits, onPiece, talker } = this.options;
     for (let at = from; at < to; at += PROMPT_PIECE_ROWS) {
-      if (!talker.prefill(lane, rows, at, Math.min(at + PROMPT_PIECE_ROWS, to), hidden, logits, alone)) return false;
+      if (!talker.prefill(lane, rows, at, Math.min(at + PROMPT_PIECE_ROWS, to), hidden, logits, alone))
+        return false;
       onPiece();
     }
     return true;

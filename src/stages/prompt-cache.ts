@@ -1,6 +1,7 @@
-// What the talker made of prompts, kept on disk for those that come again: files that nobody else may read, bounded, the longest unused
-// ones dropped first. A file that is damaged, foreign or gone is as good as none, and so is a disk that is full or read-only: nothing
-// here is ever an error. Many processes may use the folder at once.
+// What the talker made of prompts, kept on disk for those that come again: files that nobody else may read,
+// bounded, the longest unused ones dropped first. A file that is damaged, foreign or gone is as good as none,
+// and so is a disk that is full or read-only: nothing here is ever an error. Many processes may use the
+// folder at once.
 
 import { createHash } from "node:crypto";
 import {
@@ -36,15 +37,28 @@ export interface PromptState {
 /** Raised whenever older files must not be used any more. */
 const FORMAT = 2;
 const MAGIC = "TTS-KV\r\n";
-/** u8 [8] magic; u32 format, positions, floats of results; f32 milliseconds; u64 bytes; u8 [32] key; u8 [32] SHA-256 of all the rest. */
-const HEADER = { format: 8, positions: 12, results: 16, computedMs: 20, bytes: 24, key: 32, sum: 64, size: 96 } as const;
+/**
+ * u8 [8] magic; u32 format, positions, floats of results; f32 milliseconds; u64 bytes; u8 [32] key; u8 [32]
+ * SHA-256 of all the rest.
+ */
+const HEADER = {
+  format: 8,
+  positions: 12,
+  results: 16,
+  computedMs: 20,
+  bytes: 24,
+  key: 32,
+  sum: 64,
+  size: 96,
+} as const;
 const FILE_NAME = /^[0-9a-f]{64}\.kv$/;
 /** Hex digits by which a key is known again; a mistake would write a file too early, no more. */
 const SEEN_DIGITS = 16;
 
 /**
- * Names the weights, and where they compute: a state is worth nothing elsewhere. Ask before the files are opened, so that what is opened
- * cannot be older than its name. A file's change date tells even of weights of the same size and date put in its place.
+ * Names the weights, and where they compute: a state is worth nothing elsewhere. Ask before the files are
+ * opened, so that what is opened cannot be older than its name. A file's change date tells even of weights of
+ * the same size and date put in its place.
  */
 export function modelIdentity(bundle: Bundle): string {
   const { source, version, weights } = bundle.manifest;
@@ -54,10 +68,15 @@ export function modelIdentity(bundle: Bundle): string {
 }
 
 /**
- * Keys of a prompt's first `prefixRows` rows and of the whole prompt, `rows` f32 [count, hidden]. The second knows where the cut is: the
- * talker rounds by it.
+ * Keys of a prompt's first `prefixRows` rows and of the whole prompt, `rows` f32 [count, hidden]. The second
+ * knows where the cut is: the talker rounds by it.
  */
-export function promptKeys(identity: string, rows: Float32Array, prefixRows: number, hidden: number): { prefix: string; whole: string } {
+export function promptKeys(
+  identity: string,
+  rows: Float32Array,
+  prefixRows: number,
+  hidden: number,
+): { prefix: string; whole: string } {
   const hash = createHash("sha256").update(JSON.stringify([FORMAT, identity, prefixRows, hidden]));
   hash.update(rows.subarray(0, prefixRows * hidden));
   const prefix = hash.copy().digest("hex");
@@ -82,7 +101,8 @@ export class PrefixStore {
     try {
       const stat = lstatSync(path, { throwIfNoEntry: false });
       if (stat === undefined) return null;
-      const mayBe = stat.isFile() && stat.size <= 2 * PREFIX_LIMITS.memoryBytes; // larger ones are never kept, and not worth a look
+      // larger ones are never kept, and not worth a look
+      const mayBe = stat.isFile() && stat.size <= 2 * PREFIX_LIMITS.memoryBytes;
       const state = mayBe ? fromFile(readFileSync(path), key) : null;
       if (state === null) this.drop(key);
       return state;
@@ -135,7 +155,8 @@ export class PrefixStore {
       else if (times > 1 || seen.has(short)) this.due.add(key);
     }
     const text = (keys: string[]) => keys.map((key) => `${key}\n`).join("");
-    if (seen.size + fresh.length <= PREFIX_LIMITS.seenKeys) appendFileSync(path, text(fresh), { mode: 0o600 });
+    if (seen.size + fresh.length <= PREFIX_LIMITS.seenKeys)
+      appendFileSync(path, text(fresh), { mode: 0o600 });
     else this.replace(path, text([...seen, ...fresh].slice(-PREFIX_LIMITS.seenKeys / 2)));
   }
 
@@ -154,7 +175,10 @@ export class PrefixStore {
   private makeRoom(bytes: number): void {
     const files = readdirSync(this.folder)
       .filter((name) => FILE_NAME.test(name))
-      .map((name) => ({ path: join(this.folder, name), stat: lstatSync(join(this.folder, name), { throwIfNoEntry: false }) }))
+      .map((name) => ({
+        path: join(this.folder, name),
+        stat: lstatSync(join(this.folder, name), { throwIfNoEntry: false }),
+      }))
       .toSorted((a, b) => (a.stat?.mtimeMs ?? 0) - (b.stat?.mtimeMs ?? 0));
     let left = files.length;
     let total = files.reduce((sum, { stat }) => sum + (stat?.size ?? 0), 0);
@@ -170,7 +194,9 @@ export class PrefixStore {
     return join(this.folder, `${key}.kv`);
   }
 
-  /** Sentences are private, and libllama believes what stands in a state: nobody else may write here, or read. */
+  /**
+   * Sentences are private, and libllama believes what stands in a state: nobody else may write here, or read.
+   */
   private isPrivate(make = false): boolean {
     return quietly(() => {
       if (make) mkdirSync(this.folder, { recursive: true, mode: 0o700 });
@@ -209,15 +235,24 @@ function toFile(key: string, { bytes, computedMs, positions, results }: PromptSt
 
 /** null for everything that {@link toFile} has not made for this key, or that has changed since. */
 function fromFile(file: Buffer<ArrayBuffer>, key: string): PromptState | null {
-  if (file.length < HEADER.size || file.toString("latin1", 0, MAGIC.length) !== MAGIC || file.readUInt32LE(HEADER.format) !== FORMAT)
+  if (
+    file.length < HEADER.size ||
+    file.toString("latin1", 0, MAGIC.length) !== MAGIC ||
+    file.readUInt32LE(HEADER.format) !== FORMAT
+  )
     return null;
   const floats = file.readUInt32LE(HEADER.results);
   const at = HEADER.size + 4 * floats;
   if (BigInt(file.length) !== BigInt(at) + file.readBigUInt64LE(HEADER.bytes)) return null;
-  if (file.toString("hex", HEADER.key, HEADER.sum) !== key || !sumOf(file).equals(file.subarray(HEADER.sum, HEADER.size))) return null;
+  if (
+    file.toString("hex", HEADER.key, HEADER.sum) !== key ||
+    !sumOf(file).equals(file.subarray(HEADER.sum, HEADER.size))
+  )
+    return null;
   const results = new Float32Array(file.buffer.slice(file.byteOffset + HEADER.size, file.byteOffset + at));
   const [positions, computedMs] = [file.readUInt32LE(HEADER.positions), file.readFloatLE(HEADER.computedMs)];
   return { positions, computedMs, results, bytes: file.subarray(at) };
 }
 
-const sumOf = (file: Uint8Array) => createHash("sha256").update(file.subarray(0, HEADER.sum)).update(file.subarray(HEADER.size)).digest();
+const sumOf = (file: Uint8Array) =>
+  createHash("sha256").update(file.subarray(0, HEADER.sum)).update(file.subarray(HEADER.size)).digest();

@@ -1,4 +1,5 @@
-// What the talker hands to the code predictor while it says known codes: a talker that is given its codes instead of drawing them.
+// What the talker hands to the code predictor while it says known codes: a talker that is given its codes
+// instead of drawing them.
 
 import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
 import type { OpenOptions, Talker } from "../backends/stage.ts";
@@ -28,7 +29,9 @@ export function replay(options: OpenOptions, speeches: readonly SpokenText[]): F
   const tokenizer = openTokenizer(options);
   const embedder = new Embedder(bundle);
   const replay = new Replay(talker, embedder, bundle);
-  const hidden = speeches.map((speech) => replay.hiddenOf(speech, promptOf(bundle, tokenizer, sentenceOf(bundle, speech))));
+  const hidden = speeches.map((speech) =>
+    replay.hiddenOf(speech, promptOf(bundle, tokenizer, sentenceOf(bundle, speech))),
+  );
   talker.close();
   tokenizer.close();
   embedder.close();
@@ -36,7 +39,10 @@ export function replay(options: OpenOptions, speeches: readonly SpokenText[]): F
 }
 
 /** The official names are looked up here; there was no instruction. */
-function sentenceOf({ manifest: { prompt } }: Bundle, { language, mode, reference, speaker, text }: SpokenText): PromptedSentence {
+function sentenceOf(
+  { manifest: { prompt } }: Bundle,
+  { language, mode, reference, speaker, text }: SpokenText,
+): PromptedSentence {
   const ids = {
     language: languageId(prompt, language, speaker),
     speaker: reference === null ? speakerId(prompt, speaker) : "xVector",
@@ -57,7 +63,11 @@ class Replay {
     private readonly bundle: Bundle,
   ) {
     const floats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
-    [this.input, this.result, this.logits] = [floats(talker.hidden), floats(talker.hidden), floats(talker.codecVocabulary)];
+    [this.input, this.result, this.logits] = [
+      floats(talker.hidden),
+      floats(talker.hidden),
+      floats(talker.codecVocabulary),
+    ];
   }
 
   /** f32 [frames, hidden]: the talker's state from which each frame was drawn. */

@@ -1,8 +1,16 @@
-// A sentence as the stages are given it, and the prompt that the talker makes of it: its text as tokens, and those of a cloned voice.
+// A sentence as the stages are given it, and the prompt that the talker makes of it: its text as tokens, and
+// those of a cloned voice.
 
 import type { Tokenizer } from "../backends/stage.ts";
 import type { Bundle } from "../formats/bundle.ts";
-import { buildPrompt, type Prompt, type Reference, wrapInstruct, wrapReference, wrapText } from "../text/prompt.ts";
+import {
+  buildPrompt,
+  type Prompt,
+  type Reference,
+  wrapInstruct,
+  wrapReference,
+  wrapText,
+} from "../text/prompt.ts";
 import { CODES_PER_FRAME, type SamplerSettings, type TextMode } from "../types.ts";
 
 /** A cloned voice as the stages need it. */
@@ -38,7 +46,10 @@ export interface Sentence extends PromptedSentence {
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
 }
 
-/** The random numbers of a sentence's stages: apart from each other, and from those of the other sentences of its text. */
+/**
+ * The random numbers of a sentence's stages: apart from each other, and from those of the other sentences of
+ * its text.
+ */
 export const streamsOf = (sentence: number) => ({ talker: 2 * sentence, predictor: 2 * sentence + 1 });
 
 export function promptOf(bundle: Bundle, tokenizer: Tokenizer, sentence: PromptedSentence): Prompt {
@@ -53,6 +64,9 @@ export function promptOf(bundle: Bundle, tokenizer: Tokenizer, sentence: Prompte
 function referenceOf(tokenizer: Tokenizer, reference: SpokenReference | null): Reference | null {
   if (reference === null || reference.codes === null) return null;
   const { codes, text } = reference;
-  const codes0 = Int32Array.from({ length: codes.length / CODES_PER_FRAME }, (_, frame) => codes[frame * CODES_PER_FRAME]);
+  const codes0 = Int32Array.from(
+    { length: codes.length / CODES_PER_FRAME },
+    (_, frame) => codes[frame * CODES_PER_FRAME],
+  );
   return { ids: tokenizer.encode(wrapReference(text)), codes0 };
 }

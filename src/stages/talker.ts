@@ -1,5 +1,6 @@
-// The talker: a sentence becomes a prompt, a prompt a first frame, and each complete next input another one. Lanes are sentences side by side.
-// Synchronous and without a way to anybody: threads and sockets move what goes in and out. Nothing is allocated per frame.
+// The talker: a sentence becomes a prompt, a prompt a first frame, and each complete next input another one.
+// Lanes are sentences side by side. Synchronous and without a way to anybody: threads and sockets move what
+// goes in and out. Nothing is allocated per frame.
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
@@ -64,21 +65,34 @@ export class TalkerStage {
     this.talker = this.opened.stage;
     this.width = hidden;
     [this.eos, this.textPad] = [prompt.codec.eos, prompt.text.ttsPad];
-    this.samplers = Array.from({ length: lanes }, () => new Sampler({ size: codecVocabulary, codes, eos: this.eos }));
+    this.samplers = Array.from(
+      { length: lanes },
+      () => new Sampler({ size: codecVocabulary, codes, eos: this.eos }),
+    );
     this.lines = Array.from({ length: lanes }, () => null);
     const floats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
-    const rowsOf = (matrix: Float32Array) => Array.from({ length: lanes }, (_, row) => matrix.subarray(row * hidden, (row + 1) * hidden));
+    const rowsOf = (matrix: Float32Array) =>
+      Array.from({ length: lanes }, (_, row) => matrix.subarray(row * hidden, (row + 1) * hidden));
     this.hidden = rowsOf(floats(lanes * hidden));
     this.stepHidden = floats(lanes * hidden);
     this.stepRows = rowsOf(this.stepHidden);
     this.stepLogits = floats(lanes * codecVocabulary);
     const results = { hidden: this.stepHidden, logits: this.stepLogits };
     const { cacheDir, prefixCache: choice } = config;
-    this.prefill = new Prefill({ talker: this.talker, track, ...results, onPiece, choice, cacheDir, identity });
+    this.prefill = new Prefill({
+      talker: this.talker,
+      track,
+      ...results,
+      onPiece,
+      choice,
+      cacheDir,
+      identity,
+    });
   }
 
   /**
-   * Starts a sentence in a lane, whatever was in it: then {@link stopOf}, or its first frame's {@link code0Of} and {@link hiddenOf}.
+   * Starts a sentence in a lane, whatever was in it: then {@link stopOf}, or its first frame's {@link
+   * code0Of} and {@link hiddenOf}.
    * @param alone whether no other stage computes, so that the prompt may have their cores
    * @returns false when the stop byte ended it; the lane is free then
    * @throws TtsError TEXT_TOO_LONG, with the lane free
@@ -92,7 +106,8 @@ export class TalkerStage {
     const count = prompt.rows.length;
     const rows = this.embedder.prompt(prompt.rows, reference ?? NO_VOICE);
     const lasting = (reference?.codes ?? null) !== null;
-    if (!this.prefill.fill(lane, { rows, count, prefixRows: prompt.prefixRows, lasting, alone }, startMs)) return false;
+    if (!this.prefill.fill(lane, { rows, count, prefixRows: prompt.prefixRows, lasting, alone }, startMs))
+      return false;
     this.samplers[lane].reset(sampling.talker, seed, streamsOf(stream).talker);
     const maxFrames = Math.min(wanted, config.contextPositions - count - 1);
     this.lines[lane] = { prompt, frames: 0, maxFrames, wanted, code0: 0, stop: null };
@@ -134,7 +149,8 @@ export class TalkerStage {
   /**
    * Completes a frame of `count` lanes and begins the next one.
    * @param lanes i32, of which the first `count` say whose the rows of `inputs` are
-   * @param inputs f32 [count, hidden] in shared memory: the sum of the frame's 16 code embeddings and its text row
+   * @param inputs f32 [count, hidden] in shared memory: the sum of the frame's 16 code embeddings and its
+   * text row
    * @returns false when the stop byte ended it: nothing counts then
    */
   step(lanes: Int32Array, count: number, inputs: Float32Array): boolean {
@@ -155,7 +171,10 @@ export class TalkerStage {
     else if (line.frames >= line.maxFrames) line.stop = "length";
   }
 
-  /** A piece of what the cache of prompts has to do, for a moment without sentences. @returns false when there is nothing left */
+  /**
+   * A piece of what the cache of prompts has to do, for a moment without sentences. @returns false when there
+   * is nothing left
+   */
   tidy(): boolean {
     return this.prefill.tidy();
   }

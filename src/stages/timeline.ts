@@ -1,9 +1,13 @@
-// What the stages did and when, in shared memory: every stage has a ring of slices, of which the oldest are overwritten, and sums that
-// keep everything. Written by one thread, read by any; nothing is allocated per slice.
+// What the stages did and when, in shared memory: every stage has a ring of slices, of which the oldest are
+// overwritten, and sums that keep everything. Written by one thread, read by any; nothing is allocated per
+// slice.
 
 import type { StageName } from "../types.ts";
 
-/** A piece of work. `recall` is prompt rows that were known already; `exchange` the talker waiting while the code predictor has its turn. */
+/**
+ * A piece of work. `recall` is prompt rows that were known already; `exchange` the talker waiting while the
+ * code predictor has its turn.
+ */
 const SLICE = { prefill: 0, step: 1, exchange: 2, predict: 3, decode: 4, recall: 5 } as const;
 export type SliceKind = keyof typeof SLICE;
 const KINDS = Object.keys(SLICE) as SliceKind[];
@@ -45,12 +49,16 @@ export const createTimelineMemory = (): TimelineMemory => ({
   vocoder: createTrackMemory(),
 });
 
-/** Times are those of `monotonicMs` in ffi/libc.ts: one clock for all threads, which `performance.now` is not. */
+/**
+ * Times are those of `monotonicMs` in ffi/libc.ts: one clock for all threads, which `performance.now` is not.
+ */
 export interface Slice {
   kind: SliceKind;
   startMs: number;
   endMs: number;
-  /** Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk. */
+  /**
+   * Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk.
+   */
   rows: number;
 }
 
@@ -133,7 +141,12 @@ export class Track {
 
   private slice(number: number): Slice {
     const at = (number % TIMELINE_SLICES) * WORDS;
-    return { kind: KINDS[this.labels[at]], startMs: this.times[at], endMs: this.times[at + 1], rows: this.labels[at + 1] };
+    return {
+      kind: KINDS[this.labels[at]],
+      startMs: this.times[at],
+      endMs: this.times[at + 1],
+      rows: this.labels[at + 1],
+    };
   }
 
   sum(kind: SliceKind): Sum {
@@ -159,6 +172,10 @@ export class Timeline {
   /** What a frame takes most of its time with, summed since the start. */
   sums(): Record<StageName, Sum> {
     const { talker, predictor, vocoder } = this.tracks;
-    return { talker: talker.sum("step"), predictor: predictor.sum("predict"), vocoder: vocoder.sum("decode") };
+    return {
+      talker: talker.sum("step"),
+      predictor: predictor.sum("predict"),
+      vocoder: vocoder.sum("decode"),
+    };
   }
 }

@@ -1,5 +1,6 @@
-// The vocoder: codes to samples, chunk by chunk, in sizes that depend on nothing but the place in the sentence: the same codes give the same
-// bytes. Synchronous and without a way to anybody. Nothing is allocated per frame.
+// The vocoder: codes to samples, chunk by chunk, in sizes that depend on nothing but the place in the
+// sentence: the same codes give the same bytes. Synchronous and without a way to anybody. Nothing is
+// allocated per frame.
 
 import { openBackend, VOCODERS } from "../backends/index.ts";
 import type { Opened, OpenOptions, Vocoder, VocoderMemory } from "../backends/stage.ts";
@@ -17,13 +18,16 @@ export class VocoderStage {
   private readonly chunks: number[];
   /** Key of a reference -> what the vocoder remembers of it; the oldest goes first. */
   private readonly heard = new Map<string, VocoderMemory>();
-  private readonly samples = new Float32Array(new SharedArrayBuffer(4 * VOCODER_CHUNK_FRAMES * SAMPLES_PER_FRAME));
+  private readonly samples = new Float32Array(
+    new SharedArrayBuffer(4 * VOCODER_CHUNK_FRAMES * SAMPLES_PER_FRAME),
+  );
   /** The samples of chunks of 0, 1, 2 ... frames. */
   private readonly views: readonly Float32Array[];
 
   /** @throws TtsError as opening a vocoder does */
   constructor(options: OpenOptions) {
-    const view = (from: number, to: number) => this.samples.subarray(from * SAMPLES_PER_FRAME, to * SAMPLES_PER_FRAME);
+    const view = (from: number, to: number) =>
+      this.samples.subarray(from * SAMPLES_PER_FRAME, to * SAMPLES_PER_FRAME);
     this.frames = Array.from({ length: VOCODER_CHUNK_FRAMES }, (_, i) => view(i, i + 1));
     this.views = Array.from({ length: VOCODER_CHUNK_FRAMES + 1 }, (_, i) => view(0, i));
     this.chunks = Array.from({ length: options.lanes }, () => 0);
@@ -38,7 +42,8 @@ export class VocoderStage {
   }
 
   /**
-   * Lets a lane hear a reference, so that the speech goes on from it; its sound is thrown away. What was heard is remembered.
+   * Lets a lane hear a reference, so that the speech goes on from it; its sound is thrown away. What was
+   * heard is remembered.
    * @param key same key, same codes
    * @param codes i32 [frames, 16]
    * @param goesOn asked before every chunk; where it says no, the lane has heard the beginning only

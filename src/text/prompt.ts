@@ -1,4 +1,5 @@
-// Token ids to the talker's prompt as rows of integers, for every official layout. Pure: no weights, no tokenizer.
+// Token ids to the talker's prompt as rows of integers, for every official layout. Pure: no weights, no
+// tokenizer.
 
 import { TtsError } from "../errors.ts";
 import type { PromptSpec } from "../formats/bundle.ts";
@@ -36,7 +37,10 @@ export interface PromptRequest {
 
 export interface Prompt {
   rows: Row[];
-  /** So many rows at the start are the same whatever the text is. Never all: the last one's results begin the speech. */
+  /**
+   * So many rows at the start are the same whatever the text is. Never all: the last one's results begin the
+   * speech.
+   */
   prefixRows: number;
   /** Text ids added to the feedback of frame 0, 1, ...; after the last one, `ttsPad` for ever. */
   trailing: number[];
@@ -47,7 +51,10 @@ export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
   const { ids, instructIds, language, speaker, mode, reference } = request;
   const { ttsPad, ttsBos, ttsEos } = spec.text;
   const { codec } = spec;
-  const tag = language === NONE ? [codec.nothink, codec.thinkBos, codec.thinkEos] : [codec.think, codec.thinkBos, language, codec.thinkEos];
+  const tag =
+    language === NONE
+      ? [codec.nothink, codec.thinkBos, codec.thinkEos]
+      : [codec.think, codec.thinkBos, language, codec.thinkEos];
   const all = Array.from(ids);
   const rows = [
     ...Array.from(instructIds ?? [], (id) => row(id)),
@@ -68,17 +75,32 @@ export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
 
   function plainBody({ codec }: PromptSpec, text: number[], mode: TextMode): Prompt {
     const prefixRows = 0;
-    if (mode === "stream") return { rows: [row(text[0], codec.bos)], prefixRows, trailing: [...text.slice(1), ttsEos] };
-    return { rows: [...[...text, ttsEos].map((id) => row(id, codec.pad)), row(ttsPad, codec.bos)], prefixRows, trailing: [] };
+    if (mode === "stream")
+      return { rows: [row(text[0], codec.bos)], prefixRows, trailing: [...text.slice(1), ttsEos] };
+    return {
+      rows: [...[...text, ttsEos].map((id) => row(id, codec.pad)), row(ttsPad, codec.bos)],
+      prefixRows,
+      trailing: [],
+    };
   }
 
-  function inContextBody({ codec }: PromptSpec, text: number[], mode: TextMode, { ids, codes0 }: Reference): Prompt {
+  function inContextBody(
+    { codec }: PromptSpec,
+    text: number[],
+    mode: TextMode,
+    { ids, codes0 }: Reference,
+  ): Prompt {
     const recorded = Array.from(ids).slice(ROLE, -REFERENCE_TAIL);
-    const prefixRows = recorded.length; // in a stream there may be fewer rows than that: none of them depends on the text then
+    // in a stream there may be fewer rows than that: none of them depends on the text then
+    const prefixRows = recorded.length;
     const spoken = [...recorded, ...text, ttsEos];
-    const frames = Array.from(codes0, (code, frame): Row => ({ text: ttsPad, codec: code, frame, speaker: false }));
+    const frames = Array.from(
+      codes0,
+      (code, frame): Row => ({ text: ttsPad, codec: code, frame, speaker: false }),
+    );
     const voice = [row(ttsPad, codec.bos), ...frames];
-    if (mode === "whole") return { rows: [...spoken.map((id) => row(id, codec.pad)), ...voice], prefixRows, trailing: [] };
+    if (mode === "whole")
+      return { rows: [...spoken.map((id) => row(id, codec.pad)), ...voice], prefixRows, trailing: [] };
     const rows = voice.map((entry, i) => ({ ...entry, text: spoken[i] ?? ttsPad }));
     return { rows, prefixRows, trailing: spoken.slice(voice.length) };
   }
@@ -92,7 +114,8 @@ export function speakerId(spec: PromptSpec, name: string): number {
   if (key === "" || key === "none") return NONE;
   if (Object.hasOwn(spec.speakers, key)) return spec.speakers[key];
   const names = Object.keys(spec.speakers);
-  const hint = names.length > 0 ? `this model has ${names.join(", ")}; or none` : "this model has no named speakers";
+  const hint =
+    names.length > 0 ? `this model has ${names.join(", ")}; or none` : "this model has no named speakers";
   throw new TtsError("SPEAKER_UNKNOWN", `there is no speaker "${name}"`, hint);
 }
 
@@ -112,7 +135,8 @@ function languageName(given: string): string {
 }
 
 /**
- * Codec id of a language, or NONE for auto. A speaker of a dialect gets it where the language is auto or chinese.
+ * Codec id of a language, or NONE for auto. A speaker of a dialect gets it where the language is auto or
+ * chinese.
  * @throws TtsError LANGUAGE_UNKNOWN
  */
 export function languageId(spec: PromptSpec, language: string, speaker: string): number {
@@ -120,9 +144,15 @@ export function languageId(spec: PromptSpec, language: string, speaker: string):
   const written = language.toLowerCase();
   const key = written === "auto" || names.includes(written) ? written : languageName(written);
   if (key !== "auto" && !names.includes(key)) {
-    throw new TtsError("LANGUAGE_UNKNOWN", `there is no language "${language}"`, `this model has auto, ${names.join(", ")}`);
+    throw new TtsError(
+      "LANGUAGE_UNKNOWN",
+      `there is no language "${language}"`,
+      `this model has auto, ${names.join(", ")}`,
+    );
   }
-  const dialect = Object.hasOwn(spec.dialects, speaker.toLowerCase()) ? spec.dialects[speaker.toLowerCase()] : undefined;
+  const dialect = Object.hasOwn(spec.dialects, speaker.toLowerCase())
+    ? spec.dialects[speaker.toLowerCase()]
+    : undefined;
   if (dialect !== undefined && (key === "auto" || key === "chinese")) return spec.languages[dialect];
   return key === "auto" ? NONE : spec.languages[key];
 }

@@ -1,5 +1,6 @@
-// Written English words -> IPA, for voices that read IPA. Digits must be words already (normalize/english.ts);
-// what cannot be read is reported, never dropped silently. No I/O: the caller loads the two tables.
+// Written English words -> IPA, for voices that read IPA. Digits must be words already
+// (normalize/english.ts); what cannot be read is reported, never dropped silently. No I/O: the caller loads
+// the two tables.
 
 import { TtsError } from "../errors.ts";
 
@@ -14,7 +15,18 @@ export interface Reading {
 const TOKEN = /[A-Za-z]+(?:'[A-Za-z]+)*|./gsu;
 /** Written with marks of other languages; their letters are read as the English ones. */
 const LATIN_WORD = /\p{Script=Latin}[\p{Script=Latin}\p{M}]*/gu;
-const NOT_DECOMPOSED: Record<string, string> = { œ: "oe", Œ: "OE", æ: "ae", Æ: "AE", ß: "ss", ẞ: "SS", ø: "o", Ø: "O", ł: "l", Ł: "L" };
+const NOT_DECOMPOSED: Record<string, string> = {
+  œ: "oe",
+  Œ: "OE",
+  æ: "ae",
+  Æ: "AE",
+  ß: "ss",
+  ẞ: "SS",
+  ø: "o",
+  Ø: "O",
+  ł: "l",
+  Ł: "L",
+};
 const PAUSES = new Set(",;:.!?()–—…\n");
 const SEPARATORS = new Set(" \t-\"'‘’“”");
 const ABBREVIATION = /^[A-Z]{2,5}$/;
@@ -44,7 +56,9 @@ export function countPhones(ipa: string): number {
   return ipa.match(PHONE)?.length ?? 0;
 }
 
-/** Reads with one voice's lexicon and letter rules; reading is pure, so one reader serves any number of texts. */
+/**
+ * Reads with one voice's lexicon and letter rules; reading is pure, so one reader serves any number of texts.
+ */
 export class Reader {
   readonly #lexicon: Table;
   readonly #letters: Table;
@@ -58,7 +72,8 @@ export class Reader {
     this.#lexicon = new Table(lexiconTsv, "lexicon.tsv");
     this.#letters = new Table(lettersTsv, "letters.tsv");
     const nameless = [...LETTER_NAMES].find((letter) => this.#lexicon.get(letter) === undefined);
-    if (nameless !== undefined) throw invalid(`lexicon.tsv has no entry for the name of the letter ${nameless}`);
+    if (nameless !== undefined)
+      throw invalid(`lexicon.tsv has no entry for the name of the letter ${nameless}`);
   }
 
   /** The whole text on one line. Digits are not words: they come back in `unread`. */
@@ -109,7 +124,9 @@ export class Reader {
     let ipa = "";
     for (let at = WIDEST; at < WIDEST + word.length; at++) {
       for (const [left, right] of WINDOWS) {
-        const sound = this.#letters.get(`${padded.slice(at - left, at)}[${padded[at]}]${padded.slice(at + 1, at + 1 + right)}`);
+        const sound = this.#letters.get(
+          `${padded.slice(at - left, at)}[${padded[at]}]${padded.slice(at + 1, at + 1 + right)}`,
+        );
         if (sound === undefined) continue;
         ipa += sound;
         break;
@@ -137,7 +154,8 @@ function possessive(stem: string): string {
 
 /**
  * A two-column TSV, looked up by its first column; empty lines are skipped and the last of equal keys wins.
- * Program start waits for this, so the lines are only checked; the entries under a first character are taken in when it is first asked for.
+ * Program start waits for this, so the lines are only checked; the entries under a first character are taken
+ * in when it is first asked for.
  */
 class Table {
   readonly #lines: string;
@@ -162,9 +180,16 @@ class Table {
 
   #section(first: string): Map<string, string> {
     const section = new Map<string, string>();
-    for (let start = this.#lines.indexOf(`\n${first}`); start !== -1; start = this.#lines.indexOf(`\n${first}`, start + 1)) {
+    for (
+      let start = this.#lines.indexOf(`\n${first}`);
+      start !== -1;
+      start = this.#lines.indexOf(`\n${first}`, start + 1)
+    ) {
       const tab = this.#lines.indexOf("\t", start);
-      section.set(this.#lines.slice(start + 1, tab), this.#lines.slice(tab + 1, this.#lines.indexOf("\n", tab)));
+      section.set(
+        this.#lines.slice(start + 1, tab),
+        this.#lines.slice(tab + 1, this.#lines.indexOf("\n", tab)),
+      );
     }
     return section;
   }

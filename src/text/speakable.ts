@@ -1,12 +1,15 @@
-// Refuses text in which nothing can be spoken, before a model is asked to speak it. Judges only; changes nothing.
+// Refuses text in which nothing can be spoken, before a model is asked to speak it. Judges only; changes
+// nothing.
 
 import { TtsError } from "../errors.ts";
 
 const EXCERPT_CHARACTERS = 40;
 
 /**
- * @param controlTokens written forms of the tokenizer's special tokens, such as `<|im_end|>`: they are not speech
- * @throws TtsError TEXT_EMPTY when the text without them has neither a letter nor a number; the message says what it has
+ * @param controlTokens written forms of the tokenizer's special tokens, such as `<|im_end|>`: they are not
+ * speech
+ * @throws TtsError TEXT_EMPTY when the text without them has neither a letter nor a number; the message says
+ * what it has
  */
 export function assertSpeakable(text: string, controlTokens: readonly string[]): void {
   if (text.trim() === "") throw nothing("the text is blank");
@@ -14,7 +17,9 @@ export function assertSpeakable(text: string, controlTokens: readonly string[]):
   const rest = controlTokens.reduce((left, token) => left.replaceAll(token, " "), text);
   if (/[\p{L}\p{N}]/u.test(rest)) return;
   if (rest.trim() === "") throw nothing(`${excerpt(text)} holds only control tokens`);
-  throw nothing(`${excerpt(text)} holds only ${rest === text ? "" : "control tokens and "}punctuation or symbols`);
+  throw nothing(
+    `${excerpt(text)} holds only ${rest === text ? "" : "control tokens and "}punctuation or symbols`,
+  );
 }
 
 function nothing(why: string): TtsError {

@@ -4,16 +4,24 @@
 /** Finds where parts end (offsets into the text, its own end not among them). */
 type Cutter = (text: string) => Iterable<number>;
 
-/** From the best place to cut to the last resort; a part is cut by the next one only where it alone is over the limit. */
+/**
+ * From the best place to cut to the last resort; a part is cut by the next one only where it alone is over
+ * the limit.
+ */
 const CUTTERS: readonly Cutter[] = [sentenceEnds, pauseEnds, wordEnds, unspacedWordEnds, graphemeEnds];
 
 const SENTENCES = new Intl.Segmenter("en", { granularity: "sentence" });
 const WORDS = new Intl.Segmenter("en", { granularity: "word" });
 const GRAPHEMES = new Intl.Segmenter("en", { granularity: "grapheme" });
 
-/** Longest end of a sentence that is looked at: an abbreviation, or a full stop with quotes and brackets after it. */
+/**
+ * Longest end of a sentence that is looked at: an abbreviation, or a full stop with quotes and brackets after
+ * it.
+ */
 const TAIL_UNITS = 24;
-/** With the opening brackets that Unicode leaves at the end of a sentence where no space stands between: `。（`. */
+/**
+ * With the opening brackets that Unicode leaves at the end of a sentence where no space stands between: `。（`.
+ */
 const TERMINATED = /\p{Sentence_Terminal}[\p{Pe}\p{Pf}"']*(?<opening>[\p{Ps}\p{Pi}]*)$/u;
 const ABBREVIATED = /(?<!\p{L})(?:[Mm]rs?|Ms|Dr|Prof|St|Jr|Sr|vs|[Ee]tc|[Ee]\.g|[Ii]\.e|[A-HJ-Z])\.$/u;
 const NUMBER_SIGN = /(?<!\p{L})Nos?\.$/u;
@@ -22,12 +30,14 @@ const NUMBER_SIGN = /(?<!\p{L})Nos?\.$/u;
 const PAUSE = /(?:[,;:–—…，、；：]+["'\p{Pe}\p{Pf}]*(?![\d\p{M}])|\n)\s*/gu;
 
 /**
- * The text in as few pieces as greedy packing gives, in order. A text that measures at most the limit is one piece; a longer one is cut at
- * sentence ends, an overlong sentence at pauses, an overlong clause between words, an overlong word between grapheme clusters.
- * Pieces are trimmed and never empty; nothing but whitespace at the cuts is lost.
+ * The text in as few pieces as greedy packing gives, in order. A text that measures at most the limit is one
+ * piece; a longer one is cut at sentence ends, an overlong sentence at pauses, an overlong clause between
+ * words, an overlong word between grapheme clusters. Pieces are trimmed and never empty; nothing but
+ * whitespace at the cuts is lost.
  *
  * @param limit in the units of `measure`; only a single grapheme cluster may exceed it
- * @param measure of a trimmed, non-empty piece; need not be additive, but longer text should not measure much less
+ * @param measure of a trimmed, non-empty piece; need not be additive, but longer text should not measure much
+ * less
  */
 export function split(text: string, limit: number, measure: (piece: string) => number): string[] {
   const piece = (start: number, end: number) => text.slice(start, end).trim();
@@ -68,8 +78,8 @@ function partEnds(text: string, fits: (start: number, end: number) => boolean): 
 }
 
 /**
- * The last index from `first` on that fits, by doubling steps and then halving them: few and short measurements, whatever the text's length.
- * `first` itself is taken as fitting.
+ * The last index from `first` on that fits, by doubling steps and then halving them: few and short
+ * measurements, whatever the text's length. `first` itself is taken as fitting.
  */
 function lastFitting(first: number, count: number, fits: (index: number) => boolean): number {
   let good = first;
@@ -97,13 +107,15 @@ export function* sentenceEnds(text: string): Iterable<number> {
     // Unicode ends a sentence at every line end; here only a blank line does, the others are pauses.
     const tail = segment.trimEnd().slice(-TAIL_UNITS);
     const terminated = TERMINATED.exec(tail);
-    const goesOn = terminated === null || ABBREVIATED.test(tail) || (NUMBER_SIGN.test(tail) && /\d/.test(text[end]));
+    const goesOn =
+      terminated === null || ABBREVIATED.test(tail) || (NUMBER_SIGN.test(tail) && /\d/.test(text[end]));
     if (tail === "" || !goesOn) yield end - (terminated?.groups?.opening.length ?? 0);
   }
 }
 
 function* pauseEnds(text: string): Iterable<number> {
-  for (const { index, 0: pause } of text.matchAll(PAUSE)) if (index + pause.length < text.length) yield index + pause.length;
+  for (const { index, 0: pause } of text.matchAll(PAUSE))
+    if (index + pause.length < text.length) yield index + pause.length;
 }
 
 function* wordEnds(text: string): Iterable<number> {

@@ -1,11 +1,17 @@
-// Text that comes in pieces -> parts that are complete: whole sentences, as soon as what follows shows that they have ended. Pure.
+// Text that comes in pieces -> parts that are complete: whole sentences, as soon as what follows shows that
+// they have ended. Pure.
 
 import { sentenceEnds } from "./split.ts";
 
-/** A sentence has ended for certain when something is said after it: before, a closing quote or a number may still belong to it. */
+/**
+ * A sentence has ended for certain when something is said after it: before, a closing quote or a number may
+ * still belong to it.
+ */
 const GOES_ON = /[\p{L}\p{N}]/u;
 
-/** @param most characters that are kept back: of a text without sentence ends, words are given out beyond that */
+/**
+ * @param most characters that are kept back: of a text without sentence ends, words are given out beyond that
+ */
 export class TextStream {
   private rest = "";
 

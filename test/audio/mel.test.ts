@@ -1,5 +1,6 @@
-// The log-mel front end against the official one, and against a transform by its definition. What is left to the official values is its own
-// f32 transform: bands 90 dB below the loudest of their frame are rounding noise there.
+// The log-mel front end against the official one, and against a transform by its definition. What is left to
+// the official values is its own f32 transform: bands 90 dB below the loudest of their frame are rounding
+// noise there.
 
 import { describe, expect, test } from "bun:test";
 import { logMel, MEL_BANDS, MEL_LEAST_SAMPLES } from "../../src/audio/mel.ts";
@@ -28,10 +29,16 @@ function noise(length: number, seed = 1): Float32Array {
   });
 }
 
-/** One frame by the sums of the definition, from the reflected samples on; triangles as a formula, in f64 throughout. */
+/**
+ * One frame by the sums of the definition, from the reflected samples on; triangles as a formula, in f64
+ * throughout.
+ */
 function frameByDefinition(samples: Float32Array, frame: number): number[] {
   const at = (i: number) => samples[i < 0 ? -i : i >= samples.length ? 2 * (samples.length - 1) - i : i];
-  const windowed = Array.from({ length: 1024 }, (_, n) => at(frame * 256 - 384 + n) * (0.5 - 0.5 * Math.cos((2 * Math.PI * n) / 1024)));
+  const windowed = Array.from(
+    { length: 1024 },
+    (_, n) => at(frame * 256 - 384 + n) * (0.5 - 0.5 * Math.cos((2 * Math.PI * n) / 1024)),
+  );
   const magnitudes = Array.from({ length: 513 }, (_, k) => {
     let [re, im] = [0, 0];
     for (let n = 0; n < 1024; n++) {
@@ -76,14 +83,20 @@ describe("log-mel", () => {
     expect(mel.length).toBe(frames * MEL_BANDS);
     for (const frame of [0, 1, 3, frames - 1]) {
       const ours = mel.subarray(frame * MEL_BANDS, (frame + 1) * MEL_BANDS);
-      expect(maxDifference(ours, frameByDefinition(samples, frame))).toBeLessThanOrEqual(MAX_DEFINITION_ERROR);
+      expect(maxDifference(ours, frameByDefinition(samples, frame))).toBeLessThanOrEqual(
+        MAX_DEFINITION_ERROR,
+      );
     }
   });
 
   test("of a tone peaks in its band", () => {
-    const mel = logMel(Float32Array.from({ length: 4_800 }, (_, i) => Math.sin((2 * Math.PI * 1_000 * i) / 24_000)));
+    const mel = logMel(
+      Float32Array.from({ length: 4_800 }, (_, i) => Math.sin((2 * Math.PI * 1_000 * i) / 24_000)),
+    );
     const middle = Array.from(mel.subarray(9 * MEL_BANDS, 10 * MEL_BANDS));
-    const center = (((middle.indexOf(Math.max(...middle)) + 1) * (15 + (27 * Math.log(12)) / Math.log(6.4))) / 129) * (200 / 3);
+    const center =
+      (((middle.indexOf(Math.max(...middle)) + 1) * (15 + (27 * Math.log(12)) / Math.log(6.4))) / 129) *
+      (200 / 3);
     expect(Math.abs(center - 1_000)).toBeLessThan(30);
   });
 

@@ -1,4 +1,5 @@
-// Recordings in compressed forms: the first 1.2 s of the golden reference.wav, which sox has encoded, against the wav itself.
+// Recordings in compressed forms: the first 1.2 s of the golden reference.wav, which sox has encoded, against
+// the wav itself.
 
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";

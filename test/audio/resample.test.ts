@@ -1,4 +1,5 @@
-// The resampler, measured with tones: flat to 90 % of the lower Nyquist frequency, images and aliases below -90 dB.
+// The resampler, measured with tones: flat to 90 % of the lower Nyquist frequency, images and aliases below
+// -90 dB.
 
 import { describe, expect, test } from "bun:test";
 import { resample } from "../../src/audio/resample.ts";
@@ -14,7 +15,10 @@ const RATES: [from: number, to: number][] = [
 ];
 
 const tone = (frequency: number, rate: number) =>
-  Float32Array.from({ length: SECONDS * rate }, (_, i) => 0.5 * Math.sin((2 * Math.PI * frequency * i) / rate));
+  Float32Array.from(
+    { length: SECONDS * rate },
+    (_, i) => 0.5 * Math.sin((2 * Math.PI * frequency * i) / rate),
+  );
 
 /** Amplitude of one frequency in the middle of the signal, where the ends do not reach; Hann-windowed. */
 function amplitude(samples: Float32Array, frequency: number, rate: number): number {
@@ -34,10 +38,13 @@ const decibels = (ratio: number) => 20 * Math.log10(Math.max(ratio, 1e-12));
 describe.each(RATES)("from %d to %d Hz", (from, to) => {
   const nyquist = Math.min(from, to) / 2;
 
-  test.each([0.01, 0.25, 0.5, 0.75, 0.9])("a tone at %p of the lower Nyquist frequency keeps its level within 0.1 dB", (part) => {
-    const level = amplitude(resample(tone(part * nyquist, from), from, to), part * nyquist, to) / 0.5;
-    expect(Math.abs(decibels(level))).toBeLessThan(0.1);
-  });
+  test.each([0.01, 0.25, 0.5, 0.75, 0.9])(
+    "a tone at %p of the lower Nyquist frequency keeps its level within 0.1 dB",
+    (part) => {
+      const level = amplitude(resample(tone(part * nyquist, from), from, to), part * nyquist, to) / 0.5;
+      expect(Math.abs(decibels(level))).toBeLessThan(0.1);
+    },
+  );
 
   test("its images and aliases stay below -90 dB", () => {
     const tones = from < to ? [0.5, 0.9] : [1.1, 1.5];

@@ -1,4 +1,5 @@
-// Completion as the shells themselves do it: each is given lines, as far as they were typed, and tells what it would offer.
+// Completion as the shells themselves do it: each is given lines, as far as they were typed, and tells what
+// it would offer.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -16,11 +17,22 @@ export interface Place {
 export function makePlace(folder: string, files: readonly string[], voices: readonly string[]): Place {
   const bin = join(folder, "bin");
   for (const path of [bin, join(folder, "voices")]) mkdirSync(path, { recursive: true });
-  writeFileSync(join(bin, "tts"), `#!/bin/sh\nexec "${process.execPath}" "${join(ROOT, "tts.ts")}" "$@"\n`, { mode: 0o755 });
+  writeFileSync(join(bin, "tts"), `#!/bin/sh\nexec "${process.execPath}" "${join(ROOT, "tts.ts")}" "$@"\n`, {
+    mode: 0o755,
+  });
   for (const name of files) writeFileSync(join(folder, name), "");
   for (const name of voices) writeFileSync(join(folder, "voices", `${name}.voice.json`), "{}");
   const path = `${bin}${delimiter}${process.env.PATH}`;
-  return { folder, env: { PATH: path, HOME: folder, TTS_CACHE: join(folder, "cache"), TTS_VOICES: join(folder, "voices"), TERM: "dumb" } };
+  return {
+    folder,
+    env: {
+      PATH: path,
+      HOME: folder,
+      TTS_CACHE: join(folder, "cache"),
+      TTS_VOICES: join(folder, "voices"),
+      TERM: "dumb",
+    },
+  };
 }
 
 /** What the program prints. */
@@ -38,9 +50,14 @@ export function complete(shell: Shell, place: Place, lines: readonly string[]): 
   const harness = join(place.folder, `harness.${shell}`);
   writeFileSync(harness, source);
   const flags = { bash: ["--norc"], zsh: ["-f"], fish: ["--no-config"] }[shell];
-  const { stdout, stderr } = Bun.spawnSync([shell, ...flags, harness], { env: place.env, cwd: place.folder, timeout: 60_000 });
+  const { stdout, stderr } = Bun.spawnSync([shell, ...flags, harness], {
+    env: place.env,
+    cwd: place.folder,
+    timeout: 60_000,
+  });
   const answers = stdout.toString().split("==\n").slice(1);
-  if (answers.length !== lines.length || stderr.length > 0) throw new Error(`${shell}: ${answers.length} answers; ${stderr}`);
+  if (answers.length !== lines.length || stderr.length > 0)
+    throw new Error(`${shell}: ${answers.length} answers; ${stderr}`);
   return answers.map((answer) => {
     const offered = answer.split("\n").filter((line) => line !== "");
     return [...new Set(offered.map((line) => line.replace(/\t.*/, "").replace(/\/$/, "")))].toSorted();
@@ -52,7 +69,9 @@ const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
 /** The words as readline cuts them; what readline does by itself where nothing is offered is done here. */
 function bashHarness(script: string, lines: readonly string[]): string {
   const calls = lines.map((line) => {
-    const words = line.split(" ").flatMap((word) => word.split(/(=)/).filter((part, i) => part !== "" || i === 0));
+    const words = line
+      .split(" ")
+      .flatMap((word) => word.split(/(=)/).filter((part, i) => part !== "" || i === 0));
     return `COMP_WORDS=(${words.map(quoted).join(" ")}); COMP_CWORD=${words.length - 1}; answer`;
   });
   return `compopt() { fallback=$2; }
@@ -71,7 +90,10 @@ ${calls.join("\n")}
 `;
 }
 
-/** A zsh on a terminal of its own; its completion functions run as they are, and what they hand to compadd is written down. */
+/**
+ * A zsh on a terminal of its own; its completion functions run as they are, and what they hand to compadd is
+ * written down.
+ */
 function zshHarness(script: string, lines: readonly string[]): string {
   const asks = lines.map((line) => `ask ${quoted(line)}`);
   return `zmodload zsh/zpty
@@ -124,6 +146,8 @@ zpty -d inner
 }
 
 function fishHarness(script: string, lines: readonly string[]): string {
-  const calls = lines.map((line) => `echo ==; complete -C ${quoted(line)} | string replace -r '^--[a-z-]+=' ''`);
+  const calls = lines.map(
+    (line) => `echo ==; complete -C ${quoted(line)} | string replace -r '^--[a-z-]+=' ''`,
+  );
   return `source ${quoted(script)}\n${calls.join("\n")}\n`;
 }

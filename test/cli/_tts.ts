@@ -27,11 +27,20 @@ export function shell(
   child.stderr?.on("data", (chunk) => {
     stderr += chunk;
   });
-  return new Promise((resolve) => child.on("close", (status) => resolve({ status: status ?? -1, stdout, stderr })));
+  return new Promise((resolve) =>
+    child.on("close", (status) => resolve({ status: status ?? -1, stdout, stderr })),
+  );
 }
 
 /** What makes the program say what the official implementation said. */
-export function goldenArgs({ instruct, language, max_new_tokens, non_streaming_mode = true, speaker, text }: GoldenCase): string[] {
+export function goldenArgs({
+  instruct,
+  language,
+  max_new_tokens,
+  non_streaming_mode = true,
+  speaker,
+  text,
+}: GoldenCase): string[] {
   const args = [text, "-l", language, "--greedy", "--max-frames", String(max_new_tokens - 1)];
   args.push("--text-mode", non_streaming_mode ? "whole" : "stream");
   if (speaker !== undefined) args.push("-s", speaker || "none");

@@ -1,4 +1,5 @@
-// tts bench: the form of its results, lists of configurations, comparing, the trace, and wrong options. Never how fast anything is.
+// tts bench: the form of its results, lists of configurations, comparing, the trace, and wrong options. Never
+// how fast anything is.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -24,7 +25,10 @@ let folder = "";
 let printed = { status: -1, stdout: "", stderr: "" };
 beforeAll(async () => {
   folder = newFolder();
-  printed = await shell(`$TTS bench -m $STARTER ${SHORT} --lanes 1,2 --json --trace trace.json | tee result.json`, folder);
+  printed = await shell(
+    `$TTS bench -m $STARTER ${SHORT} --lanes 1,2 --json --trace trace.json | tee result.json`,
+    folder,
+  );
 });
 
 describe("--json", () => {
@@ -37,10 +41,27 @@ describe("--json", () => {
     expect(machine.bandwidthGbPerSecond["1"]).toBeGreaterThan(0);
     expect(runs.map(({ lanes }: { lanes: number }) => lanes)).toEqual([1, 2]);
     for (const run of runs) {
-      expect(run).toMatchObject({ model: "starter", threads: 1, weights: "f32", predictor: "llama", frames: FRAMES, repeat: 2 });
+      expect(run).toMatchObject({
+        model: "starter",
+        threads: 1,
+        weights: "f32",
+        predictor: "llama",
+        frames: FRAMES,
+        repeat: 2,
+      });
       expect(run.framesMade).toBe(FRAMES * run.lanes);
-      for (const part of PARTS) for (const times of [run.msPerFrame, run.msPerFrameP90]) expect(times[part]).toBeGreaterThan(0);
-      for (const figure of ["rtf", "firstAudioMs", "bytesPerFrame", "bandwidthShare", "rssMb", "loadMs", "prefillMs", "mappedMb"]) {
+      for (const part of PARTS)
+        for (const times of [run.msPerFrame, run.msPerFrameP90]) expect(times[part]).toBeGreaterThan(0);
+      for (const figure of [
+        "rtf",
+        "firstAudioMs",
+        "bytesPerFrame",
+        "bandwidthShare",
+        "rssMb",
+        "loadMs",
+        "prefillMs",
+        "mappedMb",
+      ]) {
         expect([figure, run[figure] > 0]).toEqual([figure, true]);
       }
       expect(run.rssAnonMb + run.rssFileMb).toBeCloseTo(run.rssMb, 0);
@@ -52,7 +73,10 @@ describe("--json", () => {
     const [one, two] = JSON.parse(printed.stdout).runs;
     expect(one.lanesPerTurn).toBe(1);
     expect(one.bytesPerFrame).toBe(one.bytes.talker + one.bytes.predictor);
-    expect(two.bytesPerFrame * two.lanesPerTurn).toBeWithin(0.99 * one.bytesPerFrame, 1.01 * one.bytesPerFrame);
+    expect(two.bytesPerFrame * two.lanesPerTurn).toBeWithin(
+      0.99 * one.bytesPerFrame,
+      1.01 * one.bytesPerFrame,
+    );
     expect(two.flopPerFrame).toEqual(one.flopPerFrame);
   });
 });
@@ -64,9 +88,15 @@ describe("--trace", () => {
   });
 
   test("names a process per configuration and a track per thread", () => {
-    const named = (event: string) => events.filter(({ name, ph }) => ph === "M" && name === event).map(({ args }) => args.name);
+    const named = (event: string) =>
+      events.filter(({ name, ph }) => ph === "M" && name === event).map(({ args }) => args.name);
     expect(named("process_name").length).toBe(2);
-    expect(named("thread_name").slice(0, 4)).toEqual(["engine", "talker (llama)", "predictor (llama)", "vocoder (ort)"]);
+    expect(named("thread_name").slice(0, 4)).toEqual([
+      "engine",
+      "talker (llama)",
+      "predictor (llama)",
+      "vocoder (ort)",
+    ]);
   });
 
   test("has every slice, one at a time on each track", () => {
@@ -79,7 +109,8 @@ describe("--trace", () => {
       for (const tid of [2, 3, 4]) {
         const track = slices.filter((slice) => slice.pid === pid && slice.tid === tid);
         for (const { dur } of track) expect(dur).toBeGreaterThanOrEqual(0);
-        for (let i = 1; i < track.length; i++) expect(track[i].ts).toBeGreaterThanOrEqual(track[i - 1].ts + track[i - 1].dur);
+        for (let i = 1; i < track.length; i++)
+          expect(track[i].ts).toBeGreaterThanOrEqual(track[i - 1].ts + track[i - 1].dur);
       }
     }
   });
@@ -87,14 +118,21 @@ describe("--trace", () => {
   test("shows the configurations in turn, and when each sentence was submitted, heard and over", () => {
     const prefills = events.filter(({ name }) => name === "prefill").toSorted((a, b) => a.ts - b.ts);
     expect(prefills.map(({ pid }) => pid)).toEqual([1, 2, 2, 1, 2, 2]);
-    for (const name of ["submit", "first audio", "end"]) expect(events.filter((event) => event.name === name).length).toBe(6);
+    for (const name of ["submit", "first audio", "end"])
+      expect(events.filter((event) => event.name === name).length).toBe(6);
   });
 });
 
 describe("for people", () => {
   test("prints a block per configuration, within 80 columns, and what changed since", async () => {
-    const { status, stdout, stderr } = await shell(`$TTS bench -m $STARTER ${SHORT} --lanes 2 --compare result.json`, folder);
-    expect({ status, errors: stderr.replace(/^tts: warning: other programs .*\n/gm, "") }).toEqual({ status: 0, errors: "" });
+    const { status, stdout, stderr } = await shell(
+      `$TTS bench -m $STARTER ${SHORT} --lanes 2 --compare result.json`,
+      folder,
+    );
+    expect({ status, errors: stderr.replace(/^tts: warning: other programs .*\n/gm, "") }).toEqual({
+      status: 0,
+      errors: "",
+    });
     const text = Buffer.from(stdout, "latin1").toString("utf8");
     expect(text).toMatch(/memory reads [\d.]+ GB\/s with 1 thread\n/);
     expect(text).toContain("starter f32, predictor llama, 2 lanes, 1 thread\n");
@@ -105,7 +143,10 @@ describe("for people", () => {
   });
 
   test("says which configurations the earlier result does not have", async () => {
-    const { stdout } = await shell(`$TTS bench -m $STARTER --frames 3 --repeat 1 --compare result.json`, folder);
+    const { stdout } = await shell(
+      `$TTS bench -m $STARTER --frames 3 --repeat 1 --compare result.json`,
+      folder,
+    );
     expect(stdout).toContain("not in result.json");
   });
 });
@@ -113,10 +154,14 @@ describe("for people", () => {
 describe("wrong options", () => {
   beforeAll(() => {
     mkdirSync(join(folder, "wrong"));
-    const save = (name: string, value: unknown) => writeFileSync(join(folder, "wrong", name), JSON.stringify(value));
+    const save = (name: string, value: unknown) =>
+      writeFileSync(join(folder, "wrong", name), JSON.stringify(value));
     writeFileSync(join(folder, "wrong", "text.json"), "RTF 0.5");
     save("old.json", { rtf: 0.5, frames: 50 });
-    save("part.json", { machine: { cpu: "x" }, runs: [{ model: "starter", weights: "f32", predictor: "llama", lanes: 1 }] });
+    save("part.json", {
+      machine: { cpu: "x" },
+      runs: [{ model: "starter", weights: "f32", predictor: "llama", lanes: 1 }],
+    });
   });
 
   test.each([
@@ -129,12 +174,24 @@ describe("wrong options", () => {
     ["--predictor-weights f33", '--predictor-weights is "f33"; did you mean f32?'],
     ["--frames 0", "--frames is 0; give a whole number from 1 to 9216"],
     ["--repeat 1.5", "--repeat is 1.5; give a whole number from 1 to 1000"],
-    ["--lanes 1,2,3,4,5 --threads 1,2,3,4,5,6,7", "these are 35 configurations; at most 32 are measured together"],
+    [
+      "--lanes 1,2,3,4,5 --threads 1,2,3,4,5,6,7",
+      "these are 35 configurations; at most 32 are measured together",
+    ],
     ["--synthetic 0.6b -m starter", "there are --synthetic and --model; give one of them"],
-    ["--compare wrong/none.json", /^wrong\/none\.json cannot be read: .*; give what tts bench --json has printed$/],
+    [
+      "--compare wrong/none.json",
+      /^wrong\/none\.json cannot be read: .*; give what tts bench --json has printed$/,
+    ],
     ["--compare wrong/text.json", "wrong/text.json is not JSON; give what tts bench --json has printed"],
-    ["--compare wrong/old.json", "wrong/old.json is no result of this tts bench: machine.cpu is missing; measure again with --json"],
-    ["--compare wrong/part.json", "wrong/part.json is no result of this tts bench: runs[0].threads is missing; measure again with --json"],
+    [
+      "--compare wrong/old.json",
+      "wrong/old.json is no result of this tts bench: machine.cpu is missing; measure again with --json",
+    ],
+    [
+      "--compare wrong/part.json",
+      "wrong/part.json is no result of this tts bench: runs[0].threads is missing; measure again with --json",
+    ],
     ["--trace -", "--trace wants standard output; name a file"],
     ["--trace ''", "--trace is empty; name a file"],
   ])("%s is one line", async (args, message) => {

@@ -2,7 +2,16 @@
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { type SpawnOptions, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { WAV_HEADER_BYTES } from "../../src/audio/wav.ts";
 import { FRAMES_PER_SECOND, SAMPLES_PER_FRAME } from "../../src/types.ts";
@@ -20,7 +29,13 @@ import {
   starterCases,
   wavSamples,
 } from "../_support.ts";
-import { editedBundle, MAX_RELATIVE_ERROR, QUIET_S16_ERROR, quiet, relativeError } from "../conformance/vocoder.ts";
+import {
+  editedBundle,
+  MAX_RELATIVE_ERROR,
+  QUIET_S16_ERROR,
+  quiet,
+  relativeError,
+} from "../conformance/vocoder.ts";
 import { goldenArgs, newFolder } from "./_tts.ts";
 
 const TEXT = "The kettle is ready. The time is 7:45.";
@@ -37,14 +52,23 @@ interface Result {
   stderr: string;
 }
 
-/** Runs `tts ...`; the starter's bundle stands in for its name, so that only tests about the cache convert. */
+/**
+ * Runs `tts ...`; the starter's bundle stands in for its name, so that only tests about the cache convert.
+ */
 function tts(
   args: string[],
-  options: SpawnOptions & { input?: string | Buffer; whileRunning?: (kill: (signal: NodeJS.Signals) => void) => void } = {},
+  options: SpawnOptions & {
+    input?: string | Buffer;
+    whileRunning?: (kill: (signal: NodeJS.Signals) => void) => void;
+  } = {},
 ): Promise<Result> {
   const { input, whileRunning, ...spawnOptions } = options;
   const env = { PATH: process.env.PATH, TTS_CACHE: cache };
-  const child = spawn(process.execPath, [join(ROOT, "tts.ts"), ...args], { env, cwd: scratchFolder(), ...spawnOptions });
+  const child = spawn(process.execPath, [join(ROOT, "tts.ts"), ...args], {
+    env,
+    cwd: scratchFolder(),
+    ...spawnOptions,
+  });
   const out: Buffer[] = [];
   let stderr = "";
   child.stdout?.on("data", (chunk) => out.push(chunk));
@@ -54,10 +78,13 @@ function tts(
   child.stdin?.on("error", () => {}); // the program may stop reading early
   child.stdin?.end(input ?? "");
   whileRunning?.((signal) => child.kill(signal));
-  return new Promise((resolve) => child.on("close", (status) => resolve({ status: status ?? -1, stdout: Buffer.concat(out), stderr })));
+  return new Promise((resolve) =>
+    child.on("close", (status) => resolve({ status: status ?? -1, stdout: Buffer.concat(out), stderr })),
+  );
 }
 
-const say = (args: string[], options: Parameters<typeof tts>[1] = {}) => tts(["-m", starter, ...args], options);
+const say = (args: string[], options: Parameters<typeof tts>[1] = {}) =>
+  tts(["-m", starter, ...args], options);
 
 describe("speaking", () => {
   test("writes a whole wav file and one closing line", async () => {
@@ -84,8 +111,15 @@ describe("speaking", () => {
     const saved = await speak("-o", "a.wav", "--save-codes", "codes.json");
     const pcm = await speak("-o", "-", "--format", "pcm");
     const piped = await speak("-o", "-");
-    const decoded = await tts(["decode", "codes.json", "-m", starter, "-o", "b.wav", "--quiet"], { cwd: folder });
-    expect([saved, pcm, piped, decoded].map(({ status, stderr }) => `${status}${stderr}`)).toEqual(["0", "0", "0", "0"]);
+    const decoded = await tts(["decode", "codes.json", "-m", starter, "-o", "b.wav", "--quiet"], {
+      cwd: folder,
+    });
+    expect([saved, pcm, piped, decoded].map(({ status, stderr }) => `${status}${stderr}`)).toEqual([
+      "0",
+      "0",
+      "0",
+      "0",
+    ]);
     const wav = readFileSync(join(folder, "a.wav"));
     expect(pcm.stdout.equals(wav.subarray(WAV_HEADER_BYTES))).toBe(true);
     expect(piped.stdout.subarray(WAV_HEADER_BYTES).equals(pcm.stdout)).toBe(true);
@@ -100,7 +134,18 @@ describe("speaking", () => {
   test("--json prints one object with every figure", async () => {
     const { stdout, stderr } = await say([TEXT, "--json", "--seed", "5", "-o", "/dev/null"]);
     const summary = JSON.parse(stdout.toString());
-    const keys = ["audioSeconds", "wallSeconds", "rtf", "firstAudioMs", "frames", "msPerFrame", "stop", "model", "backends", "seed"];
+    const keys = [
+      "audioSeconds",
+      "wallSeconds",
+      "rtf",
+      "firstAudioMs",
+      "frames",
+      "msPerFrame",
+      "stop",
+      "model",
+      "backends",
+      "seed",
+    ];
     expect(Object.keys(summary).toSorted()).toEqual([...keys, "prompt"].toSorted());
     expect(Object.keys(summary.prompt)).toEqual(["rows", "cachedRows", "savedMs"]);
     expect(Object.keys(summary.msPerFrame)).toEqual(["talker", "predictor", "vocoder"]);
@@ -116,7 +161,18 @@ describe("speaking", () => {
     const folder = newFolder();
     const golden = goldenCases().find((goldenCase) => goldenCase.name === name)!;
     const checkpoint = checkpointOf(editedBundle(golden.checkpoint, quiet));
-    const args = [...goldenArgs(golden), "-m", checkpoint, "--predictor", predictor, "--save-codes", "codes.json", "--json", "-o", "a.wav"];
+    const args = [
+      ...goldenArgs(golden),
+      "-m",
+      checkpoint,
+      "--predictor",
+      predictor,
+      "--save-codes",
+      "codes.json",
+      "--json",
+      "-o",
+      "a.wav",
+    ];
     const { status, stdout, stderr } = await tts(args, { cwd: folder });
     expect({ status, error: status === 0 ? "" : stderr }).toEqual({ status: 0, error: "" });
     const { frames } = JSON.parse(readFileSync(join(folder, "codes.json"), "utf8"));
@@ -129,21 +185,29 @@ describe("speaking", () => {
   test("gives the official sound of the starter voice", async () => {
     const folder = newFolder();
     const { name, text } = starterCases()[0];
-    expect((await say([text, "--greedy", "--repetition-penalty", "1", "-o", "a.wav"], { cwd: folder })).status).toBe(0);
+    expect(
+      (await say([text, "--greedy", "--repetition-penalty", "1", "-o", "a.wav"], { cwd: folder })).status,
+    ).toBe(0);
     const golden = new GoldenFile(`starter/${name}.safetensors`).floats("audio");
     expect(maxDifference(wavSamples(join(folder, "a.wav")), golden)).toBeLessThan(1e-5 + S16_ERROR);
   });
 
   test("works from cron: no environment, no HOME, no stdin", async () => {
     const folder = newFolder();
-    const { status, stderr } = await say([TEXT, "-o", "a.wav"], { cwd: folder, env: {}, stdio: ["ignore", "pipe", "pipe"] });
+    const { status, stderr } = await say([TEXT, "-o", "a.wav"], {
+      cwd: folder,
+      env: {},
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     expect({ status, lines: stderr.trim().split("\n").length }).toEqual({ status: 0, lines: 1 });
   });
 
   test("reads the text from stdin and from a file with a byte order mark", async () => {
     const folder = newFolder();
     writeFileSync(join(folder, "text.txt"), "\ufeffDinner is ready.\r\n");
-    const piped = await say(["-i", "-", "--greedy", "--json", "-o", "/dev/null"], { input: "Dinner is ready." });
+    const piped = await say(["-i", "-", "--greedy", "--json", "-o", "/dev/null"], {
+      input: "Dinner is ready.",
+    });
     const file = await say(["-i", "text.txt", "--greedy", "--json", "-o", "/dev/null"], { cwd: folder });
     expect([piped, file].map(({ stdout }) => JSON.parse(stdout.toString()).frames)).toEqual([18, 18]);
   });
@@ -203,14 +267,26 @@ describe("the cache", () => {
 
 describe("bad input", () => {
   const invalid = Buffer.from([0x61, 0xff, 0x62]);
-  const cases: [title: string, args: string[], status: number, message: RegExp, options?: Parameters<typeof tts>[1]][] = [
+  const cases: [
+    title: string,
+    args: string[],
+    status: number,
+    message: RegExp,
+    options?: Parameters<typeof tts>[1],
+  ][] = [
     ["no text", [], 2, /there is no text to speak/],
     ["an empty text", [""], 2, /blank/],
     ["a blank text", [" \n\t "], 2, /blank/],
     ["control tokens", ["<|im_end|>"], 2, /control tokens/],
     ["emoji", ["🙂🙂"], 2, /symbols/],
     ["a megabyte on stdin", ["-i", "-"], 2, /more than 200000 bytes/, { input: "a ".repeat(500_000) }],
-    ["bytes that are not UTF-8", ["-i", "-"], 2, /stdin is not UTF-8: byte 0xff at offset 1/, { input: invalid }],
+    [
+      "bytes that are not UTF-8",
+      ["-i", "-"],
+      2,
+      /stdin is not UTF-8: byte 0xff at offset 1/,
+      { input: invalid },
+    ],
     ["a missing file", ["-i", "missing.txt"], 2, /cannot read missing.txt/],
     ["text twice", ["Hello.", "-i", "x"], 2, /a text and an --input/],
     ["an unknown option", ["Hello.", "--sed", "1"], 2, /no option --sed; did you mean --seed\?/],
@@ -222,10 +298,20 @@ describe("bad input", () => {
     ["an unknown language", ["Hello.", "-l", "klingon"], 2, /no language "klingon"/],
     ["an unknown model", ["Hello.", "-m", "startr"], 2, /no model "startr"; did you mean starter\?/],
     ["an unknown format", ["Hello.", "--format", "mp3"], 2, /--format is "mp3"/],
-    ["an instruction for a voice that takes none", ["Hello.", "--instruct", "whisper"], 2, /does not follow instructions/],
+    [
+      "an instruction for a voice that takes none",
+      ["Hello.", "--instruct", "whisper"],
+      2,
+      /does not follow instructions/,
+    ],
     ["json and sound on one stdout", ["Hello.", "--json", "-o", "-"], 2, /both want standard output/],
     ["a name that every object has", ["Hello.", "-m", "constructor"], 2, /no model "constructor"/],
-    ["an output folder that does not exist", ["Hello.", "-o", "no/such/a.wav"], 5, /its folder does not exist/],
+    [
+      "an output folder that does not exist",
+      ["Hello.", "-o", "no/such/a.wav"],
+      5,
+      /its folder does not exist/,
+    ],
     ["a folder as output", ["Hello.", "-o", "."], 5, /is a folder/],
     ["a full disk", ["Hello.", "-o", "/dev/full"], 5, /the disk is full/],
     ["a missing codes file", ["decode", "missing.json"], 2, /cannot read missing.json/],
@@ -240,12 +326,26 @@ describe("bad input", () => {
     ],
     ["a folder that is no checkpoint", ["convert", ".", "-o", "b"], 3, /config.json:? is missing/],
     ["convert without a target", ["convert", STARTER], 2, /needs one checkpoint directory and -o/],
-    ["an unknown weight type", ["convert", STARTER, "-o", "b", "--weights", "q8_1"], 2, /did you mean q8_0\?/],
-    ["a library that is not there", ["Hello."], 4, /libllama .*was not found; tried \/nowhere/, { env: { TTS_LIBLLAMA: "/nowhere" } }],
+    [
+      "an unknown weight type",
+      ["convert", STARTER, "-o", "b", "--weights", "q8_1"],
+      2,
+      /did you mean q8_0\?/,
+    ],
+    [
+      "a library that is not there",
+      ["Hello."],
+      4,
+      /libllama .*was not found; tried \/nowhere/,
+      { env: { TTS_LIBLLAMA: "/nowhere" } },
+    ],
   ];
   for (const [title, args, status, message, options] of cases) {
     test(title, async () => {
-      const withModel = args.includes("-m") || args[0] === "decode" || args[0] === "convert" ? args : ["-m", starter, ...args];
+      const withModel =
+        args.includes("-m") || args[0] === "decode" || args[0] === "convert"
+          ? args
+          : ["-m", starter, ...args];
       const result = await tts(withModel, { cwd: newFolder(), ...options });
       expect(result.stderr).toMatch(message);
       expect(result.stderr.trim().split("\n").length).toBe(1);
@@ -274,7 +374,10 @@ describe("outputs", () => {
     const path = join(folder, "a.wav");
     writeFileSync(path, "precious");
     const long = TEXT.repeat(40);
-    const result = await say([long, "-o", "a.wav"], { cwd: folder, whileRunning: (kill) => setTimeout(() => kill("SIGINT"), 900) });
+    const result = await say([long, "-o", "a.wav"], {
+      cwd: folder,
+      whileRunning: (kill) => setTimeout(() => kill("SIGINT"), 900),
+    });
     expect(result.status).toBe(130);
     expect(readFileSync(path, "utf8")).toBe("precious");
     expect(readdirSync(folder)).toEqual(["a.wav"]);
@@ -302,19 +405,27 @@ describe("outputs", () => {
   test("a reader that goes away ends the program with one line", async () => {
     const folder = newFolder();
     const command = `"${process.execPath}" "${join(ROOT, "tts.ts")}" -m "${starter}" "${TEXT.repeat(20)}" -o - 2>error.txt | head -c 1000 >/dev/null; wait`;
-    await new Promise((resolve) => spawn("sh", ["-c", command], { cwd: folder, env: { PATH: process.env.PATH } }).on("close", resolve));
-    expect(readFileSync(join(folder, "error.txt"), "utf8")).toBe("tts: cannot write stdout: its reader has gone\n");
+    await new Promise((resolve) =>
+      spawn("sh", ["-c", command], { cwd: folder, env: { PATH: process.env.PATH } }).on("close", resolve),
+    );
+    expect(readFileSync(join(folder, "error.txt"), "utf8")).toBe(
+      "tts: cannot write stdout: its reader has gone\n",
+    );
   });
 });
 
 describe("the manual", () => {
-  test.each([[["--help"]], [["decode", "--help"]], [["convert", "-h"]]])("%p is complete and fits a terminal", async (args) => {
-    const { status, stdout, stderr } = await tts(args);
-    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-    const page = stdout.toString();
-    for (const heading of ["NAME", "SYNOPSIS", "DESCRIPTION", "MESSAGES", "EXAMPLES"]) expect(page).toContain(`${heading}\n`);
-    for (const line of page.split("\n")) expect(line.length).toBeLessThanOrEqual(100);
-  });
+  test.each([[["--help"]], [["decode", "--help"]], [["convert", "-h"]]])(
+    "%p is complete and fits a terminal",
+    async (args) => {
+      const { status, stdout, stderr } = await tts(args);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+      const page = stdout.toString();
+      for (const heading of ["NAME", "SYNOPSIS", "DESCRIPTION", "MESSAGES", "EXAMPLES"])
+        expect(page).toContain(`${heading}\n`);
+      for (const line of page.split("\n")) expect(line.length).toBeLessThanOrEqual(100);
+    },
+  );
 
   test("--version names the program and its version", async () => {
     expect((await tts(["--version"])).stdout.toString()).toMatch(/^tts \d+\.\d+\.\d+\n/);

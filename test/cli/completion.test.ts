@@ -1,4 +1,5 @@
-// Completion in bash, zsh and fish, and the manual page: generated from the definitions, so both must have everything the definitions have.
+// Completion in bash, zsh and fish, and the manual page: generated from the definitions, so both must have
+// everything the definitions have.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
@@ -13,7 +14,8 @@ import { newFolder } from "./_tts.ts";
 const commands = await loadCommands();
 const names = [...commands.keys()].filter((name) => name !== "");
 const optionsOf = (name: string) => commands.get(name)!.options;
-const missing = (program: string) => (Bun.which(program) === null ? ` (skipped: ${program} is not installed)` : "");
+const missing = (program: string) =>
+  Bun.which(program) === null ? ` (skipped: ${program} is not installed)` : "";
 
 let place: Place;
 beforeAll(() => {
@@ -70,8 +72,11 @@ for (const shell of SHELLS)
         all.map((name) => (name === "" ? "tts --" : `tts ${name} --`)),
       );
       const expected = all.map((name) => Object.keys(optionsOf(name)).map((option) => `--${option}`));
-      const long = (list: string[]) => list.filter((word) => word.startsWith("--")).map((word) => word.replace(/=$/, ""));
-      expect(offered.map((list, i) => [all[i], long(list)])).toEqual(expected.map((list, i) => [all[i], list.toSorted()]));
+      const long = (list: string[]) =>
+        list.filter((word) => word.startsWith("--")).map((word) => word.replace(/=$/, ""));
+      expect(offered.map((list, i) => [all[i], long(list)])).toEqual(
+        expected.map((list, i) => [all[i], list.toSorted()]),
+      );
     });
   });
 
@@ -95,7 +100,9 @@ test("short options are completed like long ones", () => {
   for (const name of ["", ...names])
     for (const [option, { alias }] of Object.entries(optionsOf(name))) {
       if (alias === undefined) continue;
-      expect(bash.find((line) => line.includes(`'${name}') echo `))).toMatch(new RegExp(`['\\s]-${alias} --${option}['\\s]`));
+      expect(bash.find((line) => line.includes(`'${name}') echo `))).toMatch(
+        new RegExp(`['\\s]-${alias} --${option}['\\s]`),
+      );
       expect(functions.find((body) => body.includes(`_tts_command_${name}()`))).toContain(
         `'(-${alias} --${option})'{-${alias},--${option}`,
       );
@@ -131,7 +138,9 @@ describe("--version", () => {
   test("loads no library: a path that leads nowhere does not matter, but with --verbose it is asked", () => {
     const nowhere = { ...place, env: { ...place.env, TTS_LIBLLAMA: "/nowhere" } };
     expect(output(nowhere, "--version")).toBe(output(place, "--version"));
-    expect(output(nowhere, "--version", "--verbose")).toMatch(/^llama here +libllama .*was not found; tried \/nowhere/m);
+    expect(output(nowhere, "--version", "--verbose")).toMatch(
+      /^llama here +libllama .*was not found; tried \/nowhere/m,
+    );
     expect(output(place, "--version", "--verbose")).toMatch(/^onnxruntime here +1\.\d+\.\d+, \//m);
   });
 });
@@ -150,7 +159,8 @@ describe("the manual page", () => {
 
   test("has every option of every command, with its value", () => {
     const [speaking, ...sections] = page.split(/^\.SS tts /m);
-    const sectionOf = (name: string) => (name === "" ? speaking : sections.find((section) => section.startsWith(`${name}\n`)));
+    const sectionOf = (name: string) =>
+      name === "" ? speaking : sections.find((section) => section.startsWith(`${name}\n`));
     for (const name of ["", ...names]) {
       const tags = plain(sectionOf(name)!).matchAll(/^\.TP\n(-.*)$/gm);
       const expected = Object.entries(optionsOf(name)).map(([option, { alias, type, valueHint }]) => {
@@ -178,10 +188,13 @@ describe("the manual page", () => {
     ["groff", "-man", "-ww", "-Tutf8", "-z"],
     ["mandoc", "-Tlint"],
   ])
-    test.skipIf(Bun.which(program) === null)(`${program} finds nothing to complain about${missing(program)}`, () => {
-      const file = join(place.folder, "tts.1");
-      writeFileSync(file, page);
-      const { exitCode, stderr, stdout } = Bun.spawnSync([program, ...flags, file]);
-      expect([exitCode, stdout.toString(), stderr.toString()]).toEqual([0, "", ""]);
-    });
+    test.skipIf(Bun.which(program) === null)(
+      `${program} finds nothing to complain about${missing(program)}`,
+      () => {
+        const file = join(place.folder, "tts.1");
+        writeFileSync(file, page);
+        const { exitCode, stderr, stdout } = Bun.spawnSync([program, ...flags, file]);
+        expect([exitCode, stdout.toString(), stderr.toString()]).toEqual([0, "", ""]);
+      },
+    );
 });

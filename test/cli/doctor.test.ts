@@ -1,4 +1,5 @@
-// tts doctor as a user runs it: a whole report, broken libraries and folders, exit statuses, and a network that is never asked.
+// tts doctor as a user runs it: a whole report, broken libraries and folders, exit statuses, and a network
+// that is never asked.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
@@ -30,7 +31,10 @@ afterAll(() => hub.stop(true));
 
 /** Where there are cores to take away. */
 const pinned = availableParallelism() > 1 && Bun.which("taskset") !== null ? "taskset -c 0" : "";
-/** A machine on which all is well, and the same with one core and a few faults that are no reason to fail; each read once. */
+/**
+ * A machine on which all is well, and the same with one core and a few faults that are no reason to fail;
+ * each read once.
+ */
 let [answer, worse] = [{} as Answer, {} as Answer];
 let folder = "";
 beforeAll(async () => {
@@ -41,7 +45,10 @@ beforeAll(async () => {
   const part = join(modelFolder(cache, KNOWN_MODELS["0.6b-base"].hub), "0123456789abcdef");
   mkdirSync(part, { recursive: true });
   writeFileSync(join(part, "config.json"), "{}".padEnd(5_000));
-  worse = await examine(`TTS_CACHE=${cache} TTS_VOICES=/proc/nothing HF_ENDPOINT=somewhere`, `${pinned} $TTS doctor --json`);
+  worse = await examine(
+    `TTS_CACHE=${cache} TTS_VOICES=/proc/nothing HF_ENDPOINT=somewhere`,
+    `${pinned} $TTS doctor --json`,
+  );
 });
 
 async function examine(settings: string, command: string): Promise<Answer> {
@@ -62,19 +69,37 @@ function shapeOf(value: unknown): unknown {
 
 describe("a machine that works", () => {
   test("says everything in one object, with the same keys everywhere", () => {
-    const library = { name: "string", path: "string", version: "string", glibcNeeded: "string", failure: "null" };
+    const library = {
+      name: "string",
+      path: "string",
+      version: "string",
+      glibcNeeded: "string",
+      failure: "null",
+    };
     const place = { path: "string", writable: "boolean", reason: "string", freeBytes: "number" };
     const weights = { f32: "number", q8_0: "number", q4_0: "number" };
     expect(shapeOf(answer)).toMatchObject({
       ready: "boolean",
       program: { tts: "string", bun: "string" },
-      machine: { cpu: "string", arch: "string", kernel: "string", cores: "number", memoryMb: "number", glibc: "string" },
+      machine: {
+        cpu: "string",
+        arch: "string",
+        kernel: "string",
+        cores: "number",
+        memoryMb: "number",
+        glibc: "string",
+      },
       board: {
         model: "string",
         chip: "string",
         presentCores: "number",
         kinds: [{ name: "string", cores: ["number"], capacity: "number", fast: "boolean" }],
-        memory: { totalBytes: "number", availableBytes: "number", swapBytes: "number", swapFreeBytes: "number" },
+        memory: {
+          totalBytes: "number",
+          availableBytes: "number",
+          swapBytes: "number",
+          swapFreeBytes: "number",
+        },
       },
       measured: {
         threads: "number",
@@ -107,13 +132,18 @@ describe("a machine that works", () => {
     });
     expect(answer.libraries.map(({ name }) => name)).toEqual(["llama", "onnxruntime"]);
     expect(answer.npus.map(({ name }) => name)).toEqual(["rknn", "axcl", "axEngine"]);
-    const groundless = answer.npus.filter(({ devices, library, present }) => present && library === null && devices.length === 0);
+    const groundless = answer.npus.filter(
+      ({ devices, library, present }) => present && library === null && devices.length === 0,
+    );
     expect(answer.board.chip === "" ? groundless : []).toEqual([]);
     expect(answer.ready).toBeTrue();
   });
 
   test("forecasts every model of the catalog before it is here", () => {
-    expect(answer.forecasts?.flatMap(({ models }) => models)).toEqual(["starter", ...Object.keys(KNOWN_MODELS)]);
+    expect(answer.forecasts?.flatMap(({ models }) => models)).toEqual([
+      "starter",
+      ...Object.keys(KNOWN_MODELS),
+    ]);
     const [starter, small, large] = answer.forecasts!;
     expect(starter.rtf).toBeGreaterThan(0);
     expect(small.rtf).toBeGreaterThan(2 * starter.rtf);
@@ -135,7 +165,19 @@ describe("a machine that works", () => {
     expect(problems).toEqual([]);
     const report = reportOf(quiet, problems, false);
     expect(report.split("\n").length).toBeLessThan(50);
-    for (const name of ["machine", "cores", "memory", "libraries", "NPU", "folders", "hub", "players", "models", "forecast", "problems"]) {
+    for (const name of [
+      "machine",
+      "cores",
+      "memory",
+      "libraries",
+      "NPU",
+      "folders",
+      "hub",
+      "players",
+      "models",
+      "forecast",
+      "problems",
+    ]) {
       expect(report).toMatch(new RegExp(`^${name} `, "m"));
     }
     expect(report).toMatch(/^NPU +no NPU found$/m);
@@ -167,7 +209,10 @@ describe("a machine that works", () => {
 describe("what stands in the way", () => {
   test("a library that is not there and a folder that cannot be written: the first gives the status, both are in the report", async () => {
     writeFileSync(join(folder, "file"), "");
-    const { status, stderr, stdout } = await shell(`TTS_LIBLLAMA=${folder}/nothing.so TTS_CACHE=${folder}/file/cache $TTS doctor`, folder);
+    const { status, stderr, stdout } = await shell(
+      `TTS_LIBLLAMA=${folder}/nothing.so TTS_CACHE=${folder}/file/cache $TTS doctor`,
+      folder,
+    );
     expect(status).toBe(4);
     expect(stderr).toBe(
       `tts: this machine cannot speak yet: libllama (libllama.v0.5.0.so) was not found; tried ${folder}/nothing.so; correct TTS_LIBLLAMA\n`,
@@ -181,7 +226,10 @@ describe("what stands in the way", () => {
 
   test("a cache that cannot be written, where no model is prepared, is status 5", () => {
     writeFileSync(join(folder, "file"), "");
-    const broken = { ...answer, folders: { ...answer.folders, cache: describeFolder(join(folder, "file/cache")) } };
+    const broken = {
+      ...answer,
+      folders: { ...answer.folders, cache: describeFolder(join(folder, "file/cache")) },
+    };
     expect(problemsOf(broken)[0]).toMatchObject({ code: "OUTPUT_FAILED", serious: true });
     const bundles = [{ weights: "f32", directory: "/there", bytes: 1 }];
     const prepared = { ...broken, models: [{ ...answer.models[0], bundles }] };
@@ -207,7 +255,11 @@ describe("what stands in the way", () => {
   test("a model that is here in part, settings of the hub that cannot be, a voice folder: no reason to fail", () => {
     expect(worse.ready).toBeTrue();
     const found = worse.problems.map(({ code, todo, what }) => ({ code, todo, what }));
-    expect(found).toContainEqual({ code: "MODEL_NOT_HERE", what: "0.6b-base is here in part", todo: "tts pull 0.6b-base" });
+    expect(found).toContainEqual({
+      code: "MODEL_NOT_HERE",
+      what: "0.6b-base is here in part",
+      todo: "tts pull 0.6b-base",
+    });
     expect(found).toContainEqual({
       code: "USAGE",
       what: 'HF_ENDPOINT is "somewhere"',
@@ -268,7 +320,10 @@ describe("libraries are tried in a process of their own", () => {
   const npu = { rknn: "", axcl: "", axEngine: "" };
   const describeWith = (libraries: { llama?: string; onnxruntime?: string }) => {
     const name = libraries.llama === undefined ? "onnxruntime" : "llama";
-    return describeLibrary(name, { allowStandIn: false, libraries: { llama: "", onnxruntime: "", ...npu, ...libraries } });
+    return describeLibrary(name, {
+      allowStandIn: false,
+      libraries: { llama: "", onnxruntime: "", ...npu, ...libraries },
+    });
   };
 
   test("one that works tells its version and the C library that it needs", async () => {
@@ -295,7 +350,8 @@ describe("libraries are tried in a process of their own", () => {
     expect(failure?.code).toBeOneOf(["LIBRARY_MISSING", "LIBRARY_MISMATCH"]);
   });
 
-  if (compiler === null) console.info("doctor: no C compiler: libraries that crash, hang or only stand for others are not tested");
+  if (compiler === null)
+    console.info("doctor: no C compiler: libraries that crash, hang or only stand for others are not tested");
   /** A library that does this when it is loaded. */
   function libraryThat(name: string, does: string): string {
     const source = `#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n__attribute__((constructor)) static void start(void) { ${does} }\n`;
@@ -320,14 +376,18 @@ describe("libraries are tried in a process of their own", () => {
     const [problem] = problemsOf({ ...answer, measured: { ...answer.measured, othersShare: 0 }, npus });
     expect(problem).toMatchObject({ code: "NPU_UNAVAILABLE", serious: false });
     expect(problem.what).toStartWith("Rockchip NPU (RKNN): ");
-    expect(reportOf({ ...answer, npus }, [problem], false)).toContain("NPU        Rockchip NPU (RKNN): no library");
+    expect(reportOf({ ...answer, npus }, [problem], false)).toContain(
+      "NPU        Rockchip NPU (RKNN): no library",
+    );
   });
 
   test.skipIf(compiler === null)("one that crashes harms nobody", async () => {
     const crashing = libraryThat("crashing.so", 'fputs("I give up\\n", stderr); abort();');
     const facts = await describeWith({ onnxruntime: crashing });
     expect(facts).toMatchObject({ path: crashing, version: "", failure: { code: "LIBRARY_FAILED" } });
-    expect(facts.failure?.message).toMatch(/ended its process \((SIGABRT|SIGILL|SIGTRAP)\), and said: I give up$/);
+    expect(facts.failure?.message).toMatch(
+      /ended its process \((SIGABRT|SIGILL|SIGTRAP)\), and said: I give up$/,
+    );
     const [problem] = problemsOf({ ...answer, libraries: [answer.libraries[0], facts] });
     expect(problem).toMatchObject({ code: "LIBRARY_FAILED", serious: true });
     expect(problem.what).toStartWith(`ONNX Runtime (${crashing}) does not load: it ended its process`);

@@ -1,4 +1,5 @@
-// The table of NPU vendors is all that help, settings and tts doctor know of them: a row that is not there stands for a further vendor.
+// The table of NPU vendors is all that help, settings and tts doctor know of them: a row that is not there
+// stands for a further vendor.
 
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
@@ -14,7 +15,10 @@ const ROW = `further: { title: "A further NPU", variable: "TTS_LIBFURTHER", targ
   sign: /further/ },`;
 const CODE = "further: { load: loadRknn, describe: describeRknn, openModel: openRknnModel },";
 
-/** Loaded before the program in each of its processes: adds a vendor, with another one's library, to the table and to the list of code. */
+/**
+ * Loaded before the program in each of its processes: adds a vendor, with another one's library, to the table
+ * and to the list of code.
+ */
 const PRELOAD = `import { plugin } from "bun";
 import { readFileSync } from "node:fs";
 const add = (file, before, row) => ({ file, before, row });
@@ -41,26 +45,43 @@ test("every row of the table has its backends, in its order", () => {
 });
 
 test("every variable of the table names its library in the settings", () => {
-  const environment = Object.fromEntries(NPU_NAMES.map((name) => [NPU_VENDORS[name].variable, `/${name}.so`]));
-  expect(environment).toEqual({ TTS_LIBRKNNRT: "/rknn.so", TTS_LIBAXCL: "/axcl.so", TTS_LIBAXENGINE: "/axEngine.so" });
+  const environment = Object.fromEntries(
+    NPU_NAMES.map((name) => [NPU_VENDORS[name].variable, `/${name}.so`]),
+  );
+  expect(environment).toEqual({
+    TTS_LIBRKNNRT: "/rknn.so",
+    TTS_LIBAXCL: "/axcl.so",
+    TTS_LIBAXENGINE: "/axEngine.so",
+  });
   const { libraries } = loadConfig({}, environment);
   for (const name of NPU_NAMES) expect(libraries[name]).toBe(`/${name}.so`);
 });
 
-test.skipIf(compiler === null)(`a further row shows in the help, in the settings and in tts doctor${noCompiler}`, async () => {
-  const preload = join(scratchFolder(), "further-vendor.ts");
-  writeFileSync(preload, PRELOAD);
-  const env = { BUN_OPTIONS: `--preload=${preload}`, ...standInEnvironment({ TTS_LIBFURTHER: compileStandIns().rknn }) };
-  const further = (args: string) =>
-    shell(`${process.execPath} ${join(ROOT, "tts.ts")} ${args}`, scratchFolder(), {
-      env: { PATH: process.env.PATH, HOME: scratchFolder(), ...env },
-    });
+test.skipIf(compiler === null)(
+  `a further row shows in the help, in the settings and in tts doctor${noCompiler}`,
+  async () => {
+    const preload = join(scratchFolder(), "further-vendor.ts");
+    writeFileSync(preload, PRELOAD);
+    const env = {
+      BUN_OPTIONS: `--preload=${preload}`,
+      ...standInEnvironment({ TTS_LIBFURTHER: compileStandIns().rknn }),
+    };
+    const further = (args: string) =>
+      shell(`${process.execPath} ${join(ROOT, "tts.ts")} ${args}`, scratchFolder(), {
+        env: { PATH: process.env.PATH, HOME: scratchFolder(), ...env },
+      });
 
-  const { stdout: help } = await further("--help");
-  expect(help).toContain("auto|ort|rknn|axcl|further|axengine");
-  expect(help).toContain("auto|ort|llama|axcl|further");
-  expect((await further("man")).stdout).toContain("TTS_LIBRKNNRT, TTS_LIBAXCL, TTS_LIBFURTHER, TTS_LIBAXENGINE");
-  const { npus } = JSON.parse((await further("doctor --json")).stdout) as { npus: { name: string; present: boolean; library: unknown }[] };
-  expect(npus.map(({ name }) => name)).toEqual(["rknn", "axcl", "further", "axEngine"]);
-  expect(npus[2]).toMatchObject({ present: true, library: { path: compileStandIns().rknn } }); // found through its variable
-});
+    const { stdout: help } = await further("--help");
+    expect(help).toContain("auto|ort|rknn|axcl|further|axengine");
+    expect(help).toContain("auto|ort|llama|axcl|further");
+    expect((await further("man")).stdout).toContain(
+      "TTS_LIBRKNNRT, TTS_LIBAXCL, TTS_LIBFURTHER, TTS_LIBAXENGINE",
+    );
+    const { npus } = JSON.parse((await further("doctor --json")).stdout) as {
+      npus: { name: string; present: boolean; library: unknown }[];
+    };
+    expect(npus.map(({ name }) => name)).toEqual(["rknn", "axcl", "further", "axEngine"]);
+    // found through its variable
+    expect(npus[2]).toMatchObject({ present: true, library: { path: compileStandIns().rknn } });
+  },
+);

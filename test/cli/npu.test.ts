@@ -1,5 +1,5 @@
-// The whole program on stand-ins for NPUs: the same speech, a warning and the CPU where a device does not work, and a plain end where it
-// vanishes or hangs in the middle.
+// The whole program on stand-ins for NPUs: the same speech, a warning and the CPU where a device does not
+// work, and a plain end where it vanishes or hangs in the middle.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
@@ -43,13 +43,23 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
       path = compileStandIns()[library],
       patience = 60,
     } = trouble;
-    const variables = { [VARIABLES[library]]: path, TTS_NPU_FAULT: fault, TTS_STAGE_TIMEOUT: String(patience) };
-    const environment = Object.entries(standInEnvironment(variables)).map(([name, value]) => `${name}='${value}'`);
-    return shell(`${environment.join(" ")} $TTS -m $STARTER ${TEXT} --npu ${folder} -o npu.wav --save-codes npu.json ${args}`, cwd);
+    const variables = {
+      [VARIABLES[library]]: path,
+      TTS_NPU_FAULT: fault,
+      TTS_STAGE_TIMEOUT: String(patience),
+    };
+    const environment = Object.entries(standInEnvironment(variables)).map(
+      ([name, value]) => `${name}='${value}'`,
+    );
+    return shell(
+      `${environment.join(" ")} $TTS -m $STARTER ${TEXT} --npu ${folder} -o npu.wav --save-codes npu.json ${args}`,
+      cwd,
+    );
   }
   const codesIn = (file: string) => JSON.parse(readFileSync(join(cwd, file), "utf8")).frames;
   const soundIn = (file: string) => wavSamples(join(cwd, file));
-  const warningsIn = (stderr: string) => stderr.split("\n").filter((line) => line.startsWith("tts: warning: "));
+  const warningsIn = (stderr: string) =>
+    stderr.split("\n").filter((line) => line.startsWith("tts: warning: "));
 
   test.each([
     ["rknn", "auto"],
@@ -83,20 +93,32 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     ["there is no device", "rknn", { fault: "rknn_init:-3:1" }, /RKNN_ERR_DEVICE_UNAVAILABLE/],
     ["its sound is wrong", "rknn", { fault: "rknn_run:garbage:1" }, /dB above its error/],
     ["there is no card", "axcl", { fault: "axclrtGetDeviceList:0x80300181:1" }, /0x80300181/],
-    ["the NPU is not there", "axEngine", { fault: "AX_ENGINE_Init:0x80060087:1,AX_ENGINE_GetVNPUAttr:0x80060087:1" }, /0x80060087/],
-  ] as [string, Library, Trouble, RegExp][])("%s: one warning, and the CPU speaks", async (_what, library, trouble, reason) => {
-    const { status, stderr, stdout } = await speak(library, "--greedy --json", trouble);
-    const warnings = warningsIn(stderr);
-    expect([status, warnings.length]).toEqual([0, 1]);
-    expect(warnings[0]).toMatch(reason);
-    expect(JSON.parse(stdout).backends.vocoder).toBe("ort");
-    expect(JSON.parse(stdout).backends.predictor).toBeOneOf(["ort", "llama"]);
-    expect(readFileSync(join(cwd, "npu.wav"))).toEqual(readFileSync(join(cwd, "cpu.wav")));
-    const forced = await speak(library, `--vocoder ${library.toLowerCase()} --predictor ort -o forced.wav`, trouble);
-    expect(forced.status).toBeOneOf([3, 4]);
-    expect(forced.stderr).toMatch(reason);
-    expect(forced.stderr.trimEnd().split("\n").length).toBe(1);
-  });
+    [
+      "the NPU is not there",
+      "axEngine",
+      { fault: "AX_ENGINE_Init:0x80060087:1,AX_ENGINE_GetVNPUAttr:0x80060087:1" },
+      /0x80060087/,
+    ],
+  ] as [string, Library, Trouble, RegExp][])(
+    "%s: one warning, and the CPU speaks",
+    async (_what, library, trouble, reason) => {
+      const { status, stderr, stdout } = await speak(library, "--greedy --json", trouble);
+      const warnings = warningsIn(stderr);
+      expect([status, warnings.length]).toEqual([0, 1]);
+      expect(warnings[0]).toMatch(reason);
+      expect(JSON.parse(stdout).backends.vocoder).toBe("ort");
+      expect(JSON.parse(stdout).backends.predictor).toBeOneOf(["ort", "llama"]);
+      expect(readFileSync(join(cwd, "npu.wav"))).toEqual(readFileSync(join(cwd, "cpu.wav")));
+      const forced = await speak(
+        library,
+        `--vocoder ${library.toLowerCase()} --predictor ort -o forced.wav`,
+        trouble,
+      );
+      expect(forced.status).toBeOneOf([3, 4]);
+      expect(forced.stderr).toMatch(reason);
+      expect(forced.stderr.trimEnd().split("\n").length).toBe(1);
+    },
+  );
 
   test.each([
     ["--predictor-top-p 0.9", "top-p 0.9"],
@@ -104,12 +126,19 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
   ])("what a card cannot draw with, %s: one warning, and the CPU draws", async (args, what) => {
     const reason = `the code predictor on the card cannot draw with ${what}`;
     const { status, stderr, stdout } = await speak("axcl", `--seed 1 --json ${args}`);
-    expect([status, warningsIn(stderr)]).toEqual([0, [expect.stringContaining(`no NPU for the predictor: ${reason}`)]]);
-    expect(JSON.parse(stdout).backends).toMatchObject({ vocoder: "axcl", predictor: expect.stringMatching(/^(ort|llama)$/) });
+    expect([status, warningsIn(stderr)]).toEqual([
+      0,
+      [expect.stringContaining(`no NPU for the predictor: ${reason}`)],
+    ]);
+    expect(JSON.parse(stdout).backends).toMatchObject({
+      vocoder: "axcl",
+      predictor: expect.stringMatching(/^(ort|llama)$/),
+    });
     const forced = await speak("axcl", `--predictor axcl ${args}`);
     expect(forced.status).toBe(2);
     expect(forced.stderr).toContain(`tts: ${reason}; use --predictor ort or llama`);
-    expect((await speak("axcl", `--predictor axcl --greedy ${args}`)).status).toBe(0); // the likeliest codes are always possible
+    // the likeliest codes are always possible
+    expect((await speak("axcl", `--predictor axcl --greedy ${args}`)).status).toBe(0);
   });
 
   test("models of another checkpoint are not taken", async () => {
@@ -152,16 +181,24 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     ["rknn", "rknn_run:hang:5"],
     ["axcl", "axclrtEngineExecute:hang:5"],
     ["axEngine", "AX_ENGINE_RunSync:hang:5"],
-  ] as [Library, string][])("%s hangs in the middle: the program gives up after its patience", async (library, fault) => {
-    const { status, stderr } = await speak(library, "--greedy --predictor ort", { fault, patience: 2 });
-    expect(status).toBe(8);
-    expect(stderr).toMatch(/the vocoder \(\w+\) has given no sign for 2 s; --vocoder ort does without it/);
-  });
+  ] as [Library, string][])(
+    "%s hangs in the middle: the program gives up after its patience",
+    async (library, fault) => {
+      const { status, stderr } = await speak(library, "--greedy --predictor ort", { fault, patience: 2 });
+      expect(status).toBe(8);
+      expect(stderr).toMatch(/the vocoder \(\w+\) has given no sign for 2 s; --vocoder ort does without it/);
+    },
+  );
 
   test("a code predictor that hangs is named, though frames wait for the vocoder", async () => {
-    const { status, stderr } = await speak("axcl", "--vocoder ort", { fault: "axclrtEngineExecute:hang:6", patience: 2 });
+    const { status, stderr } = await speak("axcl", "--vocoder ort", {
+      fault: "axclrtEngineExecute:hang:6",
+      patience: 2,
+    });
     expect(status).toBe(8);
-    expect(stderr).toContain("the predictor (axcl) has given no sign for 2 s; --predictor ort does without it");
+    expect(stderr).toContain(
+      "the predictor (axcl) has given no sign for 2 s; --predictor ort does without it",
+    );
   });
 
   test("what hangs before the first frame is given up as well", async () => {

@@ -1,11 +1,25 @@
-// The tables of options: the compiler knows their names and kinds (tsc checks the lines that must not compile), and citty reads what the
-// types say.
+// The tables of options: the compiler knows their names and kinds (tsc checks the lines that must not
+// compile), and citty reads what the types say.
 
 import { expect, test } from "bun:test";
 import { runCommand } from "citty";
 import { type CommandData, defineCommand } from "../../src/cli/shared/command.ts";
-import { type MACHINE_OPTIONS, readMachine, readVocoder, VOCODER_OPTIONS } from "../../src/cli/shared/machine-options.ts";
-import { choice, filePath, flagOf, number, type Options, readArguments, readWeights, type Values } from "../../src/cli/shared/options.ts";
+import {
+  type MACHINE_OPTIONS,
+  readMachine,
+  readVocoder,
+  VOCODER_OPTIONS,
+} from "../../src/cli/shared/machine-options.ts";
+import {
+  choice,
+  filePath,
+  flagOf,
+  number,
+  type Options,
+  readArguments,
+  readWeights,
+  type Values,
+} from "../../src/cli/shared/options.ts";
 import { readOutput } from "../../src/cli/shared/sound-output.ts";
 import { fromWire, spellSettings, TtsError, toWire } from "../../src/errors.ts";
 import { newFolder, shell } from "./_tts.ts";
@@ -49,7 +63,11 @@ const refused = (args: Arguments) => [
   { model: { type: "string" } } satisfies Options,
 ];
 
-const compiles = (args: Arguments, all: Values<typeof MACHINE_OPTIONS>) => [readVocoder(args), readVocoder(all), readMachine(all)];
+const compiles = (args: Arguments, all: Values<typeof MACHINE_OPTIONS>) => [
+  readVocoder(args),
+  readVocoder(all),
+  readMachine(all),
+];
 
 test("a command gets the values that its table promises, and its positionals", async () => {
   expect([refused, compiles].length).toBe(2);
@@ -61,10 +79,18 @@ test("a command gets the values that its table promises, and its positionals", a
       got = [args, positionals];
     },
   });
-  const { flags, positionals } = readArguments(["-m", "starter", "Hello.", "--max-frames=5", "--greedy", "--no-convert"], options);
+  const { flags, positionals } = readArguments(
+    ["-m", "starter", "Hello.", "--max-frames=5", "--greedy", "--no-convert"],
+    options,
+  );
   await runCommand(command.definition, { rawArgs: flags, data: { positionals } });
   const [args, words] = got!;
-  expect([args.model, number(args, "max-frames"), args.greedy, args.convert]).toEqual(["starter", 5, true, false]);
+  expect([args.model, number(args, "max-frames"), args.greedy, args.convert]).toEqual([
+    "starter",
+    5,
+    true,
+    false,
+  ]);
   expect([args.vocoder, choice(args, "vocoder", ["ort"]), words]).toEqual([undefined, undefined, ["Hello."]]);
 });
 
@@ -88,14 +114,29 @@ test("a hint names settings for programs and options for users, also when it com
     expect(error.hint).toBe('give fewer maxFrames, or leave instruct out of {"text": 1}');
     expect(error.inOneLine).toBe(`maxFrames is {greedy}; ${error.hint}`);
     const spelled = spellSettings(error.markedHint, (setting) => flagOf(setting, options));
-    expect(error.inOneLineWith(spelled)).toBe('maxFrames is {greedy}; give fewer --max-frames, or leave instruct out of {"text": 1}');
+    expect(error.inOneLineWith(spelled)).toBe(
+      'maxFrames is {greedy}; give fewer --max-frames, or leave instruct out of {"text": 1}',
+    );
   }
 });
 
 test.each([
-  ["--temperature 0", "temperature is 0; it must be above 0 and at most 100; for the likeliest code use --greedy"],
-  ["--cpus 0 --threads 2", "2 threads do not go on the 1 core of the talker; give --threads 1, or more cores with --talker-cpus"],
-  ['-m "$STARTER" --instruct Slowly.', "starter does not follow instructions; leave out --instruct, or choose a 1.7B model"],
+  [
+    "--temperature 0",
+    "temperature is 0; it must be above 0 and at most 100; for the likeliest code use --greedy",
+  ],
+  [
+    "--cpus 0 --threads 2",
+    "2 threads do not go on the 1 core of the talker; give --threads 1, or more cores with --talker-cpus",
+  ],
+  [
+    '-m "$STARTER" --instruct Slowly.',
+    "starter does not follow instructions; leave out --instruct, or choose a 1.7B model",
+  ],
 ])("tts %s: the hint names options", async (args, line) => {
-  expect(await shell(`$TTS Hello. ${args}`, newFolder())).toEqual({ status: 2, stdout: "", stderr: `tts: ${line}\n` });
+  expect(await shell(`$TTS Hello. ${args}`, newFolder())).toEqual({
+    status: 2,
+    stdout: "",
+    stderr: `tts: ${line}\n`,
+  });
 });

@@ -1,4 +1,5 @@
-// Outputs and inputs that are no plain files, names of stdout, waits that a signal ends, and checks that come before any work.
+// Outputs and inputs that are no plain files, names of stdout, waits that a signal ends, and checks that come
+// before any work.
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -24,13 +25,21 @@ describe("names of standard output and of pipes", () => {
   });
 
   test.each([
-    ["--json with /dev/stdout", `${SAY} --json -o /dev/stdout | cat; exit \${PIPESTATUS[0]}`, /both want standard output/],
+    [
+      "--json with /dev/stdout",
+      `${SAY} --json -o /dev/stdout | cat; exit \${PIPESTATUS[0]}`,
+      /both want standard output/,
+    ],
     ["an empty output", `${SAY} -o ""`, /--output is empty/],
     ["an empty output of decode", 'echo "{}" | $TTS decode - -o ""', /--output is empty/],
     ["an empty output of convert", '$TTS convert "$STARTER" -o ""', /--output is empty/],
     ["codes to stdout", `${SAY} --save-codes -`, /--save-codes cannot be standard output/],
     ["codes and sound in one new file", `${SAY} -o x --save-codes ./x`, /cannot hold both/],
-    ["codes and sound in one file that is there", `touch x; ln -s x y; ${SAY} -o x --save-codes y`, /cannot hold both/],
+    [
+      "codes and sound in one file that is there",
+      `touch x; ln -s x y; ${SAY} -o x --save-codes y`,
+      /cannot hold both/,
+    ],
   ])("%s is refused", async (_name, command, message) => {
     const { status, stderr } = await shell(command, newFolder());
     expect(stderr).toMatch(message);
@@ -42,8 +51,14 @@ describe("names of standard output and of pipes", () => {
     ["--help", "$TTS --help", []],
   ])("%s to a reader that has gone is one line; what was finished stays", async (_name, command, files) => {
     const folder = newFolder();
-    const { status, stderr } = await shell(`(sleep 0.1; exec ${command}) | true; exit \${PIPESTATUS[0]}`, folder);
-    expect({ status, stderr }).toEqual({ status: 5, stderr: "tts: cannot write stdout: its reader has gone\n" });
+    const { status, stderr } = await shell(
+      `(sleep 0.1; exec ${command}) | true; exit \${PIPESTATUS[0]}`,
+      folder,
+    );
+    expect({ status, stderr }).toEqual({
+      status: 5,
+      stderr: "tts: cannot write stdout: its reader has gone\n",
+    });
     expect(readdirSync(folder)).toEqual(files);
   });
 
@@ -98,7 +113,10 @@ describe("what needs no model is checked before one is opened", () => {
 
   test("a code that is too large for any codebook", async () => {
     const folder = newFolder();
-    writeFileSync(join(folder, "codes.json"), JSON.stringify({ frames: [[4294967301, ...Array(15).fill(0)]] }));
+    writeFileSync(
+      join(folder, "codes.json"),
+      JSON.stringify({ frames: [[4294967301, ...Array(15).fill(0)]] }),
+    );
     const { status, stderr } = await shell(`$TTS decode codes.json -m "${damaged}"`, folder);
     expect(stderr).toContain("frame 0 is not a list of 16 whole numbers from 0 to 65535");
     expect(status).toBe(2);

@@ -1,4 +1,5 @@
-// Cloned voices through the command line: damaged files, cloning from a wav file to sound, and hostile recordings.
+// Cloned voices through the command line: damaged files, cloning from a wav file to sound, and hostile
+// recordings.
 
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
@@ -6,8 +7,23 @@ import { mkdtempSync, readdirSync, readFileSync, truncateSync, writeFileSync } f
 import { join } from "node:path";
 import { wavHeader } from "../../src/audio/wav.ts";
 import { readVoiceFile, type VoiceFile, VoiceFolder, voiceToFile } from "../../src/formats/voice.ts";
-import { bundleOf, GoldenFile, goldenCases, goldenFile, maxDifference, ROOT, scratchFolder, wavSamples } from "../_support.ts";
-import { editedBundle, MAX_RELATIVE_ERROR, QUIET_S16_ERROR, quiet, relativeError } from "../conformance/vocoder.ts";
+import {
+  bundleOf,
+  GoldenFile,
+  goldenCases,
+  goldenFile,
+  maxDifference,
+  ROOT,
+  scratchFolder,
+  wavSamples,
+} from "../_support.ts";
+import {
+  editedBundle,
+  MAX_RELATIVE_ERROR,
+  QUIET_S16_ERROR,
+  quiet,
+  relativeError,
+} from "../conformance/vocoder.ts";
 import { anna } from "../formats/_anna.ts";
 import { goldenArgs } from "./_tts.ts";
 
@@ -27,8 +43,15 @@ function floatWav(samples: Float32Array): Buffer {
 }
 
 function tts(folder: string, ...args: string[]): { status: number; stdout: string; stderr: string } {
-  const env = { PATH: process.env.PATH, TTS_VOICES: join(folder, "voices"), TTS_CACHE: join(scratchFolder(), "cache") };
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, "tts.ts"), ...args], { cwd: folder, env });
+  const env = {
+    PATH: process.env.PATH,
+    TTS_VOICES: join(folder, "voices"),
+    TTS_CACHE: join(scratchFolder(), "cache"),
+  };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, "tts.ts"), ...args], {
+    cwd: folder,
+    env,
+  });
   return { status: status ?? -1, stdout: stdout.toString(), stderr: stderr.toString() };
 }
 
@@ -44,14 +67,34 @@ describe("voice files", () => {
   const damage: [title: string, change: (path: string) => void, message: RegExp][] = [
     ["cut short", (path) => truncateSync(path, 300), /is cut short or no voice file/],
     ["empty", (path) => truncateSync(path, 0), /is cut short or no voice file/],
-    ["changed", (path) => writeFileSync(path, readFileSync(path, "utf8").replace("brown", "green")), /do not match its checksum/],
-    ["of a newer version", (path) => rewrite(path, { version: 2 }), /has version 2, this program reads up to 1; use a newer program/],
+    [
+      "changed",
+      (path) => writeFileSync(path, readFileSync(path, "utf8").replace("brown", "green")),
+      /do not match its checksum/,
+    ],
+    [
+      "of a newer version",
+      (path) => rewrite(path, { version: 2 }),
+      /has version 2, this program reads up to 1; use a newer program/,
+    ],
     ["of another family", (path) => rewrite(path, { family: "other" }), /is for the model family "other"/],
     ["no voice at all", (path) => writeFileSync(path, "{}"), /is no voice file/],
     ["too large", (path) => truncateSync(path, 9 * 2 ** 20), /is too large for a voice/],
-    ["with a code of no codebook", (path) => rewrite(path, { codes: [Array(16).fill(256)] }), /has no usable codes/],
-    ["with a frame of 15 codes", (path) => rewrite(path, { codes: [Array(15).fill(0)] }), /has no usable codes/],
-    ["with words for numbers", (path) => rewrite(path, { xVector: Array(96).fill("one") }), /has no usable xVector/],
+    [
+      "with a code of no codebook",
+      (path) => rewrite(path, { codes: [Array(16).fill(256)] }),
+      /has no usable codes/,
+    ],
+    [
+      "with a frame of 15 codes",
+      (path) => rewrite(path, { codes: [Array(15).fill(0)] }),
+      /has no usable codes/,
+    ],
+    [
+      "with words for numbers",
+      (path) => rewrite(path, { xVector: Array(96).fill("one") }),
+      /has no usable xVector/,
+    ],
     ["named like a path", (path) => rewrite(path, { name: "../../anna" }), /has no usable name/],
     ["from nowhere", (path) => rewrite(path, { provenance: null }), /has no usable provenance/],
   ];
@@ -67,7 +110,11 @@ describe("voice files", () => {
     ]) {
       const { status, stderr, stdout } = tts(folder, ...args);
       expect(stderr).toMatch(message);
-      expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({ status: 2, stdout: "", lines: 1 });
+      expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({
+        status: 2,
+        stdout: "",
+        lines: 1,
+      });
     }
     expect(readdirSync(folder)).toEqual(["voices"]);
     expect(voices.names()).toEqual(["anna"]);
@@ -79,14 +126,34 @@ describe("cloning", () => {
     const folder = newFolder();
     const golden = goldenCases().find(({ name }) => name === "icl-stream")!;
     writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
-    expect(tts(folder, "voices", "add", "a", "--from", "gold.wav", "--no-tail-silence", "--text", golden.ref_text!, ...base()).status).toBe(
-      0,
-    );
+    expect(
+      tts(
+        folder,
+        "voices",
+        "add",
+        "a",
+        "--from",
+        "gold.wav",
+        "--no-tail-silence",
+        "--text",
+        golden.ref_text!,
+        ...base(),
+      ).status,
+    ).toBe(0);
     const shown = JSON.parse(tts(folder, "voices", "show", "a", "--json").stdout);
     expect(shown.codes.flat()).toEqual(Array.from(reference.ints("codes")));
     expect(maxDifference(shown.xVector, reference.floats("x_vector"))).toBeLessThan(1e-4);
     // Almost all of the golden sound is clipped: the copy whose sound is not tells more.
-    const args = ["--voice", "a", "--save-codes", "codes.json", "-o", "a.wav", "-m", editedBundle("tiny-base", quiet).directory];
+    const args = [
+      "--voice",
+      "a",
+      "--save-codes",
+      "codes.json",
+      "-o",
+      "a.wav",
+      "-m",
+      editedBundle("tiny-base", quiet).directory,
+    ];
     expect(tts(folder, ...goldenArgs(golden), ...args).status).toBe(0);
     const codes = JSON.parse(readFileSync(join(folder, "codes.json"), "utf8")).frames.flat();
     expect(codes).toEqual(Array.from(goldenFile(golden).ints("codes")));
@@ -97,8 +164,32 @@ describe("cloning", () => {
   test("the words of a reference may be of another language", () => {
     const folder = newFolder();
     writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
-    expect(tts(folder, "voices", "add", "a", "--from", "gold.wav", "--text", "Съешь ещё этих мягких 法国面包!", ...base()).status).toBe(0);
-    const { status, stdout } = tts(folder, "Hello.", "--voice", "a", "-l", "en", "--max-frames", "5", "--greedy", "--json", ...base());
+    expect(
+      tts(
+        folder,
+        "voices",
+        "add",
+        "a",
+        "--from",
+        "gold.wav",
+        "--text",
+        "Съешь ещё этих мягких 法国面包!",
+        ...base(),
+      ).status,
+    ).toBe(0);
+    const { status, stdout } = tts(
+      folder,
+      "Hello.",
+      "--voice",
+      "a",
+      "-l",
+      "en",
+      "--max-frames",
+      "5",
+      "--greedy",
+      "--json",
+      ...base(),
+    );
     expect({ status, frames: JSON.parse(stdout).frames }).toEqual({ status: 0, frames: 5 });
   });
 
@@ -127,14 +218,20 @@ describe("cloning", () => {
     const folder = newFolder();
     new VoiceFolder(join(folder, "voices")).write({ ...anna, xVector: new Float32Array(64) });
     const { status, stderr } = tts(folder, "Hello.", "--voice", "anna", ...base());
-    expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining("is 64 wide, tiny-base is 96 wide") });
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: expect.stringContaining("is 64 wide, tiny-base is 96 wide"),
+    });
   });
 
   test("a cloned voice with a model that has its own is refused", () => {
     const folder = newFolder();
     new VoiceFolder(join(folder, "voices")).write(anna);
     const { status, stderr } = tts(folder, "Hello.", "--voice", "anna", "-m", bundleOf("starter").directory);
-    expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining("cloned voices need a Base model") });
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: expect.stringContaining("cloned voices need a Base model"),
+    });
   });
 });
 
@@ -168,13 +265,22 @@ describe("recordings", () => {
   test.each(readable)("%s is a voice too", (_title, bytes) => {
     const folder = newFolder();
     writeFileSync(join(folder, "a.wav"), bytes);
-    expect(tts(folder, "voices", "add", "a", "--from", "a.wav", "--text", "The quick brown fox.", ...base()).status).toBe(0);
-    expect(tts(folder, "Hello.", "--voice", "a", "--max-frames", "5", "-o", "b.wav", ...base()).status).toBe(0);
+    expect(
+      tts(folder, "voices", "add", "a", "--from", "a.wav", "--text", "The quick brown fox.", ...base())
+        .status,
+    ).toBe(0);
+    expect(tts(folder, "Hello.", "--voice", "a", "--max-frames", "5", "-o", "b.wav", ...base()).status).toBe(
+      0,
+    );
     expect(wavSamples(join(folder, "b.wav")).length).toBeGreaterThan(0);
   });
 
   const unusable: [title: string, bytes: Buffer, message: RegExp][] = [
-    ["a text file named .wav", Buffer.from("this is no sound\n".repeat(100)), /a\.wav cannot be decoded: .*; give a wav, flac/],
+    [
+      "a text file named .wav",
+      Buffer.from("this is no sound\n".repeat(100)),
+      /a\.wav cannot be decoded: .*; give a wav, flac/,
+    ],
     ["an empty file", Buffer.alloc(0), /a\.wav cannot be decoded/],
     ["a header alone", Buffer.from(wavHeader(0)), /a\.wav (cannot be decoded|holds no sound)/],
     ["0.2 s", floatWav(golden.slice(0, 4800)), /recording is 0\.20 s long; give at least 0\.5 s/],
@@ -192,7 +298,11 @@ describe("recordings", () => {
     writeFileSync(join(folder, "a.wav"), bytes);
     const { status, stderr, stdout } = tts(folder, "voices", "add", "a", "--from", "a.wav", ...base());
     expect(stderr).toMatch(message);
-    expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({ status: 2, stdout: "", lines: 1 });
+    expect({ status, stdout, lines: stderr.trim().split("\n").length }).toEqual({
+      status: 2,
+      stdout: "",
+      lines: 1,
+    });
     expect(readdirSync(folder)).toEqual(["a.wav"]);
   });
 });

@@ -1,11 +1,20 @@
-// What every encoder backend must do: the official codes, to the last, and the official speaker vector; and refuse what is no reference.
+// What every encoder backend must do: the official codes, to the last, and the official speaker vector; and
+// refuse what is no reference.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, Encoder } from "../../src/backends/stage.ts";
 import { LIMITS } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, failureOf, GoldenFile, Largest, maxDifference, openOptions, reasonAgainst } from "../_support.ts";
+import {
+  bundleOf,
+  failureOf,
+  GoldenFile,
+  Largest,
+  maxDifference,
+  openOptions,
+  reasonAgainst,
+} from "../_support.ts";
 
 const CHECKPOINT = "tiny-base";
 /** Of the vector's largest number. */
@@ -17,38 +26,42 @@ const seconds = (count: number) => Math.round(count * SAMPLE_RATE_HZ);
 const peakOf = (values: Float32Array) => values.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0);
 
 /** A tone that wanders: something to hear, of any length. */
-const sound = (samples: number) => Float32Array.from({ length: samples }, (_, i) => 0.3 * Math.sin(i * 0.05 + 20 * Math.sin(i * 1e-4)));
+const sound = (samples: number) =>
+  Float32Array.from({ length: samples }, (_, i) => 0.3 * Math.sin(i * 0.05 + 20 * Math.sin(i * 1e-4)));
 
 export function encoderConformance(backend: Backend<Encoder>): void {
   const reason = reasonAgainst(backend, openOptions(bundleOf("tiny-base")));
-  describe.skipIf(reason !== null)(`encoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
-    const largest = new Largest(`encoder ${backend.name}`);
-    let encoder: Encoder | null = null;
-    const open = () => {
-      encoder ??= backend.open(openOptions(bundleOf(CHECKPOINT)));
-      return encoder;
-    };
-    afterAll(() => {
-      encoder?.close();
-      largest.print();
-    });
-    describe("codes", () => codeTests(open));
-    describe("speaker vector", () => vectorTests(open, largest));
-    describe("refuses", () => refusalTests(open));
+  describe.skipIf(reason !== null)(
+    `encoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`,
+    () => {
+      const largest = new Largest(`encoder ${backend.name}`);
+      let encoder: Encoder | null = null;
+      const open = () => {
+        encoder ??= backend.open(openOptions(bundleOf(CHECKPOINT)));
+        return encoder;
+      };
+      afterAll(() => {
+        encoder?.close();
+        largest.print();
+      });
+      describe("codes", () => codeTests(open));
+      describe("speaker vector", () => vectorTests(open, largest));
+      describe("refuses", () => refusalTests(open));
 
-    test("a model that cannot clone is not opened", () => {
-      const error = failureOf(() => backend.open(openOptions(bundleOf("tiny-custom"))));
-      expect(error.code).toBe("MODEL_UNSUITABLE");
-      expect(error.message).toContain("tiny-custom is a custom_voice model");
-    });
+      test("a model that cannot clone is not opened", () => {
+        const error = failureOf(() => backend.open(openOptions(bundleOf("tiny-custom"))));
+        expect(error.code).toBe("MODEL_UNSUITABLE");
+        expect(error.message).toContain("tiny-custom is a custom_voice model");
+      });
 
-    test("threads change nothing that counts", () => {
-      const threaded = backend.open(openOptions(bundleOf(CHECKPOINT), 1, { threads: 2 }));
-      expect(threaded.codes(audio())).toEqual(golden().ints("codes"));
-      expect(maxDifference(threaded.xVector(audio()), open().xVector(audio()))).toBeLessThan(1e-4);
-      threaded.close();
-    });
-  });
+      test("threads change nothing that counts", () => {
+        const threaded = backend.open(openOptions(bundleOf(CHECKPOINT), 1, { threads: 2 }));
+        expect(threaded.codes(audio())).toEqual(golden().ints("codes"));
+        expect(maxDifference(threaded.xVector(audio()), open().xVector(audio()))).toBeLessThan(1e-4);
+        threaded.close();
+      });
+    },
+  );
 }
 
 function codeTests(open: () => Encoder): void {
@@ -57,7 +70,9 @@ function codeTests(open: () => Encoder): void {
   });
 
   test.each([1_920, 1_921, 5_000, 24_000])("of its first %i samples are the official ones", (samples) => {
-    expect(open().codes(audio().subarray(0, samples))).toEqual(golden().ints(`codes_first_${samples}_samples`));
+    expect(open().codes(audio().subarray(0, samples))).toEqual(
+      golden().ints(`codes_first_${samples}_samples`),
+    );
   });
 
   test("depend on nothing that comes later", () => {
@@ -76,14 +91,13 @@ function codeTests(open: () => Encoder): void {
   });
 
   // around every stride: 4, 20, 120, 960, 1920
-  test.each([1, 3, 4, 5, 19, 21, 119, 121, 959, 960, 961, 1_919, 1_922, 2_880, 2_881, 3_839, 3_840, 3_841, 9_607])(
-    "of %i samples are a frame for every 1920 begun",
-    (samples) => {
-      const codes = open().codes(audio().subarray(30_000, 30_000 + samples));
-      expect(codes.length).toBe(Math.ceil(samples / SAMPLES_PER_FRAME) * CODES_PER_FRAME);
-      expect(codes.every((code) => code >= 0 && code < bundleOf(CHECKPOINT).manifest.shape.codes)).toBe(true);
-    },
-  );
+  test.each([
+    1, 3, 4, 5, 19, 21, 119, 121, 959, 960, 961, 1_919, 1_922, 2_880, 2_881, 3_839, 3_840, 3_841, 9_607,
+  ])("of %i samples are a frame for every 1920 begun", (samples) => {
+    const codes = open().codes(audio().subarray(30_000, 30_000 + samples));
+    expect(codes.length).toBe(Math.ceil(samples / SAMPLES_PER_FRAME) * CODES_PER_FRAME);
+    expect(codes.every((code) => code >= 0 && code < bundleOf(CHECKPOINT).manifest.shape.codes)).toBe(true);
+  });
 
   test("leave the samples as they were, wherever they lie", () => {
     const memory = new Float32Array(new SharedArrayBuffer(4 * (audio().length + 7))).subarray(7);
@@ -95,7 +109,9 @@ function codeTests(open: () => Encoder): void {
   test("may have silence behind the longest reference", () => {
     const samples = new Float32Array(seconds(LIMITS.referenceSeconds + LIMITS.referenceTailSeconds));
     samples.set(sound(seconds(LIMITS.referenceSeconds)));
-    expect(open().codes(samples).length).toBe(Math.ceil(samples.length / SAMPLES_PER_FRAME) * CODES_PER_FRAME);
+    expect(open().codes(samples).length).toBe(
+      Math.ceil(samples.length / SAMPLES_PER_FRAME) * CODES_PER_FRAME,
+    );
   }, 60_000);
 }
 
@@ -132,7 +148,12 @@ function refusalTests(open: () => Encoder): void {
     ["10 minutes", both, () => sound(seconds(600)), /is 600\.0 s long, 60 s at most/],
     ["a sample too many", ["xVector"], () => sound(seconds(LIMITS.referenceSeconds) + 1), /60 s at most/],
     ["silence", both, () => new Float32Array(seconds(3)), /is silent: its loudest sample is 0\.0e\+0/],
-    ["noise below -80 dB", both, () => sound(seconds(3)).map((value) => value * 3e-4), /is silent: its loudest sample is 9\.0e-5/],
+    [
+      "noise below -80 dB",
+      both,
+      () => sound(seconds(3)).map((value) => value * 3e-4),
+      /is silent: its loudest sample is 9\.0e-5/,
+    ],
     ["NaN", both, () => withSample(Number.NaN), /has NaN at sample 12345/],
     ["infinity", both, () => withSample(Number.NEGATIVE_INFINITY), /has -Infinity at sample 12345/],
   ];

@@ -1,10 +1,19 @@
-// What every code predictor backend must do: the official codes 1 to 15 from the official hidden states, any number of lanes at once,
-// and nothing kept from one frame to the next.
+// What every code predictor backend must do: the official codes 1 to 15 from the official hidden states, any
+// number of lanes at once, and nothing kept from one frame to the next.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, Predictor } from "../../src/backends/stage.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
-import { bundleOf, type GoldenCase, goldenCases, goldenFile, Largest, maxDifference, openOptions, reasonAgainst } from "../_support.ts";
+import {
+  bundleOf,
+  type GoldenCase,
+  goldenCases,
+  goldenFile,
+  Largest,
+  maxDifference,
+  openOptions,
+  reasonAgainst,
+} from "../_support.ts";
 
 const MAX_LOGIT_ERROR = 1e-4;
 /** The golden files hold the logits of this many frames. */
@@ -23,11 +32,23 @@ function framesOf(goldenCase: GoldenCase): Frames {
   const golden = goldenFile(goldenCase);
   const codes = golden.ints("codes");
   const count = codes.length / CODES_PER_FRAME;
-  return { count, width: bundleOf(goldenCase.checkpoint).manifest.shape.hidden, hidden: golden.floats("hidden"), codes };
+  return {
+    count,
+    width: bundleOf(goldenCase.checkpoint).manifest.shape.hidden,
+    hidden: golden.floats("hidden"),
+    codes,
+  };
 }
 
-/** Frames `from` ... of a case as the rows of one call; returns codes [rows, 16] and logits [rows, 15, codes], or none where it draws inside. */
-function predict(predictor: Predictor, frames: Frames, which: readonly number[]): { codes: Int32Array; logits: Float32Array[] } {
+/**
+ * Frames `from` ... of a case as the rows of one call; returns codes [rows, 16] and logits [rows, 15, codes],
+ * or none where it draws inside.
+ */
+function predict(
+  predictor: Predictor,
+  frames: Frames,
+  which: readonly number[],
+): { codes: Int32Array; logits: Float32Array[] } {
   const { hidden, width } = frames;
   const rows = new Float32Array(which.length * width);
   const codes = new Int32Array(which.length * CODES_PER_FRAME).fill(-1);
@@ -43,8 +64,10 @@ function predict(predictor: Predictor, frames: Frames, which: readonly number[])
   return { codes, logits };
 }
 
-const frameCodes = ({ codes }: Frames, frame: number) => Array.from(codes.subarray(frame * CODES_PER_FRAME, (frame + 1) * CODES_PER_FRAME));
-const worst = (a: Float32Array[], b: Float32Array[]) => Math.max(0, ...a.map((values, i) => maxDifference(values, b[i])));
+const frameCodes = ({ codes }: Frames, frame: number) =>
+  Array.from(codes.subarray(frame * CODES_PER_FRAME, (frame + 1) * CODES_PER_FRAME));
+const worst = (a: Float32Array[], b: Float32Array[]) =>
+  Math.max(0, ...a.map((values, i) => maxDifference(values, b[i])));
 
 /** What is different about a backend. */
 export interface PredictorSubject {
@@ -60,44 +83,51 @@ export interface PredictorSubject {
 export function predictorConformance(backend: Backend<Predictor>, subject: PredictorSubject = {}): void {
   const { drawsInside = false, optionsFor = openOptions, title = "", unable = null } = subject;
   const reason = unable ?? reasonAgainst(backend, optionsFor(bundleOf("tiny-base")));
-  describe.skipIf(reason !== null)(`predictor ${backend.name}${title}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
-    const largest = new Largest(`predictor ${backend.name}${title}`);
-    const opened: Predictor[] = [];
-    const open = (checkpoint: string, lanes: number): Predictor => {
-      const predictor = backend.open(optionsFor(bundleOf(checkpoint), lanes));
-      opened.push(predictor);
-      return predictor;
-    };
-    afterAll(() => {
-      for (const predictor of opened) predictor.close();
-      largest.print();
-    });
+  describe.skipIf(reason !== null)(
+    `predictor ${backend.name}${title}${reason === null ? "" : ` (skipped: ${reason})`}`,
+    () => {
+      const largest = new Largest(`predictor ${backend.name}${title}`);
+      const opened: Predictor[] = [];
+      const open = (checkpoint: string, lanes: number): Predictor => {
+        const predictor = backend.open(optionsFor(bundleOf(checkpoint), lanes));
+        opened.push(predictor);
+        return predictor;
+      };
+      afterAll(() => {
+        for (const predictor of opened) predictor.close();
+        largest.print();
+      });
 
-    test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
-      "gives the official codes: %s",
-      (_name, goldenCase) => {
-        const frames = framesOf(goldenCase);
-        const predictor = open(goldenCase.checkpoint, 1);
-        const golden = goldenFile(goldenCase).floats("predictor_logits");
-        for (let frame = 0; frame < frames.count; frame++) {
-          const { codes, logits } = predict(predictor, frames, [frame]);
-          expect(Array.from(codes)).toEqual(frameCodes(frames, frame));
-          if (frame >= FRAMES_WITH_LOGITS) continue;
-          logits.forEach((values, group) => {
-            const at = (frame * GROUPS + group) * values.length;
-            const error = maxDifference(values, golden.subarray(at, at + values.length));
-            expect(largest.note("logits", error)).toBeLessThanOrEqual(MAX_LOGIT_ERROR);
-          });
-        }
-      },
-    );
+      test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
+        "gives the official codes: %s",
+        (_name, goldenCase) => {
+          const frames = framesOf(goldenCase);
+          const predictor = open(goldenCase.checkpoint, 1);
+          const golden = goldenFile(goldenCase).floats("predictor_logits");
+          for (let frame = 0; frame < frames.count; frame++) {
+            const { codes, logits } = predict(predictor, frames, [frame]);
+            expect(Array.from(codes)).toEqual(frameCodes(frames, frame));
+            if (frame >= FRAMES_WITH_LOGITS) continue;
+            logits.forEach((values, group) => {
+              const at = (frame * GROUPS + group) * values.length;
+              const error = maxDifference(values, golden.subarray(at, at + values.length));
+              expect(largest.note("logits", error)).toBeLessThanOrEqual(MAX_LOGIT_ERROR);
+            });
+          }
+        },
+      );
 
-    laneTests(open, largest, drawsInside);
-  });
+      laneTests(open, largest, drawsInside);
+    },
+  );
 }
 
 /** @param drawsInside there is no caller to choose */
-function laneTests(open: (checkpoint: string, lanes: number) => Predictor, largest: Largest, drawsInside: boolean): void {
+function laneTests(
+  open: (checkpoint: string, lanes: number) => Predictor,
+  largest: Largest,
+  drawsInside: boolean,
+): void {
   // With and without an input projection.
   for (const checkpoint of ["tiny-custom", "tiny-base"]) {
     const frames = () => framesOf(goldenCases().find((goldenCase) => goldenCase.checkpoint === checkpoint)!);
@@ -111,9 +141,9 @@ function laneTests(open: (checkpoint: string, lanes: number) => Predictor, large
       const predictor = open(checkpoint, lanes);
       const together = predict(predictor, frames(), which);
       which.forEach((frame, row) => {
-        expect(Array.from(together.codes.subarray(row * CODES_PER_FRAME, (row + 1) * CODES_PER_FRAME))).toEqual(
-          frameCodes(frames(), frame),
-        );
+        expect(
+          Array.from(together.codes.subarray(row * CODES_PER_FRAME, (row + 1) * CODES_PER_FRAME)),
+        ).toEqual(frameCodes(frames(), frame));
         const alone = predict(predictor, frames(), [frame]);
         const error = worst(together.logits.slice(row * GROUPS, (row + 1) * GROUPS), alone.logits);
         expect(largest.note("lanes", error)).toBeLessThanOrEqual(MAX_LOGIT_ERROR);

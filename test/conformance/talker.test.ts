@@ -1,4 +1,5 @@
-// Every talker backend passes the same suite, and speaks the official codes with every code predictor that needs no accelerator.
+// Every talker backend passes the same suite, and speaks the official codes with every code predictor that
+// needs no accelerator.
 
 import { PREDICTORS, TALKERS } from "../../src/backends/index.ts";
 import { isAccelerator } from "../../src/backends/stage.ts";

@@ -1,5 +1,5 @@
-// What every talker backend must do: the official hidden states and logits step by step, lanes that do not disturb each other, and
-// with any code predictor exactly the official codes when it runs freely.
+// What every talker backend must do: the official hidden states and logits step by step, lanes that do not
+// disturb each other, and with any code predictor exactly the official codes when it runs freely.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, OpenOptions, Predictor, Talker } from "../../src/backends/stage.ts";
@@ -47,16 +47,26 @@ class TeacherForced {
     this.inputs = sharedFloats(frames * embedder.hidden);
     for (let frame = 0; frame < frames; frame++) {
       embedder.feedback(codes, frame * CODES_PER_FRAME, this.inputs, frame * embedder.hidden);
-      embedder.addText(prompt.trailing[frame] ?? bundle.manifest.prompt.text.ttsPad, this.inputs, frame * embedder.hidden);
+      embedder.addText(
+        prompt.trailing[frame] ?? bundle.manifest.prompt.text.ttsPad,
+        this.inputs,
+        frame * embedder.hidden,
+      );
     }
     [this.hidden, this.logits] = [golden.floats("hidden"), golden.floats("logits")];
     this.steps = this.hidden.length / embedder.hidden;
   }
 
   /** Largest error of a step's results, which lie in row `row`. */
-  error(step: number, hidden: Float32Array, logits: Float32Array, row: number): { hidden: number; logits: number } {
+  error(
+    step: number,
+    hidden: Float32Array,
+    logits: Float32Array,
+    row: number,
+  ): { hidden: number; logits: number } {
     const { codecVocabulary, hidden: width } = this.run.bundle.manifest.shape;
-    const rowOf = (values: Float32Array, i: number, length: number) => values.subarray(i * length, (i + 1) * length);
+    const rowOf = (values: Float32Array, i: number, length: number) =>
+      values.subarray(i * length, (i + 1) * length);
     return {
       hidden: maxDifference(rowOf(hidden, row, width), rowOf(this.hidden, step, width)),
       logits: maxDifference(rowOf(logits, row, codecVocabulary), rowOf(this.logits, step, codecVocabulary)),
@@ -65,7 +75,14 @@ class TeacherForced {
 }
 
 /** A prompt into a lane in two parts, as the talker stage has it. */
-function takeIn(talker: Talker, lane: number, prompt: Prompt, rows: Float32Array, hidden: Float32Array, logits: Float32Array): boolean {
+function takeIn(
+  talker: Talker,
+  lane: number,
+  prompt: Prompt,
+  rows: Float32Array,
+  hidden: Float32Array,
+  logits: Float32Array,
+): boolean {
   const { length } = prompt.rows;
   expect(prompt.prefixRows).toBeWithin(1, length);
   return (
@@ -105,7 +122,9 @@ class LaneDriver {
       const { forced, step } = this.active.get(lane)!;
       this.inputs.set(forced.inputs.subarray(step * width, (step + 1) * width), row * width);
     });
-    expect(this.talker.step(Int32Array.from(lanes), lanes.length, this.inputs, this.hidden, this.logits)).toBe(true);
+    expect(
+      this.talker.step(Int32Array.from(lanes), lanes.length, this.inputs, this.hidden, this.logits),
+    ).toBe(true);
     lanes.forEach((lane, row) => {
       const state = this.active.get(lane)!;
       state.step++;
@@ -125,7 +144,11 @@ function speakFreely(talker: Talker, predictor: Predictor, run: GoldenRun): numb
   const { codecVocabulary, codes: size } = bundle.manifest.shape;
   const { codec, text } = bundle.manifest.prompt;
   const embedder = new Embedder(bundle);
-  const [hidden, logits, input] = [sharedFloats(talker.hidden), sharedFloats(codecVocabulary), sharedFloats(talker.hidden)];
+  const [hidden, logits, input] = [
+    sharedFloats(talker.hidden),
+    sharedFloats(codecVocabulary),
+    sharedFloats(talker.hidden),
+  ];
   const first = new Sampler({ size: codecVocabulary, codes: codecVocabulary - 1024, eos: codec.eos });
   first.reset(sampling, 1, 0);
   const others = new Sampler({ size, codes: size, eos: -1 });
@@ -148,43 +171,49 @@ const caseNamed = (name: string) => goldenRun(goldenCases().find((goldenCase) =>
 
 export function talkerConformance(backend: Backend<Talker>): void {
   const reason = reasonAgainst(backend, openOptions(bundleOf("tiny-base")));
-  describe.skipIf(reason !== null)(`talker ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
-    const largest = new Largest(`talker ${backend.name}`);
-    const opened: Talker[] = [];
-    const open = (checkpoint: string, lanes = 1): Talker => {
-      const talker = backend.open(openOptions(bundleOf(checkpoint), lanes, { contextPositions: 2_048 }));
-      opened.push(talker);
-      return talker;
-    };
-    const within = (error: { hidden: number; logits: number }) => {
-      expect(largest.note("hidden", error.hidden)).toBeLessThanOrEqual(MAX_ERROR);
-      expect(largest.note("logits", error.logits)).toBeLessThanOrEqual(MAX_ERROR);
-    };
-    afterAll(() => {
-      for (const talker of opened) talker.close();
-      largest.print();
-    });
+  describe.skipIf(reason !== null)(
+    `talker ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`,
+    () => {
+      const largest = new Largest(`talker ${backend.name}`);
+      const opened: Talker[] = [];
+      const open = (checkpoint: string, lanes = 1): Talker => {
+        const talker = backend.open(openOptions(bundleOf(checkpoint), lanes, { contextPositions: 2_048 }));
+        opened.push(talker);
+        return talker;
+      };
+      const within = (error: { hidden: number; logits: number }) => {
+        expect(largest.note("hidden", error.hidden)).toBeLessThanOrEqual(MAX_ERROR);
+        expect(largest.note("logits", error.logits)).toBeLessThanOrEqual(MAX_ERROR);
+      };
+      afterAll(() => {
+        for (const talker of opened) talker.close();
+        largest.print();
+      });
 
-    test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
-      "follows the official run: %s",
-      (_name, goldenCase) => {
-        const run = goldenRun(goldenCase);
-        const embeddings = maxDifference(new TeacherForced(run).prompt, run.golden.floats("prompt_embeds"));
-        expect(largest.note("prompt embeddings", embeddings)).toBeLessThanOrEqual(MAX_EMBEDDING_ERROR);
-        const driver = new LaneDriver(open(goldenCase.checkpoint), 1, within);
-        driver.prefill(0, run);
-        expect(driver.stepsLeft(0)).toBe(goldenCase.frames);
-        while (driver.stepsLeft(0) > 0) driver.step([0]);
-      },
-    );
+      test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
+        "follows the official run: %s",
+        (_name, goldenCase) => {
+          const run = goldenRun(goldenCase);
+          const embeddings = maxDifference(new TeacherForced(run).prompt, run.golden.floats("prompt_embeds"));
+          expect(largest.note("prompt embeddings", embeddings)).toBeLessThanOrEqual(MAX_EMBEDDING_ERROR);
+          const driver = new LaneDriver(open(goldenCase.checkpoint), 1, within);
+          driver.prefill(0, run);
+          expect(driver.stepsLeft(0)).toBe(goldenCase.frames);
+          while (driver.stepsLeft(0) > 0) driver.step([0]);
+        },
+      );
 
-    laneTests(open, within);
-    memoryTests(open);
-    refusals(open);
-  });
+      laneTests(open, within);
+      memoryTests(open);
+      refusals(open);
+    },
+  );
 }
 
-function laneTests(open: (checkpoint: string, lanes: number) => Talker, within: (error: { hidden: number; logits: number }) => void): void {
+function laneTests(
+  open: (checkpoint: string, lanes: number) => Talker,
+  within: (error: { hidden: number; logits: number }) => void,
+): void {
   const pairs = [
     ["custom-ryan-english-stream", "custom-vivian-auto-whole"],
     ["icl-whole", "xvector-stream"],
@@ -194,7 +223,8 @@ function laneTests(open: (checkpoint: string, lanes: number) => Talker, within: 
     const driver = new LaneDriver(open(caseNamed(a).bundle.manifest.name, 2), 2, within);
     driver.prefill(0, caseNamed(a));
     driver.prefill(1, caseNamed(b));
-    while (driver.stepsLeft(0) > 0 && driver.stepsLeft(1) > 0) driver.step(driver.stepsLeft(0) % 2 === 0 ? [0, 1] : [1, 0]);
+    while (driver.stepsLeft(0) > 0 && driver.stepsLeft(1) > 0)
+      driver.step(driver.stepsLeft(0) % 2 === 0 ? [0, 1] : [1, 0]);
     for (const lane of [0, 1]) while (driver.stepsLeft(lane) > 0) driver.step([lane]);
   });
 
@@ -241,36 +271,39 @@ class Results {
 }
 
 function memoryTests(open: (checkpoint: string, lanes: number) => Talker): void {
-  test.each(["custom-ryan-english-whole", "icl-whole", "icl-stream"])("goes on from a remembered start, to the bit: %s", (name) => {
-    const run = caseNamed(name);
-    const rows = new TeacherForced(run).prompt;
-    const [cut, count] = [run.prompt.prefixRows, run.prompt.rows.length];
-    const first = new Results(open(run.bundle.manifest.name, 2));
-    first.prefill(0, rows, 0, cut);
-    const start = first.talker.save(0);
-    const results = first.prefill(0, rows, cut, count);
-    const whole = first.talker.save(0);
-    const steps = first.steps(0, rows, 0, 4);
-    expect([start.positions, whole.positions]).toEqual([cut, count]);
-    expect(whole.bytes.length).toBeGreaterThan(start.bytes.length);
+  test.each(["custom-ryan-english-whole", "icl-whole", "icl-stream"])(
+    "goes on from a remembered start, to the bit: %s",
+    (name) => {
+      const run = caseNamed(name);
+      const rows = new TeacherForced(run).prompt;
+      const [cut, count] = [run.prompt.prefixRows, run.prompt.rows.length];
+      const first = new Results(open(run.bundle.manifest.name, 2));
+      first.prefill(0, rows, 0, cut);
+      const start = first.talker.save(0);
+      const results = first.prefill(0, rows, cut, count);
+      const whole = first.talker.save(0);
+      const steps = first.steps(0, rows, 0, 4);
+      expect([start.positions, whole.positions]).toEqual([cut, count]);
+      expect(whole.bytes.length).toBeGreaterThan(start.bytes.length);
 
-    const other = new Results(open(run.bundle.manifest.name, 2));
-    expect(other.talker.memoryKind).toBe(first.talker.memoryKind);
-    other.prefill(1, rows, 0, count); // something else to forget
-    const places = [
-      [first, 1],
-      [first, 0],
-      [other, 1],
-      [other, 0],
-    ] as const;
-    for (const [again, lane] of places) {
-      expect(again.talker.restore(lane, start)).toBe(true);
-      expect(again.prefill(lane, rows, cut, count)).toEqual(results);
-      expect(again.steps(lane, rows, 0, 4)).toEqual(steps);
-      expect(again.talker.restore(lane, whole)).toBe(true);
-      expect(again.steps(lane, rows, 0, 4)).toEqual(steps);
-    }
-  });
+      const other = new Results(open(run.bundle.manifest.name, 2));
+      expect(other.talker.memoryKind).toBe(first.talker.memoryKind);
+      other.prefill(1, rows, 0, count); // something else to forget
+      const places = [
+        [first, 1],
+        [first, 0],
+        [other, 1],
+        [other, 0],
+      ] as const;
+      for (const [again, lane] of places) {
+        expect(again.talker.restore(lane, start)).toBe(true);
+        expect(again.prefill(lane, rows, cut, count)).toEqual(results);
+        expect(again.steps(lane, rows, 0, 4)).toEqual(steps);
+        expect(again.talker.restore(lane, whole)).toBe(true);
+        expect(again.steps(lane, rows, 0, 4)).toEqual(steps);
+      }
+    },
+  );
 
   test("a lane that is put back does not disturb another", () => {
     const run = caseNamed("custom-ryan-english-whole");
@@ -295,7 +328,12 @@ function memoryTests(open: (checkpoint: string, lanes: number) => Talker): void 
     const { bytes, positions } = results.talker.save(0);
     const foreign = new Results(open("starter", 1));
     foreign.prefill(0, rows, 0, 1);
-    for (const wrong of [bytes.slice(0, bytes.length - 1), bytes.slice(0, 8), new Uint8Array(0), foreign.talker.save(0).bytes]) {
+    for (const wrong of [
+      bytes.slice(0, bytes.length - 1),
+      bytes.slice(0, 8),
+      new Uint8Array(0),
+      foreign.talker.save(0).bytes,
+    ]) {
       expect(results.talker.restore(0, { positions, bytes: wrong })).toBe(false);
       expect(() => results.prefill(0, rows, positions, positions + 1)).toThrow("lane 0 stands at 0");
       expect(results.prefill(0, rows, 0, count)).toEqual(expected);
@@ -312,7 +350,10 @@ function refusals(open: (checkpoint: string) => Talker): void {
     const count = 2 * PROMPT_PIECE_ROWS + 6;
     const prompt = sharedFloats(count * talker.hidden);
     for (let i = 0; i < prompt.length; i++) prompt[i] = rows[i % rows.length];
-    const results = () => ({ hidden: sharedFloats(talker.hidden), logits: sharedFloats(talker.codecVocabulary) });
+    const results = () => ({
+      hidden: sharedFloats(talker.hidden),
+      logits: sharedFloats(talker.codecVocabulary),
+    });
     const [whole, grown] = [results(), results()];
     for (let at = 0; at < count; at += PROMPT_PIECE_ROWS) {
       talker.prefill(0, prompt, at, Math.min(at + PROMPT_PIECE_ROWS, count), whole.hidden, whole.logits);
@@ -327,7 +368,10 @@ function refusals(open: (checkpoint: string) => Talker): void {
 
   test("refuses more rows at once than a piece has", () => {
     const talker = open("tiny-custom");
-    const [prompt, results] = [sharedFloats((PROMPT_PIECE_ROWS + 1) * talker.hidden), sharedFloats(talker.codecVocabulary)];
+    const [prompt, results] = [
+      sharedFloats((PROMPT_PIECE_ROWS + 1) * talker.hidden),
+      sharedFloats(talker.codecVocabulary),
+    ];
     expect(() => talker.prefill(0, prompt, 0, PROMPT_PIECE_ROWS + 1, results, results)).toThrow(RangeError);
   });
 
@@ -339,7 +383,10 @@ function refusals(open: (checkpoint: string) => Talker): void {
   });
 }
 
-/** Nothing but text goes in, and exactly the official codes come out. @param optionsFor what the code predictors need */
+/**
+ * Nothing but text goes in, and exactly the official codes come out. @param optionsFor what the code
+ * predictors need
+ */
 export function freeRunConformance(
   talkers: readonly Backend<Talker>[],
   predictors: readonly Backend<Predictor>[],

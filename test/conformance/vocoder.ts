@@ -1,14 +1,18 @@
-// What every vocoder backend must do: the official samples, the same in any chunking, lanes apart from each other.
+// What every vocoder backend must do: the official samples, the same in any chunking, lanes apart from each
+// other.
 //
 // The starter voice is compared as it is. The tiny checkpoints have random weights and need care:
 //
-// - Their signal before the final clamp has an amplitude of about 1e4, so 99.7 % of the golden samples are +1 or -1. The last convolution of a
-//   copy is scaled by 2^-16 (exact, and nothing is clipped any more); each sample, scaled back, is compared with what the golden one leaves
-//   open: a clipped sample says that the signal was at least 1. The distance relative to the peak counts. (Clipping both sides first would
-//   bound it by 2 / peak = 1e-4 whatever the decoder does.)
-// - Their Snake activations amplify rounding errors some thousand times: numpy in f32 ends 2e-4 to 4e-4 of the peak away from float64 on
-//   codes_1, codes_2 and codes_5, and so do we. Hence the bound below; other codes are 0.1 and more away.
-// - Hence too, chunked and unchunked decodes are compared on a copy whose Snakes are calmer (beta + 2): same shapes, same state, no chaos.
+// - Their signal before the final clamp has an amplitude of about 1e4, so 99.7 % of the golden samples are +1
+//   or -1. The last convolution of a copy is scaled by 2^-16 (exact, and nothing is clipped any more); each
+//   sample, scaled back, is compared with what the golden one leaves open: a clipped sample says that the
+//   signal was at least 1. The distance relative to the peak counts. (Clipping both sides first would bound
+//   it by 2 / peak = 1e-4 whatever the decoder does.)
+// - Their Snake activations amplify rounding errors some thousand times: numpy in f32 ends 2e-4 to 4e-4 of
+//   the peak away from float64 on codes_1, codes_2 and codes_5, and so do we. Hence the bound below; other
+//   codes are 0.1 and more away.
+// - Hence too, chunked and unchunked decodes are compared on a copy whose Snakes are calmer (beta + 2): same
+//   shapes, same state, no chaos.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, Vocoder } from "../../src/backends/stage.ts";
@@ -43,7 +47,12 @@ const CHUNKINGS = [1, 2, 3, 7, 25];
 const framesIn = (codes: Int32Array) => codes.length / CODES_PER_FRAME;
 
 /** Decodes from the start of a lane on, in chunks of the given sizes (the last one is repeated). */
-function decode(vocoder: Vocoder, codes: Int32Array, chunks: readonly number[] = [framesIn(codes)], lane = 0): Float32Array {
+function decode(
+  vocoder: Vocoder,
+  codes: Int32Array,
+  chunks: readonly number[] = [framesIn(codes)],
+  lane = 0,
+): Float32Array {
   const samples = new Float32Array(framesIn(codes) * SAMPLES_PER_FRAME);
   vocoder.reset(lane);
   for (let frame = 0, i = 0; frame < framesIn(codes); i++) {
@@ -54,7 +63,14 @@ function decode(vocoder: Vocoder, codes: Int32Array, chunks: readonly number[] =
   return samples;
 }
 
-function decodeNext(vocoder: Vocoder, lane: number, codes: Int32Array, frame: number, count: number, samples: Float32Array): void {
+function decodeNext(
+  vocoder: Vocoder,
+  lane: number,
+  codes: Int32Array,
+  frame: number,
+  count: number,
+  samples: Float32Array,
+): void {
   vocoder.decode(
     lane,
     codes.subarray(frame * CODES_PER_FRAME),
@@ -79,12 +95,15 @@ const chunkings = [
 
 /** Three golden starter sentences one after the other: more frames than any window or context is long. */
 function longStarterCodes(): Int32Array {
-  const all = ["starter-01", "starter-06", "starter-00"].map((name) => new GoldenFile(`starter/${name}.safetensors`).ints("codes"));
+  const all = ["starter-01", "starter-06", "starter-00"].map((name) =>
+    new GoldenFile(`starter/${name}.safetensors`).ints("codes"),
+  );
   return Int32Array.from(all.flatMap((codes) => Array.from(codes)));
 }
 
 /** The last convolution scaled down, so that nothing is clipped. */
-export const quiet: Edit = (name, value) => (name.startsWith("decoder.decoder.6.conv.") ? value * SCALE : value);
+export const quiet: Edit = (name, value) =>
+  name.startsWith("decoder.decoder.6.conv.") ? value * SCALE : value;
 /** Besides, every Snake's periodic part made smaller by e^2. */
 const calm: Edit = (name, value) => (name.endsWith(".beta") ? value + 2 : quiet(name, value));
 
@@ -98,7 +117,8 @@ export function editedBundle(checkpoint: string, edit: Edit): Bundle {
   return bundleNamed(`${name}-bundle`, source);
 }
 
-const peakOf = (samples: Float32Array) => samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
+const peakOf = (samples: Float32Array) =>
+  samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
 
 /** How far `value` is from anything that the final clamp turns into `golden`. */
 function distance(value: number, golden: number): number {
@@ -113,10 +133,15 @@ export function relativeError(samples: Float32Array, golden: Float32Array): numb
   const peak = peakOf(samples) / SCALE;
   expect(peak).toBeLessThan(1 / SCALE); // else the copy was clipped too
   expect(peak).toBeGreaterThan(1_000);
-  return samples.reduce((largest, sample, i) => Math.max(largest, distance(sample / SCALE, golden[i])), 0) / peak;
+  return (
+    samples.reduce((largest, sample, i) => Math.max(largest, distance(sample / SCALE, golden[i])), 0) / peak
+  );
 }
 
-/** The official result for one case: with a reference, its frames go first and their samples are cut by this very expression. */
+/**
+ * The official result for one case: with a reference, its frames go first and their samples are cut by this
+ * very expression.
+ */
 function officialCut(vocoder: Vocoder, golden: GoldenFile): Float32Array {
   const codes = golden.ints("codes");
   if (!golden.has("ref_codes")) return decode(vocoder, codes);
@@ -140,7 +165,10 @@ export interface VocoderSubject {
   optionsFor?: typeof openOptions;
   /** Why it cannot run here, or null. */
   unable?: string | null;
-  /** How much larger its errors may be: one that makes sines of products differs more, and random checkpoints amplify that. */
+  /**
+   * How much larger its errors may be: one that makes sines of products differs more, and random checkpoints
+   * amplify that.
+   */
   tolerance?: number;
   /** Whether another backend that shares its handling of chunks goes through all of them. */
   chunksElsewhere?: boolean;
@@ -149,37 +177,44 @@ export interface VocoderSubject {
 export function vocoderConformance(backend: Backend<Vocoder>, subject: VocoderSubject = {}): void {
   const { chunksElsewhere = false, optionsFor = openOptions, tolerance = 1, unable = null } = subject;
   const reason = unable ?? reasonAgainst(backend, optionsFor(bundleOf("tiny-base")));
-  describe.skipIf(reason !== null)(`vocoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
-    const opened: Vocoder[] = [];
-    const known = new Map<Bundle, Vocoder>();
-    const largest = new Largest(`vocoder ${backend.name}`);
-    const open = (bundle: Bundle, lanes = 1): Vocoder => {
-      const vocoder = backend.open(optionsFor(bundle, lanes));
-      opened.push(vocoder);
-      return vocoder;
-    };
-    const shared = (bundle: Bundle): Vocoder => {
-      const vocoder = known.get(bundle) ?? open(bundle);
-      known.set(bundle, vocoder);
-      return vocoder;
-    };
-    afterAll(() => {
-      for (const vocoder of opened) vocoder.close();
-      largest.print();
-    });
-    goldenTests({ open, shared, largest, tolerance });
-    if (!chunksElsewhere) chunkTests({ open, shared, largest, tolerance });
-    laneTests({ open, shared, largest, tolerance });
-  });
+  describe.skipIf(reason !== null)(
+    `vocoder ${backend.name}${reason === null ? "" : ` (skipped: ${reason})`}`,
+    () => {
+      const opened: Vocoder[] = [];
+      const known = new Map<Bundle, Vocoder>();
+      const largest = new Largest(`vocoder ${backend.name}`);
+      const open = (bundle: Bundle, lanes = 1): Vocoder => {
+        const vocoder = backend.open(optionsFor(bundle, lanes));
+        opened.push(vocoder);
+        return vocoder;
+      };
+      const shared = (bundle: Bundle): Vocoder => {
+        const vocoder = known.get(bundle) ?? open(bundle);
+        known.set(bundle, vocoder);
+        return vocoder;
+      };
+      afterAll(() => {
+        for (const vocoder of opened) vocoder.close();
+        largest.print();
+      });
+      goldenTests({ open, shared, largest, tolerance });
+      if (!chunksElsewhere) chunkTests({ open, shared, largest, tolerance });
+      laneTests({ open, shared, largest, tolerance });
+    },
+  );
 }
 
 function goldenTests({ shared, largest, tolerance }: Suite): void {
-  const note = (error: number) => expect(largest.note("tiny (of the peak)", error)).toBeLessThanOrEqual(tolerance * MAX_RELATIVE_ERROR);
+  const note = (error: number) =>
+    expect(largest.note("tiny (of the peak)", error)).toBeLessThanOrEqual(tolerance * MAX_RELATIVE_ERROR);
   const golden = () => new GoldenFile("tiny-custom/golden/vocoder.safetensors");
 
   test.each(starterCases().map(({ name }) => name))("gives the official samples: %s", (name) => {
     const file = new GoldenFile(`starter/${name}.safetensors`);
-    const error = maxDifference(decode(shared(bundleOf("starter")), file.ints("codes")), file.floats("audio"));
+    const error = maxDifference(
+      decode(shared(bundleOf("starter")), file.ints("codes")),
+      file.floats("audio"),
+    );
     expect(largest.note("starter", error)).toBeLessThanOrEqual(tolerance * MAX_ERROR);
   });
 
@@ -187,7 +222,12 @@ function goldenTests({ shared, largest, tolerance }: Suite): void {
     "gives the official samples of a random checkpoint: %s",
     (_name, goldenCase) => {
       const file = goldenFile(goldenCase);
-      note(relativeError(officialCut(shared(editedBundle(goldenCase.checkpoint, quiet)), file), file.floats("audio")));
+      note(
+        relativeError(
+          officialCut(shared(editedBundle(goldenCase.checkpoint, quiet)), file),
+          file.floats("audio"),
+        ),
+      );
     },
   );
 
@@ -200,7 +240,9 @@ function goldenTests({ shared, largest, tolerance }: Suite): void {
     const samples = decode(shared(editedBundle("tiny-custom", quiet)), golden().ints("codes_330"), [25]);
     const end = samples.subarray(290 * SAMPLES_PER_FRAME);
     note(relativeError(end, golden().floats("exact_330_from_frame_290")));
-    expect(relativeError(end, golden().floats("official_chunked_330_from_frame_290"))).toBeGreaterThan(10 * MAX_RELATIVE_ERROR);
+    expect(relativeError(end, golden().floats("official_chunked_330_from_frame_290"))).toBeGreaterThan(
+      10 * MAX_RELATIVE_ERROR,
+    );
   });
 
   test("the measure tells one wrong code of 80 from the right ones", () => {
@@ -212,14 +254,21 @@ function goldenTests({ shared, largest, tolerance }: Suite): void {
 }
 
 function loudestFrame(samples: Float32Array): number {
-  const at = samples.reduce((loudest, sample, i) => (Math.abs(sample) > Math.abs(samples[loudest]) ? i : loudest), 0);
+  const at = samples.reduce(
+    (loudest, sample, i) => (Math.abs(sample) > Math.abs(samples[loudest]) ? i : loudest),
+    0,
+  );
   return Math.floor(at / SAMPLES_PER_FRAME);
 }
 
 function chunkTests({ open, shared, largest }: Suite): void {
   const sources = [
     ["starter", () => bundleOf("starter"), longStarterCodes()],
-    ["tiny-custom", () => editedBundle("tiny-custom", calm), new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_330")],
+    [
+      "tiny-custom",
+      () => editedBundle("tiny-custom", calm),
+      new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_330"),
+    ],
   ] as const;
   for (const [name, bundle, codes] of sources) {
     describe(`${framesIn(codes)} frames of ${name}`, () => {
@@ -239,9 +288,12 @@ function chunkTests({ open, shared, largest }: Suite): void {
         expect(peakOf(onePass().subarray(-20 * SAMPLES_PER_FRAME))).toBeGreaterThan(0.05);
       });
 
-      test.each(chunkings)("%s give the samples of one pass", (_name, chunks) => check(decode(shared(bundle()), codes, chunks)));
+      test.each(chunkings)("%s give the samples of one pass", (_name, chunks) =>
+        check(decode(shared(bundle()), codes, chunks)),
+      );
 
-      test("chunks that outgrow all before them do, too", () => check(decode(open(bundle()), codes, [1, 2, 1, 9, 2, 30, 9, 1, 40, 3])));
+      test("chunks that outgrow all before them do, too", () =>
+        check(decode(open(bundle()), codes, [1, 2, 1, 9, 2, 30, 9, 1, 40, 3])));
     });
   }
 }
@@ -289,7 +341,9 @@ function laneTests({ open, shared, largest }: Suite): void {
     decode(vocoder, codesOf("starter-07"), [4], 1);
     vocoder.reset(1);
     decodeNext(vocoder, 0, codes, 9, framesIn(codes) - 9, samples);
-    expect(largest.note("lanes", maxDifference(samples, decode(shared(starter()), codes)))).toBeLessThanOrEqual(MAX_ERROR);
+    expect(
+      largest.note("lanes", maxDifference(samples, decode(shared(starter()), codes))),
+    ).toBeLessThanOrEqual(MAX_ERROR);
   });
 
   test("no frames are no work and no change", () => {

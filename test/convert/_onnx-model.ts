@@ -1,4 +1,5 @@
-// Reads back what graph.ts writes: operators with their attributes, constants, and the declared shapes of inputs and outputs.
+// Reads back what graph.ts writes: operators with their attributes, constants, and the declared shapes of
+// inputs and outputs.
 
 export interface OnnxNode {
   name: string;
@@ -51,15 +52,21 @@ function* fields(bytes: Uint8Array): Iterable<Field> {
   }
 }
 
-const all = (bytes: Uint8Array, number: number) => [...fields(bytes)].filter((field) => field.number === number);
-const texts = (bytes: Uint8Array, number: number) => all(bytes, number).map((field) => Buffer.from(field.bytes).toString());
+const all = (bytes: Uint8Array, number: number) =>
+  [...fields(bytes)].filter((field) => field.number === number);
+const texts = (bytes: Uint8Array, number: number) =>
+  all(bytes, number).map((field) => Buffer.from(field.bytes).toString());
 const numbers = (bytes: Uint8Array, number: number) => all(bytes, number).map(({ value }) => value);
 const messages = (bytes: Uint8Array, number: number) => all(bytes, number).map((field) => field.bytes);
 
 function readValue(bytes: Uint8Array): OnnxValue {
   const [tensor] = messages(messages(bytes, 2)[0], 1);
   const dims = messages(messages(tensor, 2)[0], 1);
-  return { name: texts(bytes, 1)[0], type: numbers(tensor, 1)[0], shape: dims.map((dim) => numbers(dim, 1)[0] ?? -1) };
+  return {
+    name: texts(bytes, 1)[0],
+    type: numbers(tensor, 1)[0],
+    shape: dims.map((dim) => numbers(dim, 1)[0] ?? -1),
+  };
 }
 
 function readNode(bytes: Uint8Array): OnnxNode {
@@ -68,7 +75,14 @@ function readNode(bytes: Uint8Array): OnnxNode {
     return [texts(attribute, 1)[0], list.length > 0 ? list : (numbers(attribute, 3)[0] ?? Number.NaN)];
   });
   const [[name = ""], [type], [domain = ""]] = [texts(bytes, 3), texts(bytes, 4), texts(bytes, 7)];
-  return { name, type, domain, inputs: texts(bytes, 1), outputs: texts(bytes, 2), attributes: Object.fromEntries(attributes) };
+  return {
+    name,
+    type,
+    domain,
+    inputs: texts(bytes, 1),
+    outputs: texts(bytes, 2),
+    attributes: Object.fromEntries(attributes),
+  };
 }
 
 export function readOnnx(bytes: Uint8Array): OnnxModel {

@@ -1,4 +1,5 @@
-// Conversion of what cloning needs: Base models get both encoders, others neither; weights that do not fit are refused.
+// Conversion of what cloning needs: Base models get both encoders, others neither; weights that do not fit
+// are refused.
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -22,7 +23,9 @@ import {
 
 const LIBRARIES = { llama: "", onnxruntime: "" };
 const CODEC = "speech_tokenizer/model.safetensors";
-const ENCODER_FILES = [BUNDLE_FILES.codecEncoder, BUNDLE_FILES.speakerEncoder].flatMap((name) => [name, `${name}.data`]).toSorted();
+const ENCODER_FILES = [BUNDLE_FILES.codecEncoder, BUNDLE_FILES.speakerEncoder]
+  .flatMap((name) => [name, `${name}.data`])
+  .toSorted();
 const golden = () => new GoldenFile("tiny-base/golden/reference.safetensors");
 
 /** Drops tensors from the header of a safetensors file; the bytes stay. */
@@ -33,7 +36,9 @@ const dropTensors =
     const bytes = readFileSync(path);
     const length = Number(bytes.readBigUInt64LE());
     const header = Object.entries(JSON.parse(bytes.toString("utf8", 8, 8 + length)) as Json);
-    const text = Buffer.from(JSON.stringify(Object.fromEntries(header.filter(([name]) => !name.startsWith(prefix)))));
+    const text = Buffer.from(
+      JSON.stringify(Object.fromEntries(header.filter(([name]) => !name.startsWith(prefix)))),
+    );
     const size = Buffer.alloc(8);
     size.writeBigUInt64LE(BigInt(text.length));
     writeFileSync(path, Buffer.concat([size, text, bytes.subarray(8 + length)]));
@@ -51,12 +56,15 @@ describe("a bundle of a Base model", () => {
     const source = copyOfCheckpoint("tiny-base", "encoders-linked");
     const bundle = convertFolder(source, "encoders-linked-bundle");
     const inSource = statSync(join(source, CODEC));
-    const links = ["vocoder.safetensors", "codec-encoder.safetensors"].map((name) => statSync(join(bundle.directory, name)));
+    const links = ["vocoder.safetensors", "codec-encoder.safetensors"].map((name) =>
+      statSync(join(bundle.directory, name)),
+    );
     expect(links.map(({ ino, nlink }) => [ino, nlink])).toEqual([
       [inSource.ino, 3],
       [inSource.ino, 3],
     ]);
-    expect(readdirSync(bundle.directory)).not.toContain("speaker-encoder.safetensors"); // BF16: no graph reads it in place
+    // BF16: no graph reads it in place
+    expect(readdirSync(bundle.directory)).not.toContain("speaker-encoder.safetensors");
     rmSync(source, { recursive: true });
     const encoder = ENCODERS[0].open(openOptions(bundle));
     expect(encoder.codes(golden().floats("audio_24k"))).toEqual(golden().ints("codes"));
@@ -74,7 +82,15 @@ describe("a bundle of a Base model", () => {
 
   test("may be made from a configuration that leaves out what is usual", () => {
     const source = copyOfCheckpoint("tiny-base", "encoders-defaults");
-    for (const key of ["kernel_size", "last_kernel_size", "residual_kernel_size", "compress", "norm_eps", "rope_theta", "head_dim"]) {
+    for (const key of [
+      "kernel_size",
+      "last_kernel_size",
+      "residual_kernel_size",
+      "compress",
+      "norm_eps",
+      "rope_theta",
+      "head_dim",
+    ]) {
       setJson("speech_tokenizer/config.json", `encoder_config.${key}`, undefined)(source);
     }
     const encoder = ENCODERS[0].open(openOptions(convertFolder(source, "encoders-defaults-bundle")));
@@ -85,7 +101,9 @@ describe("a bundle of a Base model", () => {
 describe("other models", () => {
   test.each(["tiny-custom", "tiny-design", "starter"])("%s has no encoder", (checkpoint) => {
     const { directory, manifest } = bundleOf(checkpoint);
-    expect([...Object.keys(manifest.files), ...readdirSync(directory)].filter((name) => name.includes("encoder"))).toEqual([]);
+    expect(
+      [...Object.keys(manifest.files), ...readdirSync(directory)].filter((name) => name.includes("encoder")),
+    ).toEqual([]);
   });
 
   test("may lack the encoder's weights and configuration", () => {
@@ -99,7 +117,11 @@ describe("other models", () => {
 const CODEC_CONFIG = "speech_tokenizer/config.json";
 /** [what is wrong, how it comes about, what the message must say] */
 const HOSTILE: [string, Damage, RegExp][] = [
-  ["no codec encoder", dropTensors(CODEC, "encoder."), /tensor encoder\.encoder\.layers\.0\.conv\.weight is missing/],
+  [
+    "no codec encoder",
+    dropTensors(CODEC, "encoder."),
+    /tensor encoder\.encoder\.layers\.0\.conv\.weight is missing/,
+  ],
   [
     "too few codebooks",
     dropTensors(CODEC, "encoder.quantizer.acoustic_residual_vector_quantizer.layers.14."),
@@ -110,29 +132,81 @@ const HOSTILE: [string, Damage, RegExp][] = [
     dropTensors("model.safetensors", "speaker_encoder."),
     /tensor speaker_encoder\.blocks\.0\.conv\.weight is missing/,
   ],
-  ["no encoder configuration", setJson(CODEC_CONFIG, "encoder_config", undefined), /encoder_config is missing, not an object/],
-  ["no width", setJson(CODEC_CONFIG, "encoder_config.num_filters", undefined), /encoder_config\.num_filters is missing, not a/],
-  ["another width", setJson(CODEC_CONFIG, "encoder_config.num_filters", 8), /has shape \[4,1,7\], the config says \[8,1,7\]/],
-  ["a broken head width", setJson(CODEC_CONFIG, "encoder_config.num_attention_heads", 5), /self_attn\.q_proj\.weight has shape \[32,32\]/],
-  ["other strides", setJson(CODEC_CONFIG, "encoder_config.upsampling_ratios", [8, 5, 5, 4]), /takes 1600 samples a frame, not 1920/],
-  ["too few layers", setJson(CODEC_CONFIG, "encoder_config.num_hidden_layers", 1), /has more than the 1 layers/],
+  [
+    "no encoder configuration",
+    setJson(CODEC_CONFIG, "encoder_config", undefined),
+    /encoder_config is missing, not an object/,
+  ],
+  [
+    "no width",
+    setJson(CODEC_CONFIG, "encoder_config.num_filters", undefined),
+    /encoder_config\.num_filters is missing, not a/,
+  ],
+  [
+    "another width",
+    setJson(CODEC_CONFIG, "encoder_config.num_filters", 8),
+    /has shape \[4,1,7\], the config says \[8,1,7\]/,
+  ],
+  [
+    "a broken head width",
+    setJson(CODEC_CONFIG, "encoder_config.num_attention_heads", 5),
+    /self_attn\.q_proj\.weight has shape \[32,32\]/,
+  ],
+  [
+    "other strides",
+    setJson(CODEC_CONFIG, "encoder_config.upsampling_ratios", [8, 5, 5, 4]),
+    /takes 1600 samples a frame, not 1920/,
+  ],
+  [
+    "too few layers",
+    setJson(CODEC_CONFIG, "encoder_config.num_hidden_layers", 1),
+    /has more than the 1 layers/,
+  ],
   [
     "another codebook",
     setJson(CODEC_CONFIG, "encoder_config.codebook_size", 128),
     /encoder_config\.codebook_size is 128, the code predictor/,
   ],
-  ["8 codes per frame", setJson(CODEC_CONFIG, "encoder_valid_num_quantizers", 8), /encoder_valid_num_quantizers is 8, not 16/],
-  ["convolutions that look ahead", setJson(CODEC_CONFIG, "encoder_config.use_causal_conv", false), /use_causal_conv is false, not true/],
-  ["another padding", setJson(CODEC_CONFIG, "encoder_config.pad_mode", "reflect"), /pad_mode is "reflect", not "constant"/],
-  ["a vector of another width", setJson("config.json", "speaker_encoder_config.enc_dim", 64), /enc_dim is 64, the talker is 96 wide/],
-  ["the widths of 0.6B by default", setJson("config.json", "speaker_encoder_config", undefined), /enc_dim is 1024, the talker is 96 wide/],
+  [
+    "8 codes per frame",
+    setJson(CODEC_CONFIG, "encoder_valid_num_quantizers", 8),
+    /encoder_valid_num_quantizers is 8, not 16/,
+  ],
+  [
+    "convolutions that look ahead",
+    setJson(CODEC_CONFIG, "encoder_config.use_causal_conv", false),
+    /use_causal_conv is false, not true/,
+  ],
+  [
+    "another padding",
+    setJson(CODEC_CONFIG, "encoder_config.pad_mode", "reflect"),
+    /pad_mode is "reflect", not "constant"/,
+  ],
+  [
+    "a vector of another width",
+    setJson("config.json", "speaker_encoder_config.enc_dim", 64),
+    /enc_dim is 64, the talker is 96 wide/,
+  ],
+  [
+    "the widths of 0.6B by default",
+    setJson("config.json", "speaker_encoder_config", undefined),
+    /enc_dim is 1024, the talker is 96 wide/,
+  ],
   [
     "uneven blocks",
     setJson("config.json", "speaker_encoder_config.enc_channels", [32, 32, 32, 16, 96]),
     /enc_channels is \[32,32,32,16,96\]/,
   ],
-  ["a missing kernel", setJson("config.json", "speaker_encoder_config.enc_kernel_sizes", [5, 3, 3, 3]), /not five kernels/],
-  ["another rate", setJson("config.json", "speaker_encoder_config.sample_rate", 16_000), /sample_rate is 16000, not 24000/],
+  [
+    "a missing kernel",
+    setJson("config.json", "speaker_encoder_config.enc_kernel_sizes", [5, 3, 3, 3]),
+    /not five kernels/,
+  ],
+  [
+    "another rate",
+    setJson("config.json", "speaker_encoder_config.sample_rate", 16_000),
+    /sample_rate is 16000, not 24000/,
+  ],
 ];
 
 describe("a Base checkpoint is refused that has", () => {

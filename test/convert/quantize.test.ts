@@ -1,14 +1,21 @@
-// Weights in blocks of 4 or 8 bits: what a code stands for, how far rounding may go, and that ONNX Runtime reads them the same way.
+// Weights in blocks of 4 or 8 bits: what a code stands for, how far rounding may go, and that ONNX Runtime
+// reads them the same way.
 
 import { expect, test } from "bun:test";
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
 import { type Bits, type QuantizedMatrix, quantizeMatrix } from "../../src/convert/quantize.ts";
 import { Graph } from "../../src/formats/onnx.ts";
 
-const wave = (length: number) => Float32Array.from({ length }, (_, i) => Math.sin(i * 0.7) * Math.cos(i * 0.013));
+const wave = (length: number) =>
+  Float32Array.from({ length }, (_, i) => Math.sin(i * 0.7) * Math.cos(i * 0.013));
 
 /** The weights that codes and scales stand for, written without a look at the quantiser. */
-function weightsOf({ blockSize, codes, scales }: QuantizedMatrix, bits: Bits, rows: number, columns: number): Float32Array {
+function weightsOf(
+  { blockSize, codes, scales }: QuantizedMatrix,
+  bits: Bits,
+  rows: number,
+  columns: number,
+): Float32Array {
   const blocks = Math.ceil(columns / blockSize);
   return Float32Array.from({ length: rows * columns }, (_, i) => {
     const [row, column] = [Math.floor(i / columns), i % columns];
@@ -33,7 +40,9 @@ test.each(SHAPES)(
     const quantized = quantizeMatrix(values, columns, bits);
     const blocks = Math.ceil(columns / quantized.blockSize);
     weightsOf(quantized, bits, rows, columns).forEach((weight, i) => {
-      const scale = Math.abs(quantized.scales[Math.floor(i / columns) * blocks + Math.floor((i % columns) / quantized.blockSize)]);
+      const scale = Math.abs(
+        quantized.scales[Math.floor(i / columns) * blocks + Math.floor((i % columns) / quantized.blockSize)],
+      );
       const clipped = bits === 4 && Math.abs(values[i]) > 7.5 * scale;
       expect(Math.abs(weight - values[i])).toBeLessThanOrEqual(scale * (clipped ? 1 : 0.5) + 1e-6);
     });
@@ -59,11 +68,25 @@ test.each([
   const { blockSize, codes, scales } = quantized;
   const g = new Graph({ name: "product" });
   const x = g.input("x", "f32", [1, columns]);
-  const inputs = [x, g.bytes(() => codes, [rows, columns / blockSize, (blockSize * bits) / 8]), g.values(scales, [scales.length])];
-  g.output("y", g.ortOp("MatMulNBits", inputs, { K: columns, N: rows, bits, block_size: blockSize }), "f32", [1, rows]);
+  const inputs = [
+    x,
+    g.bytes(() => codes, [rows, columns / blockSize, (blockSize * bits) / 8]),
+    g.values(scales, [scales.length]),
+  ];
+  g.output("y", g.ortOp("MatMulNBits", inputs, { K: columns, N: rows, bits, block_size: blockSize }), "f32", [
+    1,
+    rows,
+  ]);
   const session = OrtSession.fromBytes("product", g.encode(), { threads: 1 });
-  const [input, output] = [Float32Array.from({ length: columns }, (_, i) => Math.cos(i)), new Float32Array(rows)];
-  new PreparedRun(session, { x: new OrtTensor(input, [1, columns]) }, { y: new OrtTensor(output, [1, rows]) }).run();
+  const [input, output] = [
+    Float32Array.from({ length: columns }, (_, i) => Math.cos(i)),
+    new Float32Array(rows),
+  ];
+  new PreparedRun(
+    session,
+    { x: new OrtTensor(input, [1, columns]) },
+    { y: new OrtTensor(output, [1, rows]) },
+  ).run();
   const weights = weightsOf(quantized, bits, rows, columns);
   output.forEach((value, row) => {
     expect(value).toBeCloseTo(

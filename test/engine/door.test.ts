@@ -1,9 +1,13 @@
-// The door for programs: cancelling at any moment, urgency, text in pieces, figures of each speech by itself, and what satisfies what.
+// The door for programs: cancelling at any moment, urgency, text in pieces, figures of each speech by itself,
+// and what satisfies what.
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { HostOptions, SpeakRequest } from "../../src/engine/host.ts";
-import type { SpeechSettings as NarrowSettings, ClonedVoice as NarrowVoice } from "../../src/engine/request.ts";
+import type {
+  SpeechSettings as NarrowSettings,
+  ClonedVoice as NarrowVoice,
+} from "../../src/engine/request.ts";
 import {
   type AudioChunk,
   type ClonedVoice,
@@ -46,7 +50,9 @@ async function timed(work: Promise<unknown>): Promise<number> {
 
 describe("a speech that is cancelled ends at once, without an error, and the engine speaks on", () => {
   const speaksOn = async (engine: Engine) =>
-    expect(codesOf(await Array.fromAsync(engine.speak("Dinner is ready.", greedily)))).toEqual(golden("starter-00"));
+    expect(codesOf(await Array.fromAsync(engine.speak("Dinner is ready.", greedily)))).toEqual(
+      golden("starter-00"),
+    );
 
   test.each(["cancel", "signal"] as const)("by its %s, before it began", async (way) => {
     const engine = await openStarter();
@@ -174,11 +180,15 @@ test("two speeches at once have each its own figures", async () => {
   await Array.fromAsync(alone);
   expect(one.prompt.rows).toBe(alone.summary().prompt.rows);
   expect(other.prompt.rows).toBeGreaterThan(3 * one.prompt.rows);
-  for (const { msPerFrame } of [one, other]) for (const ms of Object.values(msPerFrame)) expect(ms).toBeGreaterThan(0);
+  for (const { msPerFrame } of [one, other])
+    for (const ms of Object.values(msPerFrame)) expect(ms).toBeGreaterThan(0);
 });
 
 describe("a text that comes in pieces", () => {
-  async function* pieces(parts: readonly string[], after: (index: number) => Promise<unknown> = async () => {}) {
+  async function* pieces(
+    parts: readonly string[],
+    after: (index: number) => Promise<unknown> = async () => {},
+  ) {
     for (const [i, part] of parts.entries()) {
       yield part;
       await after(i);
@@ -188,7 +198,9 @@ describe("a text that comes in pieces", () => {
   test("sounds while the rest is still being written, sentence by sentence", async () => {
     const engine = await openStarter();
     const { promise: heard, resolve } = Promise.withResolvers<void>();
-    const text = pieces(["Dinner is", " ready. The time is ", "seven forty five."], (i) => (i === 1 ? heard : Promise.resolve()));
+    const text = pieces(["Dinner is", " ready. The time is ", "seven forty five."], (i) =>
+      i === 1 ? heard : Promise.resolve(),
+    );
     const speech = engine.speak(text, greedily);
     const chunks: AudioChunk[] = [];
     for await (const chunk of speech) {
@@ -301,10 +313,16 @@ describe("an engine", () => {
     const path = join(scratchFolder(), "gold.voice.json");
     saveVoice(path, { ...taken, provenance: provenanceOf(engine, { recordingSeconds: 2 }) });
     const voice = loadVoice(path);
-    expect(voice).toMatchObject({ ...taken, provenance: { recordingSeconds: 2, model: engine.manifest.name } });
-    const speak = async (voice: ClonedVoice) => codesOf(await Array.fromAsync(engine.speak(text, { voice, greedy: true, maxFrames: 5 })));
+    expect(voice).toMatchObject({
+      ...taken,
+      provenance: { recordingSeconds: 2, model: engine.manifest.name },
+    });
+    const speak = async (voice: ClonedVoice) =>
+      codesOf(await Array.fromAsync(engine.speak(text, { voice, greedy: true, maxFrames: 5 })));
     expect(await speak(voice)).toEqual(await speak(taken));
-    expect(() => saveVoice("/no/such/folder/voice.json", voice)).toThrow(expect.objectContaining({ code: "OUTPUT_FAILED" }));
+    expect(() => saveVoice("/no/such/folder/voice.json", voice)).toThrow(
+      expect.objectContaining({ code: "OUTPUT_FAILED" }),
+    );
   });
 
   test("shows its timeline to be read", async () => {

@@ -1,5 +1,5 @@
-// Every golden run through the program interface, from text and names to the official codes, all of them, and the official sound. Models of random
-// weights speak with a copy of their codec whose sound is not clipped.
+// Every golden run through the program interface, from text and names to the official codes, all of them, and
+// the official sound. Models of random weights speak with a copy of their codec whose sound is not clipped.
 
 import { afterAll, expect, test } from "bun:test";
 import { type Engine, open, type SpeakOptions } from "../../src/engine.ts";
@@ -17,7 +17,15 @@ afterAll(async () => {
 });
 
 function optionsOf(goldenCase: GoldenCase, golden: GoldenFile): SpeakOptions {
-  const { instruct, kind, language, max_new_tokens, non_streaming_mode = true, ref_text, speaker } = goldenCase;
+  const {
+    instruct,
+    kind,
+    language,
+    max_new_tokens,
+    non_streaming_mode = true,
+    ref_text,
+    speaker,
+  } = goldenCase;
   const voice = () => {
     const codes = golden.has("ref_codes") ? golden.ints("ref_codes") : null;
     const { codes: codebookSize } = bundleOf(goldenCase.checkpoint).manifest.shape;
@@ -34,12 +42,18 @@ function optionsOf(goldenCase: GoldenCase, golden: GoldenFile): SpeakOptions {
   };
 }
 
-test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))("%s", async (name, goldenCase) => {
-  const golden = goldenFile(goldenCase);
-  const speech = (await engineFor(goldenCase.checkpoint)).speak(goldenCase.text, optionsOf(goldenCase, golden));
-  const chunks = await Array.fromAsync(speech);
-  expect(chunks.flatMap(({ codes }) => Array.from(codes))).toEqual(Array.from(golden.ints("codes")));
-  expect(speech.summary().stop).toBe(name === "eos" ? "eos" : "length");
-  const samples = Float32Array.from(chunks.flatMap((chunk) => Array.from(chunk.samples)));
-  expect(relativeError(samples, golden.floats("audio"))).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
-});
+test.each(goldenCases().map((goldenCase) => [goldenCase.name, goldenCase] as const))(
+  "%s",
+  async (name, goldenCase) => {
+    const golden = goldenFile(goldenCase);
+    const speech = (await engineFor(goldenCase.checkpoint)).speak(
+      goldenCase.text,
+      optionsOf(goldenCase, golden),
+    );
+    const chunks = await Array.fromAsync(speech);
+    expect(chunks.flatMap(({ codes }) => Array.from(codes))).toEqual(Array.from(golden.ints("codes")));
+    expect(speech.summary().stop).toBe(name === "eos" ? "eos" : "length");
+    const samples = Float32Array.from(chunks.flatMap((chunk) => Array.from(chunk.samples)));
+    expect(relativeError(samples, golden.floats("audio"))).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
+  },
+);

@@ -1,13 +1,21 @@
-// Products of quantised matrices through ggml against sums in JavaScript, whatever the type, the shape and the number of rows and threads.
+// Products of quantised matrices through ggml against sums in JavaScript, whatever the type, the shape and
+// the number of rows and threads.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Matrix, MatrixProducts, type MatrixType, quantizeRows, rowBytes, ThreadPool } from "../../ffi/ggml.ts";
+import {
+  type Matrix,
+  MatrixProducts,
+  type MatrixType,
+  quantizeRows,
+  rowBytes,
+  ThreadPool,
+} from "../../ffi/ggml.ts";
 import { loadLlama } from "../../ffi/llama.ts";
 import { blockRowBytes } from "../../src/formats/tables.ts";
 
 /**
- * Root mean square of the error as a share of that of the result, for weights and inputs that are uniform around 0. From armv8.2 on, f16 is
- * also summed in f16: 1.1e-3 of 1024 columns.
+ * Root mean square of the error as a share of that of the result, for weights and inputs that are uniform
+ * around 0. From armv8.2 on, f16 is also summed in f16: 1.1e-3 of 1024 columns.
  */
 const TOLERANCE: Record<MatrixType, number> = { f32: 1e-6, f16: 2e-3, q8_0: 0.01, q4_0: 0.1 };
 const TYPES = Object.keys(TOLERANCE) as MatrixType[];
@@ -23,7 +31,10 @@ function numbers(count: number, seed: number): Float32Array {
   });
 }
 
-const matrixOf = (type: MatrixType, values: Float32Array, width: number): Matrix => ({ type, bytes: quantizeRows(type, values, width) });
+const matrixOf = (type: MatrixType, values: Float32Array, width: number): Matrix => ({
+  type,
+  bytes: quantizeRows(type, values, width),
+});
 
 /** rms of `y` - W x as a share of rms of W x. */
 function errorOf(w: Float32Array, x: Float32Array, y: Float32Array): number {
@@ -76,7 +87,12 @@ describe.each(TYPES)("matrices in %s", (type) => {
 
   test("a repeated product is the same to the bit", () => {
     const [rows, width] = [128, 256];
-    const products = new MatrixProducts([matrixOf(type, numbers(rows * width, 1), width)], { rows, width, lanes: 2, pool: null });
+    const products = new MatrixProducts([matrixOf(type, numbers(rows * width, 1), width)], {
+      rows,
+      width,
+      lanes: 2,
+      pool: null,
+    });
     products.input.set(numbers(2 * width, 5));
     products.run(0, 2);
     const first = products.output.slice();
@@ -119,7 +135,12 @@ test("matrices of several types go together", () => {
 });
 
 test("a product that was not prepared is refused", () => {
-  const products = new MatrixProducts([matrixOf("f32", numbers(64, 1), 8)], { rows: 8, width: 8, lanes: 2, pool: null });
+  const products = new MatrixProducts([matrixOf("f32", numbers(64, 1), 8)], {
+    rows: 8,
+    width: 8,
+    lanes: 2,
+    pool: null,
+  });
   for (const [matrix, count] of [
     [0, 0],
     [0, 3],
@@ -134,7 +155,8 @@ test("a product that was not prepared is refused", () => {
 
 test("only whole blocks make a row, of the size that tables count with", () => {
   for (const width of [1, 31, 32, 33, 48, 64, 1024]) {
-    for (const type of ["q8_0", "q4_0"] as const) expect(rowBytes(type, width)).toBe(blockRowBytes(type, width));
+    for (const type of ["q8_0", "q4_0"] as const)
+      expect(rowBytes(type, width)).toBe(blockRowBytes(type, width));
     expect([rowBytes("f32", width), rowBytes("f16", width)]).toEqual([4 * width, 2 * width]);
   }
   expect(() => quantizeRows("q4_0", numbers(66, 1), 33)).toThrow(RangeError);
@@ -143,7 +165,9 @@ test("only whole blocks make a row, of the size that tables count with", () => {
 
 test("nothing is left behind by 300 rounds of opening and closing", () => {
   const [rows, width] = [256, 512];
-  const matrices = Array.from({ length: 15 }, (_, i) => matrixOf("q4_0", numbers(rows * width, i + 1), width)); // 1.1 MB
+  const matrices = Array.from({ length: 15 }, (_, i) =>
+    matrixOf("q4_0", numbers(rows * width, i + 1), width),
+  ); // 1.1 MB
   const round = () => {
     const pool = new ThreadPool(2);
     const products = new MatrixProducts(matrices, { rows, width, lanes: 4, pool });
@@ -156,5 +180,6 @@ test("nothing is left behind by 300 rounds of opening and closing", () => {
   const before = process.memoryUsage.rss();
   for (let i = 0; i < 300; i++) round();
   Bun.gc(true);
-  expect((process.memoryUsage.rss() - before) / 2 ** 20).toBeLessThan(8); // descriptions of graphs and tensors alone are 50 kB a round
+  // descriptions of graphs and tensors alone are 50 kB a round
+  expect((process.memoryUsage.rss() - before) / 2 ** 20).toBeLessThan(8);
 });

@@ -1,11 +1,25 @@
-// C checks TypeScript: struct layouts, structs by value, and what happens when a library is missing, damaged or another version.
+// C checks TypeScript: struct layouts, structs by value, and what happens when a library is missing, damaged
+// or another version.
 
 import { dlopen, ptr } from "bun:ffi";
 import { beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { GGML_BASE_SYMBOLS, GGML_INIT_PARAMS, GGML_SYMBOLS, GGML_VERSION, THREADPOOL_PARAMS } from "../../ffi/_ggml-abi.ts";
-import { BATCH, CONTEXT_PARAMS, LLAMA_SYMBOLS, LLAMA_VERSION, MODEL_PARAMS, QUANTIZE_PARAMS } from "../../ffi/_llama-abi.ts";
+import {
+  GGML_BASE_SYMBOLS,
+  GGML_INIT_PARAMS,
+  GGML_SYMBOLS,
+  GGML_VERSION,
+  THREADPOOL_PARAMS,
+} from "../../ffi/_ggml-abi.ts";
+import {
+  BATCH,
+  CONTEXT_PARAMS,
+  LLAMA_SYMBOLS,
+  LLAMA_VERSION,
+  MODEL_PARAMS,
+  QUANTIZE_PARAMS,
+} from "../../ffi/_llama-abi.ts";
 import { loadLlama } from "../../ffi/llama.ts";
 import { findLibrary } from "../../ffi/load/library.ts";
 import { byValue, callByValue, type Layout, Struct } from "../../ffi/load/struct.ts";
@@ -26,7 +40,8 @@ const LAYOUTS: [string, Layout][] = [
 ];
 
 /** C's n_gpu_layers is our nGpuLayers. */
-const camelCase = (name: string) => (name === "nthread" ? "nThread" : name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()));
+const camelCase = (name: string) =>
+  name === "nthread" ? "nThread" : name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 describe.skipIf(compiler === null)(`layouts in C${noCompiler}`, () => {
   const sizes = new Map<string, number>();
@@ -92,13 +107,21 @@ describe.skipIf(compiler === null)(`structs by value${noCompiler}`, () => {
   });
 });
 
-/** Runs `load` of a module of ffi/ in a process of its own and returns the code and message of what it throws. */
-function failureOf(module: string, load: string, argument: string): { code: string; message: string; hint: string } {
+/**
+ * Runs `load` of a module of ffi/ in a process of its own and returns the code and message of what it throws.
+ */
+function failureOf(
+  module: string,
+  load: string,
+  argument: string,
+): { code: string; message: string; hint: string } {
   const script = `
     const { ${load} } = await import(${JSON.stringify(join(ROOT, "ffi", module))});
     try { console.log(JSON.stringify({ code: "none", message: JSON.stringify(${load}(process.argv[1])) })); }
     catch (error) { console.log(JSON.stringify({ code: error.code ?? error.name, message: error.message, hint: error.hint })); }`;
-  const { exitCode, stderr, stdout } = Bun.spawnSync([process.execPath, "-e", script, argument], { stderr: "pipe" });
+  const { exitCode, stderr, stdout } = Bun.spawnSync([process.execPath, "-e", script, argument], {
+    stderr: "pipe",
+  });
   if (exitCode !== 0) throw new Error(`ended with ${exitCode}: ${stderr}`);
   return JSON.parse(stdout.toString());
 }
@@ -118,13 +141,18 @@ function fakeLlama(name: string, llamaVersion: string, ggmlVersion: string): str
   const source = (symbols: object, versions: Record<string, string>) => {
     return Object.keys(symbols)
       .map((symbol) =>
-        symbol in versions ? `const char *${symbol}(void) { return "${versions[symbol]}"; }` : `long ${symbol}(void) { return 0; }`,
+        symbol in versions
+          ? `const char *${symbol}(void) { return "${versions[symbol]}"; }`
+          : `long ${symbol}(void) { return 0; }`,
       )
       .join("\n");
   };
   compileText(join(folder, "libllama.v0.5.0.so"), source(LLAMA_SYMBOLS, { llama_version: llamaVersion }));
   compileText(join(folder, "libggml.v0.5.0.so"), source(GGML_SYMBOLS, {}));
-  compileText(join(folder, "libggml-base.so"), source(GGML_BASE_SYMBOLS, { ggml_version: ggmlVersion, ggml_commit: "0000000" }));
+  compileText(
+    join(folder, "libggml-base.so"),
+    source(GGML_BASE_SYMBOLS, { ggml_version: ggmlVersion, ggml_commit: "0000000" }),
+  );
   return folder;
 }
 
@@ -149,7 +177,10 @@ describe.skipIf(compiler === null)(`another libllama${noCompiler}`, () => {
   test("is refused when a function is missing", () => {
     const folder = fakeLlama("llama-old", LLAMA_VERSION, GGML_VERSION);
     compileText(join(folder, "libllama.v0.5.0.so"), "int llama_decode(void) { return 0; }");
-    expect(llamaFailure(folder)).toMatchObject({ code: "LIBRARY_MISMATCH", message: expect.stringContaining(folder) });
+    expect(llamaFailure(folder)).toMatchObject({
+      code: "LIBRARY_MISMATCH",
+      message: expect.stringContaining(folder),
+    });
   });
 });
 
@@ -193,7 +224,13 @@ describe("a library that is not there or not one", () => {
   });
 
   test("without a choice of the user: the package, beside the program and lib/ there", () => {
-    const place = { title: "libnone", file: "libnone.so", variable: "TTS_LIBNONE", package: "no-such-package", folder: "bins" };
+    const place = {
+      title: "libnone",
+      file: "libnone.so",
+      variable: "TTS_LIBNONE",
+      package: "no-such-package",
+      folder: "bins",
+    };
     try {
       findLibrary(place, "");
       throw new Error("found");
@@ -202,7 +239,11 @@ describe("a library that is not there or not one", () => {
       const { code, hint, message } = error as TtsError;
       const beside = dirname(process.execPath);
       expect(code).toBe("LIBRARY_MISSING");
-      for (const path of ["node_modules/no-such-package/bins/libnone.so", join(beside, "libnone.so"), join(beside, "lib", "libnone.so")]) {
+      for (const path of [
+        "node_modules/no-such-package/bins/libnone.so",
+        join(beside, "libnone.so"),
+        join(beside, "lib", "libnone.so"),
+      ]) {
         expect(message).toContain(path);
       }
       expect(hint).toContain("TTS_LIBNONE");
@@ -212,7 +253,11 @@ describe("a library that is not there or not one", () => {
   test("libllama without its CPU code says what is missing", () => {
     const folder = folderOf("no-cpu");
     const real = dirname(loadLlama().path);
-    for (const name of readdirSync(real)) if (/^lib(llama|ggml|ggml-base)\./.test(name)) copyFileSync(join(real, name), join(folder, name));
-    expect(llamaFailure(folder)).toMatchObject({ code: "LIBRARY_MISSING", message: expect.stringContaining("libggml-cpu-*.so") });
+    for (const name of readdirSync(real))
+      if (/^lib(llama|ggml|ggml-base)\./.test(name)) copyFileSync(join(real, name), join(folder, name));
+    expect(llamaFailure(folder)).toMatchObject({
+      code: "LIBRARY_MISSING",
+      message: expect.stringContaining("libggml-cpu-*.so"),
+    });
   });
 });

@@ -1,4 +1,5 @@
-// Bundles that are damaged: each is refused with one clear failure before a library sees it; and mappings that end with their engine.
+// Bundles that are damaged: each is refused with one clear failure before a library sees it; and mappings
+// that end with their engine.
 
 import { describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
@@ -68,7 +69,9 @@ describe("a manifest", () => {
     ["libraries", undefined],
     ["name", 5],
   ])("with %s = %p is refused", (path, value) => {
-    expect(() => openBundle(withManifest(path, value))).toThrow(refusal(new RegExp(path.replaceAll(".", "\\."))));
+    expect(() => openBundle(withManifest(path, value))).toThrow(
+      refusal(new RegExp(path.replaceAll(".", "\\."))),
+    );
   });
 
   test("refuses names of files outside the bundle", () => {
@@ -97,15 +100,39 @@ describe("files that do not fit their manifest", () => {
   const { predictorHidden, codes, textVocabulary, codecVocabulary } = bundleOf("starter").manifest.shape;
   const [llama, ort] = [named(PREDICTORS, "llama"), named(PREDICTORS, "ort")];
   test.each<[string, () => unknown, RegExp]>([
-    ["predictor.gguf", () => llama.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))), /embedding_length is/],
-    ["predictor.onnx", () => ort.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))), /its x is f32/],
-    ["predictor.onnx's layers", () => ort.open(openOptions(withShape({ predictorLayers: 200 }))), /past\.k\.\d+ is missing/],
+    [
+      "predictor.gguf",
+      () => llama.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))),
+      /embedding_length is/,
+    ],
+    [
+      "predictor.onnx",
+      () => ort.open(openOptions(withShape({ predictorHidden: 2 * predictorHidden }))),
+      /its x is f32/,
+    ],
+    [
+      "predictor.onnx's layers",
+      () => ort.open(openOptions(withShape({ predictorLayers: 200 }))),
+      /past\.k\.\d+ is missing/,
+    ],
     ["talker.gguf", () => TALKERS[0].open(openOptions(withShape({ layers: 77 }))), /block_count is/],
-    ["talker.gguf's head", () => TALKERS[0].open(openOptions(withShape({ codecVocabulary: codecVocabulary + 1 }))), /vocab_size is/],
-    ["the text table", () => new Embedder(withShape({ textVocabulary: textVocabulary + 1 })), /table text has the shape/],
+    [
+      "talker.gguf's head",
+      () => TALKERS[0].open(openOptions(withShape({ codecVocabulary: codecVocabulary + 1 }))),
+      /vocab_size is/,
+    ],
+    [
+      "the text table",
+      () => new Embedder(withShape({ textVocabulary: textVocabulary + 1 })),
+      /table text has the shape/,
+    ],
     ["the code tables", () => new Embedder(withShape({ codes: codes + 1 })), /table code\.1 has the shape/],
     ["the heads", () => llama.open(openOptions(withShape({ codes: codes - 1 }))), /table predictor\./],
-    ["tokenizer.gguf", () => openTokenizer(openOptions(withShape({ textVocabulary: 10 }))), /tokens, the text table has 10 rows/],
+    [
+      "tokenizer.gguf",
+      () => openTokenizer(openOptions(withShape({ textVocabulary: 10 }))),
+      /tokens, the text table has 10 rows/,
+    ],
   ])("%s is refused", (_file, open, message) => {
     expect(open).toThrow(refusal(message));
   });
@@ -127,8 +154,12 @@ const putU32 = (key: string, value: number) => (bytes: Buffer) =>
 describe("a damaged GGUF file", () => {
   test.each([0, 2 ** 31 - 1, 2 ** 32 - 1])("with %p layers never reaches libllama", (layers) => {
     const damage = putU32("qwen3.block_count", layers);
-    expect(() => TALKERS[0].open(openOptions(withBytes("talker.gguf", damage)))).toThrow(refusal(/block_count/));
-    expect(() => named(PREDICTORS, "llama").open(openOptions(withBytes("predictor.gguf", damage)))).toThrow(refusal(/block_count/));
+    expect(() => TALKERS[0].open(openOptions(withBytes("talker.gguf", damage)))).toThrow(
+      refusal(/block_count/),
+    );
+    expect(() => named(PREDICTORS, "llama").open(openOptions(withBytes("predictor.gguf", damage)))).toThrow(
+      refusal(/block_count/),
+    );
   });
 
   test("with another tokenizer model, or a token twice, never reaches libllama", () => {
@@ -137,7 +168,8 @@ describe("a damaged GGUF file", () => {
     const twice = withBytes("tokenizer.gguf", (bytes) => {
       const { count, from } = parseGgufHead(bytes, "").values.get("tokenizer.ggml.tokens")!.value as GgufList;
       const oneByte: number[] = []; // places of tokens of one byte
-      for (let i = 0, at = from; i < count; i++, at += 8 + bytes.readUInt32LE(at)) if (bytes.readUInt32LE(at) === 1) oneByte.push(at + 8);
+      for (let i = 0, at = from; i < count; i++, at += 8 + bytes.readUInt32LE(at))
+        if (bytes.readUInt32LE(at) === 1) oneByte.push(at + 8);
       bytes[oneByte[1]] = bytes[oneByte[0]];
     });
     expect(() => openTokenizer(openOptions(twice))).toThrow(refusal(/is there twice/));
@@ -188,6 +220,10 @@ test("20 engines, opened and closed, leave no mapping of their tables", async ()
       await engine.close();
     }
     console.log(mappings());`;
-  const { stdout, exited } = Bun.spawn([process.execPath, "-e", script], { env: { ...process.env }, stdout: "pipe", stderr: "inherit" });
+  const { stdout, exited } = Bun.spawn([process.execPath, "-e", script], {
+    env: { ...process.env },
+    stdout: "pipe",
+    stderr: "inherit",
+  });
   expect([await exited, (await new Response(stdout).text()).trim()]).toEqual([0, "0"]);
 });

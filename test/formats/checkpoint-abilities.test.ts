@@ -15,14 +15,20 @@ describe.each(CHECKPOINTS)("%s", (checkpoint) => {
     const { hidden, modelSize, readsIpa, ...prompt } = abilities;
     const { manifest } = bundleOf(checkpoint);
     expect(manifest.prompt).toMatchObject(prompt);
-    expect([manifest.shape.hidden, manifest.modelSize, manifest.reading !== null]).toEqual([hidden, modelSize, readsIpa]);
+    expect([manifest.shape.hidden, manifest.modelSize, manifest.reading !== null]).toEqual([
+      hidden,
+      modelSize,
+      readsIpa,
+    ]);
   });
 
   test("each offered language and speaker is accepted, and no dialect is offered", () => {
     const languages = languageNames(abilities);
     expect(languages).not.toBeEmpty();
-    for (const language of languages) expect(languageId(spec(), language, "")).toBe(abilities.languages[language]);
-    for (const [speaker, id] of Object.entries(abilities.speakers)) expect(speakerId(spec(), speaker)).toBe(id);
+    for (const language of languages)
+      expect(languageId(spec(), language, "")).toBe(abilities.languages[language]);
+    for (const [speaker, id] of Object.entries(abilities.speakers))
+      expect(speakerId(spec(), speaker)).toBe(id);
     for (const dialect of Object.values(abilities.dialects)) {
       expect(languages).not.toContain(dialect);
       expect(failureOf(() => languageId(spec(), dialect, "")).code).toBe("LANGUAGE_UNKNOWN");

@@ -1,4 +1,5 @@
-// The manifest of a folder of NPU models: what is whole is read, what is damaged, foreign or unfinished is refused with one clear failure.
+// The manifest of a folder of NPU models: what is whole is read, what is damaged, foreign or unfinished is
+// refused with one clear failure.
 
 import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -80,7 +81,11 @@ function newFolder(path = "", value: unknown = undefined): string {
 }
 
 const refusal = (message: RegExp, hint = /tts convert DIR --target rknn(\|axcl)? -o FOLDER/) =>
-  expect.objectContaining({ code: "NPU_MODEL_INVALID", message: expect.stringMatching(message), hint: expect.stringMatching(hint) });
+  expect.objectContaining({
+    code: "NPU_MODEL_INVALID",
+    message: expect.stringMatching(message),
+    hint: expect.stringMatching(hint),
+  });
 
 describe("a whole folder", () => {
   test("is read as it was written", () => {
@@ -108,7 +113,9 @@ describe("a whole folder", () => {
     const [front, vocoder] = folder.manifest.vocoder;
     expect(npuPartPath(folder, front)).toBe(join(folder.directory, "vocoder-front.onnx"));
     const built = join(folder.directory, "vocoder.rknn");
-    expect(() => npuPartPath(folder, vocoder)).toThrow(refusal(/vocoder\.rknn is missing/, /build it: .*README\.md says how/));
+    expect(() => npuPartPath(folder, vocoder)).toThrow(
+      refusal(/vocoder\.rknn is missing/, /build it: .*README\.md says how/),
+    );
     writeFileSync(built, "");
     expect(() => npuPartPath(folder, vocoder)).toThrow(refusal(/vocoder\.rknn is empty/, /build it/));
     writeFileSync(built, "a model");
@@ -124,7 +131,8 @@ describe("a whole folder", () => {
 
   test("fits a bundle of the same checkpoint, and no other", () => {
     const folder = openNpuFolder(newFolder(), "rknn");
-    const bundle = (source: unknown) => ({ directory: "", manifest: { name: "another", source } }) as unknown as Bundle;
+    const bundle = (source: unknown) =>
+      ({ directory: "", manifest: { name: "another", source } }) as unknown as Bundle;
     assertNpuFolderFits(folder, bundle(SOURCE));
     for (const source of [
       { ...SOURCE, "config.json": { bytes: 2, sha256: "cc" } },
@@ -144,7 +152,9 @@ describe("a folder is refused", () => {
   });
 
   test("for another target", () => {
-    expect(() => openNpuFolder(newFolder(), "axcl")).toThrow(refusal(/holds models for rknn, not for axcl/, /--target axcl/));
+    expect(() => openNpuFolder(newFolder(), "axcl")).toThrow(
+      refusal(/holds models for rknn, not for axcl/, /--target axcl/),
+    );
   });
 
   test.each(["{", "[]", "null", ""])("whose manifest is %j", (content) => {
@@ -186,7 +196,8 @@ describe("a folder is refused", () => {
     ["selfTest.leastSnrDb", -1, /leastSnrDb is -1/],
     ["source.config.json", "aa", /is not an object|not an object/],
   ])("with %s = %j", (path, value, message) => {
-    const folder = path === "source.config.json" ? newFolder("source", { config: value }) : newFolder(path, value);
+    const folder =
+      path === "source.config.json" ? newFolder("source", { config: value }) : newFolder(path, value);
     expect(() => openNpuFolder(folder, "rknn")).toThrow(refusal(message));
   });
 
@@ -200,6 +211,8 @@ describe("a folder is refused", () => {
   ])("whose self-test is %s", (_what, content) => {
     const folder = newFolder();
     writeFileSync(join(folder, "self-test.safetensors"), content);
-    expect(() => readNpuSelfTest(openNpuFolder(folder, "rknn"))).toThrow(refusal(/self-test\.safetensors is damaged/, /tts convert DIR/));
+    expect(() => readNpuSelfTest(openNpuFolder(folder, "rknn"))).toThrow(
+      refusal(/self-test\.safetensors is damaged/, /tts convert DIR/),
+    );
   });
 });

@@ -1,5 +1,6 @@
-// The heads inside the tables of a bundle: how they are stored beside each weight type, how close they stay to those of the checkpoint, and
-// that a damaged one is refused before ggml, which would end the process, sees it.
+// The heads inside the tables of a bundle: how they are stored beside each weight type, how close they stay
+// to those of the checkpoint, and that a damaged one is refused before ggml, which would end the process,
+// sees it.
 
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,7 +12,13 @@ import type { WeightType } from "../../src/config.ts";
 import { writeTables } from "../../src/convert/tables.ts";
 import type { Bundle } from "../../src/formats/bundle.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
-import { byteLength, type Dtype, parseSafetensors, safetensorsHeader, type TensorToWrite } from "../../src/formats/safetensors.ts";
+import {
+  byteLength,
+  type Dtype,
+  parseSafetensors,
+  safetensorsHeader,
+  type TensorToWrite,
+} from "../../src/formats/safetensors.ts";
 import { TABLE } from "../../src/formats/tables.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import { bundleOf, checkpointFolder, openOptions, scratchFolder } from "../_support.ts";
@@ -30,7 +37,11 @@ function bundleWith(write: (path: string) => void): Bundle {
   return { directory: folder, manifest };
 }
 
-function convertTables(path: string, type: WeightType, change: (checkpoint: Checkpoint) => Checkpoint = (same) => same): void {
+function convertTables(
+  path: string,
+  type: WeightType,
+  change: (checkpoint: Checkpoint) => Checkpoint = (same) => same,
+): void {
   loadLlama();
   loadOnnxRuntime("");
   const checkpoint = openCheckpoint(checkpointFolder(CHECKPOINT));
@@ -38,7 +49,8 @@ function convertTables(path: string, type: WeightType, change: (checkpoint: Chec
   checkpoint.close();
 }
 
-const headOf = (path: string, group = 1) => parseSafetensors(readFileSync(path), path).get(TABLE.head(group))!;
+const headOf = (path: string, group = 1) =>
+  parseSafetensors(readFileSync(path), path).get(TABLE.head(group))!;
 
 /** The logits of all groups for a fixed hidden state, always going on with code 0. */
 function logitsOf(bundle: Bundle): Float32Array {
@@ -67,13 +79,20 @@ describe("heads beside layers", () => {
     ["q4_0", "U8", (width / 32) * 18, 0.12],
     ["q4_k_m", "U8", (width / 32) * 18, 0.12],
     ["iq4_nl", "U8", (width / 32) * 18, 0.12],
-  ])("of type %s are %s [codes, %i] and give these logits up to rounding", (type, dtype, rowLength, tolerance) => {
-    const bundle = bundleWith((path) => convertTables(path, type));
-    expect(headOf(join(bundle.directory, "tables.safetensors"))).toMatchObject({ dtype, shape: [codes, rowLength] });
-    const logits = logitsOf(bundle);
-    const rms = (value: (i: number) => number) => Math.sqrt(logits.reduce((sum, _, i) => sum + value(i) ** 2, 0));
-    expect(rms((i) => logits[i] - exact[i]) / rms((i) => exact[i])).toBeLessThanOrEqual(tolerance);
-  });
+  ])(
+    "of type %s are %s [codes, %i] and give these logits up to rounding",
+    (type, dtype, rowLength, tolerance) => {
+      const bundle = bundleWith((path) => convertTables(path, type));
+      expect(headOf(join(bundle.directory, "tables.safetensors"))).toMatchObject({
+        dtype,
+        shape: [codes, rowLength],
+      });
+      const logits = logitsOf(bundle);
+      const rms = (value: (i: number) => number) =>
+        Math.sqrt(logits.reduce((sum, _, i) => sum + value(i) ** 2, 0));
+      expect(rms((i) => logits[i] - exact[i]) / rms((i) => exact[i])).toBeLessThanOrEqual(tolerance);
+    },
+  );
 
   test("of a width that blocks do not fill stay f32", () => {
     const path = join(scratchFolder(), "narrow.safetensors");
@@ -90,7 +109,11 @@ describe("heads beside layers", () => {
           offset: 0,
         };
       };
-      return { ...checkpoint, predictor: { ...predictor, hidden: 48 }, weights: Object.assign(Object.create(weights), { take }) };
+      return {
+        ...checkpoint,
+        predictor: { ...predictor, hidden: 48 },
+        weights: Object.assign(Object.create(weights), { take }),
+      };
     });
     expect(headOf(path)).toMatchObject({ dtype: "F32", shape: [codes, 48] });
   });
@@ -100,7 +123,10 @@ describe("a damaged head", () => {
   const { codes, predictorHidden: width } = bundleOf(CHECKPOINT).manifest.shape;
   const [q8, q4] = [(width / 32) * 34, (width / 32) * 18];
 
-  /** The tables of the f32 bundle with head 3 of another type and shape, filled with one byte; null: without it. */
+  /**
+   * The tables of the f32 bundle with head 3 of another type and shape, filled with one byte; null: without
+   * it.
+   */
   function withHead(head: { dtype: string; shape: number[] } | null, fill = 0): Bundle {
     const source = join(bundleOf(CHECKPOINT).directory, "tables.safetensors");
     const tensors: TensorToWrite[] = [];
@@ -108,7 +134,11 @@ describe("a damaged head", () => {
       const damaged = name === TABLE.head(3);
       if (damaged && head === null) continue;
       const entry = (damaged ? head : { dtype, shape }) as { dtype: TensorToWrite["dtype"]; shape: number[] };
-      tensors.push({ name, ...entry, chunks: () => [damaged ? Buffer.alloc(byteLength(entry), fill) : bytes] });
+      tensors.push({
+        name,
+        ...entry,
+        chunks: () => [damaged ? Buffer.alloc(byteLength(entry), fill) : bytes],
+      });
     }
     const data = tensors.flatMap(({ chunks }) => [...chunks()]);
     return bundleWith((path) => writeFileSync(path, Buffer.concat([safetensorsHeader(tensors), ...data])));
@@ -129,7 +159,10 @@ describe("a damaged head", () => {
     ["with a type that none has", { dtype: "BF16", shape: [codes, width] }],
     ["with another type that none has", { dtype: "I8", shape: [codes, q8] }],
   ])("%s is refused", (_what, head) => {
-    const wrong = expect.objectContaining({ code: "BUNDLE_INVALID", message: expect.stringContaining("table predictor.head.3") });
+    const wrong = expect.objectContaining({
+      code: "BUNDLE_INVALID",
+      message: expect.stringContaining("table predictor.head.3"),
+    });
     expect(() => predictorLlama.open(openOptions(withHead(head)))).toThrow(wrong);
   });
 
@@ -137,7 +170,8 @@ describe("a damaged head", () => {
     ["q4_0", q4],
     ["q8_0", q8],
   ])("whose %s blocks are rubbish is only wrong", (_type, rowLength) => {
-    for (const byte of [0xff, 0x7f, 0x00]) logitsOf(withHead({ dtype: "U8", shape: [codes, rowLength] }, byte));
+    for (const byte of [0xff, 0x7f, 0x00])
+      logitsOf(withHead({ dtype: "U8", shape: [codes, rowLength] }, byte));
   });
 
   test("leaves nothing open", () => {

@@ -1,7 +1,16 @@
 // What is made beside its place: whole or not there, with the mode it should have, and nothing left behind.
 
 import { beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { Draft, replaceFile } from "../../src/io/atomic.ts";
 import { jsonOrNull, textOrEmpty, textOrNull } from "../../src/io/read.ts";
@@ -20,14 +29,17 @@ const endedProcess = () => Bun.spawnSync(["true"]).pid;
 const entries = () => readdirSync(folder).toSorted();
 
 describe("a file", () => {
-  test.each([{ flush: true }, { flush: false }])("takes the place of the old one in one moment (%p)", (options) => {
-    writeFileSync(target, "old");
-    replaceFile(target, "new", { mode: 0o600, ...options });
-    expect(readFileSync(target, "utf8")).toBe("new");
-    expect(statSync(target).mode & 0o777).toBe(0o600);
-    expect(entries()).toEqual(["it"]);
-    expect(process.listenerCount("exit")).toBe(listeners);
-  });
+  test.each([{ flush: true }, { flush: false }])(
+    "takes the place of the old one in one moment (%p)",
+    (options) => {
+      writeFileSync(target, "old");
+      replaceFile(target, "new", { mode: 0o600, ...options });
+      expect(readFileSync(target, "utf8")).toBe("new");
+      expect(statSync(target).mode & 0o777).toBe(0o600);
+      expect(entries()).toEqual(["it"]);
+      expect(process.listenerCount("exit")).toBe(listeners);
+    },
+  );
 
   test("that cannot take its place leaves nothing, and what was there stays", () => {
     mkdirSync(join(target, "full"), { recursive: true });
@@ -95,5 +107,8 @@ test("what is not there, is a folder or is no JSON is empty or null", () => {
   writeFileSync(join(folder, "cut.json"), '{"a":');
   for (const path of [target, folder, join(target, "below")])
     expect([textOrNull(path), textOrEmpty(path), jsonOrNull(path)]).toEqual([null, "", null]);
-  expect([textOrEmpty(join(folder, "cut.json")), jsonOrNull(join(folder, "cut.json"))]).toEqual(['{"a":', null]);
+  expect([textOrEmpty(join(folder, "cut.json")), jsonOrNull(join(folder, "cut.json"))]).toEqual([
+    '{"a":',
+    null,
+  ]);
 });

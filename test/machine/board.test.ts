@@ -1,4 +1,5 @@
-// What a machine is made of, read from copies of the kernel's files: a board with unequal cores, containers, and this machine itself.
+// What a machine is made of, read from copies of the kernel's files: a board with unequal cores, containers,
+// and this machine itself.
 
 import { describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
@@ -9,7 +10,11 @@ import { BIG, LITTLE, MEMINFO, rk3588, rootWith } from "../_board.ts";
 describe("a board with unequal cores", () => {
   test("has two kinds, the fast one first, each with its clock, caches and instructions", () => {
     const { chip, kinds, model, presentCores } = describeBoard(rootWith(rk3588()));
-    expect({ model, chip, presentCores }).toEqual({ model: "FriendlyElec CM3588 NAS", chip: "rk3588", presentCores: 8 });
+    expect({ model, chip, presentCores }).toEqual({
+      model: "FriendlyElec CM3588 NAS",
+      chip: "rk3588",
+      presentCores: 8,
+    });
     const common = { governor: "ondemand", features: ["asimdhp", "asimddp"] };
     const caches = (first: number, second: number) => [
       { level: 1, type: "data" as const, bytes: first * 1024, sharedBy: 1 },
@@ -18,8 +23,24 @@ describe("a board with unequal cores", () => {
       { level: 3, type: "unified" as const, bytes: 3072 * 1024, sharedBy: 8 },
     ];
     expect(kinds).toEqual([
-      { name: "Cortex-A76", cores: BIG, capacity: 1024, fast: true, maxMhz: 2256, caches: caches(64, 512), ...common },
-      { name: "Cortex-A55", cores: LITTLE, capacity: 530, fast: false, maxMhz: 1800, caches: caches(32, 128), ...common },
+      {
+        name: "Cortex-A76",
+        cores: BIG,
+        capacity: 1024,
+        fast: true,
+        maxMhz: 2256,
+        caches: caches(64, 512),
+        ...common,
+      },
+      {
+        name: "Cortex-A55",
+        cores: LITTLE,
+        capacity: 530,
+        fast: false,
+        maxMhz: 1800,
+        caches: caches(32, 128),
+        ...common,
+      },
     ]);
   });
 
@@ -41,7 +62,8 @@ describe("a board with unequal cores", () => {
 
 describe("memory and limits", () => {
   const GB = 2 ** 30;
-  const board = (files: Record<string, string>) => describeBoard(rootWith({ "proc/meminfo": MEMINFO, ...files }));
+  const board = (files: Record<string, string>) =>
+    describeBoard(rootWith({ "proc/meminfo": MEMINFO, ...files }));
 
   test("without a container", () => {
     const { cpuLimit, memory } = board({ "proc/self/cgroup": "0::/\n" });

@@ -1,4 +1,5 @@
-// What a model will cost before it is here: shapes against the catalog, counts against a bundle, and how a forecast follows from speed.
+// What a model will cost before it is here: shapes against the catalog, counts against a bundle, and how a
+// forecast follows from speed.
 
 import { describe, expect, test } from "bun:test";
 import { officialShape, type SyntheticSize } from "../../src/convert/synthetic.ts";
@@ -10,12 +11,17 @@ import { bundleOf, STARTER } from "../_support.ts";
 
 const F32 = { talker: "f32", predictor: "f32" } as const;
 
-test.each(["0.6b", "1.7b"] as const)("the shape of %s has as many bytes as the official file", (size: SyntheticSize) => {
-  const elements = officialShape(size).tensors.map(({ shape }) => shape.reduce((product, axis) => product * axis, 1));
-  const bytes = 2 * elements.reduce((sum, count) => sum + count, 0);
-  const official = KNOWN_MODELS[`${size}-custom`].files["model.safetensors"].bytes;
-  expect(Math.abs(bytes / official - 1)).toBeLessThan(0.001);
-});
+test.each(["0.6b", "1.7b"] as const)(
+  "the shape of %s has as many bytes as the official file",
+  (size: SyntheticSize) => {
+    const elements = officialShape(size).tensors.map(({ shape }) =>
+      shape.reduce((product, axis) => product * axis, 1),
+    );
+    const bytes = 2 * elements.reduce((sum, count) => sum + count, 0);
+    const official = KNOWN_MODELS[`${size}-custom`].files["model.safetensors"].bytes;
+    expect(Math.abs(bytes / official - 1)).toBeLessThan(0.001);
+  },
+);
 
 test("a checkpoint costs beforehand what its bundle costs", () => {
   const planned = plannedCosts(readPlan(STARTER), F32);
@@ -31,8 +37,17 @@ test("blocks of 4 and 8 bits weigh 18 and 34 bytes for 32 numbers; the talker's 
 });
 
 describe("a forecast", () => {
-  const speed: Speed = { weights: { f32: 20e9, q8_0: 20e9, q4_0: 20e9 }, prompt: 100e9, vocoder: 50e9, callMs: 1e-6 };
-  const model = { costs: plannedCosts(officialShape("0.6b"), F32), layers: { talker: 28, predictor: 5 }, weights: F32 };
+  const speed: Speed = {
+    weights: { f32: 20e9, q8_0: 20e9, q4_0: 20e9 },
+    prompt: 100e9,
+    vocoder: 50e9,
+    callMs: 1e-6,
+  };
+  const model = {
+    costs: plannedCosts(officialShape("0.6b"), F32),
+    layers: { talker: 28, predictor: 5 },
+    weights: F32,
+  };
   const usual = forecast(model, speed, 4);
 
   test("is what reading the weights takes, and little more", () => {

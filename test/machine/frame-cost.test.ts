@@ -36,7 +36,9 @@ describe("the cost of a frame", () => {
   });
 
   test("of the code predictor on ONNX Runtime: as many multiplications", () => {
-    expect(frameCosts(bundle, "ort", null).predictor.multiplications).toBe(16 * layers(2) + heads + projection);
+    expect(frameCosts(bundle, "ort", null).predictor.multiplications).toBe(
+      16 * layers(2) + heads + projection,
+    );
   });
 
   test("of the vocoder: every matrix once a chunk, as the checkpoint has them", () => {

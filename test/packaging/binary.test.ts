@@ -67,7 +67,8 @@ function unpackedIn(base: string, part: "lib" | "starter"): string {
 }
 const modesOf = (path: string) => statSync(path).mode & 0o777;
 const SAY = ["Hello.", "--greedy", "--seed", "1", "--quiet"];
-const say = (home: string, env: Record<string, string> = {}) => run([tts, ...SAY, "-o", join(home, "out.wav")], { HOME: home, ...env });
+const say = (home: string, env: Record<string, string> = {}) =>
+  run([tts, ...SAY, "-o", join(home, "out.wav")], { HOME: home, ...env });
 const soundOf = (home: string) => readFileSync(join(home, "out.wav"));
 
 /** A home where it has spoken; tests that change what lies there take another one. */
@@ -104,8 +105,12 @@ describe("the binary", () => {
 
   test("holds every command: codes are decoded again", async () => {
     const codes = join(folder, "codes.json");
-    expect((await run([tts, ...SAY, "-o", join(folder, "a.wav"), "--save-codes", codes], { HOME: used })).status).toBe(0);
-    expect((await run([tts, "decode", codes, "-o", join(folder, "b.wav"), "--quiet"], { HOME: used })).status).toBe(0);
+    expect(
+      (await run([tts, ...SAY, "-o", join(folder, "a.wav"), "--save-codes", codes], { HOME: used })).status,
+    ).toBe(0);
+    expect(
+      (await run([tts, "decode", codes, "-o", join(folder, "b.wav"), "--quiet"], { HOME: used })).status,
+    ).toBe(0);
     expect(readFileSync(join(folder, "b.wav")).equals(spoken)).toBe(true);
   });
 
@@ -122,9 +127,19 @@ describe("the binary", () => {
 
   test("prints the licences of all that is in it, as the sources do", async () => {
     const { status, stdout } = await run([tts, "licences"]);
-    expect([status, stdout]).toEqual([0, (await run([process.execPath, join(ROOT, "tts.ts"), "licences"])).stdout]);
+    expect([status, stdout]).toEqual([
+      0,
+      (await run([process.execPath, join(ROOT, "tts.ts"), "licences"])).stdout,
+    ]);
     const titles = stdout.match(/^={100}\n.+(?=\n={100}$)/gm)!.map((title) => title.slice(101));
-    const carried = ["tts ", "The starter voice", "libllama and libggml", "libonnxruntime", "Bun", ...Object.keys(dependencies)];
+    const carried = [
+      "tts ",
+      "The starter voice",
+      "libllama and libggml",
+      "libonnxruntime",
+      "Bun",
+      ...Object.keys(dependencies),
+    ];
     expect(carried.filter((name) => !titles.some((title) => title.startsWith(name)))).toEqual([]);
     const holders = [
       "The ggml authors",
@@ -134,7 +149,11 @@ describe("the binary", () => {
       "mpg123 project",
       "Xiph.Org",
     ];
-    const texts = ["LIBRARY GENERAL PUBLIC LICENSE", "LESSER GENERAL PUBLIC LICENSE", "GNU GENERAL PUBLIC LICENSE"];
+    const texts = [
+      "LIBRARY GENERAL PUBLIC LICENSE",
+      "LESSER GENERAL PUBLIC LICENSE",
+      "GNU GENERAL PUBLIC LICENSE",
+    ];
     expect([...holders, ...texts].filter((words) => !stdout.includes(words))).toEqual([]);
     expect(titles.filter((title) => /: A?GPL/.test(title))).toEqual([]);
     const decodersUnderGpl = ["AAC init failed", "DTS decoder allocation failed"];
@@ -155,7 +174,11 @@ describe("the binary", () => {
         "-m",
         join(ROOT, "test/golden/tiny-base"),
       ];
-      expect(await run([...command, "--quiet"], { HOME: home, TTS_LIB_DIR: cacheOf(used) })).toEqual({ status: 0, stdout: "", stderr: "" });
+      expect(await run([...command, "--quiet"], { HOME: home, TTS_LIB_DIR: cacheOf(used) })).toEqual({
+        status: 0,
+        stdout: "",
+        stderr: "",
+      });
     }
     expect((await run([tts, "voices", "list"], { HOME: home })).stdout).toMatch(/flac.*mp3.*ogg/s);
   });
@@ -163,16 +186,21 @@ describe("the binary", () => {
   test("says of a recording that only the sources read", async () => {
     const [path, model] = [join(folder, "voice.m4a"), join(ROOT, "test/golden/tiny-base")];
     writeFileSync(path, Buffer.from("0000001c667479704d344120000000004d3441206d70343269736f6d", "hex"));
-    const { status, stderr } = await run([tts, "voices", "add", "anna", "--from", path, "-m", model], { HOME: used });
+    const { status, stderr } = await run([tts, "voices", "add", "anna", "--from", path, "-m", model], {
+      HOME: used,
+    });
     const line = `tts: ${path} cannot be decoded: the program as one binary has no decoder for it; give a wav, flac, mp3 or ogg file\n`;
     expect([status, stderr]).toEqual([2, line]);
   });
 
   test("converts a checkpoint as the sources do", async () => {
     const target = join(folder, "bundle");
-    const { status } = await run([tts, "convert", join(ROOT, "models/starter"), "-o", target, "--weights", "q8_0", "--quiet"], {
-      HOME: used,
-    });
+    const { status } = await run(
+      [tts, "convert", join(ROOT, "models/starter"), "-o", target, "--weights", "q8_0", "--quiet"],
+      {
+        HOME: used,
+      },
+    );
     expect(status).toBe(0);
     expect(existsSync(join(target, "bundle.json"))).toBe(true);
   });
@@ -181,7 +209,10 @@ describe("the binary", () => {
     const cwd = newHome();
     writeFileSync(join(cwd, ".env"), `TTS_CACHE=${join(cwd, "env")}\nTTS_LIBLLAMA=${join(cwd, "none.so")}\n`);
     writeFileSync(join(cwd, "bunfig.toml"), 'preload = ["./evil.ts"]\n[run]\npreload = ["./evil.ts"]\n');
-    writeFileSync(join(cwd, "evil.ts"), `require("node:fs").writeFileSync(${JSON.stringify(join(cwd, "evil"))}, "");`);
+    writeFileSync(
+      join(cwd, "evil.ts"),
+      `require("node:fs").writeFileSync(${JSON.stringify(join(cwd, "evil"))}, "");`,
+    );
     const { status } = await run([tts, ...SAY, "-o", "out.wav"], { HOME: used }, cwd);
     expect(status).toBe(0);
     expect(readdirSync(cwd).sort()).toEqual([".env", "bunfig.toml", "evil.ts", "out.wav"]);
@@ -190,7 +221,9 @@ describe("the binary", () => {
   test("goes on serving while its file is away, and starts a stage again when it is back", async () => {
     const program = join(folder, "served");
     linkSync(tts, program);
-    const server = await Server.start(["--stage", "vocoder"], { TTS_LIB_DIR: cacheOf(used) }, undefined, [program]);
+    const server = await Server.start(["--stage", "vocoder"], { TTS_LIB_DIR: cacheOf(used) }, undefined, [
+      program,
+    ]);
     rmSync(program);
     process.kill(server.processOf("vocoder"), "SIGKILL");
     await server.says(/the vocoder process ended \(.*no such file.*\); it is started again\n/i);
@@ -220,18 +253,24 @@ describe("the binary", () => {
 describe("what it unpacks", () => {
   test("is for its user alone, and whole: no code for GPUs, no bindings for Node", () => {
     const [lib, starter] = [unpackedIn(cacheOf(used), "lib"), unpackedIn(cacheOf(used), "starter")];
-    expect([modesOf(lib), modesOf(starter), modesOf(join(lib, "libonnxruntime.so.1"))]).toEqual([0o700, 0o700, 0o600]);
+    expect([modesOf(lib), modesOf(starter), modesOf(join(lib, "libonnxruntime.so.1"))]).toEqual([
+      0o700, 0o700, 0o600,
+    ]);
     const names = readdirSync(lib);
     expect(
       names.filter(
-        (name) => !/^lib(llama|ggml|ggml-base|ggml-cpu-[\w.]+|onnxruntime)\..*so/.test(name) && !name.startsWith("libggml-cpu-"),
+        (name) =>
+          !/^lib(llama|ggml|ggml-base|ggml-cpu-[\w.]+|onnxruntime)\..*so/.test(name) &&
+          !name.startsWith("libggml-cpu-"),
       ),
     ).toEqual([]);
     const variants = readdirSync(join(ROOT, `node_modules/@node-llama-cpp/${platform}/bins/${platform}`));
     expect(names.filter((name) => name.startsWith("libggml-cpu-")).sort()).toEqual(
       variants.filter((name) => name.startsWith("libggml-cpu-")).sort(),
     );
-    expect(readFileSync(join(starter, "NOTICE")).equals(readFileSync(join(ROOT, "models/starter/NOTICE")))).toBe(true);
+    expect(
+      readFileSync(join(starter, "NOTICE")).equals(readFileSync(join(ROOT, "models/starter/NOTICE"))),
+    ).toBe(true);
   });
 
   test("holds the decoder of the voice packed, as it is mostly zeros; damage that leaves sizes is mended when it is converted", async () => {
@@ -240,7 +279,9 @@ describe("what it unpacks", () => {
     const starter = unpackedIn(cacheOf(home), "starter");
     const packed = join(starter, "speech_tokenizer/model.safetensors.zst");
     expect(existsSync(packed.replace(".zst", ""))).toBe(false);
-    expect(statSync(packed).size).toBeLessThan(statSync(join(ROOT, "models/starter/speech_tokenizer/model.safetensors")).size / 10);
+    expect(statSync(packed).size).toBeLessThan(
+      statSync(join(ROOT, "models/starter/speech_tokenizer/model.safetensors")).size / 10,
+    );
     for (const file of [packed, join(starter, "merges.txt"), join(starter, "config.json")]) {
       rmSync(join(cacheOf(home), "bundles"), { recursive: true });
       writeFileSync(file, readFileSync(file).fill(0x55, 100, 800));
@@ -281,7 +322,8 @@ describe("what it unpacks", () => {
     const home = newHome();
     const child = spawn(tts, [...SAY, "-o", join(home, "out.wav")], { env: { HOME: home }, stdio: "ignore" });
     const ended = new Promise((resolve) => child.on("close", resolve));
-    const isUnpacking = () => existsSync(cacheOf(home)) && readdirSync(cacheOf(home)).some((name) => name.endsWith(".part"));
+    const isUnpacking = () =>
+      existsSync(cacheOf(home)) && readdirSync(cacheOf(home)).some((name) => name.endsWith(".part"));
     while (!isUnpacking() && child.exitCode === null) await Bun.sleep(1);
     child.kill("SIGKILL");
     await ended;
@@ -307,7 +349,10 @@ describe("what it unpacks", () => {
       chownSync(lib, 12345, 12345);
       const { status, stderr } = await say(used);
       chownSync(lib, 0, 0);
-      expect([status, stderr]).toEqual([5, expect.stringMatching(/belongs to another user \(12345\).* TTS_LIB_DIR/)]);
+      expect([status, stderr]).toEqual([
+        5,
+        expect.stringMatching(/belongs to another user \(12345\).* TTS_LIB_DIR/),
+      ]);
       expect(stderr).not.toContain("remove it");
     },
   );
@@ -338,7 +383,18 @@ describe("what it unpacks", () => {
   test.skipIf(!mounts)(`needs a folder where programs may run, or TTS_LIB_DIR${withMounts}`, async () => {
     const [home, lib] = [newHome(), newHome()];
     const script = 'mount -t tmpfs -o noexec tmpfs "$HOME" && exec "$@"';
-    const command = ["unshare", "-rm", "sh", "-c", script, "sh", tts, ...SAY, "-o", join(folder, "noexec.wav")];
+    const command = [
+      "unshare",
+      "-rm",
+      "sh",
+      "-c",
+      script,
+      "sh",
+      tts,
+      ...SAY,
+      "-o",
+      join(folder, "noexec.wav"),
+    ];
     const env = { HOME: home, PATH: process.env.PATH! };
     const { status, stderr } = await run(command, env);
     expect(status).toBe(4);
@@ -348,7 +404,8 @@ describe("what it unpacks", () => {
   });
 
   test.skipIf(!mounts)(`says when the disk is full, and leaves nothing there${withMounts}`, async () => {
-    const script = 'mount -t tmpfs -o size=10m tmpfs "$HOME" && "$@"; status=$?; find "$HOME" -type f -size +0; exit $status';
+    const script =
+      'mount -t tmpfs -o size=10m tmpfs "$HOME" && "$@"; status=$?; find "$HOME" -type f -size +0; exit $status';
     const command = ["unshare", "-rm", "sh", "-c", script, "sh", tts, ...SAY, "-o", join(folder, "full.wav")];
     const { status, stderr, stdout } = await run(command, { HOME: newHome(), PATH: process.env.PATH! });
     expect([status, stdout]).toEqual([5, ""]);
@@ -361,7 +418,8 @@ describe("libraries of the user", () => {
     const [home, own] = [newHome(), newHome()];
     const lib = unpackedIn(cacheOf(used), "lib");
     const variant = readdirSync(lib).find((name) => /^libggml-cpu-(x64|armv8\.0_1)\.so$/.test(name))!;
-    for (const name of ["libggml-base.so", "libggml.v0.5.0.so", variant]) copyFileSync(join(lib, name), join(own, name));
+    for (const name of ["libggml-base.so", "libggml.v0.5.0.so", variant])
+      copyFileSync(join(lib, name), join(own, name));
     copyFileSync(join(lib, "libllama.v0.5.0.so"), join(own, "libllama.so"));
     const env = { TTS_LIBLLAMA: own, TTS_LIBONNXRUNTIME: join(lib, "libonnxruntime.so.1") };
     expect(await say(home, env)).toEqual({ status: 0, stdout: "", stderr: "" });
@@ -372,21 +430,20 @@ describe("libraries of the user", () => {
   test("are refused with a reason otherwise", async () => {
     const wrong = join(folder, "libllama.so");
     writeFileSync(wrong, "no library");
-    const { status, stderr } = await say(used, { TTS_LIBLLAMA: wrong });
-    expect(status).toBe(4);
-    expect(stderr).toContain(wrong);
+    const failed = await say(used, { TTS_LIBLLAMA: wrong });
+    expect(failed).toMatchObject({ status: 4, stderr: expect.stringContaining(wrong) });
   });
 });
 
 test("a binary that is damaged says so", async () => {
   const damaged = join(folder, "damaged");
   const bytes = readFileSync(tts);
-  const at = bytes.indexOf(Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), 109_000_000); // a zstd frame, behind the runtime
+  // a zstd frame, behind the runtime
+  const at = bytes.indexOf(Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), 109_000_000);
   expect(at).toBeGreaterThan(0);
   bytes.fill(0x55, at + 5_000_000, at + 5_000_100);
   writeFileSync(damaged, bytes, { mode: 0o755 });
   const home = newHome();
   const { status, stderr } = await run([damaged, ...SAY, "-o", join(home, "out.wav")], { HOME: home });
-  expect(status).toBe(4);
-  expect(stderr).toContain(`${damaged} is damaged`);
+  expect([status, stderr]).toEqual([4, expect.stringContaining(`${damaged} is damaged`)]);
 });

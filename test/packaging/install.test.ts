@@ -1,4 +1,5 @@
-// make install, uninstall and deb as a packager runs them, into folders that go away: with a stand-in for the compiled program.
+// make install, uninstall and deb as a packager runs them, into folders that go away: with a stand-in for the
+// compiled program.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -35,7 +36,10 @@ beforeAll(() => {
 function make(target: string, variables: Record<string, string>, env: Record<string, string> = {}) {
   const settings = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
   const command = ["make", "--no-print-directory", "-o", "node_modules/.ready", target, ...settings];
-  const { exitCode, stderr, stdout } = Bun.spawnSync(command, { cwd: ROOT, env: { PATH: process.env.PATH!, ...env } });
+  const { exitCode, stderr, stdout } = Bun.spawnSync(command, {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH!, ...env },
+  });
   return { exitCode, said: `${stdout}${stderr}` };
 }
 
@@ -50,7 +54,10 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
   let destination = "";
   beforeAll(() => {
     destination = newFolder();
-    expect(make("install", { DESTDIR: destination, PREFIX: "/opt/speech", BINARY: binary })).toEqual({ exitCode: 0, said: "" });
+    expect(make("install", { DESTDIR: destination, PREFIX: "/opt/speech", BINARY: binary })).toEqual({
+      exitCode: 0,
+      said: "",
+    });
   });
   const read = (path: string) => readFileSync(join(destination, "opt/speech", path), "utf8");
 
@@ -76,7 +83,11 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
 
   test("the same source gives the same bytes, where the date is given", () => {
     const [a, b] = [newFolder(), newFolder()].map((folder) => {
-      make("install", { DESTDIR: folder, PREFIX: "/usr", BINARY: binary }, { SOURCE_DATE_EPOCH: "1767225600" });
+      make(
+        "install",
+        { DESTDIR: folder, PREFIX: "/usr", BINARY: binary },
+        { SOURCE_DATE_EPOCH: "1767225600" },
+      );
       return filesIn(folder).map((file) => readFileSync(join(folder, file), "utf8"));
     });
     expect(a).toEqual(b);
@@ -133,19 +144,27 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
     const [file] = readdirSync(DIST);
     expect(file).toBe(`tts_${version}_${architecture}.deb`);
     const dpkg = (...args: string[]) => Bun.spawnSync(["dpkg-deb", ...args]).stdout.toString();
-    expect(dpkg("--field", join(DIST, file), "Architecture", "Version")).toBe(`Architecture: ${architecture}\nVersion: ${version}\n`);
-    expect(dpkg("--field", join(DIST, file), "Maintainer")).toBe("local build <root@localhost>\n"); // nothing of this machine
+    expect(dpkg("--field", join(DIST, file), "Architecture", "Version")).toBe(
+      `Architecture: ${architecture}\nVersion: ${version}\n`,
+    );
+    // nothing of this machine
+    expect(dpkg("--field", join(DIST, file), "Maintainer")).toBe("local build <root@localhost>\n");
     const listed = dpkg("--contents", join(DIST, file)).split("\n");
-    const packed = listed.flatMap((line) => (line.startsWith("-") ? [line.replace(/^.* \.\/usr\//, "")] : []));
+    const packed = listed.flatMap((line) =>
+      line.startsWith("-") ? [line.replace(/^.* \.\/usr\//, "")] : [],
+    );
     const systems = {
       "share/man/man1/tts.1": "share/man/man1/tts.1.gz",
       "share/zsh/site-functions/_tts": "share/zsh/vendor-completions/_tts",
     };
-    expect(packed.toSorted()).toEqual(FILES.map((name) => systems[name as keyof typeof systems] ?? name).toSorted());
+    expect(packed.toSorted()).toEqual(
+      FILES.map((name) => systems[name as keyof typeof systems] ?? name).toSorted(),
+    );
     expect(listed.every((line) => line === "" || line.includes(" root/root "))).toBe(true);
   });
 
-  const noSystemd = Bun.which("systemd-analyze") === null ? " (skipped: systemd-analyze is not installed)" : "";
+  const noSystemd =
+    Bun.which("systemd-analyze") === null ? " (skipped: systemd-analyze is not installed)" : "";
   test.skipIf(noSystemd !== "")(`systemd accepts the units${noSystemd}`, () => {
     const prefix = newFolder();
     make("install", { PREFIX: prefix, BINARY: binary });
@@ -158,7 +177,11 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
         .replace(/^Documentation=.*\n/m, "");
       writeFileSync(join(folder, unit), text);
     }
-    const { exitCode, stderr } = Bun.spawnSync(["systemd-analyze", "verify", ...units.map((unit) => join(folder, unit))]);
+    const { exitCode, stderr } = Bun.spawnSync([
+      "systemd-analyze",
+      "verify",
+      ...units.map((unit) => join(folder, unit)),
+    ]);
     expect([units.length, exitCode, stderr.toString()]).toEqual([4, 0, ""]);
   });
 
@@ -173,7 +196,10 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
       const command = line.replace(/^(\S+\s+){5}/, "");
       expect(command.replaceAll("\\%", "")).not.toContain("%"); // cron's end of the command
       const program = command.replaceAll("\\%", "%").replaceAll("/opt/speech/bin/", `${folder}/`);
-      return Bun.spawnSync(["/bin/sh", "-c", program], { env: { PATH: `${folder}:/usr/bin:/bin` }, cwd: "/" }).stdout.toString();
+      return Bun.spawnSync(["/bin/sh", "-c", program], {
+        env: { PATH: `${folder}:/usr/bin:/bin` },
+        cwd: "/",
+      }).stdout.toString();
     });
     expect(said).toEqual([
       expect.stringMatching(/^\[--quiet\]\[-o\]\[-\]\[The time is \d{1,2}:\d\d\.\]$/),

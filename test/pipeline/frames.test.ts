@@ -6,5 +6,7 @@ import { bundle, type Combination, leavesNoTrace } from "./frames.ts";
 
 const FRAMES = 10_000;
 
-const combinations = ["llama", "ort"].map((predictor): Combination => [predictor, "ort", FRAMES, () => openOptions(bundle())]);
+const combinations = ["llama", "ort"].map(
+  (predictor): Combination => [predictor, "ort", FRAMES, () => openOptions(bundle())],
+);
 test.each(combinations)("%s and %s: %d frames leave no trace in the heap", leavesNoTrace);

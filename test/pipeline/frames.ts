@@ -1,4 +1,5 @@
-// What every combination of backends must keep to: nothing is allocated per frame. Everything the three stages do for one runs thousands of times, and the JavaScript heap stays as it was.
+// What every combination of backends must keep to: nothing is allocated per frame. Everything the three
+// stages do for one runs thousands of times, and the JavaScript heap stays as it was.
 
 import { heapStats } from "bun:jsc";
 import { expect } from "bun:test";
@@ -21,18 +22,29 @@ const SENTENCE_FRAMES = 500;
 const DECODED_EVERY = 20;
 const SETTINGS = { greedy: false, temperature: 0.9, topK: 50, topP: 0.95, repetitionPenalty: 1.05 };
 
-/** Blocks of the heap come 16 kB at a time. Until a collection, whatever is allocated takes new ones, used or not. */
+/**
+ * Blocks of the heap come 16 kB at a time. Until a collection, whatever is allocated takes new ones, used or
+ * not.
+ */
 const SLACK_BYTES = 8 * 16_384;
 
 export const bundle = () => bundleOf("tiny-custom");
 /** What runs code predictor and vocoder, and for how many frames. */
 export type Combination = [predictor: string, vocoder: string, frames: number, optionsOf: () => OpenOptions];
 
-export function leavesNoTrace(predictorName: string, vocoderName: string, frames: number, optionsOf: () => OpenOptions): void {
+export function leavesNoTrace(
+  predictorName: string,
+  vocoderName: string,
+  frames: number,
+  optionsOf: () => OpenOptions,
+): void {
   const { manifest } = bundle();
   const { codecVocabulary, codes, hidden } = manifest.shape;
   const options = optionsOf();
-  const [predictor, vocoder] = [named(PREDICTORS, predictorName).open(options), named(VOCODERS, vocoderName).open(options)];
+  const [predictor, vocoder] = [
+    named(PREDICTORS, predictorName).open(options),
+    named(VOCODERS, vocoderName).open(options),
+  ];
   const talker = TALKERS[0].open(options);
   const embedder = new Embedder(bundle());
   const mailbox = new Mailbox(createMailboxMemory(1, hidden), new Signals(createSignalMemory()));
@@ -42,7 +54,10 @@ export function leavesNoTrace(predictorName: string, vocoderName: string, frames
   own.reset(SETTINGS, 1, 0);
   theirs.reset({ ...SETTINGS, topP: predictor.drawsInside ? 1 : SETTINGS.topP }, 1, 1);
   const draw = (_row: number, _group: number, logits: Float32Array) => theirs.draw(logits);
-  const chances = { settings: () => theirs.settings, noise: (_row: number, target: Float32Array) => theirs.noise(target) };
+  const chances = {
+    settings: () => theirs.settings,
+    noise: (_row: number, target: Float32Array) => theirs.noise(target),
+  };
   const [rows, inputs, state, logits] = [3 * hidden, hidden, hidden, codecVocabulary].map(sharedFloats);
   const lane = new Int32Array(1);
   const chunk = new Int32Array(VOCODER_CHUNK_FRAMES * CODES_PER_FRAME);

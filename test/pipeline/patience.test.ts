@@ -1,4 +1,5 @@
-// Who is late and who is not: stages that owe nothing, stages that others keep busy, and programs that were stopped meanwhile.
+// Who is late and who is not: stages that owe nothing, stages that others keep busy, and programs that were
+// stopped meanwhile.
 
 import { describe, expect, test } from "bun:test";
 import { open } from "../../src/engine.ts";
@@ -76,7 +77,9 @@ test("a speech that waits for others, which nobody fetches, does not make the ta
   try {
     const options = { greedy: true, maxFrames: 3 };
     const long = "Good morning, and good evening to everybody. ".repeat(200);
-    const paused = [engine.speak(long, options), engine.speak(long, options)].map((speech) => speech[Symbol.asyncIterator]());
+    const paused = [engine.speak(long, options), engine.speak(long, options)].map((speech) =>
+      speech[Symbol.asyncIterator](),
+    );
     for (const speech of paused) expect((await speech.next()).done).toBe(false);
     const third = Array.fromAsync(engine.speak("Hello.", options));
     const waited = await Promise.race([third.then(() => "spoken"), Bun.sleep(4_000).then(() => "waiting")]);

@@ -1,4 +1,5 @@
-// Signs of life in what takes long without completing a slice: long prompts, and the vocoder hearing a reference.
+// Signs of life in what takes long without completing a slice: long prompts, and the vocoder hearing a
+// reference.
 
 import { expect, test } from "bun:test";
 import { openBackend, TALKERS } from "../../src/backends/index.ts";
@@ -14,12 +15,23 @@ test("a long prompt gives one after every piece, and what the pieces give", () =
   const options = openOptions(bundleOf("starter"), 2, { contextPositions: count + 8 });
   const talker = openBackend(TALKERS, "auto", options).stage;
   const rows = Float32Array.from({ length: count * talker.hidden }, (_, i) => Math.sin(i * i) / 10);
-  const results = () => ({ hidden: new Float32Array(talker.hidden), logits: new Float32Array(talker.codecVocabulary) });
+  const results = () => ({
+    hidden: new Float32Array(talker.hidden),
+    logits: new Float32Array(talker.codecVocabulary),
+  });
   const [filled, stepped] = [results(), results()];
   let pieces = 0;
   const onPiece = () => pieces++;
   const track = new Track(createTimelineMemory().talker);
-  const prefill = new Prefill({ talker, track, ...filled, onPiece, choice: "off", cacheDir: "", identity: "" });
+  const prefill = new Prefill({
+    talker,
+    track,
+    ...filled,
+    onPiece,
+    choice: "off",
+    cacheDir: "",
+    identity: "",
+  });
   expect(prefill.fill(0, { rows, count, prefixRows: from, lasting: false, alone: false }, 0)).toBe(true);
   expect(pieces).toBe(4);
   expect(track.sum("prefill").rows).toBe(count);
@@ -36,14 +48,37 @@ test("a long prompt gives one after every piece, and what the pieces give", () =
 
 test("a prompt that leaves no position for a frame is refused before anything is computed", () => {
   const count = 2 * PROMPT_PIECE_ROWS;
-  const talker = openBackend(TALKERS, "auto", openOptions(bundleOf("starter"), 1, { contextPositions: count })).stage;
-  const results = { hidden: new Float32Array(talker.hidden), logits: new Float32Array(talker.codecVocabulary) };
+  const talker = openBackend(
+    TALKERS,
+    "auto",
+    openOptions(bundleOf("starter"), 1, { contextPositions: count }),
+  ).stage;
+  const results = {
+    hidden: new Float32Array(talker.hidden),
+    logits: new Float32Array(talker.codecVocabulary),
+  };
   let pieces = 0;
   const onPiece = () => pieces++;
   const track = new Track(createTimelineMemory().talker);
-  const prefill = new Prefill({ talker, track, ...results, onPiece, choice: "off", cacheDir: "", identity: "" });
-  const input = { rows: new Float32Array((count + 9) * talker.hidden), count: count + 9, prefixRows: 40, lasting: false, alone: true };
-  expect(() => prefill.fill(0, input, 0)).toThrow(`the prompt has ${count + 9} positions, the talker's context holds ${count}`);
+  const prefill = new Prefill({
+    talker,
+    track,
+    ...results,
+    onPiece,
+    choice: "off",
+    cacheDir: "",
+    identity: "",
+  });
+  const input = {
+    rows: new Float32Array((count + 9) * talker.hidden),
+    count: count + 9,
+    prefixRows: 40,
+    lasting: false,
+    alone: true,
+  };
+  expect(() => prefill.fill(0, input, 0)).toThrow(
+    `the prompt has ${count + 9} positions, the talker's context holds ${count}`,
+  );
   expect(pieces).toBe(0);
   talker.close();
 });

@@ -1,4 +1,5 @@
-// Prompts that are kept: the files by themselves, whatever happens to them, and the same sound to the bit with and without them.
+// Prompts that are kept: the files by themselves, whatever happens to them, and the same sound to the bit
+// with and without them.
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -39,7 +40,8 @@ describe("files of prompts", () => {
     results: Float32Array.from([number, 0.5, -1]),
     bytes: new Uint8Array(length).fill(number),
   });
-  const plain = (state: PromptState | null) => state && { ...state, bytes: Array.from(state.bytes), results: Array.from(state.results) };
+  const plain = (state: PromptState | null) =>
+    state && { ...state, bytes: Array.from(state.bytes), results: Array.from(state.results) };
 
   /** Asks for keys, then does all that was left for later. */
   function ask(store: PrefixStore, keys: number[], lasting = false): void {
@@ -87,7 +89,10 @@ describe("files of prompts", () => {
     ["changed in its first byte", flip(96)],
     ["changed in its last byte", flip(-1)],
     ["that of another key", (cache) => copyFileSync(join(folderOf(cache), `${keyOf(8)}.kv`), path(cache))],
-    ["a link", (cache) => [renameSync(path(cache), join(cache, "x")), symlinkSync(join(cache, "x"), path(cache))]],
+    [
+      "a link",
+      (cache) => [renameSync(path(cache), join(cache, "x")), symlinkSync(join(cache, "x"), path(cache))],
+    ],
     ["a folder", (cache) => [rmSync(path(cache)), mkdirSync(join(path(cache), "more"), { recursive: true })]],
   ])("a file that is %s is dropped and made again", (_what, damage) => {
     const cache = newCache();
@@ -225,18 +230,26 @@ describe("the same bits, whatever is known already", () => {
   };
   const cases: [string, () => [string, SpeakOptions]][] = [
     ["the starter voice", () => [starter(), {}]],
-    ...["custom-ryan-english-whole", "custom-ryan-english-stream", "xvector-stream", "icl-whole", "icl-stream"].map(
-      (name): [string, () => [string, SpeakOptions]] => [name, () => spokenBy(name)],
-    ),
+    ...[
+      "custom-ryan-english-whole",
+      "custom-ryan-english-stream",
+      "xvector-stream",
+      "icl-whole",
+      "icl-stream",
+    ].map((name): [string, () => [string, SpeakOptions]] => [name, () => spokenBy(name)]),
   ];
-  const manyLanes = cases.flatMap(([name, of]) => (/starter|stream/.test(name) ? [1, 3] : [1]).map((lanes) => [name, lanes, of] as const));
+  const manyLanes = cases.flatMap(([name, of]) =>
+    (/starter|stream/.test(name) ? [1, 3] : [1]).map((lanes) => [name, lanes, of] as const),
+  );
 
   test.each(manyLanes)("%s in %d lanes", async (_name, lanes, of) => {
     const [model, options] = of();
     const cacheDir = newCache();
     const say = (prefixCache: OpenOptions["prefixCache"], times: number) =>
       withEngine({ model, lanes, prefixCache, cacheDir }, async (engine) => {
-        const first = await Promise.all(Array.from({ length: lanes }, (_, i) => speak(engine, `${TEXT} ${"Yes. ".repeat(i)}`, options)));
+        const first = await Promise.all(
+          Array.from({ length: lanes }, (_, i) => speak(engine, `${TEXT} ${"Yes. ".repeat(i)}`, options)),
+        );
         const more: Spoken[] = [];
         for (let i = 1; i < times; i++) more.push(await speak(engine, TEXT, options));
         return { first: first.map(sound), all: [first[0], ...more] };
@@ -253,7 +266,8 @@ describe("the same bits, whatever is known already", () => {
     }
     for (const { cachedRows, rows } of memory.all.slice(1)) expect(cachedRows).toBe(rows);
     expect(off.all.map(({ savedMs }) => savedMs)).toEqual([0, 0]);
-    for (const { savedMs } of memory.all.slice(1)) expect(savedMs).not.toBe(0); // recalled: some time, and seldom more than computing it
+    // recalled: some time, and seldom more than computing it
+    for (const { savedMs } of memory.all.slice(1)) expect(savedMs).not.toBe(0);
     expect(disk[2].all.map(({ cachedRows, rows }) => cachedRows === rows)).toEqual([true, true]);
   });
 
@@ -262,19 +276,27 @@ describe("the same bits, whatever is known already", () => {
     const cacheDir = newCache();
     await withEngine({ model, prefixCache: "disk", cacheDir }, (engine) => speak(engine, TEXT, options));
     expect(statesIn(cacheDir).length).toBe(1);
-    const other = await withEngine({ model, prefixCache: "disk", cacheDir }, (engine) => speak(engine, "Something else.", options));
+    const other = await withEngine({ model, prefixCache: "disk", cacheDir }, (engine) =>
+      speak(engine, "Something else.", options),
+    );
     expect(other.cachedRows).toBeWithin(10, other.rows);
   });
 
   /** An engine on the starter voice that finds all of TEXT on disk. */
-  async function filledCache(model = starter()): Promise<{ model: string; prefixCache: "disk"; cacheDir: string }> {
+  async function filledCache(
+    model = starter(),
+  ): Promise<{ model: string; prefixCache: "disk"; cacheDir: string }> {
     const options = { model, prefixCache: "disk", cacheDir: newCache() } as const;
-    const known = await withEngine(options, async (engine) => [await speak(engine, TEXT), await speak(engine, TEXT)]);
+    const known = await withEngine(options, async (engine) => [
+      await speak(engine, TEXT),
+      await speak(engine, TEXT),
+    ]);
     expect(known[1].cachedRows).toBe(known[1].rows);
     expect(statesIn(options.cacheDir).length).toBeGreaterThan(0);
     return options;
   }
-  const withoutCache = (model: string) => withEngine({ model, prefixCache: "off" }, async (engine) => sound(await speak(engine, TEXT)));
+  const withoutCache = (model: string) =>
+    withEngine({ model, prefixCache: "off" }, async (engine) => sound(await speak(engine, TEXT)));
 
   test("damaged files change nothing and are made again", async () => {
     const options = await filledCache();
@@ -296,7 +318,8 @@ describe("the same bits, whatever is known already", () => {
     const file = join(model, BUNDLE_FILES.talker);
     const { atime, mtime } = statSync(file);
     const bytes = readFileSync(file);
-    bytes.copyWithin(bytes.length - 200_000, bytes.length - 100_000, bytes.length - 50_000); // weights in places of others
+    // weights in places of others
+    bytes.copyWithin(bytes.length - 200_000, bytes.length - 100_000, bytes.length - 50_000);
     writeFileSync(file, bytes);
     utimesSync(file, atime, mtime);
     const after = await withEngine(options, (engine) => speak(engine, TEXT));
@@ -320,19 +343,25 @@ describe("the same bits, whatever is known already", () => {
     const file = join(newCache(), "file");
     writeFileSync(file, "");
     const options = { model: starter(), prefixCache: "disk", cacheDir: file } as const;
-    const spoken = await withEngine(options, async (engine) => [await speak(engine, TEXT), await speak(engine, TEXT)]);
+    const spoken = await withEngine(options, async (engine) => [
+      await speak(engine, TEXT),
+      await speak(engine, TEXT),
+    ]);
     for (const each of spoken) expect(sound(each)).toEqual(await withoutCache(options.model));
     if (process.getuid?.() === 0) return; // whom no mode stops
     const closed = await filledCache();
     chmodSync(folderOf(closed.cacheDir), 0o500);
-    expect((await withEngine(closed, (engine) => speak(engine, "Good night."))).codes.length).toBeGreaterThan(0);
+    expect((await withEngine(closed, (engine) => speak(engine, "Good night."))).codes.length).toBeGreaterThan(
+      0,
+    );
     chmodSync(folderOf(closed.cacheDir), 0o700);
   });
 });
 
 test("the setting is disk unless something else is asked for", () => {
   expect(loadConfig({}, {}).prefixCache).toBe("disk");
-  for (const choice of PREFIX_CACHE_CHOICES) expect(loadConfig({}, { TTS_PREFIX_CACHE: choice }).prefixCache).toBe(choice);
+  for (const choice of PREFIX_CACHE_CHOICES)
+    expect(loadConfig({}, { TTS_PREFIX_CACHE: choice }).prefixCache).toBe(choice);
   expect(loadConfig({ prefixCache: "off" }, { TTS_PREFIX_CACHE: "disk" }).prefixCache).toBe("off");
   expect(() => loadConfig({}, { TTS_PREFIX_CACHE: "ram" })).toThrow('TTS_PREFIX_CACHE is "ram"');
 });

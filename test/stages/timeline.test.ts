@@ -1,4 +1,5 @@
-// The timeline: rings that overwrite their oldest slices, sums that keep everything, and one clock for all threads.
+// The timeline: rings that overwrite their oldest slices, sums that keep everything, and one clock for all
+// threads.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { monotonicMs } from "../../ffi/libc.ts";
@@ -28,7 +29,9 @@ describe("a track", () => {
     recordMany(track, 0, count);
     const slices = track.since(0);
     expect(slices.length).toBe(TIMELINE_SLICES - 1); // the place of one more may be under the writer's hand
-    expect(slices.map(({ startMs }) => startMs)).toEqual(slices.map((_, i) => 10 * (count - slices.length + i)));
+    expect(slices.map(({ startMs }) => startMs)).toEqual(
+      slices.map((_, i) => 10 * (count - slices.length + i)),
+    );
     expect(track.sum("step")).toEqual({ ms: count, rows: (count * (count + 1)) / 2 });
     expect(track.sum("decode")).toEqual({ ms: 0, rows: 0 });
   });
@@ -49,7 +52,11 @@ describe("a track", () => {
     const reader = new Timeline(memory);
     writer.record("predict", 5, 7, 2);
     expect(reader.tracks.predictor.since(0)).toEqual([{ kind: "predict", startMs: 5, endMs: 7, rows: 2 }]);
-    expect(reader.sums()).toEqual({ talker: { ms: 0, rows: 0 }, predictor: { ms: 2, rows: 2 }, vocoder: { ms: 0, rows: 0 } });
+    expect(reader.sums()).toEqual({
+      talker: { ms: 0, rows: 0 },
+      predictor: { ms: 2, rows: 2 },
+      vocoder: { ms: 0, rows: 0 },
+    });
   });
 });
 
@@ -92,7 +99,8 @@ describe("the stages' timeline", () => {
   test("shows one thing at a time on each track", () => {
     for (const stage of ["talker", "predictor", "vocoder"] as const) {
       const track = slices(stage);
-      for (let i = 1; i < track.length; i++) expect(track[i].startMs).toBeGreaterThanOrEqual(track[i - 1].endMs);
+      for (let i = 1; i < track.length; i++)
+        expect(track[i].startMs).toBeGreaterThanOrEqual(track[i - 1].endMs);
     }
   });
 });

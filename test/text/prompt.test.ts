@@ -12,18 +12,18 @@ describe("languages", () => {
     expect(languageId(spec(), written, "ryan")).toBe(spec().languages.russian);
   });
 
-  test.each(["klingon", "xx", "", " ", "beijing_dialect", "constructor"])("%p is refused with the names there are", (written) => {
-    expect(() => languageId(spec(), written, "ryan")).toThrow(`there is no language "${written}"`);
-  });
+  test.each(["klingon", "xx", "", " ", "beijing_dialect", "constructor"])(
+    "%p is refused with the names there are",
+    (written) => {
+      expect(() => languageId(spec(), written, "ryan")).toThrow(`there is no language "${written}"`);
+    },
+  );
 
   test("a dialect comes with its speaker where the language is auto or chinese, and only there", () => {
     const { beijing_dialect, english } = spec().languages;
-    expect(["auto", "chinese", "zh-CN", "english"].map((language) => languageId(spec(), language, "dylan"))).toEqual([
-      beijing_dialect,
-      beijing_dialect,
-      beijing_dialect,
-      english,
-    ]);
+    expect(
+      ["auto", "chinese", "zh-CN", "english"].map((language) => languageId(spec(), language, "dylan")),
+    ).toEqual([beijing_dialect, beijing_dialect, beijing_dialect, english]);
     expect(languageId(spec(), "auto", "ryan")).toBe(NONE);
   });
 });
@@ -40,7 +40,11 @@ describe("speakers", () => {
 
   test("the first speaker and the only language are the defaults", () => {
     expect(promptDefaults(spec())).toEqual({ speaker: "serena", language: "auto", mode: "whole" });
-    expect(promptDefaults(bundleOf("starter").manifest.prompt)).toEqual({ speaker: "starter", language: "english", mode: "whole" });
+    expect(promptDefaults(bundleOf("starter").manifest.prompt)).toEqual({
+      speaker: "starter",
+      language: "english",
+      mode: "whole",
+    });
     expect(promptDefaults(bundleOf("tiny-base").manifest.prompt).mode).toBe("stream");
   });
 });

@@ -85,7 +85,9 @@ test.each([
   [NAMES, "[a]\tə\n\n[b]\tb\tb\n", "letters.tsv line 3 has more than one tab"],
   [NAMES.replace("Q\tə\n", ""), "", "lexicon.tsv has no entry for the name of the letter Q"],
 ])("a damaged table is refused by its line: case %#", (lexicon, letters, message) => {
-  expect(() => new Reader(lexicon, letters)).toThrow(expect.objectContaining({ code: "BUNDLE_INVALID", message }));
+  expect(() => new Reader(lexicon, letters)).toThrow(
+    expect.objectContaining({ code: "BUNDLE_INVALID", message }),
+  );
 });
 
 test.each([

@@ -14,12 +14,20 @@ function failure(text: string): TtsError {
   throw new Error(`${JSON.stringify(text)} was accepted`);
 }
 
-test.each(["Hello", "7", "你好", "ё", "½", "...a", "<|im_end|>a", "😀 1", "<|im_end", "<|im_<|im_end|>end|>"])(
-  "%j can be spoken",
-  (text) => {
-    expect(() => assertSpeakable(text, CONTROL_TOKENS)).not.toThrow();
-  },
-);
+test.each([
+  "Hello",
+  "7",
+  "你好",
+  "ё",
+  "½",
+  "...a",
+  "<|im_end|>a",
+  "😀 1",
+  "<|im_end",
+  "<|im_<|im_end|>end|>",
+])("%j can be spoken", (text) => {
+  expect(() => assertSpeakable(text, CONTROL_TOKENS)).not.toThrow();
+});
 
 test.each([
   ["", "the text is blank"],

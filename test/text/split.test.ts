@@ -8,9 +8,12 @@ test.each([
   [" One. \n\n Two. ", 12, ["One. \n\n Two."]],
   ["", 5, []],
   [" \n\t ", 0, []],
-] as [string, number, string[]][])("text within the limit is one trimmed piece: %j", (text, limit, pieces) => {
-  expect(split(text, limit, units)).toEqual(pieces);
-});
+] as [string, number, string[]][])(
+  "text within the limit is one trimmed piece: %j",
+  (text, limit, pieces) => {
+    expect(split(text, limit, units)).toEqual(pieces);
+  },
+);
 
 test.each([
   ["He came. She left. All wept.", 20, ["He came. She left.", "All wept."]],
@@ -19,9 +22,12 @@ test.each([
   ["你好。我是（真的！）好？对。", 8, ["你好。", "我是（真的！）", "好？对。"]],
   ["走吧。（真的！）", 5, ["走吧。", "（真的！）"]],
   ["A title\n\nIts text.", 12, ["A title", "Its text."]],
-] as [string, number, string[]][])("longer text is cut at sentence ends and packed: %j", (text, limit, pieces) => {
-  expect(split(text, limit, units)).toEqual(pieces);
-});
+] as [string, number, string[]][])(
+  "longer text is cut at sentence ends and packed: %j",
+  (text, limit, pieces) => {
+    expect(split(text, limit, units)).toEqual(pieces);
+  },
+);
 
 test.each([
   ["Mr. Smith and Mrs. Jones left. Dr. No stayed.", 30, ["Mr. Smith and Mrs. Jones left.", "Dr. No stayed."]],
@@ -30,9 +36,12 @@ test.each([
   ["It is No. 5. No. That is six.", 17, ["It is No. 5. No.", "That is six."]],
   ["By J. K. Rowling. In the U.S. Army.", 17, ["By J. K. Rowling.", "In the U.S. Army."]],
   ["Pi is 3.14. Not 3.15.", 11, ["Pi is 3.14.", "Not 3.15."]],
-] as [string, number, string[]][])("abbreviations and decimals do not end a sentence: %j", (text, limit, pieces) => {
-  expect(split(text, limit, units)).toEqual(pieces);
-});
+] as [string, number, string[]][])(
+  "abbreviations and decimals do not end a sentence: %j",
+  (text, limit, pieces) => {
+    expect(split(text, limit, units)).toEqual(pieces);
+  },
+);
 
 test.each([
   ["First, the rest; and then: the end", 18, ["First, the rest;", "and then: the end"]],
@@ -40,9 +49,12 @@ test.each([
   ["He waited – or not — then… left", 16, ["He waited –", "or not — then…", "left"]],
   ["今天天气很好，我们去公园；好吗：好", 8, ["今天天气很好，", "我们去公园；", "好吗：好"]],
   ["All 1,000 at 7:45, for 10–20 of us", 20, ["All 1,000 at 7:45,", "for 10–20 of us"]],
-] as [string, number, string[]][])("an overlong sentence is cut at pauses, not inside numbers: %j", (text, limit, pieces) => {
-  expect(split(text, limit, units)).toEqual(pieces);
-});
+] as [string, number, string[]][])(
+  "an overlong sentence is cut at pauses, not inside numbers: %j",
+  (text, limit, pieces) => {
+    expect(split(text, limit, units)).toEqual(pieces);
+  },
+);
 
 test.each([
   ["the quick  brown fox jumps", 10, ["the quick", "brown fox", "jumps"]],
@@ -80,7 +92,10 @@ test("any text comes back whole, in order, trimmed and within the limit, though 
     '"',
     "unpausing".repeat(3),
   ];
-  const measures = [units, (piece: string) => piece.split(/\s+/).length * 3 + (piece.match(/[,.。，]/g)?.length ?? 0)];
+  const measures = [
+    units,
+    (piece: string) => piece.split(/\s+/).length * 3 + (piece.match(/[,.。，]/g)?.length ?? 0),
+  ];
   let state = 1;
   const random = (below: number) => {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;

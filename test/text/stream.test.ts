@@ -11,7 +11,8 @@ function partsOf(text: string, size: number, most = 1_200): string[] {
   return [...parts, stream.flush()].filter((part) => part !== "");
 }
 
-const TEXT = 'Dr. Smith came at 7.30 p.m. He said: "Hello." Then he left.\n\nThe price is 3.50, or No. 5 (see below). Was it? Yes! Ok';
+const TEXT =
+  'Dr. Smith came at 7.30 p.m. He said: "Hello." Then he left.\n\nThe price is 3.50, or No. 5 (see below). Was it? Yes! Ok';
 
 describe("a text in pieces", () => {
   test.each([1, 2, 3, 7, 1_000])("of %d characters loses nothing and is cut at sentence ends", (size) => {

@@ -31,7 +31,10 @@ describe("figures", () => {
   });
 
   test("that only one side has, or that are nothing on both, have no ratio", () => {
-    const lines = tableOf({ title: "", pairs: [{ before: { gone: 1, zero: 0 }, now: { added: 2, zero: 0 } }] }).slice(3);
+    const lines = tableOf({
+      title: "",
+      pairs: [{ before: { gone: 1, zero: 0 }, now: { added: 2, zero: 0 } }],
+    }).slice(3);
     expect(lines.map(cells)).toEqual([
       ["added", "-", "2", "-"],
       ["zero", "0", "0", "-"],
@@ -50,5 +53,9 @@ test.each([
 ])("%p is refused in one line", (args, message) => {
   const command = [process.execPath, join(ROOT, "test/tools/compare.ts"), ...args];
   const { exitCode, stderr, stdout } = Bun.spawnSync(command, { stdout: "pipe", stderr: "pipe" });
-  expect([exitCode, stdout.toString(), stderr.toString().trim().split("\n")]).toEqual([1, "", [expect.stringContaining(message)]]);
+  expect([exitCode, stdout.toString(), stderr.toString().trim().split("\n")]).toEqual([
+    1,
+    "",
+    [expect.stringContaining(message)],
+  ]);
 });

@@ -1,11 +1,13 @@
-// Is this checkout faster than another commit, or larger? `make compare AGAINST=COMMIT` unpacks COMMIT beside it and measures both in turn, so that a
-// change of the machine's mood meets both alike. A round is, of each model and first of the commit, then of this checkout: `tts bench --json`, and a
-// whole new process that speaks a sentence into a pipe, as an announcement does. Every round is new processes.
+// Is this checkout faster than another commit, or larger? `make compare AGAINST=COMMIT` unpacks COMMIT beside
+// it and measures both in turn, so that a change of the machine's mood meets both alike. A round is, of each
+// model and first of the commit, then of this checkout: `tts bench --json`, and a whole new process that
+// speaks a sentence into a pipe, as an announcement does. Every round is new processes.
 //
 //   make compare AGAINST=HEAD~1 [ROUNDS=5] [MODELS="starter 0.6b"] [BENCH="--frames 20 --lanes 1,4"]
 //
-// A model is starter, or the size of a random one (2.5 GB for 0.6b), which is made once in the cache. Bundles are made once a comparison, in a
-// cache for each side. The table goes to standard output, all else to standard error; nothing is judged, and nothing is left behind.
+// A model is starter, or the size of a random one (2.5 GB for 0.6b), which is made once in the cache. Bundles
+// are made once a comparison, in a cache for each side. The table goes to standard output, all else to
+// standard error; nothing is judged, and nothing is left behind.
 
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +15,10 @@ import { parseArgs } from "node:util";
 import { loadConfig } from "../../src/config.ts";
 import { ROOT } from "../_support.ts";
 
-/** Free bytes that a comparison needs: two bundles; and the checkpoint of a random model, where it is still to be made. */
+/**
+ * Free bytes that a comparison needs: two bundles; and the checkpoint of a random model, where it is still to
+ * be made.
+ */
 const SPACE: Record<string, { bundles: number; checkpoint: number }> = {
   starter: { bundles: 0.3e9, checkpoint: 0 },
   "0.6b": { bundles: 3e9, checkpoint: 2.6e9 },
@@ -70,36 +75,52 @@ const median = (values: number[]) => {
   return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 };
 
-/** Lines of a table: both medians, then median, lowest and highest of the ratios pair by pair. "-" stands where a side has no such figure. */
+/**
+ * Lines of a table: both medians, then median, lowest and highest of the ratios pair by pair. "-" stands
+ * where a side has no such figure.
+ */
 export function tableOf({ pairs, title }: Subject): string[] {
-  const names = [...new Set(pairs.flatMap(({ before, now }) => [...Object.keys(now), ...Object.keys(before)]))];
+  const names = [
+    ...new Set(pairs.flatMap(({ before, now }) => [...Object.keys(now), ...Object.keys(before)])),
+  ];
   const width = Math.max(LEAST_FIGURE_WIDTH, ...names.map((name) => name.length));
-  const row = (name: string, ...cells: string[]) => `  ${name.padEnd(width)}${cells.map((cell) => cell.padStart(13)).join("")}`.trimEnd();
+  const row = (name: string, ...cells: string[]) =>
+    `  ${name.padEnd(width)}${cells.map((cell) => cell.padStart(13)).join("")}`.trimEnd();
   const figures = names.map((name) => {
     const of = (side: "before" | "now") => pairs.flatMap((pair) => pair[side][name] ?? []);
     const middle = (values: number[]) => (values.length === 0 ? "-" : shown(median(values)));
     const ratios = pairs.map(({ before, now }) => now[name] / before[name]).filter(Number.isFinite);
     const spread =
-      ratios.length === 0 ? ["-"] : [median(ratios), Math.min(...ratios), Math.max(...ratios)].map((ratio) => ratio.toFixed(3));
+      ratios.length === 0
+        ? ["-"]
+        : [median(ratios), Math.min(...ratios), Math.max(...ratios)].map((ratio) => ratio.toFixed(3));
     return row(name, middle(of("before")), middle(of("now")), ...spread);
   });
   return ["", title, row("", "before", "now", "now/before", "lowest", "highest"), ...figures];
 }
 
-const shown = (value: number) => (Number.isInteger(value) ? String(value) : value.toPrecision(5).replace(/\.?0+$/, ""));
+const shown = (value: number) =>
+  Number.isInteger(value) ? String(value) : value.toPrecision(5).replace(/\.?0+$/, "");
 
 /** @throws Error with one line */
 export function readOptions(args: string[]): Options {
-  const options = { rounds: { type: "string" }, models: { type: "string" }, bench: { type: "string" } } as const;
+  const options = {
+    rounds: { type: "string" },
+    models: { type: "string" },
+    bench: { type: "string" },
+  } as const;
   const { positionals, values } = parseArgs({ args, options, allowPositionals: true });
   const words = (text = "") => text.split(/\s+/).filter((word) => word !== "");
   const [against, ...others] = positionals.filter((word) => word !== "");
-  if (against === undefined || others.length > 0) throw new Error("name one commit: make compare AGAINST=HEAD~1");
+  if (against === undefined || others.length > 0)
+    throw new Error("name one commit: make compare AGAINST=HEAD~1");
   const rounds = Number(values.rounds || 5);
-  if (!Number.isSafeInteger(rounds) || rounds < 1) throw new Error(`ROUNDS is ${values.rounds}: give a whole number from 1 on`);
+  if (!Number.isSafeInteger(rounds) || rounds < 1)
+    throw new Error(`ROUNDS is ${values.rounds}: give a whole number from 1 on`);
   const models = words(values.models || "starter 0.6b");
   const unknown = models.find((model) => !Object.hasOwn(SPACE, model));
-  if (unknown !== undefined) throw new Error(`there is no model "${unknown}": MODELS takes ${Object.keys(SPACE).join(", ")}`);
+  if (unknown !== undefined)
+    throw new Error(`there is no model "${unknown}": MODELS takes ${Object.keys(SPACE).join(", ")}`);
   return { against, rounds, models, bench: words(values.bench) };
 }
 
@@ -113,7 +134,12 @@ interface Ran {
 }
 
 /** Runs a program of a side to its end. @throws Error naming it, with the last line that it said */
-async function run(title: string, command: string[], cwd: string, env: Record<string, string | undefined> = process.env): Promise<Ran> {
+async function run(
+  title: string,
+  command: string[],
+  cwd: string,
+  env: Record<string, string | undefined> = process.env,
+): Promise<Ran> {
   if (stopping) throw new Error("a signal came");
   const startMs = performance.now();
   const child = Bun.spawn(command, { cwd, env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
@@ -130,7 +156,9 @@ async function run(title: string, command: string[], cwd: string, env: Record<st
   running = null;
   if (status !== 0) {
     const lastLine = (await said).trim().split("\n").at(-1) ?? "";
-    throw new Error(`${title} ended with ${child.signalCode ?? `status ${status}`}${lastLine === "" ? "" : `: ${lastLine}`}`);
+    throw new Error(
+      `${title} ended with ${child.signalCode ?? `status ${status}`}${lastLine === "" ? "" : `: ${lastLine}`}`,
+    );
   }
   const maxRssMb = child.resourceUsage()!.maxRSS / 1e6;
   return { stdout: Buffer.concat(chunks).toString(), figures: { wallMs, firstByteMs, maxRssMb } };
@@ -152,24 +180,45 @@ async function checkOut(commit: string, folder: string): Promise<void> {
 
 const tts = (side: Side, what: string, args: string[], env: Record<string, string> = {}) => {
   const command = [join(side.folder, "node_modules/.bin/bun"), join(side.folder, "tts.ts"), ...args];
-  return run(`${what} (${side.name})`, command, side.folder, { ...process.env, TTS_CACHE: side.cache, ...env });
+  return run(`${what} (${side.name})`, command, side.folder, {
+    ...process.env,
+    TTS_CACHE: side.cache,
+    ...env,
+  });
 };
 
 async function bench(side: Side, model: string, args: string[]): Promise<BenchResult> {
   const which = model === "starter" ? ["-m", "starter"] : ["--synthetic", model];
-  return JSON.parse((await tts(side, `tts bench ${which.join(" ")}`, ["bench", "--json", ...which, ...args])).stdout);
+  return JSON.parse(
+    (await tts(side, `tts bench ${which.join(" ")}`, ["bench", "--json", ...which, ...args])).stdout,
+  );
 }
 
 /** Another sentence each round, so that nothing of it is known; the same one on both sides. */
 async function announce(side: Side, model: string, round: number): Promise<Figures> {
   const text = `Train ${round + 11} to Cambridge leaves from platform ${(round % 9) + 1}.`;
   const which = model === "starter" ? model : join(side.cache, "synthetic", model);
-  const args = [text, "--seed", "1", "--max-frames", String(MOST_FRAMES), "--format", "pcm", "-o", "-", "-m", which];
+  const args = [
+    text,
+    "--seed",
+    "1",
+    "--max-frames",
+    String(MOST_FRAMES),
+    "--format",
+    "pcm",
+    "-o",
+    "-",
+    "-m",
+    which,
+  ];
   return (await tts(side, "tts TEXT", args, { TTS_PREFIX_CACHE: "off" })).figures;
 }
 
 /** Measures all rounds. @returns the machine, too */
-async function measure(sides: Side[], { bench: args, models, rounds }: Options): Promise<{ machine: string; subjects: Subject[] }> {
+async function measure(
+  sides: Side[],
+  { bench: args, models, rounds }: Options,
+): Promise<{ machine: string; subjects: Subject[] }> {
   for (const model of models) {
     for (const side of sides) {
       console.error(`compare: preparing ${model}, ${side.name}`);
@@ -198,7 +247,8 @@ async function measure(sides: Side[], { bench: args, models, rounds }: Options):
           note(`${model} ${i}`, title, round, side, figuresOf(one));
         }
       }
-      for (const side of sides) note(model, `a new process, ${model}`, round, side, await announce(side, model, round + 1));
+      for (const side of sides)
+        note(model, `a new process, ${model}`, round, side, await announce(side, model, round + 1));
     }
   }
   return { machine, subjects: [...subjects.values()] };
@@ -208,7 +258,10 @@ async function measure(sides: Side[], { bench: args, models, rounds }: Options):
 function makeFolder(models: string[]): { folder: string; synthetic: string } {
   const { cacheDir } = loadConfig();
   const synthetic = join(cacheDir, "synthetic");
-  mkdirSync(models.some((model) => SPACE[model].checkpoint > 0) ? synthetic : cacheDir, { recursive: true, mode: 0o700 });
+  mkdirSync(models.some((model) => SPACE[model].checkpoint > 0) ? synthetic : cacheDir, {
+    recursive: true,
+    mode: 0o700,
+  });
   const needed = models.reduce((sum, model) => {
     const { bundles, checkpoint } = SPACE[model];
     return sum + bundles + (existsSync(join(synthetic, model)) ? 0 : checkpoint);

@@ -1,11 +1,13 @@
-// Is the voice understood? The starter voice says 20 sentences, a speech recogniser that is no part of this project writes down what it
-// hears (pocketsphinx, US English, free vocabulary), and the word error rate is printed. Run by `make hear`; not part of `make test`. It
-// fails where the voice is heard clearly worse than when it came, which stands in test/golden/starter/heard.json.
+// Is the voice understood? The starter voice says 20 sentences, a speech recogniser that is no part of this
+// project writes down what it hears (pocketsphinx, US English, free vocabulary), and the word error rate is
+// printed. Run by `make hear`; not part of `make test`. It fails where the voice is heard clearly worse than
+// when it came, which stands in test/golden/starter/heard.json.
 //
 //   bun test/tools/hear.ts [SEED]      greedy, or sampled with that seed, which has no bound
 //   bun test/tools/hear.ts --keep      greedy; what is measured becomes what the voice is held to
 //
-// Both sides are compared as lower-case words: the text as it was spoken, digits read out, without punctuation, hyphens parting words.
+// Both sides are compared as lower-case words: the text as it was spoken, digits read out, without
+// punctuation, hyphens parting words.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -44,7 +46,10 @@ const GENERAL = [
 const SENTENCES = [...ANNOUNCEMENTS, ...GENERAL];
 
 const HEARD = join(ROOT, "test/golden/starter/heard.json");
-/** What another version of the recogniser may hear worse: 13 words of the 160. A voice that loses a third of its words does not pass. */
+/**
+ * What another version of the recogniser may hear worse: 13 words of the 160. A voice that loses a third of
+ * its words does not pass.
+ */
 const MARGIN = 0.08;
 
 const MODEL = "/usr/share/pocketsphinx/model/en-us";
@@ -59,7 +64,8 @@ async function main(): Promise<void> {
   const keeps = argument === "--keep";
   const seed = keeps ? undefined : argument;
   if (seed !== undefined && !/^\d+$/.test(seed)) return fail("usage: bun test/tools/hear.ts [SEED|--keep]");
-  const isMissing = (program: string) => spawnSync(program, ["--version"], { stdio: "ignore" }).error !== undefined;
+  const isMissing = (program: string) =>
+    spawnSync(program, ["--version"], { stdio: "ignore" }).error !== undefined;
   if (isMissing("sox") || isMissing("pocketsphinx_batch") || !existsSync(MODEL)) {
     return fail("this needs a recogniser: apt-get install pocketsphinx pocketsphinx-en-us sox");
   }
@@ -82,7 +88,8 @@ function fail(message: string): void {
 async function speakAll(folder: string, options: SpeakOptions): Promise<void> {
   const engine = await open();
   try {
-    for (const [i, text] of SENTENCES.entries()) writeFileSync(join(folder, `${i}.24k.wav`), await speak(engine, text, options));
+    for (const [i, text] of SENTENCES.entries())
+      writeFileSync(join(folder, `${i}.24k.wav`), await speak(engine, text, options));
   } finally {
     await engine.close();
   }
@@ -104,15 +111,37 @@ function recognise(folder: string): string[] {
   for (const name of names) {
     const [from, to] = [join(folder, `${name}.24k.wav`), join(folder, `${name}.wav`)];
     const format = ["-r", RECOGNISER_RATE_HZ, "-c", "1", "-b", "16"];
-    run("sox", ["-R", "-v", VOLUME, from, ...format, to, "pad", PADDING_SECONDS, PADDING_SECONDS]); // -R: the same dither every time
+    // -R: the same dither every time
+    run("sox", ["-R", "-v", VOLUME, from, ...format, to, "pad", PADDING_SECONDS, PADDING_SECONDS]);
   }
   const [list, heard] = [join(folder, "list"), join(folder, "heard")];
   writeFileSync(list, `${names.join("\n")}\n`);
-  const model = ["-hmm", join(MODEL, "en-us"), "-lm", join(MODEL, "en-us.lm.bin"), "-dict", join(MODEL, "cmudict-en-us.dict")];
-  const input = ["-cmn", "batch", "-adcin", "yes", "-adchdr", "44", "-cepdir", folder, "-cepext", ".wav", "-ctl", list];
+  const model = [
+    "-hmm",
+    join(MODEL, "en-us"),
+    "-lm",
+    join(MODEL, "en-us.lm.bin"),
+    "-dict",
+    join(MODEL, "cmudict-en-us.dict"),
+  ];
+  const input = [
+    "-cmn",
+    "batch",
+    "-adcin",
+    "yes",
+    "-adchdr",
+    "44",
+    "-cepdir",
+    folder,
+    "-cepext",
+    ".wav",
+    "-ctl",
+    list,
+  ];
   run("pocketsphinx_batch", [...model, ...input, "-hyp", heard, "-logfn", "/dev/null"]);
   const lines = readFileSync(heard, "utf8").trimEnd().split("\n"); // each: words (name score)
-  if (lines.length !== SENTENCES.length) throw new Error(`the recogniser gave ${lines.length} lines for ${SENTENCES.length} sentences`);
+  if (lines.length !== SENTENCES.length)
+    throw new Error(`the recogniser gave ${lines.length} lines for ${SENTENCES.length} sentences`);
   return lines.map((line) => line.replace(/ *\(\d+ -?\d+\)$/, ""));
 }
 
@@ -129,7 +158,8 @@ interface Heard {
 
 function judge({ wordErrorRate: now }: Heard): void {
   const { wordErrorRate: then } = JSON.parse(readFileSync(HEARD, "utf8")) as Heard;
-  if (now > then + MARGIN) fail(`the word error rate is ${now.toFixed(2)}, the voice came with ${then.toFixed(2)} (${HEARD})`);
+  if (now > then + MARGIN)
+    fail(`the word error rate is ${now.toFixed(2)}, the voice came with ${then.toFixed(2)} (${HEARD})`);
 }
 
 /** @returns of all sentences together */
@@ -141,8 +171,13 @@ function report(heard: string[]): Heard {
   const split = ANNOUNCEMENTS.length;
   const parts = { announcements: scores.slice(0, split), general: scores.slice(split), all: scores };
   const sums = Object.entries(parts).map(([name, part]) => {
-    const [errors, words] = [part.reduce((sum, score) => sum + score.errors, 0), part.reduce((sum, score) => sum + score.words, 0)];
-    console.log(`word error rate, ${name}: ${(errors / words).toFixed(2)} (${errors} errors in ${words} words)`);
+    const [errors, words] = [
+      part.reduce((sum, score) => sum + score.errors, 0),
+      part.reduce((sum, score) => sum + score.words, 0),
+    ];
+    console.log(
+      `word error rate, ${name}: ${(errors / words).toFixed(2)} (${errors} errors in ${words} words)`,
+    );
     return { words, errors, wordErrorRate: Math.round((1000 * errors) / words) / 1000 };
   });
   return sums.at(-1)!;
@@ -155,7 +190,8 @@ function compare(spoken: string[], heard: string[]): { errors: number; words: nu
   let above = Array.from({ length: heard.length + 1 }, (_, i) => i);
   for (const [i, word] of spoken.entries()) {
     const row = [i + 1];
-    for (const [j, other] of heard.entries()) row.push(Math.min(above[j + 1] + 1, row[j] + 1, above[j] + (word === other ? 0 : 1)));
+    for (const [j, other] of heard.entries())
+      row.push(Math.min(above[j + 1] + 1, row[j] + 1, above[j] + (word === other ? 0 : 1)));
     above = row;
   }
   return { errors: above[heard.length], words: spoken.length };

@@ -1,5 +1,6 @@
-// `make npu-demo`: the whole way to an NPU, on stand-ins for the vendors' libraries: graphs are made, "built" into containers, and the program
-// speaks with each backend. Shows that everything fits together; says nothing about the speed or the sound of a real NPU.
+// `make npu-demo`: the whole way to an NPU, on stand-ins for the vendors' libraries: graphs are made, "built"
+// into containers, and the program speaks with each backend. Shows that everything fits together; says
+// nothing about the speed or the sound of a real NPU.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,9 +12,27 @@ import { ROOT, removeScratch, STARTER, wavSamples } from "../_support.ts";
 
 const TEXT = "The kettle is ready. The time is seven forty five.";
 const RUNS: { title: string; target: NpuTarget; args: string[]; variable: string; library: NpuName }[] = [
-  { title: "RK3588", target: "rknn", args: ["--vocoder", "rknn"], variable: "TTS_LIBRKNNRT", library: "rknn" },
-  { title: "AX650N card", target: "axcl", args: ["--vocoder", "axcl", "--predictor", "axcl"], variable: "TTS_LIBAXCL", library: "axcl" },
-  { title: "AX650N board", target: "axcl", args: ["--vocoder", "axengine"], variable: "TTS_LIBAXENGINE", library: "axEngine" },
+  {
+    title: "RK3588",
+    target: "rknn",
+    args: ["--vocoder", "rknn"],
+    variable: "TTS_LIBRKNNRT",
+    library: "rknn",
+  },
+  {
+    title: "AX650N card",
+    target: "axcl",
+    args: ["--vocoder", "axcl", "--predictor", "axcl"],
+    variable: "TTS_LIBAXCL",
+    library: "axcl",
+  },
+  {
+    title: "AX650N board",
+    target: "axcl",
+    args: ["--vocoder", "axengine"],
+    variable: "TTS_LIBAXENGINE",
+    library: "axEngine",
+  },
 ];
 
 if (compiler === null) {
@@ -41,7 +60,8 @@ function demonstrate(folder: string): void {
     const files = ["-o", join(folder, `${name}.wav`), "--save-codes", join(folder, `${name}.json`)];
     return JSON.parse(tts([TEXT, "--greedy", "--json", ...files, ...args], environment));
   };
-  const framesOf = (name: string) => JSON.stringify(JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")).frames);
+  const framesOf = (name: string) =>
+    JSON.stringify(JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")).frames);
   say("cpu", []);
   for (const target of ["rknn", "axcl"] as const) {
     tts(["convert", STARTER, "--target", target, "-o", join(folder, target)]);
@@ -52,9 +72,14 @@ function demonstrate(folder: string): void {
     const environment = standInEnvironment({ [variable]: compileStandIns()[library] });
     const { audioSeconds, backends } = say(library, ["--npu", join(folder, target), ...args], environment);
     const same = framesOf(library) === framesOf("cpu") ? "the CPU's codes" : "other codes than the CPU";
-    const decibels = signalToNoise(wavSamples(join(folder, "cpu.wav")), wavSamples(join(folder, `${library}.wav`)));
+    const decibels = signalToNoise(
+      wavSamples(join(folder, "cpu.wav")),
+      wavSamples(join(folder, `${library}.wav`)),
+    );
     const used = `vocoder ${backends.vocoder}, predictor ${backends.predictor}`;
-    console.log(`${title.padEnd(14)}${used.padEnd(34)}${audioSeconds.toFixed(2)} s, ${same}, sound ${decibels} dB above the difference`);
+    console.log(
+      `${title.padEnd(14)}${used.padEnd(34)}${audioSeconds.toFixed(2)} s, ${same}, sound ${decibels} dB above the difference`,
+    );
   }
 }
 

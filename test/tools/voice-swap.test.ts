@@ -1,8 +1,19 @@
-// `make voice`: a voice that does not fit is refused before anything has changed; one that fits is put in place whole.
+// `make voice`: a voice that does not fit is refused before anything has changed; one that fits is put in
+// place whole.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { appendFileSync, chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { GOLDEN, STARTER, scratchFolder, setJson } from "../_support.ts";
 import { type Places, swapVoice } from "./voice-swap.ts";
@@ -13,8 +24,14 @@ let [given, places] = ["", { voice: "", golden: "" } as Places];
 function layOut(folder: string): void {
   const without = (names: string[]) => (path: string) => !names.some((name) => path.endsWith(name));
   cpSync(STARTER, join(folder, "out"), { recursive: true, filter: without(["NOTICE", "README.md"]) });
-  cpSync(join(GOLDEN, "starter"), join(folder, "golden"), { recursive: true, filter: without(["heard.json"]) });
-  writeFileSync(join(folder, "README.md"), "# A voice\n\n## How well it is understood\n\nBetter.\n\n## Licence\n\nFree.\n");
+  cpSync(join(GOLDEN, "starter"), join(folder, "golden"), {
+    recursive: true,
+    filter: without(["heard.json"]),
+  });
+  writeFileSync(
+    join(folder, "README.md"),
+    "# A voice\n\n## How well it is understood\n\nBetter.\n\n## Licence\n\nFree.\n",
+  );
 }
 
 beforeAll(() => {
@@ -61,25 +78,57 @@ const flip = (file: string, at: number) => (folder: string) => {
 
 describe("a voice that does not fit is refused, and nothing is changed", () => {
   test.each<[string, (folder: string) => void, RegExp]>([
-    ["without weights", (folder) => rmSync(join(folder, "out/model.safetensors")), /out\/model\.safetensors: is missing; /],
-    ["without golden runs", (folder) => rmSync(join(folder, "golden"), { recursive: true }), /golden: is missing, or no folder; /],
-    ["without one run", (folder) => rmSync(join(folder, "golden/starter-03.safetensors")), /starter-03\.safetensors: is missing; /],
+    [
+      "without weights",
+      (folder) => rmSync(join(folder, "out/model.safetensors")),
+      /out\/model\.safetensors: is missing; /,
+    ],
+    [
+      "without golden runs",
+      (folder) => rmSync(join(folder, "golden"), { recursive: true }),
+      /golden: is missing, or no folder; /,
+    ],
+    [
+      "without one run",
+      (folder) => rmSync(join(folder, "golden/starter-03.safetensors")),
+      /starter-03\.safetensors: is missing; /,
+    ],
     ["without cases", (folder) => rmSync(join(folder, "golden/cases.json")), /cases\.json: is missing; /],
     [
       "without figures",
       (folder) => writeFileSync(join(folder, "README.md"), "# A voice\n"),
       /has no section "## How well it is understood" with anything in it; /,
     ],
-    ["with a file of no voice", (folder) => writeFileSync(join(folder, "out/run.py"), ""), /out\/run\.py: is no file of the voice; /],
-    ["with a wrong sum", (folder) => writeFileSync(join(folder, "SHA256SUMS"), `${SUMS}  out/vocab.json\n`), /SHA256SUMS says 0{64}; /],
-    ["with a sum that is none", (folder) => writeFileSync(join(folder, "SHA256SUMS"), "abc\n"), /"abc" is no line of sha256sum; /],
+    [
+      "with a file of no voice",
+      (folder) => writeFileSync(join(folder, "out/run.py"), ""),
+      /out\/run\.py: is no file of the voice; /,
+    ],
+    [
+      "with a wrong sum",
+      (folder) => writeFileSync(join(folder, "SHA256SUMS"), `${SUMS}  out/vocab.json\n`),
+      /SHA256SUMS says 0{64}; /,
+    ],
+    [
+      "with a sum that is none",
+      (folder) => writeFileSync(join(folder, "SHA256SUMS"), "abc\n"),
+      /"abc" is no line of sha256sum; /,
+    ],
     [
       "with a file that has no sum",
       (folder) => writeFileSync(join(folder, "SHA256SUMS"), ""),
       /SHA256SUMS: has no sum of out\/config\.json; /,
     ],
-    ["with cases that are none", (folder) => writeFileSync(join(folder, "golden/cases.json"), "{"), /cases\.json: is no JSON \(.*\); /],
-    ["without any case", (folder) => writeFileSync(join(folder, "golden/cases.json"), '{"cases": []}'), /cases\.json: lists no cases; /],
+    [
+      "with cases that are none",
+      (folder) => writeFileSync(join(folder, "golden/cases.json"), "{"),
+      /cases\.json: is no JSON \(.*\); /,
+    ],
+    [
+      "without any case",
+      (folder) => writeFileSync(join(folder, "golden/cases.json"), '{"cases": []}'),
+      /cases\.json: lists no cases; /,
+    ],
     ["with a case without text", setCase("text", undefined), /cases\.json: case 0 lacks name, text, /],
     ["with a case twice", setCase("name", "starter-01"), /starter-01\.safetensors is named twice; /],
     [
@@ -97,16 +146,44 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
       (folder) => writeFileSync(join(folder, "README.md"), "## How well it is understood\n\n## Licence\n"),
       /with anything in it/,
     ],
-    ["with weights cut short", (folder) => writeFileSync(join(folder, "out/model.safetensors"), "x"), /model\.safetensors/],
-    ["with another shape", setJson("out/config.json", "talker_config.intermediate_size", 641), /talker\.intermediate is 641, .* has 640/],
-    ["with other codebooks", setJson("out/speech_tokenizer/config.json", "decoder_config.codebook_size", 256), /codebook_size is 256/],
-    ["with a text read otherwise", setCase("ipa", "dˈɪnɝ."), /is read as dˈɪnɝ ˈɪz rˈɛdi\., not as dˈɪnɝ\.; /],
+    [
+      "with weights cut short",
+      (folder) => writeFileSync(join(folder, "out/model.safetensors"), "x"),
+      /model\.safetensors/,
+    ],
+    [
+      "with another shape",
+      setJson("out/config.json", "talker_config.intermediate_size", 641),
+      /talker\.intermediate is 641, .* has 640/,
+    ],
+    [
+      "with other codebooks",
+      setJson("out/speech_tokenizer/config.json", "decoder_config.codebook_size", 256),
+      /codebook_size is 256/,
+    ],
+    [
+      "with a text read otherwise",
+      setCase("ipa", "dˈɪnɝ."),
+      /is read as dˈɪnɝ ˈɪz rˈɛdi\., not as dˈɪnɝ\.; /,
+    ],
     ["with other ids", setCase("input_ids", [1]), /starter-00\.safetensors: its text has other ids; /],
     ["with other frames", setCase("frames", 19), /starter-00\.safetensors: it has not 19 frames; /],
     ["with another end", setCase("stops_by_itself", false), /the voice ends by eos; /],
-    ["with other codes", flip("golden/starter-02.safetensors", 3), /starter-02\.safetensors: frame \d+ has other codes; /],
-    ["with another sound", flip("golden/starter-00.safetensors", 18 * 16 * 4 + 4001), /starter-00\.safetensors: its sound is .* away/],
-    ["with another weight", flip("out/model.safetensors", 5_000_001), /(has other codes|goes on after|is not a number)/],
+    [
+      "with other codes",
+      flip("golden/starter-02.safetensors", 3),
+      /starter-02\.safetensors: frame \d+ has other codes; /,
+    ],
+    [
+      "with another sound",
+      flip("golden/starter-00.safetensors", 18 * 16 * 4 + 4001),
+      /starter-00\.safetensors: its sound is .* away/,
+    ],
+    [
+      "with another weight",
+      flip("out/model.safetensors", 5_000_001),
+      /(has other codes|goes on after|is not a number)/,
+    ],
   ])("%s", async (_title, damage, message) => {
     const before = stateOf(places);
     await expect(swapVoice(damaged(damage), places, () => {})).rejects.toThrow(message);
@@ -115,7 +192,8 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
 });
 
 test("a voice that fits is put in place, with its figures and what is ours", async () => {
-  for (const file of ["out/lexicon.tsv", "out/generation_config.json"]) appendFileSync(join(given, file), "\n");
+  for (const file of ["out/lexicon.tsv", "out/generation_config.json"])
+    appendFileSync(join(given, file), "\n");
   renameSync(join(given, "golden/starter-07.safetensors"), join(given, "golden/starter-09.safetensors"));
   setJson("golden/cases.json", "cases.7.name", "starter-09")(given);
   chmodSync(join(given, "out/config.json"), 0o444);
@@ -150,7 +228,8 @@ test.each([
   const before = stateOf(places);
   for (const name of moved) renameSync(join(base, name), join(base, `.${name}.old`));
   for (const name of placed) mkdirSync(join(base, name));
-  await expect(swapVoice(join(given, "out"), places, () => {})).rejects.toThrow(/out\/out: is missing/); // it fits nothing
+  // it fits nothing
+  await expect(swapVoice(join(given, "out"), places, () => {})).rejects.toThrow(/out\/out: is missing/);
   expect(stateOf(places)).toBe(before);
 });
 

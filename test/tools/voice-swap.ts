@@ -1,11 +1,22 @@
-// `make voice FROM=DIR`: puts another starter voice, of the same shapes, in the place of the one that ships: weights, golden runs and figures
-// together. DIR holds `out/` (the checkpoint), `golden/` (runs of the official classes) and `README.md` (how well it is understood); where it
-// also holds `SHA256SUMS`, as sha256sum writes them, they must be right. Nothing is changed before everything has been found to fit, and a
-// process that is killed while it renames leaves what the next call puts back.
+// `make voice FROM=DIR`: puts another starter voice, of the same shapes, in the place of the one that ships:
+// weights, golden runs and figures together. DIR holds `out/` (the checkpoint), `golden/` (runs of the
+// official classes) and `README.md` (how well it is understood); where it also holds `SHA256SUMS`, as
+// sha256sum writes them, they must be right. Nothing is changed before everything has been found to fit, and
+// a process that is killed while it renames leaves what the next call puts back.
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import type { Tokenizer } from "../../src/backends/stage.ts";
 import { weightTypes } from "../../src/config.ts";
@@ -18,7 +29,16 @@ import { parseSafetensors, toFloat32, toInt32 } from "../../src/formats/safetens
 import { withLock } from "../../src/io/lock.ts";
 import { wrapText } from "../../src/text/prompt.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
-import { GOLDEN, maxDifference, ROOT, removeScratch, STARTER, type StarterCase, scratchFolder, tokenizerOf } from "../_support.ts";
+import {
+  GOLDEN,
+  maxDifference,
+  ROOT,
+  removeScratch,
+  STARTER,
+  type StarterCase,
+  scratchFolder,
+  tokenizerOf,
+} from "../_support.ts";
 
 /** Where the voice that ships has its parts. */
 export interface Places {
@@ -54,7 +74,8 @@ async function swapLocked(from: string, places: Places, onStep: (what: string) =
   putBack([places.voice, places.golden]);
   const [voice, golden] = [join(from, "out"), join(from, "golden")];
   for (const folder of [voice, golden]) {
-    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) fault(folder, "is missing, or no folder", SHAPE_OF_DIR);
+    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+      fault(folder, "is missing, or no folder", SHAPE_OF_DIR);
   }
   onStep("files and sums");
   const files = filesBelow(voice);
@@ -64,7 +85,11 @@ async function swapLocked(from: string, places: Places, onStep: (what: string) =
     filesBelow(places.voice).filter((name) => !OURS.includes(name)),
   );
   const cases = readCases(golden);
-  const brought = [...files.map((name) => `out/${name}`), ...[CASES, ...cases.map(runFile)].map((name) => `golden/${name}`), "README.md"];
+  const brought = [
+    ...files.map((name) => `out/${name}`),
+    ...[CASES, ...cases.map(runFile)].map((name) => `golden/${name}`),
+    "README.md",
+  ];
   checkSums(from, brought);
   for (const name of files.filter((name) => name.endsWith(".json"))) jsonOf(join(voice, name));
   const readme = withFigures(join(places.voice, "README.md"), join(from, "README.md"));
@@ -133,7 +158,10 @@ function sameNames(folder: string, found: readonly string[], wanted: readonly st
   if (extra !== undefined) fault(join(folder, extra), "is no file of the voice", "move it away");
 }
 
-/** Lines of sha256sum: 64 hex digits, two characters, a path from the folder on. Every file that is brought has one. */
+/**
+ * Lines of sha256sum: 64 hex digits, two characters, a path from the folder on. Every file that is brought
+ * has one.
+ */
 function checkSums(from: string, brought: readonly string[]): void {
   const list = join(from, "SHA256SUMS");
   if (!existsSync(list)) return;
@@ -152,7 +180,8 @@ function checkSums(from: string, brought: readonly string[]): void {
       .digest("hex");
     const sum = sums.get(name);
     if (sum === undefined) fault(list, `has no sum of ${name}`, "make it again");
-    if (found !== sum) fault(join(from, name), `has the SHA-256 ${found}, ${list} says ${sum}`, "copy it again");
+    if (found !== sum)
+      fault(join(from, name), `has the SHA-256 ${found}, ${list} says ${sum}`, "copy it again");
   }
 }
 
@@ -165,7 +194,11 @@ function withFigures(ours: string, theirs: string): string {
     const to = next < 0 ? text.length : next + 1;
     const section = text.slice(from, to).slice(FIGURES.length).trim();
     if (from === 0 || section === "")
-      fault(path, `has no section "${FIGURES}" with anything in it`, "write how well the voice is understood");
+      fault(
+        path,
+        `has no section "${FIGURES}" with anything in it`,
+        "write how well the voice is understood",
+      );
     return { text, from, to, section };
   });
   return `${own.text.slice(0, own.from)}${FIGURES}\n\n${given.section}\n\n${own.text.slice(own.to)}`;
@@ -174,12 +207,21 @@ function withFigures(ours: string, theirs: string): string {
 function readCases(golden: string): StarterCase[] {
   const path = join(golden, CASES);
   const cases = (jsonOf(path) as { cases?: unknown } | null)?.cases;
-  if (!Array.isArray(cases) || cases.length === 0) return fault(path, "lists no cases", "give the golden runs of the official classes");
+  if (!Array.isArray(cases) || cases.length === 0)
+    return fault(path, "lists no cases", "give the golden runs of the official classes");
   cases.forEach((one: Partial<StarterCase> | null, i) => {
-    const strings = [one?.name, one?.text, one?.ipa].every((value) => typeof value === "string" && value !== "");
+    const strings = [one?.name, one?.text, one?.ipa].every(
+      (value) => typeof value === "string" && value !== "",
+    );
     const ids = Array.isArray(one?.input_ids) && one.input_ids.every((id) => Number.isSafeInteger(id));
-    const isCase = strings && ids && Number.isSafeInteger(one?.frames) && typeof one?.stops_by_itself === "boolean";
-    if (!isCase) fault(path, `case ${i} lacks name, text, ipa, input_ids, frames or stops_by_itself`, "make the golden runs again");
+    const isCase =
+      strings && ids && Number.isSafeInteger(one?.frames) && typeof one?.stops_by_itself === "boolean";
+    if (!isCase)
+      fault(
+        path,
+        `case ${i} lacks name, text, ipa, input_ids, frames or stops_by_itself`,
+        "make the golden runs again",
+      );
   });
   const names = cases.map(runFile);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
@@ -204,7 +246,11 @@ function sameShapes(folder: string, present: string): void {
   });
   const other = Object.keys(own).find((key) => own[key] !== given[key]);
   if (other === undefined) return;
-  fault(folder, `${other} is ${given[other]}, the voice here has ${own[other]}`, "another shape needs more than this command");
+  fault(
+    folder,
+    `${other} is ${given[other]}, the voice here has ${own[other]}`,
+    "another shape needs more than this command",
+  );
 }
 
 /** "codec.latent" -> value, and so on. */
@@ -218,17 +264,33 @@ function shapesOf({
   textHidden,
   textVocabulary,
 }: Checkpoint): Record<string, string> {
-  const groups = { talker, predictor, codec, model: { modelType, codes, codecVocabulary, textHidden, textVocabulary } };
+  const groups = {
+    talker,
+    predictor,
+    codec,
+    model: { modelType, codes, codecVocabulary, textHidden, textVocabulary },
+  };
   return Object.fromEntries(
-    Object.entries(groups).flatMap(([group, values]) => Object.entries(values).map(([key, value]) => [`${group}.${key}`, String(value)])),
+    Object.entries(groups).flatMap(([group, values]) =>
+      Object.entries(values).map(([key, value]) => [`${group}.${key}`, String(value)]),
+    ),
   );
 }
 
-/** Converts the voice and lets it say every case: reading, ids, codes and sound must be those of the official run. */
+/**
+ * Converts the voice and lets it say every case: reading, ids, codes and sound must be those of the official
+ * run.
+ */
 async function checkRuns(voice: string, golden: string, cases: readonly StarterCase[]): Promise<void> {
   const target = join(mkdtempSync(join(scratchFolder(), "voice-")), "bundle");
   mkdirSync(target);
-  runConversion({ source: voice, target, part: target, weights: weightTypes("f32"), libraries: { llama: "", onnxruntime: "" } });
+  runConversion({
+    source: voice,
+    target,
+    part: target,
+    weights: weightTypes("f32"),
+    libraries: { llama: "", onnxruntime: "" },
+  });
   const tokenizer = tokenizerOf(openBundle(target));
   const engine = await open({ model: target });
   try {
@@ -243,24 +305,35 @@ async function checkRuns(voice: string, golden: string, cases: readonly StarterC
 }
 
 /** What the voice does otherwise than the official run, or null. */
-async function faultOfRun(engine: Engine, tokenizer: Tokenizer, wanted: StarterCase, path: string): Promise<string | null> {
+async function faultOfRun(
+  engine: Engine,
+  tokenizer: Tokenizer,
+  wanted: StarterCase,
+  path: string,
+): Promise<string | null> {
   const tensors = parseSafetensors(readable(path), path);
   const [saidThen, heardThen] = [tensors.get("codes"), tensors.get("audio")];
   if (saidThen === undefined || heardThen === undefined) return "it has no codes, or no audio";
   const [codes, audio] = [toInt32(saidThen), toFloat32(heardThen).slice()];
   const { frames, ipa, text } = wanted;
-  if (codes.length !== frames * CODES_PER_FRAME || audio.length !== frames * SAMPLES_PER_FRAME) return `it has not ${frames} frames`;
+  if (codes.length !== frames * CODES_PER_FRAME || audio.length !== frames * SAMPLES_PER_FRAME)
+    return `it has not ${frames} frames`;
   const speech = engine.speak(text, { greedy: true });
-  if (speech.sentences.join(" | ") !== ipa) return `"${text}" is read as ${speech.sentences.join(" | ")}, not as ${ipa}`;
-  if (Array.from(tokenizer.encode(wrapText(ipa))).join() !== wanted.input_ids.join()) return "its text has other ids";
+  if (speech.sentences.join(" | ") !== ipa)
+    return `"${text}" is read as ${speech.sentences.join(" | ")}, not as ${ipa}`;
+  if (Array.from(tokenizer.encode(wrapText(ipa))).join() !== wanted.input_ids.join())
+    return "its text has other ids";
   const chunks = await Array.fromAsync(speech);
   const said = chunks.flatMap((chunk) => Array.from(chunk.codes));
   const other = Array.from(codes).findIndex((code, i) => code !== said[i]);
   if (other >= 0) return `frame ${Math.floor(other / CODES_PER_FRAME)} has other codes`;
   if (said.length > codes.length) return `the voice goes on after its ${frames} frames`;
-  if ((speech.summary().stop === "eos") !== wanted.stops_by_itself) return `the voice ends by ${speech.summary().stop}`;
+  if ((speech.summary().stop === "eos") !== wanted.stops_by_itself)
+    return `the voice ends by ${speech.summary().stop}`;
   const error = maxDifference(Float32Array.from(chunks.flatMap((chunk) => Array.from(chunk.samples))), audio);
-  return error <= MAX_SOUND_ERROR ? null : `its sound is ${error} away, at most ${MAX_SOUND_ERROR} is allowed`;
+  return error <= MAX_SOUND_ERROR
+    ? null
+    : `its sound is ${error} away, at most ${MAX_SOUND_ERROR} is allowed`;
 }
 
 function copyFiles(from: string, names: readonly string[], to: string): void {
@@ -270,9 +343,13 @@ function copyFiles(from: string, names: readonly string[], to: string): void {
   }
 }
 
-const beside = (place: string, suffix: "new" | "old") => join(dirname(place), `.${basename(place)}.${suffix}`);
+const beside = (place: string, suffix: "new" | "old") =>
+  join(dirname(place), `.${basename(place)}.${suffix}`);
 
-/** What a killed process left. While the first old folder is there, nothing counts as exchanged: all old ones go back, or all go away. */
+/**
+ * What a killed process left. While the first old folder is there, nothing counts as exchanged: all old ones
+ * go back, or all go away.
+ */
 function putBack(places: readonly string[]): void {
   const isUndone = existsSync(beside(places[0], "old"));
   for (const place of places.toReversed()) {
@@ -280,7 +357,8 @@ function putBack(places: readonly string[]): void {
       rmSync(place, { recursive: true, force: true });
       renameSync(beside(place, "old"), place);
     }
-    for (const suffix of ["old", "new"] as const) rmSync(beside(place, suffix), { recursive: true, force: true });
+    for (const suffix of ["old", "new"] as const)
+      rmSync(beside(place, suffix), { recursive: true, force: true });
   }
 }
 
@@ -304,7 +382,10 @@ function replaceBoth(folders: readonly (readonly [place: string, fill: (folder: 
 
 async function main(): Promise<void> {
   const from = process.argv[2] ?? "";
-  if (from === "") throw new Error("no folder is named; write make voice FROM=DIR, where DIR holds out/, golden/ and README.md");
+  if (from === "")
+    throw new Error(
+      "no folder is named; write make voice FROM=DIR, where DIR holds out/, golden/ and README.md",
+    );
   for (const [signal, status] of [
     ["SIGINT", 130],
     ["SIGTERM", 143],
@@ -313,14 +394,21 @@ async function main(): Promise<void> {
   process.once("exit", removeScratch);
   await swapVoice(from, SHIPPED_PLACES, (what) => console.error(`voice: ${what}`));
   console.error("voice: how well it is heard");
-  const rate = () => (jsonOf(join(SHIPPED_PLACES.golden, HEARD)) as { wordErrorRate: number }).wordErrorRate.toFixed(2);
+  const rate = () =>
+    (jsonOf(join(SHIPPED_PLACES.golden, HEARD)) as { wordErrorRate: number }).wordErrorRate.toFixed(2);
   const before = rate();
-  const { status } = spawnSync(process.execPath, [join(ROOT, "test/tools/hear.ts"), "--keep"], { stdio: ["ignore", "ignore", "inherit"] });
+  const { status } = spawnSync(process.execPath, [join(ROOT, "test/tools/hear.ts"), "--keep"], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   console.error(
-    status === 0 ? `voice: word error rate ${rate()}, the voice before ${before}` : "voice: not heard; later: make hear KEEP=1",
+    status === 0
+      ? `voice: word error rate ${rate()}, the voice before ${before}`
+      : "voice: not heard; later: make hear KEEP=1",
   );
   const next = "make check, git add -A models/starter test/golden/starter, git commit";
-  console.error(`voice: ${relative(process.cwd(), STARTER)} and its golden runs are those of ${from}; next: ${next}`);
+  console.error(
+    `voice: ${relative(process.cwd(), STARTER)} and its golden runs are those of ${from}; next: ${next}`,
+  );
 }
 
 if (import.meta.main) {

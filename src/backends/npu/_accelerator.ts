@@ -1,5 +1,5 @@
-// A stage on an NPU as a backend, whatever the stage and the vendor: whether models were prepared for it, why it cannot run here, and which of
-// two vendors that take the same models is the one here.
+// A stage on an NPU as a backend, whatever the stage and the vendor: whether models were prepared for it, why
+// it cannot run here, and which of two vendors that take the same models is the one here.
 
 import { existsSync } from "node:fs";
 import { NPU_LIBRARIES } from "../../../ffi/npu/libraries.ts";

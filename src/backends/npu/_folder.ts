@@ -4,7 +4,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { StatePair } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
-import { assertNpuFolderFits, NPU_MANIFEST, type NpuFolder, type NpuPart, openNpuFolder } from "../../formats/npu-folder.ts";
+import {
+  assertNpuFolderFits,
+  NPU_MANIFEST,
+  type NpuFolder,
+  type NpuPart,
+  openNpuFolder,
+} from "../../formats/npu-folder.ts";
 import { jsonOrNull } from "../../io/read.ts";
 import type { NpuTarget } from "../../npu-vendors.ts";
 import { NEXT, STATE } from "../../types.ts";
@@ -14,7 +20,9 @@ const BESIDE_THE_BUNDLE = "npu";
 
 const folderOf = ({ bundle, config }: OpenOptions) => config.npu || join(bundle.directory, BESIDE_THE_BUNDLE);
 
-/** Whether there are models for that NPU at all. A manifest that cannot be read counts: opening it will tell. */
+/**
+ * Whether there are models for that NPU at all. A manifest that cannot be read counts: opening it will tell.
+ */
 export function hasModelsFor(options: OpenOptions, target: NpuTarget): boolean {
   const path = join(folderOf(options), NPU_MANIFEST);
   if (!existsSync(path)) return false;
@@ -31,7 +39,9 @@ export function openFolder(options: OpenOptions, target: NpuTarget): NpuFolder {
 
 /** What a part keeps from one run to the next. */
 export const statesOf = (part: NpuPart): StatePair[] =>
-  part.inputs.filter(({ name }) => name.startsWith(STATE)).map(({ name }) => [name, NEXT + name.slice(STATE.length)]);
+  part.inputs
+    .filter(({ name }) => name.startsWith(STATE))
+    .map(({ name }) => [name, NEXT + name.slice(STATE.length)]);
 
 /** A built model that is not what its graph was. */
 export const unfit = (path: string, what: string) =>

@@ -1,4 +1,5 @@
-// A part of an NPU's chain that stays with the CPU: a graph of fixed shapes on ONNX Runtime, with the state of its lanes.
+// A part of an NPU's chain that stays with the CPU: a graph of fixed shapes on ONNX Runtime, with the state
+// of its lanes.
 
 import { type BoundGraph, openHostModel } from "../../../ffi/npu/lanes.ts";
 import { elementsOf, type NpuModel, type NpuModelOptions, type NpuTensor } from "../../../ffi/npu/model.ts";
@@ -9,7 +10,12 @@ import type { NpuPart, NpuTensorInfo } from "../../formats/npu-folder.ts";
 const THREADS = 1;
 
 /** @param integers the inputs that are i32, by name, in shared memory */
-export function openOrtPart(part: NpuPart, options: NpuModelOptions, integers: Record<string, Int32Array>, library: string): NpuModel {
+export function openOrtPart(
+  part: NpuPart,
+  options: NpuModelOptions,
+  integers: Record<string, Int32Array>,
+  library: string,
+): NpuModel {
   loadOnnxRuntime(library);
   return openHostModel(new OrtPart(part, options.path, integers), options);
 }
@@ -25,7 +31,8 @@ class OrtPart implements BoundGraph {
     this.session = OrtSession.open(path, { threads: THREADS });
     try {
       const isInteger = ({ name }: NpuTensorInfo) => Object.hasOwn(integers, name);
-      for (const info of part.inputs) this.session.expect("inputs", info.name, isInteger(info) ? "i32" : "f32", info.shape);
+      for (const info of part.inputs)
+        this.session.expect("inputs", info.name, isInteger(info) ? "i32" : "f32", info.shape);
       for (const { name, shape } of part.outputs) this.session.expect("outputs", name, "f32", shape);
       this.inputs = part.inputs.filter((info) => !isInteger(info)).map(withMemory);
       this.outputs = part.outputs.map(withMemory);
@@ -34,7 +41,9 @@ class OrtPart implements BoundGraph {
         this.tensors.push(tensor);
         return [name, tensor] as const;
       };
-      const given = part.inputs.map((info) => bind(integers[info.name] ?? this.inputs.find(({ name }) => name === info.name)!.data, info));
+      const given = part.inputs.map((info) =>
+        bind(integers[info.name] ?? this.inputs.find(({ name }) => name === info.name)!.data, info),
+      );
       const made = part.outputs.map((info, i) => bind(this.outputs[i].data, info));
       this.prepared = new PreparedRun(this.session, Object.fromEntries(given), Object.fromEntries(made));
     } catch (error) {

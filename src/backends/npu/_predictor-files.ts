@@ -13,16 +13,23 @@ export interface PartFile {
   path: string;
 }
 
-export type BuiltPredictor = { kind: "frame"; frame: PartFile } | { kind: "step"; step: PartFile; heads: PartFile };
+export type BuiltPredictor =
+  | { kind: "frame"; frame: PartFile }
+  | { kind: "step"; step: PartFile; heads: PartFile };
 
 /** @throws TtsError NPU_MODEL_INVALID */
 export function findPredictor(options: OpenOptions, target: NpuTarget): BuiltPredictor {
   const folder = openFolder(options, target);
   const { frame, heads, step } = folder.manifest.predictor;
   if (frame === null || step === null || heads === null) {
-    throw new TtsError("NPU_MODEL_INVALID", `${folder.directory} has no code predictor`, "use {predictor} ort or llama");
+    throw new TtsError(
+      "NPU_MODEL_INVALID",
+      `${folder.directory} has no code predictor`,
+      "use {predictor} ort or llama",
+    );
   }
-  if (!isBuilt(folder, frame) && isBuilt(folder, step)) return { kind: "step", step: fileOf(folder, step), heads: fileOf(folder, heads) };
+  if (!isBuilt(folder, frame) && isBuilt(folder, step))
+    return { kind: "step", step: fileOf(folder, step), heads: fileOf(folder, heads) };
   return { kind: "frame", frame: fileOf(folder, frame) };
 }
 
@@ -42,7 +49,13 @@ function isBuilt(folder: NpuFolder, part: NpuPart): boolean {
  * @param length that it must have
  * @throws TtsError NPU_MODEL_INVALID
  */
-export function tensorOf(model: NpuModel, side: "inputs" | "outputs", name: string, length: number, path: string): Float32Array {
+export function tensorOf(
+  model: NpuModel,
+  side: "inputs" | "outputs",
+  name: string,
+  length: number,
+  path: string,
+): Float32Array {
   const data = model[side].find((tensor) => tensor.name === name)?.data;
   if (data?.length === length) return data;
   const is = data === undefined ? "is missing" : `has ${data.length} values, not ${length}`;

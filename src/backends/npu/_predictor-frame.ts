@@ -1,5 +1,6 @@
-// A whole frame of the code predictor in one run of an NPU, which also draws the codes: predictorFrameGraph in
-// src/convert/npu/predictor.ts. A seed gives other codes here than on the CPU, of the same chances; the likeliest codes are the same.
+// A whole frame of the code predictor in one run of an NPU, which also draws the codes: predictorFrameGraph
+// in src/convert/npu/predictor.ts. A seed gives other codes here than on the CPU, of the same chances; the
+// likeliest codes are the same.
 
 import { elementsOf, type NpuModel, type NpuRuntime } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
@@ -25,7 +26,11 @@ export class FramePredictor implements Predictor {
   private readonly drawn: Float32Array;
   private readonly size: number;
 
-  constructor({ frame: { part, path } }: { frame: PartFile }, bundle: Bundle, openModel: NpuRuntime["openModel"]) {
+  constructor(
+    { frame: { part, path } }: { frame: PartFile },
+    bundle: Bundle,
+    openModel: NpuRuntime["openModel"],
+  ) {
     this.size = bundle.manifest.shape.codes;
     this.rows = new PredictorRows(bundle);
     try {
@@ -56,7 +61,8 @@ export class FramePredictor implements Predictor {
       this.rows.copyCode(0, codes[row * CODES_PER_FRAME], this.x, this.rows.width);
       this.prepareChoice(row, chances);
       this.model.run(0);
-      for (let group = 0; group < GROUPS; group++) codes[row * CODES_PER_FRAME + 1 + group] = this.codeOf(group);
+      for (let group = 0; group < GROUPS; group++)
+        codes[row * CODES_PER_FRAME + 1 + group] = this.codeOf(group);
     }
   }
 
@@ -80,7 +86,11 @@ export class FramePredictor implements Predictor {
   private codeOf(group: number): number {
     const code = Math.round(this.drawn[group]);
     if (code >= 0 && code < this.size) return code;
-    throw new TtsError("NPU_FAILED", `the card gave ${this.drawn[group]} as code ${group + 1} of a frame`, "try {predictor} ort");
+    throw new TtsError(
+      "NPU_FAILED",
+      `the card gave ${this.drawn[group]} as code ${group + 1} of a frame`,
+      "try {predictor} ort",
+    );
   }
 
   close(): void {

@@ -1,5 +1,5 @@
-// The layers of the code predictor on an NPU, a step a run, and the heads on ONNX Runtime: predictorStepGraph in
-// src/convert/npu/predictor.ts and predictorHeadsGraph in src/convert/onnx/predictor.ts.
+// The layers of the code predictor on an NPU, a step a run, and the heads on ONNX Runtime: predictorStepGraph
+// in src/convert/npu/predictor.ts and predictorHeadsGraph in src/convert/onnx/predictor.ts.
 
 import type { NpuModel, NpuRuntime } from "../../../ffi/npu/model.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
@@ -38,7 +38,9 @@ export class CardLayers implements PredictorLayers {
     try {
       this.layers = this.keep(openModel({ path: step.path, lanes, states: statesOf(step.part) }));
       const options = { path: heads.path, lanes: 1, states: [] };
-      this.heads = this.keep(openOrtPart(heads.part, options, { group: this.group }, config.libraries.onnxruntime));
+      this.heads = this.keep(
+        openOrtPart(heads.part, options, { group: this.group }, config.libraries.onnxruntime),
+      );
       this.x = tensorOf(this.layers, "inputs", "x", ROWS * width, step.path);
       this.position = tensorOf(this.layers, "inputs", "position", ROWS * CODES_PER_FRAME, step.path);
       const from = tensorOf(this.layers, "outputs", "hidden", width, step.path);

@@ -1,6 +1,8 @@
-// The codec decoder as a chain of graphs of fixed shapes: on the NPU what it can do, on ONNX Runtime what stays with the CPU (src/formats/npu-folder.ts says
-// which). Every run has the same number of frames. A call with fewer is made of them and of what is still missing to a whole run, and its
-// state is not kept: the next call runs these frames once more, so any chunking gives the same samples, and whole runs cost nothing twice.
+// The codec decoder as a chain of graphs of fixed shapes: on the NPU what it can do, on ONNX Runtime what
+// stays with the CPU (src/formats/npu-folder.ts says which). Every run has the same number of frames. A call
+// with fewer is made of them and of what is still missing to a whole run, and its state is not kept: the next
+// call runs these frames once more, so any chunking gives the same samples, and whole runs cost nothing
+// twice.
 
 import type { NpuModel, NpuTensor } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
@@ -12,7 +14,9 @@ import { openFolder, statesOf, unfit } from "./_folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
 
 export const npuVocoder = (device: NpuDevice): Accelerator<Vocoder> =>
-  acceleratorOn<Vocoder, NpuFolder>(device, openFolder, (folder, options) => openChecked(new NpuVocoder(folder, options, device), device));
+  acceleratorOn<Vocoder, NpuFolder>(device, openFolder, (folder, options) =>
+    openChecked(new NpuVocoder(folder, options, device), device),
+  );
 
 /** Copies an output of one part to the input of a later one. */
 interface Link {
@@ -58,17 +62,30 @@ class NpuVocoder implements Vocoder {
   }
 
   /** @param given what earlier parts give, by name; gets what this one gives */
-  private chain(part: NpuPart, given: Map<string, Float32Array>, { config, lanes }: OpenOptions, device: NpuDevice): ChainedPart {
+  private chain(
+    part: NpuPart,
+    given: Map<string, Float32Array>,
+    { config, lanes }: OpenOptions,
+    device: NpuDevice,
+  ): ChainedPart {
     const path = npuPartPath(this.folder, part);
     const states = statesOf(part);
     const options = { path, lanes, states };
     const integers = { codes: this.codes, position: this.position };
-    const model = part.runs === "npu" ? device.openModel(options) : openOrtPart(part, options, integers, config.libraries.onnxruntime);
+    const model =
+      part.runs === "npu"
+        ? device.openModel(options)
+        : openOrtPart(part, options, integers, config.libraries.onnxruntime);
     try {
-      const links = model.inputs.map(({ data: to, name }) => ({ from: given.get(name) ?? missing(path, name), to }));
+      const links = model.inputs.map(({ data: to, name }) => ({
+        from: given.get(name) ?? missing(path, name),
+        to,
+      }));
       const odd = links.find(({ from, to }) => from.length !== to.length);
-      if (odd !== undefined) throw unfit(path, `an input has ${odd.to.length} values and is given ${odd.from.length}`);
-      for (const { name } of part.outputs) if (!name.startsWith(NEXT)) given.set(name, outputOf(model.outputs, name, path));
+      if (odd !== undefined)
+        throw unfit(path, `an input has ${odd.to.length} values and is given ${odd.from.length}`);
+      for (const { name } of part.outputs)
+        if (!name.startsWith(NEXT)) given.set(name, outputOf(model.outputs, name, path));
       return { model, links, states: states.length };
     } catch (error) {
       model.close();
@@ -86,7 +103,10 @@ class NpuVocoder implements Vocoder {
   save(lane: number): VocoderMemory {
     const { count, pending, position } = this.lanes[lane];
     const waiting = Float32Array.from(pending.subarray(0, count * CODES_PER_FRAME));
-    return { frames: position + count, state: [...this.parts.flatMap(({ model }) => model.save(lane)), waiting] };
+    return {
+      frames: position + count,
+      state: [...this.parts.flatMap(({ model }) => model.save(lane)), waiting],
+    };
   }
 
   restore(lane: number, { frames, state }: VocoderMemory): void {
@@ -134,12 +154,26 @@ class NpuVocoder implements Vocoder {
   }
 }
 
-function copyCodes(to: Int32Array, toFrame: number, from: Int32Array, fromFrame: number, frames: number): void {
-  for (let i = 0; i < frames * CODES_PER_FRAME; i++) to[toFrame * CODES_PER_FRAME + i] = from[fromFrame * CODES_PER_FRAME + i];
+function copyCodes(
+  to: Int32Array,
+  toFrame: number,
+  from: Int32Array,
+  fromFrame: number,
+  frames: number,
+): void {
+  for (let i = 0; i < frames * CODES_PER_FRAME; i++)
+    to[toFrame * CODES_PER_FRAME + i] = from[fromFrame * CODES_PER_FRAME + i];
 }
 
-function copySamples(to: Float32Array, toFrame: number, from: Float32Array, fromFrame: number, frames: number): void {
-  for (let i = 0; i < frames * SAMPLES_PER_FRAME; i++) to[toFrame * SAMPLES_PER_FRAME + i] = from[fromFrame * SAMPLES_PER_FRAME + i];
+function copySamples(
+  to: Float32Array,
+  toFrame: number,
+  from: Float32Array,
+  fromFrame: number,
+  frames: number,
+): void {
+  for (let i = 0; i < frames * SAMPLES_PER_FRAME; i++)
+    to[toFrame * SAMPLES_PER_FRAME + i] = from[fromFrame * SAMPLES_PER_FRAME + i];
 }
 
 function missing(path: string, name: string): never {
@@ -167,7 +201,11 @@ function openChecked(vocoder: NpuVocoder, { name }: NpuDevice): NpuVocoder {
     const decibels = signalToNoise(samples, given);
     if (decibels >= manifest.selfTest.leastSnrDb) return vocoder;
     const what = `the sound of ${name} is ${decibels.toFixed(1)} dB above its error, at least ${manifest.selfTest.leastSnrDb} are needed`;
-    throw new TtsError("NPU_MODEL_INVALID", what, `${directory} must be built with more precision, see its README.md`);
+    throw new TtsError(
+      "NPU_MODEL_INVALID",
+      what,
+      `${directory} must be built with more precision, see its README.md`,
+    );
   } catch (error) {
     vocoder.close();
     throw error;

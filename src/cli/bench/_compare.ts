@@ -20,14 +20,29 @@ export function readResult(path: string): Result {
     value = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
     const why = cause instanceof SyntaxError ? "is not JSON" : `cannot be read: ${(cause as Error).message}`;
-    throw new TtsError("INPUT_UNREADABLE", `${path} ${why}`, "give what tts bench --json has printed", { cause });
+    throw new TtsError("INPUT_UNREADABLE", `${path} ${why}`, "give what tts bench --json has printed", {
+      cause,
+    });
   }
   const wrong = faultOf(value);
   if (wrong === null) return value as Result;
-  throw new TtsError("INPUT_UNREADABLE", `${path} is no result of this tts bench: ${wrong}`, "measure again with --json");
+  throw new TtsError(
+    "INPUT_UNREADABLE",
+    `${path} is no result of this tts bench: ${wrong}`,
+    "measure again with --json",
+  );
 }
 
-const NUMBERS = ["lanes", "threads", "frames", "rtf", "firstAudioMs", "prefillMs", "loadMs", "rssMb"] as const satisfies (keyof Run)[];
+const NUMBERS = [
+  "lanes",
+  "threads",
+  "frames",
+  "rtf",
+  "firstAudioMs",
+  "prefillMs",
+  "loadMs",
+  "rssMb",
+] as const satisfies (keyof Run)[];
 const WORDS = ["model", "weights", "predictor"] as const satisfies (keyof Run)[];
 
 /** What is missing or of another kind, or null. */
@@ -47,13 +62,15 @@ function faultOf(value: unknown): string | null {
   return null;
 }
 
-const asRecord = (value: unknown): Record<string, unknown> => (typeof value === "object" && value !== null ? { ...value } : {});
+const asRecord = (value: unknown): Record<string, unknown> =>
+  typeof value === "object" && value !== null ? { ...value } : {};
 
 const keyOf = ({ frames, lanes, model, predictor, threads, weights }: Run) =>
   JSON.stringify([model, weights, predictor, lanes, threads, frames]);
 
 /** The earlier run of the same configuration. */
-export const sameRun = (run: Run, before: Result): Run | undefined => before.runs.find((other) => keyOf(other) === keyOf(run));
+export const sameRun = (run: Run, before: Result): Run | undefined =>
+  before.runs.find((other) => keyOf(other) === keyOf(run));
 
 export function changesOf(run: Run, before: Run): Change[] {
   const change = (name: string, then: number, now: number): Change => {

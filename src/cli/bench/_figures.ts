@@ -1,4 +1,5 @@
-// From rounds to figures: medians, shares, and the form that --json prints and --compare reads. Pure arithmetic.
+// From rounds to figures: medians, shares, and the form that --json prints and --compare reads. Pure
+// arithmetic.
 
 import type { Slice } from "../../engine.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
@@ -89,7 +90,9 @@ const turnOf = ({ endMs, rows, startMs }: Slice): Turn => ({ ms: endMs - startMs
 function wholeTurns(slices: Slice[]): Turn[] {
   return slices.flatMap((slice, i) => {
     const next = slices[i + 1];
-    return slice.kind === "exchange" && next?.kind === "step" ? [{ ms: next.endMs - slice.startMs, rows: next.rows }] : [];
+    return slice.kind === "exchange" && next?.kind === "step"
+      ? [{ ms: next.endMs - slice.startMs, rows: next.rows }]
+      : [];
   });
 }
 
@@ -104,15 +107,20 @@ function turnsOf(rounds: Round[]): Record<Part, Turn[]> {
   };
 }
 
-const perPart = <T>(of: (part: Part) => T) => Object.fromEntries(PARTS.map((part) => [part, of(part)])) as Record<Part, T>;
+const perPart = <T>(of: (part: Part) => T) =>
+  Object.fromEntries(PARTS.map((part) => [part, of(part)])) as Record<Part, T>;
 
 /** @param bytesPerSecond what the machine can read with the run's threads */
 export function figuresOf(subject: Subject, frames: number, bytesPerSecond: number): Run {
   const { backends, bundle, costs, memory, rounds, setting } = subject;
   const turns = turnsOf(rounds);
   /** Every frame counts once. */
-  const frameMs = perPart((part) => turns[part].flatMap(({ ms, rows }) => Array<number>(rows).fill(ms / rows)));
-  const rowsPerTurn = perPart((part) => sum(turns[part].map(({ rows }) => rows)) / Math.max(1, turns[part].length));
+  const frameMs = perPart((part) =>
+    turns[part].flatMap(({ ms, rows }) => Array<number>(rows).fill(ms / rows)),
+  );
+  const rowsPerTurn = perPart(
+    (part) => sum(turns[part].map(({ rows }) => rows)) / Math.max(1, turns[part].length),
+  );
   const generation: Cost = {
     bytes: costs.talker.bytes + costs.predictor.bytes,
     multiplications: costs.talker.multiplications + costs.predictor.multiplications,
@@ -120,9 +128,13 @@ export function figuresOf(subject: Subject, frames: number, bytesPerSecond: numb
   const costOf = { ...costs, generation };
   const known = (of: (cost: Cost, part: Part) => number) =>
     perPart((part) => (costOf[part] === null ? null : of(costOf[part], part))) as KnownPerPart;
-  const gbPerSecond = known(({ bytes }, part) => round(bytes / 1e6 / Math.max(1e-6, median(turns[part].map(({ ms }) => ms))), 2));
+  const gbPerSecond = known(({ bytes }, part) =>
+    round(bytes / 1e6 / Math.max(1e-6, median(turns[part].map(({ ms }) => ms))), 2),
+  );
   const bytes = known((cost, part) => Math.round(cost.bytes / Math.max(1, rowsPerTurn[part])));
-  const prefills = rounds.flatMap(({ slices }) => slices.talker.filter(({ kind }) => kind === "prefill").map(turnOf));
+  const prefills = rounds.flatMap(({ slices }) =>
+    slices.talker.filter(({ kind }) => kind === "prefill").map(turnOf),
+  );
   const spoken = rounds.flatMap((each) => each.spoken);
   return {
     model: bundle.manifest.name,

@@ -5,7 +5,17 @@ import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts"
 import { TtsError } from "../../errors.ts";
 import { assertWhole } from "../../ranges.ts";
 import { MACHINE_OPTIONS, readVocoder, VOCODER_OPTIONS } from "../shared/machine-options.ts";
-import { asChoice, asNumber, COMMON, choice, filePath, number, type Options, type Text, type Values } from "../shared/options.ts";
+import {
+  asChoice,
+  asNumber,
+  COMMON,
+  choice,
+  filePath,
+  number,
+  type Options,
+  type Text,
+  type Values,
+} from "../shared/options.ts";
 import type { WantedSetting } from "./_run.ts";
 
 /** A random model does not end by itself. */
@@ -22,18 +32,64 @@ export const OPTIONS = {
     description: "Measure a model of full size with random weights; it is made once, in the cache.",
     group: "What",
   },
-  model: { type: "string", alias: "m", valueHint: "DIR|NAME", description: "Measure this model. Default: starter.", group: "What" },
-  weights: { type: "string", valueHint: "TYPES", description: `Weight types: ${WEIGHT_CHOICES.join(", ")}.`, group: "What" },
-  "predictor-weights": { type: "string", valueHint: "TYPES", description: "Those of the code predictor, if others.", group: "What" },
-  lanes: { type: "string", valueHint: "LIST", description: "Sentences that are spoken at the same time. Default: 1.", group: "How" },
-  threads: { type: "string", valueHint: "LIST", description: "Threads for talker and code predictor.", group: "How" },
-  predictor: { type: "string", valueHint: "LIST", description: "What runs the code predictor: auto, ort, llama.", group: "How" },
+  model: {
+    type: "string",
+    alias: "m",
+    valueHint: "DIR|NAME",
+    description: "Measure this model. Default: starter.",
+    group: "What",
+  },
+  weights: {
+    type: "string",
+    valueHint: "TYPES",
+    description: `Weight types: ${WEIGHT_CHOICES.join(", ")}.`,
+    group: "What",
+  },
+  "predictor-weights": {
+    type: "string",
+    valueHint: "TYPES",
+    description: "Those of the code predictor, if others.",
+    group: "What",
+  },
+  lanes: {
+    type: "string",
+    valueHint: "LIST",
+    description: "Sentences that are spoken at the same time. Default: 1.",
+    group: "How",
+  },
+  threads: {
+    type: "string",
+    valueHint: "LIST",
+    description: "Threads for talker and code predictor.",
+    group: "How",
+  },
+  predictor: {
+    type: "string",
+    valueHint: "LIST",
+    description: "What runs the code predictor: auto, ort, llama.",
+    group: "How",
+  },
   ...VOCODER_OPTIONS,
   cpus: MACHINE_OPTIONS.cpus,
-  frames: { type: "string", valueHint: "N", description: `At most so many frames a sentence. Default: ${DEFAULT_FRAMES}.`, group: "How" },
-  repeat: { type: "string", valueHint: "N", description: `Rounds after one that warms up. Default: ${DEFAULT_REPEAT}.`, group: "How" },
+  frames: {
+    type: "string",
+    valueHint: "N",
+    description: `At most so many frames a sentence. Default: ${DEFAULT_FRAMES}.`,
+    group: "How",
+  },
+  repeat: {
+    type: "string",
+    valueHint: "N",
+    description: `Rounds after one that warms up. Default: ${DEFAULT_REPEAT}.`,
+    group: "How",
+  },
   json: { type: "boolean", description: "Print the figures as one JSON object.", group: "Output" },
-  compare: { type: "string", valueHint: "FILE", description: "Also show what changed since FILE, a result of --json.", group: "Output" },
+  compare: {
+    type: "string",
+    valueHint: "FILE",
+    description: "Also show what changed since FILE, a result of --json.",
+    group: "Output",
+  },
   trace: {
     type: "string",
     valueHint: "FILE",
@@ -60,7 +116,8 @@ type Arguments = Values<typeof OPTIONS>;
 export function readOptions(args: Arguments): BenchOptions {
   const synthetic = choice(args, "synthetic", SYNTHETIC_SIZES);
   const { model } = args;
-  if (synthetic !== undefined && model !== undefined) throw new TtsError("USAGE", "there are --synthetic and --model", "give one of them");
+  if (synthetic !== undefined && model !== undefined)
+    throw new TtsError("USAGE", "there are --synthetic and --model", "give one of them");
   return {
     synthetic,
     model,
@@ -88,7 +145,11 @@ function settingsOf(args: Arguments): WantedSetting[] {
   for (const [name, values] of Object.entries(lists))
     settings = settings.flatMap((some) => values.map((value) => ({ ...some, [name]: value })));
   if (settings.length > MOST_SETTINGS)
-    throw new TtsError("USAGE", `these are ${settings.length} configurations`, `at most ${MOST_SETTINGS} are measured together`);
+    throw new TtsError(
+      "USAGE",
+      `these are ${settings.length} configurations`,
+      `at most ${MOST_SETTINGS} are measured together`,
+    );
   return settings.map(({ lanes, predictor, predictorWeights, threads, weights }) => ({
     lanes: lanes ?? defaults.lanes,
     threads,
@@ -100,7 +161,11 @@ function settingsOf(args: Arguments): WantedSetting[] {
 }
 
 /** Values between commas, each once; one undefined where there is no such option. */
-function list<Name extends string, T>(args: Text<Name>, name: Name, read: (name: Name, item: string) => T): (T | undefined)[] {
+function list<Name extends string, T>(
+  args: Text<Name>,
+  name: Name,
+  read: (name: Name, item: string) => T,
+): (T | undefined)[] {
   const given = args[name];
   if (given === undefined) return [undefined];
   return [...new Set(given.split(",").map((item) => read(name, item.trim())))];

@@ -1,7 +1,14 @@
 // The figures for people: one block per configuration, aligned, and what changed since an earlier result.
 
 import { changesOf, sameRun } from "./_compare.ts";
-import { type BenchMachine, type KnownPerPart, PARTS, type PerPart, type Result, type Run } from "./_figures.ts";
+import {
+  type BenchMachine,
+  type KnownPerPart,
+  PARTS,
+  type PerPart,
+  type Result,
+  type Run,
+} from "./_figures.ts";
 
 const INDENT = "  ";
 /** Of the names in front. */
@@ -10,7 +17,12 @@ const NO_VALUE = "–";
 /** Threads that did less than this share of a core are summed up. */
 const LEAST_SHARE = 0.01;
 
-export function reportOf({ machine, runs }: Result, width: number, before: Result | null, beforePath: string): string {
+export function reportOf(
+  { machine, runs }: Result,
+  width: number,
+  before: Result | null,
+  beforePath: string,
+): string {
   const blocks = [machineLines(machine), ...runs.map((run) => runLines(run, width))];
   if (runs.length > 1) blocks.push(overview(runs));
   if (before !== null) blocks.push(comparison({ machine, runs }, before, beforePath));
@@ -52,7 +64,9 @@ function table(rows: string[][]): string[] {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   widths[0] = Math.max(widths[0], NAME_WIDTH - INDENT.length);
   return rows.map((row) => {
-    const cells = row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column])));
+    const cells = row.map((cell, column) =>
+      column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]),
+    );
     return `${INDENT}${cells.join(INDENT)}`.trimEnd();
   });
 }
@@ -63,8 +77,11 @@ function runLines(run: Run, width: number): string[] {
   const parts = (values: PerPart | KnownPerPart, unit = 1) => {
     return column(PARTS.map((part) => (values[part] === null ? null : values[part] / unit)));
   };
-  const shareOfOne = run.bandwidthShare / Math.max(1e-9, run.gbPerSecond.generation); // of what memory gives, for 1 GB/s
-  const shares = PARTS.map((part) => run.gbPerSecond[part]).map((speed) => (speed === null ? NO_VALUE : percent(speed * shareOfOne)));
+  // of what memory gives, for 1 GB/s
+  const shareOfOne = run.bandwidthShare / Math.max(1e-9, run.gbPerSecond.generation);
+  const shares = PARTS.map((part) => run.gbPerSecond[part]).map((speed) =>
+    speed === null ? NO_VALUE : percent(speed * shareOfOne),
+  );
   const stages = rowsOf([
     [...PARTS],
     parts(run.msPerFrame),
@@ -79,11 +96,18 @@ function runLines(run: Run, width: number): string[] {
     `${INDENT}medians of ${plural(run.repeat, "round")}, ${plural(Math.round(made), "frame")} each${lanes}`,
     "",
     ...table([["per frame", "ms", "p90", "MB", "GFLOP", "GB/s", "of memory"], ...stages]),
-    ...(run.bandwidthShare > 1 ? [`${INDENT}above 100 %: part of the weights stayed in the processor's caches`] : []),
+    ...(run.bandwidthShare > 1
+      ? [`${INDENT}above 100 %: part of the weights stayed in the processor's caches`]
+      : []),
     "",
     ...pairs([
       ["RTF", run.rtf.toFixed(3), "first audio", `${short(run.firstAudioMs)} ms`],
-      ["load", `${short(run.loadMs)} ms`, "prefill", `${short(run.prefillMs)} ms, ${plural(run.prefillRows, "row")}`],
+      [
+        "load",
+        `${short(run.loadMs)} ms`,
+        "prefill",
+        `${short(run.prefillMs)} ms, ${plural(run.prefillRows, "row")}`,
+      ],
     ]),
     named(
       "memory",
@@ -98,13 +122,17 @@ const named = (name: string, value: string) => `${INDENT}${name.padEnd(NAME_WIDT
 /** Two names and values a line. */
 function pairs(rows: [string, string, string, string][]): string[] {
   const middle = Math.max(...rows.map(([, value]) => value.length)) + 2 * INDENT.length;
-  return rows.map(([name, value, name2, value2]) => named(name, `${value.padEnd(middle)}${name2.padEnd(NAME_WIDTH)}${value2}`));
+  return rows.map(([name, value, name2, value2]) =>
+    named(name, `${value.padEnd(middle)}${name2.padEnd(NAME_WIDTH)}${value2}`),
+  );
 }
 
 /** In shares of one core's time while the round lasted. Queued: ready to run, but no core was free. */
 function threadParts({ threadTimes, wallMs }: Run): string[] {
   const busy = threadTimes.filter(({ cpuMs }) => cpuMs >= LEAST_SHARE * wallMs);
-  const rest = threadTimes.filter((use) => !busy.includes(use)).reduce((total, { cpuMs }) => total + cpuMs, 0);
+  const rest = threadTimes
+    .filter((use) => !busy.includes(use))
+    .reduce((total, { cpuMs }) => total + cpuMs, 0);
   const parts = busy.map(({ count, cpuMs, name, queuedMs }) => {
     const waited = queuedMs >= LEAST_SHARE * wallMs ? ` (queued ${percent(queuedMs / wallMs)})` : "";
     return `${name}${count > 1 ? ` × ${count}` : ""} ${percent(cpuMs / wallMs)}${waited}`;

@@ -1,12 +1,25 @@
-// Speaks for the figures: opens an engine per configuration, warms it up, and measures rounds. Collects; the arithmetic is in
-// _figures.ts.
+// Speaks for the figures: opens an engine per configuration, warms it up, and measures rounds. Collects; the
+// arithmetic is in _figures.ts.
 
-import { type ConfigFlags, loadConfig, type PredictorChoice, threadsFor, type WeightType } from "../../config.ts";
+import {
+  type ConfigFlags,
+  loadConfig,
+  type PredictorChoice,
+  threadsFor,
+  type WeightType,
+} from "../../config.ts";
 import type { Engine, Slice, StageName } from "../../engine.ts";
 import { BUNDLE_FILES, type Bundle } from "../../formats/bundle.ts";
 import { type FrameCosts, frameCosts } from "../../machine/frame-cost.ts";
 import { availableBytes, monotonicMs } from "../../machine/load.ts";
-import { type Memory, mappedFiles, memoryNow, type ThreadUse, threadTimes, threadUse } from "../../machine/process.ts";
+import {
+  type Memory,
+  mappedFiles,
+  memoryNow,
+  type ThreadUse,
+  threadTimes,
+  threadUse,
+} from "../../machine/process.ts";
 import { resolveModel, sourceOf } from "../../models/resolve.ts";
 import { CODES_PER_FRAME, type Progress } from "../../types.ts";
 import { openEngine } from "../shared/engine.ts";
@@ -14,7 +27,9 @@ import { clearProgress, log, showConversion, showProgress } from "../shared/log.
 
 const TEXT = "The kettle is ready. The time is seven forty five.";
 const SEED = 1;
-/** Engines stay open side by side while their files fill no more than this share of the memory that is free. */
+/**
+ * Engines stay open side by side while their files fill no more than this share of the memory that is free.
+ */
 const MEMORY_SHARE = 0.6;
 
 /** What is compared with what. */
@@ -73,7 +88,10 @@ export interface Subject {
   backends: Readonly<Record<string, string>>;
   costs: FrameCosts;
   loadMs: number;
-  /** While speaking: the program and this engine, without other engines that are open as far as they can be told apart. */
+  /**
+   * While speaking: the program and this engine, without other engines that are open as far as they can be
+   * told apart.
+   */
   memory: Memory;
   mappedBytes: number;
   rounds: Round[];
@@ -92,7 +110,10 @@ const STAGES = ["talker", "predictor", "vocoder"] as const satisfies StageName[]
  * Converts checkpoints where that is still to be done, so that it does not count as loading.
  * @throws TtsError as resolveModel does
  */
-export async function prepareModels(model: string | undefined, settings: readonly WantedSetting[]): Promise<Configuration[]> {
+export async function prepareModels(
+  model: string | undefined,
+  settings: readonly WantedSetting[],
+): Promise<Configuration[]> {
   let announced = false;
   const onProgress = (progress: Progress) => {
     if (!announced) log.info(`preparing ${model ?? "the starter voice"}`);
@@ -105,7 +126,8 @@ export async function prepareModels(model: string | undefined, settings: readonl
     const config = loadConfig(machine);
     const bundle = await resolveModel({ config, model, weights, predictorWeights, onProgress });
     const usual = threadsFor(bundle.manifest.shape.hidden, config);
-    const { threads, promptThreads } = setting.threads === undefined ? usual : { threads: setting.threads, promptThreads: setting.threads };
+    const { threads, promptThreads } =
+      setting.threads === undefined ? usual : { threads: setting.threads, promptThreads: setting.threads };
     configurations.push({ setting: { ...setting, threads, promptThreads }, bundle });
   }
   clearProgress();
@@ -113,13 +135,14 @@ export async function prepareModels(model: string | undefined, settings: readonl
 }
 
 /**
- * Measures all configurations: round by round in turn, so that a change of the machine's mood meets all of them alike, or one after the
- * other where memory is short.
+ * Measures all configurations: round by round in turn, so that a change of the machine's mood meets all of
+ * them alike, or one after the other where memory is short.
  */
 export async function measure(configurations: readonly Configuration[], length: Length): Promise<Subject[]> {
   const bytes = configurations.reduce((sum, { bundle }) => sum + modelBytes(bundle), 0);
   const sideBySide = bytes <= MEMORY_SHARE * availableBytes();
-  if (!sideBySide && configurations.length > 1) log.info("memory for all models at once is short: one configuration after the other");
+  if (!sideBySide && configurations.length > 1)
+    log.info("memory for all models at once is short: one configuration after the other");
   const steps = configurations.length * (length.repeat + 1);
   let step = 0;
   const onRound = () => showProgress("measuring", step++, steps);
@@ -130,7 +153,11 @@ export async function measure(configurations: readonly Configuration[], length: 
   return subjects;
 }
 
-async function measureTogether(configurations: readonly Configuration[], length: Length, onRound: () => void): Promise<Subject[]> {
+async function measureTogether(
+  configurations: readonly Configuration[],
+  length: Length,
+  onRound: () => void,
+): Promise<Subject[]> {
   const open: OpenSubject[] = [];
   try {
     for (const configuration of configurations) {
@@ -151,12 +178,18 @@ async function measureTogether(configurations: readonly Configuration[], length:
 
 /** At most: files that an engine may map or read whole. */
 function modelBytes({ manifest: { files } }: Bundle): number {
-  const read = Object.keys(files).filter((name) => name !== BUNDLE_FILES.tables && name !== BUNDLE_FILES.tokenizer);
+  const read = Object.keys(files).filter(
+    (name) => name !== BUNDLE_FILES.tables && name !== BUNDLE_FILES.tokenizer,
+  );
   return read.reduce((sum, name) => sum + files[name], 0);
 }
 
 /** The warm-up round is the first speech of the engine: it also shows what memory is needed. */
-async function openSubject({ setting, bundle }: Configuration, frames: number, others: readonly OpenSubject[]): Promise<OpenSubject> {
+async function openSubject(
+  { setting, bundle }: Configuration,
+  frames: number,
+  others: readonly OpenSubject[],
+): Promise<OpenSubject> {
   const { lanes, machine, predictor, promptThreads, threads } = setting;
   const folders = [bundle.directory, ...others.map(({ subject }) => subject.bundle.directory)];
   const before = { ...memoryNow(), ...mappedFiles(folders) };
@@ -198,7 +231,9 @@ async function speakRound(engine: Engine, lanes: number, frames: number, onChunk
   const startMs = monotonicMs();
   const spoken = await Promise.all(Array.from({ length: lanes }, () => speakOnce(engine, frames, onChunk)));
   const endMs = monotonicMs();
-  const slices = Object.fromEntries(STAGES.map((stage, i) => [stage, tracks[stage].since(written[i])])) as Round["slices"];
+  const slices = Object.fromEntries(
+    STAGES.map((stage, i) => [stage, tracks[stage].since(written[i])]),
+  ) as Round["slices"];
   return { startMs, endMs, spoken, slices, threads: threadUse(threads, threadTimes()) };
 }
 

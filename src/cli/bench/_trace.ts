@@ -1,4 +1,5 @@
-// The trace that Chrome (about:tracing) and Perfetto show: a process per configuration, a track per thread, a slice per piece of work.
+// The trace that Chrome (about:tracing) and Perfetto show: a process per configuration, a track per thread, a
+// slice per piece of work.
 
 import type { Slice, StageName } from "../../engine.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
@@ -59,7 +60,15 @@ function eventsOf({ slices, spoken }: Round, pid: number, ts: (ms: number) => nu
   ]);
   const works = (Object.keys(slices) as StageName[]).flatMap((stage) =>
     slices[stage].map(({ endMs, kind, rows, startMs }): TraceEvent => {
-      return { name: NAMES[kind], ph: "X", pid, tid: TRACKS[stage], ts: ts(startMs), dur: ts(endMs) - ts(startMs), args: { rows } };
+      return {
+        name: NAMES[kind],
+        ph: "X",
+        pid,
+        tid: TRACKS[stage],
+        ts: ts(startMs),
+        dur: ts(endMs) - ts(startMs),
+        args: { rows },
+      };
     }),
   );
   return [...moments, ...works];

@@ -32,7 +32,10 @@ export const command = defineCommand({
   ],
   examples: [
     ["tts bench", "the starter voice"],
-    ["tts bench --synthetic 0.6b --weights q4_0", "what a 0.6B model would do on this machine, without having one"],
+    [
+      "tts bench --synthetic 0.6b --weights q4_0",
+      "what a 0.6B model would do on this machine, without having one",
+    ],
     ["tts bench -m 0.6b-custom --lanes 1,2,4 --threads 1,2", "six configurations side by side"],
     ["tts bench --json > before.json", "keep the figures; later: tts bench --compare before.json"],
   ],
@@ -43,7 +46,8 @@ export const command = defineCommand({
 async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   const options = readOptions(args);
   const { compare, trace } = options;
-  if (trace !== undefined && isStdout(trace)) throw new TtsError("USAGE", "--trace wants standard output", "name a file");
+  if (trace !== undefined && isStdout(trace))
+    throw new TtsError("USAGE", "--trace wants standard output", "name a file");
   const before = compare === undefined ? null : readResult(compare);
   if (trace === undefined) return report((await run(options)).result);
   const { result } = await deliver(openOutput(trace), async (output) => {
@@ -54,7 +58,8 @@ async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   return report(result);
 
   function report(result: Result): Promise<void> {
-    if (!options.json) return printText(reportOf(result, process.stdout.columns || PLAIN_WIDTH, before, compare ?? ""));
+    if (!options.json)
+      return printText(reportOf(result, process.stdout.columns || PLAIN_WIDTH, before, compare ?? ""));
     return printText(`${JSON.stringify(before === null ? result : withChanges(result, before))}\n`);
   }
 }
@@ -83,11 +88,15 @@ async function run(options: BenchOptions): Promise<{ result: Result; subjects: S
   const digits = (share: number) => Number(share.toFixed(3));
   const described: BenchMachine = {
     ...describeMachine(),
-    bandwidthGbPerSecond: Object.fromEntries([...bandwidths].map(([threads, speed]) => [threads, Number((speed / 1e9).toFixed(2))])),
+    bandwidthGbPerSecond: Object.fromEntries(
+      [...bandwidths].map(([threads, speed]) => [threads, Number((speed / 1e9).toFixed(2))]),
+    ),
     busyBefore: digits(busyBefore),
     busyDuring: digits(busyDuring),
   };
-  const runs = subjects.map((subject) => figuresOf(subject, frames, bandwidths.get(subject.setting.threads)!));
+  const runs = subjects.map((subject) =>
+    figuresOf(subject, frames, bandwidths.get(subject.setting.threads)!),
+  );
   return { result: { machine: described, runs }, subjects };
 }
 

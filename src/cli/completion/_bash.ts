@@ -1,4 +1,5 @@
-// The completion script for bash 4.4 and later. It needs nothing of bash-completion, and starts the program only for names.
+// The completion script for bash 4.4 and later. It needs nothing of bash-completion, and starts the program
+// only for names.
 
 import { byValue, type CompletedCommand, type Value } from "./_values.ts";
 
@@ -78,14 +79,19 @@ complete -F _tts tts
 
 function optionCases(commands: readonly CompletedCommand[]): string {
   const all = commands.flatMap(({ name, options }) =>
-    options.flatMap(({ spellings, value }) => spellings.map((spelling) => ({ value, pattern: `'${name} ${spelling}'` }))),
+    options.flatMap(({ spellings, value }) =>
+      spellings.map((spelling) => ({ value, pattern: `'${name} ${spelling}'` })),
+    ),
   );
   return byValue(all).map(oneCase).join("\n");
 }
 
 function placeCases(commands: readonly CompletedCommand[]): string {
   const all = commands.flatMap(({ name, places }) =>
-    places.map(({ first, index, value }) => ({ value, pattern: `'${name} ${index} ${first}'${first === "" ? "*" : ""}` })),
+    places.map(({ first, index, value }) => ({
+      value,
+      pattern: `'${name} ${index} ${first}'${first === "" ? "*" : ""}`,
+    })),
   );
   return byValue(all).map(oneCase).join("\n");
 }

@@ -5,7 +5,9 @@ import { byValue, type CompletedCommand, type CompletedOption, type Value } from
 export function fishScript(commands: readonly CompletedCommand[]): string {
   const names = commands.flatMap(({ name }) => (name === "" ? [] : [name]));
   const spellings = commands.flatMap(({ name, options }) =>
-    options.flatMap(({ spellings, value }) => spellings.map((spelling) => ({ value, word: `'${name} ${spelling}'` }))),
+    options.flatMap(({ spellings, value }) =>
+      spellings.map((spelling) => ({ value, word: `'${name} ${spelling}'` })),
+    ),
   );
   return `# fish completion for tts. Made by: tts completion fish
 
@@ -66,7 +68,10 @@ end
 complete -c tts -f
 ${commands
   .filter(({ name }) => name !== "")
-  .map(({ description, name }) => `complete -c tts -n 'test (count (commandline -opc)) -eq 1' -a ${name} -d ${quoted(description)}`)
+  .map(
+    ({ description, name }) =>
+      `complete -c tts -n 'test (count (commandline -opc)) -eq 1' -a ${name} -d ${quoted(description)}`,
+  )
   .join("\n")}
 
 ${commands.map(commandLines).join("\n\n")}
@@ -76,12 +81,16 @@ ${commands.map(commandLines).join("\n\n")}
 function commandLines({ name, options, places }: CompletedCommand): string {
   const lines = options.map((option) => `complete -c tts -n "__tts_is '${name}'" ${optionFlags(option)}`);
   for (const { first, index, value } of places)
-    lines.push(`complete -c tts -n "__tts_at '${name}' ${index} '${first}'" ${value.files === "files" ? "-F" : "-f"}${candidates(value)}`);
+    lines.push(
+      `complete -c tts -n "__tts_at '${name}' ${index} '${first}'" ${value.files === "files" ? "-F" : "-f"}${candidates(value)}`,
+    );
   return lines.join("\n");
 }
 
 function optionFlags({ description, spellings, value }: CompletedOption): string {
-  const names = spellings.map((spelling) => (spelling.startsWith("--") ? `-l ${spelling.slice(2)}` : `-s ${spelling.slice(1)}`));
+  const names = spellings.map((spelling) =>
+    spelling.startsWith("--") ? `-l ${spelling.slice(2)}` : `-s ${spelling.slice(1)}`,
+  );
   const takes = value === null ? "" : `${value.files === "files" ? " -r -F" : " -x"}${candidates(value)}`;
   return `${names.join(" ")}${takes} -d ${quoted(description)}`;
 }

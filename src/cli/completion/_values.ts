@@ -1,5 +1,6 @@
-// What can be completed, from the commands' own definitions and in no shell's language. Convention: the valueHint of an option and the words
-// of a synopsis, split at bars, are fixed values where they are not in capitals; of those in capitals the table below knows some.
+// What can be completed, from the commands' own definitions and in no shell's language. Convention: the
+// valueHint of an option and the words of a synopsis, split at bars, are fixed values where they are not in
+// capitals; of those in capitals the table below knows some.
 
 import { loadConfig, WEIGHT_CHOICES } from "../../config.ts";
 import { VoiceFolder } from "../../formats/voice.ts";
@@ -128,10 +129,15 @@ function merged(places: readonly Place[]): Place[] {
   });
 }
 
-/** What options and places have in common, for scripts that ask by a word: value -> those that have it, in order of appearance. */
+/**
+ * What options and places have in common, for scripts that ask by a word: value -> those that have it, in
+ * order of appearance.
+ */
 export function byValue<T extends { value: Value | null }>(items: readonly T[]): [Value, T[]][] {
   const groups = Map.groupBy(items, ({ value }) => JSON.stringify(value));
-  return [...groups.values()].flatMap((same): [Value, T[]][] => (same[0].value === null ? [] : [[same[0].value, same]]));
+  return [...groups.values()].flatMap((same): [Value, T[]][] =>
+    same[0].value === null ? [] : [[same[0].value, same]],
+  );
 }
 
 const firstSentence = (description: string) => description.split(/(?<=\.) /)[0].replace(/\.$/, "");

@@ -68,7 +68,9 @@ ${options.map((option) => `        ${optionSpec(option)} \\\n`).join("")}       
 /** `'(-o --output)'{-o,--output=}'[where the sound goes]:FILE:action'` */
 function optionSpec({ description, hint, spellings, value }: CompletedOption): string {
   const others = spellings.length === 1 ? "" : quoted(`(${spellings.join(" ")})`);
-  const forms = spellings.map((spelling) => (value !== null && spelling.startsWith("--") ? `${spelling}=` : spelling));
+  const forms = spellings.map((spelling) =>
+    value !== null && spelling.startsWith("--") ? `${spelling}=` : spelling,
+  );
   const behind = value === null ? "" : `:${hint.replace(/:/g, "\\:")}: _tts_value ${asArguments(value)}`;
   return `${others}${forms.length === 1 ? forms[0] : `{${forms.join(",")}}`}${quoted(`[${description.replace(/[[\]\\]/g, "\\$&")}]${behind}`)}`;
 }

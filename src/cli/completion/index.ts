@@ -1,4 +1,5 @@
-// tts completion: a script that teaches a shell to complete this program's command line, and the names that the script asks for.
+// tts completion: a script that teaches a shell to complete this program's command line, and the names that
+// the script asks for.
 
 import { TtsError } from "../../errors.ts";
 import { printText } from "../../io/output.ts";
@@ -33,10 +34,17 @@ export const command = defineCommand({
   run: completion,
 });
 
-async function completion(_args: Values<typeof COMMON>, { positionals, commands }: CommandData): Promise<void> {
+async function completion(
+  _args: Values<typeof COMMON>,
+  { positionals, commands }: CommandData,
+): Promise<void> {
   const [what = ""] = positionals;
   if (positionals.length !== 1)
-    throw new TtsError("USAGE", `completion takes one word, got ${positionals.length}`, `choose one of ${WHAT.join(", ")}`);
+    throw new TtsError(
+      "USAGE",
+      `completion takes one word, got ${positionals.length}`,
+      `choose one of ${WHAT.join(", ")}`,
+    );
   if (Object.hasOwn(SCRIPTS, what)) return printText(SCRIPTS[what](completedCommands(await commands())));
   if (NAME_KINDS.includes(what as NameKind))
     return printText(

@@ -1,5 +1,5 @@
-// Everything tts doctor says of a machine, as it is printed by --json: asked of the kernel, of the libraries and of the folders, and measured.
-// Asks no network.
+// Everything tts doctor says of a machine, as it is printed by --json: asked of the kernel, of the libraries
+// and of the folders, and measured. Asks no network.
 
 import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -12,8 +12,21 @@ import { type Board, describeBoard } from "../../machine/board.ts";
 import { measureSpeed, type Speed } from "../../machine/compute-speed.ts";
 import { type Forecast, forecast } from "../../machine/forecast.ts";
 import { type PlannedModel, type PlannedType, plannedCosts, readPlan } from "../../machine/frame-cost.ts";
-import { describeLibrary, describeNpu, type LibraryFacts, NEEDED_LIBRARIES, type NpuFacts } from "../../machine/libraries.ts";
-import { coreTime, describeMachine, libcVersion, type Machine, othersShare, processMs } from "../../machine/load.ts";
+import {
+  describeLibrary,
+  describeNpu,
+  type LibraryFacts,
+  NEEDED_LIBRARIES,
+  type NpuFacts,
+} from "../../machine/libraries.ts";
+import {
+  coreTime,
+  describeMachine,
+  libcVersion,
+  type Machine,
+  othersShare,
+  processMs,
+} from "../../machine/load.ts";
 import { measureBandwidth } from "../../machine/memory-speed.ts";
 import { KNOWN_MODELS } from "../../models/catalog.ts";
 import { inventory, type ModelRow } from "../../models/inventory.ts";
@@ -109,7 +122,10 @@ export async function collectFacts(config: Config): Promise<Facts> {
     const working = libraries.every(({ failure }) => failure === null);
     const measured = await measure(config, working, step);
     const folders = { cache: describeFolder(config.cacheDir), voices: describeFolder(config.voicesDir) };
-    const cores = Math.min(board.kinds.filter(({ fast }) => fast).flatMap((kind) => kind.cores).length, Math.ceil(board.cpuLimit ?? 1e9));
+    const cores = Math.min(
+      board.kinds.filter(({ fast }) => fast).flatMap((kind) => kind.cores).length,
+      Math.ceil(board.cpuLimit ?? 1e9),
+    );
     const models = modelsIn(config.cacheDir);
     return {
       program: { tts: version, bun: Bun.version },
@@ -143,19 +159,29 @@ async function measure(config: Config, working: boolean, step: (index: number) =
   const figures = { threads, promptThreads, bandwidthBytesPerSecond, othersShare: share };
   if (!working) return { ...figures, speed: null, failure: "" };
   try {
-    return { ...figures, speed: await measureSpeed({ libraries: config.libraries, threads, promptThreads, cpus }), failure: "" };
+    return {
+      ...figures,
+      speed: await measureSpeed({ libraries: config.libraries, threads, promptThreads, cpus }),
+      failure: "",
+    };
   } catch (thrown) {
     return { ...figures, speed: null, failure: asTtsError(thrown).message };
   }
 }
 
 /** Something of it is here. A device counts only where it is the NPU's for certain. */
-function isPresent({ devices, driver, library, name }: NpuFacts, { chip }: Board, { libraries }: Config): boolean {
+function isPresent(
+  { devices, driver, library, name }: NpuFacts,
+  { chip }: Board,
+  { libraries }: Config,
+): boolean {
   if (library !== null || driver !== "" || libraries[name] !== "") return true;
   return [chip, ...devices].some((text) => NPU_VENDORS[name].sign.test(text));
 }
 
-/** Whether it can be written is found by writing, beside it where it is not there yet. Nothing stays behind. */
+/**
+ * Whether it can be written is found by writing, beside it where it is not there yet. Nothing stays behind.
+ */
 export function describeFolder(path: string): Folder {
   let existing = path;
   while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
@@ -216,12 +242,26 @@ function forecasts(speed: Speed, room: Room): ModelForecast[] {
     forecastOf([DEFAULT_MODEL], readPlan(shippedCheckpoint()), small, 0),
     ...[...sizes].map(([size, names]) => {
       const plan = officialShape(size.toLowerCase() as SyntheticSize);
-      return forecastOf(names, plan, usual, Math.max(...names.map((name) => spaceNeeded(KNOWN_MODELS[name]))));
+      return forecastOf(
+        names,
+        plan,
+        usual,
+        Math.max(...names.map((name) => spaceNeeded(KNOWN_MODELS[name]))),
+      );
     }),
   ];
 
-  function forecastOf(models: string[], plan: PlannedModel, weights: typeof small, diskBytes: number): ModelForecast {
-    const predicted = forecast({ costs: plannedCosts(plan, weights), layers: layersOf(plan), weights }, speed, room.cores);
+  function forecastOf(
+    models: string[],
+    plan: PlannedModel,
+    weights: typeof small,
+    diskBytes: number,
+  ): ModelForecast {
+    const predicted = forecast(
+      { costs: plannedCosts(plan, weights), layers: layersOf(plan), weights },
+      speed,
+      room.cores,
+    );
     const fitsMemory = predicted.memoryBytes <= MEMORY_SHARE * room.board.memory.availableBytes;
     const fitsDisk = diskBytes <= (room.folders.cache.freeBytes ?? 0);
     return { models, weights: weightsInWords(weights), ...predicted, fitsMemory, diskBytes, fitsDisk };

@@ -53,7 +53,12 @@ function libraryProblems({ libraries, machine, measured }: Facts): Problem[] {
   if (failed.length > 0 || measured.speed !== null) return failed;
   const what = `the libraries load, but a short computation with them failed: ${oneLine(measured.failure)}`;
   return [
-    { code: "LIBRARY_FAILED", serious: true, what, todo: "unset TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, or install this program again" },
+    {
+      code: "LIBRARY_FAILED",
+      serious: true,
+      what,
+      todo: "unset TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, or install this program again",
+    },
   ];
 }
 
@@ -64,11 +69,23 @@ function isNewer(version: string, than: string): boolean {
 }
 
 function folderProblems({ folders: { cache, voices }, models }: Facts): Problem[] {
-  const unwritable = ({ path, reason, writable }: Folder, serious: boolean, use: string, variable: string): Problem[] => {
+  const unwritable = (
+    { path, reason, writable }: Folder,
+    serious: boolean,
+    use: string,
+    variable: string,
+  ): Problem[] => {
     const what = `${path} cannot be written: ${oneLine(reason)}`;
     return writable
       ? []
-      : [{ code: "OUTPUT_FAILED", serious, what, todo: `${use}: make it writable, or set ${variable} to another folder` }];
+      : [
+          {
+            code: "OUTPUT_FAILED",
+            serious,
+            what,
+            todo: `${use}: make it writable, or set ${variable} to another folder`,
+          },
+        ];
   };
   const prepared = models.some(({ bundles }) => bundles.length > 0);
   const full = cache.writable && cache.freeBytes !== null && cache.freeBytes < LEAST_DISK_BYTES;
@@ -90,7 +107,8 @@ const problemIf = (holds: boolean, code: ErrorCode, what: string, todo: string):
 function machineProblems({ board, forecasts, machine, measured }: Facts): Problem[] {
   const { cpuLimit, kinds, memory } = board;
   const [small] = forecasts ?? [];
-  const asleep = machine.arch === "arm64" && kinds.some(({ fast, governor }) => fast && governor === "powersave");
+  const asleep =
+    machine.arch === "arm64" && kinds.some(({ fast, governor }) => fast && governor === "powersave");
   const little = kinds.length > 0 && kinds.every(({ capacity }) => capacity < LITTLE_CAPACITY);
   const swap = memory.swapBytes === 0 ? "add swap, " : "";
   return [
@@ -112,7 +130,12 @@ function machineProblems({ board, forecasts, machine, measured }: Facts): Proble
       "the fast cores stay at their lowest clock (governor powersave)",
       "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
     ),
-    ...problemIf(little, "INTERNAL", "this process may use slow cores only", "give it the fast ones (taskset, or the container's cpuset)"),
+    ...problemIf(
+      little,
+      "INTERNAL",
+      "this process may use slow cores only",
+      "give it the fast ones (taskset, or the container's cpuset)",
+    ),
     ...problemIf(
       cpuLimit !== null && cpuLimit < 2,
       "INTERNAL",
@@ -126,7 +149,12 @@ function npuProblems({ npus }: Facts): Problem[] {
   return npus
     .filter(({ present }) => present)
     .flatMap(({ hint, name, problem, warnings }) => [
-      ...problemIf(problem !== "", "NPU_UNAVAILABLE", `${NPU_VENDORS[name].title}: ${oneLine(problem)}`, hint || "speech works without it"),
+      ...problemIf(
+        problem !== "",
+        "NPU_UNAVAILABLE",
+        `${NPU_VENDORS[name].title}: ${oneLine(problem)}`,
+        hint || "speech works without it",
+      ),
       ...warnings.map((warning): Problem => {
         const [what, todo = "look at it soon"] = warning.split(/: (.*)/); // "what is wrong: what to do"
         return { code: "NPU_UNAVAILABLE", serious: false, what: `${NPU_VENDORS[name].title}: ${what}`, todo };
@@ -137,7 +165,12 @@ function npuProblems({ npus }: Facts): Problem[] {
 function modelProblems({ models }: Facts): Problem[] {
   return models
     .filter(({ here }) => here === "in part")
-    .map(({ name }) => ({ code: "MODEL_NOT_HERE", serious: false, what: `${name} is here in part`, todo: `tts pull ${name}` }));
+    .map(({ name }) => ({
+      code: "MODEL_NOT_HERE",
+      serious: false,
+      what: `${name} is here in part`,
+      todo: `tts pull ${name}`,
+    }));
 }
 
 const hubProblems = ({ hub }: Facts) => problemIf(hub.problem !== "", "USAGE", hub.problem, hub.hint);

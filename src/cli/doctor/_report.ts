@@ -44,7 +44,9 @@ const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ?
 
 function machineLines({ board, machine, program }: Facts): string[] {
   const name = board.model || machine.cpu;
-  return section("machine", [`${name}: Linux ${machine.kernel}, ${machine.arch}, glibc ${machine.glibc}, Bun ${program.bun}`]);
+  return section("machine", [
+    `${name}: Linux ${machine.kernel}, ${machine.arch}, glibc ${machine.glibc}, Bun ${program.bun}`,
+  ]);
 }
 
 function coreLines({ board: { cpuLimit, kinds, presentCores } }: Facts): string[] {
@@ -52,14 +54,24 @@ function coreLines({ board: { cpuLimit, kinds, presentCores } }: Facts): string[
   const unequal = kinds.length > 1;
   const rows = kinds.map((kind) => {
     const use = unequal ? (kind.fast ? "fast: these compute" : "slow: left to others") : "";
-    return [formatCores(kind.cores), `${kind.cores.length} × ${kind.name || "unknown core"}`, clock(kind), caches(kind), use];
+    return [
+      formatCores(kind.cores),
+      `${kind.cores.length} × ${kind.name || "unknown core"}`,
+      clock(kind),
+      caches(kind),
+      use,
+    ];
   });
   const limits = [
     ...(allowed < presentCores ? [`this process may use ${allowed} of ${plural(presentCores, "core")}`] : []),
     ...(cpuLimit === null ? [] : [`a container limit gives ${cpuLimit.toFixed(1)} cores' worth of time`]),
   ];
   const features = [...new Set(kinds.flatMap((kind) => kind.features))].join(" ");
-  return section("cores", [...(rows.length > 0 ? columns(rows) : []), ...(features === "" ? [] : [features]), ...limits]);
+  return section("cores", [
+    ...(rows.length > 0 ? columns(rows) : []),
+    ...(features === "" ? [] : [features]),
+    ...limits,
+  ]);
 }
 
 const clock = ({ governor, maxMhz }: CoreKind) =>
@@ -67,9 +79,15 @@ const clock = ({ governor, maxMhz }: CoreKind) =>
 
 /** Those of data, such as "L1 64 kB, L2 512 kB, L3 3 MB for 8". */
 function caches({ caches: all }: CoreKind): string {
-  const kilobytes = (bytes: number) => (bytes >= 2 ** 20 ? `${short(bytes / 2 ** 20).replace(/\.0$/, "")} MB` : `${bytes / 2 ** 10} kB`);
+  const kilobytes = (bytes: number) =>
+    bytes >= 2 ** 20 ? `${short(bytes / 2 ** 20).replace(/\.0$/, "")} MB` : `${bytes / 2 ** 10} kB`;
   const data = all.filter(({ type }) => type !== "instruction");
-  return data.map(({ bytes, level, sharedBy }) => `L${level} ${kilobytes(bytes)}${sharedBy > 1 ? ` for ${sharedBy}` : ""}`).join(", ");
+  return data
+    .map(
+      ({ bytes, level, sharedBy }) =>
+        `L${level} ${kilobytes(bytes)}${sharedBy > 1 ? ` for ${sharedBy}` : ""}`,
+    )
+    .join(", ");
 }
 
 function memoryLines({ board: { memory }, measured }: Facts): string[] {
@@ -79,16 +97,30 @@ function memoryLines({ board: { memory }, measured }: Facts): string[] {
   const { bandwidthBytesPerSecond, speed, threads } = measured;
   const reads = `reads ${short(bandwidthBytesPerSecond / 1e9)} GB/s with ${plural(threads, "thread")}`;
   const products =
-    speed === null ? "" : `; weights of 4 bits ${short(speed.weights.q4_0 / 1e9)}, of 8 bits ${short(speed.weights.q8_0 / 1e9)}`;
-  const arithmetic = speed === null ? [] : [`computes ${short((2 * speed.vocoder) / 1e9)} GFLOP/s a core in f32`];
-  return section("memory", [`${size(totalBytes)}, ${size(availableBytes)} free${limit}, ${swap}`, reads + products, ...arithmetic]);
+    speed === null
+      ? ""
+      : `; weights of 4 bits ${short(speed.weights.q4_0 / 1e9)}, of 8 bits ${short(speed.weights.q8_0 / 1e9)}`;
+  const arithmetic =
+    speed === null ? [] : [`computes ${short((2 * speed.vocoder) / 1e9)} GFLOP/s a core in f32`];
+  return section("memory", [
+    `${size(totalBytes)}, ${size(availableBytes)} free${limit}, ${swap}`,
+    reads + products,
+    ...arithmetic,
+  ]);
 }
 
 /** Where a file is matters when it is not the package's. */
 function libraryLines({ libraries }: Facts, verbose: boolean): string[] {
   const rows = libraries.map(({ failure, glibcNeeded, name, path, version }) => {
-    const state = failure === null ? `${version}${glibcNeeded === "" ? "" : `, needs glibc ${glibcNeeded}`}` : "DOES NOT WORK, see below";
-    return [LIBRARY_TITLE[name], state, failure === null && (verbose || !path.includes("/node_modules/")) ? path : ""];
+    const state =
+      failure === null
+        ? `${version}${glibcNeeded === "" ? "" : `, needs glibc ${glibcNeeded}`}`
+        : "DOES NOT WORK, see below";
+    return [
+      LIBRARY_TITLE[name],
+      state,
+      failure === null && (verbose || !path.includes("/node_modules/")) ? path : "",
+    ];
   });
   return section("libraries", columns(rows));
 }
@@ -105,25 +137,35 @@ function npuLines({ npus }: Facts, verbose: boolean): string[] {
 
 function folderLines({ folders: { cache, voices } }: Facts): string[] {
   const line = (title: string, { freeBytes, path, writable }: Folder) => {
-    return [title, path, `${writable ? "writable" : "NOT WRITABLE"}${freeBytes === null ? "" : `, ${size(freeBytes)} free`}`];
+    return [
+      title,
+      path,
+      `${writable ? "writable" : "NOT WRITABLE"}${freeBytes === null ? "" : `, ${size(freeBytes)} free`}`,
+    ];
   };
   return section("folders", columns([line("models", cache), line("voices", voices)]));
 }
 
 function hubLines({ hub: { endpoint, offline, problem, token } }: Facts): string[] {
   if (problem !== "") return section("hub", ["settings cannot be used, see below"]);
-  return section("hub", [`${endpoint}${offline ? ", offline: nothing is fetched" : ""}, ${token ? "with a token" : "no token"}`]);
+  return section("hub", [
+    `${endpoint}${offline ? ", offline: nothing is fetched" : ""}, ${token ? "with a token" : "no token"}`,
+  ]);
 }
 
 function playerLines({ players }: Facts): string[] {
-  if (players.length === 0) return section("players", ["none found; install alsa-utils (aplay) to hear while it speaks"]);
-  return section("players", [`${players.map(({ name }) => name).join(", ")}: tts TEXT -o - | ${players[0].command}`]);
+  if (players.length === 0)
+    return section("players", ["none found; install alsa-utils (aplay) to hear while it speaks"]);
+  return section("players", [
+    `${players.map(({ name }) => name).join(", ")}: tts TEXT -o - | ${players[0].command}`,
+  ]);
 }
 
 function modelLines({ models }: Facts): string[] {
   const here = models.filter((model) => model.here !== "no");
   const rows = here.map(({ bundles, checkpointBytes, here: state, name }) => {
-    const prepared = bundles.map(({ bytes, weights }) => `${weights} ${size(bytes)}`).join(", ") || "not prepared yet";
+    const prepared =
+      bundles.map(({ bytes, weights }) => `${weights} ${size(bytes)}`).join(", ") || "not prepared yet";
     return [name, state, checkpointBytes === 0 ? "-" : size(checkpointBytes), prepared];
   });
   return section("models", rows.length === 0 ? ["none"] : columns(rows));
@@ -146,7 +188,14 @@ function forecastLines({ forecasts }: Facts): string[] {
   return section("forecast", columns([heads, ...rows]));
 }
 
-function verdict({ conversionBytes, diskBytes, fitsDisk, fitsMemory, memoryBytes, rtf }: ModelForecast): string {
+function verdict({
+  conversionBytes,
+  diskBytes,
+  fitsDisk,
+  fitsMemory,
+  memoryBytes,
+  rtf,
+}: ModelForecast): string {
   if (!fitsMemory) return "does not fit into the free memory";
   if (!fitsDisk) return `needs ${size(diskBytes)} of disk`;
   const peak = conversionBytes > memoryBytes ? `; ${size(conversionBytes)} while it is converted` : "";
@@ -155,5 +204,11 @@ function verdict({ conversionBytes, diskBytes, fitsDisk, fitsMemory, memoryBytes
 
 function problemLines(problems: readonly Problem[]): string[] {
   if (problems.length === 0) return section("problems", ["none"]);
-  return ["problems", ...problems.flatMap(({ serious, todo, what }) => [`${GAP}${serious ? "✗" : "!"} ${what}`, `${GAP}  → ${todo}`])];
+  return [
+    "problems",
+    ...problems.flatMap(({ serious, todo, what }) => [
+      `${GAP}${serious ? "✗" : "!"} ${what}`,
+      `${GAP}  → ${todo}`,
+    ]),
+  ];
 }

@@ -1,4 +1,5 @@
-// tts doctor: what this machine has, what it will make of each model, and what stands in the way. Asks no network, changes nothing.
+// tts doctor: what this machine has, what it will make of each model, and what stands in the way. Asks no
+// network, changes nothing.
 
 import { loadConfig } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
@@ -10,7 +11,11 @@ import { problemsOf } from "./_problems.ts";
 import { reportOf } from "./_report.ts";
 
 const options = {
-  json: { type: "boolean", description: "Print everything as one JSON object, sizes in bytes, times in milliseconds.", group: "Output" },
+  json: {
+    type: "boolean",
+    description: "Print everything as one JSON object, sizes in bytes, times in milliseconds.",
+    group: "Output",
+  },
   ...COMMON,
 } as const satisfies Options;
 
@@ -36,8 +41,12 @@ export const command = defineCommand({
   run: doctor,
 });
 
-async function doctor({ json, verbose }: Values<typeof options>, { positionals }: CommandData): Promise<void> {
-  if (positionals.length > 0) throw new TtsError("USAGE", `doctor takes no argument, but got "${positionals[0]}"`, "write tts doctor");
+async function doctor(
+  { json, verbose }: Values<typeof options>,
+  { positionals }: CommandData,
+): Promise<void> {
+  if (positionals.length > 0)
+    throw new TtsError("USAGE", `doctor takes no argument, but got "${positionals[0]}"`, "write tts doctor");
   const facts = await collectFacts(loadConfig());
   const problems = problemsOf(facts);
   const serious = problems.find((problem) => problem.serious);
@@ -46,5 +55,6 @@ async function doctor({ json, verbose }: Values<typeof options>, { positionals }
       ? `${JSON.stringify({ ready: serious === undefined, problems, ...facts }, null, 1)}\n`
       : reportOf(facts, problems, verbose === true),
   );
-  if (serious !== undefined) throw new TtsError(serious.code, `this machine cannot speak yet: ${serious.what}`, serious.todo);
+  if (serious !== undefined)
+    throw new TtsError(serious.code, `this machine cannot speak yet: ${serious.what}`, serious.todo);
 }

@@ -1,9 +1,13 @@
-// The manual as roff (the man macros), from the same definitions as --help: speaking first, then every command.
+// The manual as roff (the man macros), from the same definitions as --help: speaking first, then every
+// command.
 
 import type { Command } from "../shared/command.ts";
 
 /** @param commands all, that of speaking under "" */
-export function manPage(commands: ReadonlyMap<string, Command>, { date, version }: { date: string; version: string }): string {
+export function manPage(
+  commands: ReadonlyMap<string, Command>,
+  { date, version }: { date: string; version: string },
+): string {
   const speaking = commands.get("")!;
   const { ENVIRONMENT, FILES, "EXIT STATUS": exitStatus, ...more } = speaking.sections ?? {};
   const named = [...commands].filter(([name]) => name !== "");
@@ -34,7 +38,10 @@ function commandLines(command: Command): string[] {
 /** One line per alternative. */
 function synopsisLines({ synopsis }: Command): string[] {
   const alternatives = synopsis.split("  |  ").map((alternative) => alternative.replace(/^tts /, ""));
-  return alternatives.flatMap((alternative, i) => [...(i === 0 ? [] : [".br"]), `\\fBtts\\fP ${roff(alternative)}`]);
+  return alternatives.flatMap((alternative, i) => [
+    ...(i === 0 ? [] : [".br"]),
+    `\\fBtts\\fP ${roff(alternative)}`,
+  ]);
 }
 
 function optionLines({ options }: Command, macro: ".SS" | ".PP"): string[] {
@@ -42,7 +49,9 @@ function optionLines({ options }: Command, macro: ".SS" | ".PP"): string[] {
   return [...groups].flatMap(([group, entries]) => [
     ...heading(group, macro),
     ...entries.flatMap(([name, { alias, description, type, valueHint }]) => {
-      const spellings = [...(alias === undefined ? [] : [`-${alias}`]), `--${name}`].map((spelling) => `\\fB${roff(spelling)}\\fP`);
+      const spellings = [...(alias === undefined ? [] : [`-${alias}`]), `--${name}`].map(
+        (spelling) => `\\fB${roff(spelling)}\\fP`,
+      );
       const value = type === "string" ? ` \\fI${roff(valueHint ?? "VALUE")}\\fP` : "";
       return [".TP", `${spellings.join(", ")}${value}`, line(description)];
     }),
@@ -70,7 +79,8 @@ function heading(title: string, macro: ".SH" | ".SS" | ".PP"): string[] {
   return macro === ".PP" ? [".PP", `\\fB${roff(title)}:\\fP`] : [`${macro} ${roff(title)}`];
 }
 
-const paragraphs = (texts: readonly string[]) => texts.flatMap((text, i) => [...(i === 0 ? [] : [".PP"]), line(text)]);
+const paragraphs = (texts: readonly string[]) =>
+  texts.flatMap((text, i) => [...(i === 0 ? [] : [".PP"]), line(text)]);
 
 const sentence = (text: string) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
@@ -82,7 +92,14 @@ function line(text: string): string {
 
 /** Characters that roff would take for something else, or print as something that cannot be copied. */
 function roff(text: string): string {
-  const signs: Record<string, string> = { "\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti" };
+  const signs: Record<string, string> = {
+    "\\": "\\e",
+    "-": "\\-",
+    "'": "\\(aq",
+    "`": "\\(ga",
+    "^": "\\(ha",
+    "~": "\\(ti",
+  };
   return text
     .replace(/[\\'`^~-]/g, (sign) => signs[sign])
     .replace(/[^\x20-\x7e]/gu, (sign) => {

@@ -8,22 +8,31 @@ import { COMMON, type Options, type Values } from "../shared/options.ts";
 import { manPage } from "./_roff.ts";
 
 const options = {
-  date: { type: "string", valueHint: "YYYY-MM-DD", description: "What the page says of its age. Default: today.", group: "Output" },
+  date: {
+    type: "string",
+    valueHint: "YYYY-MM-DD",
+    description: "What the page says of its age. Default: today.",
+    group: "Output",
+  },
   ...COMMON,
 } as const satisfies Options;
 
 export const command = defineCommand({
   brief: "print the manual page",
   synopsis: "man [OPTIONS]",
-  description: ["Prints the manual of all commands as a page for man(1). make install puts it where man looks."],
+  description: [
+    "Prints the manual of all commands as a page for man(1). make install puts it where man looks.",
+  ],
   examples: [["tts man | man -l -", "read it"]],
   options,
   run: man,
 });
 
 async function man(args: Values<typeof options>, { positionals, commands }: CommandData): Promise<void> {
-  if (positionals.length > 0) throw new TtsError("USAGE", `man takes no argument, but got "${positionals[0]}"`, "write tts man");
+  if (positionals.length > 0)
+    throw new TtsError("USAGE", `man takes no argument, but got "${positionals[0]}"`, "write tts man");
   const date = args.date ?? new Date().toISOString().slice(0, 10);
-  if (!/^\d{4}-\d\d-\d\d$/.test(date)) throw new TtsError("USAGE", `--date is "${date}"`, "write it as 2026-01-31");
+  if (!/^\d{4}-\d\d-\d\d$/.test(date))
+    throw new TtsError("USAGE", `--date is "${date}"`, "write it as 2026-01-31");
   await printText(manPage(await commands(), { version, date }));
 }

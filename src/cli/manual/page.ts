@@ -57,7 +57,10 @@ function optionGroups(options: Options): [string, string[]][] {
   for (const [name, { alias, type, valueHint, description, group = "Options" }] of Object.entries(options)) {
     const names = `${alias === undefined ? "    " : `-${alias}, `}--${name}${type === "string" ? ` ${valueHint ?? "VALUE"}` : ""}`;
     const text = wrap(description, INDENT.length + OPTION_COLUMN);
-    const entry = names.length < OPTION_COLUMN ? INDENT + names.padEnd(OPTION_COLUMN) + text.trimStart() : `${INDENT}${names}\n${text}`;
+    const entry =
+      names.length < OPTION_COLUMN
+        ? INDENT + names.padEnd(OPTION_COLUMN) + text.trimStart()
+        : `${INDENT}${names}\n${text}`;
     groups.set(group, [...(groups.get(group) ?? []), entry]);
   }
   return [...groups].map(([group, entries]) => [group.toUpperCase(), [entries.join("\n")]]);

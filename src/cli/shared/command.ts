@@ -1,5 +1,5 @@
-// What a command is: what its manual says, its table of options, and a function that gets what was written for them. Made into citty's form
-// here alone; the names and kinds of the options stay known to the compiler.
+// What a command is: what its manual says, its table of options, and a function that gets what was written
+// for them. Made into citty's form here alone; the names and kinds of the options stay known to the compiler.
 
 import { type CommandDef, defineCommand as defineForCitty } from "citty";
 import type { Options, Values } from "./options.ts";
@@ -37,6 +37,9 @@ interface Runnable<T extends Options> extends Manual<T> {
 
 export function defineCommand<const T extends Options>({ run, ...manual }: Runnable<T>): Command {
   // citty's own type of the arguments allows any name.
-  const definition = defineForCitty<Options>({ args: manual.options, run: ({ args, data }) => run(args as Values<T>, data) });
+  const definition = defineForCitty<Options>({
+    args: manual.options,
+    run: ({ args, data }) => run(args as Values<T>, data),
+  });
   return { ...manual, definition };
 }

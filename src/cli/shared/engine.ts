@@ -1,4 +1,5 @@
-// What the commands share around the engine: opening it with progress, playing a speech into a sink, and the closing line.
+// What the commands share around the engine: opening it with progress, playing a speech into a sink, and the
+// closing line.
 
 import type { Sink } from "../../audio/sink.ts";
 import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../../config.ts";
@@ -28,17 +29,24 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
   const engine = await open({ ...options, contextPositions, onProgress });
   clearProgress();
   const backends = Object.entries(engine.backends).map(([stage, backend]) => `${stage} ${backend}`);
-  log.debug(`model ${engine.manifest.name}, weights ${weightsInWords(engine.manifest.weights)}; ${backends.join(", ")}`);
+  log.debug(
+    `model ${engine.manifest.name}, weights ${weightsInWords(engine.manifest.weights)}; ${backends.join(", ")}`,
+  );
   const { llama, onnxruntime } = engine.manifest.libraries;
   for (const warning of engine.warnings) log.warn(warning);
   const { cpus, threads } = engine.config;
-  const cores = Object.keys(engine.backends).map((stage) => `${stage} ${formatCores(cpus[stage as StageName]) || "any"}`);
+  const cores = Object.keys(engine.backends).map(
+    (stage) => `${stage} ${formatCores(cpus[stage as StageName]) || "any"}`,
+  );
   log.debug(`cores: ${cores.join(", ")}; ${threads} threads for talker and predictor`);
   log.debug(`made with llama.cpp ${llama} and ONNX Runtime ${onnxruntime}`);
   return engine;
 }
 
-/** Writes a speech as it comes. `onCodes` gets what the sound is made of: nothing is kept here, a text may go on for hours. */
+/**
+ * Writes a speech as it comes. `onCodes` gets what the sound is made of: nothing is kept here, a text may go
+ * on for hours.
+ */
 export async function pour(
   speech: Sounding & Partial<Pick<Speech, "sentences">>,
   sink: Sink,
@@ -67,7 +75,9 @@ export async function report(summary: Summary, { path, json }: SoundOutput): Pro
   const target = isStdout(path) ? "stdout" : path;
   if (spoken) {
     const { cachedRows, rows, savedMs } = summary.prompt;
-    log.debug(`prompts of ${rows} positions, ${cachedRows} of them known from before, which saved ${savedMs.toFixed(0)} ms`);
+    log.debug(
+      `prompts of ${rows} positions, ${cachedRows} of them known from before, which saved ${savedMs.toFixed(0)} ms`,
+    );
   }
   log.info(
     `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +

@@ -7,13 +7,22 @@ import { flagOf, type Options } from "./options.ts";
 
 export type Verbosity = "quiet" | "normal" | "verbose";
 
-const LEVEL: Record<Verbosity, number> = { quiet: LogLevels.error, normal: LogLevels.info, verbose: LogLevels.debug };
+const LEVEL: Record<Verbosity, number> = {
+  quiet: LogLevels.error,
+  normal: LogLevels.info,
+  verbose: LogLevels.debug,
+};
 const PREFIX: Record<string, string> = { error: "tts: ", warn: "tts: warning: " };
 
 /** One line per message, whatever the terminal. */
 export const log = createConsola({
   level: LEVEL.normal,
-  reporters: [{ log: ({ type, args }) => void process.stderr.write(`${progressEnd()}${PREFIX[type] ?? ""}${args.join(" ")}\n`) }],
+  reporters: [
+    {
+      log: ({ type, args }) =>
+        void process.stderr.write(`${progressEnd()}${PREFIX[type] ?? ""}${args.join(" ")}\n`),
+    },
+  ],
 });
 
 export function setVerbosity(verbosity: Verbosity): void {
@@ -28,7 +37,8 @@ export function setOptions(ofCommand: Options): void {
 }
 
 /** A hint from below the command line, which names settings, as its user has to write them. */
-export const withFlags = (markedHint: string) => spellSettings(markedHint, (setting) => flagOf(setting, options));
+export const withFlags = (markedHint: string) =>
+  spellSettings(markedHint, (setting) => flagOf(setting, options));
 
 /** What happened, the value, and what to do next, on one line; with --verbose also where. */
 export function logError(error: TtsError): void {
@@ -48,7 +58,10 @@ export function showProgress(title: string, done: number, total: number): void {
   const filled = Math.round((width * done) / total);
   const percent = String(Math.floor((100 * done) / total)).padStart(3);
   // Cut off: a line that wraps would leave its first row behind.
-  const line = `${"█".repeat(filled)}${"░".repeat(width - filled)} ${percent} % ${title}`.slice(0, columns - 1);
+  const line = `${"█".repeat(filled)}${"░".repeat(width - filled)} ${percent} % ${title}`.slice(
+    0,
+    columns - 1,
+  );
   if (line === shown) return;
   process.stderr.write(`\r\x1b[K${line}`);
   shown = line;

@@ -1,7 +1,7 @@
 // The options that say what computes, and on which cores: the same for every command that opens a model.
 
-import { type ConfigFlags, PREDICTOR_CHOICES, VOCODER_CHOICES, type WantedCores } from "../../config.ts";
-import { parseCores } from "../../cores.ts";
+import { type ConfigFlags, PREDICTOR_CHOICES, VOCODER_CHOICES } from "../../config.ts";
+import { parseCores, type WantedCores } from "../../cores.ts";
 import { choice, number, type Options, type Values } from "./options.ts";
 
 const group = "Machine";
@@ -18,7 +18,8 @@ export const VOCODER_OPTIONS = {
   npu: {
     type: "string",
     valueHint: "FOLDER",
-    description: "Models built for an NPU, in a folder that tts convert --target began. Default: npu in the model's bundle.",
+    description:
+      "Models built for an NPU, in a folder that tts convert --target began. Default: npu in the model's bundle.",
     group,
   },
   "vocoder-cpus": { type: "string", valueHint: "LIST", description: "Cores of the vocoder.", group },
@@ -28,14 +29,16 @@ export const MACHINE_OPTIONS = {
   predictor: {
     type: "string",
     valueHint: PREDICTOR_CHOICES.join("|"),
-    description: "What runs the code predictor. Default: auto, an NPU that the model was built for and that works, else the faster one.",
+    description:
+      "What runs the code predictor. Default: auto, an NPU that the model was built for and that works, else the faster one.",
     group,
   },
   ...VOCODER_OPTIONS,
   threads: {
     type: "string",
     valueHint: "N",
-    description: "Threads for talker and code predictor; the vocoder has its own. Default: all fast cores but one, at most 4.",
+    description:
+      "Threads for talker and code predictor; the vocoder has its own. Default: all fast cores but one, at most 4.",
     group,
   },
   cpus: {
@@ -51,7 +54,8 @@ export const MACHINE_OPTIONS = {
 
 type MachineValues = Values<typeof MACHINE_OPTIONS>;
 /** A command with a vocoder alone lacks the cores of the others. */
-type VocoderValues = Values<typeof VOCODER_OPTIONS> & Partial<Pick<MachineValues, "cpus" | "talker-cpus" | "predictor-cpus">>;
+type VocoderValues = Values<typeof VOCODER_OPTIONS> &
+  Partial<Pick<MachineValues, "cpus" | "talker-cpus" | "predictor-cpus">>;
 
 /** @throws TtsError USAGE */
 export function readVocoder(args: VocoderValues): Pick<ConfigFlags, "vocoder" | "npu" | "cpus"> {
@@ -59,8 +63,14 @@ export function readVocoder(args: VocoderValues): Pick<ConfigFlags, "vocoder" | 
 }
 
 /** @throws TtsError USAGE */
-export function readMachine(args: MachineValues): Pick<ConfigFlags, "predictor" | "vocoder" | "npu" | "threads" | "cpus"> {
-  return { ...readVocoder(args), predictor: choice(args, "predictor", PREDICTOR_CHOICES), threads: number(args, "threads") };
+export function readMachine(
+  args: MachineValues,
+): Pick<ConfigFlags, "predictor" | "vocoder" | "npu" | "threads" | "cpus"> {
+  return {
+    ...readVocoder(args),
+    predictor: choice(args, "predictor", PREDICTOR_CHOICES),
+    threads: number(args, "threads"),
+  };
 }
 
 function readCores(args: VocoderValues): WantedCores {

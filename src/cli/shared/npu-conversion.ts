@@ -1,4 +1,5 @@
-// tts convert --target: has the model speak a few sentences, and hands what it said to the conversion for an NPU.
+// tts convert --target: has the model speak a few sentences, and hands what it said to the conversion for an
+// NPU.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, resolve } from "node:path";
@@ -41,13 +42,24 @@ export const NPU_OPTIONS = {
       "cpu: the NPU does only what comes before the vocoder's first Snake activation, and the CPU the rest; an RK3588 has no sine. Default: npu.",
     group: GROUP,
   },
-  voice: { type: "string", valueHint: "NAME|FILE", description: "The cloned voice that a Base model speaks with meanwhile.", group: GROUP },
+  voice: {
+    type: "string",
+    valueHint: "NAME|FILE",
+    description: "The cloned voice that a Base model speaks with meanwhile.",
+    group: GROUP,
+  },
 } as const satisfies Options;
 
 type NpuValues = Values<typeof NPU_OPTIONS>;
 
-/** What the model says: everything is measured on it. Short, for it is said on the CPU, greedily and with chance. */
-const SENTENCES = ["The kettle is ready, and the time is seven forty five.", "Please close the window before you leave the house."];
+/**
+ * What the model says: everything is measured on it. Short, for it is said on the CPU, greedily and with
+ * chance.
+ */
+const SENTENCES = [
+  "The kettle is ready, and the time is seven forty five.",
+  "Please close the window before you leave the house.",
+];
 const SEED = 1;
 /** Of a sentence: a model that does not come to its end must not take for ever. */
 const MAX_FRAMES = 64;
@@ -56,16 +68,26 @@ const MAX_FRAMES = 64;
 export function refuseNpuOptions(args: NpuValues): void {
   const names = Object.keys(NPU_OPTIONS) as (keyof NpuValues)[];
   const given = names.find((name) => args[name] !== undefined);
-  if (given !== undefined) throw new TtsError("USAGE", `--${given} is for an NPU`, `add --target ${NPU_TARGETS.join(" or --target ")}`);
+  if (given !== undefined)
+    throw new TtsError(
+      "USAGE",
+      `--${given} is for an NPU`,
+      `add --target ${NPU_TARGETS.join(" or --target ")}`,
+    );
 }
 
 /**
  * Only what a conversion made may be replaced: anything else there is somebody's data.
  * @throws TtsError OUTPUT_FAILED
  */
-export function assertReplaceable(output: string, isOurs: (folder: string) => boolean, otherwise: string): void {
+export function assertReplaceable(
+  output: string,
+  isOurs: (folder: string) => boolean,
+  otherwise: string,
+): void {
   const isFree = !existsSync(output) || (statSync(output).isDirectory() && readdirSync(output).length === 0);
-  if (!isFree && !isOurs(output)) throw new TtsError("OUTPUT_FAILED", `${output} exists and is ${otherwise}`, "choose another place");
+  if (!isFree && !isOurs(output))
+    throw new TtsError("OUTPUT_FAILED", `${output} exists and is ${otherwise}`, "choose another place");
 }
 
 export async function convertForTarget(
@@ -79,18 +101,34 @@ export async function convertForTarget(
   const snakes = choice(args, "snakes", SNAKE_PLACES) ?? "npu";
   const voice = readVoice(args.voice);
   assertReplaceable(output, isNpuFolder, "no folder of NPU models");
-  if (isBundle(source)) throw new TtsError("MODEL_UNKNOWN", `${source} is a bundle`, "give the checkpoint directory that it was made of");
+  if (isBundle(source))
+    throw new TtsError(
+      "MODEL_UNKNOWN",
+      `${source} is a bundle`,
+      "give the checkpoint directory that it was made of",
+    );
   const before = performance.now();
   const config = loadConfig();
-  const bundle = await resolveModel({ model: source, config, ...readWeights(args), onProgress: showConversion });
-  const engine = await openEngine({ model: bundle.directory, vocoder: "ort" }, MAX_FRAMES, positionsOf(voice));
+  const bundle = await resolveModel({
+    model: source,
+    config,
+    ...readWeights(args),
+    onProgress: showConversion,
+  });
+  const engine = await openEngine(
+    { model: bundle.directory, vocoder: "ort" },
+    MAX_FRAMES,
+    positionsOf(voice),
+  );
   const speeches = await speakAll(engine, voice).finally(() => engine.close());
   const { convertForNpu } = await import("../../convert/npu/index.ts");
   const request = { source, bundle, target: resolve(output), npu, frames, snakes, speeches, config };
   await convertForNpu(request, showConversion);
   clearProgress();
   const seconds = ((performance.now() - before) / 1000).toFixed(1);
-  log.info(`${output}: graphs of ${source} for ${npu}, made in ${seconds} s; next: build them as ${output}/README.md says`);
+  log.info(
+    `${output}: graphs of ${source} for ${npu}, made in ${seconds} s; next: build them as ${output}/README.md says`,
+  );
 }
 
 /** In a prompt: at most one for each character and each frame of the reference. */
@@ -112,10 +150,19 @@ async function speakAll(engine: Engine, voice: SpeakOptions["voice"]): Promise<N
       textMode: mode,
     } = speech.settings as { speaker: string; language: string; textMode: TextMode; seed: number };
     const reference =
-      voice === undefined ? null : { xVector: voice.xVector, text: voice.text, codes: voice.text === "" ? null : voice.codes };
+      voice === undefined
+        ? null
+        : { xVector: voice.xVector, text: voice.text, codes: voice.text === "" ? null : voice.codes };
     speech.sentences.forEach((sentence, at) => {
       if (frames[at].length < CODES_PER_FRAME) return;
-      speeches.push({ text: sentence, speaker, language, mode, reference, codes: Int32Array.from(frames[at]) });
+      speeches.push({
+        text: sentence,
+        speaker,
+        language,
+        mode,
+        reference,
+        codes: Int32Array.from(frames[at]),
+      });
     });
   }
   return speeches;

@@ -1,4 +1,5 @@
-// Options as the commands define them (citty's form with a group), read strictly: an unknown option is an error with the nearest name.
+// Options as the commands define them (citty's form with a group), read strictly: an unknown option is an
+// error with the nearest name.
 
 import type { ArgDef } from "citty";
 import { WEIGHT_CHOICES, type WeightType } from "../../config.ts";
@@ -6,10 +7,19 @@ import { TtsError } from "../../errors.ts";
 import { nearest } from "../../nearest.ts";
 
 /** An option: citty's definition and the heading it stands under in the manual. */
-export type OptionDef = ArgDef & { type: "string" | "boolean"; description: string; alias?: string; valueHint?: string; group?: string };
+export type OptionDef = ArgDef & {
+  type: "string" | "boolean";
+  description: string;
+  alias?: string;
+  valueHint?: string;
+  group?: string;
+};
 export type Options = Readonly<Record<string, OptionDef>>;
 
-/** What citty reads of the options of a table, by their names; it gives --no-convert as convert = false. Another name does not compile. */
+/**
+ * What citty reads of the options of a table, by their names; it gives --no-convert as convert = false.
+ * Another name does not compile.
+ */
 export type Values<T extends Options> = {
   readonly [Name in keyof T as Name extends `no-${infer Negated}` ? Negated : Name]:
     | (T[Name]["type"] extends "boolean" ? boolean : string)
@@ -45,8 +55,14 @@ export const weightOptions = (standard: string, group: string) =>
   }) as const satisfies Options;
 
 /** @throws TtsError USAGE */
-export function readWeights(args: Values<ReturnType<typeof weightOptions>>): { weights?: WeightType; predictorWeights?: WeightType } {
-  return { weights: choice(args, "weights", WEIGHT_CHOICES), predictorWeights: choice(args, "predictor-weights", WEIGHT_CHOICES) };
+export function readWeights(args: Values<ReturnType<typeof weightOptions>>): {
+  weights?: WeightType;
+  predictorWeights?: WeightType;
+} {
+  return {
+    weights: choice(args, "weights", WEIGHT_CHOICES),
+    predictorWeights: choice(args, "predictor-weights", WEIGHT_CHOICES),
+  };
 }
 
 export interface ReadArguments {
@@ -78,12 +94,17 @@ export function readArguments(raw: readonly string[], options: Options): ReadArg
     if (name === null) throw unknownOption(given, options);
     const inline = equals < 0 ? null : argument.slice(equals + 1);
     if (options[name].type === "boolean") {
-      if (inline !== null) throw new TtsError("USAGE", `--${name} takes no value, but got "${inline}"`, `write just --${name}`);
+      if (inline !== null)
+        throw new TtsError("USAGE", `--${name} takes no value, but got "${inline}"`, `write just --${name}`);
       result.flags.push(`--${name}`);
       continue;
     }
     if (inline === null && i + 1 >= raw.length)
-      throw new TtsError("USAGE", `${given} needs a value`, `write ${given} ${options[name].valueHint ?? "VALUE"}`);
+      throw new TtsError(
+        "USAGE",
+        `${given} needs a value`,
+        `write ${given} ${options[name].valueHint ?? "VALUE"}`,
+      );
     result.flags.push(`--${name}=${inline ?? raw[++i]}`);
   }
   return result;
@@ -97,11 +118,18 @@ function findOption(given: string, options: Options): string | null {
 function unknownOption(given: string, options: Options): TtsError {
   const name = nearest(given.replace(/^-+/, ""), Object.keys(options));
   const isText = /\s/.test(given) || /^-\d/.test(given);
-  const hint = isText ? "put -- before a text that starts with a dash" : name !== null ? `did you mean --${name}?` : "see --help";
+  const hint = isText
+    ? "put -- before a text that starts with a dash"
+    : name !== null
+      ? `did you mean --${name}?`
+      : "see --help";
   return new TtsError("USAGE", `there is no option ${given}`, hint);
 }
 
-/** A setting of engine.ts as an option of the table: maxFrames as --max-frames, cpus.talker as --talker-cpus. Where it has none, its name. */
+/**
+ * A setting of engine.ts as an option of the table: maxFrames as --max-frames, cpus.talker as --talker-cpus.
+ * Where it has none, its name.
+ */
 export function flagOf(setting: string, options: Options): string {
   const words = setting.split(".").toReversed().join("-");
   const name = words.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -126,7 +154,11 @@ export function asNumber(name: string, value: string): number {
 }
 
 /** @throws TtsError USAGE when it is none of `choices` */
-export function choice<Name extends string, T extends string>(args: Text<Name>, name: Name, choices: readonly T[]): T | undefined {
+export function choice<Name extends string, T extends string>(
+  args: Text<Name>,
+  name: Name,
+  choices: readonly T[],
+): T | undefined {
   const value = args[name];
   return value === undefined ? undefined : asChoice(name, value, choices);
 }
@@ -135,7 +167,11 @@ export function choice<Name extends string, T extends string>(args: Text<Name>, 
 export function asChoice<T extends string>(name: string, value: string, choices: readonly T[]): T {
   if (choices.includes(value as T)) return value as T;
   const guess = nearest(value, choices);
-  throw new TtsError("USAGE", `--${name} is "${value}"`, guess === null ? `choose one of ${choices.join(", ")}` : `did you mean ${guess}?`);
+  throw new TtsError(
+    "USAGE",
+    `--${name} is "${value}"`,
+    guess === null ? `choose one of ${choices.join(", ")}` : `did you mean ${guess}?`,
+  );
 }
 
 /** @throws TtsError USAGE for a path without a letter */

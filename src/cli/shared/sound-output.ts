@@ -1,4 +1,5 @@
-// What speaking and decoding share around their output: the options, their check, and an output that is whole or not there.
+// What speaking and decoding share around their output: the options, their check, and an output that is whole
+// or not there.
 
 import { FORMATS, type Format, openSink, type Sink } from "../../audio/sink.ts";
 import { TtsError } from "../../errors.ts";
@@ -13,11 +14,20 @@ export const OUTPUT_OPTIONS = {
     description: "Where the sound goes; - is standard output. Default: output.wav.",
     group: "Output",
   },
-  format: { type: "string", valueHint: "wav|pcm", description: "wav, or raw 16-bit little-endian samples. Default: wav.", group: "Output" },
+  format: {
+    type: "string",
+    valueHint: "wav|pcm",
+    description: "wav, or raw 16-bit little-endian samples. Default: wav.",
+    group: "Output",
+  },
 } as const satisfies Options;
 
 export const JSON_OPTION = {
-  json: { type: "boolean", description: "Print the closing figures as one JSON object on standard output.", group: "Output" },
+  json: {
+    type: "boolean",
+    description: "Print the closing figures as one JSON object on standard output.",
+    group: "Output",
+  },
 } as const satisfies Options;
 
 export interface SoundOutput {
@@ -31,12 +41,22 @@ export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTI
   const format = choice(args, "format", FORMATS) ?? "wav";
   const path = filePath(args, "output") ?? `output.${format}`;
   const json = args.json === true;
-  if (json && isStdout(path)) throw new TtsError("USAGE", `--json and -o ${path} both want standard output`, "write the sound to a file");
+  if (json && isStdout(path))
+    throw new TtsError(
+      "USAGE",
+      `--json and -o ${path} both want standard output`,
+      "write the sound to a file",
+    );
   return { path, format, json };
 }
 
-/** Opens the output, does the work that fills it, and finishes it; nothing is left of it when the work fails. */
-export async function deliver<T, O extends Sink | Output>(opening: Promise<O>, work: (output: O) => Promise<T>): Promise<T> {
+/**
+ * Opens the output, does the work that fills it, and finishes it; nothing is left of it when the work fails.
+ */
+export async function deliver<T, O extends Sink | Output>(
+  opening: Promise<O>,
+  work: (output: O) => Promise<T>,
+): Promise<T> {
   const output = await opening;
   try {
     const result = await work(output);
@@ -48,7 +68,9 @@ export async function deliver<T, O extends Sink | Output>(opening: Promise<O>, w
   }
 }
 
-export const deliverSound = <T>({ path, format }: SoundOutput, work: (sink: Sink) => Promise<T>) => deliver(openSink(path, format), work);
+export const deliverSound = <T>({ path, format }: SoundOutput, work: (sink: Sink) => Promise<T>) =>
+  deliver(openSink(path, format), work);
 
 /** A small file, whole or not at all. */
-export const writeWhole = (path: string, bytes: Uint8Array) => deliver(openOutput(path), (output) => output.write(bytes));
+export const writeWhole = (path: string, bytes: Uint8Array) =>
+  deliver(openOutput(path), (output) => output.write(bytes));

@@ -10,6 +10,7 @@ export async function inputText(positionals: readonly string[], input: string | 
     throw new TtsError("USAGE", "there is a text and an --input file", "give one of them");
   }
   if (input !== undefined) return readTextFile(input, LIMITS.textBytes);
-  if (positionals.length === 0) throw new TtsError("USAGE", "there is no text to speak", 'write tts "text", or --input FILE; see --help');
+  if (positionals.length === 0)
+    throw new TtsError("USAGE", "there is no text to speak", 'write tts "text", or --input FILE; see --help');
   return positionals.join(" ");
 }

@@ -1,4 +1,5 @@
-// What tts --version says. Reads constants alone, so that it answers at once; only with --verbose are the libraries of this machine asked.
+// What tts --version says. Reads constants alone, so that it answers at once; only with --verbose are the
+// libraries of this machine asked.
 
 import { dependencies, optionalDependencies, version } from "../../../package.json";
 import { loadConfig } from "../../config.ts";
@@ -9,7 +10,8 @@ import type { Options } from "./options.ts";
 export const VERSION_OPTION = {
   version: {
     type: "boolean",
-    description: "Show the version of this program and what it was built for; with --verbose also the libraries that are here.",
+    description:
+      "Show the version of this program and what it was built for; with --verbose also the libraries that are here.",
     group: "Messages",
   },
 } as const satisfies Options;
@@ -42,7 +44,10 @@ export async function versionsHere(): Promise<string> {
   });
   const npus = NPU_NAMES.map(async (name) => {
     const { library } = await describeNpu(name, config);
-    return line(`${name} here`, library === null ? "none; tts doctor says why" : `${library.version}, ${library.path}`);
+    return line(
+      `${name} here`,
+      library === null ? "none; tts doctor says why" : `${library.version}, ${library.path}`,
+    );
   });
   return (await Promise.all([...needed, ...npus])).join("");
 }

@@ -6,5 +6,7 @@ import { readVoiceFile, type Voice, VoiceFolder } from "../../formats/voice.ts";
 /** A voice of the user's folder, or a voice file. @throws TtsError VOICE_UNKNOWN, VOICE_INVALID */
 export function readVoice(name: string | undefined): Voice | undefined {
   if (name === undefined) return undefined;
-  return name.includes("/") || name.endsWith(".json") ? readVoiceFile(name) : new VoiceFolder(loadConfig().voicesDir).read(name);
+  return name.includes("/") || name.endsWith(".json")
+    ? readVoiceFile(name)
+    : new VoiceFolder(loadConfig().voicesDir).read(name);
 }

@@ -29,7 +29,8 @@ export class CalibrationSet {
     private readonly inputs: readonly NpuTensorInfo[],
   ) {
     mkdirSync(join(folder, CALIBRATION, part), { recursive: true });
-    if (format === "tar") for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
+    if (format === "tar")
+      for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
   }
 
   /** Writes what all inputs are now. */
@@ -37,7 +38,8 @@ export class CalibrationSet {
     const run = `${String(this.runs++).padStart(3, "0")}`;
     const paths = this.inputs.map((info) => {
       const values = read(info.name);
-      if (values.length !== elementsOf(info.shape)) throw new RangeError(`${info.name}: ${values.length} values for [${info.shape}]`);
+      if (values.length !== elementsOf(info.shape))
+        throw new RangeError(`${info.name}: ${values.length} values for [${info.shape}]`);
       return this.write(run, info, values);
     });
     if (this.format === "list") appendFileSync(join(this.folder, listOf(this.part)), `${paths.join(" ")}\n`);
@@ -87,7 +89,8 @@ function npy(values: Float32Array, shape: readonly number[]): Uint8Array {
 /** A plain file, of the ustar format; nothing in it depends on when or by whom it was made. */
 function tarHeader(name: string, bytes: number): Uint8Array {
   const header = Buffer.alloc(TAR_BLOCK);
-  const octal = (value: number, at: number, width: number) => header.write(`${value.toString(8).padStart(width - 1, "0")}\0`, at);
+  const octal = (value: number, at: number, width: number) =>
+    header.write(`${value.toString(8).padStart(width - 1, "0")}\0`, at);
   header.write(name, 0);
   octal(0o644, 100, 8);
   octal(0, 108, 8);

@@ -1,4 +1,5 @@
-// Graphs of fixed shapes on ONNX Runtime, one after the other, with their state: what an NPU folder's parts give when no NPU is there.
+// Graphs of fixed shapes on ONNX Runtime, one after the other, with their state: what an NPU folder's parts
+// give when no NPU is there.
 
 import { elementsOf } from "../../../ffi/npu/model.ts";
 import { OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../../ffi/onnxruntime.ts";
@@ -29,10 +30,15 @@ export class PartChain {
 
   private open(path: string, threads: number): Link {
     const session = OrtSession.open(path, { threads });
-    const named = (infos: readonly TensorInfo[]) => Object.fromEntries(infos.map((info) => [info.name, this.tensor(info)]));
+    const named = (infos: readonly TensorInfo[]) =>
+      Object.fromEntries(infos.map((info) => [info.name, this.tensor(info)]));
     const run = new PreparedRun(session, named(session.inputs), named(session.outputs));
     const kept = session.inputs.filter(({ name }) => name.startsWith(STATE)).map(({ name }) => name);
-    return { session, run, states: kept.map((name) => [this.floats(`${NEXT}${name.slice(STATE.length)}`), this.floats(name)]) };
+    return {
+      session,
+      run,
+      states: kept.map((name) => [this.floats(`${NEXT}${name.slice(STATE.length)}`), this.floats(name)]),
+    };
   }
 
   private tensor(info: TensorInfo): OrtTensor {
@@ -69,7 +75,10 @@ export class PartChain {
     for (const { states } of this.links) for (const [, state] of states) state.fill(0);
   }
 
-  /** Runs every part and moves its state on. @param before is told which part is about to run, when its inputs are complete */
+  /**
+   * Runs every part and moves its state on. @param before is told which part is about to run, when its inputs
+   * are complete
+   */
   run(before: (part: number) => void = () => {}): void {
     this.links.forEach(({ run, states }, part) => {
       before(part);

@@ -1,14 +1,37 @@
-// Whether a vocoder's graph keeps to what an NPU can do: which operators there are, how large a tensor, a kernel or a dilation may be. The
-// shapes of all values follow from the inputs', operator by operator; only operators that such a graph has are known here.
+// Whether a vocoder's graph keeps to what an NPU can do: which operators there are, how large a tensor, a
+// kernel or a dilation may be. The shapes of all values follow from the inputs', operator by operator; only
+// operators that such a graph has are known here.
 
 import type { Graph, Node } from "../../formats/onnx.ts";
 import type { NpuTarget } from "../../npu-vendors.ts";
 import { TOOLKITS } from "./_toolkits.ts";
 
-/** From the vendors' operator lists, RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). Beyond 8191 an RK3588 cannot count. */
-const LIMITS = { size: 8_191, rank: 3, kernel: 31, depthwiseKernel: 8, dilation: 31, matrixDepth: 8_192 } as const;
+/**
+ * From the vendors' operator lists, RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). Beyond 8191 an RK3588
+ * cannot count.
+ */
+const LIMITS = {
+  size: 8_191,
+  rank: 3,
+  kernel: 31,
+  depthwiseKernel: 8,
+  dilation: 31,
+  matrixDepth: 8_192,
+} as const;
 const OPERATORS = [
-  ...["Add", "Clip", "Concat", "Conv", "Gemm", "Identity", "LayerNormalization", "MatMul", "Max", "Min", "Mul"],
+  ...[
+    "Add",
+    "Clip",
+    "Concat",
+    "Conv",
+    "Gemm",
+    "Identity",
+    "LayerNormalization",
+    "MatMul",
+    "Max",
+    "Min",
+    "Mul",
+  ],
   ...["Reshape", "Sigmoid", "Slice", "Softmax", "Sub", "Transpose"],
   ...["Div", "Erf"], // as parts of Gelu
 ];
@@ -27,7 +50,8 @@ export function beyondLimits(graph: Graph, target: NpuTarget): string | null {
   }
   for (const [name, shape] of shapes) {
     if (shape.length > LIMITS.rank) return `${name} has ${shape.length} dimensions`;
-    if (shape.some((size) => !(size <= LIMITS.size))) return `${name} is [${shape}], and no size may be above ${LIMITS.size}`;
+    if (shape.some((size) => !(size <= LIMITS.size)))
+      return `${name} is [${shape}], and no size may be above ${LIMITS.size}`;
   }
   return null;
 }
@@ -41,19 +65,26 @@ function wrongNode(
   if (domain !== "" || !known.includes(type)) return `${type} is no operator of it`;
   const unknown = inputs.find((input) => !shapes.has(input));
   if (unknown !== undefined) return `${unknown} comes from nowhere`;
-  if (type === "Div" && !graph.nodes.some((node) => node.type === "Erf" && node.inputs[0] === outputs[0])) return "it divides";
+  if (type === "Div" && !graph.nodes.some((node) => node.type === "Erf" && node.inputs[0] === outputs[0]))
+    return "it divides";
   const [first, second] = inputs.map((input) => shapes.get(input)!);
-  if ((type === "MatMul" || type === "Gemm") && first.at(-1)! > LIMITS.matrixDepth) return `a product of depth ${first.at(-1)}`;
+  if ((type === "MatMul" || type === "Gemm") && first.at(-1)! > LIMITS.matrixDepth)
+    return `a product of depth ${first.at(-1)}`;
   if (type !== "Conv") return null;
   const group = Number(attributes.group ?? 1);
   const [kernel, [dilation]] = [second[2], (attributes.dilations as number[] | undefined) ?? [1]];
   if (kernel > (group > 1 ? LIMITS.depthwiseKernel : LIMITS.kernel) || dilation > LIMITS.dilation)
     return `kernel ${kernel}, dilation ${dilation}`;
-  const plain = (value: unknown, wanted: number) => ((value as number[] | undefined) ?? [wanted]).every((entry) => entry === wanted);
+  const plain = (value: unknown, wanted: number) =>
+    ((value as number[] | undefined) ?? [wanted]).every((entry) => entry === wanted);
   return plain(attributes.pads, 0) && plain(attributes.strides, 1) ? null : "it pads or strides";
 }
 
-function resultShape({ attributes, inputs, type }: Node, shapes: Map<string, Shape>, integers: ReadonlyMap<string, Shape>): Shape {
+function resultShape(
+  { attributes, inputs, type }: Node,
+  shapes: Map<string, Shape>,
+  integers: ReadonlyMap<string, Shape>,
+): Shape {
   const all = inputs.map((input) => shapes.get(input)!);
   const [first, second] = all;
   const numbers = (input: number) => integers.get(inputs[input])!;
@@ -75,7 +106,9 @@ function resultShape({ attributes, inputs, type }: Node, shapes: Map<string, Sha
       return [...first.slice(0, -1), second.at(-1)!];
     case "Reshape": {
       const wanted = numbers(1);
-      const rest = first.reduce((product, size) => product * size, 1) / wanted.reduce((product, size) => product * Math.abs(size), 1);
+      const rest =
+        first.reduce((product, size) => product * size, 1) /
+        wanted.reduce((product, size) => product * Math.abs(size), 1);
       return wanted.map((size) => (size === -1 ? rest : size));
     }
     case "Slice": {

@@ -1,4 +1,5 @@
-// What the conversions of vocoder and code predictor share: where the graph of a part lies, what it costs, and what the manifest says of it.
+// What the conversions of vocoder and code predictor share: where the graph of a part lies, what it costs,
+// and what the manifest says of it.
 
 import { join } from "node:path";
 import type { NpuPart } from "../../formats/npu-folder.ts";
@@ -12,5 +13,10 @@ const fileOf = (part: string) => `${part}.onnx`;
 export const graphPath = (folder: string, part: string) => join(folder, fileOf(part));
 
 export function describePart(chain: PartChain, index: number, name: string, runs: NpuPart["runs"]): NpuPart {
-  return { file: fileOf(name), runs, inputs: chain.infos(index, "inputs"), outputs: chain.infos(index, "outputs") };
+  return {
+    file: fileOf(name),
+    runs,
+    inputs: chain.infos(index, "inputs"),
+    outputs: chain.infos(index, "outputs"),
+  };
 }

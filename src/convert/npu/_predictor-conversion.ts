@@ -35,7 +35,11 @@ export const takesPredictor = (target: NpuTarget) =>
   NPU_NAMES.some((vendor) => NPU_VENDORS[vendor].target === target && NPU_VENDORS[vendor].predictor !== null);
 
 /** @param parts gets what the manifest is to say */
-export function predictorSteps(checkpoint: Checkpoint, job: PredictorJob, parts: NpuManifest["predictor"]): Step[] {
+export function predictorSteps(
+  checkpoint: Checkpoint,
+  job: PredictorJob,
+  parts: NpuManifest["predictor"],
+): Step[] {
   const frames = job.speeches.reduce((sum, { codes }) => sum + codes.length / CODES_PER_FRAME, 0);
   const graph = (title: string, name: string, build: () => Graph): Step => ({
     title,
@@ -63,11 +67,19 @@ function record(
   const open = (name: string) => {
     const chain = new PartChain([graphPath(part, name)], THREADS);
     const described = describePart(chain, 0, name, "npu");
-    return { chain, described, set: new CalibrationSet(part, TOOLKITS[npu].calibration, name, described.inputs) };
+    return {
+      chain,
+      described,
+      set: new CalibrationSet(part, TOOLKITS[npu].calibration, name, described.inputs),
+    };
   };
   const [step, frame] = [open(PART.step), open(PART.frame)];
   const heads = new PartChain([graphPath(part, PART.heads)], THREADS);
-  Object.assign(parts, { step: step.described, heads: describePart(heads, 0, PART.heads, "cpu"), frame: frame.described });
+  Object.assign(parts, {
+    step: step.described,
+    heads: describePart(heads, 0, PART.heads, "cpu"),
+    frame: frame.described,
+  });
   heads.close();
   recordPredictor(checkpoint, speeches, { step, frame }, CALIBRATION_RUNS, advance);
   for (const { chain, set } of [step, frame]) {

@@ -1,5 +1,5 @@
-// The layers of the code predictor for NPUs: standard operators, at most three dimensions, every value in the range of half precision.
-// What the two graphs share; where keys and values are kept is theirs.
+// The layers of the code predictor for NPUs: standard operators, at most three dimensions, every value in the
+// range of half precision. What the two graphs share; where keys and values are kept is theirs.
 
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
@@ -14,9 +14,15 @@ export interface Pass {
   rows: number;
   /** cos and sin of the rows' positions, [rows, 1, headDim / 2] */
   rotary: { cos: string; sin: string };
-  /** [1, rows * heads / kvHeads, positions]: 0, or {@link PredictorLayers.blocked} where a row must not look. null: it sees everything. */
+  /**
+   * [1, rows * heads / kvHeads, positions]: 0, or {@link PredictorLayers.blocked} where a row must not look.
+   * null: it sees everything.
+   */
   mask: string | null;
-  /** Puts the rows' keys or values, each [kvHeads, 1, headDim], into the memory and gives all of it, [kvHeads, positions, headDim]. */
+  /**
+   * Puts the rows' keys or values, each [kvHeads, 1, headDim], into the memory and gives all of it, [kvHeads,
+   * positions, headDim].
+   */
   keep(part: "k" | "v", layer: number, rows: string[]): string;
 }
 
@@ -33,17 +39,22 @@ interface LayerWeights {
 }
 
 /**
- * The layers with their weights, which all passes share. The sum that runs through them is `scale` times the official one, and so are the
- * inputs of the down projections; norms undo it. Where `scale` is a power of two that changes no bit of a result.
+ * The layers with their weights, which all passes share. The sum that runs through them is `scale` times the
+ * official one, and so are the inputs of the down projections; norms undo it. Where `scale` is a power of two
+ * that changes no bit of a result.
  */
 export class PredictorLayers {
-  /** Leaves nothing of a score, whatever the weights are, and is no further off than that takes: coarse numbers keep steps for the scores. */
+  /**
+   * Leaves nothing of a score, whatever the weights are, and is no further off than that takes: coarse
+   * numbers keep steps for the scores.
+   */
   readonly blocked: number;
   private readonly layers: LayerWeights[];
   private readonly finalNorm: string;
   private readonly shape: Checkpoint["predictor"];
   private readonly scaled = new Map<Tensor, string>();
-  private readonly times: Product = (x, weight) => this.g.op("Gemm", [x, this.scaled.get(weight) ?? this.g.tensor(weight)], { transB: 1 });
+  private readonly times: Product = (x, weight) =>
+    this.g.op("Gemm", [x, this.scaled.get(weight) ?? this.g.tensor(weight)], { transB: 1 });
 
   constructor(
     private readonly g: Graph,
@@ -54,18 +65,23 @@ export class PredictorLayers {
     const { headDim, heads, hidden, intermediate, kvHeads } = predictor;
     let largestScore = 0;
     this.layers = Array.from({ length: predictor.layers }, (_, layer) => {
-      const take = (part: string, size: number[]) => weights.take(`talker.code_predictor.model.layers.${layer}.${part}.weight`, size);
+      const take = (part: string, size: number[]) =>
+        weights.take(`talker.code_predictor.model.layers.${layer}.${part}.weight`, size);
       const [q, k] = ["q", "k"].map((part) => ({
         matrix: take(`self_attn.${part}_proj`, [(part === "q" ? heads : kvHeads) * headDim, hidden]),
         norm: toFloat32(take(`self_attn.${part}_norm`, [headDim])),
       }));
       const queryNorm = q.norm.map((value) => value / Math.sqrt(headDim));
-      largestScore = Math.max(largestScore, largest(queryNorm) * largest(k.norm) * headDim); // of rows normed to length sqrt(headDim)
+      // of rows normed to length sqrt(headDim)
+      largestScore = Math.max(largestScore, largest(queryNorm) * largest(k.norm) * headDim);
       const rows = heads + kvHeads;
       return {
         attentionNorm: g.tensor(take("input_layernorm", [hidden])),
         qk: g.values(() => joined([toFloat32(q.matrix), toFloat32(k.matrix)]), [rows * headDim, hidden]),
-        qkNorms: g.values(joined([...Array(heads).fill(queryNorm), ...Array(kvHeads).fill(k.norm)]), [rows, headDim]),
+        qkNorms: g.values(joined([...Array(heads).fill(queryNorm), ...Array(kvHeads).fill(k.norm)]), [
+          rows,
+          headDim,
+        ]),
         v: take("self_attn.v_proj", [kvHeads * headDim, hidden]),
         o: this.scaling(take("self_attn.o_proj", [hidden, heads * headDim])),
         mlpNorm: g.tensor(take("post_attention_layernorm", [hidden])),
@@ -98,7 +114,10 @@ export class PredictorLayers {
     return layers.reduce((h, weights, layer) => {
       const mixed = this.attend(this.norm(h, weights.attentionNorm, this.scale), weights, layer, pass);
       const attended = g.op("Add", [h, times(mixed, weights.o)]);
-      return g.op("Add", [attended, swiGlu(g, this.norm(attended, weights.mlpNorm, this.scale), weights.mlp, times)]);
+      return g.op("Add", [
+        attended,
+        swiGlu(g, this.norm(attended, weights.mlpNorm, this.scale), weights.mlp, times),
+      ]);
     }, x);
   }
 
@@ -107,13 +126,23 @@ export class PredictorLayers {
     return this.norm(x, this.finalNorm, this.scale);
   }
 
-  /** Queries and keys are normed and rotated together; query heads that share a key head are rows of one product. */
-  private attend(x: string, { qk, qkNorms, v }: LayerWeights, layer: number, { rows, rotary, mask, keep }: Pass): string {
+  /**
+   * Queries and keys are normed and rotated together; query heads that share a key head are rows of one
+   * product.
+   */
+  private attend(
+    x: string,
+    { qk, qkNorms, v }: LayerWeights,
+    layer: number,
+    { rows, rotary, mask, keep }: Pass,
+  ): string {
     const { g, times } = this;
     const { headDim, heads, kvHeads } = this.shape;
-    const split = (value: string, axis: number) => (rows === 1 ? [value] : g.ops("Split", rows, [value], { axis, num_outputs: rows }));
+    const split = (value: string, axis: number) =>
+      rows === 1 ? [value] : g.ops("Split", rows, [value], { axis, num_outputs: rows });
     const parts = (value: string, shape: number[]) => split(value, 0).map((row) => reshape(g, row, shape));
-    const join = (values: string[], axis: number) => (rows === 1 ? values[0] : g.op("Concat", values, { axis }));
+    const join = (values: string[], axis: number) =>
+      rows === 1 ? values[0] : g.op("Concat", values, { axis });
     const projected = reshape(g, g.op("Gemm", [x, qk], { transB: 1 }), [rows, heads + kvHeads, headDim]);
     const rotated = rotate(g, this.norm(projected, qkNorms, 1), rotary);
     const keys = keep("k", layer, parts(slice(g, rotated, 1, heads), [kvHeads, 1, headDim]));
@@ -129,14 +158,18 @@ export class PredictorLayers {
   }
 
   /**
-   * x / sqrt(mean(x^2) + eps) * weight over the last axis, of an x that is `scale` times the official one. Everything is divided by the largest
-   * value first: squares of what is large would leave the range of half precision, sums of squares of what is small would vanish in it.
-   * How exactly that value is found does not matter: it cancels.
+   * x / sqrt(mean(x^2) + eps) * weight over the last axis, of an x that is `scale` times the official one.
+   * Everything is divided by the largest value first: squares of what is large would leave the range of half
+   * precision, sums of squares of what is small would vanish in it. How exactly that value is found does not
+   * matter: it cancels.
    */
   private norm(x: string, weight: string, scale: number): string {
     const { g } = this;
     const least = Math.sqrt(this.shape.rmsEps) * scale;
-    const size = g.op("Max", [g.op("ReduceMax", [g.op("Abs", [x]), g.ints([-1])], { keepdims: 1 }), g.float(least)]);
+    const size = g.op("Max", [
+      g.op("ReduceMax", [g.op("Abs", [x]), g.ints([-1])], { keepdims: 1 }),
+      g.float(least),
+    ]);
     const [y, eps] = [g.op("Div", [x, size]), g.op("Div", [g.float(least), size])];
     const mean = g.op("ReduceMean", [g.op("Mul", [y, y]), g.ints([-1])], { keepdims: 1 });
     const length = g.op("Sqrt", [g.op("Add", [mean, g.op("Mul", [eps, eps])])]);
@@ -156,7 +189,10 @@ function joined(parts: readonly Float32Array[]): Float32Array {
 
 const largest = (values: Float32Array) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
 
-/** cos and sin of position * theta^(-2i/headDim) for positions `from` ... below `to`: two values shaped `shape`. */
+/**
+ * cos and sin of position * theta^(-2i/headDim) for positions `from` ... below `to`: two values shaped
+ * `shape`.
+ */
 export function rotaryOf(
   g: Graph,
   { headDim, ropeTheta }: Checkpoint["predictor"],
@@ -169,5 +205,8 @@ export function rotaryOf(
     { length: (to - from) * half },
     (_, i) => (from + Math.floor(i / half)) * ropeTheta ** ((-2 * (i % half)) / headDim),
   );
-  return { cos: g.values(Float32Array.from(angles, Math.cos), shape), sin: g.values(Float32Array.from(angles, Math.sin), shape) };
+  return {
+    cos: g.values(Float32Array.from(angles, Math.cos), shape),
+    sin: g.values(Float32Array.from(angles, Math.sin), shape),
+  };
 }

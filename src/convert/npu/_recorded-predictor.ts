@@ -1,4 +1,5 @@
-// What the code predictor's graphs for an NPU are fed while known codes are spoken: rows of the checkpoint's tables, and the talker's states.
+// What the code predictor's graphs for an NPU are fed while known codes are spoken: rows of the checkpoint's
+// tables, and the talker's states.
 
 import { SAMPLING_DEFAULTS } from "../../config.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
@@ -35,7 +36,10 @@ export function recordPredictor(
   const width = checkpoint.talker.hidden;
   const rows = new PredictorRows(checkpoint);
   const frames = speeches.reduce((sum, { codes }) => sum + codes.length / CODES_PER_FRAME, 0);
-  const [framesWanted, stepsWanted] = [spread(frames, wanted), spread(frames * (CODES_PER_FRAME - 1), wanted)];
+  const [framesWanted, stepsWanted] = [
+    spread(frames, wanted),
+    spread(frames * (CODES_PER_FRAME - 1), wanted),
+  ];
   let [framesDone, stepsDone] = [0, 0];
   for (const { codes, hidden } of speeches) {
     for (let at = 0; at < codes.length; at += CODES_PER_FRAME, framesDone++) {
@@ -64,12 +68,19 @@ function setStepInputs(chain: PartChain, rows: Float32Array, group: number): voi
 }
 
 /** By turns as the model's own settings have it, and the likeliest codes. */
-function setFrameInputs(chain: PartChain, rows: Float32Array, { generation }: Checkpoint, frame: number): void {
+function setFrameInputs(
+  chain: PartChain,
+  rows: Float32Array,
+  { generation }: Checkpoint,
+  frame: number,
+): void {
   chain.floats("x").set(rows);
   const [noise, limit] = [chain.floats("noise").fill(0), chain.floats("limit").fill(0)];
   const isGreedy = frame % 2 === 1;
   if (!isGreedy) noise.set(gumbelNoise(noise.length, frame));
-  chain.floats("sharpness")[0] = isGreedy ? 1 : 1 / generation.number("subtalker_temperature", SAMPLING_DEFAULTS.temperature);
+  chain.floats("sharpness")[0] = isGreedy
+    ? 1
+    : 1 / generation.number("subtalker_temperature", SAMPLING_DEFAULTS.temperature);
   const best = isGreedy ? 1 : generation.count("subtalker_top_k", SAMPLING_DEFAULTS.topK);
   const unlimited = limit.length - 1;
   limit[best >= 1 && best <= unlimited ? best - 1 : unlimited] = 1;
@@ -84,14 +95,17 @@ class PredictorRows {
     const { codecVocabulary, codes, predictor, talker, weights } = checkpoint;
     const name = "talker.code_predictor";
     this.tables = Array.from({ length: CODES_PER_FRAME - 1 }, (_, group) => {
-      if (group === 0) return weights.take("talker.model.codec_embedding.weight", [codecVocabulary, talker.hidden]);
+      if (group === 0)
+        return weights.take("talker.model.codec_embedding.weight", [codecVocabulary, talker.hidden]);
       return weights.take(`${name}.model.codec_embedding.${group - 1}.weight`, [codes, talker.hidden]);
     });
     const part = `${name}.small_to_mtp_projection`;
     const take = (name: string, shape: number[]) => toFloat32(weights.take(`${part}.${name}`, shape));
     const { hidden } = predictor;
     const isProjected = weights.has(`${part}.weight`);
-    this.projection = isProjected ? { weight: take("weight", [hidden, talker.hidden]), bias: take("bias", [hidden]) } : null;
+    this.projection = isProjected
+      ? { weight: take("weight", [hidden, talker.hidden]), bias: take("bias", [hidden]) }
+      : null;
   }
 
   /** Of a code of a group, 0 to 14. */

@@ -18,7 +18,10 @@ export const PULSAR_TOOLKIT: Toolkit = {
     "predictor-frame is all 15 codes of a frame in one run, drawn on the card. predictor-step is one step of it, whose heads (predictor-heads.onnx) and sampling stay with the CPU: a seed then gives the CPU's codes. One of them is enough; where both are built, the frame is used.",
   ],
   files: (parts) => {
-    const configs = parts.map((part): [string, string] => [`${partName(part)}.json`, `${JSON.stringify(pulsarConfig(part), null, 2)}\n`]);
+    const configs = parts.map((part): [string, string] => [
+      `${partName(part)}.json`,
+      `${JSON.stringify(pulsarConfig(part), null, 2)}\n`,
+    ]);
     return [["build.sh", pulsarScript(parts)], ...configs];
   },
 };

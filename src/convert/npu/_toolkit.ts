@@ -1,5 +1,5 @@
-// What a vendor's toolkit, which builds models of graphs, is to this program. Written from the vendors' documents; nothing of it has met a
-// toolkit or a device, and the README of a folder says so.
+// What a vendor's toolkit, which builds models of graphs, is to this program. Written from the vendors'
+// documents; nothing of it has met a toolkit or a device, and the README of a folder says so.
 
 import type { NpuPart } from "../../formats/npu-folder.ts";
 import type { CalibrationFormat } from "./_calibration.ts";

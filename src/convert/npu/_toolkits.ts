@@ -20,12 +20,16 @@ export const toolkitFiles = (manifest: NpuManifest) => TOOLKITS[manifest.target]
 export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string {
   const { frames, name, predictor, selfTest, target, vocoder } = manifest;
   const { device, facts, how } = TOOLKITS[target];
-  const onCpu = [...vocoder, predictor.heads].filter((part) => part?.runs === "cpu").map((part) => part!.file);
+  const onCpu = [...vocoder, predictor.heads]
+    .filter((part) => part?.runs === "cpu")
+    .map((part) => part!.file);
   const onBoard = [...onCpu, NPU_MANIFEST, selfTest.file];
   const built = builtParts(manifest).map((part) => `${partName(part)}${NPU_BUILDS[target].suffix}`);
   const cut =
     snakes === "cpu"
-      ? ["This folder is cut: the NPU computes what comes before the first Snake, vocoder-tail.onnx the rest on the CPU."]
+      ? [
+          "This folder is cut: the NPU computes what comes before the first Snake, vocoder-tail.onnx the rest on the CPU.",
+        ]
       : [];
   return `# ${name} for ${device}
 

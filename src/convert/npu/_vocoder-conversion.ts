@@ -1,4 +1,5 @@
-// The vocoder's parts of a folder for an NPU: how large its numbers get, its graphs, calibration inputs and the self-test.
+// The vocoder's parts of a folder for an NPU: how large its numbers get, its graphs, calibration inputs and
+// the self-test.
 
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
@@ -53,7 +54,11 @@ export class VocoderConversion {
   steps(checkpoint: Checkpoint): Step[] {
     const perRun = FRAME_COST * this.job.frames * this.runs;
     return [
-      { title: "ranges of the vocoder", cost: GRAPH_COST + perRun, run: (advance) => this.measure(checkpoint, advance) },
+      {
+        title: "ranges of the vocoder",
+        cost: GRAPH_COST + perRun,
+        run: (advance) => this.measure(checkpoint, advance),
+      },
       { title: "vocoder", cost: GRAPH_COST, run: () => this.writeGraphs(checkpoint) },
       { title: "calibration of the vocoder", cost: perRun, run: (advance) => this.record(advance) },
     ];
@@ -68,14 +73,20 @@ export class VocoderConversion {
   }
 
   /** Runs the chain over all speeches, each from the start. `after` is told the speech and the run in it. */
-  private speak(chain: PartChain, before: (part: number, run: number) => void, after: (speech: number, run: number) => void): void {
+  private speak(
+    chain: PartChain,
+    before: (part: number, run: number) => void,
+    after: (speech: number, run: number) => void,
+  ): void {
     const { frames, speeches } = this.job;
     let done = 0;
     speeches.forEach((speech, number) => {
       chain.reset();
       for (let run = 0; run < this.wholeRuns(speech); run++, done++) {
         const from = run * frames;
-        chain.ints("codes").set(speech.codes.subarray(from * CODES_PER_FRAME, (from + frames) * CODES_PER_FRAME));
+        chain
+          .ints("codes")
+          .set(speech.codes.subarray(from * CODES_PER_FRAME, (from + frames) * CODES_PER_FRAME));
         chain.ints("position")[0] = from;
         chain.run((part) => before(part, done));
         after(number, run);
@@ -99,7 +110,8 @@ export class VocoderConversion {
       (_, run) => advance(run / this.runs),
       (speech, run) => {
         for (const name of named) peaks[name] = Math.max(peaks[name] ?? 0, chain.floats(name)[0]);
-        if (speech === 0 && run < testRuns) samples.set(chain.floats("samples"), run * frames * SAMPLES_PER_FRAME);
+        if (speech === 0 && run < testRuns)
+          samples.set(chain.floats("samples"), run * frames * SAMPLES_PER_FRAME);
       },
     );
     chain.close();
@@ -111,8 +123,11 @@ export class VocoderConversion {
   private writeGraphs(checkpoint: Checkpoint): void {
     const { frames, npu, snakes } = this.job;
     const end = snakes === "npu" ? "samples" : "front";
-    vocoderNpuGraph(checkpoint, { frames, target: npu, end, ranges: this.ranges }).savePortable(this.path(PART.vocoder));
-    if (snakes === "cpu") vocoderTailGraph(checkpoint, frames, this.ranges.scales[0]).savePortable(this.path(PART.tail));
+    vocoderNpuGraph(checkpoint, { frames, target: npu, end, ranges: this.ranges }).savePortable(
+      this.path(PART.vocoder),
+    );
+    if (snakes === "cpu")
+      vocoderTailGraph(checkpoint, frames, this.ranges.scales[0]).savePortable(this.path(PART.tail));
   }
 
   private record(advance: (share: number) => void): void {

@@ -1,5 +1,6 @@
-// From a checkpoint to a folder of graphs for an NPU: fixed shapes, calibration inputs of a real run, what the vendor's toolkit is to be
-// given, and a manifest (src/formats/npu-folder.ts). The toolkit itself is the user's to run: it is not free to be shipped. The work runs in a worker.
+// From a checkpoint to a folder of graphs for an NPU: fixed shapes, calibration inputs of a real run, what
+// the vendor's toolkit is to be given, and a manifest (src/formats/npu-folder.ts). The toolkit itself is the
+// user's to run: it is not free to be shipped. The work runs in a worker.
 
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -54,12 +55,24 @@ const WORK = "work";
  * Converts in a worker. A folder of this kind at `target` is replaced when the new one is whole.
  * @throws TtsError CHECKPOINT_INVALID, OUTPUT_FAILED, MODEL_UNSUITABLE when nothing was said, LIBRARY_*
  */
-export function convertForNpu({ bundle, config, speeches, ...rest }: NpuRequest, onProgress: (progress: Progress) => void): Promise<void> {
+export function convertForNpu(
+  { bundle, config, speeches, ...rest }: NpuRequest,
+  onProgress: (progress: Progress) => void,
+): Promise<void> {
   return buildFolder(rest.target, isNpuFolder, async (part) => {
-    const hidden = takesPredictor(rest.npu) ? await replayTalker(bundle, config, speeches) : speeches.map(() => new Float32Array(0));
+    const hidden = takesPredictor(rest.npu)
+      ? await replayTalker(bundle, config, speeches)
+      : speeches.map(() => new Float32Array(0));
     const spoken = speeches.map(({ codes }, i) => ({ codes, hidden: hidden[i] }));
     const { name, weights } = bundle.manifest;
-    const job: NpuJob = { ...rest, part, name, weights: weights.predictor, speeches: spoken, libraries: config.libraries };
+    const job: NpuJob = {
+      ...rest,
+      part,
+      name,
+      weights: weights.predictor,
+      speeches: spoken,
+      libraries: config.libraries,
+    };
     await runErrand("npu", job, { title: "the conversion for an NPU", onProgress });
   });
 }
@@ -70,8 +83,15 @@ function replayTalker(bundle: Bundle, config: Config, speeches: SpokenText[]): P
     return ((reference?.codes?.length ?? 0) + codes.length) / CODES_PER_FRAME + (reference?.text.length ?? 0);
   });
   const contextPositions = Math.min(CONTEXT_POSITIONS + Math.max(...positions), LIMITS.contextPositions);
-  const asSpoken = { ...config, ...threadsFor(bundle.manifest.shape.hidden, config), lanes: 1, contextPositions };
-  return runErrand("replay", { bundle, config: asSpoken, speeches } satisfies ReplayJob, { title: "the replay of the talker" });
+  const asSpoken = {
+    ...config,
+    ...threadsFor(bundle.manifest.shape.hidden, config),
+    lanes: 1,
+    contextPositions,
+  };
+  return runErrand("replay", { bundle, config: asSpoken, speeches } satisfies ReplayJob, {
+    title: "the replay of the talker",
+  });
 }
 
 /** The worker's side: leaves the folder at its part path. */
@@ -83,7 +103,12 @@ function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): voi
   const { frames, name, npu, part, snakes, source } = job;
   const work = join(part, WORK);
   const vocoder = new VocoderConversion({ ...job, work });
-  if (!vocoder.hasRuns) throw new TtsError("MODEL_UNSUITABLE", `${name} said nothing that could be measured`, "try tts with it first");
+  if (!vocoder.hasRuns)
+    throw new TtsError(
+      "MODEL_UNSUITABLE",
+      `${name} said nothing that could be measured`,
+      "try tts with it first",
+    );
   loadOnnxRuntime(job.libraries.onnxruntime);
   mkdirSync(work);
   const checkpoint = openCheckpoint(source);
@@ -99,8 +124,17 @@ function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): voi
   rmSync(work, { recursive: true });
   const { leastSnrDb, file } = SELF_TEST;
   const selfTest = { file, leastSnrDb };
-  const manifest = newNpuManifest({ target: npu, name, frames, vocoder: vocoder.parts, predictor, selfTest, source: hashes });
-  for (const [path, text] of toolkitFiles(manifest)) writeFileSync(join(part, path), text, { mode: path.endsWith(".sh") ? 0o755 : 0o644 });
+  const manifest = newNpuManifest({
+    target: npu,
+    name,
+    frames,
+    vocoder: vocoder.parts,
+    predictor,
+    selfTest,
+    source: hashes,
+  });
+  for (const [path, text] of toolkitFiles(manifest))
+    writeFileSync(join(part, path), text, { mode: path.endsWith(".sh") ? 0o755 : 0o644 });
   writeFileSync(join(part, "README.md"), npuReadme(manifest, snakes));
   writeFileSync(join(part, NPU_MANIFEST), `${JSON.stringify(manifest, null, 1)}\n`);
 }

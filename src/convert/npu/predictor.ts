@@ -1,5 +1,6 @@
-// The code predictor for NPUs: f32, fixed shapes, standard operators. Two graphs of which a device runs one: a step, with sampling and heads
-// on the CPU, or a whole frame with everything inside. They share the layers (_predictor-layers.ts) and know nothing of a vendor.
+// The code predictor for NPUs: f32, fixed shapes, standard operators. Two graphs of which a device runs one:
+// a step, with sampling and heads on the CPU, or a whole frame with everything inside. They share the layers
+// (_predictor-layers.ts) and know nothing of a vendor.
 
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
@@ -8,12 +9,18 @@ import { CODES_PER_FRAME, NEXT, STATE } from "../../types.ts";
 import { linear, reshape, slice } from "../onnx/layers.ts";
 import { type Pass, PredictorLayers, rotaryOf } from "./_predictor-layers.ts";
 
-/** Rows of a step: a frame begins with two, and a second row costs a device that waits for weights next to nothing. */
+/**
+ * Rows of a step: a frame begins with two, and a second row costs a device that waits for weights next to
+ * nothing.
+ */
 const STEP_ROWS = 2;
 /** The highest limit of codes to choose from that a frame's graph knows. */
 const MAX_TOP_K = 64;
 
-/** What runs through the layers reaches 1.5e5 in official models, half precision 6.5e4. Sixteenths leave room on both sides. */
+/**
+ * What runs through the layers reaches 1.5e5 in official models, half precision 6.5e4. Sixteenths leave room
+ * on both sides.
+ */
 const SCALE = 2 ** -4;
 /** Below every logit, in the range of half precision. */
 const NEVER = -20_000;
@@ -22,13 +29,18 @@ const GROUPS = CODES_PER_FRAME - 1;
 /**
  * One step of a frame: one row, or at its beginning two. Sampling, heads and embeddings are the caller's.
  *
- * Inputs: `x` f32 [2, hidden], the rows; `position` f32 [2, 16], for each row a 1 at its position, or zeros: such a row is not taken in. The
- * last row must be. Per layer L `state.k.L` and `state.v.L` f32 [kvHeads, 16, headDim], a window of which only positions up to the row's own
- * are looked at: what an earlier frame has left there needs no clearing.
- * Outputs: `hidden` f32 [1, hidden], the last row after the final norm: what the heads take; `next.k.L` and `next.v.L`.
+ * Inputs: `x` f32 [2, hidden], the rows; `position` f32 [2, 16], for each row a 1 at its position, or zeros:
+ * such a row is not taken in. The last row must be. Per layer L `state.k.L` and `state.v.L` f32 [kvHeads, 16,
+ * headDim], a window of which only positions up to the row's own are looked at: what an earlier frame has
+ * left there needs no clearing. Outputs: `hidden` f32 [1, hidden], the last row after the final norm: what
+ * the heads take; `next.k.L` and `next.v.L`.
  * @param scale of what runs through the layers: for tests
  */
-export function predictorStepGraph(checkpoint: Checkpoint, shared: Record<string, string>, scale = SCALE): Graph {
+export function predictorStepGraph(
+  checkpoint: Checkpoint,
+  shared: Record<string, string>,
+  scale = SCALE,
+): Graph {
   const { headDim, heads, hidden, kvHeads } = checkpoint.predictor;
   const g = new Graph({ name: "predictor-step", shared });
   const layers = new PredictorLayers(g, checkpoint, scale);
@@ -42,7 +54,10 @@ export function predictorStepGraph(checkpoint: Checkpoint, shared: Record<string
     .map((slot) => reshape(g, slot, [1, CODES_PER_FRAME, 1]));
   const others = slots.reduce((rest, slot) => g.op("Sub", [rest, slot]), g.float(1));
   const sharers = heads / kvHeads; // query heads of a key head
-  const blockedFrom = g.values(laterPositions(CODES_PER_FRAME, 1, layers.blocked), [CODES_PER_FRAME, CODES_PER_FRAME]);
+  const blockedFrom = g.values(laterPositions(CODES_PER_FRAME, 1, layers.blocked), [
+    CODES_PER_FRAME,
+    CODES_PER_FRAME,
+  ]);
   const perRow = reshape(g, g.op("MatMul", [position, blockedFrom]), [STEP_ROWS, 1, CODES_PER_FRAME]);
   const mask = reshape(g, g.op("Expand", [perRow, g.ints([STEP_ROWS, sharers, CODES_PER_FRAME])]), [
     1,
@@ -52,31 +67,45 @@ export function predictorStepGraph(checkpoint: Checkpoint, shared: Record<string
   /** A 1 times a row plus zeros times the others is that row to the bit. */
   const keep: Pass["keep"] = (part, layer, rows) => {
     const state = g.input(`${STATE}${part}.${layer}`, "f32", window);
-    const next = rows.reduce((sum, value, i) => g.op("Add", [sum, g.op("Mul", [value, slots[i]])]), g.op("Mul", [state, others]));
+    const next = rows.reduce(
+      (sum, value, i) => g.op("Add", [sum, g.op("Mul", [value, slots[i]])]),
+      g.op("Mul", [state, others]),
+    );
     g.output(`${NEXT}${part}.${layer}`, next, "f32", window);
     return next;
   };
-  const h = layers.pass(layers.enter(x), { rows: STEP_ROWS, rotary: { cos: row(tables.cos), sin: row(tables.sin) }, mask, keep });
+  const h = layers.pass(layers.enter(x), {
+    rows: STEP_ROWS,
+    rotary: { cos: row(tables.cos), sin: row(tables.sin) },
+    mask,
+    keep,
+  });
   g.output("hidden", layers.leave(slice(g, h, 0, STEP_ROWS - 1)), "f32", [1, hidden]);
   return g;
 }
 
-/** [positions * each, positions]: of every position so many rows, with `blocked` at the positions after it. */
+/**
+ * [positions * each, positions]: of every position so many rows, with `blocked` at the positions after it.
+ */
 function laterPositions(positions: number, each: number, blocked: number): Float32Array {
   const isLater = (i: number) => i % positions > Math.floor(i / (positions * each));
   return Float32Array.from({ length: positions ** 2 * each }, (_, i) => (isLater(i) ? blocked : 0));
 }
 
 /**
- * All 15 codes of a frame, drawn inside: the largest of logit / temperature + noise, where noise is -ln(-ln u) of independent uniform
- * 0 < u < 1, is a draw from the softmax at that temperature.
+ * All 15 codes of a frame, drawn inside: the largest of logit / temperature + noise, where noise is -ln(-ln
+ * u) of independent uniform 0 < u < 1, is a draw from the softmax at that temperature.
  *
- * Inputs: `x` f32 [2, hidden], the first two rows; `noise` f32 [15, codes], zeros for the likeliest codes; `sharpness` f32 [1, 1], 1 /
- * temperature; `limit` f32 [1, L + 1] with L = min(64, codes): a 1 at k - 1 limits the choice to the k best (equals of the k-th stay), a 1 at
- * L does not limit it, zeros elsewhere.
+ * Inputs: `x` f32 [2, hidden], the first two rows; `noise` f32 [15, codes], zeros for the likeliest codes;
+ * `sharpness` f32 [1, 1], 1 / temperature; `limit` f32 [1, L + 1] with L = min(64, codes): a 1 at k - 1
+ * limits the choice to the k best (equals of the k-th stay), a 1 at L does not limit it, zeros elsewhere.
  * Outputs: `codes` f32 [15], whole numbers; `logits` f32 [15, codes], as the heads gave them.
  */
-export function predictorFrameGraph(checkpoint: Checkpoint, shared: Record<string, string>, scale = SCALE): Graph {
+export function predictorFrameGraph(
+  checkpoint: Checkpoint,
+  shared: Record<string, string>,
+  scale = SCALE,
+): Graph {
   const { codes, predictor: shape } = checkpoint;
   const { headDim, heads, hidden, kvHeads } = shape;
   const sharers = heads / kvHeads;
@@ -97,10 +126,14 @@ export function predictorFrameGraph(checkpoint: Checkpoint, shared: Record<strin
   for (let group = 1; group <= GROUPS; group++) {
     const rows = group === 1 ? STEP_ROWS : 1;
     const rotary = rotaryOf(g, shape, group + 1 - rows, group + 1, [rows, 1, headDim / 2]);
-    const mask = rows === 1 ? null : g.values(laterPositions(rows, sharers, layers.blocked), [1, rows * sharers, rows]);
+    const mask =
+      rows === 1 ? null : g.values(laterPositions(rows, sharers, layers.blocked), [1, rows * sharers, rows]);
     const h = layers.pass(layers.enter(x), { rows, rotary, mask, keep });
     const last = rows === 1 ? h : slice(g, h, 0, rows - 1);
-    const head = checkpoint.weights.take(`talker.code_predictor.lm_head.${group - 1}.weight`, [codes, hidden]);
+    const head = checkpoint.weights.take(`talker.code_predictor.lm_head.${group - 1}.weight`, [
+      codes,
+      hidden,
+    ]);
     logits.push(linear(g, layers.leave(last), head));
     const code = choice.draw(logits[group - 1], group);
     drawn.push(g.op("Cast", [code], { to: 1 }));
@@ -123,7 +156,10 @@ class Choice {
     codes: number,
   ) {
     this.most = Math.min(MAX_TOP_K, codes);
-    this.noise = g.ops("Split", GROUPS, [g.input("noise", "f32", [GROUPS, codes])], { axis: 0, num_outputs: GROUPS });
+    this.noise = g.ops("Split", GROUPS, [g.input("noise", "f32", [GROUPS, codes])], {
+      axis: 0,
+      num_outputs: GROUPS,
+    });
     this.sharpness = g.input("sharpness", "f32", [1, 1]);
     this.limit = g.input("limit", "f32", [1, this.most + 1]);
   }
@@ -141,7 +177,10 @@ class Choice {
 }
 
 /** The input row [1, hidden] of a group's code, i64 [1]. */
-function inputRows(g: Graph, { codes, predictor, talker, weights }: Checkpoint): (group: number, code: string) => string {
+function inputRows(
+  g: Graph,
+  { codes, predictor, talker, weights }: Checkpoint,
+): (group: number, code: string) => string {
   const name = "talker.code_predictor";
   const projection = `${name}.small_to_mtp_projection`;
   let project: (row: string) => string = (row) => row;
@@ -150,6 +189,7 @@ function inputRows(g: Graph, { codes, predictor, talker, weights }: Checkpoint):
     const bias = weights.take(`${projection}.bias`, [predictor.hidden]);
     project = (row) => linear(g, row, weight, bias);
   }
-  const table = (group: number): Tensor => weights.take(`${name}.model.codec_embedding.${group - 1}.weight`, [codes, talker.hidden]);
+  const table = (group: number): Tensor =>
+    weights.take(`${name}.model.codec_embedding.${group - 1}.weight`, [codes, talker.hidden]);
   return (group, code) => project(g.op("Gather", [g.tensor(table(group)), code], { axis: 0 }));
 }

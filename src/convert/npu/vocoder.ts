@@ -1,12 +1,17 @@
-// The codec decoder for NPUs: fixed shapes, f32 alone, at most three dimensions, no integers while it runs, and of operators only those that
-// RK3588 or AX650 list. The same network as vocoder.ts; lookups and integers are done in front of it, by vocoderFrontGraph.
+// The codec decoder for NPUs: fixed shapes, f32 alone, at most three dimensions, no integers while it runs,
+// and of operators only those that RK3588 or AX650 list. The same network as vocoder.ts; lookups and integers
+// are done in front of it, by vocoderFrontGraph.
 //
-// - A signal is [1, channels, time]. Contexts stand in front by Concat: an RK3588 pads by 15 at most, and these reach 54 back.
-// - Transposed convolutions are convolutions that give all results of a moment as channels, which are then put side by side in time. So for
-//   every stride, though RK3588 has 1, 2, 4 and 8: its operator runs on one core only, and one way is enough.
-// - RMSNorm is LayerNormalization of [x, -x], whose mean is zero: RK3588 takes square roots and RMSNorm itself on its CPU.
+// - A signal is [1, channels, time]. Contexts stand in front by Concat: an RK3588 pads by 15 at most, and
+//   these reach 54 back.
+// - Transposed convolutions are convolutions that give all results of a moment as channels, which are then
+//   put side by side in time. So for every stride, though RK3588 has 1, 2, 4 and 8: its operator runs on one
+//   core only, and one way is enough.
+// - RMSNorm is LayerNormalization of [x, -x], whose mean is zero: RK3588 takes square roots and RMSNorm
+//   itself on its CPU.
 // - Gelu is written as torch exports it: both toolkits know that pattern as one operator.
-// - sin^2 is one operator and a product on AX650. RK3588 takes sines on its CPU, so there it is made of Max, Min, Sub, Mul and Add, see `foldedSine`.
+// - sin^2 is one operator and a product on AX650. RK3588 takes sines on its CPU, so there it is made of Max,
+//   Min, Sub, Mul and Add, see `foldedSine`.
 
 import { TtsError } from "../../errors.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
@@ -15,13 +20,22 @@ import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import type { NpuTarget } from "../../npu-vendors.ts";
 import { SAMPLES_PER_FRAME } from "../../types.ts";
 import { linear, reshape, slice, transpose } from "../onnx/layers.ts";
-import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "../onnx/vocoder-network.ts";
+import {
+  type Attention,
+  type ConvSize,
+  type TransposedSize,
+  transposedTaps,
+  VocoderNetwork,
+} from "../onnx/vocoder-network.ts";
 import { beyondLimits } from "./_limits.ts";
 import { TOOLKITS } from "./_toolkits.ts";
 
 /** How large the signal gets, of which the graph's numbers depend: see {@link rangesOf}. */
 export interface VocoderRanges {
-  /** What the signal is multiplied by: behind the entry, and in each decoder block. Powers of two, so that nothing is rounded. */
+  /**
+   * What the signal is multiplied by: behind the entry, and in each decoder block. Powers of two, so that
+   * nothing is rounded.
+   */
   scales: readonly number[];
   /** Snake -> the half turns that its angle may have in either direction, as a power of two. */
   folds: Readonly<Record<string, number>>;
@@ -44,31 +58,40 @@ const MOST_FOLDS = 12;
 /** Prefixes of a measuring graph's outputs. */
 const PEAK = { angle: "angle.", signal: "signal." } as const;
 
-/** The graph that measures: nothing is scaled, and each Snake reports its largest angle and the largest value around it. */
+/**
+ * The graph that measures: nothing is scaled, and each Snake reports its largest angle and the largest value
+ * around it.
+ */
 export function vocoderPeaksGraph(checkpoint: Checkpoint, frames: number): Graph {
   const ranges = { scales: checkpoint.codec.upsampleRates.map(() => 1).concat(1), folds: {} };
   return new NpuVocoderBuilder(checkpoint, { frames, hasSine: true, end: "samples", ranges }, true).build();
 }
 
 /**
- * What the graph needs to know, from the largest values that {@link vocoderPeaksGraph} gave over a real run, by output name.
+ * What the graph needs to know, from the largest values that {@link vocoderPeaksGraph} gave over a real run,
+ * by output name.
  * @param blocks decoder blocks
  */
 export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number): VocoderRanges {
   const scales = Array.from({ length: blocks + 1 }, (_, level) => {
-    const largest = Object.entries(peaks).flatMap(([name, peak]) => (name.startsWith(`${PEAK.signal}${level + 1}.`) ? [peak] : []));
+    const largest = Object.entries(peaks).flatMap(([name, peak]) =>
+      name.startsWith(`${PEAK.signal}${level + 1}.`) ? [peak] : [],
+    );
     return 2 ** -Math.max(0, Math.ceil(Math.log2(Math.max(...largest) / LARGEST_SIGNAL)));
   });
   const angles = Object.entries(peaks).filter(([name]) => name.startsWith(PEAK.angle));
   const folds = angles.map(([name, peak]) => {
-    return [name.slice(PEAK.angle.length), Math.min(MOST_FOLDS, Math.max(0, Math.ceil(Math.log2((ANGLE_MARGIN * peak) / Math.PI))))];
+    return [
+      name.slice(PEAK.angle.length),
+      Math.min(MOST_FOLDS, Math.max(0, Math.ceil(Math.log2((ANGLE_MARGIN * peak) / Math.PI)))),
+    ];
   });
   return { scales, folds: Object.fromEntries(folds) };
 }
 
 /**
- * Inputs: what vocoderFrontGraph gives; `state.*`, all zero at the start.
- * Outputs: `samples` f32 [1, 1, frames * 1920] in [-1, 1], or where it ends before, `x` f32 [1, decoderDim, frames * 4]; `next.*`.
+ * Inputs: what vocoderFrontGraph gives; `state.*`, all zero at the start. Outputs: `samples` f32 [1, 1,
+ * frames * 1920] in [-1, 1], or where it ends before, `x` f32 [1, decoderDim, frames * 4]; `next.*`.
  * @throws TtsError MODEL_UNSUITABLE when something in it is beyond the NPU's limits
  */
 export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptions): Graph {
@@ -77,7 +100,11 @@ export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptio
   const beyond = beyondLimits(graph, options.target);
   if (beyond === null) return graph;
   const what = `${checkpoint.directory}: its vocoder is beyond what ${options.target} can do: ${beyond}`;
-  throw new TtsError("MODEL_UNSUITABLE", what, options.frames === 1 ? "leave the vocoder on the CPU" : "give fewer {frames}");
+  throw new TtsError(
+    "MODEL_UNSUITABLE",
+    what,
+    options.frames === 1 ? "leave the vocoder on the CPU" : "give fewer {frames}",
+  );
 }
 
 class NpuVocoderBuilder extends VocoderNetwork {
@@ -100,7 +127,8 @@ class NpuVocoderBuilder extends VocoderNetwork {
   build(): Graph {
     const { frames, g, shape } = this;
     const x = this.front(g.input("vectors", "f32", [1, shape.codebookDim, frames]));
-    if (this.options.end === "front") g.output("x", x, "f32", [1, shape.decoderDim, frames * this.frontPerFrame]);
+    if (this.options.end === "front")
+      g.output("x", x, "f32", [1, shape.decoderDim, frames * this.frontPerFrame]);
     else g.output("samples", this.tail(x), "f32", [1, 1, frames * SAMPLES_PER_FRAME]);
     return g;
   }
@@ -127,10 +155,17 @@ class NpuVocoderBuilder extends VocoderNetwork {
     const { g } = this;
     const [width] = weight.shape;
     const both = g.op("Concat", [x, g.op("Mul", [x, g.float(-1)])], { axis: -1 });
-    const weights = () => Float32Array.from({ length: 2 * width }, (_, i) => (i < width ? toFloat32(weight)[i] : 0));
+    const weights = () =>
+      Float32Array.from({ length: 2 * width }, (_, i) => (i < width ? toFloat32(weight)[i] : 0));
     const zeros = g.values(new Float32Array(2 * width), [2 * width]);
     const parameters = [g.values(weights, [2 * width]), zeros];
-    return slice(g, g.op("LayerNormalization", [both, ...parameters], { axis: -1, epsilon: { float: eps } }), 1, 0, width);
+    return slice(
+      g,
+      g.op("LayerNormalization", [both, ...parameters], { axis: -1, epsilon: { float: eps } }),
+      1,
+      0,
+      width,
+    );
   }
 
   /** NeoX rotation, by slices: Split of this age has no number of outputs. */
@@ -139,7 +174,9 @@ class NpuVocoderBuilder extends VocoderNetwork {
     const half = this.shape.headDim / 2;
     const [low, high] = [slice(g, x, 2, 0, half), slice(g, x, 2, half, 2 * half)];
     const first = g.op("Sub", [g.op("Mul", [low, cos]), g.op("Mul", [high, sin])]);
-    return g.op("Concat", [first, g.op("Add", [g.op("Mul", [high, cos]), g.op("Mul", [low, sin])])], { axis: 2 });
+    return g.op("Concat", [first, g.op("Add", [g.op("Mul", [high, cos]), g.op("Mul", [low, sin])])], {
+      axis: 2,
+    });
   }
 
   protected gelu(x: string): string {
@@ -152,22 +189,50 @@ class NpuVocoderBuilder extends VocoderNetwork {
     return this.g.op("Clip", [x, this.g.float(-1), this.g.float(1)]);
   }
 
-  protected conv(name: string, x: string, weight: string, size: ConvSize, _perFrame: number, dilation = 1): string {
+  protected conv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    _perFrame: number,
+    dilation = 1,
+  ): string {
     return this.narrowConv(name, x, weight, size, _perFrame, dilation);
   }
 
-  protected unitConv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation: number): string {
+  protected unitConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    perFrame: number,
+    dilation: number,
+  ): string {
     return this.narrowConv(name, x, weight, size, perFrame, dilation);
   }
 
-  protected narrowConv(name: string, x: string, weight: string, size: ConvSize, _perFrame: number, dilation = 1, group = 1): string {
+  protected narrowConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    _perFrame: number,
+    dilation = 1,
+    group = 1,
+  ): string {
     const padded = this.withContext(name, x, (size[2] - 1) * dilation, size[1] * group);
     const from = this.scales[this.level];
     if (name === "entry") this.level++;
     const to = name === "exit" ? 1 : this.scales[this.level];
     const taps = this.scaled(this.take(`${weight}.weight`, size), to / from);
     const bias = this.scaled(this.take(`${weight}.bias`, [size[0]]), to);
-    return this.g.op("Conv", [padded, taps, bias], { dilations: [dilation], group, kernel_shape: [size[2]], pads: [0, 0], strides: [1] });
+    return this.g.op("Conv", [padded, taps, bias], {
+      dilations: [dilation],
+      group,
+      kernel_shape: [size[2]],
+      pads: [0, 0],
+      strides: [1],
+    });
   }
 
   protected project(x: string, weight: Tensor, bias?: Tensor): string {
@@ -179,7 +244,14 @@ class NpuVocoderBuilder extends VocoderNetwork {
     return this.g.op("Conv", [x, ...parameters], { kernel_shape: [1], pads: [0, 0], strides: [1] });
   }
 
-  protected transposedConv(name: string, x: string, weight: string, size: TransposedSize, stride: number, perFrame: number): string {
+  protected transposedConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: TransposedSize,
+    stride: number,
+    perFrame: number,
+  ): string {
     const { g } = this;
     const [inputs, out] = size;
     const taps = transposedTaps(weight, size, stride);
@@ -197,7 +269,11 @@ class NpuVocoderBuilder extends VocoderNetwork {
       ),
     ];
     const moments = this.frames * perFrame;
-    const channels = g.op("Conv", [padded, ...parameters], { kernel_shape: [taps], pads: [0, 0], strides: [1] });
+    const channels = g.op("Conv", [padded, ...parameters], {
+      kernel_shape: [taps],
+      pads: [0, 0],
+      strides: [1],
+    });
     const inTime = transpose(g, reshape(g, channels, [out, stride, moments]), [0, 2, 1]);
     return reshape(g, inTime, [1, out, moments * stride]);
   }
@@ -216,7 +292,13 @@ class NpuVocoderBuilder extends VocoderNetwork {
     return this.g.values(() => toFloat32(tensor).map((value) => value * factor), tensor.shape);
   }
 
-  protected snakeOf(x: string, name: string, alpha: Float32Array, scale: Float32Array, _perFrame: number): string {
+  protected snakeOf(
+    x: string,
+    name: string,
+    alpha: Float32Array,
+    scale: Float32Array,
+    _perFrame: number,
+  ): string {
     const { g } = this;
     const size = this.scales[this.level];
     const constant = (values: Float32Array, factor: number) =>
@@ -229,7 +311,12 @@ class NpuVocoderBuilder extends VocoderNetwork {
     if (this.options.hasSine) {
       const sine = g.op("Sin", [angle(1)]);
       square = g.op("Mul", [sine, sine]);
-    } else square = foldedSine(g, g.op("Max", [angle(Math.PI), angle(-Math.PI)]), this.options.ranges.folds[name] ?? MOST_FOLDS);
+    } else
+      square = foldedSine(
+        g,
+        g.op("Max", [angle(Math.PI), angle(-Math.PI)]),
+        this.options.ranges.folds[name] ?? MOST_FOLDS,
+      );
     const y = g.op("Add", [x, g.op("Mul", [square, constant(scale, size)])]);
     if (this.measures) {
       this.measure(`${PEAK.angle}${name}`, angle(1));
@@ -244,8 +331,9 @@ class NpuVocoderBuilder extends VocoderNetwork {
 }
 
 /**
- * sin^2 of `turns` half turns, 0 to 2^folds; farther ones count as 2^folds. Whole half turns change nothing, and neither does the sign: so each
- * fold, min(turns, 2^k - turns), halves the range, to a half in the end, and no digit is lost in it. There a polynomial is enough.
+ * sin^2 of `turns` half turns, 0 to 2^folds; farther ones count as 2^folds. Whole half turns change nothing,
+ * and neither does the sign: so each fold, min(turns, 2^k - turns), halves the range, to a half in the end,
+ * and no digit is lost in it. There a polynomial is enough.
  */
 function foldedSine(g: Graph, turns: string, folds: number): string {
   let left = g.op("Clip", [turns, g.float(0), g.float(2 ** folds)]);
@@ -260,12 +348,18 @@ function foldedSine(g: Graph, turns: string, folds: number): string {
   return g.op("Mul", [sine, sine]);
 }
 
-/** sin(pi x) / x as a polynomial of q = x^2, for q up to 1/4: lowest power first. From the values at four Chebyshev points. */
+/**
+ * sin(pi x) / x as a polynomial of q = x^2, for q up to 1/4: lowest power first. From the values at four
+ * Chebyshev points.
+ */
 const SINE = polynomial(4, 0.25, (q) => Math.sin(Math.PI * Math.sqrt(q)) / Math.sqrt(q));
 
 /** The polynomial of `count` coefficients through f's values at Chebyshev points from 0 to `end`. */
 function polynomial(count: number, end: number, f: (x: number) => number): number[] {
-  const points = Array.from({ length: count }, (_, i) => (end / 2) * (1 + Math.cos((Math.PI * (i + 0.5)) / count)));
+  const points = Array.from(
+    { length: count },
+    (_, i) => (end / 2) * (1 + Math.cos((Math.PI * (i + 0.5)) / count)),
+  );
   const sum = new Array<number>(count).fill(0);
   points.forEach((point, i) => {
     let basis = [1]; // Lagrange: one at this point, zero at the others
@@ -281,8 +375,16 @@ function polynomial(count: number, end: number, f: (x: number) => number): numbe
   return sum;
 }
 
-/** Taps of a transposed convolution, [in, out, kernel], as those of a plain one, [out * stride, in, kernel / stride], oldest moment first. */
-function sideBySide(taps: Float32Array, [inputs, out, kernel]: TransposedSize, stride: number, factor: number): Float32Array {
+/**
+ * Taps of a transposed convolution, [in, out, kernel], as those of a plain one, [out * stride, in, kernel /
+ * stride], oldest moment first.
+ */
+function sideBySide(
+  taps: Float32Array,
+  [inputs, out, kernel]: TransposedSize,
+  stride: number,
+  factor: number,
+): Float32Array {
   const moments = kernel / stride;
   const result = new Float32Array(taps.length);
   let at = 0;

@@ -1,4 +1,5 @@
-// Codes to vectors: a row of each book, summed. Books that share no column need no sum: only the columns that a book fills are kept.
+// Codes to vectors: a row of each book, summed. Books that share no column need no sum: only the columns that
+// a book fills are kept.
 
 import type { Graph } from "../../formats/onnx.ts";
 import { select } from "./_filter.ts";
@@ -17,7 +18,9 @@ export interface Books {
 export function sumOfBooks(g: Graph, codes: string, books: Books): string | null {
   const owners = ownersOf(books);
   if (owners === null) return denseSum(g, codes, books);
-  const used = books.vectors.map((_, book) => owners.flatMap((owner, column) => (owner === book ? [column] : [])));
+  const used = books.vectors.map((_, book) =>
+    owners.flatMap((owner, column) => (owner === book ? [column] : [])),
+  );
   const parts = used.flatMap((columns, book) => {
     if (columns.length === 0) return [];
     const values = columnsOf(books.vectors[book], books.width, columns);
@@ -62,7 +65,11 @@ function denseSum(g: Graph, codes: string, { from, vectors, width }: Books): str
   const stacked = new Float32Array(vectors.length * vectors[0].length);
   for (const [book, values] of vectors.entries()) stacked.set(values, book * values.length);
   const offsets = g.ints(vectors.map((_, book) => book * size));
-  const rows = g.op("Add", [g.op("Cast", [slice(g, codes, 1, from, from + vectors.length)], { to: 7 }), offsets]);
-  const found = g.op("Gather", [g.values(stacked, [vectors.length * size, width]), rows]); // [frames, books, width]
+  const rows = g.op("Add", [
+    g.op("Cast", [slice(g, codes, 1, from, from + vectors.length)], { to: 7 }),
+    offsets,
+  ]);
+  // [frames, books, width]
+  const found = g.op("Gather", [g.values(stacked, [vectors.length * size, width]), rows]);
   return g.op("ReduceSum", [found, g.ints([1])], { keepdims: 0 });
 }

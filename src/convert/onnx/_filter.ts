@@ -1,6 +1,7 @@
-// Causal filters along time as matrix products: a row of results is made of the newest rows of input, each through a matrix of its own.
-// Convolutions and transposed ones are both of this kind, and matrix products are what ONNX Runtime does fastest.
-// Where each result is one input, or nothing, no product is needed: weights that were written down instead of trained have many such filters.
+// Causal filters along time as matrix products: a row of results is made of the newest rows of input, each
+// through a matrix of its own. Convolutions and transposed ones are both of this kind, and matrix products
+// are what ONNX Runtime does fastest. Where each result is one input, or nothing, no product is needed:
+// weights that were written down instead of trained have many such filters.
 
 import type { Graph } from "../../formats/onnx.ts";
 import { reshape, slice, transpose } from "./layers.ts";
@@ -11,7 +12,10 @@ export interface Filter {
   dilation: number;
   inputs: number;
   outputs: number;
-  /** Makes what tells how much an input counts in an output; tap 0 is the oldest. Let go when used: together they are hundreds of megabytes. */
+  /**
+   * Makes what tells how much an input counts in an output; tap 0 is the oldest. Let go when used: together
+   * they are hundreds of megabytes.
+   */
   weights: () => (tap: number, input: number, output: number) => number;
   /** [outputs] */
   bias: Float32Array;
@@ -26,8 +30,9 @@ export interface Selection {
 }
 
 /**
- * A filter that only copies inputs of the newest row, with the very bits of the products: those of zeros add nothing, and with a bias, which a
- * product may be added to before it is rounded, a factor must be 0 or 1. null for any other filter.
+ * A filter that only copies inputs of the newest row, with the very bits of the products: those of zeros add
+ * nothing, and with a bias, which a product may be added to before it is rounded, a factor must be 0 or 1.
+ * null for any other filter.
  */
 export function selectionOf({ taps, inputs, outputs, weights, bias }: Filter): Selection | null {
   const weight = weights();
@@ -57,7 +62,9 @@ export function select(g: Graph, x: string, { inputs, index, factors, bias }: Se
   return bias.some((value) => value !== 0) ? g.op("Add", [y, row(bias)]) : y;
 }
 
-/** What is filtered: every frame is `perFrame` rows, and (taps - 1) * dilation rows of context stand in front. */
+/**
+ * What is filtered: every frame is `perFrame` rows, and (taps - 1) * dilation rows of context stand in front.
+ */
 export interface Rows {
   /** [context + frames * perFrame, inputs] */
   padded: string;
@@ -66,7 +73,10 @@ export interface Rows {
   frames: string;
 }
 
-/** [frames * perFrame, outputs], by one product with the taps side by side or, where that is faster, in blocks. */
+/**
+ * [frames * perFrame, outputs], by one product with the taps side by side or, where that is faster, in
+ * blocks.
+ */
 export function filter(g: Graph, rows: Rows, what: Filter): string {
   const isWide = Math.min(what.inputs, what.outputs) >= LEAST_WIDTH && rows.perFrame >= LEAST_ROWS;
   return isWide && what.taps === BLOCK_TAPS ? blockFilter(g, rows, what) : plainFilter(g, rows, what);
@@ -74,9 +84,16 @@ export function filter(g: Graph, rows: Rows, what: Filter): string {
 
 function plainFilter(g: Graph, rows: Rows, what: Filter): string {
   const { taps, dilation, inputs, outputs, bias } = what;
-  const index = Array.from({ length: rows.perFrame * taps }, (_, i) => Math.floor(i / taps) + (i % taps) * dilation);
+  const index = Array.from(
+    { length: rows.perFrame * taps },
+    (_, i) => Math.floor(i / taps) + (i % taps) * dilation,
+  );
   const columns = taps === 1 ? rows.padded : reshape(g, gather(g, rows, g.ints(index)), [-1, taps * inputs]);
-  return g.op("Gemm", [columns, g.values(() => matricesOf(what), [taps * inputs, outputs]), g.values(bias, [outputs])]);
+  return g.op("Gemm", [
+    columns,
+    g.values(() => matricesOf(what), [taps * inputs, outputs]),
+    g.values(bias, [outputs]),
+  ]);
 }
 
 /** [taps, inputs, outputs] */
@@ -97,18 +114,21 @@ function gather(g: Graph, { padded, perFrame, frames }: Rows, index: string): st
   return g.op("Gather", [padded, g.op("Add", [index, g.op("Mul", [frames, g.ints([perFrame])])])]);
 }
 
-// The same with fewer products (Toom-Cook, also known as Winograd's minimal filtering): BLOCK results take BLOCK + taps - 1 products, 10
-// instead of 28. Window and taps are evaluated at as many points, multiplied there, and the results are read off:
+// The same with fewer products (Toom-Cook, also known as Winograd's minimal filtering): BLOCK results take
+// BLOCK + taps - 1 products, 10 instead of 28. Window and taps are evaluated at as many points, multiplied
+// there, and the results are read off:
 //
 //   results = FROM_POINTS · ((TAPS_TO_POINTS · taps) ⊙ (WINDOW_TO_POINTS · window))
 //
-// The price is rounding: six times that of the plain sum, 1.6e-6 of the signal (-116 dB). Blocks of 6 would cost 7 % less time in all and
-// round more than twice as much again.
+// The price is rounding: six times that of the plain sum, 1.6e-6 of the signal (-116 dB). Blocks of 6 would
+// cost 7 % less time in all and round more than twice as much again.
 
 const BLOCK = 4;
 const BLOCK_TAPS = 7;
 const PRODUCTS = BLOCK + BLOCK_TAPS - 1;
-/** The points, besides infinity. Of all such sets of simple fractions this one rounds least, found by search. */
+/**
+ * The points, besides infinity. Of all such sets of simple fractions this one rounds least, found by search.
+ */
 const POINTS = [0, 2 / 5, -2 / 5, 4 / 5, -4 / 5, 5 / 4, -5 / 4, 5 / 2, -5 / 2];
 /** Narrower filters would spend more on evaluating than they save. */
 const LEAST_WIDTH = 64;
@@ -127,35 +147,59 @@ function blockFilter(g: Graph, rows: Rows, what: Filter): string {
   const { perFrame } = rows;
   const blocks = Math.ceil(perFrame / (BLOCK * dilation));
   const apply = (matrix: Matrix, x: string) => {
-    return g.op("MatMul", [g.values(Float32Array.from(matrix.flat()), [matrix.length, PRODUCTS]), reshape(g, x, [PRODUCTS, -1])]);
+    return g.op("MatMul", [
+      g.values(Float32Array.from(matrix.flat()), [matrix.length, PRODUCTS]),
+      reshape(g, x, [PRODUCTS, -1]),
+    ]);
   };
-  const windows = gather(g, rows, g.ints(windowIndex(blocks, dilation, perFrame), [PRODUCTS, 1, blocks * dilation]));
+  const windows = gather(
+    g,
+    rows,
+    g.ints(windowIndex(blocks, dilation, perFrame), [PRODUCTS, 1, blocks * dilation]),
+  );
   const evaluated = reshape(g, apply(WINDOW_TO_POINTS, windows), [-1, inputs]);
   const atHand = heldWhileWritten(() => matricesOf(what));
-  const products = g.ops("Split", PRODUCTS, [evaluated], { axis: 0, num_outputs: PRODUCTS }).map((part, point) => {
-    return g.op("MatMul", [part, g.values(() => weightedSum(atHand(point), TAPS_TO_POINTS[point]), [inputs, outputs])]);
-  });
-  const results = apply(FROM_POINTS, g.op("Concat", products, { axis: 0 })); // [BLOCK, frames * blocks * dilation * outputs]
+  const products = g
+    .ops("Split", PRODUCTS, [evaluated], { axis: 0, num_outputs: PRODUCTS })
+    .map((part, point) => {
+      return g.op("MatMul", [
+        part,
+        g.values(() => weightedSum(atHand(point), TAPS_TO_POINTS[point]), [inputs, outputs]),
+      ]);
+    });
+  // [BLOCK, frames * blocks * dilation * outputs]
+  const results = apply(FROM_POINTS, g.op("Concat", products, { axis: 0 }));
   const inTime = transpose(g, reshape(g, results, [BLOCK, -1, dilation * outputs]), [1, 0, 2]);
   const computed = blocks * BLOCK * dilation;
-  const wanted = computed === perFrame ? inTime : slice(g, reshape(g, inTime, [-1, computed, outputs]), 1, 0, perFrame);
+  const wanted =
+    computed === perFrame ? inTime : slice(g, reshape(g, inTime, [-1, computed, outputs]), 1, 0, perFrame);
   return g.op("Add", [reshape(g, wanted, [-1, outputs]), g.values(bias, [outputs])]);
 }
 
-/** Where element k of each window lies, [PRODUCTS, blocks * dilation]: `dilation` interleaved windows to a block. */
+/**
+ * Where element k of each window lies, [PRODUCTS, blocks * dilation]: `dilation` interleaved windows to a
+ * block.
+ */
 function windowIndex(blocks: number, dilation: number, perFrame: number): number[] {
   const steps = blocks * dilation;
-  const last = (BLOCK_TAPS - 1) * dilation + perFrame - 1; // what is computed beyond the frame is thrown away: any row does
+  // what is computed beyond the frame is thrown away: any row does
+  const last = (BLOCK_TAPS - 1) * dilation + perFrame - 1;
   return Array.from({ length: PRODUCTS * steps }, (_, i) => {
     const [k, step] = [Math.floor(i / steps), i % steps];
     return Math.min((Math.floor(step / dilation) * BLOCK + k) * dilation + (step % dilation), last);
   });
 }
 
-/** What makes values at the points of `width` coefficients: powers 0 .. width - 1 of each point; at infinity only the highest counts. */
+/**
+ * What makes values at the points of `width` coefficients: powers 0 .. width - 1 of each point; at infinity
+ * only the highest counts.
+ */
 function powers(width: number): Matrix {
   const exponents = Array.from({ length: width }, (_, exponent) => exponent);
-  return [...POINTS.map((point) => exponents.map((exponent) => point ** exponent)), exponents.map((e) => Number(e === width - 1))];
+  return [
+    ...POINTS.map((point) => exponents.map((exponent) => point ** exponent)),
+    exponents.map((e) => Number(e === width - 1)),
+  ];
 }
 
 function transposed(matrix: Matrix): Matrix {

@@ -22,7 +22,11 @@ import {
  * Input: `audio` f32 [samples], mono at 24 kHz, not normalised.
  * Output: `codes` i32 [frames, 16], frames = ceil(samples / 1920).
  */
-export function codecEncoderGraph(shape: CodecEncoderShape, weights: Weights, shared: Record<string, string>): Graph {
+export function codecEncoderGraph(
+  shape: CodecEncoderShape,
+  weights: Weights,
+  shared: Record<string, string>,
+): Graph {
   return new CodecEncoderBuilder(shape, weights, shared).build();
 }
 
@@ -40,9 +44,17 @@ class CodecEncoderBuilder {
   build(): Graph {
     const { g, shape } = this;
     const audio = g.input("audio", "f32", ["samples"]);
-    const features = timeMajor(g, this.convolutions(reshape(g, audio, [1, 1, -1])), shape.hidden); // [25 a second, hidden]
-    const latent = timeMajor(g, this.downsample(transposedBatch(g, this.transformer(features))), shape.hidden); // [frames, hidden]
-    const codes = [...this.quantize(latent, "semantic", 1), ...this.quantize(latent, "acoustic", CODES_PER_FRAME - 1)];
+    // [25 a second, hidden]
+    const features = timeMajor(g, this.convolutions(reshape(g, audio, [1, 1, -1])), shape.hidden);
+    const latent = timeMajor(
+      g,
+      this.downsample(transposedBatch(g, this.transformer(features))),
+      shape.hidden,
+    ); // [frames, hidden]
+    const codes = [
+      ...this.quantize(latent, "semantic", 1),
+      ...this.quantize(latent, "acoustic", CODES_PER_FRAME - 1),
+    ];
     const table = g.op("Cast", [g.op("Concat", codes, { axis: 1 })], { to: 6 });
     g.output("codes", table, "i32", ["frames", CODES_PER_FRAME]);
     return g;
@@ -60,7 +72,12 @@ class CodecEncoderBuilder {
     for (const stride of shape.strides) {
       x = this.residual(x, `encoder.layers.${layer++}`, channels);
       layer++; // the activation counts as one
-      x = this.conv(g.op("Elu", [x]), `encoder.layers.${layer++}`, [2 * channels, channels, 2 * stride], stride);
+      x = this.conv(
+        g.op("Elu", [x]),
+        `encoder.layers.${layer++}`,
+        [2 * channels, channels, 2 * stride],
+        stride,
+      );
       channels *= 2;
     }
     layer++;
@@ -68,13 +85,27 @@ class CodecEncoderBuilder {
   }
 
   /**
-   * Causal convolution to ceil(length / stride) values. The official code adds the zeros on the right that the last stride lacks; here
-   * there are always stride - 1, which gives the same: a window that would begin after the end is none.
+   * Causal convolution to ceil(length / stride) values. The official code adds the zeros on the right that
+   * the last stride lacks; here there are always stride - 1, which gives the same: a window that would begin
+   * after the end is none.
    */
-  private conv(x: string, name: string, size: [out: number, input: number, kernel: number], stride = 1): string {
+  private conv(
+    x: string,
+    name: string,
+    size: [out: number, input: number, kernel: number],
+    stride = 1,
+  ): string {
     const { g } = this;
-    const inputs = [x, g.tensor(this.take(`${name}.conv.weight`, size)), g.tensor(this.take(`${name}.conv.bias`, [size[0]]))];
-    return g.op("Conv", inputs, { kernel_shape: [size[2]], pads: [size[2] - stride, stride - 1], strides: [stride] });
+    const inputs = [
+      x,
+      g.tensor(this.take(`${name}.conv.weight`, size)),
+      g.tensor(this.take(`${name}.conv.bias`, [size[0]])),
+    ];
+    return g.op("Conv", inputs, {
+      kernel_shape: [size[2]],
+      pads: [size[2] - stride, stride - 1],
+      strides: [stride],
+    });
   }
 
   private residual(x: string, name: string, channels: number): string {
@@ -90,13 +121,22 @@ class CodecEncoderBuilder {
     const steps = g.op("Squeeze", [g.op("Shape", [x], { end: 1 }), g.ints([0])]);
     const positions = g.op("Range", [g.ints([0], []), steps, g.ints([1], [])]);
     const rotary = rotaryTables(g, positions, shape.headDim, shape.ropeTheta);
-    const mask = additiveMask(g, g.op("LessOrEqual", [positions, g.op("Unsqueeze", [positions, g.ints([1])])])); // [steps, steps]
+    const mask = additiveMask(
+      g,
+      g.op("LessOrEqual", [positions, g.op("Unsqueeze", [positions, g.ints([1])])]),
+    ); // [steps, steps]
     let h = x;
-    for (let layer = 0; layer < shape.layers; layer++) h = this.transformerLayer(h, `encoder_transformer.layers.${layer}`, rotary, mask);
+    for (let layer = 0; layer < shape.layers; layer++)
+      h = this.transformerLayer(h, `encoder_transformer.layers.${layer}`, rotary, mask);
     return h;
   }
 
-  private transformerLayer(x: string, name: string, rotary: { cos: string; sin: string }, mask: string): string {
+  private transformerLayer(
+    x: string,
+    name: string,
+    rotary: { cos: string; sin: string },
+    mask: string,
+  ): string {
     const { g, shape } = this;
     const { headDim, heads, hidden, intermediate } = shape;
     const width = heads * headDim;
@@ -115,13 +155,28 @@ class CodecEncoderBuilder {
     const keys = transpose(g, rotate(g, project("k"), rotary), [0, 2, 1]);
     const scores = g.op("Add", [g.op("MatMul", [q, keys]), mask]); // [heads, steps, steps]
     const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), project("v")]);
-    const attended = linear(g, reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]), take("self_attn.o_proj.weight", [hidden, width]));
+    const attended = linear(
+      g,
+      reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]),
+      take("self_attn.o_proj.weight", [hidden, width]),
+    );
     const h = addScaled(x, attended, "self_attn_layer_scale");
-    const wide = linear(g, norm(h, "post_attention_layernorm"), take("mlp.fc1.weight", [intermediate, hidden]));
-    return addScaled(h, linear(g, g.op("Gelu", [wide]), take("mlp.fc2.weight", [hidden, intermediate])), "mlp_layer_scale");
+    const wide = linear(
+      g,
+      norm(h, "post_attention_layernorm"),
+      take("mlp.fc1.weight", [intermediate, hidden]),
+    );
+    return addScaled(
+      h,
+      linear(g, g.op("Gelu", [wide]), take("mlp.fc2.weight", [hidden, intermediate])),
+      "mlp_layer_scale",
+    );
   }
 
-  /** Halves the rate. Here the edges repeat; on the right one value is always there to spare, as in {@link conv}. */
+  /**
+   * Halves the rate. Here the edges repeat; on the right one value is always there to spare, as in {@link
+   * conv}.
+   */
   private downsample(x: string): string {
     const { g, shape } = this;
     const [stride, kernel] = [ENCODER_DOWNSAMPLING, 2 * ENCODER_DOWNSAMPLING];
@@ -130,18 +185,28 @@ class CodecEncoderBuilder {
     return g.op("Conv", [padded, weight], { kernel_shape: [kernel], strides: [stride] });
   }
 
-  /** Residual quantization: in each codebook the nearest vector to what the ones before it left, the first of equals. */
+  /**
+   * Residual quantization: in each codebook the nearest vector to what the ones before it left, the first of
+   * equals.
+   */
   private quantize(latent: string, kind: "semantic" | "acoustic", books: number): string[] {
     const { g, shape } = this;
     const { codebookDim: width, codebookSize: size, hidden } = shape;
     const prefix = `quantizer.${kind}_residual_vector_quantizer`;
-    let rest = linear(g, latent, this.take(`${prefix}.input_proj.weight`, [width, hidden, 1])); // [frames, width]
+    // [frames, width]
+    let rest = linear(g, latent, this.take(`${prefix}.input_proj.weight`, [width, hidden, 1]));
     return Array.from({ length: books }, (_, layer) => {
       const book = `${prefix}.layers.${layer}.codebook`;
-      const vectors = codeVectors(this.take(`${book}.embed_sum`, [size, width]), this.take(`${book}.cluster_usage`, [size]));
+      const vectors = codeVectors(
+        this.take(`${book}.embed_sum`, [size, width]),
+        this.take(`${book}.cluster_usage`, [size]),
+      );
       const table = g.values(vectors, [size, width]);
       // |v - r|^2 without |r|^2, which is the same for every v
-      const distances = g.op("Gemm", [rest, table, g.values(squaredNorms(vectors, width), [size])], { alpha: { float: -2 }, transB: 1 });
+      const distances = g.op("Gemm", [rest, table, g.values(squaredNorms(vectors, width), [size])], {
+        alpha: { float: -2 },
+        transB: 1,
+      });
       const codes = g.op("ArgMin", [distances], { axis: 1, keepdims: 1 }); // i64 [frames, 1]
       if (layer < books - 1) rest = g.op("Sub", [rest, g.op("Gather", [table, reshape(g, codes, [-1])])]);
       return codes;

@@ -1,4 +1,5 @@
-// Building blocks that more than one graph uses: norms, matrix products, rotary positions, attention pieces, codebooks.
+// Building blocks that more than one graph uses: norms, matrix products, rotary positions, attention pieces,
+// codebooks.
 
 import { END, type Graph } from "../../formats/onnx.ts";
 import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
@@ -14,7 +15,10 @@ export function rmsNorm(g: Graph, x: string, weight: Tensor, eps: number): strin
 
 /** x [..., C] -> (x - mean) / sqrt(variance + eps) * weight + bias, over the last axis. */
 export function layerNorm(g: Graph, x: string, weight: Tensor, bias: Tensor, eps: number): string {
-  return g.op("LayerNormalization", [x, g.tensor(weight), g.tensor(bias)], { axis: -1, epsilon: { float: eps } });
+  return g.op("LayerNormalization", [x, g.tensor(weight), g.tensor(bias)], {
+    axis: -1,
+    epsilon: { float: eps },
+  });
 }
 
 /** x [rows, in] -> [rows, out] with a weight in torch order, [out, in], used where it lies. */
@@ -24,7 +28,12 @@ export function linear(g: Graph, x: string, weight: Tensor, bias?: Tensor): stri
 }
 
 /** SwiGLU: down(silu(gate x) * up x). */
-export function swiGlu(g: Graph, x: string, { gate, up, down }: Record<"gate" | "up" | "down", Tensor>, times: Product): string {
+export function swiGlu(
+  g: Graph,
+  x: string,
+  { gate, up, down }: Record<"gate" | "up" | "down", Tensor>,
+  times: Product,
+): string {
   const gated = times(x, gate);
   const silu = g.op("Mul", [gated, g.op("Sigmoid", [gated])]);
   return times(g.op("Mul", [silu, times(x, up)]), down);
@@ -34,7 +43,12 @@ export function swiGlu(g: Graph, x: string, { gate, up, down }: Record<"gate" | 
 export type Product = (x: string, weight: Tensor) => string;
 
 /** cos and sin of position * theta^(-2i/headDim): positions i64 [n] -> two values [n, headDim/2]. */
-export function rotaryTables(g: Graph, positions: string, headDim: number, theta: number): { cos: string; sin: string } {
+export function rotaryTables(
+  g: Graph,
+  positions: string,
+  headDim: number,
+  theta: number,
+): { cos: string; sin: string } {
   const frequencies = Float32Array.from({ length: headDim / 2 }, (_, i) => 1 / theta ** ((2 * i) / headDim));
   const column = g.op("Unsqueeze", [g.op("Cast", [positions], { to: 1 }), g.ints([1])]);
   const angles = g.op("Mul", [column, g.values(frequencies, [1, headDim / 2])]);
@@ -63,13 +77,21 @@ export function slice(g: Graph, x: string, axis: number, from: number, to = END)
 }
 
 /** [1, width, time] -> [time, width] */
-export const timeMajor = (g: Graph, x: string, width: number) => transpose(g, reshape(g, x, [width, -1]), [1, 0]);
+export const timeMajor = (g: Graph, x: string, width: number) =>
+  transpose(g, reshape(g, x, [width, -1]), [1, 0]);
 /** [time, width] -> [1, width, time] */
-export const transposedBatch = (g: Graph, x: string) => g.op("Unsqueeze", [transpose(g, x, [1, 0]), g.ints([0])]);
+export const transposedBatch = (g: Graph, x: string) =>
+  g.op("Unsqueeze", [transpose(g, x, [1, 0]), g.ints([0])]);
 
-/** The vectors of a codebook, f32 [codes, width], from what training keeps of it: `sum` [codes, width] and `usage` [codes]. */
+/**
+ * The vectors of a codebook, f32 [codes, width], from what training keeps of it: `sum` [codes, width] and
+ * `usage` [codes].
+ */
 export function codeVectors(sum: Tensor, usage: Tensor): Float32Array {
   const counts = toFloat32(usage);
   const width = sum.shape[1];
-  return Float32Array.from(toFloat32(sum), (value, i) => value / Math.max(counts[Math.floor(i / width)], MIN_CLUSTER_USAGE));
+  return Float32Array.from(
+    toFloat32(sum),
+    (value, i) => value / Math.max(counts[Math.floor(i / width)], MIN_CLUSTER_USAGE),
+  );
 }

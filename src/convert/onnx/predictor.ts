@@ -1,5 +1,6 @@
-// The code predictor as one step with its KV cache in and out, and the head of the group that the step is for. Embedding tables and the
-// input projection stand beside it, in the tables of the bundle: this graph sees rows of its own width only.
+// The code predictor as one step with its KV cache in and out, and the head of the group that the step is
+// for. Embedding tables and the input projection stand beside it, in the tables of the bundle: this graph
+// sees rows of its own width only.
 
 import type { WeightType } from "../../config.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
@@ -9,16 +10,32 @@ import { CODES_PER_FRAME } from "../../types.ts";
 import { type Bits, BLOCK_SIZE, quantizeMatrix } from "../quantize.ts";
 import { linear, type Product, reshape, slice, swiGlu } from "./layers.ts";
 
-/** ONNX Runtime has matrices of 4 and 8 bits; half precision would be slower on a CPU than f32 and gain nothing. */
-const BITS: Record<WeightType, Bits | null> = { f32: null, f16: null, bf16: null, q8_0: 8, q4_0: 4, q4_k_m: 4, iq4_nl: 4 };
+/**
+ * ONNX Runtime has matrices of 4 and 8 bits; half precision would be slower on a CPU than f32 and gain
+ * nothing.
+ */
+const BITS: Record<WeightType, Bits | null> = {
+  f32: null,
+  f16: null,
+  bf16: null,
+  q8_0: 8,
+  q4_0: 4,
+  q4_k_m: 4,
+  iq4_nl: 4,
+};
 
 /**
- * Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [lanes], the position of each lane's last row; `positions` i32 [1], how many positions
- * there are then; `group` i64 [1], 1 to 15; per layer L `past.k.L` and `past.v.L` f32 [lanes, kvHeads, 16, headDim].
- * Outputs: `logits` f32 [lanes, codes] of the last row; `present.k.L` and `present.v.L`, shaped as the past ones and meant to be the same
- * memory: new rows are then written in place.
+ * Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [lanes], the position of each lane's last row;
+ * `positions` i32 [1], how many positions there are then; `group` i64 [1], 1 to 15; per layer L `past.k.L`
+ * and `past.v.L` f32 [lanes, kvHeads, 16, headDim]. Outputs: `logits` f32 [lanes, codes] of the last row;
+ * `present.k.L` and `present.v.L`, shaped as the past ones and meant to be the same memory: new rows are then
+ * written in place.
  */
-export function predictorGraph(checkpoint: Checkpoint, type: WeightType, shared: Record<string, string>): Graph {
+export function predictorGraph(
+  checkpoint: Checkpoint,
+  type: WeightType,
+  shared: Record<string, string>,
+): Graph {
   const { codes, weights, predictor: shape } = checkpoint;
   const { hidden, heads, kvHeads, headDim, layers, rmsEps } = shape;
   const g = new Graph({ name: "predictor", shared });
@@ -28,15 +45,23 @@ export function predictorGraph(checkpoint: Checkpoint, type: WeightType, shared:
   const rotary = rotaryRows(g, headDim, shape.ropeTheta);
   const times: Product = (value, weight) => product(g, value, weight, BITS[type]);
   const norm = (value: string, weight: Tensor) => {
-    return g.op("SimplifiedLayerNormalization", [value, g.tensor(weight)], { axis: -1, epsilon: { float: rmsEps }, stash_type: 1 });
+    return g.op("SimplifiedLayerNormalization", [value, g.tensor(weight)], {
+      axis: -1,
+      epsilon: { float: rmsEps },
+      stash_type: 1,
+    });
   };
   const lanes = g.op("Shape", [x], { end: 1 });
   /** [lanes * rows, ...] -> [lanes, rows, width] */
-  const byLane = (value: string, width: number) => g.op("Reshape", [value, g.op("Concat", [lanes, g.ints([-1, width])], { axis: 0 })]);
+  const byLane = (value: string, width: number) =>
+    g.op("Reshape", [value, g.op("Concat", [lanes, g.ints([-1, width])], { axis: 0 })]);
   let h = reshape(g, x, [-1, hidden]);
   for (let layer = 0; layer < layers; layer++) {
-    const take = (part: string, size: number[]) => weights.take(`talker.code_predictor.model.layers.${layer}.${part}.weight`, size);
-    const cache = ["k", "v"].map((part) => g.input(`past.${part}.${layer}`, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]));
+    const take = (part: string, size: number[]) =>
+      weights.take(`talker.code_predictor.model.layers.${layer}.${part}.weight`, size);
+    const cache = ["k", "v"].map((part) =>
+      g.input(`past.${part}.${layer}`, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]),
+    );
     const normed = norm(h, take("input_layernorm", [hidden]));
     /** Queries and keys are normalised head by head. */
     const project = (part: "q" | "k", count: number) => {
@@ -44,7 +69,10 @@ export function predictorGraph(checkpoint: Checkpoint, type: WeightType, shared:
       const perHead = norm(reshape(g, all, [-1, count, headDim]), take(`self_attn.${part}_norm`, [headDim]));
       return byLane(perHead, count * headDim);
     };
-    const values = byLane(times(normed, take("self_attn.v_proj", [kvHeads * headDim, hidden])), kvHeads * headDim);
+    const values = byLane(
+      times(normed, take("self_attn.v_proj", [kvHeads * headDim, hidden])),
+      kvHeads * headDim,
+    );
     const [mixed, ...present] = g.ortOps(
       "GroupQueryAttention",
       3,
@@ -54,7 +82,10 @@ export function predictorGraph(checkpoint: Checkpoint, type: WeightType, shared:
     present.forEach((value, i) => {
       g.output(`present.${"kv"[i]}.${layer}`, value, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]);
     });
-    h = g.op("Add", [h, times(reshape(g, mixed, [-1, heads * headDim]), take("self_attn.o_proj", [hidden, heads * headDim]))]);
+    h = g.op("Add", [
+      h,
+      times(reshape(g, mixed, [-1, heads * headDim]), take("self_attn.o_proj", [hidden, heads * headDim])),
+    ]);
     const mlp = {
       gate: take("mlp.gate_proj", [shape.intermediate, hidden]),
       up: take("mlp.up_proj", [shape.intermediate, hidden]),
@@ -64,13 +95,16 @@ export function predictorGraph(checkpoint: Checkpoint, type: WeightType, shared:
   }
   const lastRows = g.op("Squeeze", [slice(g, byLane(h, hidden), 1, -1), g.ints([1])]);
   const state = norm(lastRows, weights.take("talker.code_predictor.model.norm.weight", [hidden]));
-  g.output("logits", logitsOf(g, checkpoint, g.input("group", "i64", [1]), state, times), "f32", ["lanes", codes]);
+  g.output("logits", logitsOf(g, checkpoint, g.input("group", "i64", [1]), state, times), "f32", [
+    "lanes",
+    codes,
+  ]);
   return g;
 }
 
 /**
- * The heads alone, for layers that run elsewhere.
- * Inputs: `hidden` f32 [1, hidden], after the final norm; `group` i32 [1], 1 to 15. Outputs: `logits` f32 [1, codes].
+ * The heads alone, for layers that run elsewhere. Inputs: `hidden` f32 [1, hidden], after the final norm;
+ * `group` i32 [1], 1 to 15. Outputs: `logits` f32 [1, codes].
  */
 export function predictorHeadsGraph(checkpoint: Checkpoint, type: WeightType): Graph {
   const { codes, predictor } = checkpoint;
@@ -87,8 +121,15 @@ export function predictorHeadsGraph(checkpoint: Checkpoint, type: WeightType): G
 }
 
 /** The head of a group, i64 [1], on the normed `state`. */
-function logitsOf(g: Graph, { codes, predictor, weights }: Checkpoint, group: string, state: string, times: Product): string {
-  const head = (index: number) => weights.take(`talker.code_predictor.lm_head.${index - 1}.weight`, [codes, predictor.hidden]);
+function logitsOf(
+  g: Graph,
+  { codes, predictor, weights }: Checkpoint,
+  group: string,
+  state: string,
+  times: Product,
+): string {
+  const head = (index: number) =>
+    weights.take(`talker.code_predictor.lm_head.${index - 1}.weight`, [codes, predictor.hidden]);
   return chooseHead(g, g.op("Squeeze", [group]), [1, CODES_PER_FRAME], (index) => times(state, head(index)));
 }
 
@@ -99,12 +140,21 @@ function rotaryRows(g: Graph, headDim: number, theta: number): { cos: string; si
     { length: CODES_PER_FRAME * half },
     (_, i) => Math.floor(i / half) * theta ** ((-2 * (i % half)) / headDim),
   );
-  const table = (fn: (angle: number) => number) => g.values(Float32Array.from(angles, fn), [CODES_PER_FRAME, half]);
+  const table = (fn: (angle: number) => number) =>
+    g.values(Float32Array.from(angles, fn), [CODES_PER_FRAME, half]);
   return { cos: table(Math.cos), sin: table(Math.sin) };
 }
 
-/** The product with the head of one of the groups from `from` to below `to`: halves them until one is left, so that only it is computed. */
-function chooseHead(g: Graph, group: string, [from, to]: [from: number, to: number], build: (group: number) => string): string {
+/**
+ * The product with the head of one of the groups from `from` to below `to`: halves them until one is left, so
+ * that only it is computed.
+ */
+function chooseHead(
+  g: Graph,
+  group: string,
+  [from, to]: [from: number, to: number],
+  build: (group: number) => string,
+): string {
   if (to - from === 1) return build(from);
   const middle = (from + to) >> 1;
   const isLow = g.op("Less", [group, g.ints([middle], [])]);
@@ -119,7 +169,10 @@ function product(g: Graph, x: string, weight: Tensor, bits: Bits | null): string
   const blockSize = BLOCK_SIZE[bits];
   const blocks = Math.ceil(width / blockSize);
   let scales: Float32Array | undefined;
-  /** Only when it is written: all codes together would take too much memory. The scales, which are small, wait for their turn. */
+  /**
+   * Only when it is written: all codes together would take too much memory. The scales, which are small, wait
+   * for their turn.
+   */
   const quantized = () => {
     const matrix = quantizeMatrix(toFloat32(weight), width, bits);
     scales = matrix.scales;

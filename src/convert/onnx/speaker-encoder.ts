@@ -1,4 +1,5 @@
-// The speaker encoder, an ECAPA-TDNN: log-mel frames to one vector that says who speaks. Values are [1, channels, time].
+// The speaker encoder, an ECAPA-TDNN: log-mel frames to one vector that says who speaks. Values are [1,
+// channels, time].
 
 import type { SpeakerEncoderShape, Weights } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
@@ -10,10 +11,14 @@ const TIME = 2;
 const MIN_VARIANCE = 1e-12;
 
 /**
- * Input: `mel` f32 [frames, 128]; at least 5 frames, which the reflected edges of the dilated convolutions need.
- * Output: `x_vector` f32 [width].
+ * Input: `mel` f32 [frames, 128]; at least 5 frames, which the reflected edges of the dilated convolutions
+ * need. Output: `x_vector` f32 [width].
  */
-export function speakerEncoderGraph(shape: SpeakerEncoderShape, weights: Weights, shared: Record<string, string>): Graph {
+export function speakerEncoderGraph(
+  shape: SpeakerEncoderShape,
+  weights: Weights,
+  shared: Record<string, string>,
+): Graph {
   return new SpeakerEncoderBuilder(shape, weights, shared).build();
 }
 
@@ -32,44 +37,74 @@ class SpeakerEncoderBuilder {
     const { g, shape } = this;
     const { channels, dilations, kernels } = shape;
     const [entry, wide] = [channels[0], channels[4]];
-    const mel = g.op("Unsqueeze", [transpose(g, g.input("mel", "f32", ["frames", MEL_BANDS]), [1, 0]), g.ints([0])]);
+    const mel = g.op("Unsqueeze", [
+      transpose(g, g.input("mel", "f32", ["frames", MEL_BANDS]), [1, 0]),
+      g.ints([0]),
+    ]);
     let x = this.tdnn(mel, "blocks.0", [entry, MEL_BANDS, kernels[0]], dilations[0]);
     const blocks = [1, 2, 3].map((block) => {
       x = this.block(x, `blocks.${block}`, kernels[block], dilations[block]);
       return x;
     });
-    const all = this.tdnn(g.op("Concat", blocks, { axis: 1 }), "mfa", [wide, 3 * entry, kernels[4]], dilations[4]);
+    const all = this.tdnn(
+      g.op("Concat", blocks, { axis: 1 }),
+      "mfa",
+      [wide, 3 * entry, kernels[4]],
+      dilations[4],
+    );
     const vector = this.conv(this.pool(all, wide), "fc", [shape.width, 2 * wide, 1]);
     g.output("x_vector", reshape(g, vector, [-1]), "f32", [shape.width]);
     return g;
   }
 
   /** As long as its input: the edges are mirrored. */
-  private conv(x: string, name: string, size: [out: number, input: number, kernel: number], dilation = 1): string {
+  private conv(
+    x: string,
+    name: string,
+    size: [out: number, input: number, kernel: number],
+    dilation = 1,
+  ): string {
     const { g, weights } = this;
     const added = (size[2] - 1) * dilation;
     const left = Math.floor(added / 2);
-    const padded = added === 0 ? x : g.op("Pad", [x, g.ints([0, 0, left, 0, 0, added - left])], { mode: "reflect" });
+    const padded =
+      added === 0 ? x : g.op("Pad", [x, g.ints([0, 0, left, 0, 0, added - left])], { mode: "reflect" });
     const parameters = [
       weights.take(`speaker_encoder.${name}.weight`, size),
       weights.take(`speaker_encoder.${name}.bias`, [size[0]]),
     ] as const;
-    return g.op("Conv", [padded, ...parameters.map((tensor) => g.tensor(tensor))], { dilations: [dilation], kernel_shape: [size[2]] });
+    return g.op("Conv", [padded, ...parameters.map((tensor) => g.tensor(tensor))], {
+      dilations: [dilation],
+      kernel_shape: [size[2]],
+    });
   }
 
-  private tdnn(x: string, name: string, size: [out: number, input: number, kernel: number], dilation = 1): string {
+  private tdnn(
+    x: string,
+    name: string,
+    size: [out: number, input: number, kernel: number],
+    dilation = 1,
+  ): string {
     return this.g.op("Relu", [this.conv(x, `${name}.conv`, size, dilation)]);
   }
 
   private block(x: string, name: string, kernel: number, dilation: number): string {
     const { g } = this;
     const channels = this.shape.channels[0];
-    const mixed = this.res2net(this.tdnn(x, `${name}.tdnn1`, [channels, channels, 1]), `${name}.res2net_block`, kernel, dilation);
+    const mixed = this.res2net(
+      this.tdnn(x, `${name}.tdnn1`, [channels, channels, 1]),
+      `${name}.res2net_block`,
+      kernel,
+      dilation,
+    );
     const out = this.tdnn(mixed, `${name}.tdnn2`, [channels, channels, 1]);
     return g.op("Add", [g.op("Mul", [out, this.gate(out, `${name}.se_block`, channels)]), x]);
   }
 
-  /** Parts of the channels in a row: the first passes, each further one is convolved together with the result before it. */
+  /**
+   * Parts of the channels in a row: the first passes, each further one is convolved together with the result
+   * before it.
+   */
   private res2net(x: string, name: string, kernel: number, dilation: number): string {
     const { g, shape } = this;
     const width = shape.channels[0] / shape.scale;
@@ -90,16 +125,23 @@ class SpeakerEncoderBuilder {
     return g.op("Sigmoid", [this.conv(squeezed, `${name}.conv2`, [channels, shape.squeeze, 1])]);
   }
 
-  /** Attentive statistics: mean and deviation over time, [1, 2 * channels, 1], of frames weighted per channel. */
+  /**
+   * Attentive statistics: mean and deviation over time, [1, 2 * channels, 1], of frames weighted per channel.
+   */
   private pool(x: string, channels: number): string {
     const { g, shape } = this;
     const mean = this.mean(x);
     const deviation = this.deviation(this.mean(this.squaredFrom(x, mean)));
     const size = g.op("Shape", [x]);
-    const context = g.op("Concat", [x, g.op("Expand", [mean, size]), g.op("Expand", [deviation, size])], { axis: 1 });
+    const context = g.op("Concat", [x, g.op("Expand", [mean, size]), g.op("Expand", [deviation, size])], {
+      axis: 1,
+    });
     const hidden = g.op("Tanh", [this.tdnn(context, "asp.tdnn", [shape.attention, 3 * channels, 1])]);
-    const attention = g.op("Softmax", [this.conv(hidden, "asp.conv", [channels, shape.attention, 1])], { axis: TIME });
-    const weighted = (value: string) => g.op("ReduceSum", [g.op("Mul", [attention, value]), g.ints([TIME])], { keepdims: 1 });
+    const attention = g.op("Softmax", [this.conv(hidden, "asp.conv", [channels, shape.attention, 1])], {
+      axis: TIME,
+    });
+    const weighted = (value: string) =>
+      g.op("ReduceSum", [g.op("Mul", [attention, value]), g.ints([TIME])], { keepdims: 1 });
     const center = weighted(x);
     return g.op("Concat", [center, this.deviation(weighted(this.squaredFrom(x, center)))], { axis: 1 });
   }

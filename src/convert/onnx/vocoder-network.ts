@@ -1,6 +1,7 @@
-// The codec decoder as a network: which layer follows which, of which sizes, with which memory. How a layer is computed, and how its signal
-// lies, is left to those who derive from this: for ONNX Runtime (vocoder.ts) and for NPUs (vocoder-npu.ts).
-// A block whose weights let it add exactly nothing to its input is left out, and so is its memory: not a bit of the sound changes.
+// The codec decoder as a network: which layer follows which, of which sizes, with which memory. How a layer
+// is computed, and how its signal lies, is left to those who derive from this: for ONNX Runtime (vocoder.ts)
+// and for NPUs (vocoder-npu.ts). A block whose weights let it add exactly nothing to its input is left out,
+// and so is its memory: not a bit of the sound changes.
 
 import type { CodecShape, Weights } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
@@ -13,7 +14,10 @@ const SNAKE_EPS = 1e-9;
 const RES_UNIT_KERNEL = 7;
 const RES_UNIT_DILATIONS = [1, 3, 9];
 
-/** What attention needs besides the frames: rotary tables of half a head's width, and what is added to the scores. */
+/**
+ * What attention needs besides the frames: rotary tables of half a head's width, and what is added to the
+ * scores.
+ */
 export interface Attention {
   cos: string;
   sin: string;
@@ -31,8 +35,8 @@ export function transposedTaps(weight: string, [, , kernel]: TransposedSize, str
 }
 
 /**
- * "Rows" are [time, width] everywhere; a "signal" is what the convolutions pass on, in the layout of the derived class. `perFrame` counts the
- * moments of a frame.
+ * "Rows" are [time, width] everywhere; a "signal" is what the convolutions pass on, in the layout of the
+ * derived class. `perFrame` counts the moments of a frame.
  */
 export abstract class VocoderNetwork {
   /** Made by the first layer that attends. */
@@ -45,8 +49,18 @@ export abstract class VocoderNetwork {
   ) {}
 
   /** Causal convolution of a signal. */
-  protected abstract conv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation?: number): string;
-  /** The same for few channels or for channels that do not mix; for these, size[1] is 1 and `group` their number. */
+  protected abstract conv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    perFrame: number,
+    dilation?: number,
+  ): string;
+  /**
+   * The same for few channels or for channels that do not mix; for these, size[1] is 1 and `group` their
+   * number.
+   */
   protected abstract narrowConv(
     name: string,
     x: string,
@@ -57,12 +71,24 @@ export abstract class VocoderNetwork {
     group?: number,
   ): string;
   /** The dilated convolution of a residual unit. */
-  protected abstract unitConv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation: number): string;
-  /** Rows through one matrix, [out, in], between parts of different widths: weights written by hand often only copy here. */
+  protected abstract unitConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    perFrame: number,
+    dilation: number,
+  ): string;
+  /**
+   * Rows through one matrix, [out, in], between parts of different widths: weights written by hand often only
+   * copy here.
+   */
   protected abstract project(x: string, weight: Tensor, bias?: Tensor): string;
   /** A convolution of kernel 1. */
   protected abstract pointwise(x: string, weight: Tensor, bias: Tensor): string;
-  /** Causal transposed convolution, to `stride` times as many moments; `kernel` is once or twice the stride. */
+  /**
+   * Causal transposed convolution, to `stride` times as many moments; `kernel` is once or twice the stride.
+   */
   protected abstract transposedConv(
     name: string,
     x: string,
@@ -72,7 +98,13 @@ export abstract class VocoderNetwork {
     perFrame: number,
   ): string;
   /** x + sin^2(x alpha) scale, per channel. */
-  protected abstract snakeOf(x: string, name: string, alpha: Float32Array, scale: Float32Array, perFrame: number): string;
+  protected abstract snakeOf(
+    x: string,
+    name: string,
+    alpha: Float32Array,
+    scale: Float32Array,
+    perFrame: number,
+  ): string;
   protected abstract toRows(x: string, width: number, perFrame: number): string;
   protected abstract toSignal(x: string, width: number, perFrame: number): string;
   protected abstract rmsNorm(x: string, weight: Tensor, eps: number): string;
@@ -100,7 +132,14 @@ export abstract class VocoderNetwork {
     x = this.toSignal(this.transformer(this.toRows(x, shape.latent, 1)), shape.latent, 1);
     let perFrame = 1;
     shape.upsamplingRatios.forEach((ratio, i) => {
-      x = this.transposedConv(`upsample.${i}`, x, `upsample.${i}.0.conv`, [shape.latent, shape.latent, ratio], ratio, perFrame);
+      x = this.transposedConv(
+        `upsample.${i}`,
+        x,
+        `upsample.${i}.0.conv`,
+        [shape.latent, shape.latent, ratio],
+        ratio,
+        perFrame,
+      );
       perFrame *= ratio;
       x = this.convNeXt(`upsample.${i}`, x, `upsample.${i}.1`, perFrame);
     });
@@ -130,10 +169,24 @@ export abstract class VocoderNetwork {
     const { g } = this;
     const width = this.shape.latent;
     const gamma = this.take(`${prefix}.gamma`, [width]);
-    const narrow = [this.take(`${prefix}.pwconv2.weight`, [width, 4 * width]), this.take(`${prefix}.pwconv2.bias`, [width])] as const;
+    const narrow = [
+      this.take(`${prefix}.pwconv2.weight`, [width, 4 * width]),
+      this.take(`${prefix}.pwconv2.bias`, [width]),
+    ] as const;
     if (isZero(gamma) || narrow.every(isZero)) return x;
-    const mixed = this.narrowConv(`${name}.depthwise`, x, `${prefix}.dwconv.conv`, [width, 1, 7], perFrame, 1, width);
-    const norm = [this.take(`${prefix}.norm.weight`, [width]), this.take(`${prefix}.norm.bias`, [width])] as const;
+    const mixed = this.narrowConv(
+      `${name}.depthwise`,
+      x,
+      `${prefix}.dwconv.conv`,
+      [width, 1, 7],
+      perFrame,
+      1,
+      width,
+    );
+    const norm = [
+      this.take(`${prefix}.norm.weight`, [width]),
+      this.take(`${prefix}.norm.bias`, [width]),
+    ] as const;
     const wide = linear(
       g,
       layerNorm(g, this.toRows(mixed, width, perFrame), ...norm, LAYER_NORM_EPS),
@@ -159,29 +212,58 @@ export abstract class VocoderNetwork {
     const out = channels / 2;
     const rows = perFrame * rate;
     const snaked = this.snake(x, `${prefix}.block.0`, channels, perFrame);
-    let y = this.transposedConv(`${prefix}.input`, snaked, `${prefix}.block.1.conv`, [channels, out, 2 * rate], rate, perFrame);
+    let y = this.transposedConv(
+      `${prefix}.input`,
+      snaked,
+      `${prefix}.block.1.conv`,
+      [channels, out, 2 * rate],
+      rate,
+      perFrame,
+    );
     RES_UNIT_DILATIONS.forEach((dilation, i) => {
       const unit = `${prefix}.block.${i + 2}`;
-      const last = [this.take(`${unit}.conv2.conv.weight`, [out, out, 1]), this.take(`${unit}.conv2.conv.bias`, [out])] as const;
+      const last = [
+        this.take(`${unit}.conv2.conv.weight`, [out, out, 1]),
+        this.take(`${unit}.conv2.conv.bias`, [out]),
+      ] as const;
       if (last.every(isZero)) return;
       const first = this.snake(y, `${unit}.act1`, out, rows);
-      const mixed = this.unitConv(`${prefix}.unit.${i}`, first, `${unit}.conv1.conv`, [out, out, RES_UNIT_KERNEL], rows, dilation);
+      const mixed = this.unitConv(
+        `${prefix}.unit.${i}`,
+        first,
+        `${unit}.conv1.conv`,
+        [out, out, RES_UNIT_KERNEL],
+        rows,
+        dilation,
+      );
       const second = this.snake(mixed, `${unit}.act2`, out, rows);
       y = g.op("Add", [y, this.pointwise(second, ...last)]);
     });
     return y;
   }
 
-  /** Sliding-window attention; the window counts the query itself. Slots older than the first frame are masked. Rows to rows. */
+  /**
+   * Sliding-window attention; the window counts the query itself. Slots older than the first frame are
+   * masked. Rows to rows.
+   */
   private transformer(x: string): string {
     const { shape } = this;
     const prefix = "pre_transformer";
     const inputBias = this.take(`${prefix}.input_proj.bias`, [shape.hidden]);
-    let h = this.project(x, this.take(`${prefix}.input_proj.weight`, [shape.hidden, shape.latent]), inputBias);
-    for (let layer = 0; layer < shape.layers; layer++) h = this.feedForward(this.selfAttention(h, layer), layer);
+    let h = this.project(
+      x,
+      this.take(`${prefix}.input_proj.weight`, [shape.hidden, shape.latent]),
+      inputBias,
+    );
+    for (let layer = 0; layer < shape.layers; layer++)
+      h = this.feedForward(this.selfAttention(h, layer), layer);
     const normed = this.rmsNorm(h, this.take(`${prefix}.norm.weight`, [shape.hidden]), shape.rmsEps);
     const outputBias = this.take(`${prefix}.output_proj.bias`, [shape.latent]);
-    return this.project(normed, this.take(`${prefix}.output_proj.weight`, [shape.latent, shape.hidden]), outputBias);
+    return this.project(
+      normed,
+      this.take(`${prefix}.output_proj.weight`, [shape.latent, shape.hidden]),
+      outputBias,
+    );
   }
 
   /** Frames that a frame looks back to. */
@@ -206,7 +288,8 @@ export abstract class VocoderNetwork {
     const tables = this.tables;
     const normed = this.rmsNorm(x, take("input_layernorm.weight", [hidden]), shape.rmsEps);
     /** [time, heads * dim] -> [heads, time, dim] */
-    const project = (part: "q" | "k" | "v") => transpose(g, reshape(g, linear(g, normed, matrix(part)), [-1, heads, headDim]), [1, 0, 2]);
+    const project = (part: "q" | "k" | "v") =>
+      transpose(g, reshape(g, linear(g, normed, matrix(part)), [-1, heads, headDim]), [1, 0, 2]);
     const window = (name: string, added: string) => {
       const state = this.state(`layer.${layer}.${name}`, [heads, past, headDim]);
       const all = g.op("Concat", [state.value, added], { axis: 1 });

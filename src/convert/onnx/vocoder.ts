@@ -1,7 +1,8 @@
-// The codec decoder on ONNX Runtime, codes to samples, with every bit of memory as an explicit input and output: what convolutions look back
-// to, and the KV window. Any chunking of the same frames gives the same samples.
-// Everything is [time, channels]: so a row of a matrix product is a moment, and a transposed convolution's results lie in time as they come.
-// Also what stays on the CPU where an NPU does the rest (vocoder-npu.ts): lookups and integers in front, Snakes behind.
+// The codec decoder on ONNX Runtime, codes to samples, with every bit of memory as an explicit input and
+// output: what convolutions look back to, and the KV window. Any chunking of the same frames gives the same
+// samples. Everything is [time, channels]: so a row of a matrix product is a moment, and a transposed
+// convolution's results lie in time as they come. Also what stays on the CPU where an NPU does the rest
+// (vocoder-npu.ts): lookups and integers in front, Snakes behind.
 
 import { TtsError } from "../../errors.ts";
 import type { Checkpoint, CodecShape, Weights } from "../../formats/checkpoint.ts";
@@ -10,19 +11,42 @@ import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
 import { sumOfBooks } from "./_codebooks.ts";
 import { type Filter, filter, select, selectionOf } from "./_filter.ts";
-import { additiveMask, codeVectors, linear, reshape, rmsNorm, rotaryTables, rotate, slice, timeMajor, transposedBatch } from "./layers.ts";
-import { type Attention, type ConvSize, type TransposedSize, transposedTaps, VocoderNetwork } from "./vocoder-network.ts";
+import {
+  additiveMask,
+  codeVectors,
+  linear,
+  reshape,
+  rmsNorm,
+  rotaryTables,
+  rotate,
+  slice,
+  timeMajor,
+  transposedBatch,
+} from "./layers.ts";
+import {
+  type Attention,
+  type ConvSize,
+  type TransposedSize,
+  transposedTaps,
+  VocoderNetwork,
+} from "./vocoder-network.ts";
 
-/** Constants per channel are repeated, by a power of two, so that rows become long: elementwise operators pay for each row. */
+/**
+ * Constants per channel are repeated, by a power of two, so that rows become long: elementwise operators pay
+ * for each row.
+ */
 const LONGEST_REPEAT = 16;
 /** Below, ONNX Runtime's own convolution is as fast. */
 const LEAST_FILTER_WIDTH = 64;
-/** What hides a slot from an NPU. Minus infinity is no number for fixed-point softmax, and a larger one would leave the scores too few steps. */
+/**
+ * What hides a slot from an NPU. Minus infinity is no number for fixed-point softmax, and a larger one would
+ * leave the scores too few steps.
+ */
 const NPU_MASKED = -100;
 
 /**
- * Inputs: `codes` i32 [frames, 16]; `position` i32 [1], frames decoded so far; `state.*` f32, all zero at the start.
- * Outputs: `samples` f32 [frames * 1920] in [-1, 1]; `next.*`, the state for the following call.
+ * Inputs: `codes` i32 [frames, 16]; `position` i32 [1], frames decoded so far; `state.*` f32, all zero at the
+ * start. Outputs: `samples` f32 [frames * 1920] in [-1, 1]; `next.*`, the state for the following call.
  */
 export function vocoderGraph(checkpoint: Checkpoint, shared: Record<string, string>): Graph {
   const g = new Graph({ name: "vocoder", shared });
@@ -30,9 +54,9 @@ export function vocoderGraph(checkpoint: Checkpoint, shared: Record<string, stri
 }
 
 /**
- * What an NPU's vocoder cannot do: lookups and integers.
- * Inputs: `codes` i32 [frames, 16]; `position` i32 [1].
- * Outputs: `vectors` f32 [1, codebookDim, frames]; `cos` and `sin` f32 [1, frames, headDim / 2]; `mask` f32 [1, frames, window - 1 + frames].
+ * What an NPU's vocoder cannot do: lookups and integers. Inputs: `codes` i32 [frames, 16]; `position` i32
+ * [1]. Outputs: `vectors` f32 [1, codebookDim, frames]; `cos` and `sin` f32 [1, frames, headDim / 2]; `mask`
+ * f32 [1, frames, window - 1 + frames].
  */
 export function vocoderFrontGraph(checkpoint: Checkpoint, frames: number): Graph {
   const g = new Graph({ name: "vocoder front" });
@@ -40,8 +64,8 @@ export function vocoderFrontGraph(checkpoint: Checkpoint, frames: number): Graph
 }
 
 /**
- * What follows the first Snake, where an NPU's vocoder ends before it.
- * Inputs: `x` f32 [1, decoderDim, frames * 4], `scale` times the signal; `state.*`. Outputs: `samples` f32 [frames * 1920]; `next.*`.
+ * What follows the first Snake, where an NPU's vocoder ends before it. Inputs: `x` f32 [1, decoderDim, frames
+ * * 4], `scale` times the signal; `state.*`. Outputs: `samples` f32 [frames * 1920]; `next.*`.
  */
 export function vocoderTailGraph(checkpoint: Checkpoint, frames: number, scale: number): Graph {
   const g = new Graph({ name: "vocoder tail" });
@@ -50,7 +74,9 @@ export function vocoderTailGraph(checkpoint: Checkpoint, frames: number, scale: 
 
 class OrtVocoderBuilder extends VocoderNetwork {
   private readonly codes: string = "";
-  /** Frames decoded so far, i32 [1]: part of the interface also where no layer attends and nobody reads it. */
+  /**
+   * Frames decoded so far, i32 [1]: part of the interface also where no layer attends and nobody reads it.
+   */
   private position = "";
   /** Number of frames: i64 scalar. */
   private readonly count: string;
@@ -63,7 +89,10 @@ class OrtVocoderBuilder extends VocoderNetwork {
       this.codes = g.input("codes", "i32", ["frames", CODES_PER_FRAME]);
       this.count = g.op("Squeeze", [g.op("Shape", [this.codes], { end: 1 }), g.ints([0])]);
     } else this.count = g.ints([frames], []);
-    this.frames = g.op("Unsqueeze", [g.op("Range", [g.ints([0], []), this.count, g.ints([1], [])]), g.ints([1])]);
+    this.frames = g.op("Unsqueeze", [
+      g.op("Range", [g.ints([0], []), this.count, g.ints([1], [])]),
+      g.ints([1]),
+    ]);
   }
 
   whole(): Graph {
@@ -88,12 +117,21 @@ class OrtVocoderBuilder extends VocoderNetwork {
 
   end(frames: number, scale: number): Graph {
     const { g, shape } = this;
-    const x = timeMajor(g, g.input("x", "f32", [1, shape.decoderDim, frames * this.frontPerFrame]), shape.decoderDim);
-    g.output("samples", this.tail(scale === 1 ? x : g.op("Mul", [x, g.float(1 / scale)])), "f32", [frames * SAMPLES_PER_FRAME]);
+    const x = timeMajor(
+      g,
+      g.input("x", "f32", [1, shape.decoderDim, frames * this.frontPerFrame]),
+      shape.decoderDim,
+    );
+    g.output("samples", this.tail(scale === 1 ? x : g.op("Mul", [x, g.float(1 / scale)])), "f32", [
+      frames * SAMPLES_PER_FRAME,
+    ]);
     return g;
   }
 
-  /** Codes i32 [frames, 16] to latent vectors [frames, codebookDim]: the first codebook and the sum of the rest, each through its own projection. */
+  /**
+   * Codes i32 [frames, 16] to latent vectors [frames, codebookDim]: the first codebook and the sum of the
+   * rest, each through its own projection.
+   */
   private dequantize(codes: string): string {
     const { g, shape } = this;
     const { codebookDim, codebookSize: size } = shape;
@@ -102,13 +140,22 @@ class OrtVocoderBuilder extends VocoderNetwork {
       const [from, count] = part === "rvq_first" ? [0, 1] : [1, CODES_PER_FRAME - 1];
       const vectors = Array.from({ length: count }, (_, layer) => {
         const book = `quantizer.${part}.vq.layers.${layer}._codebook`;
-        return codeVectors(this.take(`${book}.embedding_sum`, [size, width]), this.take(`${book}.cluster_usage`, [size]));
+        return codeVectors(
+          this.take(`${book}.embedding_sum`, [size, width]),
+          this.take(`${book}.cluster_usage`, [size]),
+        );
       });
       const sum = sumOfBooks(g, codes, { from, vectors, width });
-      return sum === null ? [] : [this.project(sum, this.take(`quantizer.${part}.output_proj.weight`, [codebookDim, width, 1]))];
+      return sum === null
+        ? []
+        : [this.project(sum, this.take(`quantizer.${part}.output_proj.weight`, [codebookDim, width, 1]))];
     });
     if (terms.length === 0) {
-      throw new TtsError("CHECKPOINT_INVALID", `${this.weights.files[0]}: all codebooks hold only zeros`, "the weights are damaged");
+      throw new TtsError(
+        "CHECKPOINT_INVALID",
+        `${this.weights.files[0]}: all codebooks hold only zeros`,
+        "the weights are damaged",
+      );
     }
     return terms.reduce((sum, term) => g.op("Add", [sum, term]));
   }
@@ -119,7 +166,8 @@ class OrtVocoderBuilder extends VocoderNetwork {
   protected rmsNorm = (x: string, weight: Tensor, eps: number) => rmsNorm(this.g, x, weight, eps);
   protected rotate = (x: string, attention: Attention) => rotate(this.g, x, attention);
   protected gelu = (x: string) => this.g.op("Gelu", [x]);
-  protected clipped = (x: string) => reshape(this.g, this.g.op("Clip", [x, this.g.float(-1), this.g.float(1)]), [-1]);
+  protected clipped = (x: string) =>
+    reshape(this.g, this.g.op("Clip", [x, this.g.float(-1), this.g.float(1)]), [-1]);
 
   /** x [time, width] behind the last `rows` rows of what came before it. */
   private withContext(name: string, x: string, rows: number, width: number): string {
@@ -133,7 +181,13 @@ class OrtVocoderBuilder extends VocoderNetwork {
   protected project(x: string, weight: Tensor, bias?: Tensor): string {
     const [outputs, inputs] = weight.shape;
     const copied = selectionOf({
-      ...{ taps: 1, dilation: 1, inputs, outputs, bias: bias === undefined ? new Float32Array(outputs) : toFloat32(bias) },
+      ...{
+        taps: 1,
+        dilation: 1,
+        inputs,
+        outputs,
+        bias: bias === undefined ? new Float32Array(outputs) : toFloat32(bias),
+      },
       weights: () => {
         const values = toFloat32(weight);
         return (_, input, output) => values[output * inputs + input];
@@ -143,17 +197,39 @@ class OrtVocoderBuilder extends VocoderNetwork {
   }
 
   /** By ONNX Runtime's operator, which wants channels first. */
-  protected narrowConv(name: string, x: string, weight: string, size: ConvSize, _perFrame: number, dilation = 1, group = 1): string {
+  protected narrowConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    _perFrame: number,
+    dilation = 1,
+    group = 1,
+  ): string {
     const { g } = this;
     const copied = selectionOf(this.convolution(weight, size, dilation, group));
     if (copied !== null) return select(g, x, copied);
     const padded = this.withContext(name, x, (size[2] - 1) * dilation, size[1] * group);
-    const parameters = [g.tensor(this.take(`${weight}.weight`, size)), g.tensor(this.take(`${weight}.bias`, [size[0]]))];
-    const y = g.op("Conv", [transposedBatch(g, padded), ...parameters], { dilations: [dilation], group, kernel_shape: [size[2]] });
+    const parameters = [
+      g.tensor(this.take(`${weight}.weight`, size)),
+      g.tensor(this.take(`${weight}.bias`, [size[0]])),
+    ];
+    const y = g.op("Conv", [transposedBatch(g, padded), ...parameters], {
+      dilations: [dilation],
+      group,
+      kernel_shape: [size[2]],
+    });
     return timeMajor(g, y, size[0]);
   }
 
-  protected conv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation = 1): string {
+  protected conv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    perFrame: number,
+    dilation = 1,
+  ): string {
     return this.filtered(name, x, this.convolution(weight, size, dilation), perFrame);
   }
 
@@ -178,19 +254,38 @@ class OrtVocoderBuilder extends VocoderNetwork {
         const values = toFloat32(tensor);
         return (tap, input, output) => {
           const inGroup = input - Math.floor(output / outputsOfGroup) * inputsOfGroup;
-          return inGroup < 0 || inGroup >= inputsOfGroup ? 0 : values[(output * inputsOfGroup + inGroup) * taps + tap];
+          return inGroup < 0 || inGroup >= inputsOfGroup
+            ? 0
+            : values[(output * inputsOfGroup + inGroup) * taps + tap];
         };
       },
     };
   }
 
-  protected unitConv(name: string, x: string, weight: string, size: ConvSize, perFrame: number, dilation: number): string {
+  protected unitConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: ConvSize,
+    perFrame: number,
+    dilation: number,
+  ): string {
     if (size[0] < LEAST_FILTER_WIDTH) return this.narrowConv(name, x, weight, size, perFrame, dilation);
     return this.conv(name, x, weight, size, perFrame, dilation);
   }
 
-  /** A filter whose rows are `stride` results side by side. From torch's order, [in, out, kernel], whose first taps belong to the newest input. */
-  protected transposedConv(name: string, x: string, weight: string, size: TransposedSize, stride: number, perFrame: number): string {
+  /**
+   * A filter whose rows are `stride` results side by side. From torch's order, [in, out, kernel], whose first
+   * taps belong to the newest input.
+   */
+  protected transposedConv(
+    name: string,
+    x: string,
+    weight: string,
+    size: TransposedSize,
+    stride: number,
+    perFrame: number,
+  ): string {
     const [inputs, out, kernel] = size;
     const taps = transposedTaps(weight, size, stride);
     const tensor = this.take(`${weight}.weight`, size);
@@ -208,7 +303,13 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return reshape(this.g, this.filtered(name, x, what, perFrame), [-1, out]);
   }
 
-  protected snakeOf(x: string, _name: string, alpha: Float32Array, scale: Float32Array, perFrame: number): string {
+  protected snakeOf(
+    x: string,
+    _name: string,
+    alpha: Float32Array,
+    scale: Float32Array,
+    perFrame: number,
+  ): string {
     const { g } = this;
     const repeat = Math.min(LONGEST_REPEAT, perFrame & -perFrame);
     const channels = alpha.length;
@@ -222,14 +323,26 @@ class OrtVocoderBuilder extends VocoderNetwork {
   protected attention(masked = -Infinity): Attention {
     const { g, past, shape } = this;
     const position = g.op("Cast", [this.position], { to: 7 });
-    const rotary = rotaryTables(g, reshape(g, g.op("Add", [this.frames, position]), [-1]), shape.headDim, shape.ropeTheta);
+    const rotary = rotaryTables(
+      g,
+      reshape(g, g.op("Add", [this.frames, position]), [-1]),
+      shape.headDim,
+      shape.ropeTheta,
+    );
     return { ...rotary, mask: this.windowMask(position, past, masked) };
   }
 
-  /** Slot j of [past slots, new frames] is visible to new frame i iff i <= j <= i + past and j holds a frame at all. */
+  /**
+   * Slot j of [past slots, new frames] is visible to new frame i iff i <= j <= i + past and j holds a frame
+   * at all.
+   */
   private windowMask(position: string, past: number, masked: number): string {
     const { g, frames: query } = this;
-    const slots = g.op("Range", [g.ints([0], []), g.op("Add", [this.count, g.ints([past], [])]), g.ints([1], [])]);
+    const slots = g.op("Range", [
+      g.ints([0], []),
+      g.op("Add", [this.count, g.ints([past], [])]),
+      g.ints([1], []),
+    ]);
     const recent = g.op("GreaterOrEqual", [slots, query]);
     const causal = g.op("LessOrEqual", [slots, g.op("Add", [query, g.ints([past], [])])]);
     const exists = g.op("GreaterOrEqual", [slots, g.op("Sub", [g.ints([past]), position])]);

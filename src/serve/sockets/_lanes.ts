@@ -1,4 +1,5 @@
-// The lanes of a stage, lent to its clients in the order of their asking. Who holds one up while others wait for it loses it.
+// The lanes of a stage, lent to its clients in the order of their asking. Who holds one up while others wait
+// for it loses it.
 
 import { TtsError } from "../../errors.ts";
 import type { Peer } from "./_peer.ts";
@@ -47,8 +48,9 @@ export class Lanes {
   }
 
   /**
-   * To be called now and then: lets go of who has gone, and cuts the client that has kept others waiting for too long. At the second look only: this
-   * process may have been held up itself, by a long call, and reads in between what a client that was quick has sent meanwhile.
+   * To be called now and then: lets go of who has gone, and cuts the client that has kept others waiting for
+   * too long. At the second look only: this process may have been held up itself, by a long call, and reads
+   * in between what a client that was quick has sent meanwhile.
    */
   look(): void {
     const gone = this.queue.filter(({ peer }) => this.isHopeless(peer));
@@ -60,7 +62,12 @@ export class Lanes {
     this.lateSinceMs = isLate ? slowest.turnSinceMs : 0;
     if (!wasLate) return;
     const seconds = Math.round(slowest.waitedMs / 1000);
-    slowest.cut(new TtsError("REQUEST_INVALID", `it has not done its part for ${seconds} s while others waited for its lane`));
+    slowest.cut(
+      new TtsError(
+        "REQUEST_INVALID",
+        `it has not done its part for ${seconds} s while others waited for its lane`,
+      ),
+    );
   }
 }
 

@@ -1,5 +1,6 @@
-// One client of a stage: bytes in the sizes that the layout asks for, one write at a time, and since when it keeps the server waiting.
-// Holds no more than what came with one read. Knows no layout, and never waits by blocking.
+// One client of a stage: bytes in the sizes that the layout asks for, one write at a time, and since when it
+// keeps the server waiting. Holds no more than what came with one read. Knows no layout, and never waits by
+// blocking.
 
 import type { Socket } from "node:net";
 import { TtsError } from "../../errors.ts";
@@ -57,8 +58,8 @@ export class Peer {
   }
 
   /**
-   * Since when it has been the client's turn; 0 while it is the server's. A turn lasts until all of what is being read or written has
-   * passed: no client prolongs it by a byte now and then.
+   * Since when it has been the client's turn; 0 while it is the server's. A turn lasts until all of what is
+   * being read or written has passed: no client prolongs it by a byte now and then.
    */
   get turnSinceMs(): number {
     return this.turnMs;
@@ -83,7 +84,10 @@ export class Peer {
     await this.until(advance);
     if (filled === target.length) return true;
     if (filled === 0) return false;
-    throw new TtsError("REQUEST_INVALID", `the connection ended after ${filled} of the ${target.length} bytes of ${what}`);
+    throw new TtsError(
+      "REQUEST_INVALID",
+      `the connection ended after ${filled} of the ${target.length} bytes of ${what}`,
+    );
   }
 
   private take(target: Uint8Array, at: number): number {
@@ -99,7 +103,10 @@ export class Peer {
     return count;
   }
 
-  /** Resolves when the system has taken all of it: nothing piles up for a client that does not read. `bytes` may be used again then. */
+  /**
+   * Resolves when the system has taken all of it: nothing piles up for a client that does not read. `bytes`
+   * may be used again then.
+   */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.failure !== null) throw this.failure;
     let done = false;
@@ -132,7 +139,10 @@ export class Peer {
     this.wake();
   }
 
-  /** Ends the connection, after `lastWords` where there are any. What still comes is thrown away: closing on it would swallow them. */
+  /**
+   * Ends the connection, after `lastWords` where there are any. What still comes is thrown away: closing on
+   * it would swallow them.
+   */
   leave(lastWords?: Uint8Array): void {
     if (this.leaving) return;
     this.leaving = true;

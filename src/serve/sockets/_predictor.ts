@@ -1,5 +1,6 @@
-// The code predictor's side of the wire, little endian: f32 [hidden] + i32 code 0 -> 15 x i32, any number of times on a connection. What
-// cannot be predicted ends the connection, since the layout has no word for an error.
+// The code predictor's side of the wire, little endian: f32 [hidden] + i32 code 0 -> 15 x i32, any number of
+// times on a connection. What cannot be predicted ends the connection, since the layout has no word for an
+// error.
 
 import { standalone } from "../../backends/stage.ts";
 import type { Bundle } from "../../formats/bundle.ts";
@@ -17,7 +18,9 @@ export class PredictorService implements StageService {
   /** Lines of draws that no connection has now, and how many there are. */
   private readonly idle: number[] = [];
   private lines = 0;
-  /** Of the frame under way: nothing waits between filling and sending them, so all connections share them. */
+  /**
+   * Of the frame under way: nothing waits between filling and sending them, so all connections share them.
+   */
   private readonly codes = new Int32Array(new SharedArrayBuffer(4 * CODES_PER_FRAME));
   private readonly line = new Int32Array(1);
 

@@ -1,5 +1,6 @@
-// The process of one stage: opens it, listens on its socket, serves its clients, and shows its supervisor that it is alive. Computes on
-// its only thread, so a native call that hangs stops the signs of life, and the supervisor puts a fresh process in its place.
+// The process of one stage: opens it, listens on its socket, serves its clients, and shows its supervisor
+// that it is alive. Computes on its only thread, so a native call that hangs stops the signs of life, and the
+// supervisor puts a fresh process in its place.
 
 import { chmodSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -17,7 +18,9 @@ import { TalkerService } from "./_talker.ts";
 import { VocoderService } from "./_vocoder.ts";
 import type { FromStageProcess, Signs, StageService, StageStart } from "./_wire.ts";
 
-/** Connections at once. When there are more, the one that has kept the server waiting for longest makes room. */
+/**
+ * Connections at once. When there are more, the one that has kept the server waiting for longest makes room.
+ */
 const MOST_PEERS = 64;
 /** The client's own doing: exit status of all that is wrong with options, text or codes. */
 const CLIENTS_FAULT = 2;
@@ -29,13 +32,20 @@ const SERVICES: Record<StageName, new (bundle: Bundle, start: StageStart, signs:
   vocoder: VocoderService,
 };
 
-/** Runs the stage that the supervisor names until it says that it is enough, or is gone. Nothing is thrown: it is told instead. */
+/**
+ * Runs the stage that the supervisor names until it says that it is enough, or is gone. Nothing is thrown: it
+ * is told instead.
+ */
 export async function runStageProcess(): Promise<void> {
-  process.removeAllListeners("SIGTERM"); // ends at once again, also while a native call hangs: the next process takes over its socket
-  const send = (message: FromStageProcess) => new Promise<void>((resolve) => process.send!(message, () => resolve()));
+  // ends at once again, also while a native call hangs: the next process takes over its socket
+  process.removeAllListeners("SIGTERM");
+  const send = (message: FromStageProcess) =>
+    new Promise<void>((resolve) => process.send!(message, () => resolve()));
   const { promise: orphaned, resolve } = Promise.withResolvers<null>();
   process.once("disconnect", () => resolve(null));
-  const started = new Promise<StageStart>((resolve) => process.once("message", (message) => resolve(message as StageStart)));
+  const started = new Promise<StageStart>((resolve) =>
+    process.once("message", (message) => resolve(message as StageStart)),
+  );
   const start = await Promise.race([started, orphaned]);
   if (start === null) return;
   const { promise: broken, reject } = Promise.withResolvers<never>();
@@ -76,7 +86,11 @@ class StageHost {
       opening: (opening) => this.send({ opening }),
       alive: () => this.send({ beat: true }),
     };
-    const service = new SERVICES[stage](withSampling(openBundle(bundle), greedy ? { greedy } : {}), this.start, signs);
+    const service = new SERVICES[stage](
+      withSampling(openBundle(bundle), greedy ? { greedy } : {}),
+      this.start,
+      signs,
+    );
     this.service = service;
     await this.listen();
     this.server.on("error", this.fail);
@@ -85,10 +99,18 @@ class StageHost {
       service.look?.();
     }, beatMs);
     const { name: backend, unused } = service.opened;
-    this.send({ ready: { backend, warnings: [...refused, ...unused.map((reason) => `no NPU for the ${stage}: ${reason}`)] } });
+    this.send({
+      ready: {
+        backend,
+        warnings: [...refused, ...unused.map((reason) => `no NPU for the ${stage}: ${reason}`)],
+      },
+    });
   }
 
-  /** The socket gets its name when it has its permissions and is listened to; a dead server's one is replaced in the same moment. */
+  /**
+   * The socket gets its name when it has its permissions and is listened to; a dead server's one is replaced
+   * in the same moment.
+   */
   private async listen(): Promise<void> {
     const { mode, path, stage } = this.start;
     const hidden = join(dirname(path), `.${stage[0]}${process.pid}`); // no longer than the name: a socket's path is short
@@ -105,7 +127,12 @@ class StageHost {
       this.inode = statSync(path).ino;
     } catch (cause) {
       rmSync(hidden, { force: true });
-      throw new TtsError("OUTPUT_FAILED", `cannot listen on ${path}: ${(cause as Error).message}`, "choose another folder", { cause });
+      throw new TtsError(
+        "OUTPUT_FAILED",
+        `cannot listen on ${path}: ${(cause as Error).message}`,
+        "choose another folder",
+        { cause },
+      );
     } finally {
       process.umask(umask);
     }
@@ -127,12 +154,18 @@ class StageHost {
     const slowest = slowestOf(this.peers);
     if (slowest === undefined || slowest.waitedMs < this.start.patienceMs) return false;
     this.peers.delete(slowest);
-    slowest.cut(new TtsError("REQUEST_INVALID", `it had not done its part for longest when there were ${MOST_PEERS} others`));
+    slowest.cut(
+      new TtsError(
+        "REQUEST_INVALID",
+        `it had not done its part for longest when there were ${MOST_PEERS} others`,
+      ),
+    );
     return true;
   }
 
   private async serve(peer: Peer): Promise<void> {
-    const tell = (level: "warn" | "debug", line: string) => this.tell(level, `client ${peer.number}: ${line}`);
+    const tell = (level: "warn" | "debug", line: string) =>
+      this.tell(level, `client ${peer.number}: ${line}`);
     try {
       await this.service!.serve(peer, (line) => tell("warn", line));
     } catch (thrown) {
@@ -148,7 +181,9 @@ class StageHost {
   /** Clients write what stands in a line: it stays one line, and short. */
   private tell(level: "warn" | "debug", text: string): void {
     const line = text.replace(/\s*\n\s*/g, " ").replace(/\p{C}/gu, "?");
-    this.send({ told: { level, line: line.length > LINE_CHARACTERS ? `${line.slice(0, LINE_CHARACTERS)}…` : line } });
+    this.send({
+      told: { level, line: line.length > LINE_CHARACTERS ? `${line.slice(0, LINE_CHARACTERS)}…` : line },
+    });
   }
 
   close(): void {

@@ -1,9 +1,16 @@
-// The talker's side of the wire, little endian: u32 length + JSON -> per frame i32 code 0 + f32 [hidden], then it waits for f32 [hidden],
-// the complete next input; i32 -1 at the end, -2 on error. A connection may bring one sentence after the other; an error ends it.
+// The talker's side of the wire, little endian: u32 length + JSON -> per frame i32 code 0 + f32 [hidden],
+// then it waits for f32 [hidden], the complete next input; i32 -1 at the end, -2 on error. A connection may
+// bring one sentence after the other; an error ends it.
 
 import { standalone } from "../../backends/stage.ts";
 import { PROMPT_POSITIONS } from "../../config.ts";
-import { type PreparedVoice, prepareVoice, readerOf, readText, type SpeechOptions } from "../../engine/request.ts";
+import {
+  type PreparedVoice,
+  prepareVoice,
+  readerOf,
+  readText,
+  type SpeechOptions,
+} from "../../engine/request.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import type { Sentence } from "../../stages/sentence.ts";
@@ -50,7 +57,10 @@ export class TalkerService implements StageService {
   private readonly talker: TalkerStage;
   private readonly lanes: Lanes;
   private readonly buffers: LaneBuffers[];
-  /** The lane of a step. Lanes never share one: with some weights a row's rounding would depend on who else is there. */
+  /**
+   * The lane of a step. Lanes never share one: with some weights a row's rounding would depend on who else is
+   * there.
+   */
   private readonly stepLane = new Int32Array(1);
   private readonly reader: () => Reader;
   private tidying = false;
@@ -83,13 +93,17 @@ export class TalkerService implements StageService {
 
   private async speak(peer: Peer, request: Request, tell: Tell): Promise<void> {
     const { message, sentence, unread } = this.prepare(request);
-    if (unread.length > 0) tell(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
+    if (unread.length > 0)
+      tell(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
     const lane = await this.lanes.take(peer);
     try {
-      if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone"); // a sentence needs its feedback
+      // a sentence needs its feedback
+      if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone");
       await this.exchange(peer, lane, { ...message, text: sentence, stream: 0 });
       if (this.talker.lacksMemory(lane))
-        tell("the sentence was cut off: this server has memory for no more; start it with a larger {maxFrames}");
+        tell(
+          "the sentence was cut off: this server has memory for no more; start it with a larger {maxFrames}",
+        );
     } finally {
       this.lanes.release(lane);
       this.tidy();
@@ -114,16 +128,33 @@ export class TalkerService implements StageService {
   }
 
   /** What `tts` would do with this text, if it is one prompt: the layout has no place for a second one. */
-  private prepare({ text, ...options }: Request): { message: PreparedVoice["message"]; sentence: string; unread: string[] } {
+  private prepare({ text, ...options }: Request): {
+    message: PreparedVoice["message"];
+    sentence: string;
+    unread: string[];
+  } {
     const { config, greedy, seed } = this.start;
-    const { message, settings } = prepareVoice(this.bundle, { seed, ...options, ...(greedy ? { greedy } : {}), textMode: "whole" });
+    const { message, settings } = prepareVoice(this.bundle, {
+      seed,
+      ...options,
+      ...(greedy ? { greedy } : {}),
+      textMode: "whole",
+    });
     const { sentences, unread } = readText(this.bundle, text, settings.rawText, this.reader);
     if (sentences.length > 1)
-      throw new TtsError("TEXT_TOO_LONG", `the text is ${sentences.length} prompts long`, "send it sentence by sentence");
+      throw new TtsError(
+        "TEXT_TOO_LONG",
+        `the text is ${sentences.length} prompts long`,
+        "send it sentence by sentence",
+      );
     const { maxFrames = 1 } = options;
     const most = config.contextPositions - PROMPT_POSITIONS;
     if (maxFrames <= most) return { message, sentence: sentences[0], unread };
-    throw new TtsError("USAGE", `maxFrames is ${maxFrames}, this server has memory for ${most}`, "start it with a larger {maxFrames}");
+    throw new TtsError(
+      "USAGE",
+      `maxFrames is ${maxFrames}, this server has memory for ${most}`,
+      "start it with a larger {maxFrames}",
+    );
   }
 
   look(): void {
@@ -159,7 +190,8 @@ function newBuffers(hidden: number): LaneBuffers {
 async function readRequest(peer: Peer): Promise<Request | null> {
   const length = new Uint32Array(1);
   if (!(await peer.read(new Uint8Array(length.buffer), "a length"))) return null;
-  if (length[0] > REQUEST_BYTES) throw invalid(`the request claims ${length[0]} bytes`, `at most ${REQUEST_BYTES}`);
+  if (length[0] > REQUEST_BYTES)
+    throw invalid(`the request claims ${length[0]} bytes`, `at most ${REQUEST_BYTES}`);
   const json = new Uint8Array(length[0]);
   if (!(await peer.read(json, "a request"))) throw invalid("the connection ended before the request");
   return parseRequest(json);
@@ -172,10 +204,15 @@ function parseRequest(json: Uint8Array): Request {
   } catch {
     throw invalid("the request is no JSON in UTF-8");
   }
-  if (typeof request !== "object" || request === null || Array.isArray(request)) throw invalid("the request is no JSON object");
+  if (typeof request !== "object" || request === null || Array.isArray(request))
+    throw invalid("the request is no JSON object");
   for (const [name, value] of Object.entries(request)) {
     const type = Object.hasOwn(FIELDS, name) ? FIELDS[name] : null;
-    if (type === null) throw invalid(`the request has a field ${JSON.stringify(name)}`, `there are ${Object.keys(FIELDS).join(", ")}`);
+    if (type === null)
+      throw invalid(
+        `the request has a field ${JSON.stringify(name)}`,
+        `there are ${Object.keys(FIELDS).join(", ")}`,
+      );
     if (typeof value !== type) throw invalid(`${name} is ${JSON.stringify(value)}`, `it is a ${type}`);
   }
   if (!("text" in request)) throw invalid("the request has no text");

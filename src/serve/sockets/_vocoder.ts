@@ -1,5 +1,6 @@
-// The vocoder's side of the wire, little endian: i32 n + i64 [n, 16] -> i32 samples + i16 [samples], any number of times on a connection.
-// Every request starts afresh; its sound is sent as it is made. What cannot be decoded ends the connection before a byte of an answer.
+// The vocoder's side of the wire, little endian: i32 n + i64 [n, 16] -> i32 samples + i16 [samples], any
+// number of times on a connection. Every request starts afresh; its sound is sent as it is made. What cannot
+// be decoded ends the connection before a byte of an answer.
 
 import { toS16le } from "../../audio/pcm.ts";
 import { standalone } from "../../backends/stage.ts";
@@ -24,7 +25,10 @@ export class VocoderService implements StageService {
   private readonly codeLimit: number;
 
   constructor(bundle: Bundle, { config, patienceMs }: StageStart, signs: Signs) {
-    this.vocoder = new VocoderStage({ ...standalone(bundle, config, config.lanes), onOpening: signs.opening });
+    this.vocoder = new VocoderStage({
+      ...standalone(bundle, config, config.lanes),
+      onOpening: signs.opening,
+    });
     this.opened = this.vocoder.opened;
     this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.hasGone);
     this.codeLimit = bundle.manifest.shape.codes;
@@ -68,13 +72,18 @@ export class VocoderService implements StageService {
     if (!(await peer.read(new Uint8Array(header.buffer), "a count"))) return null;
     const [frames] = header;
     if (!(frames >= 1 && frames <= MOST_FRAMES))
-      throw new TtsError("REQUEST_INVALID", `the request claims ${frames} frames`, `1 to ${MOST_FRAMES} can be decoded at once`);
+      throw new TtsError(
+        "REQUEST_INVALID",
+        `the request claims ${frames} frames`,
+        `1 to ${MOST_FRAMES} can be decoded at once`,
+      );
     const codes = new Int32Array(frames * CODES_PER_FRAME);
     const piece = new BigInt64Array(Math.min(frames, PIECE_FRAMES) * CODES_PER_FRAME);
     for (let at = 0; at < codes.length; at += piece.length) {
       const count = Math.min(piece.length, codes.length - at);
       const whole = await peer.read(new Uint8Array(piece.buffer, 0, 8 * count), "the codes");
-      if (!whole) throw new TtsError("REQUEST_INVALID", `the connection ended after ${at} of ${codes.length} codes`);
+      if (!whole)
+        throw new TtsError("REQUEST_INVALID", `the connection ended after ${at} of ${codes.length} codes`);
       assertCodes(piece.subarray(0, count), this.codeLimit, { first: at });
       for (let i = 0; i < count; i++) codes[at + i] = Number(piece[i]);
     }

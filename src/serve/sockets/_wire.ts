@@ -1,4 +1,5 @@
-// What the stages' servers share: the messages between supervisor and stage processes, and what all three sides of the wire need.
+// What the stages' servers share: the messages between supervisor and stage processes, and what all three
+// sides of the wire need.
 
 import { randomBytes } from "node:crypto";
 import type { OnOpening, Opening } from "../../backends/stage.ts";
@@ -36,7 +37,10 @@ export type FromStageProcess =
   /** The stage cannot go on; the process ends. */
   | { failed: ErrorOnTheWire };
 
-/** Signs of life while a stage is opened and computes, for whoever watches the process: all of that blocks the thread. */
+/**
+ * Signs of life while a stage is opened and computes, for whoever watches the process: all of that blocks the
+ * thread.
+ */
 export interface Signs {
   readonly opening: OnOpening;
   /** Called between the pieces of long work. */
@@ -68,6 +72,10 @@ export const wordOf = (value: number) => new Uint8Array(Int32Array.of(value).buf
 export function assertFinite(values: Float32Array, what: string): void {
   for (let i = 0; i < values.length; i++) {
     if (Math.abs(values[i]) <= LARGEST_VALUE) continue;
-    throw new TtsError("REQUEST_INVALID", `${what} is ${values[i]} at ${i}`, `numbers up to ${LARGEST_VALUE} are expected`);
+    throw new TtsError(
+      "REQUEST_INVALID",
+      `${what} is ${values[i]} at ${i}`,
+      `numbers up to ${LARGEST_VALUE} are expected`,
+    );
   }
 }

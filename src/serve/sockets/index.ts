@@ -1,9 +1,19 @@
-// The three stages as servers on Unix sockets, for programs written for the three-process design. Every stage is a process of its own, so
-// that one can die and return alone; this is their supervisor, which owns nothing hot: it starts them, replaces those that die or give
-// no sign of life, and ends them with itself. The wire is described in _talker.ts, _predictor.ts and _vocoder.ts.
+// The three stages as servers on Unix sockets, for programs written for the three-process design. Every stage
+// is a process of its own, so that one can die and return alone; this is their supervisor, which owns nothing
+// hot: it starts them, replaces those that die or give no sign of life, and ends them with itself. The wire
+// is described in _talker.ts, _predictor.ts and _vocoder.ts.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, linkSync, lstatSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import type { Opening } from "../../backends/stage.ts";
@@ -16,7 +26,8 @@ import type { FromStageProcess, StageStart } from "./_wire.ts";
 
 export { STAGES };
 
-export interface SocketsOptions extends Pick<StageStart, "bundle" | "config" | "greedy" | "seed" | "mode" | "patienceMs"> {
+export interface SocketsOptions
+  extends Pick<StageStart, "bundle" | "config" | "greedy" | "seed" | "mode" | "patienceMs"> {
   /** Folder of the sockets; it is made if need be. */
   directory: string;
   stages: readonly StageName[];
@@ -29,7 +40,9 @@ interface Tell {
   debug(line: string): void;
 }
 
-/** The command line of a stage's process, behind the program's name; it also needs the supervisor's channel. */
+/**
+ * The command line of a stage's process, behind the program's name; it also needs the supervisor's channel.
+ */
 export const STAGE_COMMAND = ["serve", "stage"] as const;
 /** What the system takes: sun_path, less its last byte. */
 const PATH_BYTES = 107;
@@ -37,7 +50,10 @@ const OTHERS_WRITE = 0o022;
 const STICKY = 0o1000;
 const GROUP = { may: 0o060, enter: 0o010 } as const;
 const OTHERS = { may: 0o006, enter: 0o001 } as const;
-/** A stage that served for this long starts again at once; others wait, twice as long after every death in a row. */
+/**
+ * A stage that served for this long starts again at once; others wait, twice as long after every death in a
+ * row.
+ */
 const HEALTHY_MS = 10_000;
 const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
 const MOST_BEAT_MS = 1_000;
@@ -51,7 +67,8 @@ export async function runStage(): Promise<void> {
 
 /**
  * Serves until the process ends; its end removes the sockets and ends the stages.
- * @throws TtsError USAGE, OUTPUT_FAILED where the folder or a socket cannot be had, STAGE_DIED, and what opening a stage throws
+ * @throws TtsError USAGE, OUTPUT_FAILED where the folder or a socket cannot be had, STAGE_DIED, and what
+ * opening a stage throws
  */
 export async function serveSockets(options: SocketsOptions, tell: Tell): Promise<never> {
   const directory = resolve(options.directory);
@@ -62,7 +79,12 @@ export async function serveSockets(options: SocketsOptions, tell: Tell): Promise
     return supervise({ ...options, directory }, pathOf, tell);
   };
   return options.stages.reduceRight<() => Promise<never>>(
-    (work, stage) => () => withLock(join(directory, `.${stage}.lock`), (pid) => refuse(pathOf(stage), `process ${pid} serves it`), work),
+    (work, stage) => () =>
+      withLock(
+        join(directory, `.${stage}.lock`),
+        (pid) => refuse(pathOf(stage), `process ${pid} serves it`),
+        work,
+      ),
     serve,
   )();
 }
@@ -83,19 +105,29 @@ function tryFolder(directory: string): void {
 }
 
 /**
- * A new one can be entered by those who may use the sockets, and by nobody else. One that is there already stays as it is: it has to belong
- * to this user, and nobody else may write into it, not even who may use the sockets, since they could put their own in place of these.
+ * A new one can be entered by those who may use the sockets, and by nobody else. One that is there already
+ * stays as it is: it has to belong to this user, and nobody else may write into it, not even who may use the
+ * sockets, since they could put their own in place of these.
  */
 function prepareFolder(directory: string, mode: number): void {
   const longest = join(directory, "predictor.sock");
   if (Buffer.byteLength(longest) > PATH_BYTES)
-    throw new TtsError("USAGE", `${longest} is longer than a socket's path may be (${PATH_BYTES} bytes)`, "choose a shorter folder");
+    throw new TtsError(
+      "USAGE",
+      `${longest} is longer than a socket's path may be (${PATH_BYTES} bytes)`,
+      "choose a shorter folder",
+    );
   try {
     const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const entered = [GROUP, OTHERS].reduce((bits, { enter, may }) => bits | ((mode & may) === 0 ? 0 : enter), 0o700);
-    if (made !== undefined) for (let path = directory; path.length >= made.length; path = dirname(path)) chmodSync(path, entered);
+    const entered = [GROUP, OTHERS].reduce(
+      (bits, { enter, may }) => bits | ((mode & may) === 0 ? 0 : enter),
+      0o700,
+    );
+    if (made !== undefined)
+      for (let path = directory; path.length >= made.length; path = dirname(path)) chmodSync(path, entered);
     const { mode: present, uid } = statSync(directory);
-    if (uid !== process.getuid?.()) refuse(directory, "the folder belongs to another user", "choose a folder of your own");
+    if (uid !== process.getuid?.())
+      refuse(directory, "the folder belongs to another user", "choose a folder of your own");
     if ((present & OTHERS_WRITE) !== 0) {
       const isForAll = (present & STICKY) !== 0; // as /tmp is, and must stay
       refuse(
@@ -118,14 +150,20 @@ async function assertFree(path: string): Promise<void> {
   if (!there.isSocket()) refuse(path, "there is something else", "move it away");
   const { promise, resolve } = Promise.withResolvers<string | null>();
   const socket = connect(path, () => resolve("somebody answers there"));
-  socket.on("error", ({ code, message }: NodeJS.ErrnoException) => resolve(code === "ECONNREFUSED" || code === "ENOENT" ? null : message));
+  socket.on("error", ({ code, message }: NodeJS.ErrnoException) =>
+    resolve(code === "ECONNREFUSED" || code === "ENOENT" ? null : message),
+  );
   const answer = await promise;
   socket.destroy();
   if (answer !== null) refuse(path, answer);
 }
 
 /** Never resolves: only a failure ends it. */
-function supervise({ directory, stages, ...options }: SocketsOptions, pathOf: (stage: StageName) => string, tell: Tell): Promise<never> {
+function supervise(
+  { directory, stages, ...options }: SocketsOptions,
+  pathOf: (stage: StageName) => string,
+  tell: Tell,
+): Promise<never> {
   const { promise, reject } = Promise.withResolvers<never>();
   const beatMs = Math.min(options.config.stageTimeoutMs / BEATS, MOST_BEAT_MS);
   let missing = stages.length;
@@ -133,7 +171,9 @@ function supervise({ directory, stages, ...options }: SocketsOptions, pathOf: (s
     missing--;
     if (missing === 0) tell.info(`ready: ${stages.join(", ")} in ${directory}`);
   };
-  const all = stages.map((stage) => new StageKeeper({ ...options, stage, path: pathOf(stage), beatMs }, tell, ready, reject));
+  const all = stages.map(
+    (stage) => new StageKeeper({ ...options, stage, path: pathOf(stage), beatMs }, tell, ready, reject),
+  );
   // Before the locks are released: until then nobody else can have put sockets there.
   process.prependOnceListener("exit", () => {
     for (const keeper of all) keeper.end();
@@ -142,7 +182,8 @@ function supervise({ directory, stages, ...options }: SocketsOptions, pathOf: (s
   let lookedMs = performance.now();
   setInterval(() => {
     const now = performance.now();
-    const slept = now - lookedMs > BEATS * beatMs; // this process was stopped itself: nothing is known of the others
+    // this process was stopped itself: nothing is known of the others
+    const slept = now - lookedMs > BEATS * beatMs;
     for (const keeper of all) keeper.look(slept);
     lookedMs = now;
   }, beatMs);
@@ -184,7 +225,8 @@ class StageKeeper {
     child.on("message", (message) => this.hear(message as FromStageProcess));
     child.once("exit", (code, signal) => this.died(signal ?? `status ${code}`));
     child.once("error", (error) => this.died(error.message)); // it could not be started
-    if (child.pid !== undefined) child.send(this.job); // else the error is on its way, and there is no channel
+    // else the error is on its way, and there is no channel
+    if (child.pid !== undefined) child.send(this.job);
   }
 
   private hear(message: FromStageProcess): void {
@@ -201,18 +243,25 @@ class StageKeeper {
     this.isReady = true;
     this.readyMs = performance.now();
     for (const warning of warnings) this.tell.warn(warning);
-    this.tell.info(`${stage}: ${this.wasReady ? "back" : "listening"} on ${path} (${backend}, process ${this.child?.pid})`);
+    this.tell.info(
+      `${stage}: ${this.wasReady ? "back" : "listening"} on ${path} (${backend}, process ${this.child?.pid})`,
+    );
     if (!this.wasReady) this.onFirstReady();
     this.wasReady = true;
   }
 
-  /** What fails before it was ever ready would fail again, and a person can mend it; what was ready once comes back. */
+  /**
+   * What fails before it was ever ready would fail again, and a person can mend it; what was ready once comes
+   * back.
+   */
   private died(how: string): void {
     if (this.child === null || this.ending) return;
     this.child = null;
     const { stage } = this.job;
     const isShort = how === "SIGKILL" && !this.wasReady; // nobody knows it yet, so nobody kills it
-    const hint = isShort ? "there may be too little memory, which dmesg tells: close other programs, or take a smaller model" : "";
+    const hint = isShort
+      ? "there may be too little memory, which dmesg tells: close other programs, or take a smaller model"
+      : "";
     const failure = this.failure ?? new TtsError("STAGE_DIED", `the ${stage} process ended (${how})`, hint);
     const wasHealthy = this.isReady && performance.now() - this.readyMs >= HEALTHY_MS;
     this.failure = null;
@@ -242,7 +291,10 @@ class StageKeeper {
     child.kill("SIGKILL");
     const late = lateStage(state, patienceMs);
     if (!this.wasReady) this.giveUp(late);
-    else this.tell.warn(`${late.message}; process ${child.pid} is killed, and another one starts when it is gone; ${late.markedHint}`);
+    else
+      this.tell.warn(
+        `${late.message}; process ${child.pid} is killed, and another one starts when it is gone; ${late.markedHint}`,
+      );
   }
 
   /** At once, and without a way back. */

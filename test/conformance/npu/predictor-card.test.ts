@@ -9,7 +9,13 @@ import { npuOptions } from "../../_npu.ts";
 import { compiler, noCompiler } from "../../_standins.ts";
 import { bundleOf, named } from "../../_support.ts";
 
-const SETTINGS: SamplerSettings = { greedy: false, temperature: 0.9, topK: 50, topP: 1, repetitionPenalty: 1 };
+const SETTINGS: SamplerSettings = {
+  greedy: false,
+  temperature: 0.9,
+  topK: 50,
+  topP: 1,
+  repetitionPenalty: 1,
+};
 
 describe.skipIf(compiler === null)(`the code predictor on a card${noCompiler}`, () => {
   let predictor: Predictor;
@@ -35,11 +41,13 @@ describe.skipIf(compiler === null)(`the code predictor on a card${noCompiler}`, 
     (code: number): Chances["noise"] =>
     (_row, target) => {
       target.fill(0);
-      for (let at = code; at < target.length; at += bundleOf("tiny-custom").manifest.shape.codes) target[at] = 1e4;
+      for (let at = code; at < target.length; at += bundleOf("tiny-custom").manifest.shape.codes)
+        target[at] = 1e4;
     };
 
   test("noise decides where all codes may be drawn", () => {
-    for (const code of [0, 7, 31]) expect(predict({ topK: 0 }, favour(code))).toEqual(Array(CODES_PER_FRAME - 1).fill(code));
+    for (const code of [0, 7, 31])
+      expect(predict({ topK: 0 }, favour(code))).toEqual(Array(CODES_PER_FRAME - 1).fill(code));
   });
 
   test("but not beyond the best ones, where their number is limited", () => {
@@ -76,12 +84,15 @@ describe.skipIf(compiler === null)(`a voice whose own settings a card cannot dra
   ])("%j: the CPU draws, and the reason is told; asked for, the card is an error at once", (own, what) => {
     const { name, unused } = open("auto", own);
     expect(name).toBeOneOf(["ort", "llama"]);
-    expect(unused).toEqual([expect.stringContaining(`the code predictor on the card cannot draw with ${what}`)]);
+    expect(unused).toEqual([
+      expect.stringContaining(`the code predictor on the card cannot draw with ${what}`),
+    ]);
     expect(() => open("axcl", own)).toThrow(what);
   });
 
   test("is none that always takes the likeliest code, nor one that may draw all", () => {
-    for (const own of [{ greedy: true, topP: 0.9 }, { topK: 0 }]) expect(open("auto", own)).toEqual({ name: "axcl", unused: [] });
+    for (const own of [{ greedy: true, topP: 0.9 }, { topK: 0 }])
+      expect(open("auto", own)).toEqual({ name: "axcl", unused: [] });
   });
 });
 
@@ -99,7 +110,10 @@ test("noise makes the largest sum a draw from the softmax", () => {
     const sums = noise.map((value, i) => value + logits[i]);
     counts[sums.indexOf(Math.max(...sums))]++;
   }
-  const chiSquare = counts.reduce((sum, count, i) => sum + (count - draws * expected[i]) ** 2 / (draws * expected[i]), 0);
+  const chiSquare = counts.reduce(
+    (sum, count, i) => sum + (count - draws * expected[i]) ** 2 / (draws * expected[i]),
+    0,
+  );
   expect(chiSquare).toBeLessThan(18.5); // 4 degrees of freedom: one seed in a thousand is above
   sampler.reset(SETTINGS, 3, 0);
   const again = new Float32Array(size);

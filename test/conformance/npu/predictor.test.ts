@@ -1,4 +1,5 @@
-// Every code predictor backend of a card passes the suite on the stand-in for its library, and every talker speaks the official codes with it.
+// Every code predictor backend of a card passes the suite on the stand-in for its library, and every talker
+// speaks the official codes with it.
 
 import { PREDICTORS, TALKERS } from "../../../src/backends/index.ts";
 import { isAccelerator } from "../../../src/backends/stage.ts";

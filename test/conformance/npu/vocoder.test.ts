@@ -1,4 +1,5 @@
-// Every vocoder backend of an NPU passes the suite, on the stand-in for its library, which computes the graphs as they are.
+// Every vocoder backend of an NPU passes the suite, on the stand-in for its library, which computes the
+// graphs as they are.
 
 import { VOCODERS } from "../../../src/backends/index.ts";
 import { isAccelerator } from "../../../src/backends/stage.ts";

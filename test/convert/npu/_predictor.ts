@@ -1,4 +1,5 @@
-// What the tests of the code predictor's graphs for NPUs share: the graphs, saved and opened once, and what runs them from outside.
+// What the tests of the code predictor's graphs for NPUs share: the graphs, saved and opened once, and what
+// runs them from outside.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -43,8 +44,10 @@ export function open(path: string): PartChain {
   return model;
 }
 
-export const stepPath = (checkpoint: string) => pathOf(`step-${checkpoint}`, () => predictorStepGraph(checkpointOf(checkpoint), {}));
-export const framePath = (checkpoint: string) => pathOf(`frame-${checkpoint}`, () => predictorFrameGraph(checkpointOf(checkpoint), {}));
+export const stepPath = (checkpoint: string) =>
+  pathOf(`step-${checkpoint}`, () => predictorStepGraph(checkpointOf(checkpoint), {}));
+export const framePath = (checkpoint: string) =>
+  pathOf(`frame-${checkpoint}`, () => predictorFrameGraph(checkpointOf(checkpoint), {}));
 
 /** For afterAll: another file of the same process opens them anew. */
 export function closeAll(): void {
@@ -53,7 +56,10 @@ export function closeAll(): void {
   for (const cache of [models, checkpoints, outsides]) cache.clear();
 }
 
-/** What a backend does outside of the graphs, from the bundle: the talker's hidden state and codes to input rows, and heads. */
+/**
+ * What a backend does outside of the graphs, from the bundle: the talker's hidden state and codes to input
+ * rows, and heads.
+ */
 class Outside {
   readonly width: number;
   private readonly tables: Tables;
@@ -81,7 +87,9 @@ class Outside {
     const { codecVocabulary, codes } = this.shape;
     const projected = this.tables.has(TABLE.projectionWeight);
     const name = projected ? TABLE.predictorInput(group) : TABLE.code(group);
-    this.tables.table(name, group === 0 && !projected ? codecVocabulary : codes, this.width).copyRow(code, row, 0);
+    this.tables
+      .table(name, group === 0 && !projected ? codecVocabulary : codes, this.width)
+      .copyRow(code, row, 0);
     return row;
   }
 
@@ -100,10 +108,20 @@ export function outsideOf(checkpoint: string): Outside {
   return outside;
 }
 
-export const indexOfLargest = (values: Float32Array) => values.indexOf(values.reduce((a, b) => Math.max(a, b)));
+export const indexOfLargest = (values: Float32Array) =>
+  values.indexOf(values.reduce((a, b) => Math.max(a, b)));
 
-/** A frame by steps, the likeliest codes: [codes, logits of each group]. `spoil` may write to what a step must not look at. */
-export function byStep(model: PartChain, rows: Outside, hidden: Float32Array, code0: number, spoil?: (group: number) => void) {
+/**
+ * A frame by steps, the likeliest codes: [codes, logits of each group]. `spoil` may write to what a step must
+ * not look at.
+ */
+export function byStep(
+  model: PartChain,
+  rows: Outside,
+  hidden: Float32Array,
+  code0: number,
+  spoil?: (group: number) => void,
+) {
   const [drawn, logits]: [number[], Float32Array[]] = [[code0], []];
   for (let group = 1; group <= GROUPS; group++) {
     model.floats("position").fill(0);

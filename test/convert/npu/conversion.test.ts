@@ -1,4 +1,5 @@
-// A folder for an NPU as a whole: the command makes it, its files are what they say, and the calibration inputs are those of a real run.
+// A folder for an NPU as a whole: the command makes it, its files are what they say, and the calibration
+// inputs are those of a real run.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
@@ -10,7 +11,13 @@ import { VOCODERS } from "../../../src/backends/index.ts";
 import { PartChain } from "../../../src/convert/npu/_chain.ts";
 import { runNpuConversion } from "../../../src/convert/npu/index.ts";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";
-import { assertNpuFolderFits, type NpuFolder, type NpuPart, openNpuFolder, readNpuSelfTest } from "../../../src/formats/npu-folder.ts";
+import {
+  assertNpuFolderFits,
+  type NpuFolder,
+  type NpuPart,
+  openNpuFolder,
+  readNpuSelfTest,
+} from "../../../src/formats/npu-folder.ts";
 import { toFloat32 } from "../../../src/formats/safetensors.ts";
 import type { NpuTarget } from "../../../src/npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
@@ -38,7 +45,11 @@ function readNpy(bytes: Uint8Array): { shape: number[]; values: Float32Array } {
 }
 
 /** The runs of one input, in order, as each toolkit finds them. */
-function calibrationOf(folder: NpuFolder, part: NpuPart, input: number): { shape: number[]; values: Float32Array }[] {
+function calibrationOf(
+  folder: NpuFolder,
+  part: NpuPart,
+  input: number,
+): { shape: number[]; values: Float32Array }[] {
   const name = part.file.replace(".onnx", "");
   if (folder.manifest.target === "rknn") {
     const lines = readFileSync(join(folder.directory, `calibration/${name}.txt`), "utf8")
@@ -106,103 +117,128 @@ const VARIANTS: Wanted[] = [
   { target: "axcl", frames: 3, snakes: "npu" },
 ];
 
-describe.each(VARIANTS.map((wanted) => [`${wanted.target}, ${wanted.frames} frames, snakes on the ${wanted.snakes}`, wanted] as const))(
-  "%s",
-  (_title, wanted) => {
-    let made: ReturnType<typeof convertStarter>;
-    beforeAll(() => {
-      made = convertStarter(wanted);
-    });
+describe.each(
+  VARIANTS.map(
+    (wanted) =>
+      [`${wanted.target}, ${wanted.frames} frames, snakes on the ${wanted.snakes}`, wanted] as const,
+  ),
+)("%s", (_title, wanted) => {
+  let made: ReturnType<typeof convertStarter>;
+  beforeAll(() => {
+    made = convertStarter(wanted);
+  });
 
-    test("names its parts, and what runs where", () => {
-      const { predictor, vocoder } = made.folder.manifest;
-      const tail = wanted.snakes === "cpu" ? [["vocoder-tail.onnx", "cpu"]] : [];
-      expect(vocoder.map(({ file, runs }) => [file, runs])).toEqual([["vocoder-front.onnx", "cpu"], ["vocoder.onnx", "npu"], ...tail]);
-      const files = [predictor.step?.file, predictor.heads?.file, predictor.frame?.file];
-      const names = ["predictor-step.onnx", "predictor-heads.onnx", "predictor-frame.onnx"];
-      expect(files).toEqual(wanted.target === "axcl" ? names : names.map(() => undefined));
-      expect(existsSync(join(made.folder.directory, "work"))).toBe(false);
-    });
+  test("names its parts, and what runs where", () => {
+    const { predictor, vocoder } = made.folder.manifest;
+    const tail = wanted.snakes === "cpu" ? [["vocoder-tail.onnx", "cpu"]] : [];
+    expect(vocoder.map(({ file, runs }) => [file, runs])).toEqual([
+      ["vocoder-front.onnx", "cpu"],
+      ["vocoder.onnx", "npu"],
+      ...tail,
+    ]);
+    const files = [predictor.step?.file, predictor.heads?.file, predictor.frame?.file];
+    const names = ["predictor-step.onnx", "predictor-heads.onnx", "predictor-frame.onnx"];
+    expect(files).toEqual(wanted.target === "axcl" ? names : names.map(() => undefined));
+    expect(existsSync(join(made.folder.directory, "work"))).toBe(false);
+  });
 
-    test("has a self-test: real codes, and what the model makes of them", () => {
-      const { codes, samples } = readNpuSelfTest(made.folder);
-      expect(codes).toEqual(made.speeches[0].codes.subarray(0, codes.length));
-      expect(codes.length).toBe(24 * CODES_PER_FRAME);
-      const vocoder = VOCODERS.find(({ name }) => name === "ort")!.open(openOptions(bundleOf("starter")));
-      const wantedSamples = new Float32Array(samples.length);
-      vocoder.decode(0, codes, codes.length / CODES_PER_FRAME, wantedSamples);
-      vocoder.close();
-      expect(maxDifference(samples, wantedSamples)).toBeLessThan(1e-5);
-    });
+  test("has a self-test: real codes, and what the model makes of them", () => {
+    const { codes, samples } = readNpuSelfTest(made.folder);
+    expect(codes).toEqual(made.speeches[0].codes.subarray(0, codes.length));
+    expect(codes.length).toBe(24 * CODES_PER_FRAME);
+    const vocoder = VOCODERS.find(({ name }) => name === "ort")!.open(openOptions(bundleOf("starter")));
+    const wantedSamples = new Float32Array(samples.length);
+    vocoder.decode(0, codes, codes.length / CODES_PER_FRAME, wantedSamples);
+    vocoder.close();
+    expect(maxDifference(samples, wantedSamples)).toBeLessThan(1e-5);
+  });
 
-    test("gives those samples, by the chain of its parts", () => {
-      const { codes, samples } = readNpuSelfTest(made.folder);
-      const chain = openChain(made.folder);
-      for (let frame = 0; frame < codes.length / CODES_PER_FRAME; frame += wanted.frames) {
-        chain.ints("codes").set(codes.subarray(frame * CODES_PER_FRAME, (frame + wanted.frames) * CODES_PER_FRAME));
+  test("gives those samples, by the chain of its parts", () => {
+    const { codes, samples } = readNpuSelfTest(made.folder);
+    const chain = openChain(made.folder);
+    for (let frame = 0; frame < codes.length / CODES_PER_FRAME; frame += wanted.frames) {
+      chain
+        .ints("codes")
+        .set(codes.subarray(frame * CODES_PER_FRAME, (frame + wanted.frames) * CODES_PER_FRAME));
+      chain.ints("position")[0] = frame;
+      chain.run();
+      const from = frame * SAMPLES_PER_FRAME;
+      const error = maxDifference(
+        chain.floats("samples"),
+        samples.subarray(from, from + wanted.frames * SAMPLES_PER_FRAME),
+      );
+      expect(error).toBeLessThanOrEqual(MAX_ERROR);
+    }
+    chain.close();
+  });
+
+  test("calibrates the vocoder with what its inputs are while the speeches are spoken", () => {
+    const { folder, speeches } = made;
+    const part = folder.manifest.vocoder[1];
+    const recorded = part.inputs.map((_, input) => calibrationOf(folder, part, input));
+    const runs = speeches.reduce(
+      (sum, { codes }) => sum + Math.floor(codes.length / CODES_PER_FRAME / wanted.frames),
+      0,
+    );
+    const count = Math.min(16, runs);
+    expect(recorded.map((entries) => entries.length)).toEqual(part.inputs.map(() => count));
+    const numbers = Array.from({ length: count }, (_, i) => Math.floor((i * runs) / count));
+    const chain = openChain(folder);
+    let run = 0;
+    for (const { codes } of speeches) {
+      chain.reset();
+      for (
+        let frame = 0;
+        frame + wanted.frames <= codes.length / CODES_PER_FRAME;
+        frame += wanted.frames, run++
+      ) {
+        chain
+          .ints("codes")
+          .set(codes.subarray(frame * CODES_PER_FRAME, (frame + wanted.frames) * CODES_PER_FRAME));
         chain.ints("position")[0] = frame;
-        chain.run();
-        const from = frame * SAMPLES_PER_FRAME;
-        const error = maxDifference(chain.floats("samples"), samples.subarray(from, from + wanted.frames * SAMPLES_PER_FRAME));
-        expect(error).toBeLessThanOrEqual(MAX_ERROR);
-      }
-      chain.close();
-    });
-
-    test("calibrates the vocoder with what its inputs are while the speeches are spoken", () => {
-      const { folder, speeches } = made;
-      const part = folder.manifest.vocoder[1];
-      const recorded = part.inputs.map((_, input) => calibrationOf(folder, part, input));
-      const runs = speeches.reduce((sum, { codes }) => sum + Math.floor(codes.length / CODES_PER_FRAME / wanted.frames), 0);
-      const count = Math.min(16, runs);
-      expect(recorded.map((entries) => entries.length)).toEqual(part.inputs.map(() => count));
-      const numbers = Array.from({ length: count }, (_, i) => Math.floor((i * runs) / count));
-      const chain = openChain(folder);
-      let run = 0;
-      for (const { codes } of speeches) {
-        chain.reset();
-        for (let frame = 0; frame + wanted.frames <= codes.length / CODES_PER_FRAME; frame += wanted.frames, run++) {
-          chain.ints("codes").set(codes.subarray(frame * CODES_PER_FRAME, (frame + wanted.frames) * CODES_PER_FRAME));
-          chain.ints("position")[0] = frame;
-          chain.run((index) => {
-            const at = numbers.indexOf(run);
-            if (index !== 1 || at < 0) return;
-            part.inputs.forEach(({ name, shape }, input) => {
-              expect([name, recorded[input][at].shape]).toEqual([name, shape]);
-              expect(maxDifference(recorded[input][at].values, chain.floats(name))).toBeLessThan(1e-5);
-            });
+        chain.run((index) => {
+          const at = numbers.indexOf(run);
+          if (index !== 1 || at < 0) return;
+          part.inputs.forEach(({ name, shape }, input) => {
+            expect([name, recorded[input][at].shape]).toEqual([name, shape]);
+            expect(maxDifference(recorded[input][at].values, chain.floats(name))).toBeLessThan(1e-5);
           });
-        }
+        });
       }
-      expect(run).toBe(runs);
-      chain.close();
-    });
+    }
+    expect(run).toBe(runs);
+    chain.close();
+  });
 
-    test("has scripts and configurations that can be read", () => {
-      const { directory, manifest } = made.folder;
-      const readme = readFileSync(join(directory, "README.md"), "utf8");
-      expect(readme).toContain("Nothing here has been tried on hardware");
-      if (wanted.target === "rknn") {
-        const python = spawnSync("python3", ["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())", join(directory, "build.py")]);
-        if (python.error === undefined) expect([python.status, String(python.stderr)]).toEqual([0, ""]);
-        return;
-      }
-      expect(spawnSync("sh", ["-n", join(directory, "build.sh")]).status).toBe(0);
-      for (const part of [manifest.vocoder[1], manifest.predictor.step!, manifest.predictor.frame!]) {
-        const config = JSON.parse(readFileSync(join(directory, part.file.replace(".onnx", ".json")), "utf8"));
-        expect([config.input, config.target_hardware, config.npu_mode, config.quant.calibration_method]).toEqual([
-          part.file,
-          "AX650",
-          "NPU3",
-          "MinMax",
-        ]);
-        const inputs = config.quant.input_configs as { tensor_name: string; calibration_dataset: string }[];
-        expect(inputs.map((input) => input.tensor_name)).toEqual(part.inputs.map(({ name }) => name));
-        for (const input of inputs) expect(statSync(join(directory, input.calibration_dataset)).size).toBeGreaterThan(512);
-      }
-    });
-  },
-);
+  test("has scripts and configurations that can be read", () => {
+    const { directory, manifest } = made.folder;
+    const readme = readFileSync(join(directory, "README.md"), "utf8");
+    expect(readme).toContain("Nothing here has been tried on hardware");
+    if (wanted.target === "rknn") {
+      const python = spawnSync("python3", [
+        "-c",
+        "import ast, sys; ast.parse(open(sys.argv[1]).read())",
+        join(directory, "build.py"),
+      ]);
+      if (python.error === undefined) expect([python.status, String(python.stderr)]).toEqual([0, ""]);
+      return;
+    }
+    expect(spawnSync("sh", ["-n", join(directory, "build.sh")]).status).toBe(0);
+    for (const part of [manifest.vocoder[1], manifest.predictor.step!, manifest.predictor.frame!]) {
+      const config = JSON.parse(readFileSync(join(directory, part.file.replace(".onnx", ".json")), "utf8"));
+      expect([
+        config.input,
+        config.target_hardware,
+        config.npu_mode,
+        config.quant.calibration_method,
+      ]).toEqual([part.file, "AX650", "NPU3", "MinMax"]);
+      const inputs = config.quant.input_configs as { tensor_name: string; calibration_dataset: string }[];
+      expect(inputs.map((input) => input.tensor_name)).toEqual(part.inputs.map(({ name }) => name));
+      for (const input of inputs)
+        expect(statSync(join(directory, input.calibration_dataset)).size).toBeGreaterThan(512);
+    }
+  });
+});
 
 describe("the code predictor's calibration", () => {
   let folder: NpuFolder;
@@ -213,12 +249,16 @@ describe("the code predictor's calibration", () => {
 
   test("of a step is the rows of real frames at their positions, beside what the steps before have left", () => {
     const part = folder.manifest.predictor.step!;
-    const inputs = Object.fromEntries(part.inputs.map(({ name }, i) => [name, calibrationOf(folder, part, i)]));
+    const inputs = Object.fromEntries(
+      part.inputs.map(({ name }, i) => [name, calibrationOf(folder, part, i)]),
+    );
     expect(inputs.x.length).toBe(37);
     inputs.position.forEach(({ values }, i) => {
       const rows = [values.subarray(0, CODES_PER_FRAME), values.subarray(CODES_PER_FRAME)];
       const at = rows.map((row) => row.indexOf(1));
-      expect(rows.map((row) => row.filter((value) => value !== 0).length)).toEqual(at[1] === 1 ? [1, 1] : [0, 1]);
+      expect(rows.map((row) => row.filter((value) => value !== 0).length)).toEqual(
+        at[1] === 1 ? [1, 1] : [0, 1],
+      );
       expect(at[0]).toBe(at[1] === 1 ? 0 : -1);
       const first = inputs.x[i].values.subarray(0, inputs.x[i].values.length / 2);
       expect(first.some((value) => value !== 0)).toBe(at[1] === 1);
@@ -226,7 +266,10 @@ describe("the code predictor's calibration", () => {
     expect(new Set(inputs.position.map(({ values }) => values.lastIndexOf(1))).size).toBeGreaterThan(8);
     const checkpoint = openCheckpoint(STARTER);
     const table = toFloat32(
-      checkpoint.weights.take("talker.model.codec_embedding.weight", [checkpoint.codecVocabulary, checkpoint.talker.hidden]),
+      checkpoint.weights.take("talker.model.codec_embedding.weight", [
+        checkpoint.codecVocabulary,
+        checkpoint.talker.hidden,
+      ]),
     );
     const width = checkpoint.predictor.hidden;
     const code0 = speeches[0].codes[0];
@@ -235,14 +278,18 @@ describe("the code predictor's calibration", () => {
       expect(inputs.x[0].values.subarray(0, width)).toEqual(speeches[0].hidden.subarray(0, width));
     }
     expect(
-      Object.entries(inputs).filter(([name, runs]) => name.startsWith("state.") && runs[5].values.every((value) => value === 0)),
+      Object.entries(inputs).filter(
+        ([name, runs]) => name.startsWith("state.") && runs[5].values.every((value) => value === 0),
+      ),
     ).toEqual([]);
     checkpoint.close();
   });
 
   test("of a frame has noise and limits, by turns with none", () => {
     const part = folder.manifest.predictor.frame!;
-    const inputs = Object.fromEntries(part.inputs.map(({ name }, i) => [name, calibrationOf(folder, part, i)]));
+    const inputs = Object.fromEntries(
+      part.inputs.map(({ name }, i) => [name, calibrationOf(folder, part, i)]),
+    );
     const greedy = inputs.noise.map(({ values }) => values.every((value) => value === 0));
     expect(new Set(greedy)).toEqual(new Set([true, false]));
     inputs.limit.forEach(({ values }, i) => {
@@ -262,13 +309,16 @@ describe("tts convert --target", () => {
     const { status, stderr } = await shell(`$TTS convert ${STARTER} --target axcl --frames 2`, folder);
     expect([status, stderr]).toEqual([
       0,
-      expect.stringMatching(/^starter-axcl: graphs of .* for axcl, made in .* s; next: build them as starter-axcl\/README\.md says\n$/),
+      expect.stringMatching(
+        /^starter-axcl: graphs of .* for axcl, made in .* s; next: build them as starter-axcl\/README\.md says\n$/,
+      ),
     ]);
     expect(readdirSync(folder)).toEqual(["starter-axcl"]);
     const npu = openNpuFolder(join(folder, "starter-axcl"), "axcl");
     assertNpuFolderFits(npu, bundleOf("starter"));
     expect(() => assertNpuFolderFits(npu, bundleOf("tiny-custom"))).toThrow(/was made of starter/);
-    // The states that were recorded are the talker's: the whole-frame graph draws of them what the model said.
+    // The states that were recorded are the talker's: the whole-frame graph draws of them what the model
+    // said.
     const { codes } = readNpuSelfTest(npu);
     const part = npu.manifest.predictor.frame!;
     const chain = new PartChain([join(npu.directory, part.file)], 1);

@@ -3,7 +3,16 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { Sampler } from "../../../src/sampler.ts";
 import type { SamplerSettings } from "../../../src/types.ts";
-import { byFrame, checkpointOf, closeAll, framePath, GROUPS, open, outsideOf, someFrame } from "./_predictor.ts";
+import {
+  byFrame,
+  checkpointOf,
+  closeAll,
+  framePath,
+  GROUPS,
+  open,
+  outsideOf,
+  someFrame,
+} from "./_predictor.ts";
 
 afterAll(closeAll);
 
@@ -23,8 +32,9 @@ const BINS = 20;
 const DRAWN_FRAMES = 250;
 
 /**
- * Pearson's statistic of many drawn codes of all groups against what the sampler would draw from the same logits: likelier codes first, a code's
- * share of (0, 1) is its probability, and a random point of the drawn code's share is uniform.
+ * Pearson's statistic of many drawn codes of all groups against what the sampler would draw from the same
+ * logits: likelier codes first, a code's share of (0, 1) is its probability, and a random point of the drawn
+ * code's share is uniform.
  */
 function chiSquare(settings: SamplerSettings, drawn: { codes: number[]; logits: Float32Array[] }[]): number {
   const { codes: size } = checkpointOf("tiny-custom");
@@ -35,7 +45,10 @@ function chiSquare(settings: SamplerSettings, drawn: { codes: number[]; logits: 
     logits.forEach((values, group) => {
       const probabilities = sampler.probabilities(values);
       const share = probabilities[codes[group + 1]];
-      const before = probabilities.reduce((sum, p, id) => sum + (p > share || (p === share && id < codes[group + 1]) ? p : 0), 0);
+      const before = probabilities.reduce(
+        (sum, p, id) => sum + (p > share || (p === share && id < codes[group + 1]) ? p : 0),
+        0,
+      );
       counts[Math.min(BINS - 1, Math.floor((before + random() * share) * BINS))]++;
     });
   }

@@ -1,5 +1,5 @@
-// The code predictor's graphs for NPUs on ONNX Runtime: official codes and logits, only what a vendor's compiler takes and values in the
-// range of half precision.
+// The code predictor's graphs for NPUs on ONNX Runtime: official codes and logits, only what a vendor's
+// compiler takes and values in the range of half precision.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -13,7 +13,15 @@ import type { Checkpoint } from "../../../src/formats/checkpoint.ts";
 import { type Tensor, toFloat32 } from "../../../src/formats/safetensors.ts";
 import { Embedder } from "../../../src/stages/embed.ts";
 import { CODES_PER_FRAME } from "../../../src/types.ts";
-import { bundleOf, goldenCases, goldenFile, openOptions, sharedFloats, starterCases, starterRun } from "../../_support.ts";
+import {
+  bundleOf,
+  goldenCases,
+  goldenFile,
+  openOptions,
+  sharedFloats,
+  starterCases,
+  starterRun,
+} from "../../_support.ts";
 import { type OnnxModel, readOnnx } from "../_onnx-model.ts";
 import {
   byFrame,
@@ -36,7 +44,10 @@ afterAll(closeAll);
 
 /** Relative to the largest logit of a row. */
 const MAX_LOGIT_ERROR = 1e-4;
-/** The largest activation reported of official models, and what half precision holds, 65504, with room for models that go further. */
+/**
+ * The largest activation reported of official models, and what half precision holds, 65504, with room for
+ * models that go further.
+ */
 const OFFICIAL_PEAK = 1.5e5;
 const IN_RANGE = 30_000;
 /** The longest dimension that the NPUs of this project count. */
@@ -74,7 +85,10 @@ class Observed extends PartChain {
   override run(): void {
     super.run();
     for (const name of this.outputs) {
-      const largest = this.floats(name).reduce((max, value) => Math.max(max, Number.isFinite(value) ? Math.abs(value) : Infinity), 0);
+      const largest = this.floats(name).reduce(
+        (max, value) => Math.max(max, Number.isFinite(value) ? Math.abs(value) : Infinity),
+        0,
+      );
       this.peaks.set(name, Math.max(largest, this.peaks.get(name) ?? 0));
     }
   }
@@ -98,11 +112,17 @@ interface Frames {
 
 function goldenFrames(): [name: string, frames: () => Frames][] {
   const tiny = goldenCases().map((goldenCase): [string, () => Frames] => {
-    const frames = () => ({ hidden: goldenFile(goldenCase).floats("hidden"), codes: goldenFile(goldenCase).ints("codes") });
+    const frames = () => ({
+      hidden: goldenFile(goldenCase).floats("hidden"),
+      codes: goldenFile(goldenCase).ints("codes"),
+    });
     return [goldenCase.name, () => ({ checkpoint: goldenCase.checkpoint, ...frames() })];
   });
   const starter = starterCases().slice(0, 1);
-  return [...tiny, ...starter.map((entry): [string, () => Frames] => [entry.name, () => starterFrames(entry)])];
+  return [
+    ...tiny,
+    ...starter.map((entry): [string, () => Frames] => [entry.name, () => starterFrames(entry)]),
+  ];
 }
 
 /** The golden files of the starter voice have codes only: what its talker makes of them. */
@@ -155,13 +175,20 @@ describe.each(goldenFrames())("%s", (_name, framesOf) => {
   test("by steps and by frames: the official codes, and the logits of the graph for the CPU", () => {
     const { checkpoint, codes, hidden } = framesOf();
     const rows = outsideOf(checkpoint);
-    const [step, frame, exact] = [open(stepPath(checkpoint)), open(framePath(checkpoint)), reference(checkpoint)];
+    const [step, frame, exact] = [
+      open(stepPath(checkpoint)),
+      open(framePath(checkpoint)),
+      reference(checkpoint),
+    ];
     const width = bundleOf(checkpoint).manifest.shape.hidden;
     let worst = 0;
     for (let at = 0; at < codes.length / CODES_PER_FRAME; at++) {
       const official = Array.from(codes.subarray(at * CODES_PER_FRAME, (at + 1) * CODES_PER_FRAME));
       const input = hidden.slice(at * width, (at + 1) * width);
-      const [stepwise, whole] = [byStep(step, rows, input, official[0]), byFrame(frame, rows, input, official[0])];
+      const [stepwise, whole] = [
+        byStep(step, rows, input, official[0]),
+        byFrame(frame, rows, input, official[0]),
+      ];
       expect([at, stepwise.codes]).toEqual([at, official]);
       expect([at, whole.codes]).toEqual([at, official]);
       const logits = exact(input, official[0]);
@@ -186,7 +213,8 @@ test("a step looks neither at a row without position nor at what an earlier fram
     for (const { name } of model.infos(0, "inputs").filter((info) => info.name.startsWith("state."))) {
       const state = model.floats(name);
       const junk = name.includes(".k.") ? 1 : 1e4; // keys are normed
-      for (let at = 0; at < state.length; at++) if (Math.floor(at / headDim) % CODES_PER_FRAME >= taken) state[at] = junk;
+      for (let at = 0; at < state.length; at++)
+        if (Math.floor(at / headDim) % CODES_PER_FRAME >= taken) state[at] = junk;
     }
   });
   expect(bits(spoiled.logits).equals(bits(clean.logits))).toBe(true);
@@ -196,24 +224,59 @@ test("a step looks neither at a row without position nor at what an earlier fram
 function amplified(checkpoint: Checkpoint, factors: Record<string, number>): Checkpoint {
   const take = (name: string, shape: readonly number[]): Tensor => {
     const tensor = checkpoint.weights.take(name, shape);
-    const factor = name.includes("code_predictor") ? (Object.entries(factors).find(([part]) => name.includes(part))?.[1] ?? 1) : 1;
+    const factor = name.includes("code_predictor")
+      ? (Object.entries(factors).find(([part]) => name.includes(part))?.[1] ?? 1)
+      : 1;
     if (factor === 1) return tensor;
     const values = toFloat32(tensor).map((value) => value * factor);
-    return { ...tensor, name: `${name} x ${factor}`, dtype: "F32", bytes: new Uint8Array(values.buffer), file: "amplified" };
+    return {
+      ...tensor,
+      name: `${name} x ${factor}`,
+      dtype: "F32",
+      bytes: new Uint8Array(values.buffer),
+      file: "amplified",
+    };
   };
-  return { ...checkpoint, weights: { take, has: (name: string) => checkpoint.weights.has(name) } as Checkpoint["weights"] };
+  return {
+    ...checkpoint,
+    weights: { take, has: (name: string) => checkpoint.weights.has(name) } as Checkpoint["weights"],
+  };
 }
 
 /** A checkpoint of the official shape whose matrices are never read. */
 function fullSize(): Checkpoint {
-  const predictor = { hidden: 1_024, intermediate: 3_072, layers: 5, heads: 16, kvHeads: 8, headDim: 128, ropeTheta: 1e6, rmsEps: 1e-6 };
-  const take = (name: string, shape: readonly number[]) => {
-    return { name, dtype: "F32", shape, bytes: new Uint8Array(shape.length === 1 ? 4 * shape[0] : 0), file: "", offset: 0 };
+  const predictor = {
+    hidden: 1_024,
+    intermediate: 3_072,
+    layers: 5,
+    heads: 16,
+    kvHeads: 8,
+    headDim: 128,
+    ropeTheta: 1e6,
+    rmsEps: 1e-6,
   };
-  return { codes: 2_048, predictor, talker: { hidden: 2_048 }, weights: { take, has: () => true } } as unknown as Checkpoint;
+  const take = (name: string, shape: readonly number[]) => {
+    return {
+      name,
+      dtype: "F32",
+      shape,
+      bytes: new Uint8Array(shape.length === 1 ? 4 * shape[0] : 0),
+      file: "",
+      offset: 0,
+    };
+  };
+  return {
+    codes: 2_048,
+    predictor,
+    talker: { hidden: 2_048 },
+    weights: { take, has: () => true },
+  } as unknown as Checkpoint;
 }
 
-/** What makes the largest values of the tiny checkpoints those of official models: sums of layers, and inputs of down projections. */
+/**
+ * What makes the largest values of the tiny checkpoints those of official models: sums of layers, and inputs
+ * of down projections.
+ */
 const LARGE = { o_proj: 20_000, up_proj: 25_000, down_proj: 1.5 };
 
 /** Nodes whose results are not f32. */
@@ -232,35 +295,52 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
     return kind === "step" ? byStep(model, rows, hidden, code0) : byFrame(model, rows, hidden, code0);
   };
 
-  test.each(["tiny-custom", "tiny-base", "starter"])("%s: operators of the vendor's list, fixed small shapes, f32", (checkpoint) => {
-    const file = modelOf(path(checkpoint));
-    expect(new Set(file.nodes.map(({ type }) => type)).difference(new Set(OPERATORS[kind].split(" ")))).toEqual(new Set());
-    expect(new Set(file.nodes.map(({ domain }) => domain))).toEqual(new Set([""]));
-    const values = new Observed(path(checkpoint)).shapes();
-    expect(values.length).toBeGreaterThan(file.nodes.length - WHOLE_NUMBERS[kind]);
-    const shapes = [...values, ...[...file.constants.values()].map(({ shape }) => shape)];
-    expect(shapes.filter((shape) => shape.length > 3 || shape.some((size) => size < 1 || size > MAX_DIMENSION))).toEqual([]);
-  });
+  test.each(["tiny-custom", "tiny-base", "starter"])(
+    "%s: operators of the vendor's list, fixed small shapes, f32",
+    (checkpoint) => {
+      const file = modelOf(path(checkpoint));
+      expect(
+        new Set(file.nodes.map(({ type }) => type)).difference(new Set(OPERATORS[kind].split(" "))),
+      ).toEqual(new Set());
+      expect(new Set(file.nodes.map(({ domain }) => domain))).toEqual(new Set([""]));
+      const values = new Observed(path(checkpoint)).shapes();
+      expect(values.length).toBeGreaterThan(file.nodes.length - WHOLE_NUMBERS[kind]);
+      const shapes = [...values, ...[...file.constants.values()].map(({ shape }) => shape)];
+      expect(
+        shapes.filter((shape) => shape.length > 3 || shape.some((size) => size < 1 || size > MAX_DIMENSION)),
+      ).toEqual([]);
+    },
+  );
 
   test("whole numbers are how operators work, and drawn codes: rows of tables, and the result", () => {
     const { nodes } = modelOf(path("tiny-base"));
-    const users = (name: string) => nodes.filter(({ inputs }) => inputs.includes(name)).map(({ type }) => type);
-    const drawn = nodes.filter(({ type }) => type === "ArgMax").map(({ outputs }) => users(outputs[0]).toSorted());
+    const users = (name: string) =>
+      nodes.filter(({ inputs }) => inputs.includes(name)).map(({ type }) => type);
+    const drawn = nodes
+      .filter(({ type }) => type === "ArgMax")
+      .map(({ outputs }) => users(outputs[0]).toSorted());
     expect(drawn).toEqual(kind === "step" ? [] : [...Array(GROUPS - 1).fill(["Cast", "Gather"]), ["Cast"]]);
-    expect(nodes.filter(({ type }) => type === "TopK").flatMap(({ outputs }) => users(outputs[1]))).toEqual([]);
+    expect(nodes.filter(({ type }) => type === "TopK").flatMap(({ outputs }) => users(outputs[1]))).toEqual(
+      [],
+    );
   });
 
   test("at full size, too, weights are in the limits", () => {
     const shapes = [...make(fullSize(), {}).shapes.values()];
     expect(shapes).toContainEqual([3_072, 1_024]);
-    expect(shapes.filter((shape) => shape.length > 3 || shape.some((size) => !(Number(size) <= MAX_DIMENSION)))).toEqual([]);
+    expect(
+      shapes.filter((shape) => shape.length > 3 || shape.some((size) => !(Number(size) <= MAX_DIMENSION))),
+    ).toEqual([]);
   });
 
-  test.each(["tiny-custom", "tiny-base"])("%s: scaled down it gives what it gives without, to the bit", (checkpoint) => {
-    const plain = open(pathOf(`${kind}-${checkpoint}-plain`, () => make(checkpointOf(checkpoint), {}, 1)));
-    const [scaled, unscaled] = [runOf(open(path(checkpoint)), checkpoint), runOf(plain, checkpoint)];
-    expect(bits(scaled.logits).equals(bits(unscaled.logits))).toBe(true);
-  });
+  test.each(["tiny-custom", "tiny-base"])(
+    "%s: scaled down it gives what it gives without, to the bit",
+    (checkpoint) => {
+      const plain = open(pathOf(`${kind}-${checkpoint}-plain`, () => make(checkpointOf(checkpoint), {}, 1)));
+      const [scaled, unscaled] = [runOf(open(path(checkpoint)), checkpoint), runOf(plain, checkpoint)];
+      expect(bits(scaled.logits).equals(bits(unscaled.logits))).toBe(true);
+    },
+  );
 
   test.each(["tiny-custom", "tiny-base"])(
     "%s: values as large as those of official models stay in the range of half precision",
@@ -270,7 +350,12 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
         const file = pathOf(`${kind}-${checkpoint}-large-${scale}`, () => make(large, {}, scale));
         const model = new Observed(file);
         const { logits } = runOf(model, checkpoint);
-        return { largest: model.largest(""), sums: model.largest("Add_"), products: model.largest("Mul_"), logits };
+        return {
+          largest: model.largest(""),
+          sums: model.largest("Add_"),
+          products: model.largest("Mul_"),
+          logits,
+        };
       };
       const [scaled, plain] = [peaks(), peaks(1)];
       expect(Math.min(plain.sums, plain.products)).toBeGreaterThan(OFFICIAL_PEAK);
@@ -284,10 +369,14 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
 test("a frame's weights are stored once, however often they are used", () => {
   const sizes = [stepPath, framePath].map((path) => {
     const { constants } = modelOf(path("tiny-base"));
-    return [...constants.values()].reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+    return [...constants.values()].reduce(
+      (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),
+      0,
+    );
   });
   const { codes, predictor, talker } = checkpointOf("tiny-base");
   const headsAndTables = GROUPS * codes * predictor.hidden + (GROUPS - 1) * codes * talker.hidden;
   const projection = (predictor.hidden + 1) * talker.hidden;
-  expect(sizes[1] - sizes[0] - headsAndTables - projection).toBeWithin(-1_000, 1_000); // tables of positions, masks
+  // tables of positions, masks
+  expect(sizes[1] - sizes[0] - headsAndTables - projection).toBeWithin(-1_000, 1_000);
 });

@@ -1,5 +1,6 @@
-// The vocoder's graphs for NPUs, run by ONNX Runtime: each variant gives the samples of the usual graph, chunk after chunk with its state, and
-// keeps to the operators and sizes of its NPU. The tiny checkpoint is a calm copy, for the reason that test/conformance/vocoder.ts has.
+// The vocoder's graphs for NPUs, run by ONNX Runtime: each variant gives the samples of the usual graph,
+// chunk after chunk with its state, and keeps to the operators and sizes of its NPU. The tiny checkpoint is a
+// calm copy, for the reason that test/conformance/vocoder.ts has.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -16,7 +17,12 @@ import {
   vocoderPeaksGraph,
 } from "../../../src/convert/npu/vocoder.ts";
 import { vocoderFrontGraph, vocoderTailGraph } from "../../../src/convert/onnx/vocoder.ts";
-import { type Checkpoint, type CodecShape, openCheckpoint, type Weights } from "../../../src/formats/checkpoint.ts";
+import {
+  type Checkpoint,
+  type CodecShape,
+  openCheckpoint,
+  type Weights,
+} from "../../../src/formats/checkpoint.ts";
 import type { Graph } from "../../../src/formats/onnx.ts";
 import { NPU_TARGETS, type NpuTarget } from "../../../src/npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
@@ -41,7 +47,10 @@ const FRAMES = 76;
 const largest = new Largest("vocoder for NPUs");
 afterAll(() => largest.print());
 
-/** The last convolution scaled down so that nothing is clipped, and every Snake's periodic part smaller by e^2. */
+/**
+ * The last convolution scaled down so that nothing is clipped, and every Snake's periodic part smaller by
+ * e^2.
+ */
 function calmTiny(): string {
   const folder = copyOfCheckpoint("tiny-custom", "vocoder-npu-calm");
   editDecoder(folder, (tensor, value) => {
@@ -61,7 +70,8 @@ interface Subject {
   ranges: VocoderRanges;
 }
 
-const peakOf = (samples: Float32Array) => samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
+const peakOf = (samples: Float32Array) =>
+  samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
 
 let saved = 0;
 function save(graph: Graph): string {
@@ -71,7 +81,12 @@ function save(graph: Graph): string {
 }
 
 /** Says all codes in chunks from the start on. `each` is called after every chunk. */
-function speak(chain: PartChain, codes: Int32Array, frames: number, each: () => void = () => {}): Float32Array {
+function speak(
+  chain: PartChain,
+  codes: Int32Array,
+  frames: number,
+  each: () => void = () => {},
+): Float32Array {
   const samples = new Float32Array((codes.length / CODES_PER_FRAME) * SAMPLES_PER_FRAME);
   chain.reset();
   for (let frame = 0; frame < codes.length / CODES_PER_FRAME; frame += frames) {
@@ -105,7 +120,10 @@ function run(subject: Subject, options: NpuVocoderOptions, frames = FRAMES): Flo
 /** The largest values that a run has. */
 function measure(checkpoint: Checkpoint, codes: Int32Array): Record<string, number> {
   loadOnnxRuntime();
-  const chain = new PartChain([vocoderFrontGraph(checkpoint, 4), vocoderPeaksGraph(checkpoint, 4)].map(save), 1);
+  const chain = new PartChain(
+    [vocoderFrontGraph(checkpoint, 4), vocoderPeaksGraph(checkpoint, 4)].map(save),
+    1,
+  );
   const names = chain.outputs.filter((name) => chain.floats(name).length === 1);
   const peaks: Record<string, number> = {};
   speak(chain, codes, 4, () => {
@@ -116,24 +134,41 @@ function measure(checkpoint: Checkpoint, codes: Int32Array): Record<string, numb
 }
 
 function newSubject(folder: string, name: string, all: readonly Int32Array[]): Subject {
-  const codes = Int32Array.from(all.flatMap((some) => Array.from(some))).subarray(0, FRAMES * CODES_PER_FRAME);
-  const vocoder = VOCODERS.find((backend) => backend.name === "ort")!.open(openOptions(convertFolder(folder, `vocoder-npu-${name}`)));
+  const codes = Int32Array.from(all.flatMap((some) => Array.from(some))).subarray(
+    0,
+    FRAMES * CODES_PER_FRAME,
+  );
+  const vocoder = VOCODERS.find((backend) => backend.name === "ort")!.open(
+    openOptions(convertFolder(folder, `vocoder-npu-${name}`)),
+  );
   const samples = new Float32Array(FRAMES * SAMPLES_PER_FRAME);
   vocoder.reset(0);
   vocoder.decode(0, codes, FRAMES, samples);
   vocoder.close();
   const checkpoint = openCheckpoint(folder);
   const peaks = measure(checkpoint, codes);
-  return { checkpoint, codes, samples, peak: peakOf(samples), peaks, ranges: rangesOf(peaks, checkpoint.codec.upsampleRates.length) };
+  return {
+    checkpoint,
+    codes,
+    samples,
+    peak: peakOf(samples),
+    peaks,
+    ranges: rangesOf(peaks, checkpoint.codec.upsampleRates.length),
+  };
 }
 
 const subjects = new Map<string, Subject>();
 const MAKE: Record<string, () => Subject> = {
   starter: () => {
-    const codes = ["starter-01", "starter-06", "starter-00"].map((name) => new GoldenFile(`starter/${name}.safetensors`).ints("codes"));
+    const codes = ["starter-01", "starter-06", "starter-00"].map((name) =>
+      new GoldenFile(`starter/${name}.safetensors`).ints("codes"),
+    );
     return newSubject(checkpointFolder("starter"), "starter", codes);
   },
-  "calm tiny": () => newSubject(calmTiny(), "calm", [new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_330")]),
+  "calm tiny": () =>
+    newSubject(calmTiny(), "calm", [
+      new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_330"),
+    ]),
 };
 function subjectOf(name: string): Subject {
   const subject = subjects.get(name) ?? MAKE[name]();
@@ -146,7 +181,9 @@ const VARIANTS = [1, 2, 4].flatMap((frames): Omit<NpuVocoderOptions, "ranges">[]
   { frames, target: "axcl", end: "samples" },
   { frames, target: "rknn", end: "front" },
 ]);
-const titled = VARIANTS.map((variant) => [`${variant.target} to the ${variant.end}, ${variant.frames} a run`, variant] as const);
+const titled = VARIANTS.map(
+  (variant) => [`${variant.target} to the ${variant.end}, ${variant.frames} a run`, variant] as const,
+);
 
 describe.each(Object.keys(MAKE))("%s", (name) => {
   test("is loud to the end and not clipped", () => {
@@ -157,7 +194,8 @@ describe.each(Object.keys(MAKE))("%s", (name) => {
 
   test.each(titled)("%s gives the samples of the usual graph", (_title, variant) => {
     const subject = subjectOf(name);
-    const error = maxDifference(run(subject, { ...variant, ranges: subject.ranges }), subject.samples) / subject.peak;
+    const error =
+      maxDifference(run(subject, { ...variant, ranges: subject.ranges }), subject.samples) / subject.peak;
     expect(largest.note(`${name} ${variant.target} ${variant.end}`, error)).toBeLessThanOrEqual(MAX_ERROR);
   });
 
@@ -165,8 +203,14 @@ describe.each(Object.keys(MAKE))("%s", (name) => {
     const subject = subjectOf(name);
     const codes = subject.codes.slice();
     codes[5] = (codes[5] + 1) % subject.checkpoint.codes;
-    const samples = run({ ...subject, codes }, { frames: 4, target: "rknn", end: "samples", ranges: subject.ranges }, FEW_FRAMES);
-    expect(maxDifference(samples, subject.samples.subarray(0, samples.length)) / subject.peak).toBeGreaterThan(10 * MAX_ERROR);
+    const samples = run(
+      { ...subject, codes },
+      { frames: 4, target: "rknn", end: "samples", ranges: subject.ranges },
+      FEW_FRAMES,
+    );
+    expect(
+      maxDifference(samples, subject.samples.subarray(0, samples.length)) / subject.peak,
+    ).toBeGreaterThan(10 * MAX_ERROR);
   });
 
   test("angles beyond those that were measured do no harm", () => {
@@ -196,13 +240,20 @@ describe("a signal that is scaled", () => {
     const subject = subjectOf("starter");
     const options = { frames: 2, target, end };
     const plain = run(subject, { ...options, ranges: subject.ranges }, FEW_FRAMES);
-    expect(maxDifference(run(subject, { ...options, ranges: { ...subject.ranges, scales } }, FEW_FRAMES), plain)).toBe(0);
+    expect(
+      maxDifference(run(subject, { ...options, ranges: { ...subject.ranges, scales } }, FEW_FRAMES), plain),
+    ).toBe(0);
   });
 
   test("is smaller by that, also in the state", () => {
     const subject = subjectOf("calm tiny"); // the starter has no residual units
     const states = [subject.ranges.scales, scales].map((chosen) => {
-      const chain = openChain(subject, { frames: 2, target: "axcl", end: "samples", ranges: { ...subject.ranges, scales: chosen } });
+      const chain = openChain(subject, {
+        frames: 2,
+        target: "axcl",
+        end: "samples",
+        ranges: { ...subject.ranges, scales: chosen },
+      });
       speak(chain, subject.codes.subarray(0, FEW_FRAMES * CODES_PER_FRAME), 2);
       const found = [1, 2, 3, 4].map((block) => chain.floats(`state.decoder.${block}.unit.1`).slice());
       chain.close();
@@ -267,30 +318,41 @@ describe.each(NPU_TARGETS)("what is written for %s", (target) => {
   let read: OnnxModel | undefined;
   const model = () => {
     const { checkpoint, ranges } = subjectOf("calm tiny"); // no block of it is left out
-    read ??= readOnnx(readFileSync(save(vocoderNpuGraph(checkpoint, { frames: 4, target, end: "samples", ranges }))));
+    read ??= readOnnx(
+      readFileSync(save(vocoderNpuGraph(checkpoint, { frames: 4, target, end: "samples", ranges }))),
+    );
     return read;
   };
 
   test("has only operators of its NPU, in an opset that both toolkits read", () => {
     const { nodes, opset } = model();
     expect(opset).toEqual({ "": 18 });
-    expect(nodes.filter(({ domain, type }) => domain !== "" || !OPERATORS[target].includes(type))).toEqual([]);
+    expect(nodes.filter(({ domain, type }) => domain !== "" || !OPERATORS[target].includes(type))).toEqual(
+      [],
+    );
     const divisions = nodes.filter(({ type }) => type === "Div").flatMap(({ outputs }) => outputs);
-    expect(nodes.filter(({ type }) => type === "Erf").flatMap(({ inputs }) => inputs)).toEqual(divisions); // parts of Gelu
+    // parts of Gelu
+    expect(nodes.filter(({ type }) => type === "Erf").flatMap(({ inputs }) => inputs)).toEqual(divisions);
   });
 
   test("has names for all nodes, once each, and tensors whose names may be file names", () => {
     const { inputs, nodes, outputs } = model();
     const names = nodes.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
-    expect([...names, ...[...inputs, ...outputs].map(({ name }) => name)].filter((name) => !/^[\w.]{1,40}$/.test(name))).toEqual([]);
+    expect(
+      [...names, ...[...inputs, ...outputs].map(({ name }) => name)].filter(
+        (name) => !/^[\w.]{1,40}$/.test(name),
+      ),
+    ).toEqual([]);
   });
 
   test("takes and gives f32 of fixed shapes, with at most three dimensions", () => {
     const { inputs, outputs } = model();
-    expect([...inputs, ...outputs].filter(({ shape, type }) => type !== 1 || shape.length > 3 || shape.some((size) => size < 1))).toEqual(
-      [],
-    );
+    expect(
+      [...inputs, ...outputs].filter(
+        ({ shape, type }) => type !== 1 || shape.length > 3 || shape.some((size) => size < 1),
+      ),
+    ).toEqual([]);
     expect(inputs.filter(({ name }) => name.startsWith("state.")).length).toBe(
       outputs.filter(({ name }) => name.startsWith("next.")).length,
     );
@@ -301,7 +363,9 @@ describe.each(NPU_TARGETS)("what is written for %s", (target) => {
     const used = nodes.flatMap(({ inputs, type }) =>
       inputs.map((input, i) => ({ input, isParameter: PARAMETERS[type]?.includes(i) ?? false })),
     );
-    expect(used.filter(({ input, isParameter }) => isParameter !== (constants.get(input)?.type === 7))).toEqual([]);
+    expect(
+      used.filter(({ input, isParameter }) => isParameter !== (constants.get(input)?.type === 7)),
+    ).toEqual([]);
     expect([...constants.values()].filter(({ type }) => type !== 1 && type !== 7)).toEqual([]);
   });
 
@@ -322,7 +386,10 @@ describe.each(NPU_TARGETS)("what is written for %s", (target) => {
     const options = { target, end: "samples", ranges: { scales: [1, 1, 1, 1, 1], folds: {} } } as const;
     expect(vocoderNpuGraph(fullSize(), { ...options, frames: 4 }).nodes.length).toBeGreaterThan(500);
     expect(() => vocoderNpuGraph(fullSize(), { ...options, frames: 5 })).toThrow(
-      expect.objectContaining({ code: "MODEL_UNSUITABLE", message: expect.stringMatching(/9600.*no size may be above 8191/) }),
+      expect.objectContaining({
+        code: "MODEL_UNSUITABLE",
+        message: expect.stringMatching(/9600.*no size may be above 8191/),
+      }),
     );
   });
 });
@@ -330,11 +397,38 @@ describe.each(NPU_TARGETS)("what is written for %s", (target) => {
 /** A checkpoint of the official shape whose large weights are never read; none is 0. */
 function fullSize(): Checkpoint {
   const codec: CodecShape = {
-    ...{ codebookSize: 2_048, codebookDim: 512, latent: 1_024, hidden: 512, intermediate: 1_024, layers: 8, heads: 16, headDim: 64 },
-    ...{ rmsEps: 1e-5, ropeTheta: 1e4, slidingWindow: 72, decoderDim: 1_536, upsamplingRatios: [2, 2], upsampleRates: [8, 5, 4, 3] },
+    ...{
+      codebookSize: 2_048,
+      codebookDim: 512,
+      latent: 1_024,
+      hidden: 512,
+      intermediate: 1_024,
+      layers: 8,
+      heads: 16,
+      headDim: 64,
+    },
+    ...{
+      rmsEps: 1e-5,
+      ropeTheta: 1e4,
+      slidingWindow: 72,
+      decoderDim: 1_536,
+      upsamplingRatios: [2, 2],
+      upsampleRates: [8, 5, 4, 3],
+    },
   };
   const take = (name: string, shape: readonly number[]) => {
-    return { name, dtype: "F32", shape, bytes: new Uint8Array(shape.length === 1 ? 4 * shape[0] : 4).fill(1), file: "", offset: 0 };
+    return {
+      name,
+      dtype: "F32",
+      shape,
+      bytes: new Uint8Array(shape.length === 1 ? 4 * shape[0] : 4).fill(1),
+      file: "",
+      offset: 0,
+    };
   };
-  return { directory: "full size", codec, codecWeights: { take } as unknown as Weights } as unknown as Checkpoint;
+  return {
+    directory: "full size",
+    codec,
+    codecWeights: { take } as unknown as Weights,
+  } as unknown as Checkpoint;
 }

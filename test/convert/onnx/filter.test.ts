@@ -1,4 +1,5 @@
-// Filters as matrix products give what the plain sum over taps gives, whichever way they are computed and however frames are cut into calls.
+// Filters as matrix products give what the plain sum over taps gives, whichever way they are computed and
+// however frames are cut into calls.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -33,12 +34,17 @@ type Shape = Pick<Filter, "taps" | "dilation" | "inputs" | "outputs">;
 
 function makeFilter({ taps, dilation, inputs, outputs }: Shape): Filter {
   const matrices = noise(taps * inputs * outputs, 1);
-  const weights = () => (tap: number, input: number, output: number) => matrices[(tap * inputs + input) * outputs + output];
+  const weights = () => (tap: number, input: number, output: number) =>
+    matrices[(tap * inputs + input) * outputs + output];
   return { taps, dilation, inputs, outputs, weights, bias: noise(outputs, 2) };
 }
 
 /** In double precision: [rows, outputs]. */
-function plainSum(padded: Float32Array, rows: number, { taps, dilation, inputs, outputs, weights, bias }: Filter): Float64Array {
+function plainSum(
+  padded: Float32Array,
+  rows: number,
+  { taps, dilation, inputs, outputs, weights, bias }: Filter,
+): Float64Array {
   const weight = weights();
   return Float64Array.from({ length: rows * outputs }, (_, at) => {
     const [row, output] = [Math.floor(at / outputs), at % outputs];
@@ -55,7 +61,11 @@ function plainSum(padded: Float32Array, rows: number, { taps, dilation, inputs, 
 /** A session for one filter, and the run of it over any number of frames. */
 function openFilter(what: Filter, perFrame: number): (padded: Float32Array, frames: number) => Float32Array {
   const g = new Graph({ name: "filter" });
-  const rows = { padded: g.input("padded", "f32", ["rows", what.inputs]), perFrame, frames: g.input("frames", "i64", ["frames", 1]) };
+  const rows = {
+    padded: g.input("padded", "f32", ["rows", what.inputs]),
+    perFrame,
+    frames: g.input("frames", "i64", ["frames", 1]),
+  };
   g.output("y", filter(g, rows, what), "f32", ["results", what.outputs]);
   const path = join(folder, `${Object.values(what).slice(0, 4).join("-")}-${perFrame}.onnx`);
   g.save(path);

@@ -1,5 +1,5 @@
-// What conversion leaves out of a vocoder adds nothing: the sound is the same to the bit as with weights that are too small to be heard but
-// are not 0, for which the whole graph is made.
+// What conversion leaves out of a vocoder adds nothing: the sound is the same to the bit as with weights that
+// are too small to be heard but are not 0, for which the whole graph is made.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { VOCODERS } from "../../../src/backends/index.ts";
@@ -7,7 +7,15 @@ import { vocoderNpuGraph } from "../../../src/convert/npu/vocoder.ts";
 import { vocoderGraph } from "../../../src/convert/onnx/vocoder.ts";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
-import { convertFolder, copyOfCheckpoint, type Edit, editDecoder, GoldenFile, openOptions, STARTER } from "../../_support.ts";
+import {
+  convertFolder,
+  copyOfCheckpoint,
+  type Edit,
+  editDecoder,
+  GoldenFile,
+  openOptions,
+  STARTER,
+} from "../../_support.ts";
 
 /** So small that no sum with it differs from the sum without. */
 const INAUDIBLE = 1e-40;
@@ -21,13 +29,17 @@ let copies = 0;
 /** Folder of a copy of tiny-custom that is not clipped, edited. */
 function edited(edit: Edit): string {
   const folder = copyOfCheckpoint("tiny-custom", `fold-${copies++}`);
-  editDecoder(folder, (tensor, value) => edit(tensor, tensor.startsWith("decoder.decoder.6.conv.") ? value * 2 ** -16 : value));
+  editDecoder(folder, (tensor, value) =>
+    edit(tensor, tensor.startsWith("decoder.decoder.6.conv.") ? value * 2 ** -16 : value),
+  );
   return folder;
 }
 
 function soundOf(folder: string): Float32Array {
   const codes = new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_90");
-  const vocoder = VOCODERS.find(({ name }) => name === "ort")!.open(openOptions(convertFolder(folder, `fold-bundle-${copies++}`)));
+  const vocoder = VOCODERS.find(({ name }) => name === "ort")!.open(
+    openOptions(convertFolder(folder, `fold-bundle-${copies++}`)),
+  );
   closing.push(() => vocoder.close());
   const samples = new Float32Array((codes.length / CODES_PER_FRAME) * SAMPLES_PER_FRAME);
   vocoder.reset(0);
@@ -39,7 +51,9 @@ function operators(folder: string, target: "cpu" | "rknn"): string[] {
   const checkpoint = openCheckpoint(folder);
   closing.push(() => checkpoint.close());
   const graph =
-    target === "cpu" ? vocoderGraph(checkpoint, {}) : vocoderNpuGraph(checkpoint, { frames: 4, target, end: "samples", ranges });
+    target === "cpu"
+      ? vocoderGraph(checkpoint, {})
+      : vocoderNpuGraph(checkpoint, { frames: 4, target, end: "samples", ranges });
   return graph.nodes.map(({ outputs, type }) => (/^next\./.test(outputs[0]) ? outputs[0] : type));
 }
 
@@ -48,11 +62,31 @@ const count = (all: readonly string[], wanted: string) => all.filter((one) => on
 describe("blocks that add nothing are left out, and what they would remember", () => {
   const whole = edited((_, value) => value);
   test.each<[string, RegExp, Record<string, number>]>([
-    ["a residual unit", /^decoder\.decoder\.2\.block\.3\.conv2\.conv\./, { Sin: -2, "next.decoder.2.unit.1": -1 }],
-    ["a ConvNeXt block by its scale", /^decoder\.upsample\.0\.1\.gamma$/, { Gelu: -1, "next.upsample.0.depthwise": -1 }],
-    ["a ConvNeXt block by its last matrix", /^decoder\.upsample\.1\.1\.pwconv2\./, { Gelu: -1, "next.upsample.1.depthwise": -1 }],
-    ["attention by its scale", /layers\.0\.self_attn_layer_scale\.scale$/, { Softmax: -1, "next.layer.0.k": -1, "next.layer.0.v": -1 }],
-    ["attention by its values", /layers\.1\.self_attn\.v_proj\.weight$/, { Softmax: -1, "next.layer.1.k": -1, "next.layer.1.v": -1 }],
+    [
+      "a residual unit",
+      /^decoder\.decoder\.2\.block\.3\.conv2\.conv\./,
+      { Sin: -2, "next.decoder.2.unit.1": -1 },
+    ],
+    [
+      "a ConvNeXt block by its scale",
+      /^decoder\.upsample\.0\.1\.gamma$/,
+      { Gelu: -1, "next.upsample.0.depthwise": -1 },
+    ],
+    [
+      "a ConvNeXt block by its last matrix",
+      /^decoder\.upsample\.1\.1\.pwconv2\./,
+      { Gelu: -1, "next.upsample.1.depthwise": -1 },
+    ],
+    [
+      "attention by its scale",
+      /layers\.0\.self_attn_layer_scale\.scale$/,
+      { Softmax: -1, "next.layer.0.k": -1, "next.layer.0.v": -1 },
+    ],
+    [
+      "attention by its values",
+      /layers\.1\.self_attn\.v_proj\.weight$/,
+      { Softmax: -1, "next.layer.1.k": -1, "next.layer.1.v": -1 },
+    ],
     ["attention by its output", /layers\.1\.self_attn\.o_proj\.weight$/, { Softmax: -1 }],
     ["a feed-forward by its gate", /layers\.0\.mlp\.gate_proj\.weight$/, { Sigmoid: -1 }],
     ["a feed-forward by its scale", /layers\.1\.mlp_layer_scale\.scale$/, { Sigmoid: -1 }],
@@ -62,12 +96,17 @@ describe("blocks that add nothing are left out, and what they would remember", (
     const [left, full, untouched] = [folder, unfolded, whole].map((path) => operators(path, "cpu"));
     expect(full).toEqual(untouched);
     for (const [operator, change] of Object.entries(changes)) {
-      expect({ operator, count: count(left, operator) }).toEqual({ operator, count: count(full, operator) + change });
+      expect({ operator, count: count(left, operator) }).toEqual({
+        operator,
+        count: count(full, operator) + change,
+      });
     }
     expect(soundOf(folder)).toEqual(soundOf(unfolded));
     const [onNpu, fullOnNpu] = [folder, unfolded].map((path) => operators(path, "rknn"));
     expect(onNpu.length).toBeLessThan(fullOnNpu.length);
-    expect(onNpu.filter((name) => name.startsWith("next."))).toEqual(left.filter((name) => name.startsWith("next.")));
+    expect(onNpu.filter((name) => name.startsWith("next."))).toEqual(
+      left.filter((name) => name.startsWith("next.")),
+    );
   });
 
   test("codebooks that are all 0 are an error, not silence", () => {
@@ -84,6 +123,8 @@ describe("the starter voice", () => {
 
   test("keeps everything of the network that does something", () => {
     const left = operators(STARTER, "cpu");
-    expect([count(left, "Gelu"), count(left, "Sin"), count(left, "Softmax"), count(left, "Sigmoid")]).toEqual([1, 5, 0, 0]);
+    expect([count(left, "Gelu"), count(left, "Sin"), count(left, "Softmax"), count(left, "Sigmoid")]).toEqual(
+      [1, 5, 0, 0],
+    );
   });
 });

@@ -1,4 +1,5 @@
-// What a library needs of the system, read from the file itself: against readelf, and against systems of other ages.
+// What a library needs of the system, read from the file itself: against readelf, and against systems of
+// other ages.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,7 +14,9 @@ import { scratchFolder } from "../../_support.ts";
 const llama = loadLlama().path;
 const libraries = [llama, join(dirname(llama), "libggml-base.so"), loadOnnxRuntime().path];
 /** One that offers many versions; of the other architecture it does as well. */
-const systemLibraries = ["x86_64", "aarch64"].map((arch) => `/usr/lib/${arch}-linux-gnu/libstdc++.so.6`).filter((path) => existsSync(path));
+const systemLibraries = ["x86_64", "aarch64"]
+  .map((arch) => `/usr/lib/${arch}-linux-gnu/libstdc++.so.6`)
+  .filter((path) => existsSync(path));
 const readelf = Bun.which("readelf");
 const skipped = readelf === null ? " (skipped: there is no readelf here)" : "";
 
@@ -29,7 +32,9 @@ describe.skipIf(readelf === null)(`versions in a library, as readelf finds them$
         needs.set(library, []);
       } else needs.get(library)!.push(name);
     }
-    const offers = [...section("definition").matchAll(/Flags: (\S+).*Name: (\S+)/g)].filter(([, flags]) => flags !== "BASE");
+    const offers = [...section("definition").matchAll(/Flags: (\S+).*Name: (\S+)/g)].filter(
+      ([, flags]) => flags !== "BASE",
+    );
     const facts = readElf(path)!;
     expect(Object.fromEntries(facts.needs)).toEqual(Object.fromEntries(needs));
     expect(facts.offers).toEqual(offers.map(([, , name]) => name));
@@ -89,11 +94,39 @@ describe("a system", () => {
 
   test.each<[string, ElfFacts, string, string[] | null, RegExp | null, RegExp]>([
     ["new enough", library(["GLIBC_2.4", "GLIBC_2.31"], ["GLIBCXX_3.4.9"]), "2.31", GCC10, null, /^$/],
-    ["glibc is older", library(["GLIBC_2.4", "GLIBC_2.34"]), "2.31", GCC10, /it needs glibc 2.34, this system has 2.31/, DEBIAN12],
-    ["2.9 is older than 2.34", library(["GLIBC_2.34"]), "2.9", GCC10, /needs glibc 2.34, this system has 2.9/, DEBIAN12],
+    [
+      "glibc is older",
+      library(["GLIBC_2.4", "GLIBC_2.34"]),
+      "2.31",
+      GCC10,
+      /it needs glibc 2.34, this system has 2.31/,
+      DEBIAN12,
+    ],
+    [
+      "2.9 is older than 2.34",
+      library(["GLIBC_2.34"]),
+      "2.9",
+      GCC10,
+      /needs glibc 2.34, this system has 2.9/,
+      DEBIAN12,
+    ],
     ["2.4 is older than 2.31", library(["GLIBC_2.4"]), "2.31", GCC10, null, /^$/],
-    ["libstdc++ is older", library(["GLIBC_2.4"], ["GLIBCXX_3.4.29"]), "2.36", GCC10, /GLIBCXX_3.4.29 .* has GLIBCXX_3.4.28/, DEBIAN12],
-    ["its ABI is older", library([], ["GLIBCXX_3.4.9", "CXXABI_1.3.13"]), "2.36", GCC10, /CXXABI_1.3.13 .* has CXXABI_1.3.12/, DEBIAN12],
+    [
+      "libstdc++ is older",
+      library(["GLIBC_2.4"], ["GLIBCXX_3.4.29"]),
+      "2.36",
+      GCC10,
+      /GLIBCXX_3.4.29 .* has GLIBCXX_3.4.28/,
+      DEBIAN12,
+    ],
+    [
+      "its ABI is older",
+      library([], ["GLIBCXX_3.4.9", "CXXABI_1.3.13"]),
+      "2.36",
+      GCC10,
+      /CXXABI_1.3.13 .* has CXXABI_1.3.12/,
+      DEBIAN12,
+    ],
     [
       "there is no libstdc++",
       library([], ["GLIBCXX_3.4"]),
@@ -103,8 +136,22 @@ describe("a system", () => {
       /apt install libstdc\+\+6/,
     ],
     ["none needed", library(["GLIBC_2.4"]), "2.36", [], null, /^$/],
-    ["old enough for a board of 2021", library(["GLIBC_2.29"]), "2.28", GCC10, /2.29/, /Debian 11, Ubuntu 20.04/],
-    ["newer than any that is known", library(["GLIBC_2.99"]), "2.36", GCC10, /glibc 2.99/, /use a newer system/],
+    [
+      "old enough for a board of 2021",
+      library(["GLIBC_2.29"]),
+      "2.28",
+      GCC10,
+      /2.29/,
+      /Debian 11, Ubuntu 20.04/,
+    ],
+    [
+      "newer than any that is known",
+      library(["GLIBC_2.99"]),
+      "2.36",
+      GCC10,
+      /glibc 2.99/,
+      /use a newer system/,
+    ],
     [
       "packed relocations",
       library(["GLIBC_2.4", "GLIBC_ABI_DT_RELR"]),
@@ -114,7 +161,14 @@ describe("a system", () => {
       /Debian 13, Ubuntu 24.04/,
     ],
     ["private names say nothing", library(["GLIBC_PRIVATE", "GLIBC_2.4"]), "2.31", GCC10, null, /^$/],
-    ["another processor", library(["GLIBC_2.4"], [], 40), "2.36", GCC10, /it is built for machine 40, this machine is/, /use a build for/],
+    [
+      "another processor",
+      library(["GLIBC_2.4"], [], 40),
+      "2.36",
+      GCC10,
+      /it is built for machine 40, this machine is/,
+      /use a build for/,
+    ],
   ])("%s", (_name, facts, glibc, stdcpp, what, hint) => {
     const problem = problemOf("it", facts, { glibc, stdcpp });
     if (what === null) expect(problem).toBeNull();
@@ -131,7 +185,8 @@ describe("a system", () => {
     writeFileSync(path, Buffer.concat([readFileSync(llama), Buffer.from("\0GLIBC_2.99\0")]));
     expect(glibcNeeded(path)).toBe(newest(readElf(llama)!.needs.get("libc.so.6")!, "GLIBC_"));
     expect(glibcNeeded(path)).toMatch(/^2\.\d+$/);
-    for (const none of ["", scratchFolder(), join(scratchFolder(), "nowhere.so")]) expect(glibcNeeded(none)).toBe("");
+    for (const none of ["", scratchFolder(), join(scratchFolder(), "nowhere.so")])
+      expect(glibcNeeded(none)).toBe("");
   });
 
   test("versions are numbers, not texts", () => {

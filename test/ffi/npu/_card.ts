@@ -1,5 +1,5 @@
-// What the tests of NPU libraries share: the libraries under test, a small graph with two states, and processes of their own for what a library
-// keeps for good.
+// What the tests of NPU libraries share: the libraries under test, a small graph with two states, and
+// processes of their own for what a library keeps for good.
 
 import { dlopen } from "bun:ffi";
 import { test } from "bun:test";
@@ -10,11 +10,24 @@ import { AXCL_SYMBOLS } from "../../../ffi/npu/_axcl-abi.ts";
 import { RKNN_SYMBOLS } from "../../../ffi/npu/_rknn-abi.ts";
 import { describeAxEngine, loadAxEngine, openAxEngineModel } from "../../../ffi/npu/ax-engine.ts";
 import { describeAxcl, loadAxcl, openAxclModel } from "../../../ffi/npu/axcl.ts";
-import type { NpuDescription, NpuLibrary, NpuLibraryOptions, NpuModel, NpuModelOptions, StatePair } from "../../../ffi/npu/model.ts";
+import type {
+  NpuDescription,
+  NpuLibrary,
+  NpuLibraryOptions,
+  NpuModel,
+  NpuModelOptions,
+  StatePair,
+} from "../../../ffi/npu/model.ts";
 import { describeRknn, loadRknn, openRknnModel } from "../../../ffi/npu/rknn.ts";
 import { OrtSession, OrtTensor, PreparedRun } from "../../../ffi/onnxruntime.ts";
 import { Graph } from "../../../src/formats/onnx.ts";
-import { type ContainerOptions, compileNative, compileStandIns, compileText, containerOf } from "../../_standins.ts";
+import {
+  type ContainerOptions,
+  compileNative,
+  compileStandIns,
+  compileText,
+  containerOf,
+} from "../../_standins.ts";
 import { ROOT, scratchFolder } from "../../_support.ts";
 
 export const STATES: StatePair[] = [
@@ -52,7 +65,10 @@ export class Reference {
   constructor() {
     const session = OrtSession.fromBytes("stateful", statefulGraph(), { threads: 1 });
     const tensor = (shape: number[]) => {
-      return new OrtTensor(new Float32Array(new ArrayBuffer(4 * shape.reduce((product, size) => product * size, 1))), shape);
+      return new OrtTensor(
+        new Float32Array(new ArrayBuffer(4 * shape.reduce((product, size) => product * size, 1))),
+        shape,
+      );
     };
     const inputs = { x: tensor(SHAPE), "state.sum": tensor(SHAPE), "state.steps": tensor(STEPS_SHAPE) };
     const outputs = { y: tensor(SHAPE), "next.sum": tensor(SHAPE), "next.steps": tensor(STEPS_SHAPE) };
@@ -168,15 +184,26 @@ export function fileOf(name: string, bytes: Uint8Array | string): string {
 const SUFFIX = { rknn: "rknn", ax: "axmodel" };
 
 /** A model file for a stand-in. */
-export const modelFile = ({ vendor }: Subject, name: string, onnx = statefulGraph(), about: ContainerOptions = {}) =>
-  fileOf(`${name}.${SUFFIX[vendor]}`, containerOf(onnx, vendor, about));
+export const modelFile = (
+  { vendor }: Subject,
+  name: string,
+  onnx = statefulGraph(),
+  about: ContainerOptions = {},
+) => fileOf(`${name}.${SUFFIX[vendor]}`, containerOf(onnx, vendor, about));
 
-export const statefulOptions = (path: string, lanes = 1, states: readonly StatePair[] = STATES) => ({ path, lanes, states });
+export const statefulOptions = (path: string, lanes = 1, states: readonly StatePair[] = STATES) => ({
+  path,
+  lanes,
+  states,
+});
 
 const imports = ({ describe, load, module, open }: Subject) =>
   `const { ${load.name}: load, ${open.name}: open, ${describe.name}: describe } = await import(${JSON.stringify(join(ROOT, "ffi", module))});`;
 
-/** Runs an async function body, which knows load(), open() and describe() of a subject, in a process of its own: see {@link inProcess}. */
+/**
+ * Runs an async function body, which knows load(), open() and describe() of a subject, in a process of its
+ * own: see {@link inProcess}.
+ */
 export const inProcessOf = <T>(subject: Subject, body: string, environment: Record<string, string> = {}) =>
   inProcess<T>(`${imports(subject)} ${body}`, environment);
 
@@ -189,7 +216,10 @@ export function loadFailure(subject: Subject, override: string, allowStandIn = t
   ).failure;
 }
 
-/** What became of opening the stateful model and of `runs` kept runs on it, with live objects of the stand-ins at the end. */
+/**
+ * What became of opening the stateful model and of `runs` kept runs on it, with live objects of the stand-ins
+ * at the end.
+ */
 export interface Story {
   opened: Failure | "ok";
   runs: (Failure | "ok")[];
@@ -199,7 +229,12 @@ export interface Story {
   live: number[];
 }
 
-export function storyOf(subject: Subject, path: string, runs: number, environment: Record<string, string>): Story {
+export function storyOf(
+  subject: Subject,
+  path: string,
+  runs: number,
+  environment: Record<string, string>,
+): Story {
   const libraries = standInsOf(subject);
   return inProcessOf<Story>(
     subject,
@@ -226,7 +261,10 @@ const ALONE = "TTS_TEST_ALONE";
 export function testAlone(file: string, title: string, work: () => void): void {
   test(title, () => {
     if (process.env[ALONE] === "1") return work();
-    run([process.execPath, "test", file, "--timeout", "120000", "-t", title], "", { ...process.env, [ALONE]: "1" });
+    run([process.execPath, "test", file, "--timeout", "120000", "-t", title], "", {
+      ...process.env,
+      [ALONE]: "1",
+    });
   });
 }
 
@@ -245,7 +283,11 @@ export function growthOf(rounds: number, round: (index: number) => void): number
 }
 
 function run(command: string[], text = "", env = process.env): string {
-  const { exitCode, stderr, stdout } = Bun.spawnSync(command, { stdin: Buffer.from(text), stderr: "pipe", env });
+  const { exitCode, stderr, stdout } = Bun.spawnSync(command, {
+    stdin: Buffer.from(text),
+    stderr: "pipe",
+    env,
+  });
   if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
   return stdout.toString();
 }

@@ -43,7 +43,9 @@ export function modelCases(subject: Subject, file: string): void {
   test("tensors have the graph's names and shapes, without those of the state, and start at zero", () => {
     withModel(options(path), ({ inputs, outputs }) => {
       expect(inputs.map(({ name, shape }) => [name, [...shape]])).toEqual([["x", [1, 2, 3]]]);
-      expect(outputs.map(({ name, shape, data }) => [name, [...shape], data.length])).toEqual([["y", [1, 2, 3], 6]]);
+      expect(outputs.map(({ name, shape, data }) => [name, [...shape], data.length])).toEqual([
+        ["y", [1, 2, 3], 6],
+      ]);
       expect(Array.from(inputs[0].data)).toEqual(Array(6).fill(0));
     });
   });
@@ -216,7 +218,11 @@ export function findingCases(subject: Subject): void {
 
   test("one without a function and one that is a text are refused", () => {
     const [lacking, ...others] = Object.keys(symbols);
-    const path = compile(`lacking-${file}`, file, others.map((name) => `void *${name}(void) { return 0; }`).join("\n"));
+    const path = compile(
+      `lacking-${file}`,
+      file,
+      others.map((name) => `void *${name}(void) { return 0; }`).join("\n"),
+    );
     const { code, message } = load(path);
     expect(code).toBe("LIBRARY_MISMATCH");
     for (const part of [path, lacking]) expect(message).toContain(part);

@@ -1,5 +1,6 @@
-// AXERA's NPU on the chip itself against the stand-ins for its two libraries: layouts, opening, running, states of lanes, everything that can
-// go wrong, and leaks. The stand-ins' memory is not coherent: a forgotten flush or invalidation gives wrong numbers.
+// AXERA's NPU on the chip itself against the stand-ins for its two libraries: layouts, opening, running,
+// states of lanes, everything that can go wrong, and leaks. The stand-ins' memory is not coherent: a
+// forgotten flush or invalidation gives wrong numbers.
 
 import { dlopen } from "bun:ffi";
 import { beforeAll, describe, expect, test } from "bun:test";
@@ -7,8 +8,22 @@ import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setEnvironment } from "../../../ffi/libc.ts";
 import { type Layout, Struct } from "../../../ffi/load/struct.ts";
-import { ENGINE_SYMBOLS, IO, IO_BUFFER, IO_INFO, IO_META, NPU_ATTR, SYS_SYMBOLS } from "../../../ffi/npu/_ax-engine-abi.ts";
-import { type AxCall, type AxNpuFacts, axError, axNpuFacts, deviceProblem } from "../../../ffi/npu/_ax-engine-device.ts";
+import {
+  ENGINE_SYMBOLS,
+  IO,
+  IO_BUFFER,
+  IO_INFO,
+  IO_META,
+  NPU_ATTR,
+  SYS_SYMBOLS,
+} from "../../../ffi/npu/_ax-engine-abi.ts";
+import {
+  type AxCall,
+  type AxNpuFacts,
+  axError,
+  axNpuFacts,
+  deviceProblem,
+} from "../../../ffi/npu/_ax-engine-device.ts";
 import { loadAxEngine, openAxEngineModel } from "../../../ffi/npu/ax-engine.ts";
 import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
 import type { TtsError } from "../../../src/errors.ts";
@@ -145,7 +160,10 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     for (const [name, value] of Object.entries(standInEnvironment())) setEnvironment(name, value);
     loadOnnxRuntime();
     const { axEngine } = compileStandIns();
-    expect(loadAxEngine({ override: axEngine, allowStandIn: true })).toEqual({ path: axEngine, version: AX_ENGINE.version });
+    expect(loadAxEngine({ override: axEngine, allowStandIn: true })).toEqual({
+      path: axEngine,
+      version: AX_ENGINE.version,
+    });
     const [enginePath, sysPath] = standInsOf(AX_ENGINE);
     engine = dlopen(enginePath, ENGINE_SYMBOLS).symbols;
     sys = dlopen(sysPath, SYS_SYMBOLS).symbols;
@@ -180,10 +198,30 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
       "Git LFS pointer",
       "git lfs pull",
     ],
-    ["that is cut off", () => fileOf("cut.axmodel", containerOf(statefulGraph(), "ax").slice(0, -9)), "0x80060087", "damaged"],
-    ["of another vendor", () => fileOf("rknn.axmodel", containerOf(statefulGraph(), "rknn")), "0x80060087", "damaged"],
-    ["for another chip", () => modelFile(AX_ENGINE, "other", statefulGraph(), { platform: 620 }), "0x80060087", "another chip"],
-    ["of a newer compiler", () => modelFile(AX_ENGINE, "newer", statefulGraph(), { toolkit: 60000 }), "0x80060087", "newer Pulsar2"],
+    [
+      "that is cut off",
+      () => fileOf("cut.axmodel", containerOf(statefulGraph(), "ax").slice(0, -9)),
+      "0x80060087",
+      "damaged",
+    ],
+    [
+      "of another vendor",
+      () => fileOf("rknn.axmodel", containerOf(statefulGraph(), "rknn")),
+      "0x80060087",
+      "damaged",
+    ],
+    [
+      "for another chip",
+      () => modelFile(AX_ENGINE, "other", statefulGraph(), { platform: 620 }),
+      "0x80060087",
+      "another chip",
+    ],
+    [
+      "of a newer compiler",
+      () => modelFile(AX_ENGINE, "newer", statefulGraph(), { toolkit: 60000 }),
+      "0x80060087",
+      "newer Pulsar2",
+    ],
     [
       "that is quantised",
       () => modelFile(AX_ENGINE, "u16", statefulGraph(), { quantised: true }),
@@ -199,17 +237,39 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
   ]);
 
   test("four dimensions are as good as three", () => {
-    const opened = openAxEngineModel(statefulOptions(modelFile(AX_ENGINE, "four", doublingGraph([1, 2, 1, 3])), 1, []));
+    const opened = openAxEngineModel(
+      statefulOptions(modelFile(AX_ENGINE, "four", doublingGraph([1, 2, 1, 3])), 1, []),
+    );
     expect(runOf(opened, 0, [1, 2, 3, 4, 5, 6])).toEqual([2, 4, 6, 8, 10, 12]);
     opened.close();
   });
 
   test.each<[string, string, string, string]>([
-    ["without drivers", "AX_SYS_Init:0x800B0010:1", "NPU_UNAVAILABLE", "AX_SYS_Init gave 0x800B0010 (SYS: the driver is not ready)"],
+    [
+      "without drivers",
+      "AX_SYS_Init:0x800B0010:1",
+      "NPU_UNAVAILABLE",
+      "AX_SYS_Init gave 0x800B0010 (SYS: the driver is not ready)",
+    ],
     ["without a device", "AX_ENGINE_Init:0x80060087:1", "NPU_UNAVAILABLE", "/dev/npu does not exist"],
-    ["without memory", "AX_SYS_MemAllocCached:0x800B0018:3", "NPU_UNAVAILABLE", "AX_SYS_MemAllocCached of 8 bytes for input state.steps"],
-    ["without a context", "AX_ENGINE_CreateContext:0x80060081:1", "LIBRARY_FAILED", "AX_ENGINE_CreateContext gave 0x80060081"],
-    ["without a description", "AX_ENGINE_GetIOInfo:0x8006008A:1", "NPU_MODEL_INVALID", "made by Pulsar2 stand-in"],
+    [
+      "without memory",
+      "AX_SYS_MemAllocCached:0x800B0018:3",
+      "NPU_UNAVAILABLE",
+      "AX_SYS_MemAllocCached of 8 bytes for input state.steps",
+    ],
+    [
+      "without a context",
+      "AX_ENGINE_CreateContext:0x80060081:1",
+      "LIBRARY_FAILED",
+      "AX_ENGINE_CreateContext gave 0x80060081",
+    ],
+    [
+      "without a description",
+      "AX_ENGINE_GetIOInfo:0x8006008A:1",
+      "NPU_MODEL_INVALID",
+      "made by Pulsar2 stand-in",
+    ],
   ])("opening fails %s and leaves nothing behind", (_, faults, code, what) => {
     const { live: left, opened } = story(1, faults);
     expect((opened as Failure).code).toBe(code);
@@ -251,7 +311,8 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     expect(unsigned(sys.AX_SYS_MemAllocCached(physical, at, 24, 128, token))).toBe(0x800b0010);
     expect(sys.AX_SYS_Init()).toBe(0);
     expect(engine.AX_ENGINE_Init(attr.bytes)).toBe(0);
-    expect(unsigned(engine.AX_ENGINE_Init(new Struct(NPU_ATTR).set("eHardMode", 1).bytes))).toBe(0x80060087); // another mode
+    // another mode
+    expect(unsigned(engine.AX_ENGINE_Init(new Struct(NPU_ATTR).set("eHardMode", 1).bytes))).toBe(0x80060087);
     expect(engine.AX_ENGINE_CreateHandle(out, bytes, bytes.length)).toBe(0);
     const handle = Number(out[0]) as never;
     expect(unsigned(engine.AX_ENGINE_RunSync(handle, new Struct(IO).bytes))).toBe(0x80060081); // no context
@@ -285,7 +346,10 @@ describe.skipIf(compiler === null)(`finding the libraries${noCompiler}`, () => {
     const missing = loadFailure(AX_ENGINE, alone);
     expect(missing.code).toBe("LIBRARY_MISMATCH");
     expect(missing.message).toContain("libax_sys.so");
-    const noSys = loadFailure(AX_ENGINE, compile("ax-no-sys", "libax_engine.so", functionsOf(ENGINE_SYMBOLS, "void *")));
+    const noSys = loadFailure(
+      AX_ENGINE,
+      compile("ax-no-sys", "libax_engine.so", functionsOf(ENGINE_SYMBOLS, "void *")),
+    );
     expect(noSys.code).toBe("LIBRARY_MISSING");
     expect(noSys.message).toContain("AXERA's system library (libax_sys.so) was not found");
   });

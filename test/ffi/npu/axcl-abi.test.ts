@@ -1,5 +1,5 @@
-// AXCL below its models: layouts as C sees them, what codes, the system and cards say, finding the library, and that the stand-in refuses
-// whatever a program does wrong.
+// AXCL below its models: layouts as C sees them, what codes, the system and cards say, finding the library,
+// and that the stand-in refuses whatever a program does wrong.
 
 import { dlopen } from "bun:ffi";
 import { beforeAll, describe, expect, test } from "bun:test";
@@ -8,11 +8,33 @@ import { join } from "node:path";
 import { setEnvironment } from "../../../ffi/libc.ts";
 import { address } from "../../../ffi/load/memory.ts";
 import { asFunctions, type Layout } from "../../../ffi/load/struct.ts";
-import { ARRAYS, AXCL_SYMBOLS, CARD_TO_HOST, DEVICE_LIST, DEVICE_PROPERTIES, HOST_TO_CARD, IO_DIMS } from "../../../ffi/npu/_axcl-abi.ts";
-import { type AxclCall, type AxclFacts, AxclLog, axclError, axclFacts, deviceProblem } from "../../../ffi/npu/_axcl-device.ts";
+import {
+  ARRAYS,
+  AXCL_SYMBOLS,
+  CARD_TO_HOST,
+  DEVICE_LIST,
+  DEVICE_PROPERTIES,
+  HOST_TO_CARD,
+  IO_DIMS,
+} from "../../../ffi/npu/_axcl-abi.ts";
+import {
+  type AxclCall,
+  type AxclFacts,
+  AxclLog,
+  axclError,
+  axclFacts,
+  deviceProblem,
+} from "../../../ffi/npu/_axcl-device.ts";
 import { describeAxcl } from "../../../ffi/npu/axcl.ts";
 import type { TtsError } from "../../../src/errors.ts";
-import { compileNative, compiler, compileStandIns, containerOf, noCompiler, standInEnvironment } from "../../_standins.ts";
+import {
+  compileNative,
+  compiler,
+  compileStandIns,
+  containerOf,
+  noCompiler,
+  standInEnvironment,
+} from "../../_standins.ts";
 import { ROOT, scratchFolder } from "../../_support.ts";
 import { AXCL, inProcess, statefulGraph } from "./_card.ts";
 import { findingCases } from "./_cases.ts";
@@ -55,8 +77,14 @@ function systemWith(name: string, files: Record<string, string>): string {
   return root;
 }
 
-const PCI = { "sys/bus/pci/devices/0000:01:00.0/vendor": "0x1f4b\n", "sys/bus/pci/devices/0000:01:00.0/device": "0x0650\n" };
-const OTHER = { "sys/bus/pci/devices/0000:02:00.0/vendor": "0x1f4b\n", "sys/bus/pci/devices/0000:02:00.0/device": "0x1234\n" };
+const PCI = {
+  "sys/bus/pci/devices/0000:01:00.0/vendor": "0x1f4b\n",
+  "sys/bus/pci/devices/0000:01:00.0/device": "0x0650\n",
+};
+const OTHER = {
+  "sys/bus/pci/devices/0000:02:00.0/vendor": "0x1f4b\n",
+  "sys/bus/pci/devices/0000:02:00.0/device": "0x1234\n",
+};
 const NODE = { "dev/axcl_host": "" };
 const THERE: AxclFacts = { onBus: true, node: { path: "/dev/axcl_host", exists: true, usable: true } };
 const AWAY: AxclFacts = { onBus: false, node: { path: "/dev/axcl_host", exists: false, usable: false } };
@@ -75,7 +103,10 @@ describe("what the system says", () => {
   });
 
   test("without a stand-in for permissions: those of the file system", () => {
-    expect(axclFacts(systemWith("real", { ...PCI, ...NODE }))).toMatchObject({ onBus: true, node: { exists: true, usable: true } });
+    expect(axclFacts(systemWith("real", { ...PCI, ...NODE }))).toMatchObject({
+      onBus: true,
+      node: { exists: true, usable: true },
+    });
   });
 });
 
@@ -114,12 +145,21 @@ describe("what a code means", () => {
     expect(error.code).toBe(expected);
     expect(error.hint).toContain(hint);
     const hex = `0x${code.toString(16).toUpperCase()}`;
-    for (const part of ["axclrtSomething", hex, means, "/m/vocoder.axmodel", "4711 bytes", "Pulsar2 5.0", "AXCL V3.10.2"]) {
+    for (const part of [
+      "axclrtSomething",
+      hex,
+      means,
+      "/m/vocoder.axmodel",
+      "4711 bytes",
+      "Pulsar2 5.0",
+      "AXCL V3.10.2",
+    ]) {
       expect(error.message).toContain(part);
     }
     expect(`${error.message}${error.hint}`).not.toContain("\n");
     const failed = axclError({ ...call, code: code | 0, running: true }, THERE, log());
-    expect([failed.code, failed.hint.includes("build the model")]).toEqual(["NPU_FAILED", false]); // it has run
+    // it has run
+    expect([failed.code, failed.hint.includes("build the model")]).toEqual(["NPU_FAILED", false]);
   });
 
   test.each([0x8030010b, 0x80300181, 0x8030040c])("%i says when there is no card", (code) => {
@@ -129,7 +169,9 @@ describe("what a code means", () => {
   });
 
   test("a code of what failed on the card brings the card's own code from the log, but not one that was there before", () => {
-    const root = systemWith("log", { "tmp/axcl/axcl_logs.txt": "[E] request api(4) return fail, status: -2147090297\n" });
+    const root = systemWith("log", {
+      "tmp/axcl/axcl_logs.txt": "[E] request api(4) return fail, status: -2147090297\n",
+    });
     const seen = new AxclLog(root);
     expect(axclError({ ...call, code: 0x8030070c | 0 }, THERE, seen).message).not.toContain("the card says");
     appendFileSync(seen.path, "[E] request api(7) return fail, status: -2146762728\n[I] all is well\n");
@@ -195,7 +237,8 @@ describe.skipIf(compiler === null)(`the stand-in refuses${noCompiler}`, () => {
   test("a wrong kind of copy, a host address, a freed address, and sizes beyond the memory", () => {
     const memory = taken(card.axclrtMalloc(out, 256, 0));
     taken(card.axclrtMemcpy(memory, hostAt, 256, HOST_TO_CARD));
-    for (const kind of [0, CARD_TO_HOST, 3]) expect(code(card.axclrtMemcpy(memory, hostAt, 256, kind))).toBe("0x80300581");
+    for (const kind of [0, CARD_TO_HOST, 3])
+      expect(code(card.axclrtMemcpy(memory, hostAt, 256, kind))).toBe("0x80300581");
     expect(code(card.axclrtMemcpy(hostAt, hostAt + 1024n, 256, HOST_TO_CARD))).toBe("0x80300581");
     expect(code(card.axclrtMemcpy(memory, hostAt, 257, HOST_TO_CARD))).toBe("0x80300581");
     expect(code(card.axclrtMemset(hostAt, 0, 256))).toBe("0x80300581");
@@ -295,10 +338,15 @@ describe.skipIf(compiler === null)(`what is said of the cards${noCompiler}`, () 
   });
 
   test("another version on a card than in the host is a warning", () => {
-    const { devices, problem, warnings } = described({ TTS_STANDIN_AXCL_CARD: "V3.6.5_20250722", TTS_STANDIN_AXCL_DEVICES: "1,4" });
+    const { devices, problem, warnings } = described({
+      TTS_STANDIN_AXCL_CARD: "V3.6.5_20250722",
+      TTS_STANDIN_AXCL_DEVICES: "1,4",
+    });
     expect([devices.length, problem]).toEqual([4, ""]);
     expect(warnings).toEqual([
-      expect.stringContaining("the host has AXCL 3.10.2, card 0 has 3.6.5: install the axclhost package again"),
+      expect.stringContaining(
+        "the host has AXCL 3.10.2, card 0 has 3.6.5: install the axclhost package again",
+      ),
       expect.stringContaining("card 1 has 3.6.5"),
     ]);
   });
@@ -306,7 +354,12 @@ describe.skipIf(compiler === null)(`what is said of the cards${noCompiler}`, () 
   test.each<[string, Record<string, string>, string, string]>([
     ["no driver", { TTS_NPU_FAULT: "axclInit:0x8030010b" }, "card not on the PCI bus", "lspci"],
     ["no card", { TTS_STANDIN_AXCL_DEVICES: "" }, "no card is connected", "lspci"],
-    ["a card that does not answer", { TTS_NPU_FAULT: "axclrtGetDeviceProperties:gone" }, "did not take the task", "lspci"],
+    [
+      "a card that does not answer",
+      { TTS_NPU_FAULT: "axclrtGetDeviceProperties:gone" },
+      "did not take the task",
+      "lspci",
+    ],
   ])("%s: what is wrong and what to do", (_name, environment, problem, hint) => {
     const found = described(environment);
     expect(found.library).toMatchObject({ version: "V3.10.2 (stand-in)" });
@@ -316,7 +369,11 @@ describe.skipIf(compiler === null)(`what is said of the cards${noCompiler}`, () 
 
   test("no library", () => {
     const found = described({}, "/nowhere/libaxcl_rt.so");
-    expect(found).toMatchObject({ library: null, problem: expect.stringContaining("was not found"), warnings: [] });
+    expect(found).toMatchObject({
+      library: null,
+      problem: expect.stringContaining("was not found"),
+      warnings: [],
+    });
     expect(found.hint).toContain("TTS_LIBAXCL");
   });
 });

@@ -1,5 +1,5 @@
-// Models on AXERA's card against the stand-in for its runtime: results, states of lanes, opening, threads, leaks, and everything that can go
-// wrong on the way.
+// Models on AXERA's card against the stand-in for its runtime: results, states of lanes, opening, threads,
+// leaks, and everything that can go wrong on the way.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
@@ -45,14 +45,54 @@ describe.skipIf(compiler === null)(`a model on the card${noCompiler}`, () => {
   refusalCases(AXCL, [
     ["that is missing", () => join(scratchFolder(), "missing.axmodel"), "does not exist", "build it"],
     ["that is empty", () => fileOf("empty.axmodel", ""), "is empty", "again"],
-    ["that is a Git LFS pointer", () => fileOf("lfs.axmodel", "version https://git-lfs.github.com/spec/v1\n"), "LFS", "git lfs pull"],
-    ["that is damaged", () => fileOf("damaged.axmodel", new Uint8Array(100)), "the card says 0x80060087", "Pulsar2"],
-    ["that is cut off", () => fileOf("cut.axmodel", containerOf(statefulGraph(), "ax").subarray(0, -9)), "0x8030070C", "Pulsar2"],
-    ["for another NPU", () => fileOf("other.axmodel", containerOf(statefulGraph(), "rknn")), "0x8030070C", "Pulsar2"],
-    ["for another chip", () => modelFile(AXCL, "chip", statefulGraph(), { platform: 620 }), "0x8030070C", "for AX650"],
-    ["of a newer compiler", () => modelFile(AXCL, "newer", statefulGraph(), { toolkit: 60000 }), "0x8030070C", "as new as Pulsar2"],
-    ["that is quantised", () => modelFile(AXCL, "u16", statefulGraph(), { quantised: true }), "is u16", "f32 inputs and outputs"],
-    ["without the states asked for", () => modelFile(AXCL, "doubled", doublingGraph([4])), "state.sum is missing", "this version"],
+    [
+      "that is a Git LFS pointer",
+      () => fileOf("lfs.axmodel", "version https://git-lfs.github.com/spec/v1\n"),
+      "LFS",
+      "git lfs pull",
+    ],
+    [
+      "that is damaged",
+      () => fileOf("damaged.axmodel", new Uint8Array(100)),
+      "the card says 0x80060087",
+      "Pulsar2",
+    ],
+    [
+      "that is cut off",
+      () => fileOf("cut.axmodel", containerOf(statefulGraph(), "ax").subarray(0, -9)),
+      "0x8030070C",
+      "Pulsar2",
+    ],
+    [
+      "for another NPU",
+      () => fileOf("other.axmodel", containerOf(statefulGraph(), "rknn")),
+      "0x8030070C",
+      "Pulsar2",
+    ],
+    [
+      "for another chip",
+      () => modelFile(AXCL, "chip", statefulGraph(), { platform: 620 }),
+      "0x8030070C",
+      "for AX650",
+    ],
+    [
+      "of a newer compiler",
+      () => modelFile(AXCL, "newer", statefulGraph(), { toolkit: 60000 }),
+      "0x8030070C",
+      "as new as Pulsar2",
+    ],
+    [
+      "that is quantised",
+      () => modelFile(AXCL, "u16", statefulGraph(), { quantised: true }),
+      "is u16",
+      "f32 inputs and outputs",
+    ],
+    [
+      "without the states asked for",
+      () => modelFile(AXCL, "doubled", doublingGraph([4])),
+      "state.sum is missing",
+      "this version",
+    ],
   ]);
 });
 
@@ -92,7 +132,13 @@ const failing = (fault: string, runs = 0) => storyOf(runs, { TTS_NPU_FAULT: faul
 
 describe.skipIf(compiler === null)(`a card that does not do as it should${noCompiler}`, () => {
   test.each<[string, Record<string, string>, string, string, string]>([
-    ["no driver", { TTS_NPU_FAULT: "axclInit:0x8030010b" }, "NPU_UNAVAILABLE", "card not on the PCI bus", "lspci"],
+    [
+      "no driver",
+      { TTS_NPU_FAULT: "axclInit:0x8030010b" },
+      "NPU_UNAVAILABLE",
+      "card not on the PCI bus",
+      "lspci",
+    ],
     ["none there", { TTS_STANDIN_AXCL_DEVICES: "" }, "NPU_UNAVAILABLE", "no card is connected", "lspci"],
     [
       "no connection",
@@ -101,7 +147,13 @@ describe.skipIf(compiler === null)(`a card that does not do as it should${noComp
       "axclrtSetDevice gave 0x80300186",
       "other programs",
     ],
-    ["no context", { TTS_NPU_FAULT: "axclrtCreateContext:0x80300281" }, "NPU_UNAVAILABLE", "0x80300281", "other programs"],
+    [
+      "no context",
+      { TTS_NPU_FAULT: "axclrtCreateContext:0x80300281" },
+      "NPU_UNAVAILABLE",
+      "0x80300281",
+      "other programs",
+    ],
     [
       "no engine",
       { TTS_NPU_FAULT: "axclrtEngineInit:0x8030070c,axclrtEngineGetVNpuKind:0x8030070c" },
@@ -116,8 +168,20 @@ describe.skipIf(compiler === null)(`a card that does not do as it should${noComp
       "was not loaded",
       "readable",
     ],
-    ["little memory", { TTS_STANDIN_AXCL_CMM_KB: "1" }, "NPU_UNAVAILABLE", "of the card's memory to be loaded", "axcl-smi"],
-    ["memory taken by others", { TTS_NPU_FAULT: "axclrtMalloc:0x8030050c:3" }, "NPU_UNAVAILABLE", "axclrtMalloc of 8 bytes", "fewer lanes"],
+    [
+      "little memory",
+      { TTS_STANDIN_AXCL_CMM_KB: "1" },
+      "NPU_UNAVAILABLE",
+      "of the card's memory to be loaded",
+      "axcl-smi",
+    ],
+    [
+      "memory taken by others",
+      { TTS_NPU_FAULT: "axclrtMalloc:0x8030050c:3" },
+      "NPU_UNAVAILABLE",
+      "axclrtMalloc of 8 bytes",
+      "fewer lanes",
+    ],
     [
       "a size that is a code",
       { TTS_NPU_FAULT: "axclrtEngineGetInputSizeByIndex:0x80300702" },
@@ -127,16 +191,28 @@ describe.skipIf(compiler === null)(`a card that does not do as it should${noComp
     ],
   ])("%s", (_name, environment, code, message, hint) => {
     const { live, opened } = storyOf(0, environment);
-    expect(opened).toMatchObject({ code, message: expect.stringContaining(message), hint: expect.stringContaining(hint) });
+    expect(opened).toMatchObject({
+      code,
+      message: expect.stringContaining(message),
+      hint: expect.stringContaining(hint),
+    });
     expect(live).toBe(0);
   });
 
   test("a memory that the card does not tell of is no obstacle", () => {
-    expect(failing("axclrtGetDeviceProperties:0x8030090c", 1)).toMatchObject({ opened: "ok", runs: ["ok"], live: 0 });
+    expect(failing("axclrtGetDeviceProperties:0x8030090c", 1)).toMatchObject({
+      opened: "ok",
+      runs: ["ok"],
+      live: 0,
+    });
   });
 
   test("the first card is taken, whatever its id", () => {
-    expect(storyOf(1, { TTS_STANDIN_AXCL_DEVICES: "5,129" })).toMatchObject({ opened: "ok", runs: ["ok"], live: 0 });
+    expect(storyOf(1, { TTS_STANDIN_AXCL_DEVICES: "5,129" })).toMatchObject({
+      opened: "ok",
+      runs: ["ok"],
+      live: 0,
+    });
   });
 
   test("it vanishes while the model runs: every run says so from then on, and closing is possible", () => {
@@ -151,7 +227,10 @@ describe.skipIf(compiler === null)(`a card that does not do as it should${noComp
 
   test("a run that fails on the card names the card's own code and cannot be kept", () => {
     const { keptFailures, live, runs } = failing("axclrtEngineExecute:0x80060082:2", 2);
-    expect(runs).toMatchObject(["ok", { code: "NPU_FAILED", message: expect.stringContaining("NPU: the task failed") }]);
+    expect(runs).toMatchObject([
+      "ok",
+      { code: "NPU_FAILED", message: expect.stringContaining("NPU: the task failed") },
+    ]);
     expect([keptFailures, live]).toEqual([0, 0]);
   });
 
@@ -175,7 +254,11 @@ describe.skipIf(compiler === null)(`a card that does not do as it should${noComp
       require("node:fs").writeSync(1, "first ");
       model.run(0);
       require("node:fs").writeSync(1, "second");`;
-    const environment = { ...process.env, ...standInEnvironment(), TTS_NPU_FAULT: "axclrtEngineExecute:hang:2" };
+    const environment = {
+      ...process.env,
+      ...standInEnvironment(),
+      TTS_NPU_FAULT: "axclrtEngineExecute:hang:2",
+    };
     const child = Bun.spawn([process.execPath, "-e", script], { env: environment, stdout: "pipe" });
     const reader = child.stdout.getReader();
     expect(new TextDecoder().decode((await reader.read()).value)).toBe("first ");
@@ -225,7 +308,11 @@ describe.skipIf(compiler === null)(`threads${noCompiler}`, () => {
     const path = modelFile(AXCL, "threads");
     const source = URL.createObjectURL(new Blob([WORKER], { type: "application/typescript" }));
     const workers = [new Worker(source), new Worker(source)];
-    await Promise.all(workers.map((worker) => new Promise((resolve) => worker.addEventListener("message", resolve, { once: true }))));
+    await Promise.all(
+      workers.map(
+        (worker) => new Promise((resolve) => worker.addEventListener("message", resolve, { once: true })),
+      ),
+    );
     expect(await ask(workers, () => ({ library, open: options(path) }))).toEqual(["open", "open"]);
     const references = [new Reference(), new Reference()];
     const inputs = (step: number, index: number) => inputAt(7 * step + index);
@@ -234,7 +321,9 @@ describe.skipIf(compiler === null)(`threads${noCompiler}`, () => {
       expect(outputs).toEqual(references.map((reference, index) => reference.step(inputs(step, index))));
     }
     expect(await ask([workers[0]], () => ({}))).toEqual(["closed"]);
-    expect(await ask([workers[1]], () => ({ input: inputs(20, 1) }))).toEqual([references[1].step(inputs(20, 1))]);
+    expect(await ask([workers[1]], () => ({ input: inputs(20, 1) }))).toEqual([
+      references[1].step(inputs(20, 1)),
+    ]);
     expect(await ask([workers[1]], () => ({}))).toEqual(["closed"]);
     for (const worker of workers) worker.terminate();
     URL.revokeObjectURL(source);

@@ -1,4 +1,5 @@
-// Rockchip's NPU against the stand-in for its runtime: layouts, opening, running, states of lanes, everything that can go wrong, and leaks.
+// Rockchip's NPU against the stand-in for its runtime: layouts, opening, running, states of lanes, everything
+// that can go wrong, and leaks.
 
 import { dlopen, type Pointer } from "bun:ffi";
 import { beforeAll, describe, expect, test } from "bun:test";
@@ -16,7 +17,13 @@ import {
   TENSOR_MEM,
   TYPE_F32,
 } from "../../../ffi/npu/_rknn-abi.ts";
-import { deviceProblem, type RknnCall, type RknpuFacts, rknnError, rknpuFacts } from "../../../ffi/npu/_rknn-device.ts";
+import {
+  deviceProblem,
+  type RknnCall,
+  type RknpuFacts,
+  rknnError,
+  rknpuFacts,
+} from "../../../ffi/npu/_rknn-device.ts";
 import { loadRknn } from "../../../ffi/npu/rknn.ts";
 import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
 import type { TtsError } from "../../../src/errors.ts";
@@ -61,8 +68,17 @@ describe.skipIf(compiler === null)(`layouts in C${noCompiler}`, () => {
   });
 
   test("arrays inside them", () => {
-    const all: unknown = Object.assign({}, layoutsInC().get("rknn_tensor_attr")!.arrays, layoutsInC().get("rknn_sdk_version")!.arrays);
-    expect(all).toEqual({ dims: ARRAYS.attrDims, name: ARRAYS.attrName, apiVersion: ARRAYS.apiVersion, drvVersion: ARRAYS.driverVersion });
+    const all: unknown = Object.assign(
+      {},
+      layoutsInC().get("rknn_tensor_attr")!.arrays,
+      layoutsInC().get("rknn_sdk_version")!.arrays,
+    );
+    expect(all).toEqual({
+      dims: ARRAYS.attrDims,
+      name: ARRAYS.attrName,
+      apiVersion: ARRAYS.apiVersion,
+      drvVersion: ARRAYS.driverVersion,
+    });
   });
 });
 
@@ -94,7 +110,15 @@ describe("what a code means", () => {
     const error = rknnError({ ...call, code }, USABLE);
     expect(error.code).toBe(expected as TtsError["code"]);
     expect(error.hint).toContain(hint);
-    for (const part of ["rknn_init", String(code), symbol, "/m/vocoder.rknn", "4711 bytes", "librknnrt 2.3.2", "driver 0.9.8"]) {
+    for (const part of [
+      "rknn_init",
+      String(code),
+      symbol,
+      "/m/vocoder.rknn",
+      "4711 bytes",
+      "librknnrt 2.3.2",
+      "driver 0.9.8",
+    ]) {
       expect(error.message).toContain(part);
     }
     expect(`${error.message}${error.hint}`).not.toContain("\n");
@@ -103,10 +127,19 @@ describe("what a code means", () => {
 
   test.each([-1, -3])("%i says whether driver or permission is missing", (code) => {
     const missing = rknnError({ ...call, code }, NO_FACTS);
-    expect(missing).toMatchObject({ code: "NPU_UNAVAILABLE", message: expect.stringContaining("no NPU device") });
+    expect(missing).toMatchObject({
+      code: "NPU_UNAVAILABLE",
+      message: expect.stringContaining("no NPU device"),
+    });
     expect(missing.hint).toContain("RKNPU driver");
-    const forbidden = rknnError({ ...call, code }, { ...USABLE, nodes: [{ ...USABLE.nodes[0], usable: false }] });
-    expect(forbidden).toMatchObject({ code: "NPU_UNAVAILABLE", message: expect.stringContaining("/dev/dri/renderD129") });
+    const forbidden = rknnError(
+      { ...call, code },
+      { ...USABLE, nodes: [{ ...USABLE.nodes[0], usable: false }] },
+    );
+    expect(forbidden).toMatchObject({
+      code: "NPU_UNAVAILABLE",
+      message: expect.stringContaining("/dev/dri/renderD129"),
+    });
     expect(forbidden.hint).toContain("video,render");
   });
 });
@@ -114,7 +147,8 @@ describe("what a code means", () => {
 describe("what the system says", () => {
   function systemWith(name: string, nodes: Record<string, string>): string {
     const root = join(scratchFolder(), `system-${name}`);
-    for (const folder of ["dev/dri", "sys/module/rknpu", "proc/device-tree"]) mkdirSync(join(root, folder), { recursive: true });
+    for (const folder of ["dev/dri", "sys/module/rknpu", "proc/device-tree"])
+      mkdirSync(join(root, folder), { recursive: true });
     for (const [node, driver] of Object.entries(nodes)) {
       writeFileSync(join(root, "dev/dri", node), "");
       mkdirSync(join(root, "sys/drivers", driver), { recursive: true });
@@ -129,14 +163,20 @@ describe("what the system says", () => {
   test("the NPU's node is told from those of others, with driver and chip", () => {
     const root = systemWith("whole", { card0: "rockchip-drm", renderD128: "panthor", renderD129: "RKNPU" });
     const facts = rknpuFacts(root);
-    expect(facts).toMatchObject({ driver: "0.9.8", chip: "rk3588", nodes: [{ path: join(root, "dev/dri/renderD129"), usable: true }] });
+    expect(facts).toMatchObject({
+      driver: "0.9.8",
+      chip: "rk3588",
+      nodes: [{ path: join(root, "dev/dri/renderD129"), usable: true }],
+    });
     expect(deviceProblem(facts)).toEqual({ problem: "", hint: "" });
     const { problem } = deviceProblem(rknpuFacts(root, () => false));
     expect(problem).toBe(`this user may not read and write ${join(root, "dev/dri/renderD129")}`);
   });
 
   test("a display and a GPU are no NPU", () => {
-    const { hint, problem } = deviceProblem(rknpuFacts(systemWith("none", { card0: "rockchip-drm", renderD128: "panthor" })));
+    const { hint, problem } = deviceProblem(
+      rknpuFacts(systemWith("none", { card0: "rockchip-drm", renderD128: "panthor" })),
+    );
     expect(problem).toContain("renderD128 (panthor)");
     expect(hint).toContain("RKNPU driver");
   });
@@ -171,30 +211,75 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
       "git lfs pull",
     ],
     ["that is a web page", () => fileOf("page.rknn", "\n<!doctype html><html>"), "is a web page", "download"],
-    ["that is a message", () => fileOf("text.rknn", "Entry not found"), 'begins "Entry not found"', "download"],
+    [
+      "that is a message",
+      () => fileOf("text.rknn", "Entry not found"),
+      'begins "Entry not found"',
+      "download",
+    ],
     [
       "that is cut off",
       () => fileOf("cut.rknn", containerOf(statefulGraph(), "rknn").slice(0, -9)),
       "-6 (RKNN_ERR_MODEL_INVALID",
       "damaged",
     ],
-    ["of another vendor", () => fileOf("ax.rknn", containerOf(statefulGraph(), "ax")), "-6 (RKNN_ERR_MODEL_INVALID", "damaged"],
-    ["of a newer toolkit", () => modelFile(RKNN, "newer", statefulGraph(), { toolkit: 20400 }), "librknnrt 2.3.2", "newer rknn-toolkit2"],
-    ["for another chip", () => modelFile(RKNN, "other", statefulGraph(), { platform: 3566 }), "-13 (RKNN_ERR_TARGET", "target_platform"],
-    ["with four dimensions", () => modelFile(RKNN, "four", doublingGraph([1, 2, 3, 4])), "input x has 4 dimensions [1,3,4,2]", "3 at most"],
+    [
+      "of another vendor",
+      () => fileOf("ax.rknn", containerOf(statefulGraph(), "ax")),
+      "-6 (RKNN_ERR_MODEL_INVALID",
+      "damaged",
+    ],
+    [
+      "of a newer toolkit",
+      () => modelFile(RKNN, "newer", statefulGraph(), { toolkit: 20400 }),
+      "librknnrt 2.3.2",
+      "newer rknn-toolkit2",
+    ],
+    [
+      "for another chip",
+      () => modelFile(RKNN, "other", statefulGraph(), { platform: 3566 }),
+      "-13 (RKNN_ERR_TARGET",
+      "target_platform",
+    ],
+    [
+      "with four dimensions",
+      () => modelFile(RKNN, "four", doublingGraph([1, 2, 3, 4])),
+      "input x has 4 dimensions [1,3,4,2]",
+      "3 at most",
+    ],
     [
       "without the states asked for",
       () => modelFile(RKNN, "stateless", doublingGraph([1, 6])),
       "state.sum is missing",
       "build the model again",
     ],
-    ["that is quantised", () => modelFile(RKNN, "int8", statefulGraph(), { quantised: true }), "is i8 [1,2,3]", "f32 inputs and outputs"],
+    [
+      "that is quantised",
+      () => modelFile(RKNN, "int8", statefulGraph(), { quantised: true }),
+      "is i8 [1,2,3]",
+      "f32 inputs and outputs",
+    ],
   ]);
 
   test.each<[string, string, string, string]>([
-    ["a device that is not there", "rknn_init:gone:1", "NPU_UNAVAILABLE", "rknn_init gave -3 (RKNN_ERR_DEVICE_UNAVAILABLE"],
-    ["no memory", "rknn_create_mem:-4:3", "NPU_UNAVAILABLE", "rknn_create_mem of 8 bytes for input state.steps gave -4"],
-    ["a tensor that cannot be bound", "rknn_set_io_mem:-5:2", "LIBRARY_FAILED", "rknn_set_io_mem of input state.sum [1,2,3] gave -5"],
+    [
+      "a device that is not there",
+      "rknn_init:gone:1",
+      "NPU_UNAVAILABLE",
+      "rknn_init gave -3 (RKNN_ERR_DEVICE_UNAVAILABLE",
+    ],
+    [
+      "no memory",
+      "rknn_create_mem:-4:3",
+      "NPU_UNAVAILABLE",
+      "rknn_create_mem of 8 bytes for input state.steps gave -4",
+    ],
+    [
+      "a tensor that cannot be bound",
+      "rknn_set_io_mem:-5:2",
+      "LIBRARY_FAILED",
+      "rknn_set_io_mem of input state.sum [1,2,3] gave -5",
+    ],
     ["a question that fails", "rknn_query:-7:2", "LIBRARY_FAILED", "rknn_query of IN_OUT_NUM gave -7"],
   ])("opening fails with %s and leaves nothing behind", (_, faults, code, what) => {
     const { live: left, opened } = story(1, faults);
@@ -262,7 +347,8 @@ describe.skipIf(compiler === null)(`finding the library${noCompiler}`, () => {
   findingCases(RKNN);
 
   test("one that is too old is refused", () => {
-    const version = '__attribute__((used)) static const char text[] = "librknnrt version: 1.4.0 (a10f100eb@2022-09-09T09:07:14)";';
+    const version =
+      '__attribute__((used)) static const char text[] = "librknnrt version: 1.4.0 (a10f100eb@2022-09-09T09:07:14)";';
     const old = compile("old", "librknnrt.so", [...functions, version].join("\n"));
     expect(loadFailure(RKNN, old)).toMatchObject({
       code: "LIBRARY_MISMATCH",

@@ -1,4 +1,5 @@
-// What an accelerator was given goes back to it, also when the stage on it fails in the middle: on stand-ins, which count.
+// What an accelerator was given goes back to it, also when the stage on it fails in the middle: on stand-ins,
+// which count.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -10,7 +11,13 @@ import { bundleOf, ROOT } from "../../_support.ts";
 describe.skipIf(compiler === null)(`an accelerator${noCompiler}`, () => {
   test.each([
     ["the vocoder", "rknn", "TTS_LIBRKNNRT", "rknn_run:-1:6", { vocoder: "rknn" }],
-    ["the code predictor", "axcl", "TTS_LIBAXCL", "axclrtEngineExecute:1:6", { predictor: "axcl", vocoder: "ort" }],
+    [
+      "the code predictor",
+      "axcl",
+      "TTS_LIBAXCL",
+      "axclrtEngineExecute:1:6",
+      { predictor: "axcl", vocoder: "ort" },
+    ],
   ] as [string, NpuTarget, string, string, object][])(
     "has nothing left of %s that failed",
     async (_stage, target, variable, fault, choice) => {

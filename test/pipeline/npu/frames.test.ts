@@ -13,4 +13,7 @@ const combinations: Combination[] = [
   ["axcl", "axcl", FRAMES, () => npuOptions(bundle(), 1, "axcl", "axcl")],
   ["ort", "axengine", FRAMES, () => npuOptions(bundle(), 1, "axcl", "axEngine")],
 ];
-test.skipIf(compiler === null).each(combinations)(`%s and %s: %d frames leave no trace in the heap${noCompiler}`, leavesNoTrace);
+test.skipIf(compiler === null).each(combinations)(
+  `%s and %s: %d frames leave no trace in the heap${noCompiler}`,
+  leavesNoTrace,
+);

@@ -1,4 +1,5 @@
-// A code predictor on a card that hangs, or cannot draw as it is asked to, while the rest of the pipeline runs: on the stand-in for its library.
+// A code predictor on a card that hangs, or cannot draw as it is asked to, while the rest of the pipeline
+// runs: on the stand-in for its library.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -10,14 +11,23 @@ describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}
   /** Runs `script`, which has an `engine`, in a process of its own: a call that hangs ends with it. */
   async function said(fault: string, script: string): Promise<string> {
     const bundle = bundleOf("starter");
-    const options = { predictor: "axcl", vocoder: "ort", stageTimeoutMs: 2_000, model: bundle.directory, npu: npuFolderOf(bundle, "axcl") };
+    const options = {
+      predictor: "axcl",
+      vocoder: "ort",
+      stageTimeoutMs: 2_000,
+      model: bundle.directory,
+      npu: npuFolderOf(bundle, "axcl"),
+    };
     const program = `
       import { open } from ${JSON.stringify(join(ROOT, "src/engine.ts"))};
       const engine = await open(${JSON.stringify(options)});
       const outcome = (speech) => Array.fromAsync(speech).then(() => "spoken", ({ code, message }) => code + " " + message);
       ${script}
       process.exit(0);`;
-    const env = { ...process.env, ...standInEnvironment({ TTS_LIBAXCL: compileStandIns().axcl, TTS_NPU_FAULT: fault }) };
+    const env = {
+      ...process.env,
+      ...standInEnvironment({ TTS_LIBAXCL: compileStandIns().axcl, TTS_NPU_FAULT: fault }),
+    };
     const child = Bun.spawn([process.execPath, "-e", program], { env, stdout: "pipe", stderr: "inherit" });
     return new Response(child.stdout).text();
   }
@@ -31,7 +41,9 @@ describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}
         while (!isTold) await outcome(engine.decode(new Int32Array(16 * 20)));
       } catch {} // the engine may be down before the speech says so
       console.log(await speech);`;
-    expect(await said("axclrtEngineExecute:hang:6", script)).toStartWith("STAGE_TIMEOUT the predictor (axcl) has given no sign for 2 s");
+    expect(await said("axclrtEngineExecute:hang:6", script)).toStartWith(
+      "STAGE_TIMEOUT the predictor (axcl) has given no sign for 2 s",
+    );
   });
 
   test("chances that it cannot give are refused to one speech, and the others go on", async () => {
@@ -39,6 +51,8 @@ describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}
       try { engine.speak("Hello.", { sampling: { predictor: { topP: 0.9 } } }); } catch ({ code, message }) { console.log(code, message); }
       console.log(await outcome(engine.speak("Hello.", { greedy: true, sampling: { predictor: { topP: 0.9 } } })));
       console.log(await outcome(engine.speak("Hello.", { seed: 1 })));`;
-    expect(await said("", script)).toMatch(/^MODEL_UNSUITABLE .* cannot draw with top-p 0\.9\nspoken\nspoken\n$/);
+    expect(await said("", script)).toMatch(
+      /^MODEL_UNSUITABLE .* cannot draw with top-p 0\.9\nspoken\nspoken\n$/,
+    );
   });
 });

@@ -1,5 +1,5 @@
-// A client of the three stages, written from the byte layout alone: plain sockets, and the tables of the bundle read with its own few lines.
-// Must not import anything of the program.
+// A client of the three stages, written from the byte layout alone: plain sockets, and the tables of the
+// bundle read with its own few lines. Must not import anything of the program.
 
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -32,7 +32,11 @@ export class Wire {
   }
 
   send(...parts: ArrayBufferView[]): void {
-    this.socket.write(Buffer.concat(parts.map(({ buffer, byteLength, byteOffset }) => Buffer.from(buffer, byteOffset, byteLength))));
+    this.socket.write(
+      Buffer.concat(
+        parts.map(({ buffer, byteLength, byteOffset }) => Buffer.from(buffer, byteOffset, byteLength)),
+      ),
+    );
   }
 
   /** So many bytes; an error where the server ended the connection before. */

@@ -26,9 +26,18 @@ const environment = (more: Record<string, string> = {}) => ({
 
 const SOURCES = [process.execPath, join(ROOT, "tts.ts")];
 
-function run(args: readonly string[], more: Record<string, string>, cwd = scratchFolder(), program = SOURCES): ChildProcess {
+function run(
+  args: readonly string[],
+  more: Record<string, string>,
+  cwd = scratchFolder(),
+  program = SOURCES,
+): ChildProcess {
   const [command, ...first] = program;
-  return spawn(command, [...first, ...args], { env: environment(more), cwd, stdio: ["ignore", "ignore", "pipe"] });
+  return spawn(command, [...first, ...args], {
+    env: environment(more),
+    cwd,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
 }
 
 export const newFolder = () => mkdtempSync(join(scratchFolder(), "serve-"));
@@ -36,7 +45,11 @@ export const newFolder = () => mkdtempSync(join(scratchFolder(), "serve-"));
 /** What `tts` itself makes of a text. */
 export async function speakItself(args: readonly string[]): Promise<Spoken> {
   const folder = newFolder();
-  const child = run([...args, "--text-mode", "whole", "--save-codes", "codes.json", "-o", "a.wav"], {}, folder);
+  const child = run(
+    [...args, "--text-mode", "whole", "--save-codes", "codes.json", "-o", "a.wav"],
+    {},
+    folder,
+  );
   let stderr = "";
   child.stderr!.on("data", (chunk) => {
     stderr += chunk;
@@ -152,7 +165,8 @@ export async function serveStarter(...more: string[]): Promise<Served> {
 
 export const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-export const isRunning = (pid: number) => existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+export const isRunning = (pid: number) =>
+  existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 
 /** Waits for what happens soon and tells nobody. */
 export async function until(condition: () => boolean): Promise<void> {

@@ -1,4 +1,5 @@
-// Clients of the stage servers that are slow, broken, too many or ahead of their time: nobody else is hurt by them. Real processes and sockets.
+// Clients of the stage servers that are slow, broken, too many or ahead of their time: nobody else is hurt by
+// them. Real processes and sockets.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -59,18 +60,24 @@ describe("while somebody speaks", () => {
     return both;
   };
 
-  test.each(["nothing", "a byte now and then"])("a lane whose client sends %s goes to one that waits", async (what) => {
-    const from = server.stderr.length;
-    const slow = await withLanes();
-    const dripping = setInterval(() => {
-      if (what !== "nothing") for (const wire of slow) wire.send(Uint8Array.of(0));
-    }, 100);
-    await Promise.all([allGood(), allGood()]);
-    await server.says(/talker: client \d+: it has not done its part for \d+ s while others waited for its lane\n/, from);
-    expect(await slow[0].rest()).toEqual(Buffer.from(Int32Array.of(-2).buffer));
-    clearInterval(dripping);
-    for (const wire of slow) wire.close();
-  });
+  test.each(["nothing", "a byte now and then"])(
+    "a lane whose client sends %s goes to one that waits",
+    async (what) => {
+      const from = server.stderr.length;
+      const slow = await withLanes();
+      const dripping = setInterval(() => {
+        if (what !== "nothing") for (const wire of slow) wire.send(Uint8Array.of(0));
+      }, 100);
+      await Promise.all([allGood(), allGood()]);
+      await server.says(
+        /talker: client \d+: it has not done its part for \d+ s while others waited for its lane\n/,
+        from,
+      );
+      expect(await slow[0].rest()).toEqual(Buffer.from(Int32Array.of(-2).buffer));
+      clearInterval(dripping);
+      for (const wire of slow) wire.close();
+    },
+  );
 
   test("a client that was quick while the stage itself was held up keeps its lane", async () => {
     const quick = await withLanes();
@@ -95,7 +102,9 @@ describe("while somebody speaks", () => {
   });
 
   test("of too many connections those make room that send a byte now and then, or none", async () => {
-    const many = await Promise.all(STAGES.flatMap((stage) => Array.from({ length: 64 }, () => Wire.open(server.socket(stage)))));
+    const many = await Promise.all(
+      STAGES.flatMap((stage) => Array.from({ length: 64 }, () => Wire.open(server.socket(stage)))),
+    );
     for (let i = 0; i < 3; i++) {
       await pause(380);
       for (const wire of many) wire.send(Uint8Array.of(0));
@@ -141,11 +150,14 @@ describe("while somebody speaks", () => {
       const talker = await Wire.open(server.socket("talker"));
       talker.socket.pause();
       for (let i = 0; i < sentences; i++) talker.send(...sentence);
-      await pause(lateMs); // so that the socket is full; the test is wrong only in what it is about if it is not
+      // so that the socket is full; the test is wrong only in what it is about if it is not
+      await pause(lateMs);
       talker.socket.resume();
       const read = await talker.take(sentences * bytes);
       talker.close();
-      return Array.from({ length: sentences }, (_, i) => read.subarray(i * bytes, (i + 1) * bytes).toString("hex"));
+      return Array.from({ length: sentences }, (_, i) =>
+        read.subarray(i * bytes, (i + 1) * bytes).toString("hex"),
+      );
     };
     const [ahead, [alone]] = await Promise.all([all(20, 1_000), all(1, 0)]);
     expect(new Set(ahead)).toEqual(new Set([alone]));

@@ -1,14 +1,46 @@
-// Processes of the stage servers that die, hang or are ended: what their clients see, and that they return. Real processes and signals.
+// Processes of the stage servers that die, hang or are ended: what their clients see, and that they return.
+// Real processes and signals.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { copyFileSync, cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { npuFolderOf } from "../../_npu.ts";
 import { compiler, compileStandIns, compileText, noCompiler, standInEnvironment } from "../../_standins.ts";
 import { bundleOf, openOptions, ROOT, scratchFolder } from "../../_support.ts";
-import { converse, type Frame, LONG_FRAMES, nextFrame, predict, request, vocode, Wire, zeros } from "./_client.ts";
-import { isRunning, newFolder, pause, type Served, Server, STAGES, type Stage, serveStarter, stopServers, TEXT, until } from "./_server.ts";
+import {
+  converse,
+  type Frame,
+  LONG_FRAMES,
+  nextFrame,
+  predict,
+  request,
+  vocode,
+  Wire,
+  zeros,
+} from "./_client.ts";
+import {
+  isRunning,
+  newFolder,
+  pause,
+  type Served,
+  Server,
+  STAGES,
+  type Stage,
+  serveStarter,
+  stopServers,
+  TEXT,
+  until,
+} from "./_server.ts";
 
 let { allGood, expected, server, starter, tables } = {} as Served;
 beforeAll(async () => {
@@ -16,7 +48,10 @@ beforeAll(async () => {
 });
 afterAll(stopServers);
 
-/** For a supervisor that ends its stages: while the file is there, SIGKILL does nothing but make it a byte longer. */
+/**
+ * For a supervisor that ends its stages: while the file is there, SIGKILL does nothing but make it a byte
+ * longer.
+ */
 const IN_A_DRIVER = `
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -46,7 +81,10 @@ describe("a stage that is killed", () => {
     const [pid, from] = [server.processOf(stage), server.stderr.length];
     process.kill(pid, "SIGKILL");
     return async () => {
-      await server.says(new RegExp(`^tts: warning: the ${stage} process ended \\(SIGKILL\\); it is started again\n`, "m"), from);
+      await server.says(
+        new RegExp(`^tts: warning: the ${stage} process ended \\(SIGKILL\\); it is started again\n`, "m"),
+        from,
+      );
       await server.says(new RegExp(`^${stage}: back on `, "m"), from);
       expect(server.processOf(stage)).not.toBe(pid);
       expect(isRunning(pid)).toBe(false);
@@ -127,7 +165,9 @@ describe("a stage that gives no sign of life", () => {
     await expect(predictor.take(60)).rejects.toThrow("closed after 0 of 60 bytes");
     const patience = "TTS_STAGE_TIMEOUT is the patience in seconds";
     const what = `process ${pid} is killed, and another one starts when it is gone; ${patience}\n`;
-    await one.says(new RegExp(`^tts: warning: the predictor \\(\\w+\\) has given no sign for 1 s; ${what}`, "m"));
+    await one.says(
+      new RegExp(`^tts: warning: the predictor \\(\\w+\\) has given no sign for 1 s; ${what}`, "m"),
+    );
     await one.says(/^tts: warning: the predictor process ended \(SIGKILL\); it is started again\n/m);
     await one.says(/^predictor: back on /m);
     expect(isRunning(pid)).toBe(false);
@@ -142,33 +182,46 @@ describe("a stage that gives no sign of life", () => {
     await one.stop();
   });
 
-  test.skipIf(compiler === null)(`is killed once, and that is said once, however long it takes to end${noCompiler}`, async () => {
-    const [library, kills] = [join(scratchFolder(), "in-a-driver.so"), join(scratchFolder(), "kills")];
-    compileText(library, IN_A_DRIVER);
-    const one = await Server.start(["-m", starter, "--stage", "vocoder"], {
-      ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: "0.5" },
-    });
-    const pid = one.processOf("vocoder");
-    writeFileSync(kills, "");
-    process.kill(pid, "SIGSTOP");
-    await until(() => statSync(kills).size > 0);
-    await pause(1_000); // it is looked at every 125 ms
-    expect(statSync(kills).size).toBe(1);
-    rmSync(kills);
-    process.kill(pid, "SIGKILL");
-    await one.says(/^vocoder: back on /m);
-    expect(one.stderr.match(/^tts: .*/gm)).toEqual([
-      expect.stringContaining(`process ${pid} is killed`),
-      "tts: warning: the vocoder process ended (SIGKILL); it is started again",
-    ]);
-    await one.stop();
-  });
+  test.skipIf(compiler === null)(
+    `is killed once, and that is said once, however long it takes to end${noCompiler}`,
+    async () => {
+      const [library, kills] = [join(scratchFolder(), "in-a-driver.so"), join(scratchFolder(), "kills")];
+      compileText(library, IN_A_DRIVER);
+      const one = await Server.start(["-m", starter, "--stage", "vocoder"], {
+        ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: "0.5" },
+      });
+      const pid = one.processOf("vocoder");
+      writeFileSync(kills, "");
+      process.kill(pid, "SIGSTOP");
+      await until(() => statSync(kills).size > 0);
+      await pause(1_000); // it is looked at every 125 ms
+      expect(statSync(kills).size).toBe(1);
+      rmSync(kills);
+      process.kill(pid, "SIGKILL");
+      await one.says(/^vocoder: back on /m);
+      expect(one.stderr.match(/^tts: .*/gm)).toEqual([
+        expect.stringContaining(`process ${pid} is killed`),
+        "tts: warning: the vocoder process ended (SIGKILL); it is started again",
+      ]);
+      await one.stop();
+    },
+  );
 
   test("says one after every piece of a prompt, which may be long", async () => {
     const folder = newFolder();
     const path = join(folder, "talker.sock");
-    const job = { stage: "talker", path, mode: 0o600, bundle: starter, greedy: true, patienceMs: 1_000, beatMs: 2 ** 30 };
-    const child = spawn(process.execPath, [join(ROOT, "tts.ts"), "serve", "stage"], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    const job = {
+      stage: "talker",
+      path,
+      mode: 0o600,
+      bundle: starter,
+      greedy: true,
+      patienceMs: 1_000,
+      beatMs: 2 ** 30,
+    };
+    const child = spawn(process.execPath, [join(ROOT, "tts.ts"), "serve", "stage"], {
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
     const heard: string[] = [];
     child.on("message", (message) => heard.push(Object.keys(message)[0]));
     child.send({ ...job, config: openOptions(bundleOf("starter")).config });
@@ -186,9 +239,20 @@ describe("a stage that gives no sign of life", () => {
 });
 
 describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
-  const onStandIn = (stage: "predictor" | "vocoder", choice: string, fault: string, more: Record<string, string> = {}) => {
+  const onStandIn = (
+    stage: "predictor" | "vocoder",
+    choice: string,
+    fault: string,
+    more: Record<string, string> = {},
+  ) => {
     const { axcl, rknn } = compileStandIns();
-    const environment = { TTS_LIBAXCL: axcl, TTS_LIBRKNNRT: rknn, TTS_NPU_FAULT: fault, TTS_STAGE_TIMEOUT: "2", ...more };
+    const environment = {
+      TTS_LIBAXCL: axcl,
+      TTS_LIBRKNNRT: rknn,
+      TTS_NPU_FAULT: fault,
+      TTS_STAGE_TIMEOUT: "2",
+      ...more,
+    };
     const folder = npuFolderOf(bundleOf("starter"), stage === "vocoder" ? "rknn" : "axcl");
     const args = ["-m", starter, "--stage", stage, `--${stage}`, choice, "--npu", folder];
     return new Server(newFolder(), args, standInEnvironment(environment));
@@ -207,7 +271,8 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
   });
 
   test("is replaced when a call into its library never returns", async () => {
-    const one = onStandIn("vocoder", "rknn", "rknn_run:hang:5"); // after its self-test; the next process does the same
+    // after its self-test; the next process does the same
+    const one = onStandIn("vocoder", "rknn", "rknn_run:hang:5");
     await one.says(/^ready: /m);
     const pid = one.processOf("vocoder");
     await expect(vocode(one.folder, expected.frames)).rejects.toThrow();
@@ -257,7 +322,10 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
       renameSync(`${library}.new`, library);
     };
     use(good);
-    const one = onStandIn("vocoder", "rknn", "", { TTS_LIBRKNNRT: library, TTS_TEST_SLOW: join(folder, "loading") });
+    const one = onStandIn("vocoder", "rknn", "", {
+      TTS_LIBRKNNRT: library,
+      TTS_TEST_SLOW: join(folder, "loading"),
+    });
     await one.says(/^ready: /m);
     use(slow);
     process.kill(one.processOf("vocoder"), "SIGKILL");
@@ -283,17 +351,20 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
 
 describe("a server that is ended", () => {
   const left = (folder: string) => readdirSync(folder);
-  test.each([["SIGTERM", 143] as const, ["SIGINT", 130] as const])("by %s leaves no socket and no process", async (signal, status) => {
-    const one = await Server.start(["-m", starter]);
-    const stages = STAGES.map((stage) => one.processOf(stage));
-    const talker = await Wire.open(one.socket("talker"));
-    talker.send(request({ text: TEXT }));
-    await nextFrame(talker, tables.hidden);
-    expect(await one.stop(signal)).toBe(status);
-    expect(left(one.folder)).toEqual([]);
-    await until(() => !stages.some(isRunning));
-    await expect(nextFrame(talker, tables.hidden)).rejects.toThrow("closed");
-  });
+  test.each([["SIGTERM", 143] as const, ["SIGINT", 130] as const])(
+    "by %s leaves no socket and no process",
+    async (signal, status) => {
+      const one = await Server.start(["-m", starter]);
+      const stages = STAGES.map((stage) => one.processOf(stage));
+      const talker = await Wire.open(one.socket("talker"));
+      talker.send(request({ text: TEXT }));
+      await nextFrame(talker, tables.hidden);
+      expect(await one.stop(signal)).toBe(status);
+      expect(left(one.folder)).toEqual([]);
+      await until(() => !stages.some(isRunning));
+      await expect(nextFrame(talker, tables.hidden)).rejects.toThrow("closed");
+    },
+  );
 
   test("goes on when its terminal hangs up, if it was started for that", async () => {
     const program = ["nohup", process.execPath, join(ROOT, "tts.ts")];

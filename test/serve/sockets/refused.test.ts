@@ -1,4 +1,5 @@
-// What the stage servers refuse, from clients and from users, and that they say why. Real processes and sockets.
+// What the stage servers refuse, from clients and from users, and that they say why. Real processes and
+// sockets.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, statSync, writeFileSync } from "node:fs";
@@ -24,8 +25,16 @@ describe("what cannot be served is refused, with the reason on standard error", 
     ["an unknown field", { text: TEXT, max_frames: 3 }, /has a field "max_frames"/],
     ["a field of another type", { text: TEXT, seed: "7" }, /seed is "7"; it is a number/],
     ["a number out of range", { text: TEXT, seed: 1.5 }, /the seed is 1.5/],
-    ["more frames than there is memory for", { text: TEXT, maxFrames: 5_000 }, /maxFrames is 5000, this server has memory for 640/],
-    ["control characters in a message", { text: TEXT, speaker: "\x1b[31m\nx" }, /there is no speaker "\?\[31m x"/],
+    [
+      "more frames than there is memory for",
+      { text: TEXT, maxFrames: 5_000 },
+      /maxFrames is 5000, this server has memory for 640/,
+    ],
+    [
+      "control characters in a message",
+      { text: TEXT, speaker: "\x1b[31m\nx" },
+      /there is no speaker "\?\[31m x"/,
+    ],
   ];
   const length = (bytes: number) => Buffer.from(Uint32Array.of(bytes).buffer);
   const raw: [string, Buffer, RegExp][] = [
@@ -48,20 +57,23 @@ describe("what cannot be served is refused, with the reason on standard error", 
     },
   );
 
-  test.each([Number.NaN, Number.POSITIVE_INFINITY, 1e30])("by the talker: feedback of %d; the lane is as good as before", async (value) => {
-    const from = server.stderr.length;
-    for (let lane = 0; lane < 2; lane++) {
-      const talker = await Wire.open(server.socket("talker"));
-      talker.send(request({ text: TEXT }));
-      await nextFrame(talker, tables.hidden);
-      talker.send(new Float32Array(tables.hidden).fill(value));
-      expect(await talker.rest()).toEqual(Buffer.from(Int32Array.of(-2).buffer));
-      talker.close();
-    }
-    await server.says(/the feedback is \S+ at 0/, from);
-    const both = [0, 1].map(() => converse(server.folder, tables, { text: TEXT }));
-    expect(await Promise.all(both)).toEqual([expected.frames, expected.frames]);
-  });
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, 1e30])(
+    "by the talker: feedback of %d; the lane is as good as before",
+    async (value) => {
+      const from = server.stderr.length;
+      for (let lane = 0; lane < 2; lane++) {
+        const talker = await Wire.open(server.socket("talker"));
+        talker.send(request({ text: TEXT }));
+        await nextFrame(talker, tables.hidden);
+        talker.send(new Float32Array(tables.hidden).fill(value));
+        expect(await talker.rest()).toEqual(Buffer.from(Int32Array.of(-2).buffer));
+        talker.close();
+      }
+      await server.says(/the feedback is \S+ at 0/, from);
+      const both = [0, 1].map(() => converse(server.folder, tables, { text: TEXT }));
+      expect(await Promise.all(both)).toEqual([expected.frames, expected.frames]);
+    },
+  );
 
   const hidden = (value: number) => new Float32Array(tables.hidden).fill(value);
   test.each<[string, () => ArrayBufferView[], RegExp]>([
@@ -82,7 +94,11 @@ describe("what cannot be served is refused, with the reason on standard error", 
     ["a negative count", [Int32Array.of(-1)], /claims -1 frames/],
     ["too many frames", [Int32Array.of(10_001)], /claims 10001 frames/],
     ["a negative code", [Int32Array.of(1), codes(-1n)], /frame 0, code 0 is -1/],
-    ["a code that 32 bits would make valid", [Int32Array.of(2), codes(0n), codes(2n ** 32n)], /frame 1, code 0 is 4294967296/],
+    [
+      "a code that 32 bits would make valid",
+      [Int32Array.of(2), codes(0n), codes(2n ** 32n)],
+      /frame 1, code 0 is 4294967296/,
+    ],
   ])("by the vocoder: %s", async (_what, parts, why) => {
     const from = server.stderr.length;
     const vocoder = await Wire.open(server.socket("vocoder"));
@@ -102,7 +118,9 @@ test("a connection that is one too many is ended, and those before it are not", 
   await server.says(/predictor: a client was sent away: there are 64 already\n/);
   const talker = await Wire.open(server.socket("talker"));
   talker.send(request({ text: TEXT }));
-  expect(await predict(many[63], (await nextFrame(talker, tables.hidden)) as Frame)).toEqual(expected.frames[0]);
+  expect(await predict(many[63], (await nextFrame(talker, tables.hidden)) as Frame)).toEqual(
+    expected.frames[0],
+  );
   for (const wire of [talker, ...many]) wire.close();
 });
 
@@ -140,19 +158,27 @@ describe("a server that cannot start says why", () => {
     // Owned by whoever runs this, and closed to root as well.
     for (const folder of [`/proc/${process.pid}/task`, join(starter, "bundle.json/x")]) {
       const { status, stderr } = await run(["-m", starter], folder);
-      expect([status, stderr]).toEqual([5, expect.stringMatching(/^tts: cannot serve .+: E[A-Z]+: .+; choose another folder\n$/)]);
+      expect([status, stderr]).toEqual([
+        5,
+        expect.stringMatching(/^tts: cannot serve .+: E[A-Z]+: .+; choose another folder\n$/),
+      ]);
     }
   });
 
-  const mounts = Bun.spawnSync(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", scratchFolder()]).exitCode === 0;
-  test.skipIf(!mounts)(`a folder that is full${mounts ? "" : " (skipped: no mounts for a process alone here)"}`, async () => {
-    const folder = newFolder();
-    const fill = 'mount -t tmpfs -o size=16k,mode=700 tmpfs "$0" && head -c 1M /dev/zero > "$0/full" 2>&-; exec "$@"';
-    const program = ["unshare", "-rm", "sh", "-c", fill, folder, process.execPath, join(ROOT, "tts.ts")];
-    const failed = new Server(folder, ["-m", starter], {}, program);
-    expect(await failed.exited).toBe(5);
-    expect(failed.stderr).toMatch(/^tts: cannot serve .+: ENOSPC: .+; choose another folder\n$/);
-  });
+  const mounts =
+    Bun.spawnSync(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", scratchFolder()]).exitCode === 0;
+  test.skipIf(!mounts)(
+    `a folder that is full${mounts ? "" : " (skipped: no mounts for a process alone here)"}`,
+    async () => {
+      const folder = newFolder();
+      const fill =
+        'mount -t tmpfs -o size=16k,mode=700 tmpfs "$0" && head -c 1M /dev/zero > "$0/full" 2>&-; exec "$@"';
+      const program = ["unshare", "-rm", "sh", "-c", fill, folder, process.execPath, join(ROOT, "tts.ts")];
+      const failed = new Server(folder, ["-m", starter], {}, program);
+      expect(await failed.exited).toBe(5);
+      expect(failed.stderr).toMatch(/^tts: cannot serve .+: ENOSPC: .+; choose another folder\n$/);
+    },
+  );
 
   test("a folder without models for an NPU", async () => {
     const why = `tts: ${starter} holds no models for an NPU; tts convert DIR --target makes such a folder\n`;
@@ -160,7 +186,10 @@ describe("a server that cannot start says why", () => {
   });
 
   test("a model that cannot be served", async () => {
-    expect(await run(["-m", bundleOf("tiny-base").directory])).toEqual({ status: 2, stderr: expect.stringContaining("is a Base model") });
+    expect(await run(["-m", bundleOf("tiny-base").directory])).toEqual({
+      status: 2,
+      stderr: expect.stringContaining("is a Base model"),
+    });
     const broken = join(scratchFolder(), "broken");
     Bun.spawnSync(["cp", "-r", starter, broken]);
     const talker = join(broken, "talker.gguf");

@@ -1,5 +1,5 @@
-// The three stages as servers, used as other programs use them: what a client written from the byte layout alone gets, and
-// where the sockets are. Real processes and sockets.
+// The three stages as servers, used as other programs use them: what a client written from the byte layout
+// alone gets, and where the sockets are. Real processes and sockets.
 
 import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -14,7 +14,16 @@ import { TalkerStage } from "../../../src/stages/talker.ts";
 import { createTimelineMemory, Track } from "../../../src/stages/timeline.ts";
 import { bundleOf, openOptions, tokenizerOf } from "../../_support.ts";
 import { converse, decode, nextFrame, request, Tables, vocode, Wire } from "./_client.ts";
-import { newFolder, type Served, Server, STAGES, serveStarter, speakItself, stopServers, TEXT } from "./_server.ts";
+import {
+  newFolder,
+  type Served,
+  Server,
+  STAGES,
+  serveStarter,
+  speakItself,
+  stopServers,
+  TEXT,
+} from "./_server.ts";
 
 let { expected, server, starter, tables } = {} as Served;
 beforeAll(async () => {
@@ -34,7 +43,12 @@ describe("a client written from the byte layout alone", () => {
   test("gets them with a speaker, an instruction, other weights and another predictor", async () => {
     const cases = [
       ["tiny-custom", "f32", "ort", { text: "Hello there, world.", speaker: "ryan", language: "German" }],
-      ["tiny-design", "q8_0", "llama", { text: "Hello there, world.", instruct: "a calm old man", language: "auto" }],
+      [
+        "tiny-design",
+        "q8_0",
+        "llama",
+        { text: "Hello there, world.", instruct: "a calm old man", language: "auto" },
+      ],
     ] as const;
     for (const [checkpoint, weights, predictor, fields] of cases) {
       const { directory } = bundleOf(checkpoint, weights);
@@ -43,7 +57,9 @@ describe("a client written from the byte layout alone", () => {
       const args = ["-m", directory, "--predictor", predictor, "--greedy"];
       const itself = await speakItself([...args, "-l", language, ...options, "--max-frames", "12", text]);
       const tiny = await Server.start(args);
-      expect(await converse(tiny.folder, new Tables(directory), { ...fields, maxFrames: 12 })).toEqual(itself.frames);
+      expect(await converse(tiny.folder, new Tables(directory), { ...fields, maxFrames: 12 })).toEqual(
+        itself.frames,
+      );
       expect((await vocode(tiny.folder, itself.frames)).equals(itself.samples)).toBe(true);
       expect(await tiny.stop()).toBe(143);
     }
@@ -81,7 +97,8 @@ describe("a client written from the byte layout alone", () => {
     }
     talker.close();
     const vocoder = await Wire.open(server.socket("vocoder"));
-    for (let i = 0; i < 2; i++) expect((await decode(vocoder, expected.frames)).equals(expected.samples)).toBe(true);
+    for (let i = 0; i < 2; i++)
+      expect((await decode(vocoder, expected.frames)).equals(expected.samples)).toBe(true);
     vocoder.send(Int32Array.of(2), BigInt64Array.from(expected.frames.slice(0, 2).flat(), BigInt));
     vocoder.socket.end();
     expect((await vocoder.rest()).length).toBe(4 + 2 * 2 * 1920);
@@ -89,7 +106,9 @@ describe("a client written from the byte layout alone", () => {
 
   test("has raw text taken as it is", async () => {
     const itself = await speakItself(["-m", starter, "--greedy", "--raw-text", "dˈɪnɝ ˈɪz rˈɛdi."]);
-    expect(await converse(server.folder, tables, { text: "dˈɪnɝ ˈɪz rˈɛdi.", rawText: true })).toEqual(itself.frames);
+    expect(await converse(server.folder, tables, { text: "dˈɪnɝ ˈɪz rˈɛdi.", rawText: true })).toEqual(
+      itself.frames,
+    );
   });
 });
 
@@ -130,7 +149,13 @@ test("the talker computes a prompt once, and the start of prompts once", () => {
   const prefill = spyOn(talker.opened.stage, "prefill");
   const sampling = { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
   const voice = { instruct: "", speaker: -1, language: -1, mode: "whole", reference: null } as const;
-  const sentence = { ...voice, maxFrames: 9, seed: 0, stream: 0, sampling: { talker: sampling, predictor: sampling } };
+  const sentence = {
+    ...voice,
+    maxFrames: 9,
+    seed: 0,
+    stream: 0,
+    sampling: { talker: sampling, predictor: sampling },
+  };
   const begin = (lane: number, text: string) => {
     prefill.mockClear();
     talker.begin(lane, { ...sentence, text }, true);
@@ -145,10 +170,24 @@ test("the talker computes a prompt once, and the start of prompts once", () => {
 describe("the sockets", () => {
   test("are the user's alone unless told otherwise, in a folder that can be entered by those who may use them", async () => {
     const modes = (...paths: string[]) => paths.map((path) => (statSync(path).mode & 0o777).toString(8));
-    expect(modes(server.folder, ...STAGES.map((stage) => server.socket(stage)))).toEqual(["700", "600", "600", "600"]);
+    expect(modes(server.folder, ...STAGES.map((stage) => server.socket(stage)))).toEqual([
+      "700",
+      "600",
+      "600",
+      "600",
+    ]);
     const [outside, folder] = [newFolder(), "deep/er"];
-    const shared = await Server.start(["-m", starter, "--stage", "vocoder", "--socket-mode", "0660"], {}, join(outside, folder));
-    expect(modes(outside, join(outside, "deep"), shared.folder, shared.socket("vocoder"))).toEqual(["700", "710", "710", "660"]);
+    const shared = await Server.start(
+      ["-m", starter, "--stage", "vocoder", "--socket-mode", "0660"],
+      {},
+      join(outside, folder),
+    );
+    expect(modes(outside, join(outside, "deep"), shared.folder, shared.socket("vocoder"))).toEqual([
+      "700",
+      "710",
+      "710",
+      "660",
+    ]);
     await shared.stop();
   });
 
@@ -163,11 +202,17 @@ describe("the sockets", () => {
     const foreign = createServer();
     await new Promise<void>((resolve) => foreign.listen(path, resolve));
     const third = new Server(folder, ["-m", starter, "--stage", "vocoder"]);
-    expect([await third.exited, third.stderr]).toEqual([5, expect.stringContaining("somebody answers there")]);
+    expect([await third.exited, third.stderr]).toEqual([
+      5,
+      expect.stringContaining("somebody answers there"),
+    ]);
     await new Promise((resolve) => foreign.close(resolve));
     writeFileSync(path, "notes");
     const fourth = new Server(folder, ["-m", starter, "--stage", "vocoder"]);
-    expect([await fourth.exited, fourth.stderr]).toEqual([5, expect.stringContaining("there is something else")]);
+    expect([await fourth.exited, fourth.stderr]).toEqual([
+      5,
+      expect.stringContaining("there is something else"),
+    ]);
     expect(statSync(path).size).toBe(5);
   });
 
@@ -181,7 +226,9 @@ describe("the sockets", () => {
     }
     for (const [i, stage] of STAGES.entries()) {
       const status = readFileSync(`/proc/${servers[i].processOf(stage)}/status`, "utf8");
-      expect([status.match(/^Name:\t(.*)$/m)?.[1], status.match(/^Cpus_allowed_list:\t(.*)$/m)?.[1]]).toEqual([stage, String(core.id)]);
+      expect([status.match(/^Name:\t(.*)$/m)?.[1], status.match(/^Cpus_allowed_list:\t(.*)$/m)?.[1]]).toEqual(
+        [stage, String(core.id)],
+      );
     }
     const frames = await converse(folder, tables, { text: TEXT });
     expect(frames).toEqual(expected.frames);

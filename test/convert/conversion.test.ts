@@ -1,0 +1,242 @@
+// Conversions: of checkpoints in shards, to every weight type, interrupted, repeated, in the way of others.
+
+import { describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
+import { loadConfig, WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
+import { convert } from "../../src/convert/index.ts";
+import { BUNDLE_FILES, type Bundle, openBundle } from "../../src/formats/bundle.ts";
+import { parseSafetensors, safetensorsHeader, type TensorToWrite } from "../../src/formats/safetensors.ts";
+import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
+import {
+  bundleOf,
+  convertFolder,
+  copyOfCheckpoint,
+  maxDifference,
+  named,
+  openOptions,
+  ROOT,
+  rejectionOf,
+  scratchFolder,
+  sharedFloats,
+} from "../_support.ts";
+
+const WEIGHTS = "model.safetensors";
+const CODEC = "speech_tokenizer/model.safetensors";
+
+/** Converts as the program does, in a worker. */
+const convertTo = (source: string, target: string, weights: WeightType = "f32") =>
+  convert({ source, target, weights: weightTypes(weights), config: loadConfig({}, {}) }, () => {});
+const entriesLike = (target: string) =>
+  readdirSync(dirname(target)).filter((name) => name.includes(basename(target)));
+
+/** Some tensors of a safetensors file as a file of their own. */
+function writeShard(path: string, source: string, pick: (name: string, index: number) => boolean): string[] {
+  const tensors = [...parseSafetensors(new Uint8Array(readFileSync(source)), source).values()].filter(
+    ({ name }, i) => pick(name, i),
+  );
+  const toWrite = tensors.map(
+    ({ bytes, dtype, name, shape }): TensorToWrite => ({
+      name,
+      dtype: dtype as "BF16",
+      shape,
+      chunks: () => [bytes],
+    }),
+  );
+  writeFileSync(
+    path,
+    Buffer.concat([safetensorsHeader(toWrite), ...toWrite.flatMap(({ chunks }) => [...chunks()])]),
+  );
+  return tensors.map(({ name }) => name);
+}
+
+function shardedCopy(name: string): string {
+  const folder = copyOfCheckpoint("tiny-custom", name);
+  const whole = join(folder, WEIGHTS);
+  const weight_map: Record<string, string> = {};
+  for (const shard of [0, 1]) {
+    const file = `model-0000${shard + 1}-of-00002.safetensors`;
+    for (const tensor of writeShard(join(folder, file), whole, (_name, i) => i % 2 === shard))
+      weight_map[tensor] = file;
+  }
+  rmSync(whole);
+  writeFileSync(join(folder, "model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map }));
+  return folder;
+}
+
+describe("a checkpoint in shards", () => {
+  const contentOf = (bundle: Bundle, file: string) =>
+    Bun.SHA256.hash(readFileSync(join(bundle.directory, file)), "hex");
+
+  test("gives the same files as the whole one", () => {
+    const sharded = convertFolder(shardedCopy("shards"), "shards-bundle");
+    for (const file of [
+      BUNDLE_FILES.talker,
+      BUNDLE_FILES.predictorGguf,
+      BUNDLE_FILES.tables,
+      BUNDLE_FILES.tokenizer,
+    ]) {
+      expect([file, contentOf(sharded, file)]).toEqual([file, contentOf(bundleOf("tiny-custom"), file)]);
+    }
+    expect(Object.keys(sharded.manifest.source)).toContain("model-00002-of-00002.safetensors");
+    expect(speakOneFrame(sharded).codes).toEqual(speakOneFrame(bundleOf("tiny-custom")).codes);
+  });
+
+  test("is refused without one of them", async () => {
+    const folder = shardedCopy("shards-missing");
+    rmSync(join(folder, "model-00002-of-00002.safetensors"));
+    const error = await rejectionOf(convertTo(folder, join(scratchFolder(), "shards-missing-bundle")));
+    expect(error).toMatchObject({
+      code: "CHECKPOINT_INVALID",
+      message: expect.stringContaining("model-00002-of-00002.safetensors: is missing"),
+    });
+  });
+
+  test("names no file outside its folder", async () => {
+    const folder = shardedCopy("shards-outside");
+    renameSync(join(folder, "model-00002-of-00002.safetensors"), join(folder, "../outside.safetensors"));
+    const index = join(folder, "model.safetensors.index.json");
+    writeFileSync(index, readFileSync(index, "utf8").replaceAll("model-00002-of-00002", "../outside"));
+    const error = await rejectionOf(convertTo(folder, join(scratchFolder(), "shards-outside-bundle")));
+    expect(error).toMatchObject({ code: "CHECKPOINT_INVALID", message: expect.stringContaining("outside") });
+  });
+});
+
+interface SpokenFrame {
+  hidden: Float32Array;
+  logits: Float32Array;
+  /** Of code 1, by each predictor backend. */
+  predicted: Record<string, Float32Array>;
+  codes: number[];
+  samples: Float32Array;
+}
+
+/** Three prompt rows and one frame through every stage. */
+function speakOneFrame(bundle: Bundle): SpokenFrame {
+  const options = openOptions(bundle);
+  const [talker, vocoder] = [TALKERS[0].open(options), named(VOCODERS, "ort").open(options)];
+  const rows = sharedFloats(3 * talker.hidden);
+  for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i * 1.3);
+  const [hidden, logits] = [sharedFloats(talker.hidden), sharedFloats(talker.codecVocabulary)];
+  talker.prefill(0, rows, 0, 3, hidden, logits);
+  const codes = new Int32Array(CODES_PER_FRAME).fill(5);
+  const predicted: SpokenFrame["predicted"] = {};
+  for (const { name, open } of [named(PREDICTORS, "llama"), named(PREDICTORS, "ort")]) {
+    const predictor = open(options);
+    predictor.predict(1, hidden, codes, (_row, group, values) => {
+      if (group === 1) predicted[name] = values.slice();
+      return values.indexOf(Math.max(...values));
+    });
+    predictor.close();
+  }
+  const samples = new Float32Array(SAMPLES_PER_FRAME);
+  vocoder.reset(0);
+  vocoder.decode(0, codes, 1, samples);
+  for (const stage of [talker, vocoder]) stage.close();
+  return { hidden, logits, predicted, codes: Array.from(codes), samples };
+}
+
+describe("every weight type is converted and speaks", () => {
+  const cosine = (a: Float32Array, b: Float32Array) => {
+    const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, value, i) => sum + value * y[i], 0);
+    return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+  };
+  /** How alike the hidden state and the predictor's logits must stay to those of f32. */
+  const LEAST: Record<WeightType, number> = {
+    f32: 1,
+    f16: 0.9999,
+    bf16: 0.9999,
+    q8_0: 0.999,
+    q4_0: 0.9,
+    q4_k_m: 0.9,
+    iq4_nl: 0.9,
+  };
+  const cases = ["tiny-base", "starter"].flatMap((checkpoint) =>
+    WEIGHT_CHOICES.map((weights) => [checkpoint, weights] as const),
+  );
+
+  test.each(cases)("%s as %s", (checkpoint, weights) => {
+    const source = bundleOf(checkpoint).manifest;
+    const bundle =
+      weights === "f32"
+        ? bundleOf(checkpoint)
+        : convertFolder(
+            copyOfCheckpoint(checkpoint, `${checkpoint}-${weights}`),
+            `${checkpoint}-${weights}-bundle`,
+            weights,
+          );
+    expect(bundle.manifest).toMatchObject({
+      weights: weightTypes(weights),
+      shape: source.shape,
+      prompt: source.prompt,
+      sampling: source.sampling,
+    });
+    const [spoken, exact] = [speakOneFrame(bundle), speakOneFrame(bundleOf(checkpoint))];
+    const likeness = cosine(spoken.hidden, exact.hidden);
+    expect(likeness).toBeGreaterThanOrEqual(LEAST[weights] - 1e-6);
+    for (const [backend, values] of Object.entries(spoken.predicted)) {
+      expect(cosine(values, exact.predicted[backend])).toBeGreaterThanOrEqual(LEAST[weights] - 1e-6);
+    }
+    expect(spoken.samples.every((sample) => Math.abs(sample) <= 1)).toBe(true);
+    expect(spoken.samples.some((sample) => sample !== 0)).toBe(true);
+    expect(spoken.codes.every((code) => code >= 0 && code < source.shape.codes)).toBe(true);
+    // it is not f32 under another name
+    if (weights !== "f32") expect(maxDifference(spoken.logits, exact.logits)).toBeGreaterThan(0);
+  });
+});
+
+describe("a conversion", () => {
+  test("that is killed leaves no bundle; the next removes what is left of it", async () => {
+    const target = join(scratchFolder(), "killed-bundle");
+    const source = copyOfCheckpoint("starter", "killed");
+    const script = `
+      const { convert } = await import(${JSON.stringify(join(ROOT, "src/convert/index.ts"))});
+      await convert(${JSON.stringify({ source, target, weights: weightTypes("q8_0"), config: loadConfig({}, {}) })}, () => process.kill(process.pid, "SIGKILL"));`;
+    const killed = Bun.spawnSync([process.execPath, "-e", script], { stderr: "pipe" });
+    expect(killed.signalCode).toBe("SIGKILL");
+    expect(existsSync(target)).toBe(false);
+    expect(entriesLike(target).length).toBe(1); // the part folder
+    await convertTo(source, target, "q8_0");
+    expect(entriesLike(target)).toEqual([basename(target)]);
+    expect(openBundle(target).manifest.weights).toEqual(weightTypes("q8_0"));
+  });
+
+  test("leaves the part folder of a living process alone", async () => {
+    const target = join(scratchFolder(), "shared-bundle");
+    const sleeper = Bun.spawn(["sleep", "60"]);
+    const theirs = join(scratchFolder(), `.${basename(target)}.part-${sleeper.pid}`);
+    writeFileSync(theirs, "");
+    try {
+      await convertTo(copyOfCheckpoint("tiny-custom", "shared"), target);
+      expect(existsSync(theirs)).toBe(true);
+    } finally {
+      sleeper.kill();
+      rmSync(theirs);
+    }
+  });
+
+  test("replaces an older bundle when it is whole, and leaves it when it fails", async () => {
+    const target = join(scratchFolder(), "replaced-bundle");
+    const source = copyOfCheckpoint("tiny-custom", "replaced");
+    await convertTo(source, target);
+    await convertTo(source, target, "bf16");
+    expect(openBundle(target).manifest.weights).toEqual(weightTypes("bf16"));
+    writeFileSync(join(source, "config.json"), "{}");
+    expect((await rejectionOf(convertTo(source, target))).code).toBe("CHECKPOINT_INVALID");
+    expect(openBundle(target).manifest.weights).toEqual(weightTypes("bf16"));
+    expect(entriesLike(target)).toEqual([basename(target)]);
+  });
+
+  test("shares F32 codec weights with the checkpoint by a hard link and copies no other", () => {
+    const source = copyOfCheckpoint("tiny-custom", "linked");
+    const bundle = convertFolder(source, "linked-bundle");
+    const inBundle = statSync(join(bundle.directory, "vocoder.safetensors"));
+    const inSource = statSync(join(source, CODEC));
+    expect([inBundle.ino, inBundle.nlink]).toEqual([inSource.ino, 2]);
+    expect(statSync(join(source, WEIGHTS)).nlink).toBe(1); // BF16: no graph reads it in place
+    expect(statSync(join(bundle.directory, "vocoder.onnx.data")).size).toBeLessThan(inSource.size / 2);
+    rmSync(source, { recursive: true });
+    expect(speakOneFrame(bundle).samples).toEqual(speakOneFrame(bundleOf("tiny-custom")).samples);
+  });
+});
