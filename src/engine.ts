@@ -1,12 +1,12 @@
-// THE MANUAL for programs: every type they meet, and open(). What happens behind it is in engine/, which
-// knows nothing of this file.
+// THE MANUAL for programs: every public type, and open(). The implementation is in engine/, which never
+// imports this file.
 //
 //   import { open } from "./src/engine.ts";
 //
 //   await using engine = await open({ model: "starter" });
 //   for await (const { samples } of engine.speak("The kettle is ready.")) play(samples); // f32, 24 kHz mono
 //
-// Failures are TtsErrors with a code, what happened, and what to do; a wrong call is a TypeError or
+// A failure is a TtsError: its code, what happened, and what to do. A wrong call is a TypeError or
 // RangeError.
 
 import { openHost } from "./engine/host.ts";
@@ -31,61 +31,63 @@ export {
 export type WeightType = "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | "q4_k_m" | "iq4_nl";
 
 /**
- * How codes are drawn. Given to {@link open} it holds for all that is spoken; what runs the code predictor
- * must be able to draw so.
+ * How codes are drawn. Options given to {@link open} hold for every speech. The code predictor's backend must
+ * be able to draw this way.
  */
 export interface SamplingOptions {
   /**
-   * Always the likeliest code, in talker and predictor. `false`: drawn ones, also where model or engine are
-   * greedy.
+   * `true`: talker and predictor always take the likeliest code. `false`: they draw, even if the model or the
+   * engine is greedy. Default: the engine's setting, else the model's.
    */
   greedy?: boolean;
   /**
-   * Changes to the model's own settings for code 0 and for codes 1 to 15. Default: those of its
-   * generation_config.json.
+   * Changes to the settings of the model's generation_config.json, for code 0 and for codes 1 to 15. Default:
+   * none.
    */
   sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
 }
 
 export interface OpenOptions extends SamplingOptions {
   /**
-   * A name, a hub id, a bundle or a checkpoint directory, which is converted at its first use. Default:
-   * "starter".
+   * A name, a hub id, a bundle directory or a checkpoint directory. A checkpoint is converted at its first
+   * use. Default: "starter".
    */
   model?: string;
-  /** Weight type when a checkpoint has to be converted. Default: f32 for small ones, else q4_0. */
+  /** Weight type for a checkpoint that must be converted. Default: f32 for small ones, else q4_0. */
   weights?: WeightType;
-  /** Weight type of the code predictor alone. Default: as `weights`; on x64, where nothing is given, q8_0. */
+  /**
+   * Weight type of the code predictor alone. Default: as `weights`; for large checkpoints without `weights`
+   * on x64, q8_0.
+   */
   predictorWeights?: WeightType;
-  /** Told how far a conversion has come. */
+  /** Called with the progress of a conversion. */
   onProgress?: (progress: Progress) => void;
   /**
-   * What it is opened for: decoding needs no talker, encoding no stage at all. Default: "speak", which can do
-   * everything.
+   * What the engine is for: "decode" starts the vocoder alone, "encode" no stage at all. Default: "speak",
+   * which can do everything.
    */
   use?: "speak" | "decode" | "encode";
   /**
-   * About how many sentences will be spoken without anybody listening meanwhile: with many, several lanes may
-   * be opened. Default: 1.
+   * About how many sentences will be spoken while nobody listens; for many, several lanes may be opened.
+   * Default: 1.
    */
   sentences?: number;
   /**
-   * Sentences that are spoken side by side, 1 to 8. Default: 1, or 4 for many `sentences` where that changes
-   * no sound.
+   * Sentences spoken side by side, 1 to 8. Default: 1, or 4 for many `sentences` if that changes no sound.
    */
   lanes?: number;
-  /** Positions of a prompt and its frames, per lane; each takes memory. Default: 1024. At most 9216. */
+  /** Positions for a prompt and its frames, per lane, at most 9216; each takes memory. Default: 1024. */
   contextPositions?: number;
   /**
-   * Compute threads of talker and code predictor, who alternate, 1 to 64. Default: all fast cores but one, at
-   * most 4.
+   * Compute threads of talker and code predictor, which alternate, 1 to 64. Default: all fast cores but one,
+   * at most 4.
    */
   threads?: number;
-  /** Compute threads of a prompt while the vocoder rests, 1 to 64. Default: all fast cores, at most 8. */
+  /** Compute threads for a prompt while the vocoder is idle, 1 to 64. Default: all fast cores, at most 8. */
   promptThreads?: number;
   /**
-   * Numbers of the cores to compute on: for everything, or for single stages. Default: any; on unequal cores
-   * the fast ones.
+   * Numbers of the cores to compute on, for all stages or for single ones. Default: any core; if cores are
+   * unequal, the fast ones.
    */
   cpus?: {
     all?: readonly number[];
@@ -94,29 +96,32 @@ export interface OpenOptions extends SamplingOptions {
     vocoder?: readonly number[];
   };
   /**
-   * What runs the code predictor. Default: "auto": an NPU that the model was built for and that works, else
-   * what was faster.
+   * Backend of the code predictor. Default: "auto": a working NPU that the model was built for, else the
+   * backend that measured faster.
    */
   predictor?: "auto" | "ort" | "llama" | "axcl";
   /**
-   * What runs the vocoder. Default: "auto": an NPU that the model was built for and that works, else "ort",
-   * the processor.
+   * Backend of the vocoder. Default: "auto": a working NPU that the model was built for, else "ort", the
+   * processor.
    */
   vocoder?: "auto" | "ort" | "rknn" | "axcl" | "axengine";
-  /** Folder of models that were built for an NPU. Default: npu/ in the bundle. */
+  /** Folder of models built for an NPU. Default: npu/ in the bundle. */
   npu?: string;
   /**
-   * How long what the talker made of a prompt is kept; changes no bit of the sound. Default:
+   * Where the talker's state after a prompt is kept for reuse; the sound stays the same to the bit. Default:
    * TTS_PREFIX_CACHE, else "disk".
    */
   prefixCache?: "off" | "memory" | "disk";
   /**
-   * A stage that gives no sign for so many milliseconds has failed. Default: TTS_STAGE_TIMEOUT, else 120000.
+   * A stage that gives no sign of life for this many milliseconds has failed. Default: TTS_STAGE_TIMEOUT,
+   * else 120000.
    */
   stageTimeoutMs?: number;
-  /** Bundles made from checkpoints lie below it. Default: TTS_CACHE, else the user's cache. */
+  /**
+   * Folder for bundles made from checkpoints and for kept prompts. Default: TTS_CACHE, else the user's cache.
+   */
   cacheDir?: string;
-  /** Cloned voices lie in it. Default: TTS_VOICES, else the user's data folder. */
+  /** Folder of cloned voices. Default: TTS_VOICES, else the user's data folder. */
   voicesDir?: string;
 }
 
@@ -126,17 +131,19 @@ export interface OpenOptions extends SamplingOptions {
  */
 export interface ClonedVoice {
   name: string;
-  /** What the recording says: with it the voice speaks in context. "": by its speaker vector alone. */
+  /**
+   * What the recording says; with it, the voice is cloned in context. "": only the speaker vector is used.
+   */
   text: string;
-  /** f32 [hidden]: only models of that width can use it. */
+  /** f32 [hidden]; only models of this width can use it. */
   xVector: Float32Array;
   /** i32 [frames, 16], or null without a text. */
   codes: Int32Array | null;
-  /** Size of the codebooks that the codes are from. */
+  /** Size of the codebooks that the codes belong to. */
   codebookSize: number;
 }
 
-/** A voice as it lies in a file. */
+/** A voice as stored in a file. */
 export interface Voice extends ClonedVoice {
   /** Made by provenanceOf(engine). */
   provenance: {
@@ -144,7 +151,7 @@ export interface Voice extends ClonedVoice {
     model: string;
     modelSha256: string;
     codecSha256: string;
-    /** "" and 0 where nothing is known of the recording. */
+    /** "" and 0 if nothing is known about the recording. */
     recordingSha256: string;
     recordingSeconds: number;
     tailSilenceSeconds: number;
@@ -164,34 +171,31 @@ export interface SpeakOptions extends SamplingOptions {
   instruct?: string;
   /** A whole number from 0 to 2^53 - 1: the same one gives the same codes. Default: a random one. */
   seed?: number;
-  /** At most so many frames of 80 ms a sentence, 1 to 100000. Default: the model's own limit. */
+  /** Most frames of 80 ms per sentence, 1 to 100000. Default: the model's own limit. */
   maxFrames?: number;
   /**
-   * Whether the text stands complete in the prompt or is fed with the frames. Default: as the official method
-   * has it.
+   * Whether the prompt holds the whole text or the text is fed with the frames. Default: as in the official
+   * method.
    */
   textMode?: TextMode;
-  /** The text goes to the tokenizer as it is, also where the voice reads IPA. Default: false. */
+  /** `true`: the text goes to the tokenizer as it is, even if the voice reads IPA. Default: false. */
   rawText?: boolean;
   /**
-   * -100 to 100. Of sentences that wait, the most urgent starts first; one that sounds is not interrupted.
-   * Default: 0.
+   * -100 to 100. The waiting sentence with the highest priority starts first; a sentence under way is not
+   * interrupted. Default: 0.
    */
   priority?: number;
-  /** Aborting it is {@link Speech.cancel}. */
+  /** Aborting it cancels the speech, as {@link Speech.cancel} does. */
   signal?: AbortSignal;
 }
 
-/**
- * Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved
- * codes.
- */
+/** Everything besides the text and the model that decides the codes: the key of caches and of saved codes. */
 export interface SpeechSettings {
-  /** "none": nobody in particular. */
+  /** "none": no particular speaker. */
   speaker: string;
   /** Name of the cloned voice, or "". */
   voice: string;
-  /** "auto": the model finds it. */
+  /** "auto": the model decides. */
   language: string;
   /** "": none. */
   instruct: string;
@@ -202,38 +206,36 @@ export interface SpeechSettings {
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
 }
 
-/** Some sound, as soon as it is there. Belongs to the receiver. */
+/** A piece of sound, given out as soon as it is made. Its arrays belong to the receiver. */
 export interface AudioChunk {
   /** f32 in [-1, 1], 24 kHz mono, 1920 per frame. */
   samples: Float32Array;
   /** i32 [frames, 16] */
   codes: Int32Array;
-  /** Which sentence of the text, from 0. */
+  /** Index of the sentence in the text, from 0. */
   sentence: number;
 }
 
 /**
- * Figures of one {@link Speech} by itself, whatever else is spoken meanwhile. Times in milliseconds unless
- * named otherwise.
+ * Figures of one {@link Speech} alone, whatever else is spoken meanwhile. Times are in milliseconds unless
+ * the name says otherwise.
  */
 export interface Summary {
   audioSeconds: number;
   wallSeconds: number;
-  /** Wall time over sound: below 1 is faster than real time. */
+  /** Wall time divided by the length of the sound: below 1 is faster than real time. */
   rtf: number;
-  /** Until the first chunk, from the start of the iteration. */
+  /** From the start of the iteration to the first chunk. */
   firstAudioMs: number;
   frames: number;
-  /** Of sentences that share a step each has its part. */
+  /** Sentences that share a step share its time evenly. */
   msPerFrame: { talker: number; predictor: number; vocoder: number };
   /**
-   * Positions of all prompts, how many of them were known from before and not computed, and the time that
-   * this saved.
+   * Positions of all prompts, how many of them were kept from before instead of computed, and the time this
+   * saved.
    */
   prompt: { rows: number; cachedRows: number; savedMs: number };
-  /**
-   * The most urgent reason of all sentences: they ended by themselves, at the frame limit, or were cancelled.
-   */
+  /** "cancelled" if any sentence was cancelled; else "length" if any ended at the frame limit; else "eos". */
   stop: StopReason;
   model: string;
   /** Stage -> backend. */
@@ -241,35 +243,33 @@ export interface Summary {
   seed: number;
 }
 
-/** Sound under way, to be listened to once. Leaving the loop cancels it. */
+/** Sound under way. It can be iterated once; leaving the loop cancels it. */
 export interface Sounding extends AsyncIterable<AudioChunk> {
   /**
-   * Ends the iteration at once, without an error: also while it waits for its turn, for a prompt or for a
-   * chunk. Twice does nothing.
+   * Ends the iteration at once, without an error, even while it waits for its turn, for a prompt or for a
+   * chunk. A second call does nothing.
    */
   cancel(): void;
-  /** Complete when the iteration has ended. */
+  /** The figures so far; they are complete when the iteration has ended. */
   summary(): Summary;
 }
 
 /** One text being spoken. */
 export interface Speech extends Sounding {
-  /**
-   * Characters and words that the voice cannot read, and leaves out. Grows with a text that comes in pieces.
-   */
+  /** Characters and words that the voice cannot read and leaves out. Grows while a text comes in pieces. */
   readonly unread: readonly string[];
   /**
-   * Sentences (prompts) that the text was split into, as the model gets them. Grows with a text that comes in
+   * Sentences (prompts) that the text was split into, as the model gets them. Grows while a text comes in
    * pieces.
    */
   readonly sentences: readonly string[];
-  /** What it is made with, to make it again. */
+  /** Everything that is needed to make the same speech again. */
   readonly settings: SpeechSettings;
 }
 
 /**
- * A piece of work of a stage. `recall` is prompt rows that were known already; `exchange` the talker waiting
- * for the code predictor.
+ * A piece of a stage's work. `recall`: prompt rows that were known already. `exchange`: the talker waits for
+ * the code predictor.
  */
 export interface Slice {
   kind: "prefill" | "step" | "exchange" | "predict" | "decode" | "recall";
@@ -277,16 +277,17 @@ export interface Slice {
   startMs: number;
   endMs: number;
   /**
-   * Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk.
+   * Prompt rows for `prefill` and `recall`; otherwise frames: those of the chunk for `decode`, else one per
+   * lane.
    */
   rows: number;
 }
 
 /** What one stage did. */
 export interface Track {
-  /** Slices so far; also where {@link since} may go on later. */
+  /** Number of slices so far. Pass it to {@link since} later to get only newer slices. */
   readonly written: number;
-  /** Grows while anything gets done. */
+  /** A counter that grows while the stage works. */
   readonly signs: number;
   /** Slices from number `from` on, oldest first; a stage remembers the last 8191. */
   since(from: number): Slice[];
@@ -294,7 +295,7 @@ export interface Track {
   sum(kind: Slice["kind"]): { ms: number; rows: number };
 }
 
-/** What a program may want to know of an open model. */
+/** What a program may want to know about an open model. */
 export interface ModelFacts {
   readonly name: string;
   readonly modelSize: string;
@@ -302,7 +303,7 @@ export interface ModelFacts {
   readonly shape: {
     /** Width of the talker, and of the voices that fit it. */
     readonly hidden: number;
-    /** Codes of a codebook. */
+    /** Number of codes in a codebook. */
     readonly codes: number;
   };
   readonly prompt: {
@@ -312,7 +313,7 @@ export interface ModelFacts {
     readonly languages: Readonly<Record<string, number>>;
     readonly speakers: Readonly<Record<string, number>>;
   };
-  /** Versions of the libraries that it was converted with. */
+  /** Versions of the libraries that the model was converted with. */
   readonly libraries: { readonly llama: string; readonly onnxruntime: string };
   /** File of the checkpoint -> its size and SHA-256. */
   readonly source: Readonly<Record<string, { bytes: number; sha256: string }>>;
@@ -323,41 +324,41 @@ export interface Engine extends AsyncDisposable {
   readonly manifest: ModelFacts;
   /** Stage -> backend that runs it. */
   readonly backends: Readonly<Record<string, string>>;
-  /** What could not be had as it was prepared or asked for, a line each. */
+  /** One line for each NPU or core that was prepared or requested but cannot be used. */
   readonly warnings: readonly string[];
-  /** Threads of talker and predictor, and the cores of each stage; none means any. */
+  /** Threads of talker and predictor, and the cores of each stage; an empty list means any core. */
   readonly config: {
     readonly threads: number;
     readonly cpus: Readonly<Record<StageName, readonly number[]>>;
   };
-  /** What the stages did, slice by slice; only to be read. */
+  /** What the stages did, slice by slice. Read-only. */
   readonly timeline: { readonly tracks: Readonly<Record<StageName, Track>> };
   /**
-   * Speaks a text of up to 200 kB, or one that comes in pieces: then the first sentence is spoken while the
-   * rest is still being written.
-   * @throws TtsError at once when text or options are unusable: TEXT_EMPTY, TEXT_TOO_LONG, SPEAKER_UNKNOWN,
-   * LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE, CANCELLED when the engine is closed. Later failures come out
-   * of the iteration.
+   * Speaks a text of up to 200 kB, or a text in pieces: its first sentence is spoken while the rest is still
+   * being written.
+   * @throws TtsError at once if the text or the options are unusable: TEXT_EMPTY, TEXT_TOO_LONG,
+   * SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE, CANCELLED if the engine is closed. The
+   * iteration throws later failures.
    */
   speak(text: string | AsyncIterable<string> | Iterable<string>, options?: SpeakOptions): Speech;
   /**
-   * Codes, i32 [frames, 16], back to sound: the same samples as when they were spoken.
+   * Turns codes, i32 [frames, 16], back into sound: the same samples as when they were spoken.
    * @throws TtsError CODES_INVALID
    */
   decode(codes: Int32Array, options?: { signal?: AbortSignal }): Sounding;
   /**
-   * A recording, f32 mono 24 kHz of 0.5 to 60 s, to what a cloned voice is made of. Base models only; takes
-   * at most 15 minutes.
-   * @param tailSilenceSeconds silence that is put behind the recording before its codes are taken, 0 to 1
-   * @throws TtsError REFERENCE_UNUSABLE, MODEL_UNSUITABLE, CANCELLED when the engine is closed; the reason of
-   * an aborted signal
+   * Turns a recording, f32 mono 24 kHz of 0.5 to 60 s, into the parts of a cloned voice. Base models only;
+   * takes at most 15 minutes.
+   * @param tailSilenceSeconds silence added after the recording before its codes are taken, 0 to 1
+   * @throws TtsError REFERENCE_UNUSABLE, MODEL_UNSUITABLE, CANCELLED if the engine is closed; or the reason
+   * of an aborted signal
    */
   encode(
     samples: Float32Array,
     tailSilenceSeconds: number,
     options?: { signal?: AbortSignal },
   ): Promise<{ codes: Int32Array; xVector: Float32Array }>;
-  /** Ends everything; whoever still listens gets a TtsError CANCELLED. */
+  /** Ends everything; iterations under way throw TtsError CANCELLED. */
   close(): Promise<void>;
 }
 

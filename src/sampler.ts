@@ -16,7 +16,7 @@ export interface Vocabulary {
 
 /** EOS cannot be drawn before this many codes were (official `min_new_tokens`). */
 const MIN_CODES = 2;
-/** Half of what uniform random numbers differ by: they are 0 at times, and never 1. */
+/** Half the step between uniform random numbers, which can be 0 but never 1. */
 const HALF_STEP = 2 ** -33;
 
 /**
@@ -80,10 +80,10 @@ export class Sampler {
   private readonly heap: Int32Array;
   private readonly drawn: Uint8Array;
   private count = 0;
-  /** Of the softmax under way: largest score, sum of exponentials. */
+  /** Largest score and sum of exponentials of the softmax under way. */
   private max = 0;
   private total = 0;
-  /** Of the timeline. */
+  /** Settings of the timeline. */
   settings: Readonly<SamplerSettings> = {
     greedy: true,
     temperature: 1,
@@ -125,9 +125,9 @@ export class Sampler {
   }
 
   /**
-   * What a model that draws by itself adds to its scores: -ln(-ln u), with which the largest sum is a draw. u
-   * are the same random numbers as those of {@link draw}, which the codes do not show: one for each number,
-   * not one for each code.
+   * Fills `target` with what a model that draws by itself adds to its scores: -ln(-ln u), so that the largest
+   * sum is a draw. The u come from the generator of {@link draw}, but one per score instead of one per code:
+   * the codes differ.
    */
   noise(target: Float32Array): void {
     for (let i = 0; i < target.length; i++) target[i] = -Math.log(-Math.log(this.random.next() + HALF_STEP));
@@ -144,7 +144,7 @@ export class Sampler {
     return out;
   }
 
-  /** Steps 1 to 3: repetition penalty, minimum length, suppressed ids. Also hold when greedy. */
+  /** Steps 1 to 3: repetition penalty, minimum length, suppressed ids. They also hold when greedy. */
   private score(logits: Float32Array, at: number): void {
     const { scores, drawn } = this;
     const { size, codes, eos } = this.vocabulary;
@@ -216,7 +216,7 @@ export class Sampler {
     heap[at] = id;
   }
 
-  /** Less likely, and of equals the smaller id. */
+  /** Whether a is less likely than b, or as likely with a smaller id. */
   private isBefore(a: number, b: number): boolean {
     return this.scores[a] < this.scores[b] || (this.scores[a] === this.scores[b] && a < b);
   }

@@ -1,5 +1,5 @@
-// The workers that run the stages: started, found ready or late, failed and ended. One down means all down:
-// they wait for each other.
+// Starts, watches and ends the workers that run the stages. If one fails, all end, because they wait for each
+// other.
 
 import type { Worker } from "node:worker_threads";
 import type { Opening } from "../backends/stage.ts";
@@ -16,7 +16,7 @@ import { startWorker } from "../worker.ts";
 interface Member {
   worker: Worker;
   exited: Promise<unknown>;
-  /** What it opens, or has opened. */
+  /** What the stage is opening, or has opened. */
   opening: Opening | null;
 }
 
@@ -26,22 +26,22 @@ export interface CrewOptions {
   memory: SharedMemory;
   signals: Signals;
   timeline: Timeline;
-  /** A sentence cannot be spoken; the stage goes on. */
+  /** Called when a sentence cannot be spoken; the stage goes on. */
   onJobFailed: (job: number, error: TtsError) => void;
-  /** Whether a stage has something to do that waits for nobody else. */
+  /** Whether a stage has work that waits for no other stage. */
   owes: (stage: StageName) => boolean;
 }
 
 export class Crew {
   /** Stage -> backend that runs it. */
   readonly backends: Record<string, string> = {};
-  /** Why nothing goes on any more. */
+  /** Why the stages had to end, or null. */
   failure: TtsError | null = null;
-  /** Of a code predictor that draws inside of its model. */
+  /** Limits of a code predictor that draws inside its model, else null. */
   drawLimits: DrawLimits | null = null;
   private readonly members = new Map<StageName, Member>();
   private readonly refusals: string[] = [];
-  /** Why an NPU is not used -> by which stages. */
+  /** Why an NPU is not used -> the stages that do not use it. */
   private readonly unused = new Map<string, StageName[]>();
   private readonly watch: Watch;
   private isEnding = false;
@@ -55,7 +55,7 @@ export class Crew {
     return this.members.has(stage);
   }
 
-  /** What could not be had as it was prepared or asked for, a line each. */
+  /** One line for each NPU or core that was prepared or requested but cannot be used. */
   get warnings(): string[] {
     const unused = [...this.unused].map(
       ([reason, stages]) => `no NPU for the ${stages.toSorted().join(" and the ")}: ${reason}`,
@@ -63,7 +63,7 @@ export class Crew {
     return [...this.refusals, ...unused];
   }
 
-  /** @throws TtsError as the first stage that fails */
+  /** @throws TtsError of the first stage that fails */
   async start(stages: readonly StageName[]): Promise<void> {
     await Promise.all(stages.map((stage) => this.startStage(stage)));
   }
@@ -138,8 +138,8 @@ export class Crew {
   }
 
   /**
-   * Sleeps until the main bell has rung since `seen`, or for a moment; fails when no stage gives a sign any
-   * more.
+   * Sleeps until the main bell has rung since `seen`, or for a moment. Then a stage that is late fails the
+   * crew.
    */
   async wait(seen: number): Promise<void> {
     const { config, signals } = this.options;
@@ -157,8 +157,8 @@ export class Crew {
 }
 
 /**
- * Gives a stage time to free its model: ending a thread inside a native call can crash the process. One that
- * hangs in such a call does not end at all: only the process can.
+ * Gives a stage time to free its model: ending a thread inside a native call can crash the process. A thread
+ * that hangs in such a call ends only with the process.
  */
 async function endWorker({ worker, exited }: Member): Promise<void> {
   await within(LIMITS.closeGraceMs, exited);

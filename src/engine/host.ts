@@ -1,5 +1,5 @@
-// An open model: the crew of its stages, and what programs ask of it. The door (src/engine.ts) says what all
-// of it means.
+// An open model: the crew of its stages, and the calls that programs make. The door (src/engine.ts) documents
+// them.
 
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
@@ -40,7 +40,7 @@ export interface SpeakRequest extends SpeechOptions {
   signal?: AbortSignal;
 }
 
-/** A text that is there, or that comes. */
+/** A whole text, or one that comes in pieces. */
 export type Text = string | AsyncIterable<string> | Iterable<string>;
 
 const STAGES_FOR: Record<NonNullable<HostOptions["use"]>, readonly StageName[]> = {
@@ -126,13 +126,13 @@ export class EngineHost implements SpeechHost {
     return this.crew.wait(seen);
   }
 
-  /** Whether a stage has something to do that waits for nobody else. */
+  /** Whether a stage has work that waits for no other stage. */
   private owes(stage: StageName): boolean {
     if (!this.crew.has(stage)) return false;
     const predictorHasIt = this.crew.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT;
     if (stage === "predictor") return predictorHasIt;
     if (stage === "vocoder") return this.jobs.vocoderOwes;
-    // Frames that are too few for a chunk wait for the talker, not for the vocoder.
+    // Too few frames for a chunk wait for the talker, not for the vocoder.
     return this.jobs.isSpeaking && !predictorHasIt && !this.jobs.vocoderHoldsUpTalker;
   }
 
@@ -198,7 +198,7 @@ export class EngineHost implements SpeechHost {
       throw new TypeError(`this engine has no ${stage}: it was opened for something else`);
   }
 
-  /** Whoever still listens learns it as an error. */
+  /** Iterations under way throw CANCELLED. */
   close(): Promise<void> {
     if (this.closed === null) {
       const failure = new TtsError("CANCELLED", "the engine was closed");

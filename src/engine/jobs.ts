@@ -1,5 +1,5 @@
-// Sentences on their way through the stages: slots, numbers, and the rings' sound put to the jobs that it
-// belongs to.
+// Sentences on their way through the stages: gives them slots and numbers, and sorts the sound in the rings
+// by job.
 
 import { createHash } from "node:crypto";
 import { RING_FRAMES, VOCODER_CHUNK_FRAMES } from "../config.ts";
@@ -11,21 +11,21 @@ import { MAX_JOBS, type Signals } from "../pipeline/signals.ts";
 import type { Sentence } from "../stages/sentence.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 
-/** Some sound, as soon as it is there. */
+/** A piece of sound, given out as soon as it is made. */
 export interface AudioChunk {
   /** f32, 1920 per frame */
   samples: Float32Array;
   /** i32 [frames, 16] */
   codes: Int32Array;
-  /** Which sentence of the text, from 0. */
+  /** Index of the sentence in the text, from 0. */
   sentence: number;
 }
 
-/** Who has sentences spoken. */
+/** A speech whose sentences are spoken. */
 export interface JobOwner {
-  /** Set when a sentence of it has failed. */
+  /** Set when one of its sentences has failed. */
   failure: TtsError | null;
-  /** Its sound is thrown away. */
+  /** If true, its sound is thrown away. */
   readonly cancelled: boolean;
   readonly priority: number;
 }
@@ -40,7 +40,7 @@ export interface Job {
   stop: EndReason | null;
 }
 
-/** The lane of codes that are known already, while one speech has it. */
+/** The lane for known codes, while one speech holds it. */
 export interface DecodeLane {
   job: number;
   codes: Ring;
@@ -56,13 +56,13 @@ export interface Outbox {
 export class Jobs {
   private readonly codes: Ring[];
   private readonly samples: Ring[];
-  /** Those of the lanes that speak. */
+  /** The sample rings of the lanes that speak. */
   private readonly spoken: Ring[];
   private readonly figures: Figures;
   private readonly jobs = new Map<number, Job>();
   /** Slots whose cancel words are free; slot 0 belongs to the decode lane. */
   private readonly freeSlots = Array.from({ length: MAX_JOBS - 1 }, (_, i) => MAX_JOBS - 1 - i);
-  /** Who waits for a slot now. */
+  /** Owners that wait for a slot now. */
   private readonly hungry = new Set<JobOwner>();
   private generation = 0;
   private decodeTurn: Promise<void> = Promise.resolve();
@@ -79,22 +79,22 @@ export class Jobs {
   }
 
   /**
-   * How many of `wanted` more sentences may be submitted: none while somebody more urgent waits for a slot.
+   * How many of `wanted` more sentences may be submitted: none while a more urgent owner waits for a slot.
    */
   roomFor({ priority }: JobOwner, wanted: number): number {
     for (const other of this.hungry) if (other.priority > priority) return 0;
     return Math.min(wanted, this.freeSlots.length);
   }
 
-  /** To be said around a wait for a slot. */
+  /** Call it before and after a wait for a slot. */
   setHungry(owner: JobOwner, isHungry: boolean): void {
     if (isHungry) this.hungry.add(owner);
     else this.hungry.delete(owner);
   }
 
   /**
-   * Sends sentences to the talker, together, so that they start together; their `stream` is their place in
-   * the text.
+   * Sends sentences to the talker in one message, so that they start together; `stream` is a sentence's index
+   * in the text.
    */
   submit(owner: JobOwner, sentences: readonly Sentence[]): Job[] {
     const jobs = sentences.map((sentence) => this.admit(owner, sentence));
@@ -102,11 +102,11 @@ export class Jobs {
       (sentence, i): SpeakJob => ({ ...sentence, job: jobs[i].id, priority: owner.priority }),
     );
     this.outbox.talker({ speak });
-    this.signals.ring("talker"); // it may sleep because a ring is full
+    this.signals.ring("talker"); // the talker may sleep because a ring is full
     return jobs;
   }
 
-  /** A job of its own for a sentence; the vocoder gets what it needs of it. */
+  /** Makes a job for a sentence; the vocoder gets the codes of its reference. */
   private admit(owner: JobOwner, sentence: Sentence): Job {
     const job: Job = {
       id: this.numberOf(this.freeSlots.pop()!),
@@ -123,8 +123,7 @@ export class Jobs {
   }
 
   /**
-   * A number no other job has, in a slot that is free: a cancel word and figures are shared by all numbers of
-   * its slot.
+   * A number that no other job has, in a free slot. All numbers of a slot share a cancel word and figures.
    */
   private numberOf(slot: number): number {
     this.generation++;
@@ -150,9 +149,8 @@ export class Jobs {
   }
 
   /**
-   * Moves everything that has arrived from the lanes' rings to its jobs, also to those of others: sound that
-   * nobody fetches must not stand in the way of the next sentence in its lane. Bounded by the frames of the
-   * jobs under way.
+   * Moves all sound from the lanes' rings to its jobs, whoever owns them: sound that nobody fetches must not
+   * block the next sentence of its lane. Bounded by the frames of the jobs under way.
    * @returns whether anything had arrived
    */
   drain(): boolean {
@@ -176,7 +174,7 @@ export class Jobs {
   }
 
   /**
-   * The last lane is for codes that are known already: the engine is its producer. One text at a time; the
+   * The last lane is for known codes, which the engine itself sends. One speech holds it at a time; the
    * others wait here.
    */
   async takeDecodeLane(): Promise<DecodeLane> {
@@ -192,32 +190,38 @@ export class Jobs {
     };
   }
 
-  /** Whether some sentence has not ended. */
+  /** Whether any sentence has not ended yet. */
   get isSpeaking(): boolean {
     return this.jobs.values().some(({ stop }) => stop === null);
   }
 
-  /** Whether codes wait that need no more of the talker, and there is room for their sound. */
+  /**
+   * Whether the vocoder can work: some codes need nothing more from the talker, and there is room for their
+   * sound.
+   */
   get vocoderOwes(): boolean {
     return this.codes.some(
       (codes, lane) => hasVocoderWork(codes) && this.samples[lane].free >= VOCODER_CHUNK_FRAMES,
     );
   }
 
-  /** Whether the talker's lanes hold codes that wait for nothing but the vocoder. */
+  /** Whether the talker's lanes hold codes that wait only for the vocoder. */
   get vocoderHoldsUpTalker(): boolean {
     return this.codes.slice(0, -1).some(hasVocoderWork);
   }
 }
 
-/** Whether these codes need no more of the talker: a whole chunk, a sentence's last frames, or its start. */
+/**
+ * Whether these codes need nothing more from the talker: a whole chunk, a sentence's last frames, or its
+ * start.
+ */
 function hasVocoderWork(codes: Ring): boolean {
   const { filled } = codes;
   if (filled === 0 || filled >= VOCODER_CHUNK_FRAMES) return filled > 0;
   return codes.kind() !== KIND.frame || codes.kind(filled - 1) === KIND.end;
 }
 
-/** All frames of one job that stand at the front of a ring. */
+/** Takes all frames of one job from the front of a ring. */
 export function takeFrames(ring: Ring, sentence: number): AudioChunk {
   const job = ring.job();
   let frames = 0;

@@ -1,4 +1,4 @@
-// A text and its options, checked against a model and cut into prompts. No worker has to run for this.
+// Checks a text and its options against a model, and cuts the text into prompts. Needs no worker.
 
 import { readFileSync } from "node:fs";
 import { LIMITS } from "../config.ts";
@@ -13,10 +13,10 @@ import { assertSpeakable } from "../text/speakable.ts";
 import { split } from "../text/split.ts";
 import type { SamplerSettings, TextMode } from "../types.ts";
 
-/** What a Base model needs of a voice; voices.ts keeps them in files. */
+/** The parts of a voice that a Base model needs; voices.ts keeps voices in files. */
 export interface ClonedVoice {
   name: string;
-  /** What the recording says; "" where only the speaker vector is used. */
+  /** What the recording says; "" if only the speaker vector is used. */
   text: string;
   /** f32 [hidden] */
   xVector: Float32Array;
@@ -25,18 +25,21 @@ export interface ClonedVoice {
   codebookSize: number;
 }
 
-/** Of an engine it holds for all that is spoken; what runs the code predictor must be able to draw so. */
+/**
+ * How codes are drawn. Options of an engine hold for every speech. The code predictor's backend must be able
+ * to draw this way.
+ */
 export interface Sampling {
   /**
-   * Always the likeliest code, in talker and predictor; `false`: drawn ones, also where the model or the
-   * engine are greedy.
+   * `true`: talker and predictor always take the likeliest code. `false`: they draw, even if the model or the
+   * engine is greedy.
    */
   greedy?: boolean;
-  /** Changes to the model's own sampling of code 0 and of codes 1 to 15. */
+  /** Changes to the model's own settings for code 0 and for codes 1 to 15. */
   sampling?: { talker?: Partial<SamplerSettings>; predictor?: Partial<SamplerSettings> };
 }
 
-/** How something is to be spoken: the door says what each of these means. */
+/** How a text is to be spoken; the door says what each option means. */
 export interface SpeechOptions extends Sampling {
   speaker?: string;
   voice?: ClonedVoice;
@@ -48,16 +51,13 @@ export interface SpeechOptions extends Sampling {
   rawText?: boolean;
 }
 
-/**
- * Everything that decides the codes of a text, besides the text and the model: the key of caches and of saved
- * codes.
- */
+/** Everything besides the text and the model that decides the codes: the key of caches and of saved codes. */
 export interface SpeechSettings {
-  /** "none": nobody in particular. */
+  /** "none": no particular speaker. */
   speaker: string;
   /** Name of the cloned voice, or "". */
   voice: string;
-  /** "auto": the model finds it. */
+  /** "auto": the model decides. */
   language: string;
   instruct: string;
   textMode: TextMode;
@@ -146,8 +146,7 @@ export function readText(
 const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
 
 /**
- * The part of the checks that needs no model: for callers that would open one, or even convert one, for
- * nothing.
+ * The checks that need no model. Callers make them before they open or convert a model.
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE
  */
 export function checkRequest(text: string, options: SpeechOptions): void {
@@ -175,7 +174,7 @@ function checkOptions({
   voice,
 }: SpeechOptions): void {
   if (voice !== undefined && speaker !== undefined)
-    throw new TtsError("USAGE", "there is a speaker and a voice", "give one of them");
+    throw new TtsError("USAGE", "both a speaker and a voice are given", "give one of them");
   if (instruct.length > LIMITS.instructChars)
     throw new TtsError(
       "TEXT_TOO_LONG",
@@ -192,8 +191,8 @@ function checkOptions({
 const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
 
 /**
- * @param maxPhones of a voice that reads IPA, and was given it; 0 for the others. What is no phone still has
- * the limit on characters.
+ * @param maxPhones the limit of a voice that reads IPA and was given IPA, else 0. The limit on characters
+ * holds as well.
  */
 function asWritten(text: string, maxPhones: number): ReadText {
   const charactersPerPhone = LIMITS.promptChars / maxPhones;
@@ -204,7 +203,7 @@ function asWritten(text: string, maxPhones: number): ReadText {
   };
 }
 
-/** Split by length in phones, then read; characters without a reading are reported once each. */
+/** Splits by length in phones, then reads. Reports each character without a reading once. */
 function intoIpa(text: string, reader: Reader, maxPhones: number): ReadText {
   const words = spellOut(
     text
@@ -223,7 +222,7 @@ function intoIpa(text: string, reader: Reader, maxPhones: number): ReadText {
   );
 }
 
-/** Base models speak with a cloned voice and nothing else; the others cannot. */
+/** Base models speak only with a cloned voice; other models cannot use one. */
 function checkVoice({ manifest }: Bundle, voice: ClonedVoice | undefined): SpokenReference | null {
   const { name, shape } = manifest;
   const unsuitable = (what: string, hint: string) => new TtsError("MODEL_UNSUITABLE", what, hint);
@@ -269,7 +268,7 @@ function checkInstruct(bundle: Bundle, instruct: string): string {
 }
 
 /**
- * The model, were these its own settings.
+ * The bundle, with these settings in place of the model's own.
  * @throws TtsError USAGE
  */
 export function withSampling(bundle: Bundle, { greedy, sampling: given }: Sampling): Bundle {
@@ -279,7 +278,7 @@ export function withSampling(bundle: Bundle, { greedy, sampling: given }: Sampli
   return { ...bundle, manifest: { ...manifest, sampling: { ...manifest.sampling, talker, predictor } } };
 }
 
-/** The model's settings with those that were given in their place. */
+/** The model's settings, replaced where others are given. */
 function changed(
   model: SamplerSettings,
   given: Partial<SamplerSettings> = {},

@@ -1,5 +1,5 @@
-// Sound on its way to the program: chunks in order, figures of its own, cancelling at any moment. Spoken from
-// a text, or decoded from known codes.
+// One speech as the program iterates it: chunks in order, its own figures, cancelling at any moment. The
+// sound is spoken from a text or decoded from known codes.
 
 import type { TtsError } from "../errors.ts";
 import { type JobFigures, noFigures } from "../pipeline/figures.ts";
@@ -32,7 +32,7 @@ export interface SpeechHost {
   readonly backends: Readonly<Record<string, string>>;
   readonly modelName: string;
   readonly lanes: number;
-  /** Set once a stage is down, or the engine closed. */
+  /** Set once a stage is down or the engine is closed. */
   readonly failure: TtsError | null;
   /** Sleeps until the main bell has rung since `seen`, or for a moment. */
   wait(seen: number): Promise<void>;
@@ -42,10 +42,10 @@ const round = (value: number) => Math.round(value * 1000) / 1000;
 
 /** What spoken and decoded sound have in common: the clock, the figures, and the end. */
 abstract class TimedSpeech {
-  /** Nobody wants more of it. */
+  /** No more of it is wanted. */
   cancelled = false;
   protected stop: StopReason = "eos";
-  /** Of all that is over. */
+  /** Sums over all jobs that have ended. */
   protected readonly figures: JobFigures = noFigures();
   private started = false;
   private startedMs = performance.now();
@@ -60,10 +60,10 @@ abstract class TimedSpeech {
 
   protected abstract readonly seed: number;
   protected abstract chunks(): AsyncGenerator<AudioChunk>;
-  /** Tells the stages that nobody wants more. */
+  /** Tells the stages that no more is wanted. */
   protected abstract abandon(): void;
 
-  /** Ends the iteration at once, wherever it is; what has ended already stays as it was. */
+  /** Ends the iteration at once, wherever it is. Does nothing after the end. */
   cancel(): void {
     if (this.cancelled || this.endedMs > 0) return;
     this.cancelled = true;
@@ -79,7 +79,7 @@ abstract class TimedSpeech {
     const chunks = this.timed();
     const leave = chunks.return.bind(chunks);
     chunks.return = (value) => {
-      this.cancel(); // a chunk that is waited for does not come any more
+      this.cancel(); // else the return would wait for a pending next()
       return leave(value);
     };
     return chunks;
@@ -131,28 +131,25 @@ abstract class TimedSpeech {
   }
 }
 
-/** The next sentence waits in the talker, who then goes on at once. */
+/** The next sentence waits in the talker, which then goes on at once. */
 const SENTENCES_AHEAD = 2;
-/** A lane that becomes free must find its next sentence there, however long the others take. */
+/** A lane that becomes free must find its next sentence waiting, however long the other lanes take. */
 const SENTENCES_AHEAD_OF_LANES = 32;
 
 const URGENCY: Record<StopReason, number> = { eos: 0, length: 1, cancelled: 2 };
 
 /** Where the prompts of a text come from. */
 export interface PromptSource {
-  /** All there are so far; grows until {@link ended}. */
+  /** The prompts so far; grows until {@link ended}. */
   readonly sentences: readonly string[];
-  /** What the text so far holds that the voice cannot read. */
+  /** What the voice cannot read of the text so far. */
   readonly unread: readonly string[];
   readonly ended: boolean;
-  /** Why there will be no more. */
+  /** Why no more will come, or null. */
   readonly failure: TtsError | null;
-  /**
-   * Asks for more, so that about `ahead` are there that nobody has taken. The main bell rings when something
-   * has come.
-   */
+  /** Asks for about `ahead` more prompts than the `taken` ones. The main bell rings when some have come. */
   want(taken: number, ahead: number): void;
-  /** No more is wanted. */
+  /** Tells the source that no more is wanted. */
   leave(): void;
 }
 
@@ -232,7 +229,7 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
   }
 
   /**
-   * Somebody broke out of the loop, or a sentence failed: the rest is stopped, and thrown away when it comes.
+   * Stops the open sentences and throws their sound away, after a break out of the loop or a failed sentence.
    */
   private leaveOpen(): void {
     const { host, open } = this;
@@ -242,7 +239,7 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     void this.discard(open.splice(0));
   }
 
-  /** In the background: the stages may be busy for a moment, and nobody waits for that. */
+  /** Runs in the background: the stages may be busy for a moment, and the caller need not wait. */
   private async discard(open: readonly Job[]): Promise<void> {
     const { host } = this;
     while (open.some((job) => job.stop === null) && host.failure === null) {
@@ -253,11 +250,11 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
   }
 }
 
-/** Codes that are already known, through the vocoder alone. */
+/** Known codes, decoded by the vocoder alone. */
 export class DecodedSpeech extends TimedSpeech {
   protected readonly seed = 0;
   private lane: DecodeLane | null = null;
-  /** Blocks that the lane was given: frames, and the start before them. */
+  /** The next block to send: -1 is the start, then come the frames and the end. */
   private sent = -1;
 
   constructor(
@@ -329,7 +326,7 @@ export class DecodedSpeech extends TimedSpeech {
   private async discard(lane: DecodeLane): Promise<void> {
     const { host } = this;
     host.signals.cancel(lane.job);
-    // only the end is still owed
+    // only the end is still to be sent
     if (this.sent >= 0) this.sent = Math.max(this.sent, this.codes.length / CODES_PER_FRAME);
     for (let ended = this.sent < 0; !ended && host.failure === null; ) {
       const seen = host.signals.read("main");

@@ -1,5 +1,5 @@
-// The prompts of a text: all at once where the text is there, else sentence by sentence while it is still
-// being written.
+// The prompts of a text: all at once for a whole text, or sentence by sentence while it is still being
+// written.
 
 import { LIMITS } from "../config.ts";
 import { asTtsError, TtsError } from "../errors.ts";
@@ -16,10 +16,10 @@ export function wholeText(text: string, read: ReadPart): PromptSource {
   return { sentences, unread, ended: true, failure: null, want: () => {}, leave: () => {} };
 }
 
-/** Characters of a text without sentence ends that are kept back: about four prompts. */
+/** Most characters kept back from a text without sentence ends: about four prompts. */
 const MOST_KEPT = 4 * LIMITS.promptChars;
 
-/** @param onNews called when sentences have come, or the end */
+/** @param onNews called when sentences or the end have come */
 export function textInPieces(
   pieces: AsyncIterable<string> | Iterable<string>,
   read: ReadPart,
@@ -34,11 +34,11 @@ class PiecedText implements PromptSource {
   ended = false;
   failure: TtsError | null = null;
   private readonly text = new TextStream(MOST_KEPT);
-  /** What was said of a part in which nothing can be spoken: an error only where no other part can. */
+  /** The error of a part in which nothing can be spoken; thrown only if no other part can be spoken. */
   private nothing: TtsError | null = null;
   private iterator: AsyncIterator<string> | Iterator<string> | null = null;
   private isReading = false;
-  /** Sentences that should be there. */
+  /** How many sentences should be ready. */
   private wanted = 0;
 
   constructor(
@@ -97,7 +97,7 @@ class PiecedText implements PromptSource {
   leave(): void {
     if (this.ended) return;
     this.ended = true;
-    // whoever writes it learns that nobody reads on
+    // tells the writer that nobody reads on
     void Promise.resolve(this.iterator?.return?.()).catch(() => {});
   }
 }

@@ -1,23 +1,23 @@
-// Cloned voices as files, for programs: written, read, and told where they come from.
+// Cloned voices as files, for programs: reads them, writes them, and states where they come from.
 
 import { createHash } from "node:crypto";
 import type { Manifest } from "../formats/bundle.ts";
 import { type Provenance, readVoiceFile, type Voice, writeVoiceFile } from "../formats/voice.ts";
 
-/** @throws TtsError VOICE_INVALID when it is damaged, changed, of a newer version or no voice */
+/** @throws TtsError VOICE_INVALID if the file is damaged, changed, of a newer version or no voice */
 export const loadVoice = (path: string): Voice => readVoiceFile(path);
 
 /**
- * Writes a voice, whole or not at all; what stood at `path` is replaced.
- * @throws TtsError OUTPUT_FAILED, VOICE_INVALID for a name that is none
+ * Writes a voice, whole or not at all; replaces the file at `path`.
+ * @throws TtsError OUTPUT_FAILED, VOICE_INVALID for an invalid name
  */
 export const saveVoice = (path: string, voice: Voice): void => writeVoiceFile(path, voice);
 
-/** What is known of the recording that a voice was taken from. */
+/** What is known about the recording that a voice was taken from. */
 type Recording = Pick<Provenance, "recordingSha256" | "recordingSeconds" | "tailSilenceSeconds">;
 const UNKNOWN: Recording = { recordingSha256: "", recordingSeconds: 0, tailSilenceSeconds: 0 };
 
-/** Where a voice comes from that an engine has just taken. */
+/** The provenance of a voice that an engine has just taken. */
 export function provenanceOf(
   { manifest }: { manifest: Pick<Manifest, "name" | "source"> },
   recording: Partial<Recording> = {},
@@ -34,8 +34,8 @@ export function provenanceOf(
 }
 
 /**
- * SHA-256 of the checkpoint's weights; of shards, that of their sums in the order of their names. "" where
- * the bundle names none.
+ * SHA-256 of the checkpoint's weights. For shards, it is the SHA-256 of their hashes, ordered by file name.
+ * "" if the bundle names no weights.
  */
 export function weightsHash({ source }: Pick<Manifest, "source">): string {
   const files = Object.keys(source).filter((file) => file.startsWith("model"));

@@ -1,5 +1,6 @@
-// Work that a worker is given once and answers once: a conversion, a measurement, a recording to encode.
-// Progress comes meanwhile; whatever ends it early, its worker ends, too.
+// An errand: one job for a worker of its own, with one answer, such as a conversion, a measurement or a
+// recording to encode. Progress is reported meanwhile. The worker ends with the job, even if the job ends
+// early.
 
 import { parentPort } from "node:worker_threads";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "../errors.ts";
@@ -12,9 +13,9 @@ export interface ErrandOptions {
   /** What the work is, for messages: "the conversion". */
   title: string;
   onProgress?: (progress: Progress) => void;
-  /** Ends it: the promise rejects with the signal's reason. */
+  /** Aborting it ends the work; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
-  /** Default: as long as it takes. */
+  /** Default: no limit. */
   timeoutMs?: number;
 }
 
@@ -55,8 +56,8 @@ export async function runErrand<Answer>(
 }
 
 /**
- * The worker's side: whatever goes wrong goes home. On a main thread the work is simply done, and what it
- * throws is thrown.
+ * The worker's side: sends the answer or the error home. On a main thread it only does the work, and errors
+ * propagate.
  */
 export function answerErrand<Answer>(work: (onProgress: (progress: Progress) => void) => Answer): void {
   const home = parentPort;

@@ -1,5 +1,5 @@
-// What each job costs by itself, in shared memory: two speeches at once get each its own figures. A field is
-// written by one thread.
+// What each job costs, in shared memory, so that speeches at the same time each get their own figures. Each
+// field is written by one thread.
 
 import { MAX_JOBS } from "./signals.ts";
 
@@ -16,7 +16,7 @@ const FIELDS = [
 ] as const;
 type Field = (typeof FIELDS)[number];
 
-/** Times in milliseconds; of a step of several lanes each has its part. Rows are those of prompts. */
+/** Times in milliseconds; lanes that share a step share its time evenly. Rows are prompt rows. */
 export type JobFigures = Record<Field, number>;
 
 /** f64 [jobs, fields] */
@@ -36,17 +36,17 @@ export class Figures {
     this.values = new Float64Array(memory);
   }
 
-  /** Stages, before the job's end is told: afterwards its slot belongs to another one. */
+  /** Stages call it before they report the job's end: afterwards the slot may belong to another job. */
   add(job: number, field: Field, value: number): void {
     this.values[firstOf(job) + AT[field]] += value;
   }
 
-  /** Engine, before the job is told to anybody. */
+  /** The engine calls it before it sends the job to any stage. */
   reset(job: number): void {
     this.values.fill(0, firstOf(job), firstOf(job) + FIELDS.length);
   }
 
-  /** Engine: adds what a job has cost so far. */
+  /** The engine calls it to add what a job has cost so far. */
   addTo(sums: JobFigures, job: number): void {
     for (const field of FIELDS) sums[field] += this.values[firstOf(job) + AT[field]];
   }

@@ -1,5 +1,5 @@
-// One slot between talker and predictor, who alternate on every frame. Rows are packed: row i belongs to lane
-// lanes[i].
+// One slot between talker and predictor, which alternate on every frame. Rows are packed: row i belongs to
+// lane lanes[i].
 
 import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import type { Signals } from "./signals.ts";
@@ -55,7 +55,7 @@ export class Mailbox {
     return this.rows[0];
   }
 
-  /** Talker: what the predictor draws with in this lane from now on. */
+  /** Talker: sets what the predictor draws with in this lane from now on. */
   configure(
     lane: number,
     job: number,
@@ -103,7 +103,7 @@ export class Mailbox {
     return !this.signals.stopped;
   }
 
-  /** Predictor: gives codes and feedback back. */
+  /** Predictor: returns codes and feedback. */
   answer(): void {
     this.signals.turn = TALKER_HAS_IT;
   }

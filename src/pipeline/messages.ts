@@ -1,5 +1,5 @@
-// What crosses between the engine and the stage workers: the shared memory at the start, jobs, and rare
-// messages. Nothing per frame.
+// What the engine and the stage workers send each other: the shared memory at the start, jobs, and rare
+// messages. Nothing is sent per frame.
 
 import type { Opening } from "../backends/stage.ts";
 import type { Config } from "../config.ts";
@@ -48,23 +48,20 @@ export interface StageJob {
 export interface SpeakJob extends Sentence {
   /** Counts from 1; see Signals.cancel. */
   job: number;
-  /** The larger, the sooner; among equals who came first. */
+  /** The larger, the sooner; equal ones in the order they came. */
   priority: number;
 }
 
-/**
- * Jobs that come together start together, so that which rows share a step does not depend on when messages
- * arrive.
- */
+/** Jobs of one message start together. Otherwise timing would decide which rows share a step. */
 export type ToTalker = { speak: SpeakJob[] } | { close: true };
 
 /**
- * The vocoder hears the reference before the first frame, so that the speech goes on from it. Sent before the
- * job goes to the talker.
+ * The reference that the vocoder hears before the first frame, so that the speech goes on from it. Sent
+ * before the job goes to the talker.
  */
 export interface ToVocoder {
   job: number;
-  /** Same key, same codes: what was heard once is remembered. */
+  /** Same key, same codes: the vocoder remembers what it has heard. */
   key: string;
   codes: Int32Array;
 }
@@ -73,7 +70,7 @@ export interface ToVocoder {
 export interface EncodeJob {
   bundle: Bundle;
   config: Config;
-  /** f32 mono 24 kHz; what the codes are taken from, and what the speaker vector */
+  /** f32 mono 24 kHz: what the codes and what the speaker vector are taken from */
   forCodes: Float32Array;
   forVector: Float32Array;
 }
@@ -85,8 +82,8 @@ export interface MeasureJob {
 }
 
 /**
- * workerData of a recording of what the talker hands to the code predictor: f32 [frames, hidden] of each
- * speech.
+ * workerData of a replay; the answer is what the talker hands to the code predictor, f32 [frames, hidden] of
+ * each speech.
  */
 export interface ReplayJob {
   bundle: Bundle;
@@ -95,11 +92,11 @@ export interface ReplayJob {
 }
 
 export type FromStage =
-  /** Before every try to open something. */
+  /** Sent before every attempt to open something. */
   | { opening: Opening }
   /**
-   * `unused`: why it does not run on an NPU that it was prepared for; `drawLimits`: of a code predictor that
-   * draws inside.
+   * `unused`: why the stage does not run on an NPU that it was prepared for. `drawLimits`: those of a code
+   * predictor that draws inside its model.
    */
   | {
       ready: {

@@ -1,5 +1,5 @@
-// How long a stage may take, who is late, and what is said of it. Times in which this process was stopped
-// itself (Ctrl-Z, sleep) do not count.
+// How long a stage may take, which stage is late, and the error that says so. Time in which this process
+// itself was stopped (Ctrl-Z, sleep) does not count.
 
 import type { Opening } from "../backends/stage.ts";
 import { type Config, LIMITS } from "../config.ts";
@@ -9,7 +9,7 @@ import { STAGES, type StageName } from "../types.ts";
 
 export interface StageState {
   stage: StageName;
-  /** What it opens, or has opened; null before it says so. */
+  /** What the stage is opening, or has opened; null before it says so. */
   opening: Opening | null;
   isReady: boolean;
 }
@@ -17,11 +17,11 @@ export interface StageState {
 /** Opening files on a slow disk takes long; a call into an accelerator's driver does not, unless it hangs. */
 const mayHang = ({ isReady, opening }: StageState) => isReady || opening?.isAccelerator === true;
 
-/** Milliseconds without a sign of life. */
+/** Milliseconds that a stage may go without a sign of life. */
 export const patienceWith = (state: StageState, { stageTimeoutMs }: Pick<Config, "stageTimeoutMs">) =>
   mayHang(state) ? stageTimeoutMs : LIMITS.startTimeoutMs;
 
-/** @param waitedMs as {@link patienceWith} has it */
+/** @param waitedMs from {@link patienceWith} */
 export function lateStage(state: StageState, waitedMs: number): TtsError {
   const { isReady, opening, stage } = state;
   const what = `the ${stage}${opening === null ? "" : ` (${opening.backend})`}`;
@@ -37,8 +37,8 @@ export function lateStage(state: StageState, waitedMs: number): TtsError {
 }
 
 /**
- * Calls `late` after so much time in which this process ran.
- * @returns what ends it before
+ * Calls `late` when this process has run for this long.
+ * @returns a function that stops the countdown
  */
 export function countDown(milliseconds: number, late: () => void): () => void {
   const sliceMs = Math.min(milliseconds, LIMITS.waitSliceMs);
@@ -55,11 +55,11 @@ export function countDown(milliseconds: number, late: () => void): () => void {
 }
 
 /**
- * Of stages that run: which of them owes something and has given no sign of life for too long. Each by
+ * Finds a running stage that owes something and has given no sign of life for too long. Judges each stage by
  * itself: others may be busy.
  */
 export class Watch {
-  /** Of each stage: its signs when they were last seen to grow or it owed nothing, and when that was. */
+  /** Per stage: its count of signs when that last grew or the stage owed nothing, and the time of that. */
   private readonly signs = STAGES.map(() => 0);
   private readonly sinceMs = STAGES.map(() => 0);
   private lookedMs = 0;
@@ -71,8 +71,8 @@ export class Watch {
   ) {}
 
   /**
-   * To be called while somebody waits, at least once in a slice; else nobody has listened, and the stages
-   * rested.
+   * Call it at least once per slice while somebody waits. After a longer gap the stages count as rested,
+   * since nobody listened.
    */
   look(now: number): StageName | null {
     const rested = now - this.lookedMs >= 4 * LIMITS.waitSliceMs;

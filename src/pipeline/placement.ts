@@ -1,5 +1,5 @@
-// Where a stage's thread computes, and how long its process lives. To be called before any library is loaded:
-// their threads inherit it.
+// Sets where a stage's thread computes, and how long its process lives. Call it before any library is loaded:
+// the library's threads inherit the cores.
 
 import { nameThread, pinThread } from "../../ffi/libc.ts";
 import type { Config } from "../config.ts";
@@ -10,7 +10,7 @@ export { endWithParent } from "../../ffi/libc.ts";
 
 /**
  * Names the calling thread after its stage and keeps it to the stage's cores.
- * @returns what the system refused, a line each
+ * @returns a line for each thing that the system refused
  */
 export function settleThread(stage: StageName, { cpus }: Config): string[] {
   nameThread(stage);

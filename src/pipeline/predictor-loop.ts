@@ -1,5 +1,5 @@
 // The code predictor as a thread: waits for the talker's rows, fills in codes 1 to 15, and sums the 16 code
-// embeddings for the way back.
+// embeddings as feedback.
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import type { OnOpening } from "../backends/stage.ts";

@@ -1,12 +1,13 @@
-// A bounded ring of fixed blocks in shared memory between one producer and one consumer. Full blocks the
-// producer, who must ask first. Every block has a header; sample rings also carry 1920 samples per block.
+// A bounded ring of fixed blocks in shared memory between one producer and one consumer. A full ring blocks
+// the producer, which must ask first. Every block has a header; sample rings also carry 1920 samples per
+// block.
 
 import { RING_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, type StopReason } from "../types.ts";
 
-/** What a block means. `start` and `end` frame the frames of a job. */
+/** What a block means. `start` and `end` enclose the frames of a job. */
 export const KIND = { start: 1, frame: 2, end: 3 } as const;
-/** Why a job ended; of a failed one the error follows as a message. */
+/** Why a job ended; the error of a failed one comes as a message. */
 export type EndReason = StopReason | "failed";
 const END_REASONS: readonly EndReason[] = ["eos", "length", "cancelled", "failed"];
 
@@ -69,7 +70,7 @@ export class Ring {
     Atomics.add(this.counters, WRITTEN, 1);
   }
 
-  /** @param primed the vocoder hears a reference first, which reaches it as a message */
+  /** @param primed whether the vocoder first hears a reference, which it gets as a message */
   pushStart(job: number, primed = false): void {
     this.headers[this.claim(KIND.start, job) * HEADER_WORDS + 2] = primed ? 1 : 0;
     Atomics.add(this.counters, WRITTEN, 1);
@@ -88,7 +89,9 @@ export class Ring {
     return block;
   }
 
-  /** Consumer: the header of the block `ahead` of the next one; the caller has made sure that it is there. */
+  /**
+   * Consumer: reads the block `ahead` blocks after the next one; the caller has made sure that it is there.
+   */
   kind(ahead = 0): number {
     return this.headers[this.block(ahead) * HEADER_WORDS];
   }

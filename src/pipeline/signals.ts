@@ -16,7 +16,7 @@ export interface SignalMemory {
   words: SharedArrayBuffer;
   /** Byte 0 becomes 1 on stop: native code polls it. */
   nativeStop: SharedArrayBuffer;
-  /** The same of the talker, whose prompt may also be cancelled alone. */
+  /** The same for the talker, whose prompt may also be cancelled alone. */
   promptStop: SharedArrayBuffer;
 }
 
@@ -86,8 +86,8 @@ export class Signals {
   }
 
   /**
-   * Job numbers count from 1, so an untouched word cancels nothing. A prompt of the job that is being
-   * computed ends at once.
+   * Cancels a job; if its prompt is being computed, that ends at once. Job numbers count from 1, so an
+   * untouched word cancels nothing.
    */
   cancel(job: number): void {
     Atomics.store(this.words, FIRST_CANCEL_WORD + (job % MAX_JOBS), job);
@@ -104,21 +104,21 @@ export class Signals {
   }
 
   /**
-   * Talker: from here on to {@link endPrompt} a cancel of the job sets the byte that its native calls watch.
+   * Talker: until {@link endPrompt}, cancelling the job sets the byte that the talker's native calls watch.
    */
   beginPrompt(job: number): void {
     Atomics.store(this.words, WORDS.prompt, job);
   }
 
   /**
-   * Talker: what is computed next is somebody else's. A canceller that has begun is waited for, or its byte
-   * would end the wrong call.
+   * Talker: the job's prompt is over. Waits for a cancel that has begun; else its byte would end the wrong
+   * call.
    */
   endPrompt(job: number): void {
     if (Atomics.compareExchange(this.words, WORDS.prompt, job, NOBODYS) === job) return;
     while (Atomics.load(this.words, WORDS.prompt) === -job)
       Atomics.wait(this.words, WORDS.prompt, -job, LIMITS.waitSliceMs);
     this.promptStop[0] = 0;
-    if (this.stopped) this.promptStop[0] = 1; // it may have come in between
+    if (this.stopped) this.promptStop[0] = 1; // the stop may have come in between
   }
 }

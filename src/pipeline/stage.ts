@@ -1,4 +1,4 @@
-// The worker's side of every stage: opens it, says so, runs it, and sends home whatever goes wrong.
+// The worker's side of every stage: opens it, says so, runs it, and sends every error home.
 
 import { parentPort } from "node:worker_threads";
 import type { OnOpening, Opened, Predictor } from "../backends/stage.ts";
@@ -27,7 +27,7 @@ function guard(work: () => void): void {
   }
 }
 
-/** @param run goes on for as long as the stage does; the thread ends with it */
+/** @param run runs the opened stage and ends the thread after it */
 function runStage<Stage extends Loop>(
   stage: StageName,
   job: StageJob,

@@ -15,7 +15,7 @@ import type { FromStage, SpeakJob, StageJob, ToTalker } from "./messages.ts";
 import { Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
 
-/** A start, a frame, and the end for which a busy lane keeps a block free. */
+/** A start, a frame, and the block that a busy lane keeps free for its end. */
 const BLOCKS_PER_TURN = 3;
 
 export class TalkerLoop {
@@ -27,7 +27,7 @@ export class TalkerLoop {
   private readonly stage: TalkerStage;
   /** What each lane is busy with. */
   private readonly lanes: (SpeakJob | null)[];
-  /** The most urgent first; equal ones as they came. */
+  /** The most urgent first; equal ones in the order they came. */
   private readonly waiting: SpeakJob[] = [];
   private readonly outgoing: Float32Array[]; // [hidden] of each packed row, in the mailbox
   private readonly inputs: Float32Array; // [lanes, hidden], packed
@@ -55,8 +55,8 @@ export class TalkerLoop {
   }
 
   /**
-   * Messages wake the loop when it is idle; while it runs it looks for them between frames. `guard` takes
-   * what goes wrong.
+   * Messages wake the loop when it is idle; while it runs, it looks for them between frames. `guard` reports
+   * errors.
    */
   listen(guard: (work: () => void) => void): void {
     parentPort!.on("message", (message: ToTalker) => {
@@ -102,8 +102,8 @@ export class TalkerLoop {
   }
 
   /**
-   * All lanes wait for the slowest one: were it left out of a step, which rows share a step would depend on
-   * time, and with some weight types a row's rounding depends on that.
+   * All lanes wait for the slowest one. If a step left it out, timing would decide which rows share a step,
+   * and with some weight types a row's rounding depends on that.
    */
   private get hasRoom(): boolean {
     return this.rings.every((ring) => ring.free >= BLOCKS_PER_TURN);
@@ -157,7 +157,7 @@ export class TalkerLoop {
     this.endIfOver(lane);
   }
 
-  /** @returns false when the job was cancelled meanwhile, or all is stopping */
+  /** @returns false when the job was cancelled meanwhile, or everything is stopping */
   private computePrompt(lane: number, job: SpeakJob, alone: boolean): boolean {
     this.signals.beginPrompt(job.job);
     try {
@@ -179,7 +179,7 @@ export class TalkerLoop {
     this.signals.ring("vocoder");
   }
 
-  /** Puts every busy lane into the mailbox and returns how many these are. */
+  /** Puts every busy lane into the mailbox and returns their number. */
   private pack(): number {
     let count = 0;
     for (let lane = 0; lane < this.lanes.length; lane++) {

@@ -91,7 +91,7 @@ export class VocoderLoop {
     });
   }
 
-  /** The message was sent before the job, but threads do not promise which arrives first. */
+  /** The message was sent before the job, but may arrive after it. */
   private takeReference(job: number): ToVocoder | null {
     while (!this.signals.stopped) {
       const seen = this.signals.read("vocoder");
