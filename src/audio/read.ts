@@ -1,4 +1,5 @@
-// A recording as mono samples at the model's rate: wav, flac, mp3, ogg and what else the decoder knows.
+// A recording as mono samples at the model's rate: wav, flac, mp3, ogg and everything else that the decoder
+// knows.
 
 import { readFileSync, statSync } from "node:fs";
 import { LIMITS } from "../config.ts";

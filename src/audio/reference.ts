@@ -1,11 +1,11 @@
-// What a recording must be to take a voice from it. Pure: looks at samples, never at files.
+// Checks whether a voice can be taken from a recording. Pure: looks at samples, never at files.
 
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 
 /**
- * Checks mono sound at 24 kHz: its length, that every sample is a number, that something is to be heard.
+ * Checks mono sound at 24 kHz: its length, that every sample is a number, and that it is not silent.
  * @param leastSeconds shorter sound is refused; by default what a speaker vector needs
  * @param mostSeconds longer sound is refused
  * @throws TtsError REFERENCE_UNUSABLE with the value that is wrong

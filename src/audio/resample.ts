@@ -28,11 +28,11 @@ function greatestCommonDivisor(a: number, b: number): number {
   return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }
 
-/** Input samples to either side. Going down, the sinc is as wide as the output rate asks. */
+/** Input samples used on either side. For a lower output rate the sinc is wider. */
 const kernelReach = (up: number, down: number) => Math.ceil(ZERO_CROSSINGS * Math.max(1, down / up));
 
 /**
- * Weights of the input samples around an output that lies `fraction` of a sample behind the central one; they
+ * Weights of the input samples around an output that lies `fraction` of a sample after the central one; they
  * add up to 1.
  */
 function kernel(fraction: number, up: number, down: number): Float64Array {
@@ -62,7 +62,7 @@ function bessel0(x: number): number {
   return sum;
 }
 
-/** Silence before the start and after the end. */
+/** Samples before the start and after the end count as silence. */
 function convolve(samples: Float32Array, from: number, weights: Float64Array): number {
   const first = Math.max(0, -from);
   const last = Math.min(weights.length, samples.length - from);

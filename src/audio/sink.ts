@@ -35,7 +35,9 @@ class SoundSink implements Sink {
     private readonly format: Format,
   ) {}
 
-  /** The length is not known yet: a file gets it at the end, a stream never. */
+  /**
+   * Writes a header without the length, which is not known yet: a file gets it at the end, a stream never.
+   */
   private async start(): Promise<void> {
     if (this.format === "wav" && !this.started) await this.output.write(wavHeader(null));
     this.started = true;

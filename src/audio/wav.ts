@@ -10,7 +10,7 @@ const UNKNOWN = 0xffffffff;
 /** The sizes in the header are 32 bits wide. */
 const MAX_DATA_BYTES = UNKNOWN - WAV_HEADER_BYTES;
 
-/** @param samples how many follow, or null where that is not known yet, as on a pipe */
+/** @param samples how many follow, or null if that is not known yet, as on a pipe */
 export function wavHeader(samples: number | null): Uint8Array {
   const bytes = samples === null ? UNKNOWN : Math.min(samples * BYTES_PER_SAMPLE, MAX_DATA_BYTES);
   const header = Buffer.alloc(WAV_HEADER_BYTES);

@@ -1,5 +1,5 @@
-// Rows of integers to the talker's input vectors, and codes to its feedback. Reads single rows of the mapped
-// tables.
+// Turns rows of integers into the talker's input vectors, and codes into its feedback. Reads single rows of
+// the mapped tables.
 
 import type { Bundle } from "../formats/bundle.ts";
 import { type RowTable, TABLE, Tables } from "../formats/tables.ts";
@@ -18,7 +18,7 @@ export class Embedder {
   private readonly text: RowTable;
   private readonly codes: RowTable[];
   private readonly tables: Tables;
-  /** Grows to the longest prompt: new memory for each would pile up until a collection. */
+  /** Grows to the longest prompt: new memory for each prompt would pile up until a collection. */
   private rows = new Float32Array(new SharedArrayBuffer(0));
 
   constructor(bundle: Bundle) {

@@ -1,5 +1,5 @@
-// The encoder: one recording to what a cloned voice is made of. Of Base models only. Synchronous and without
-// a way to anybody.
+// The encoder: turns one recording into the parts of a cloned voice. Base models only. Synchronous, without
+// transport.
 
 import { ENCODERS, openBackend } from "../backends/index.ts";
 import type { OpenOptions } from "../backends/stage.ts";

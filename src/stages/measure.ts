@@ -8,8 +8,8 @@ const WARM_UP_FRAMES = 2;
 const FRAMES = 7;
 
 /**
- * Backend -> median milliseconds per frame of one lane, of all that run on processors: accelerators come
- * first anyway.
+ * Backend -> median milliseconds per frame of one lane. Covers only backends on the processor: accelerators
+ * come first anyway.
  */
 export function measurePredictors(options: OpenOptions): Record<string, number> {
   const { hidden } = options.bundle.manifest.shape;

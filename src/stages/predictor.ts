@@ -1,6 +1,6 @@
-// The code predictor: codes 1 to 15 of a frame from the talker's hidden state and code 0. A line is a row of
-// draws: of a lane, or of somebody else who asks. Synchronous and without a way to anybody. Nothing is
-// allocated per frame.
+// The code predictor: codes 1 to 15 of a frame from the talker's hidden state and code 0. A line is a
+// sequence of draws, for a lane or for a client. Synchronous, without transport. Nothing is allocated per
+// frame.
 
 import { openBackend, PREDICTORS } from "../backends/index.ts";
 import type { Chances, Draw, Opened, OpenOptions, Predictor } from "../backends/stage.ts";
@@ -12,7 +12,7 @@ export class PredictorStage {
   private readonly predictor: Predictor;
   private readonly codes: number;
   private readonly samplers: Sampler[] = [];
-  /** Of the frames under way: whose each packed row is. */
+  /** The line of each packed row of the frames under way. */
   private lines = new Int32Array(0);
   private readonly draw: Draw = (row, _group, logits) => this.samplers[this.lines[row]].draw(logits);
   private readonly chances: Chances = {
@@ -28,7 +28,7 @@ export class PredictorStage {
     this.predictor = this.opened.stage;
   }
 
-  /** What a line draws with from now on. Lines count from 0; a new one takes the next number. */
+  /** Sets what a line draws with from now on. Lines count from 0; a new one takes the next number. */
   begin(line: number, settings: SamplerSettings, seed: number, stream: number): void {
     while (this.samplers.length <= line)
       this.samplers.push(new Sampler({ size: this.codes, codes: this.codes, eos: -1 }));
@@ -37,7 +37,7 @@ export class PredictorStage {
 
   /**
    * One frame of `count` lines, at most as many as the options have lanes.
-   * @param lines i32, of which the first `count` say whose the rows are
+   * @param lines i32, whose first `count` entries are the lines of the rows
    * @param hidden f32 [count, hidden] in shared memory
    * @param codes i32 [count, 16] in shared memory: holds code 0 of each row and gets the others
    */

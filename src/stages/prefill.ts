@@ -1,6 +1,6 @@
-// A prompt's way into a lane of the talker: computed, or remembered. It is always cut where its text begins,
-// so that the start can be taken from memory and nothing rounds differently; of a prompt that comes again
-// everything is remembered.
+// Puts a prompt into a lane of the talker: computed, or recalled. A prompt is always computed in two parts,
+// cut where its text begins, so that nothing rounds differently when the first part is recalled. A prompt
+// that comes again is recalled whole.
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import type { Talker } from "../backends/stage.ts";
@@ -15,20 +15,20 @@ export interface PromptInput {
   count: number;
   /** Where it is cut: see Prompt.prefixRows. */
   prefixRows: number;
-  /** Its start will come again, and costs much: a voice in context. */
+  /** Whether its start will come again and costs much: a voice in context. */
   lasting: boolean;
-  /** No other stage computes now. */
+  /** Whether no other stage computes now. */
   alone: boolean;
 }
 
-/** States by key, up to a number of bytes; the longest unused one goes first. */
+/** States by key, up to a number of bytes; the least recently used goes first. */
 class Remembered {
   private readonly states = new Map<string, PromptState>();
   private bytes = 0;
 
   constructor(private readonly limit: number) {}
 
-  /** Without counting as a use. */
+  /** Does not count as a use. */
   peek(key: string): PromptState | null {
     return this.states.get(key) ?? null;
   }
@@ -41,10 +41,7 @@ class Remembered {
     return state;
   }
 
-  /**
-   * Its memory goes back at once: megabytes that nobody sees any more would pile up until the next
-   * collection.
-   */
+  /** Frees its memory at once: unused megabytes would pile up until the next collection. */
   forget(key: string): void {
     const bytes = this.states.get(key)?.bytes;
     if (bytes === undefined) return;
@@ -76,7 +73,7 @@ export interface PrefillOptions {
   onPiece: () => void;
   choice: PrefixCacheChoice;
   cacheDir: string;
-  /** Of modelIdentity, taken before the model was opened. */
+  /** From modelIdentity, taken before the model was opened. */
   identity: string;
 }
 
@@ -84,12 +81,12 @@ export interface PrefillOptions {
 export interface TakenPrompt {
   computed: number;
   known: number;
-  /** What computing the known ones took when they were not, less what recalling them took. */
+  /** The time that computing the known rows once took, less the time of recalling them. */
   savedMs: number;
 }
 
 export class Prefill {
-  /** Of the last prompt. */
+  /** Figures of the last prompt. */
   readonly taken: TakenPrompt = { computed: 0, known: 0, savedMs: 0 };
   private readonly memory: Remembered | null;
   private readonly disk: PrefixStore | null;
@@ -104,7 +101,7 @@ export class Prefill {
 
   /**
    * Fills a lane and gives the last row's results.
-   * @param startMs since when this prompt is worked on
+   * @param startMs when the work on this prompt began
    * @returns false when the stop byte ended it
    * @throws TtsError TEXT_TOO_LONG before anything is computed
    */
@@ -141,7 +138,7 @@ export class Prefill {
     return true;
   }
 
-  /** @returns what the lane has taken in now, or null when nothing is known of the key */
+  /** @returns the state that is in the lane now, or null if the key is unknown */
   private recall(lane: number, key: string, positions: number, lasting: boolean): PromptState | null {
     const { hidden, logits, talker } = this.options;
     this.disk?.ask(key, lasting);
@@ -182,7 +179,7 @@ export class Prefill {
     return true;
   }
 
-  /** A piece of what the disk is to do, in a quiet moment. @returns false when there is nothing left */
+  /** Does one piece of the disk's work, in a quiet moment. @returns false when there is nothing left */
   tidy(): boolean {
     return this.disk?.tidy((key) => this.memory!.peek(key)) ?? false;
   }

@@ -1,7 +1,7 @@
-// What the talker made of prompts, kept on disk for those that come again: files that nobody else may read,
-// bounded, the longest unused ones dropped first. A file that is damaged, foreign or gone is as good as none,
-// and so is a disk that is full or read-only: nothing here is ever an error. Many processes may use the
-// folder at once.
+// Keeps the talker's state after a prompt on disk, for prompts that come again. Only the user can read the
+// files; their number and bytes are bounded, and the least recently used go first. Nothing here is ever an
+// error: a damaged, foreign or missing file counts as none, and so does a full or read-only disk. Many
+// processes may use the folder at once.
 
 import { createHash } from "node:crypto";
 import {
@@ -26,7 +26,7 @@ import { textOrEmpty } from "../io/read.ts";
 /** The talker after a prompt or the start of one. */
 export interface PromptState {
   positions: number;
-  /** What computing it took. */
+  /** The time that computing it took. */
   computedMs: number;
   /** f32 [hidden + codec vocabulary]: the last position's results */
   results: Float32Array;
@@ -52,13 +52,13 @@ const HEADER = {
   size: 96,
 } as const;
 const FILE_NAME = /^[0-9a-f]{64}\.kv$/;
-/** Hex digits by which a key is known again; a mistake would write a file too early, no more. */
+/** Hex digits by which a key is recognised; a mistake would only write a file too early. */
 const SEEN_DIGITS = 16;
 
 /**
- * Names the weights, and where they compute: a state is worth nothing elsewhere. Ask before the files are
- * opened, so that what is opened cannot be older than its name. A file's change date tells even of weights of
- * the same size and date put in its place.
+ * Names the weights and the processor: a state is worth nothing with others. Call it before the files are
+ * opened, so that the opened weights are never older than their name. The file's change date shows even a
+ * replacement of the same size and modification date.
  */
 export function modelIdentity(bundle: Bundle): string {
   const { source, version, weights } = bundle.manifest;
@@ -69,7 +69,7 @@ export function modelIdentity(bundle: Bundle): string {
 
 /**
  * Keys of a prompt's first `prefixRows` rows and of the whole prompt, `rows` f32 [count, hidden]. The second
- * knows where the cut is: the talker rounds by it.
+ * key includes the place of the cut, because the talker's rounding depends on it.
  */
 export function promptKeys(
   identity: string,
@@ -94,20 +94,20 @@ export class PrefixStore {
     this.folder = join(cacheDir, "prefixes");
   }
 
-  /** What is known of a key. Reads and checks a file; everything else waits for {@link tidy}. */
+  /** The state of a key, or null. Reads and checks a file; everything else waits for {@link tidy}. */
   read(key: string): PromptState | null {
     if (!this.isPrivate()) return null;
     const path = this.pathOf(key);
     try {
       const stat = lstatSync(path, { throwIfNoEntry: false });
       if (stat === undefined) return null;
-      // larger ones are never kept, and not worth a look
+      // larger files are never written here
       const mayBe = stat.isFile() && stat.size <= 2 * PREFIX_LIMITS.memoryBytes;
       const state = mayBe ? fromFile(readFileSync(path), key) : null;
       if (state === null) this.drop(key);
       return state;
     } catch {
-      return null; // gone since, or not to be read
+      return null; // gone since, or not readable
     }
   }
 
@@ -115,7 +115,10 @@ export class PrefixStore {
     quietly(() => rmSync(this.pathOf(key), { recursive: true, force: true }));
   }
 
-  /** Counts a use. @param lasting it will come again: what else must come twice is written at once */
+  /**
+   * Counts a use. @param lasting it will come again, so it is written at once; other keys must be asked for
+   * twice
+   */
   ask(key: string, lasting: boolean): void {
     const times = (this.asked.get(key) ?? 0) + (lasting ? 2 : 1);
     this.asked.delete(key);
@@ -124,8 +127,8 @@ export class PrefixStore {
   }
 
   /**
-   * One piece of what was left for a quiet moment: notes what was asked for, or writes one file.
-   * @param stateOf what is still in memory of a key
+   * Does one piece of the work left for a quiet moment: notes what was asked for, or writes one file.
+   * @param stateOf gives a key's state if it is still in memory
    * @returns false when there is nothing to do
    */
   tidy(stateOf: (key: string) => PromptState | null): boolean {
@@ -142,7 +145,7 @@ export class PrefixStore {
     return true;
   }
 
-  /** Files that were used get today's date; of the other keys those that were asked for before become due. */
+  /** Gives used files today's date. Keys without a file become due if they were asked for before. */
   private note(): void {
     if (!this.isPrivate(true)) return;
     const path = join(this.folder, "seen");
@@ -167,7 +170,7 @@ export class PrefixStore {
     this.replace(this.pathOf(key), content);
   }
 
-  /** Not flushed, since a power cut may take it: its sum tells, and a talker waits meanwhile. */
+  /** Does not flush, since a talker waits meanwhile. The sum shows what a power cut has damaged. */
   private replace(path: string, content: string | Uint8Array): void {
     replaceFile(path, content, { mode: 0o600, flush: false, family: join(this.folder, "file") });
   }
@@ -195,7 +198,8 @@ export class PrefixStore {
   }
 
   /**
-   * Sentences are private, and libllama believes what stands in a state: nobody else may write here, or read.
+   * Whether only this user can read and write here: sentences are private, and libllama trusts a state's
+   * bytes.
    */
   private isPrivate(make = false): boolean {
     return quietly(() => {
@@ -207,7 +211,7 @@ export class PrefixStore {
   }
 }
 
-/** @returns whether it went well */
+/** @returns whether the work succeeded */
 function quietly(work: () => void): boolean {
   try {
     work();
@@ -233,7 +237,7 @@ function toFile(key: string, { bytes, computedMs, positions, results }: PromptSt
   return file;
 }
 
-/** null for everything that {@link toFile} has not made for this key, or that has changed since. */
+/** null unless {@link toFile} has made the file for this key and it is unchanged. */
 function fromFile(file: Buffer<ArrayBuffer>, key: string): PromptState | null {
   if (
     file.length < HEADER.size ||

@@ -1,5 +1,5 @@
-// What the talker hands to the code predictor while it says known codes: a talker that is given its codes
-// instead of drawing them.
+// Computes what the talker hands to the code predictor for known codes: the talker is given its codes instead
+// of drawing them.
 
 import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
 import type { OpenOptions, Talker } from "../backends/stage.ts";
@@ -9,11 +9,11 @@ import { CODES_PER_FRAME, type TextMode } from "../types.ts";
 import { Embedder } from "./embed.ts";
 import { type PromptedSentence, promptOf, type SpokenReference } from "./sentence.ts";
 
-/** Something that was spoken: what the talker was given, and the codes that came. */
+/** A finished speech: what the talker was given, and the codes that came. */
 export interface SpokenText {
   /** As the talker reads it: IPA where the voice reads IPA. */
   text: string;
-  /** Names; of a cloned voice there is no speaker. */
+  /** Names; a cloned voice has no speaker. */
   speaker: string;
   language: string;
   mode: TextMode;
@@ -22,7 +22,7 @@ export interface SpokenText {
   codes: Int32Array;
 }
 
-/** f32 [frames, hidden] of each speech: the talker's states from which its frames were made. */
+/** f32 [frames, hidden] for each speech: the talker's states that its frames were made from. */
 export function replay(options: OpenOptions, speeches: readonly SpokenText[]): Float32Array[] {
   const { bundle } = options;
   const { stage: talker } = openBackend(TALKERS, "auto", options);
@@ -38,7 +38,7 @@ export function replay(options: OpenOptions, speeches: readonly SpokenText[]): F
   return hidden;
 }
 
-/** The official names are looked up here; there was no instruction. */
+/** Looks up the names of speaker and language. The speech had no instruction. */
 function sentenceOf(
   { manifest: { prompt } }: Bundle,
   { language, mode, reference, speaker, text }: SpokenText,

@@ -1,5 +1,5 @@
-// A sentence as the stages are given it, and the prompt that the talker makes of it: its text as tokens, and
-// those of a cloned voice.
+// A sentence as the stages get it, and the prompt that the talker makes of it: the tokens of its text and of
+// a cloned voice.
 
 import type { Tokenizer } from "../backends/stage.ts";
 import type { Bundle } from "../formats/bundle.ts";
@@ -41,14 +41,13 @@ export interface PromptedSentence {
 export interface Sentence extends PromptedSentence {
   maxFrames: number;
   seed: number;
-  /** Keeps the random numbers of the sentences of one text apart, as {@link streamsOf} has it. */
+  /** Keeps the random numbers of the sentences of one text apart; see {@link streamsOf}. */
   stream: number;
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
 }
 
 /**
- * The random numbers of a sentence's stages: apart from each other, and from those of the other sentences of
- * its text.
+ * The random number streams of a sentence's stages: no two stages and no two sentences of a text share one.
  */
 export const streamsOf = (sentence: number) => ({ talker: 2 * sentence, predictor: 2 * sentence + 1 });
 

@@ -1,6 +1,6 @@
-// The talker: a sentence becomes a prompt, a prompt a first frame, and each complete next input another one.
-// Lanes are sentences side by side. Synchronous and without a way to anybody: threads and sockets move what
-// goes in and out. Nothing is allocated per frame.
+// The talker: turns a sentence into a prompt, the prompt into a first frame, and each complete next input
+// into another frame. Lanes are sentences side by side. Synchronous, without transport: threads and sockets
+// move its data. Nothing is allocated per frame.
 
 import { monotonicMs } from "../../ffi/libc.ts";
 import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
@@ -16,15 +16,15 @@ import type { Track } from "./timeline.ts";
 
 const NO_VOICE: VoiceVectors = { xVector: null, codes: null };
 
-/** What a lane is busy with, or what was said last in it. */
+/** The sentence that a lane is busy with, or its last one. */
 interface Line {
   prompt: Prompt;
   /** Frames that are complete. */
   frames: number;
   maxFrames: number;
-  /** That the sentence may have, where memory allows. */
+  /** Frames that the sentence may have if memory allows. */
   wanted: number;
-  /** Of the frame under way. */
+  /** Code 0 of the frame under way. */
   code0: number;
   stop: StopReason | null;
 }
@@ -45,7 +45,7 @@ export class TalkerStage {
   private readonly prefill: Prefill;
   private readonly samplers: Sampler[];
   private readonly lines: (Line | null)[];
-  /** f32 [hidden] of each lane: the state that its frame under way is made from. */
+  /** f32 [hidden] per lane: the state that its frame under way is made from. */
   private readonly hidden: Float32Array[];
   private readonly stepHidden: Float32Array; // [lanes, hidden], packed
   private readonly stepRows: Float32Array[]; // its rows
@@ -61,7 +61,7 @@ export class TalkerStage {
     const identity = modelIdentity(bundle);
     this.tokenizer = openTokenizer(options);
     this.embedder = new Embedder(bundle);
-    this.opened = openBackend(TALKERS, "auto", options); // last: what it takes is large
+    this.opened = openBackend(TALKERS, "auto", options); // last: it takes much memory
     this.talker = this.opened.stage;
     this.width = hidden;
     [this.eos, this.textPad] = [prompt.codec.eos, prompt.text.ttsPad];
@@ -91,8 +91,8 @@ export class TalkerStage {
   }
 
   /**
-   * Starts a sentence in a lane, whatever was in it: then {@link stopOf}, or its first frame's {@link
-   * code0Of} and {@link hiddenOf}.
+   * Starts a sentence in a lane, whatever was in it. Then {@link stopOf} says whether it has ended already;
+   * if not, {@link code0Of} and {@link hiddenOf} give its first frame.
    * @param alone whether no other stage computes, so that the prompt may have their cores
    * @returns false when the stop byte ended it; the lane is free then
    * @throws TtsError TEXT_TOO_LONG, with the lane free
@@ -134,7 +134,7 @@ export class TalkerStage {
     return this.hidden[lane];
   }
 
-  /** Whether a sentence had to end because there is memory for no more. */
+  /** Whether a sentence had to end because there is memory for no more frames. */
   lacksMemory(lane: number): boolean {
     const { maxFrames, stop, wanted } = this.lines[lane]!;
     return stop === "length" && maxFrames < wanted;
@@ -148,10 +148,10 @@ export class TalkerStage {
 
   /**
    * Completes a frame of `count` lanes and begins the next one.
-   * @param lanes i32, of which the first `count` say whose the rows of `inputs` are
+   * @param lanes i32, whose first `count` entries are the lanes of the rows of `inputs`
    * @param inputs f32 [count, hidden] in shared memory: the sum of the frame's 16 code embeddings and its
    * text row
-   * @returns false when the stop byte ended it: nothing counts then
+   * @returns false when the stop byte ended it; then no frame counts
    */
   step(lanes: Int32Array, count: number, inputs: Float32Array): boolean {
     if (!this.talker.step(lanes, count, inputs, this.stepHidden, this.stepLogits)) return false;
@@ -172,8 +172,8 @@ export class TalkerStage {
   }
 
   /**
-   * A piece of what the cache of prompts has to do, for a moment without sentences. @returns false when there
-   * is nothing left
+   * Does one piece of the prompt cache's work, in a moment without sentences. @returns false when there is
+   * nothing left
    */
   tidy(): boolean {
     return this.prefill.tidy();

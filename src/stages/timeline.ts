@@ -1,12 +1,11 @@
-// What the stages did and when, in shared memory: every stage has a ring of slices, of which the oldest are
-// overwritten, and sums that keep everything. Written by one thread, read by any; nothing is allocated per
-// slice.
+// What the stages did and when, in shared memory: every stage has a ring of slices, which overwrites the
+// oldest, and sums that keep everything. Written by one thread, read by any; nothing is allocated per slice.
 
 import type { StageName } from "../types.ts";
 
 /**
- * A piece of work. `recall` is prompt rows that were known already; `exchange` the talker waiting while the
- * code predictor has its turn.
+ * A piece of work. `recall`: prompt rows that were known already. `exchange`: the talker waits while the code
+ * predictor has its turn.
  */
 const SLICE = { prefill: 0, step: 1, exchange: 2, predict: 3, decode: 4, recall: 5 } as const;
 export type SliceKind = keyof typeof SLICE;
@@ -16,7 +15,7 @@ const KINDS = Object.keys(SLICE) as SliceKind[];
 export const TIMELINE_SLICES = 8_192;
 /** f64 of a slice: start, end. i32 of a slice: kind, rows. */
 const WORDS = 2;
-/** f64 of a sum: milliseconds, rows. Behind those of the kinds stands one more: what was spared. */
+/** f64 of a sum: milliseconds, rows. After the sums of the kinds comes one more: the time that was spared. */
 const SUM_WORDS = 2;
 const SPARED = KINDS.length;
 
@@ -57,7 +56,8 @@ export interface Slice {
   startMs: number;
   endMs: number;
   /**
-   * Prompt rows of a prefill or recall; else frames: of a step one per lane, of the vocoder those of a chunk.
+   * Prompt rows for `prefill` and `recall`; otherwise frames: those of the chunk for `decode`, else one per
+   * lane.
    */
   rows: number;
 }
@@ -66,7 +66,7 @@ export interface Slice {
 export interface PromptRows {
   computed: number;
   known: number;
-  /** What computing the known ones took when they were not, less what recalling them took. */
+  /** The time that computing the known rows once took, less the time of recalling them. */
   savedMs: number;
 }
 
@@ -109,12 +109,12 @@ export class Track {
     Atomics.add(this.signCount, 0, 1);
   }
 
-  /** Grows while anything gets done. */
+  /** Grows while the stage works. */
   get signs(): number {
     return this.written + Atomics.load(this.signCount, 0);
   }
 
-  /** Writer: work that was known already, and how long it took when it was done. */
+  /** Writer: counts the time that known work took when it was done. */
   spare(milliseconds: number): void {
     this.sums[SPARED * SUM_WORDS] += milliseconds;
   }
@@ -123,18 +123,18 @@ export class Track {
     return this.sums[SPARED * SUM_WORDS];
   }
 
-  /** Slices written so far: where {@link since} may go on later. */
+  /** Slices written so far; pass it to {@link since} later to get only newer ones. */
   get written(): number {
     return Atomics.load(this.count, 0);
   }
 
-  /** The slices from number `from` on, oldest first, without those that are overwritten already. */
+  /** The slices from number `from` on, oldest first, without those that are already overwritten. */
   since(from: number): Slice[] {
     const to = this.written;
     const first = to - Math.min((to - from) >>> 0, TIMELINE_SLICES - 1);
     const slices: Slice[] = [];
     for (let number = first; number < to; number++) slices.push(this.slice(number >>> 0));
-    // The writer may have gone on meanwhile: what it has reached, or is writing now, is torn.
+    // The writer may have gone on meanwhile: slices that it has reached, or is writing now, are torn.
     const torn = Math.max(0, ((this.written - first) >>> 0) - (TIMELINE_SLICES - 1));
     return slices.slice(torn);
   }
@@ -169,7 +169,7 @@ export class Timeline {
     return { computed: talker.sum("prefill").rows, known: recall.rows, savedMs: talker.sparedMs - recall.ms };
   }
 
-  /** What a frame takes most of its time with, summed since the start. */
+  /** The work that takes most of a frame's time, summed since the start. */
   sums(): Record<StageName, Sum> {
     const { talker, predictor, vocoder } = this.tracks;
     return {

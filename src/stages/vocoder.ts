@@ -1,6 +1,6 @@
-// The vocoder: codes to samples, chunk by chunk, in sizes that depend on nothing but the place in the
-// sentence: the same codes give the same bytes. Synchronous and without a way to anybody. Nothing is
-// allocated per frame.
+// The vocoder: turns codes into samples, chunk by chunk. Chunk sizes depend only on the place in the
+// sentence, so the same codes give the same bytes. Synchronous, without transport. Nothing is allocated per
+// frame.
 
 import { openBackend, VOCODERS } from "../backends/index.ts";
 import type { Opened, OpenOptions, Vocoder, VocoderMemory } from "../backends/stage.ts";
@@ -42,11 +42,11 @@ export class VocoderStage {
   }
 
   /**
-   * Lets a lane hear a reference, so that the speech goes on from it; its sound is thrown away. What was
-   * heard is remembered.
+   * Lets a lane hear a reference, so that the speech goes on from it; its sound is thrown away. The vocoder
+   * remembers it.
    * @param key same key, same codes
    * @param codes i32 [frames, 16]
-   * @param goesOn asked before every chunk; where it says no, the lane has heard the beginning only
+   * @param goesOn asked before every chunk; on false, the lane has heard only the beginning
    */
   hear(lane: number, key: string, codes: Int32Array, goesOn: () => boolean): void {
     const known = this.heard.get(key);

@@ -1,5 +1,5 @@
-// Token ids to the talker's prompt as rows of integers, for every official layout. Pure: no weights, no
-// tokenizer.
+// Turns token ids into the talker's prompt as rows of integers, for every official layout. Pure: no weights,
+// no tokenizer.
 
 import { TtsError } from "../errors.ts";
 import type { PromptSpec } from "../formats/bundle.ts";
@@ -27,7 +27,7 @@ export interface PromptRequest {
   ids: ArrayLike<number>;
   /** Ids of the wrapped instruction, or null. */
   instructIds: ArrayLike<number> | null;
-  /** Codec id of the language after {@link languageId}, or NONE for auto. */
+  /** Codec id of the language, from {@link languageId}, or NONE for auto. */
   language: number;
   /** Codec id of a named speaker, `xVector`, or NONE. */
   speaker: number | "xVector";
@@ -38,11 +38,11 @@ export interface PromptRequest {
 export interface Prompt {
   rows: Row[];
   /**
-   * So many rows at the start are the same whatever the text is. Never all: the last one's results begin the
-   * speech.
+   * Number of rows at the start that are the same whatever the text is. Never all rows: the last one's
+   * results begin the speech.
    */
   prefixRows: number;
-  /** Text ids added to the feedback of frame 0, 1, ...; after the last one, `ttsPad` for ever. */
+  /** Text ids added to the feedback of frame 0, 1, ...; after the last one, always `ttsPad`. */
   trailing: number[];
 }
 
@@ -91,7 +91,7 @@ export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
     { ids, codes0 }: Reference,
   ): Prompt {
     const recorded = Array.from(ids).slice(ROLE, -REFERENCE_TAIL);
-    // in a stream there may be fewer rows than that: none of them depends on the text then
+    // in stream mode there may be fewer rows than that; then none of them depends on the text
     const prefixRows = recorded.length;
     const spoken = [...recorded, ...text, ttsEos];
     const frames = Array.from(
@@ -119,7 +119,7 @@ export function speakerId(spec: PromptSpec, name: string): number {
   throw new TtsError("SPEAKER_UNKNOWN", `there is no speaker "${name}"`, hint);
 }
 
-/** The languages that can be asked for: dialects cannot, they come with their speaker. */
+/** The languages that can be asked for. Dialects cannot: they come with their speaker. */
 export function languageNames({ languages }: Pick<PromptSpec, "languages">): string[] {
   return Object.keys(languages).filter((name) => !name.includes("dialect"));
 }
@@ -130,13 +130,12 @@ function languageName(given: string): string {
     const { language } = new Intl.Locale(given.replace("_", "-"));
     return new Intl.DisplayNames(["en"], { type: "language" }).of(language)?.toLowerCase() ?? given;
   } catch {
-    return given; // no code at all
+    return given; // not a language code
   }
 }
 
 /**
- * Codec id of a language, or NONE for auto. A speaker of a dialect gets it where the language is auto or
- * chinese.
+ * Codec id of a language, or NONE for auto. A speaker's dialect is used if the language is auto or chinese.
  * @throws TtsError LANGUAGE_UNKNOWN
  */
 export function languageId(spec: PromptSpec, language: string, speaker: string): number {
@@ -157,7 +156,10 @@ export function languageId(spec: PromptSpec, language: string, speaker: string):
   return key === "auto" ? NONE : spec.languages[key];
 }
 
-/** What the user means who names nothing: the only language of the model, else auto; its first speaker. */
+/**
+ * Defaults for what the user does not name: the model's only language, else auto; its first speaker; its
+ * official mode.
+ */
 export function promptDefaults(spec: PromptSpec): { language: string; speaker: string; mode: TextMode } {
   const names = languageNames(spec);
   return {

@@ -13,7 +13,7 @@ export interface Reading {
 }
 
 const TOKEN = /[A-Za-z]+(?:'[A-Za-z]+)*|./gsu;
-/** Written with marks of other languages; their letters are read as the English ones. */
+/** Words with the accents of other languages; their letters are read as the plain English ones. */
 const LATIN_WORD = /\p{Script=Latin}[\p{Script=Latin}\p{M}]*/gu;
 const NOT_DECOMPOSED: Record<string, string> = {
   œ: "oe",
@@ -32,7 +32,7 @@ const SEPARATORS = new Set(" \t-\"'‘’“”");
 const ABBREVIATION = /^[A-Z]{2,5}$/;
 const LETTER_NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-/** Letters seen to the left and right of the one being read, the first pair that has a rule wins. */
+/** How many letters are seen left and right of the one being read; the first pair that has a rule wins. */
 const WINDOWS = [
   [3, 3],
   [2, 3],
@@ -51,7 +51,7 @@ const WIDEST = 3;
 /** The alphabet; two signs that make one sound (diphthongs, affricates) come first so that they win. */
 const PHONE = /aʊ|aɪ|eɪ|oʊ|ɔɪ|tʃ|dʒ|[ɑæʌɔəbdðɛɝfghɪiklmnŋprsʃtθʊuvwjzʒ]/g;
 
-/** Number of phones; stress marks, spaces, pauses and signs outside the alphabet count nothing. */
+/** Number of phones; stress marks, spaces, pauses and signs outside the alphabet do not count. */
 export function countPhones(ipa: string): number {
   return ipa.match(PHONE)?.length ?? 0;
 }
@@ -154,8 +154,8 @@ function possessive(stem: string): string {
 
 /**
  * A two-column TSV, looked up by its first column; empty lines are skipped and the last of equal keys wins.
- * Program start waits for this, so the lines are only checked; the entries under a first character are taken
- * in when it is first asked for.
+ * Program start waits for this, so it only checks the lines. Entries with the same first character are read
+ * when one of them is first asked for.
  */
 class Table {
   readonly #lines: string;

@@ -1,12 +1,12 @@
 // Text -> pieces that each fit a limit, cut where a speaker would pause. Knows neither tokens nor phones:
 // the caller's measure decides what fits. Pure; takes no part in reading or changing the words.
 
-/** Finds where parts end (offsets into the text, its own end not among them). */
+/** Finds where parts end (offsets into the text, without the text's own end). */
 type Cutter = (text: string) => Iterable<number>;
 
 /**
- * From the best place to cut to the last resort; a part is cut by the next one only where it alone is over
- * the limit.
+ * From the best places to cut to the last resort. The next cutter cuts only parts that are still over the
+ * limit.
  */
 const CUTTERS: readonly Cutter[] = [sentenceEnds, pauseEnds, wordEnds, unspacedWordEnds, graphemeEnds];
 
@@ -15,12 +15,13 @@ const WORDS = new Intl.Segmenter("en", { granularity: "word" });
 const GRAPHEMES = new Intl.Segmenter("en", { granularity: "grapheme" });
 
 /**
- * Longest end of a sentence that is looked at: an abbreviation, or a full stop with quotes and brackets after
- * it.
+ * How much of a sentence's end is looked at: enough for an abbreviation, or a full stop with quotes and
+ * brackets.
  */
 const TAIL_UNITS = 24;
 /**
- * With the opening brackets that Unicode leaves at the end of a sentence where no space stands between: `。（`.
+ * Takes in opening brackets, which Unicode leaves at the end of a sentence if no space comes before them:
+ * `。（`.
  */
 const TERMINATED = /\p{Sentence_Terminal}[\p{Pe}\p{Pf}"']*(?<opening>[\p{Ps}\p{Pi}]*)$/u;
 const ABBREVIATED = /(?<!\p{L})(?:[Mm]rs?|Ms|Dr|Prof|St|Jr|Sr|vs|[Ee]tc|[Ee]\.g|[Ii]\.e|[A-HJ-Z])\.$/u;
@@ -79,7 +80,7 @@ function partEnds(text: string, fits: (start: number, end: number) => boolean): 
 
 /**
  * The last index from `first` on that fits, by doubling steps and then halving them: few and short
- * measurements, whatever the text's length. `first` itself is taken as fitting.
+ * measurements, whatever the text's length. `first` itself counts as fitting.
  */
 function lastFitting(first: number, count: number, fits: (index: number) => boolean): number {
   let good = first;
@@ -99,7 +100,7 @@ function lastFitting(first: number, count: number, fits: (index: number) => bool
   return good;
 }
 
-/** Ends of sentences, as offsets; that of the text is not among them. */
+/** Ends of sentences, as offsets, without the end of the text. */
 export function* sentenceEnds(text: string): Iterable<number> {
   for (const { index, segment } of SENTENCES.segment(text)) {
     const end = index + segment.length;

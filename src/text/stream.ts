@@ -4,13 +4,13 @@
 import { sentenceEnds } from "./split.ts";
 
 /**
- * A sentence has ended for certain when something is said after it: before, a closing quote or a number may
- * still belong to it.
+ * A sentence has surely ended only when something is said after it; until then a closing quote or a number
+ * may still belong to it.
  */
 const GOES_ON = /[\p{L}\p{N}]/u;
 
 /**
- * @param most characters that are kept back: of a text without sentence ends, words are given out beyond that
+ * @param most characters that are kept back; beyond that, a text without sentence ends is given out in words
  */
 export class TextStream {
   private rest = "";

@@ -1,5 +1,5 @@
-// The lanes of a stage, lent to its clients in the order of their asking. Who holds one up while others wait
-// for it loses it.
+// The lanes of a stage, lent to its clients in the order of their requests. A client that holds one up while
+// others wait loses it.
 
 import { TtsError } from "../../errors.ts";
 import type { Peer } from "./_peer.ts";
@@ -7,7 +7,7 @@ import type { Peer } from "./_peer.ts";
 export class Lanes {
   private readonly free: number[];
   private readonly holders = new Map<number, Peer>();
-  /** The turn that was found to be too long at the last look. */
+  /** The start of the turn that was too long at the last look, or 0. */
   private lateSinceMs = 0;
   private queue: { peer: Peer; give: (lane: number) => void; drop: (why: TtsError) => void }[] = [];
 
@@ -24,7 +24,7 @@ export class Lanes {
     return this.holders.size;
   }
 
-  /** A lane, as soon as there is one. @throws TtsError CANCELLED when the client has gone before */
+  /** A lane, as soon as one is free. @throws TtsError CANCELLED if the client goes before */
   take(peer: Peer): Promise<number> {
     const { promise, reject, resolve } = Promise.withResolvers<number>();
     this.queue.push({ peer, give: resolve, drop: reject });
@@ -48,9 +48,9 @@ export class Lanes {
   }
 
   /**
-   * To be called now and then: lets go of who has gone, and cuts the client that has kept others waiting for
-   * too long. At the second look only: this process may have been held up itself, by a long call, and reads
-   * in between what a client that was quick has sent meanwhile.
+   * Call it now and then. It drops waiting clients that have gone, and cuts the client that has kept others
+   * waiting for too long. It cuts only at the second look: a long call may have held up this process itself,
+   * and between two looks the process reads what a quick client has sent.
    */
   look(): void {
     const gone = this.queue.filter(({ peer }) => this.isHopeless(peer));
@@ -71,7 +71,7 @@ export class Lanes {
   }
 }
 
-/** Whose turn it has been for the longest time. */
+/** The client whose turn has lasted longest. */
 export function slowestOf(peers: Iterable<Peer>): Peer | undefined {
   return [...peers].toSorted((a, b) => b.waitedMs - a.waitedMs)[0];
 }

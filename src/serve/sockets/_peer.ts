@@ -1,6 +1,6 @@
-// One client of a stage: bytes in the sizes that the layout asks for, one write at a time, and since when it
-// keeps the server waiting. Holds no more than what came with one read. Knows no layout, and never waits by
-// blocking.
+// One client of a stage: reads and writes bytes in the sizes that the layout asks for, one write at a time,
+// and knows since when the client keeps the server waiting. Holds no more than the bytes of one read. Knows
+// no layout, and never blocks.
 
 import type { Socket } from "node:net";
 import { TtsError } from "../../errors.ts";
@@ -8,11 +8,11 @@ import { TtsError } from "../../errors.ts";
 /** How long a client may take to read the last words that were sent to it. */
 const FAREWELL_MS = 1_000;
 
-/** Its connection is over; nobody is there to be told. */
+/** The connection is over, so no error can be sent to the client. */
 export const isGone = (error: unknown) => error instanceof TtsError && error.code === "CANCELLED";
 
 export class Peer {
-  /** Read and not yet taken: one piece, or what had been read when reading was stopped. */
+  /** Read and not yet taken: one piece, or what had been read when the socket was paused. */
   private readonly pending: Uint8Array[] = [];
   /** Bytes of the first piece that are taken. */
   private taken = 0;
@@ -24,7 +24,7 @@ export class Peer {
 
   constructor(
     private readonly socket: Socket,
-    /** Counts from 1: what messages call it. */
+    /** Counts from 1; messages name the client by it. */
     readonly number: number,
   ) {
     const gone = () => {
@@ -58,8 +58,8 @@ export class Peer {
   }
 
   /**
-   * Since when it has been the client's turn; 0 while it is the server's. A turn lasts until all of what is
-   * being read or written has passed: no client prolongs it by a byte now and then.
+   * The start of the client's turn; 0 while it is the server's turn. A turn lasts until the whole read or
+   * write is done, so a client gains no time by sending a byte now and then.
    */
   get turnSinceMs(): number {
     return this.turnMs;
@@ -71,9 +71,10 @@ export class Peer {
 
   /**
    * Fills `target`.
-   * @param what is being read, for messages
+   * @param what names what is read, for messages
    * @returns false when the client ended the connection before the first byte
-   * @throws TtsError REQUEST_INVALID when it ended later; CANCELLED when it has gone; or why it was cut
+   * @throws TtsError REQUEST_INVALID when it ended later; CANCELLED when it has gone; or the reason it was
+   * cut
    */
   async read(target: Uint8Array, what: string): Promise<boolean> {
     let filled = 0;
@@ -104,8 +105,8 @@ export class Peer {
   }
 
   /**
-   * Resolves when the system has taken all of it: nothing piles up for a client that does not read. `bytes`
-   * may be used again then.
+   * Resolves when the system has taken all of it, so nothing piles up for a client that does not read. Then
+   * `bytes` may be used again.
    */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.failure !== null) throw this.failure;
@@ -117,7 +118,7 @@ export class Peer {
     await this.until(() => done);
   }
 
-  /** The client's turn, if need be: `advance` is called with every change, until it says that it is over. */
+  /** Waits for the client, if need be: calls `advance` after every change until it returns true. */
   private async until(advance: () => boolean): Promise<void> {
     try {
       for (;;) {
@@ -133,15 +134,15 @@ export class Peer {
     }
   }
 
-  /** Whoever reads or writes gets this failure. */
+  /** Reads and writes, also those under way, throw this failure. */
   cut(failure: TtsError): void {
     this.failure ??= failure;
     this.wake();
   }
 
   /**
-   * Ends the connection, after `lastWords` where there are any. What still comes is thrown away: closing on
-   * it would swallow them.
+   * Ends the connection, after `lastWords` if there are any. Reads and drops what still comes: closing
+   * without reading it would lose them.
    */
   leave(lastWords?: Uint8Array): void {
     if (this.leaving) return;

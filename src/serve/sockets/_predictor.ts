@@ -1,6 +1,6 @@
 // The code predictor's side of the wire, little endian: f32 [hidden] + i32 code 0 -> 15 x i32, any number of
-// times on a connection. What cannot be predicted ends the connection, since the layout has no word for an
-// error.
+// times on a connection. A request that cannot be predicted ends the connection, since the layout has no word
+// for an error.
 
 import { standalone } from "../../backends/stage.ts";
 import type { Bundle } from "../../formats/bundle.ts";
@@ -15,12 +15,10 @@ export class PredictorService implements StageService {
   readonly opened: StageService["opened"];
   private readonly predictor: PredictorStage;
   private readonly codeLimit: number;
-  /** Lines of draws that no connection has now, and how many there are. */
+  /** Lines of draws that no connection uses now; `lines` counts all of them. */
   private readonly idle: number[] = [];
   private lines = 0;
-  /**
-   * Of the frame under way: nothing waits between filling and sending them, so all connections share them.
-   */
+  /** The frame under way. All connections share it, since no wait comes between filling and copying it. */
   private readonly codes = new Int32Array(new SharedArrayBuffer(4 * CODES_PER_FRAME));
   private readonly line = new Int32Array(1);
 

@@ -1,6 +1,6 @@
 // The process of one stage: opens it, listens on its socket, serves its clients, and shows its supervisor
 // that it is alive. Computes on its only thread, so a native call that hangs stops the signs of life, and the
-// supervisor puts a fresh process in its place.
+// supervisor replaces the process.
 
 import { chmodSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -19,10 +19,11 @@ import { VocoderService } from "./_vocoder.ts";
 import type { FromStageProcess, Signs, StageService, StageStart } from "./_wire.ts";
 
 /**
- * Connections at once. When there are more, the one that has kept the server waiting for longest makes room.
+ * Most connections at once. A further one takes the place of the slowest client, if that is over its
+ * patience.
  */
 const MOST_PEERS = 64;
-/** The client's own doing: exit status of all that is wrong with options, text or codes. */
+/** Exit status of everything wrong with options, text or codes: the client's fault. */
 const CLIENTS_FAULT = 2;
 const LINE_CHARACTERS = 300;
 const USER_ONLY = 0o177;
@@ -33,11 +34,12 @@ const SERVICES: Record<StageName, new (bundle: Bundle, start: StageStart, signs:
 };
 
 /**
- * Runs the stage that the supervisor names until it says that it is enough, or is gone. Nothing is thrown: it
- * is told instead.
+ * Runs the stage that the supervisor names, until the supervisor disconnects. Never throws: failures go to
+ * the supervisor as messages.
  */
 export async function runStageProcess(): Promise<void> {
-  // ends at once again, also while a native call hangs: the next process takes over its socket
+  // SIGTERM ends the process at once again, even while a native call hangs: the next one takes over its
+  // socket
   process.removeAllListeners("SIGTERM");
   const send = (message: FromStageProcess) =>
     new Promise<void>((resolve) => process.send!(message, () => resolve()));
@@ -65,7 +67,7 @@ class StageHost {
   private service: StageService | null = null;
   private readonly server: Server;
   private connections = 0;
-  /** Inode of its socket: a name may belong to somebody else later. */
+  /** Inode of its socket: the name may belong to another process later. */
   private inode = -1;
   private timer: Timer | undefined;
 
@@ -80,7 +82,7 @@ class StageHost {
   /** @throws TtsError as opening the stage does, OUTPUT_FAILED for its socket */
   async open(): Promise<void> {
     const { beatMs, bundle, config, greedy, stage } = this.start;
-    endWithParent(); // also while a native call hangs, when nobody hears that the channel is closed
+    endWithParent(); // even while a native call hangs and the closed channel goes unnoticed
     const refused = settleThread(stage, config);
     const signs: Signs = {
       opening: (opening) => this.send({ opening }),
@@ -108,8 +110,8 @@ class StageHost {
   }
 
   /**
-   * The socket gets its name when it has its permissions and is listened to; a dead server's one is replaced
-   * in the same moment.
+   * The socket gets its name once it has its permissions and is listened to; the same step replaces a dead
+   * server's socket.
    */
   private async listen(): Promise<void> {
     const { mode, path, stage } = this.start;
@@ -149,7 +151,7 @@ class StageHost {
     void this.serve(peer);
   }
 
-  /** @returns whether somebody has to go */
+  /** @returns whether a client was cut */
   private makeRoom(): boolean {
     const slowest = slowestOf(this.peers);
     if (slowest === undefined || slowest.waitedMs < this.start.patienceMs) return false;
@@ -157,7 +159,7 @@ class StageHost {
     slowest.cut(
       new TtsError(
         "REQUEST_INVALID",
-        `it had not done its part for longest when there were ${MOST_PEERS} others`,
+        `it had kept the server waiting longest when there were ${MOST_PEERS} others`,
       ),
     );
     return true;
@@ -174,11 +176,11 @@ class StageHost {
       else if (error.exitStatus === CLIENTS_FAULT) tell("warn", error.inOneLineWith(error.markedHint));
       else this.fail(error); // what a model or a library did once may come again: a fresh process is better
     } finally {
-      this.peers.delete(peer); // while it is told goodbye it is in nobody's way
+      this.peers.delete(peer); // a client that is sent its last words takes no place
     }
   }
 
-  /** Clients write what stands in a line: it stays one line, and short. */
+  /** Clients choose part of the text: it becomes one short line without control characters. */
   private tell(level: "warn" | "debug", text: string): void {
     const line = text.replace(/\s*\n\s*/g, " ").replace(/\p{C}/gu, "?");
     this.send({

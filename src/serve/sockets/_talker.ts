@@ -1,6 +1,6 @@
 // The talker's side of the wire, little endian: u32 length + JSON -> per frame i32 code 0 + f32 [hidden],
 // then it waits for f32 [hidden], the complete next input; i32 -1 at the end, -2 on error. A connection may
-// bring one sentence after the other; an error ends it.
+// carry one sentence after the other; an error ends it.
 
 import { standalone } from "../../backends/stage.ts";
 import { PROMPT_POSITIONS } from "../../config.ts";
@@ -21,12 +21,14 @@ import { Lanes } from "./_lanes.ts";
 import { isGone, type Peer } from "./_peer.ts";
 import { assertFinite, type Signs, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
 
-/** Of the JSON: the longest prompt and the longest instruction, every character escaped, have room in it. */
+/**
+ * Most bytes of the JSON: the longest prompt and the longest instruction fit, with every character escaped.
+ */
 const REQUEST_BYTES = 65_536;
-/** In place of a code 0. */
+/** Sent in place of a code 0. */
 const [END, ERROR] = [wordOf(-1), wordOf(-2)];
 
-/** Field of a request -> its JSON type. Others are refused: what is misspelt would silently do nothing. */
+/** Field of a request -> its JSON type. Others are refused: a misspelt one would silently do nothing. */
 const FIELDS: Record<string, "string" | "number" | "boolean"> = {
   text: "string",
   language: "string",
@@ -58,8 +60,8 @@ export class TalkerService implements StageService {
   private readonly lanes: Lanes;
   private readonly buffers: LaneBuffers[];
   /**
-   * The lane of a step. Lanes never share one: with some weights a row's rounding would depend on who else is
-   * there.
+   * The lane of a step. Lanes never share a step: with some weight types a row's rounding would depend on the
+   * others.
    */
   private readonly stepLane = new Int32Array(1);
   private readonly reader: () => Reader;
@@ -97,7 +99,7 @@ export class TalkerService implements StageService {
       tell(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
     const lane = await this.lanes.take(peer);
     try {
-      // a sentence needs its feedback
+      // without feedback the sentence cannot go on
       if (peer.isSilent) throw new TtsError("CANCELLED", "the client has gone");
       await this.exchange(peer, lane, { ...message, text: sentence, stream: 0 });
       if (this.talker.lacksMemory(lane))
@@ -123,11 +125,11 @@ export class TalkerService implements StageService {
       assertFinite(input, "the feedback");
       stepLane[0] = lane;
       talker.step(stepLane, 1, input);
-      await turn(); // others speak too, also beside one that is far ahead with its feedback
+      await turn(); // others get their turn, even if this client is far ahead with its feedback
     }
   }
 
-  /** What `tts` would do with this text, if it is one prompt: the layout has no place for a second one. */
+  /** Prepares a text as `tts` does. It must be one prompt: the layout has no place for a second one. */
   private prepare({ text, ...options }: Request): {
     message: PreparedVoice["message"];
     sentence: string;

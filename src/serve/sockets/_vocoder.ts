@@ -1,6 +1,6 @@
 // The vocoder's side of the wire, little endian: i32 n + i64 [n, 16] -> i32 samples + i16 [samples], any
-// number of times on a connection. Every request starts afresh; its sound is sent as it is made. What cannot
-// be decoded ends the connection before a byte of an answer.
+// number of times on a connection. Every request starts afresh; its sound is sent as it is made. A request
+// that cannot be decoded ends the connection before the first byte of an answer.
 
 import { toS16le } from "../../audio/pcm.ts";
 import { standalone } from "../../backends/stage.ts";
@@ -13,7 +13,7 @@ import { Lanes } from "./_lanes.ts";
 import type { Peer } from "./_peer.ts";
 import { type Signs, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
 
-/** Of one request: 13 minutes of sound. */
+/** Most frames of one request: 13 minutes of sound. */
 const MOST_FRAMES = 10_000;
 /** Codes are read in pieces of this many frames. */
 const PIECE_FRAMES = 64;

@@ -11,7 +11,7 @@ import type { Peer } from "./_peer.ts";
 /** The first message to a stage's process: all that it needs to know. */
 export interface StageStart {
   stage: StageName;
-  /** Of its socket. */
+  /** Path of its socket. */
   path: string;
   /** Permissions of the socket. */
   mode: number;
@@ -19,9 +19,9 @@ export interface StageStart {
   bundle: string;
   config: Config;
   greedy: boolean;
-  /** Of every sentence and of every connection to the code predictor; none: another one each time. */
+  /** Seed of every sentence and of every connection to the code predictor. Default: a new one each time. */
   seed?: number;
-  /** What a client may take while others wait for its place. */
+  /** How long a client may take while others wait for its place. */
   patienceMs: number;
   /** How often to give a sign of life. */
   beatMs: number;
@@ -30,17 +30,14 @@ export interface StageStart {
 export type FromStageProcess =
   | { ready: { backend: string; warnings: readonly string[] } }
   | { beat: true }
-  /** Before every try: it may hang in an accelerator's driver. */
+  /** Sent before every attempt, which may hang in an accelerator's driver. */
   | { opening: Opening }
-  /** For people: `warn` where a client did something wrong. */
+  /** A line for people; `warn` if a client did something wrong. */
   | { told: { level: "warn" | "debug"; line: string } }
   /** The stage cannot go on; the process ends. */
   | { failed: ErrorOnTheWire };
 
-/**
- * Signs of life while a stage is opened and computes, for whoever watches the process: all of that blocks the
- * thread.
- */
+/** Signs of life for the supervisor: opening a stage and computing with it block the thread. */
 export interface Signs {
   readonly opening: OnOpening;
   /** Called between the pieces of long work. */
@@ -57,7 +54,7 @@ export interface StageService {
   look?(): void;
 }
 
-/** Values of a model are far below; beyond it half floats overflow. */
+/** A model's values are far smaller; beyond this, half floats overflow. */
 const LARGEST_VALUE = 65_504;
 
 /** Lets other events have their turn. */
@@ -68,7 +65,7 @@ export const randomSeed = () => randomBytes(4).readUInt32LE();
 /** A single i32 as bytes. */
 export const wordOf = (value: number) => new Uint8Array(Int32Array.of(value).buffer);
 
-/** One NaN in a cache of keys and values would spoil whatever is computed with it later. */
+/** One NaN in the KV cache would spoil everything that is computed with it later. */
 export function assertFinite(values: Float32Array, what: string): void {
   for (let i = 0; i < values.length; i++) {
     if (Math.abs(values[i]) <= LARGEST_VALUE) continue;

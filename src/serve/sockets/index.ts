@@ -1,7 +1,7 @@
 // The three stages as servers on Unix sockets, for programs written for the three-process design. Every stage
-// is a process of its own, so that one can die and return alone; this is their supervisor, which owns nothing
-// hot: it starts them, replaces those that die or give no sign of life, and ends them with itself. The wire
-// is described in _talker.ts, _predictor.ts and _vocoder.ts.
+// is a process of its own, so that one can die and return alone; this is their supervisor, which computes
+// nothing: it starts them, replaces those that die or give no sign of life, and ends them with itself. The
+// wire is described in _talker.ts, _predictor.ts and _vocoder.ts.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import {
@@ -28,7 +28,7 @@ export { STAGES };
 
 export interface SocketsOptions
   extends Pick<StageStart, "bundle" | "config" | "greedy" | "seed" | "mode" | "patienceMs"> {
-  /** Folder of the sockets; it is made if need be. */
+  /** Folder of the sockets; created if it is missing. */
   directory: string;
   stages: readonly StageName[];
 }
@@ -41,33 +41,33 @@ interface Tell {
 }
 
 /**
- * The command line of a stage's process, behind the program's name; it also needs the supervisor's channel.
+ * Arguments of a stage's process after the program's name. The process also needs the supervisor's channel.
  */
 export const STAGE_COMMAND = ["serve", "stage"] as const;
-/** What the system takes: sun_path, less its last byte. */
+/** Longest path that the system takes for a socket: sun_path, less its last byte. */
 const PATH_BYTES = 107;
 const OTHERS_WRITE = 0o022;
 const STICKY = 0o1000;
 const GROUP = { may: 0o060, enter: 0o010 } as const;
 const OTHERS = { may: 0o006, enter: 0o001 } as const;
 /**
- * A stage that served for this long starts again at once; others wait, twice as long after every death in a
- * row.
+ * A stage that served for this long starts again at once; others wait, and every further death in a row
+ * doubles the wait.
  */
 const HEALTHY_MS = 10_000;
 const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
 const MOST_BEAT_MS = 1_000;
-/** So many signs of life may be missed, and more at a small limit by nobody's fault. */
+/** Signs of life per time limit: some may be missing without anybody's fault. */
 const BEATS = 4;
 
-/** Runs a stage in this process, as the supervisor on the other side of its channel says. */
+/** Runs a stage in this process, as its supervisor says over the channel. */
 export async function runStage(): Promise<void> {
   await (await import("./_stage.ts")).runStageProcess(); // only now: it loads libraries
 }
 
 /**
  * Serves until the process ends; its end removes the sockets and ends the stages.
- * @throws TtsError USAGE, OUTPUT_FAILED where the folder or a socket cannot be had, STAGE_DIED, and what
+ * @throws TtsError USAGE, OUTPUT_FAILED if the folder or a socket cannot be used, STAGE_DIED, and what
  * opening a stage throws
  */
 export async function serveSockets(options: SocketsOptions, tell: Tell): Promise<never> {
@@ -93,7 +93,9 @@ function refuse(path: string, why: string, hint = "end that server first, or cho
   throw new TtsError("OUTPUT_FAILED", `cannot serve ${path}: ${why}`, hint);
 }
 
-/** Modes do not tell of a file system that is read-only, full or without links, which locks need. */
+/**
+ * Tries to write: modes do not show that a file system is read-only, full or without links, which locks need.
+ */
 function tryFolder(directory: string): void {
   const folder = mkdtempSync(join(directory, ".try-"));
   try {
@@ -105,9 +107,9 @@ function tryFolder(directory: string): void {
 }
 
 /**
- * A new one can be entered by those who may use the sockets, and by nobody else. One that is there already
- * stays as it is: it has to belong to this user, and nobody else may write into it, not even who may use the
- * sockets, since they could put their own in place of these.
+ * A new folder can be entered only by those who may use the sockets. An existing folder stays as it is. It
+ * must belong to this user, and nobody else may write into it, not even users of the sockets: they could put
+ * their own sockets in place of these.
  */
 function prepareFolder(directory: string, mode: number): void {
   const longest = join(directory, "predictor.sock");
@@ -143,11 +145,11 @@ function prepareFolder(directory: string, mode: number): void {
   }
 }
 
-/** What a dead server left is replaced when the stage listens; nobody else's socket is. */
+/** Refuses a path that is in use. A dead server's socket may stay: it is replaced when the stage listens. */
 async function assertFree(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there === undefined) return;
-  if (!there.isSocket()) refuse(path, "there is something else", "move it away");
+  if (!there.isSocket()) refuse(path, "it is not a socket", "move it away");
   const { promise, resolve } = Promise.withResolvers<string | null>();
   const socket = connect(path, () => resolve("somebody answers there"));
   socket.on("error", ({ code, message }: NodeJS.ErrnoException) =>
@@ -182,7 +184,7 @@ function supervise(
   let lookedMs = performance.now();
   setInterval(() => {
     const now = performance.now();
-    // this process was stopped itself: nothing is known of the others
+    // this process itself was stopped, so it knows nothing of the others
     const slept = now - lookedMs > BEATS * beatMs;
     for (const keeper of all) keeper.look(slept);
     lookedMs = now;
@@ -190,15 +192,15 @@ function supervise(
   return promise;
 }
 
-/** One stage: its process now, and when the next one may come. */
+/** One stage: its current process, and when the next one may start. */
 class StageKeeper {
   private child: ChildProcess | null = null;
-  /** The process is told to end, which it does not while a driver keeps it in the kernel. */
+  /** The process was killed, but does not end while a driver keeps it in the kernel. */
   private isKilled = false;
-  /** What it opens, or has opened. */
+  /** What the stage is opening, or has opened. */
   private opening: Opening | null = null;
   private readyMs = 0;
-  /** Of the last sign of life. */
+  /** Time of the last sign of life. */
   private signMs = 0;
   private isReady = false;
   private wasReady = false;
@@ -251,16 +253,16 @@ class StageKeeper {
   }
 
   /**
-   * What fails before it was ever ready would fail again, and a person can mend it; what was ready once comes
-   * back.
+   * A stage that fails before it was ever ready would fail again: a person has to mend it. A stage that was
+   * ready once is started again.
    */
   private died(how: string): void {
     if (this.child === null || this.ending) return;
     this.child = null;
     const { stage } = this.job;
-    const isShort = how === "SIGKILL" && !this.wasReady; // nobody knows it yet, so nobody kills it
+    const isShort = how === "SIGKILL" && !this.wasReady; // nobody knows it yet: the system killed it
     const hint = isShort
-      ? "there may be too little memory, which dmesg tells: close other programs, or take a smaller model"
+      ? "there may be too little memory (see dmesg): close other programs, or take a smaller model"
       : "";
     const failure = this.failure ?? new TtsError("STAGE_DIED", `the ${stage} process ended (${how})`, hint);
     const wasHealthy = this.isReady && performance.now() - this.readyMs >= HEALTHY_MS;
@@ -278,7 +280,7 @@ class StageKeeper {
     setTimeout(() => this.start(), delayMs);
   }
 
-  /** Ends a process that gives no sign of life, which also a native call that hangs keeps it from. */
+  /** Kills a process that gives no sign of life; a native call that hangs stops those signs, too. */
   look(slept: boolean): void {
     const { child } = this;
     if (child === null || this.isKilled) return;
@@ -297,7 +299,7 @@ class StageKeeper {
       );
   }
 
-  /** At once, and without a way back. */
+  /** Ends the stage at once and for good. */
   end(): void {
     this.ending = true;
     this.child?.kill("SIGKILL");

@@ -31,8 +31,8 @@ const SIGNS: Readonly<Record<string, string>> = {
 
 const DEGREE_SCALES: Readonly<Record<string, string>> = { C: "celsius", F: "fahrenheit" };
 
-// Every pattern below takes all digits of a number or none and starts only where a number starts: linear
-// whatever the text.
+// Every pattern below takes all digits of a number or none and starts only where a number starts, so the time
+// is linear for any text.
 
 /** All digits of a whole number: `1,000,000` as one, the list `1,2,3` as three. */
 const WHOLE = String.raw`(?<!\d)(?:(?<!\d,)[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)|\d+)`;
@@ -143,10 +143,10 @@ function time(hours: string, minutes: string, seconds?: string): string {
   return `${hour} ${minute}${rest}`;
 }
 
-/** Words in place of a sign at `offset`, with the spaces that set them off from what stands beside it. */
+/** Words in place of a sign at `offset`, with the spaces that set them off from their neighbours. */
 function spaced(words: string, sign: string, offset: number, all: string): string {
   const before = all[offset - 1] ?? " ";
   const after = all[offset + sign.length] ?? " ";
-  // A sign that follows sets itself off.
+  // A sign that follows adds its own space.
   return (/[\s\p{Ps}\p{Pi}"']/u.test(before) ? "" : " ") + words + (/[\s\p{P}\p{S}]/u.test(after) ? "" : " ");
 }
