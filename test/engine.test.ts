@@ -10,7 +10,7 @@ import { type AudioChunk, type Engine, type OpenOptions, open, type SpeakOptions
 import { BUNDLE_FILES } from "../src/formats/bundle.ts";
 import { bundleOf, GoldenFile, maxDifference, readJson, scratchFolder } from "./_support.ts";
 
-/** Every worker announces itself on the process. */
+/** All workers: each announces itself on the process. */
 const started: Worker[] = [];
 process.on("worker", (worker) => started.push(worker));
 
@@ -97,7 +97,7 @@ describe("speaking", () => {
       };
     };
     const engines = await Promise.all([1, 4, 4].map((lanes) => openStarter({ lanes, weights: "q4_0" })));
-    // side by side: who waits for whom differs
+    // side by side, so that the lanes wait for each other in another order
     const [one, four, again] = await Promise.all(engines.map(drawn));
     expect(again).toEqual(four);
     expect(four).toEqual(one);
@@ -110,14 +110,14 @@ describe("speaking", () => {
     expect(together.map(({ codes }) => codes)).toEqual(alone.map(({ codes }) => codes));
   });
 
-  test("the frame limit counts frames and is named as the reason", async () => {
+  test("the frame limit counts frames and is given as the reason", async () => {
     const engine = await openStarter();
     const speech = engine.speak(TEXT, { greedy: true, maxFrames: 7 });
     expect((await collect(speech)).codes.length).toBe(7 * 16);
     expect(speech.summary().stop).toBe("length");
   });
 
-  test("a listener who takes his time gets everything, and memory stays bounded by the ring", async () => {
+  test("a slow listener gets everything, and memory stays bounded by the ring", async () => {
     const engine = await openStarter();
     const expected = await speak(engine, TEXT);
     const codes: number[] = [];
@@ -135,7 +135,7 @@ describe("speaking", () => {
       const [first, second] = allowedCores().map(({ id }) => id);
       const engine = await openStarter({ cpus: { all: [first, second] }, threads: 1, promptThreads: 2 });
       const spoken = await speak(engine, TEXT);
-      /** Name of a thread -> cores of each that has it. */
+      /** Name -> the cores of each thread with that name. */
       const cores = Object.groupBy(
         readdirSync("/proc/self/task").map((task) => {
           const read = (name: string) => readFileSync(`/proc/self/task/${task}/${name}`, "utf8");
@@ -214,7 +214,7 @@ describe("listening in other ways", () => {
     await expect(collect(speech)).rejects.toThrow("listened to once");
   });
 
-  test("a sentence that fails is an error, whichever way the news comes first", async () => {
+  test("a sentence that fails is an error, whichever message comes first", async () => {
     const engine = await openStarter({ contextPositions: 30 });
     for (let round = 0; round < 30; round++)
       await expect(speak(engine, "Please close the windows and turn off the lights.")).rejects.toThrow(

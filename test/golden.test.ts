@@ -1,5 +1,5 @@
-// The pure parts against the official implementation: tokenizer, prompt layouts, and the sampler with its own
-// properties.
+// The pure parts against the official implementation: tokenizer, prompt layouts and sampler. Also properties
+// of the sampler alone.
 
 import { describe, expect, test } from "bun:test";
 import { TtsError } from "../src/errors.ts";
@@ -102,7 +102,7 @@ describe("prompt rows equal the official ones", () => {
     },
   );
 
-  test("so many rows at the start are the same whatever the text is, but never all", () => {
+  test("the first prefixRows rows are the same whatever the text is, but are never all rows", () => {
     const { prompt: spec } = bundleOf("tiny-custom").manifest;
     for (const entry of entries) {
       const request = requestOf(entry);
@@ -129,7 +129,7 @@ describe("prompt rows equal the official ones", () => {
 const TALKER = { size: 1280, codes: 256, eos: 358 };
 const PLAIN: SamplerSettings = { greedy: false, temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
 
-/** A sampler whose minimum length is over. */
+/** A sampler that has passed the minimum length. */
 function started(settings: SamplerSettings, vocabulary = TALKER, seed = 1, stream = 0): Sampler {
   const sampler = new Sampler(vocabulary);
   sampler.reset(settings, seed, stream);
@@ -221,7 +221,7 @@ describe("the sampler", () => {
     expect(drawn.size).toBeGreaterThan(200);
   });
 
-  test("makes codes already drawn less likely, once however often they came", () => {
+  test("makes drawn codes less likely, by the same factor however often they came", () => {
     const flat = new Float32Array(TALKER.size).fill(1);
     const once = started({ ...PLAIN, repetitionPenalty: 2 }).probabilities(flat);
     const often = started({ ...PLAIN, repetitionPenalty: 2 });
@@ -265,7 +265,8 @@ describe("the sampler", () => {
     );
     expect(kept.length).toBeGreaterThan(8);
     expect(Array.from(seen.keys()).filter((id) => seen[id] > 0 && expected[id] === 0)).toEqual([]);
-    // Mean kept - 1, deviation sqrt(2 (kept - 1)): five deviations, and not suspiciously exact either.
+    // Mean kept - 1, deviation sqrt(2 (kept - 1)): at most five deviations, and not suspiciously exact
+    // either.
     const freedom = kept.length - 1;
     expect(chiSquare).toBeLessThan(freedom + 5 * Math.sqrt(2 * freedom));
     expect(chiSquare).toBeGreaterThan(freedom / 10);

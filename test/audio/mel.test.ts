@@ -1,6 +1,5 @@
-// The log-mel front end against the official one, and against a transform by its definition. What is left to
-// the official values is its own f32 transform: bands 90 dB below the loudest of their frame are rounding
-// noise there.
+// The log-mel front end against the official one, and against a transform by its definition. The official
+// values differ by their f32 transform: its bands 90 dB below the loudest of their frame are rounding noise.
 
 import { describe, expect, test } from "bun:test";
 import { logMel, MEL_BANDS, MEL_LEAST_SAMPLES } from "../../src/audio/mel.ts";
@@ -8,7 +7,7 @@ import { GoldenFile, maxDifference } from "../_support.ts";
 
 const MAX_ERROR = 1e-3;
 const MAX_MEDIAN_ERROR = 1e-6;
-/** Of band values before the logarithm, relative to the loudest of the frame. */
+/** For band values before the logarithm, relative to the loudest of the frame. */
 const MAX_LINEAR_ERROR = 1e-6;
 const MAX_DEFINITION_ERROR = 2e-6;
 const FLOOR = Math.fround(Math.log(1e-5));
@@ -30,8 +29,8 @@ function noise(length: number, seed = 1): Float32Array {
 }
 
 /**
- * One frame by the sums of the definition, from the reflected samples on; triangles as a formula, in f64
- * throughout.
+ * One frame by the definition: reflected samples, sums instead of a fast transform, triangles by formula. All
+ * in f64.
  */
 function frameByDefinition(samples: Float32Array, frame: number): number[] {
   const at = (i: number) => samples[i < 0 ? -i : i >= samples.length ? 2 * (samples.length - 1) - i : i];

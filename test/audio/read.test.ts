@@ -8,7 +8,10 @@ import { readRecording } from "../../src/audio/read.ts";
 import { ROOT } from "../_support.ts";
 
 const FOLDER = join(ROOT, "test/golden/recordings");
-/** What an encoder may put in front, in samples at 24 kHz: an mp3's delay is 1105 samples of its 16 kHz. */
+/**
+ * The most that an encoder may put in front, in samples at 24 kHz: an mp3's delay is 1105 samples of its 16
+ * kHz.
+ */
 const MOST_DELAY = 2_000;
 const SECONDS = 1.2;
 /** Signal to noise, dB: flac is exact, but for the end of the resampling filter. */
@@ -16,7 +19,7 @@ const LEAST_DB: Record<string, number> = { flac: 70, mp3: 12, ogg: 20 };
 
 const wav = (await readRecording(join(ROOT, "test/golden/tiny-base/golden/reference.wav"))).samples;
 
-/** dB, of `heard` from `delay` on. */
+/** The signal-to-noise ratio of `heard` from `delay` on, in dB. */
 function signalToNoise(heard: Float32Array, delay: number): number {
   let [signal, noise] = [0, 0];
   for (let i = 0; i < Math.min(wav.length, heard.length - delay, SECONDS * 24_000); i++) {

@@ -70,7 +70,7 @@ test("equal rates give the very same samples", () => {
   expect(resample(samples, 24000, 24000)).toBe(samples);
 });
 
-test("a constant stays what it is", () => {
+test("a constant stays the same", () => {
   const out = resample(new Float32Array(4000).fill(0.25), 44100, 24000);
   expect(Math.max(...out.slice(200, -200).map((sample) => Math.abs(sample - 0.25)))).toBeLessThan(1e-6);
 });

@@ -1,5 +1,5 @@
 // The door for programs: cancelling at any moment, urgency, text in pieces, figures of each speech by itself,
-// and what satisfies what.
+// and types that satisfy each other.
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -24,7 +24,7 @@ import { bundleOf, GoldenFile, goldenCases, scratchFolder } from "../_support.ts
 
 const TEXT = "The kettle is ready. The time is seven forty five.";
 const LONG = "Please close the windows and turn off the lights. ".repeat(6);
-/** What is promised of an end at once; a busy machine gets some more. */
+/** How long an end "at once" may take, with some room for a busy machine. */
 const AT_ONCE_MS = 250;
 
 const engines: Engine[] = [];
@@ -140,7 +140,7 @@ describe("a speech that is cancelled ends at once, without an error, and the eng
     await speaksOn(engine);
   });
 
-  test("when it has ended already, nothing changes", async () => {
+  test("after its end, which changes nothing", async () => {
     const engine = await openStarter();
     const speech = engine.speak("Dinner is ready.", greedily);
     await Array.fromAsync(speech);
@@ -149,7 +149,7 @@ describe("a speech that is cancelled ends at once, without an error, and the eng
   });
 });
 
-test("of sentences that wait the most urgent starts first, and equals keep their order", async () => {
+test("the most urgent waiting sentence starts first, and equals keep their order", async () => {
   const engine = await openStarter();
   const heard: string[] = [];
   const listen = async (name: string, text: string, priority: number) => {
@@ -168,7 +168,7 @@ test("of sentences that wait the most urgent starts first, and equals keep their
   expect(() => engine.speak(TEXT, { priority: 101 })).toThrow("the priority is 101");
 });
 
-test("two speeches at once have each its own figures", async () => {
+test("two speeches at once each have their own figures", async () => {
   const engine = await openStarter({ prefixCache: "off" });
   const short = engine.speak("Dinner is ready.", greedily);
   const long = engine.speak(LONG, { ...greedily, maxFrames: 20 });
@@ -334,7 +334,7 @@ describe("an engine", () => {
   });
 });
 
-test("what is behind the door has narrower types of its own, which the door's satisfy", () => {
+test("the types of the door satisfy the narrower ones behind it", () => {
   // The compiler is the judge: each of these lines must be a legal assignment.
   const accept = {
     options: (given: OpenOptions): HostOptions => given,

@@ -1,5 +1,5 @@
-// Every golden run through the program interface, from text and names to the official codes, all of them, and
-// the official sound. Models of random weights speak with a copy of their codec whose sound is not clipped.
+// Every golden run through the program interface, from text and names to all official codes and the official
+// sound. Models of random weights speak with a copy of their codec whose sound is not clipped.
 
 import { afterAll, expect, test } from "bun:test";
 import { type Engine, open, type SpeakOptions } from "../../src/engine.ts";

@@ -1,5 +1,5 @@
-// What every combination of backends must keep to: nothing is allocated per frame. Everything the three
-// stages do for one runs thousands of times, and the JavaScript heap stays as it was.
+// For every combination of backends: nothing is allocated per frame. Everything that the three stages do for
+// a frame runs thousands of times, and the JavaScript heap must stay the same.
 
 import { heapStats } from "bun:jsc";
 import { expect } from "bun:test";
@@ -14,7 +14,7 @@ import { Embedder } from "../../src/stages/embed.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import { bundleOf, named, sharedFloats } from "../_support.ts";
 
-/** Enough for the compiler to have finished, and for what grows once to have grown. */
+/** Enough for the compiler to finish, and for buffers that grow once. */
 const WARM_UP_FRAMES = 2_000;
 /** A sentence: the talker starts anew. */
 const SENTENCE_FRAMES = 500;
@@ -23,13 +23,13 @@ const DECODED_EVERY = 20;
 const SETTINGS = { greedy: false, temperature: 0.9, topK: 50, topP: 0.95, repetitionPenalty: 1.05 };
 
 /**
- * Blocks of the heap come 16 kB at a time. Until a collection, whatever is allocated takes new ones, used or
- * not.
+ * Blocks of the heap come 16 kB at a time. Until a collection, every allocation takes new ones, even if it is
+ * no longer used.
  */
 const SLACK_BYTES = 8 * 16_384;
 
 export const bundle = () => bundleOf("tiny-custom");
-/** What runs code predictor and vocoder, and for how many frames. */
+/** Backends of code predictor and vocoder, and the number of frames. */
 export type Combination = [predictor: string, vocoder: string, frames: number, optionsOf: () => OpenOptions];
 
 export function leavesNoTrace(

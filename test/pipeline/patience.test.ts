@@ -1,5 +1,5 @@
-// Who is late and who is not: stages that owe nothing, stages that others keep busy, and programs that were
-// stopped meanwhile.
+// Which stage is late and which is not: stages that owe nothing, stages that wait for busy ones, and programs
+// that were stopped meanwhile.
 
 import { describe, expect, test } from "bun:test";
 import { open } from "../../src/engine.ts";
@@ -12,8 +12,8 @@ const PATIENCE_MS = 10_000;
 /** Looks come at least this often while somebody waits. */
 const LOOK_MS = 500;
 
-describe("of stages that run", () => {
-  /** A watch, and what it says after so many milliseconds of looking. */
+describe("a stage that runs", () => {
+  /** A watch, and a function that returns its finding after some milliseconds of looking. */
   function watched(owing: Set<StageName>) {
     const timeline = new Timeline(createTimelineMemory());
     const watch = new Watch(timeline, (stage) => owing.has(stage), PATIENCE_MS);
@@ -33,23 +33,23 @@ describe("of stages that run", () => {
     return { after, rest, timeline };
   }
 
-  test("one that owes something and gives no sign is late", () => {
+  test("is late if it owes something and gives no sign", () => {
     expect(watched(new Set(["predictor"])).after(2 * PATIENCE_MS)).toBe("predictor");
   });
 
-  test("none is that owes nothing, or gives signs", () => {
+  test("is not late if it owes nothing or gives signs", () => {
     expect(watched(new Set()).after(3 * PATIENCE_MS)).toBeNull();
     const { after, timeline } = watched(new Set(["talker"]));
     expect(after(3 * PATIENCE_MS, () => timeline.tracks.talker.live())).toBeNull();
     expect(after(2 * PATIENCE_MS)).toBe("talker");
   });
 
-  test("signs of another one are none of its own", () => {
+  test("does not live by the signs of another one", () => {
     const { after, timeline } = watched(new Set(["talker", "vocoder"]));
     expect(after(2 * PATIENCE_MS, () => timeline.tracks.vocoder.live())).toBe("talker");
   });
 
-  test("time in which nobody looked does not count", () => {
+  test("is not charged for time in which nobody looked", () => {
     const { after, rest } = watched(new Set(["talker"]));
     for (let i = 0; i < 5; i++) {
       expect(after(PATIENCE_MS - LOOK_MS)).toBeNull();
@@ -71,7 +71,7 @@ test("a countdown does not count what its process slept", async () => {
   await promise;
 });
 
-test("a speech that waits for others, which nobody fetches, does not make the talker late", async () => {
+test("a speech behind others that nobody fetches does not make the talker late", async () => {
   const { directory } = bundleOf("starter");
   const engine = await open({ model: directory, lanes: 4, stageTimeoutMs: 1_000 });
   try {
@@ -83,7 +83,7 @@ test("a speech that waits for others, which nobody fetches, does not make the ta
     for (const speech of paused) expect((await speech.next()).done).toBe(false);
     const third = Array.fromAsync(engine.speak("Hello.", options));
     const waited = await Promise.race([third.then(() => "spoken"), Bun.sleep(4_000).then(() => "waiting")]);
-    expect(waited).toBe("waiting"); // there is no room: else this proves nothing
+    expect(waited).toBe("waiting"); // there must be no room, or the test proves nothing
     for (const speech of paused) await speech.return?.();
     expect((await third).length).toBeGreaterThan(0);
   } finally {

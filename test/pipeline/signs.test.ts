@@ -1,5 +1,4 @@
-// Signs of life in what takes long without completing a slice: long prompts, and the vocoder hearing a
-// reference.
+// Signs of life in long work that completes no slice: long prompts, and a vocoder that hears a reference.
 
 import { expect, test } from "bun:test";
 import { openBackend, TALKERS } from "../../src/backends/index.ts";
@@ -10,7 +9,7 @@ import { createTimelineMemory, Track } from "../../src/stages/timeline.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import { bundleOf, GoldenFile, openOptions } from "../_support.ts";
 
-test("a long prompt gives one after every piece, and what the pieces give", () => {
+test("a long prompt gives one after every piece, and the same results as its pieces", () => {
   const [from, count] = [40, 40 + 2 * PROMPT_PIECE_ROWS + 1];
   const options = openOptions(bundleOf("starter"), 2, { contextPositions: count + 8 });
   const talker = openBackend(TALKERS, "auto", options).stage;

@@ -1,5 +1,5 @@
-// Prompts that are kept: the files by themselves, whatever happens to them, and the same sound to the bit
-// with and without them.
+// Prompts that are kept: their files, faults of these files, and the same sound to the bit with and without
+// them.
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -43,7 +43,7 @@ describe("files of prompts", () => {
   const plain = (state: PromptState | null) =>
     state && { ...state, bytes: Array.from(state.bytes), results: Array.from(state.results) };
 
-  /** Asks for keys, then does all that was left for later. */
+  /** Asks for keys, then does all work that was left for later. */
   function ask(store: PrefixStore, keys: number[], lasting = false): void {
     for (const key of keys) store.ask(keyOf(key), lasting);
     while (store.tidy((key) => stateOf(Number.parseInt(key.slice(0, 16), 16))));
@@ -61,7 +61,7 @@ describe("files of prompts", () => {
     for (const name of readdirSync(folderOf(cache))) expect(modeOf(join(folderOf(cache), name))).toBe("600");
   });
 
-  test("come at once for what is lasting, or was asked for twice before there was time", () => {
+  test("come at once for a lasting key, or for one asked for twice before a quiet moment", () => {
     const cache = newCache();
     ask(new PrefixStore(cache), [1], true);
     ask(new PrefixStore(cache), [2, 2]);
@@ -144,7 +144,7 @@ describe("files of prompts", () => {
     expect(readdirSync(folderOf(cache)).length).toBe(2);
   });
 
-  test("what a killed process has left goes away", () => {
+  test("the leftovers of a killed process go away", () => {
     const cache = newCache();
     ask(new PrefixStore(cache), [1], true);
     const gone = Bun.spawnSync(["true"]).pid;
@@ -266,7 +266,7 @@ describe("the same bits, whatever is known already", () => {
     }
     for (const { cachedRows, rows } of memory.all.slice(1)) expect(cachedRows).toBe(rows);
     expect(off.all.map(({ savedMs }) => savedMs)).toEqual([0, 0]);
-    // recalled: some time, and seldom more than computing it
+    // recalling takes some time, and seldom more than computing
     for (const { savedMs } of memory.all.slice(1)) expect(savedMs).not.toBe(0);
     expect(disk[2].all.map(({ cachedRows, rows }) => cachedRows === rows)).toEqual([true, true]);
   });
@@ -318,7 +318,7 @@ describe("the same bits, whatever is known already", () => {
     const file = join(model, BUNDLE_FILES.talker);
     const { atime, mtime } = statSync(file);
     const bytes = readFileSync(file);
-    // weights in places of others
+    // some weights in the place of others
     bytes.copyWithin(bytes.length - 200_000, bytes.length - 100_000, bytes.length - 50_000);
     writeFileSync(file, bytes);
     utimesSync(file, atime, mtime);
@@ -348,7 +348,7 @@ describe("the same bits, whatever is known already", () => {
       await speak(engine, TEXT),
     ]);
     for (const each of spoken) expect(sound(each)).toEqual(await withoutCache(options.model));
-    if (process.getuid?.() === 0) return; // whom no mode stops
+    if (process.getuid?.() === 0) return; // no mode stops root
     const closed = await filledCache();
     chmodSync(folderOf(closed.cacheDir), 0o500);
     expect((await withEngine(closed, (engine) => speak(engine, "Good night."))).codes.length).toBeGreaterThan(

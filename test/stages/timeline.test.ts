@@ -28,7 +28,7 @@ describe("a track", () => {
     const count = 2 * TIMELINE_SLICES + 5;
     recordMany(track, 0, count);
     const slices = track.since(0);
-    expect(slices.length).toBe(TIMELINE_SLICES - 1); // the place of one more may be under the writer's hand
+    expect(slices.length).toBe(TIMELINE_SLICES - 1); // the writer may be writing one more
     expect(slices.map(({ startMs }) => startMs)).toEqual(
       slices.map((_, i) => 10 * (count - slices.length + i)),
     );
@@ -74,7 +74,7 @@ describe("the stages' timeline", () => {
   const slices = (stage: "talker" | "predictor" | "vocoder") => engine.timeline.tracks[stage].since(0);
   const ofTalker = (kind: string) => slices("talker").filter((slice) => slice.kind === kind);
 
-  test("has every prefill, step, predictor frame and chunk", () => {
+  test("holds every prefill, step, predictor frame and chunk", () => {
     expect(ofTalker("prefill").length).toBe(1);
     expect(ofTalker("step").length).toBe(FRAMES);
     expect(slices("predictor").length).toBe(FRAMES);
@@ -96,7 +96,7 @@ describe("the stages' timeline", () => {
     });
   });
 
-  test("shows one thing at a time on each track", () => {
+  test("has one slice at a time on each track", () => {
     for (const stage of ["talker", "predictor", "vocoder"] as const) {
       const track = slices(stage);
       for (let i = 1; i < track.length; i++)

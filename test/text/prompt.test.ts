@@ -29,7 +29,7 @@ describe("languages", () => {
 });
 
 describe("speakers", () => {
-  test("names are not case-sensitive, none is nobody", () => {
+  test("names are not case-sensitive, and none means no speaker", () => {
     expect(speakerId(spec(), "Vivian")).toBe(spec().speakers.vivian);
     expect([speakerId(spec(), "none"), speakerId(spec(), "")]).toEqual([NONE, NONE]);
   });

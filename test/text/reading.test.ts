@@ -18,7 +18,7 @@ test.each(golden.cases.map(({ text, ipa, unread }) => ({ text, ipa, unread })))(
   },
 );
 
-// What the voice's reading.py gives.
+// Expected values come from the voice's reading.py.
 test.each([
   ["", "", []],
   ["   ", "", []],

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { TextStream } from "../../src/text/stream.ts";
 
-/** Parts that a text gives, pushed in pieces of so many characters. */
+/** The parts of a text that is pushed in pieces of `size` characters. */
 function partsOf(text: string, size: number, most = 1_200): string[] {
   const stream = new TextStream(most);
   const parts: string[] = [];
@@ -21,7 +21,7 @@ describe("a text in pieces", () => {
     expect(parts.every((part, i) => i === parts.length - 1 || /[.!?"'):]\s+$|\n\s*$/.test(part))).toBe(true);
   });
 
-  test("gives single characters the same sentences as any other pieces", () => {
+  test("gives the same sentences for single characters as for any other pieces", () => {
     const sentences = partsOf(TEXT, 1);
     expect(sentences.length).toBeGreaterThan(4);
     expect(partsOf(TEXT, 2)).toEqual(sentences);
@@ -37,7 +37,7 @@ describe("a text in pieces", () => {
     expect(stream.flush()).toBe("");
   });
 
-  test("gives words out where no sentence ends", () => {
+  test("gives out words where no sentence ends", () => {
     const parts = partsOf("word ".repeat(100), 5, 60);
     expect(parts.join("")).toBe("word ".repeat(100));
     expect(Math.max(...parts.map((part) => part.length))).toBeLessThanOrEqual(65);

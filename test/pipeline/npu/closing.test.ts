@@ -1,5 +1,5 @@
-// What an accelerator was given goes back to it, also when the stage on it fails in the middle: on stand-ins,
-// which count.
+// A stage returns everything that it took from an accelerator, even if it fails in the middle. The stand-ins
+// count what is out.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ describe.skipIf(compiler === null)(`an accelerator${noCompiler}`, () => {
       { predictor: "axcl", vocoder: "ort" },
     ],
   ] as [string, NpuTarget, string, string, object][])(
-    "has nothing left of %s that failed",
+    "gets everything back from %s that failed",
     async (_stage, target, variable, fault, choice) => {
       const bundle = bundleOf("starter");
       const library = compileStandIns()[target];

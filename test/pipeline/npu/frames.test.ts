@@ -1,11 +1,11 @@
-// Nothing is allocated per frame on NPUs either: on stand-ins for their libraries.
+// Nothing is allocated per frame on NPUs either. Runs on stand-ins for their libraries.
 
 import { test } from "bun:test";
 import { npuOptions } from "../../_npu.ts";
 import { compiler, noCompiler } from "../../_standins.ts";
 import { bundle, type Combination, leavesNoTrace } from "../frames.ts";
 
-/** Stand-ins take longer than what they stand for; so many still show 50 bytes a frame. */
+/** Stand-ins take longer than the real libraries; this many frames still show 50 bytes a frame. */
 const FRAMES = 2_500;
 
 const combinations: Combination[] = [

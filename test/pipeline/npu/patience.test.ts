@@ -1,5 +1,5 @@
-// A code predictor on a card that hangs, or cannot draw as it is asked to, while the rest of the pipeline
-// runs: on the stand-in for its library.
+// A code predictor on a card hangs, or cannot draw as it is asked to, while the rest of the pipeline runs.
+// Runs on the stand-in for the card's library.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -8,7 +8,10 @@ import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../..
 import { bundleOf, ROOT } from "../../_support.ts";
 
 describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}`, () => {
-  /** Runs `script`, which has an `engine`, in a process of its own: a call that hangs ends with it. */
+  /**
+   * Runs `script`, which gets an `engine`, in a process of its own, so that a call that hangs ends with the
+   * process.
+   */
   async function said(fault: string, script: string): Promise<string> {
     const bundle = bundleOf("starter");
     const options = {
@@ -32,7 +35,7 @@ describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}
     return new Response(child.stdout).text();
   }
 
-  test("one that hangs is told though the vocoder is busy with other things", async () => {
+  test("a hang is reported although the vocoder is busy with other things", async () => {
     const script = `
       const speech = outcome(engine.speak("The kettle is ready.", { greedy: true }));
       let isTold = false;
@@ -46,7 +49,7 @@ describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}
     );
   });
 
-  test("chances that it cannot give are refused to one speech, and the others go on", async () => {
+  test("sampling that it cannot do is refused to one speech, and the others go on", async () => {
     const script = `
       try { engine.speak("Hello.", { sampling: { predictor: { topP: 0.9 } } }); } catch ({ code, message }) { console.log(code, message); }
       console.log(await outcome(engine.speak("Hello.", { greedy: true, sampling: { predictor: { topP: 0.9 } } })));

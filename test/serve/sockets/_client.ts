@@ -1,11 +1,11 @@
 // A client of the three stages, written from the byte layout alone: plain sockets, and the tables of the
-// bundle read with its own few lines. Must not import anything of the program.
+// bundle, which it reads by itself. Must not import anything of the program.
 
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 
-/** A connection that is read by counted bytes. */
+/** A connection that is read in counts of bytes. */
 export class Wire {
   private bytes = Buffer.alloc(0);
   private over = false;
@@ -39,7 +39,7 @@ export class Wire {
     );
   }
 
-  /** So many bytes; an error where the server ended the connection before. */
+  /** The next `count` bytes. @throws Error when the server ended the connection before */
   async take(count: number): Promise<Buffer> {
     while (this.bytes.length < count) {
       if (this.over) throw new Error(`closed after ${this.bytes.length} of ${count} bytes`);
@@ -52,7 +52,7 @@ export class Wire {
     return taken;
   }
 
-  /** All that comes until the server ends the connection. */
+  /** Everything that comes until the server ends the connection. */
   async rest(): Promise<Buffer> {
     while (!this.over) {
       await new Promise<void>((resolve) => {
@@ -67,7 +67,7 @@ export class Wire {
   }
 }
 
-/** What a client needs of a bundle to form the talker's next input. */
+/** The tables of a bundle from which a client forms the talker's next input. */
 export class Tables {
   readonly hidden: number;
   private readonly pad: Float32Array;
@@ -136,7 +136,7 @@ export async function decode(vocoder: Wire, frames: readonly number[][]): Promis
 }
 
 export interface ClientOptions {
-  /** A connection to the predictor for each frame. */
+  /** Whether each frame gets its own connection to the predictor. */
   oneEach?: boolean;
   /** Called before each feedback. */
   onFrame?: (frame: number) => void | Promise<void>;

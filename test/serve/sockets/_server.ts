@@ -42,7 +42,7 @@ function run(
 
 export const newFolder = () => mkdtempSync(join(scratchFolder(), "serve-"));
 
-/** What `tts` itself makes of a text. */
+/** The codes and samples that `tts` itself makes of a text. */
 export async function speakItself(args: readonly string[]): Promise<Spoken> {
   const folder = newFolder();
   const child = run(
@@ -122,7 +122,7 @@ export class Server {
     return this.child.pid!;
   }
 
-  /** The process of a stage now. */
+  /** The id of a stage's current process. */
   processOf(stage: Stage): number {
     const lines = [...this.stderr.matchAll(new RegExp(`^${stage}: .*process (\\d+)\\)$`, "gm"))];
     return Number(lines.at(-1)![1]);
@@ -138,14 +138,14 @@ export class Server {
   }
 }
 
-/** The starter voice on its server, and what TEXT is there. */
+/** The starter voice on its server, and what TEXT sounds like there. */
 export interface Served {
   /** Folder of the bundle. */
   starter: string;
   tables: Tables;
   server: Server;
   expected: Spoken;
-  /** A client of this server, or of another one, gets what it should. */
+  /** Asserts that a client of this server, or of another one, gets the expected frames and samples. */
   allGood(other?: Server): Promise<void>;
 }
 
@@ -168,7 +168,7 @@ export const pause = (milliseconds: number) => new Promise((resolve) => setTimeo
 export const isRunning = (pid: number) =>
   existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 
-/** Waits for what happens soon and tells nobody. */
+/** Polls for something that happens soon and sends no event. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await pause(10);
 }

@@ -1,5 +1,5 @@
-// Clients of the stage servers that are slow, broken, too many or ahead of their time: nobody else is hurt by
-// them. Real processes and sockets.
+// Clients of the stage servers that are slow, broken, too many or far ahead: they hurt no other client. Real
+// processes and sockets.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -21,7 +21,7 @@ describe("while somebody speaks", () => {
     if (!stays) wire.close();
     return wire;
   };
-  test("malformed, truncated, oversized and silent clients do not hurt, nor those that leave at once", async () => {
+  test("malformed, truncated, oversized and silent clients, and those that leave at once, do no harm", async () => {
     const wires: Promise<Wire>[] = [];
     const garbage = new Uint8Array(200_000).fill(0x7f);
     const kinds: [Stage, ArrayBufferView[]][] = [
@@ -50,7 +50,7 @@ describe("while somebody speaks", () => {
     await allGood();
   });
 
-  /** Two clients that have a lane each and whose turn it is. */
+  /** Two clients that each have a lane and the turn. */
   const withLanes = async () => {
     const both = await Promise.all([0, 1].map(() => Wire.open(server.socket("talker"))));
     for (const talker of both) {
@@ -79,7 +79,7 @@ describe("while somebody speaks", () => {
     },
   );
 
-  test("a client that was quick while the stage itself was held up keeps its lane", async () => {
+  test("a client that was quick while the stage itself was stopped keeps its lane", async () => {
     const quick = await withLanes();
     const others = Promise.all([allGood(), allGood()]);
     await pause(100); // they wait for lanes
@@ -94,14 +94,14 @@ describe("while somebody speaks", () => {
     await others;
   });
 
-  test("so does the lane of one that does not read its sound", async () => {
+  test("a lane whose client does not read its sound goes to one that waits", async () => {
     const deaf = await Promise.all([0, 1].map(() => nuisance("vocoder", zeros(LONG_FRAMES), true)));
     await pause(200); // both have their lanes
     await Promise.all([allGood(), allGood()]);
     for (const wire of deaf) wire.close();
   });
 
-  test("of too many connections those make room that send a byte now and then, or none", async () => {
+  test("among too many connections, those that send nothing or a byte now and then make room", async () => {
     const many = await Promise.all(
       STAGES.flatMap((stage) => Array.from({ length: 64 }, () => Wire.open(server.socket(stage)))),
     );
@@ -113,9 +113,9 @@ describe("while somebody speaks", () => {
     for (const wire of many) wire.close();
   });
 
-  test("those that went away while they waited for a lane make room at once", async () => {
+  test("clients that went away while they waited for a lane make room at once", async () => {
     let isEnough = false;
-    /** Keeps a lane, and never for too long. */
+    /** Keeps a lane, but is never late with a turn. */
     const hold = async () => {
       const talker = await Wire.open(server.socket("talker"));
       while (!isEnough) {
@@ -136,7 +136,7 @@ describe("while somebody speaks", () => {
     await pause(300);
     for (const wire of gone) wire.close();
     const from = server.stderr.length;
-    await pause(1_500); // a look a second
+    await pause(1_500); // the server looks once a second
     const all = Promise.all([allGood(), allGood()]);
     isEnough = true;
     await Promise.all([all, ...holders]);
@@ -150,7 +150,7 @@ describe("while somebody speaks", () => {
       const talker = await Wire.open(server.socket("talker"));
       talker.socket.pause();
       for (let i = 0; i < sentences; i++) talker.send(...sentence);
-      // so that the socket is full; the test is wrong only in what it is about if it is not
+      // fills the socket; if it does not, the test still passes but shows less
       await pause(lateMs);
       talker.socket.resume();
       const read = await talker.take(sentences * bytes);

@@ -1,5 +1,5 @@
-// Processes of the stage servers that die, hang or are ended: what their clients see, and that they return.
-// Real processes and signals.
+// Processes of the stage servers that die, hang or are ended: what their clients see, and how the processes
+// return. Real processes and signals.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
@@ -48,10 +48,7 @@ beforeAll(async () => {
 });
 afterAll(stopServers);
 
-/**
- * For a supervisor that ends its stages: while the file is there, SIGKILL does nothing but make it a byte
- * longer.
- */
+/** Replaces the supervisor's kill(): while the file is there, SIGKILL only makes it a byte longer. */
 const IN_A_DRIVER = `
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -66,7 +63,7 @@ int kill(pid_t pid, int signal) {
   close(file);
   return written == 1 ? 0 : -1;
 }`;
-/** A library that takes for ever to load. */
+/** A library that never finishes loading. */
 const SLOW_LIBRARY = `
 #include <fcntl.h>
 #include <stdlib.h>
@@ -140,7 +137,7 @@ describe("a stage that is killed", () => {
     await allGood();
   });
 
-  test("comes back when what keeps it from starting is mended", async () => {
+  test("comes back when the cause that stops it from starting is mended", async () => {
     const bundle = join(scratchFolder(), "mended");
     cpSync(starter, bundle, { recursive: true });
     const one = await Server.start(["-m", bundle, "--stage", "vocoder"]);
@@ -172,7 +169,7 @@ describe("a stage that gives no sign of life", () => {
     await one.says(/^predictor: back on /m);
     expect(isRunning(pid)).toBe(false);
     await allGood(one);
-    // One that was stopped itself knows nothing of the others.
+    // A supervisor that was stopped itself knows nothing of its stages.
     process.kill(one.pid, "SIGSTOP");
     await pause(1_500);
     process.kill(one.pid, "SIGCONT");
@@ -207,7 +204,7 @@ describe("a stage that gives no sign of life", () => {
     },
   );
 
-  test("says one after every piece of a prompt, which may be long", async () => {
+  test("gives one after every piece of a prompt, which may be long", async () => {
     const folder = newFolder();
     const path = join(folder, "talker.sock");
     const job = {
@@ -231,7 +228,7 @@ describe("a stage that gives no sign of life", () => {
     talker.send(request({ text: TEXT }));
     await nextFrame(talker, tables.hidden);
     await until(() => heard.length > 3);
-    expect(heard.slice(2)).toEqual(["beat", "beat"]); // what prompts have in common, and this one's rest
+    expect(heard.slice(2)).toEqual(["beat", "beat"]); // the common start of prompts, and the rest of this one
     talker.close();
     child.disconnect();
     await new Promise((resolve) => child.once("exit", resolve));
@@ -297,7 +294,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await one.stop();
   });
 
-  test("that hangs before it is ready is given up after the patience, whether it was asked for by name or not", async () => {
+  test("that hangs before it is ready ends the server after the patience, whether or not it was asked for by name", async () => {
     const cases = [
       ["vocoder", "rknn", "rknn_run", "rknn"],
       ["vocoder", "auto", "rknn_run", "rknn"],
@@ -337,7 +334,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await one.stop();
   });
 
-  test("has more time for the processor, where that takes its place", async () => {
+  test("has more time to open on the processor, if that takes the NPU's place", async () => {
     const [library, marker] = [join(scratchFolder(), "slow.so"), join(scratchFolder(), "slow")];
     compileText(library, SLOW_LIBRARY);
     const slow = { TTS_LIBONNXRUNTIME: library, TTS_TEST_SLOW: marker, TTS_STAGE_TIMEOUT: "1" };
@@ -375,7 +372,7 @@ describe("a server that is ended", () => {
     expect(await one.stop("SIGTERM")).toBe(143);
   });
 
-  test("by force takes its stages with it, and the next one starts in its folder", async () => {
+  test("by force ends its stages too, and the next one starts in its folder", async () => {
     const folder = newFolder();
     const one = await Server.start(["-m", starter], {}, folder);
     const stages = STAGES.map((stage) => one.processOf(stage));
@@ -383,7 +380,7 @@ describe("a server that is ended", () => {
     await until(() => !stages.some(isRunning));
     expect(left(folder).length).toBeGreaterThan(0); // nobody could tidy up
     const two = await Server.start(["-m", starter], {}, folder);
-    // All at once, as when the power fails: its sockets stay behind.
+    // All processes at once, as in a power failure: the sockets stay behind.
     const processes = STAGES.map((stage) => two.processOf(stage));
     for (const pid of processes) process.kill(pid, "SIGSTOP");
     const ended = two.stop("SIGKILL");

@@ -1,4 +1,4 @@
-// What the stage servers refuse, from clients and from users, and that they say why. Real processes and
+// What the stage servers refuse from clients and from users, and the reasons they give. Real processes and
 // sockets.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -108,7 +108,7 @@ describe("what cannot be served is refused, with the reason on standard error", 
   });
 });
 
-test("a connection that is one too many is ended, and those before it are not", async () => {
+test("one connection too many is ended, and those before it are not", async () => {
   const open = () => Wire.open(server.socket("predictor"));
   const many = await Promise.all(Array.from({ length: 64 }, open));
   const read = await open()
@@ -145,7 +145,7 @@ describe("a server that cannot start says why", () => {
     }
   });
 
-  test("a folder where others could put sockets, or nobody can", async () => {
+  test("a folder where others could put sockets, or where nobody can", async () => {
     for (const mode of [0o770, 0o707]) {
       const shared = newFolder();
       chmodSync(shared, mode);
@@ -155,7 +155,7 @@ describe("a server that cannot start says why", () => {
     expect((await run(["-m", starter], "/tmp")).stderr).toMatch(
       /^tts: cannot serve \/tmp: (others may write|the folder belongs).*; choose a folder/,
     );
-    // Owned by whoever runs this, and closed to root as well.
+    // Folders of the user who runs this, which even root cannot write to.
     for (const folder of [`/proc/${process.pid}/task`, join(starter, "bundle.json/x")]) {
       const { status, stderr } = await run(["-m", starter], folder);
       expect([status, stderr]).toEqual([
@@ -168,7 +168,7 @@ describe("a server that cannot start says why", () => {
   const mounts =
     Bun.spawnSync(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", scratchFolder()]).exitCode === 0;
   test.skipIf(!mounts)(
-    `a folder that is full${mounts ? "" : " (skipped: no mounts for a process alone here)"}`,
+    `a folder that is full${mounts ? "" : " (skipped: a process cannot have its own mounts here)"}`,
     async () => {
       const folder = newFolder();
       const fill =

@@ -1,5 +1,5 @@
-// The three stages as servers, used as other programs use them: what a client written from the byte layout
-// alone gets, and where the sockets are. Real processes and sockets.
+// The three stages as servers, used as other programs use them: the results of a client written from the byte
+// layout alone, and the places of the sockets. Real processes and sockets.
 
 import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -74,7 +74,7 @@ describe("a client written from the byte layout alone", () => {
     await seeded.stop();
   });
 
-  test("speaks beside others, more of them than there are lanes, sentence after sentence", async () => {
+  test("speaks beside more clients than there are lanes, sentence after sentence", async () => {
     const speak = async () => {
       const frames = await converse(server.folder, tables, { text: TEXT });
       return { frames, samples: await vocode(server.folder, frames) };
@@ -104,7 +104,7 @@ describe("a client written from the byte layout alone", () => {
     expect((await vocoder.rest()).length).toBe(4 + 2 * 2 * 1920);
   });
 
-  test("has raw text taken as it is", async () => {
+  test("can send raw text, which is taken as it is", async () => {
     const itself = await speakItself(["-m", starter, "--greedy", "--raw-text", "dˈɪnɝ ˈɪz rˈɛdi."]);
     expect(await converse(server.folder, tables, { text: "dˈɪnɝ ˈɪz rˈɛdi.", rawText: true })).toEqual(
       itself.frames,
