@@ -97,7 +97,7 @@ export interface OpenOptions extends SamplingOptions {
   };
   /**
    * Backend of the code predictor. Default: "auto": a working NPU that the model was built for, else the
-   * backend that measured faster.
+   * backend that was measured to be faster.
    */
   predictor?: "auto" | "ort" | "llama" | "axcl";
   /**
@@ -324,7 +324,7 @@ export interface Engine extends AsyncDisposable {
   readonly manifest: ModelFacts;
   /** Stage -> backend that runs it. */
   readonly backends: Readonly<Record<string, string>>;
-  /** One line for each NPU or core that was prepared or requested but cannot be used. */
+  /** What was prepared or requested but cannot be used, such as an NPU or cores; a line each. */
   readonly warnings: readonly string[];
   /** Threads of talker and predictor, and the cores of each stage; an empty list means any core. */
   readonly config: {

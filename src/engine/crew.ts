@@ -55,7 +55,7 @@ export class Crew {
     return this.members.has(stage);
   }
 
-  /** One line for each NPU or core that was prepared or requested but cannot be used. */
+  /** What was prepared or requested but cannot be used, such as an NPU or cores; a line each. */
   get warnings(): string[] {
     const unused = [...this.unused].map(
       ([reason, stages]) => `no NPU for the ${stages.toSorted().join(" and the ")}: ${reason}`,

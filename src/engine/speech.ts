@@ -45,7 +45,7 @@ abstract class TimedSpeech {
   /** No more of it is wanted. */
   cancelled = false;
   protected stop: StopReason = "eos";
-  /** Sums over all jobs that have ended. */
+  /** Sums over the jobs that have ended or were given up. */
   protected readonly figures: JobFigures = noFigures();
   private started = false;
   private startedMs = performance.now();
@@ -147,7 +147,7 @@ export interface PromptSource {
   readonly ended: boolean;
   /** Why no more will come, or null. */
   readonly failure: TtsError | null;
-  /** Asks for about `ahead` more prompts than the `taken` ones. The main bell rings when some have come. */
+  /** Asks for about `ahead` prompts after the first `taken` ones. The main bell rings when some have come. */
   want(taken: number, ahead: number): void;
   /** Tells the source that no more is wanted. */
   leave(): void;

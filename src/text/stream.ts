@@ -10,7 +10,8 @@ import { sentenceEnds } from "./split.ts";
 const GOES_ON = /[\p{L}\p{N}]/u;
 
 /**
- * @param most characters that are kept back; beyond that, a text without sentence ends is given out in words
+ * @param most characters that are kept back; beyond that, a text without sentence ends is given out up to its
+ * last whole word
  */
 export class TextStream {
   private rest = "";

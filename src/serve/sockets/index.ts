@@ -57,7 +57,7 @@ const OTHERS = { may: 0o006, enter: 0o001 } as const;
 const HEALTHY_MS = 10_000;
 const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
 const MOST_BEAT_MS = 1_000;
-/** Signs of life per time limit: some may be missing without anybody's fault. */
+/** This many signs of life fall into the time limit, so that a few late ones do no harm. */
 const BEATS = 4;
 
 /** Runs a stage in this process, as its supervisor says over the channel. */

@@ -1,5 +1,5 @@
-// A stage returns everything that it took from an accelerator, even if it fails in the middle. The stand-ins
-// count what is out.
+// A stage returns everything that it took from an accelerator, even if it fails in the middle. Runs on
+// stand-ins, which count.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";

@@ -204,7 +204,7 @@ describe("a stage that gives no sign of life", () => {
     },
   );
 
-  test("gives one after every piece of a prompt, which may be long", async () => {
+  test("is not one that computes a long prompt: it gives one after every piece", async () => {
     const folder = newFolder();
     const path = join(folder, "talker.sock");
     const job = {
