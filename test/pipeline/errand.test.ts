@@ -1,4 +1,4 @@
-// Work that a worker does once: its answer, its failure by name, and every way in which it may end early. Real workers.
+// Work that a worker does once: its answer, its failure by name, and every way to end early. Real workers.
 
 import { describe, expect, test } from "bun:test";
 import type { Worker } from "node:worker_threads";
@@ -32,7 +32,7 @@ describe("an errand", () => {
     });
   });
 
-  test("whose worker dies says by name what has ended", async () => {
+  test("whose worker dies fails with its title", async () => {
     const worker = nextWorker();
     const answer = runErrand("measure", job(), TITLE);
     await (await worker).terminate();
@@ -57,7 +57,7 @@ describe("an errand", () => {
     });
   });
 
-  test("on a main thread is simply done, and what it throws is thrown", () => {
+  test("on a main thread only runs, and its errors propagate", () => {
     let done = false;
     answerErrand((onProgress) => {
       onProgress({ step: "one", done: 0, total: 1 });

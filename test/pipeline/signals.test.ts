@@ -1,4 +1,4 @@
-// Cancelling a job whose prompt is being computed: the talker's native calls stop, and only those of that job.
+// Cancelling a job whose prompt is being computed: only the talker's native calls for that job stop.
 
 import { describe, expect, test } from "bun:test";
 import { createSignalMemory, MAX_JOBS, Signals } from "../../src/pipeline/signals.ts";
@@ -22,7 +22,7 @@ describe("a prompt", () => {
     expect(isAborting()).toBe(false);
   });
 
-  test("is not ended by a cancel of another job, also of one in the same slot", () => {
+  test("is not ended by a cancel of another job, even of one in the same slot", () => {
     const { isAborting, main, talker } = pair();
     talker.beginPrompt(7);
     main.cancel(8);
