@@ -95,7 +95,7 @@ EXPORT axclError axclrtEngineCreateContext(uint64_t model, uint64_t *context) {
   const axclError failed = axcl_enter("axclrtEngineCreateContext");
   if (failed != 0) return failed;
   object *found = axcl_find(MODEL, model);
-  if (found == NULL || found->run_context != 0) return axcl_leave(ERROR(ENGINE_ILLEGAL)); // one is enough, and each one takes memory
+  if (found == NULL || found->run_context != 0) return axcl_leave(ERROR(ENGINE_ILLEGAL)); // one is enough, and each takes memory
   *context = found->run_context = axcl_new_handle();
   return axcl_leave(0);
 }

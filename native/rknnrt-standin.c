@@ -93,7 +93,7 @@ EXPORT int rknn_destroy(rknn_context id) {
   live--;
   pthread_mutex_unlock(&lock);
   graph_close(gone->graph);
-  free(gone); // its memory stays and counts as live for ever, since nobody can destroy it any more
+  free(gone); // memory that is left stays and counts as live for ever: nobody can destroy it any more
   return fault("rknn_destroy");
 }
 

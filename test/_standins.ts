@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { madeOnce, ROOT } from "./_support.ts";
 
 export const compiler = Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang");
-/** Follows the titles of tests that are skipped without a compiler. */
+/** Ends the titles of tests that are skipped without a compiler. */
 export const noCompiler = compiler === null ? " (skipped: there is no C compiler here)" : "";
 
 const NATIVE = join(ROOT, "native");

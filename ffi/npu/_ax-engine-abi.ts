@@ -33,7 +33,7 @@ export const SYS_SYMBOLS = asFunctions({
   AX_SYS_MemFree: { args: ["u64", "ptr"], returns: "i32" }, // physical, address
   // physical, address, bytes: what the CPU wrote becomes visible to the NPU
   AX_SYS_MflushCache: { args: ["u64", "ptr", "u32"], returns: "i32" },
-  AX_SYS_MinvalidateCache: { args: ["u64", "ptr", "u32"], returns: "i32" }, // the same: what the NPU wrote becomes visible to the CPU
+  AX_SYS_MinvalidateCache: { args: ["u64", "ptr", "u32"], returns: "i32" }, // the NPU's writes reach the CPU
 });
 
 export const MEMORY_ALIGNMENT = 128;

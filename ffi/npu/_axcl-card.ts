@@ -1,6 +1,6 @@
 // A thread's hold on a card of AXCL: the runtime, the card and the thread's own context, which every call
-// needs. Knows no models. The library counts all three, so threads need not know of each other. They must be
-// given back: otherwise the library aborts the process at its end.
+// needs. Knows no models. The library counts all three, so threads need not know of each other. All three
+// must be given back: otherwise the library aborts the process at its end.
 
 import { TtsError } from "../../src/errors.ts";
 import { Struct } from "../load/struct.ts";

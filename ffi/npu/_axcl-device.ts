@@ -234,7 +234,7 @@ function cardMeaning(code: number): Meaning {
   return RUN_FAILED.includes(byte) ? device(means) : model(means);
 }
 
-/** Codes for a missing card or driver; the system says which of the two is missing. */
+/** Codes for a missing card or driver; the system says what is missing. */
 const MISSING = [0x010b, 0x0181];
 /** Codes that a card gives when it vanishes in use. */
 const LOST = [0x0405, 0x040c, 0x0481];

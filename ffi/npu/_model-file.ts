@@ -43,7 +43,7 @@ function openModelFile(path: string): MappedFile {
   }
 }
 
-/** What a file's beginning shows to be wrong, and what to do; two empty texts for nothing. */
+/** What a file's beginning shows to be wrong, and what to do; two empty texts when nothing is. */
 function strangerIn(bytes: Uint8Array): [what: string, hint: string] {
   if (bytes.length === 0) return ["is empty", "copy or build it again"];
   if (bytes.length > LARGEST_MODEL)

@@ -142,8 +142,8 @@ export interface Predictor {
   readonly drawsInside?: DrawLimits;
   /**
    * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
-   * Rows are packed as the talker's are. `draw` chooses the codes. A model that {@link drawsInside}
-   * chooses them itself: by `chances`, or the likeliest ones without.
+   * Rows are packed as the talker's are. `draw` chooses the codes. A model with
+   * {@link drawsInside} chooses them itself: by `chances`, or the likeliest ones without `chances`.
    */
   predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw, chances?: Chances): void;
   close(): void;

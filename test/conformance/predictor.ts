@@ -167,7 +167,7 @@ function laneTests(
       expect(again.codes).toEqual(first.codes);
     });
 
-    test.skipIf(drawsInside)(`${checkpoint}: the next step follows the caller's choice, not the best code`, () => {
+    test.skipIf(drawsInside)(`${checkpoint}: the caller's choice goes on, not the best code`, () => {
       const predictor = open(checkpoint, 1);
       const hidden = frames().hidden.slice(0, frames().width);
       const run = (forced: number) => {

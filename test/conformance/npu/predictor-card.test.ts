@@ -90,7 +90,7 @@ describe.skipIf(compiler === null)(`a voice whose own settings a card cannot dra
     expect(() => open("axcl", own)).toThrow(what);
   });
 
-  test("does not include one that always takes the likeliest code, nor one that may draw all", () => {
+  test("does not include one that always takes the likeliest code, or one that may draw all", () => {
     for (const own of [{ greedy: true, topP: 0.9 }, { topK: 0 }])
       expect(open("auto", own)).toEqual({ name: "axcl", unused: [] });
   });
