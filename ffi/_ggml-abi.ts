@@ -1,5 +1,5 @@
-// ggml's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts. Three libraries hold it; the CPU
-// code among them has a name that depends on the processor, so its functions are asked for by name when it is
+// ggml's C interface as llama.cpp v0.5.0 has it: symbols and struct layouts. Three libraries hold it. The
+// file name of the CPU code depends on the processor, so its functions are asked for by name once it is
 // loaded.
 
 import { asFunctions, byValue, type Layout } from "./load/struct.ts";
@@ -14,7 +14,7 @@ export const GGML_INIT_PARAMS: Layout<"memSize" | "memBuffer" | "noAlloc"> = {
   defaults: {},
 };
 
-/** cpumask, at 0, is as many bools. */
+/** Length of cpumask, an array of bools at offset 0. */
 export const THREADPOOL_CORES = 512;
 export const THREADPOOL_PARAMS: Layout<"nThreads" | "poll" | "strictCpu"> = {
   size: 528,

@@ -84,7 +84,7 @@ function checkVersion({ path, version }: Libraries): void {
   throw new TtsError("LIBRARY_MISMATCH", `${path} is ${found}`, hint);
 }
 
-/** The library's own defaults must be the bytes that the hand-written tables give. */
+/** The library's own defaults must equal the bytes of the hand-written tables. */
 function checkLayouts({ path, llama }: Libraries): void {
   const pin = new Pin();
   const tables = [
@@ -123,7 +123,7 @@ function loadCpuCode({ path, folder, ggml }: Libraries, turn: Int32Array): void 
   }
 }
 
-/** The functions of the CPU code that was loaded, which is no library of fixed name. */
+/** The functions of the loaded CPU code, whose file has no fixed name. */
 function linkCpu({ base, ggml, path }: Libraries) {
   const registry = ggml.ggml_backend_reg_by_name(Buffer.from("CPU\0"));
   const find = (name: string): Pointer => {

@@ -66,7 +66,7 @@ export class ThreadPool {
     this.pointer = pointer;
   }
 
-  /** What computes on it goes first: freeing a pool that a live context has used is a use after free. */
+  /** Close what computes on it first: freeing a pool that a live context has used is a use after free. */
   close(): void {
     library().cpu.ggml_threadpool_free(this.pointer);
   }
@@ -153,7 +153,7 @@ export class MatrixProducts {
       const buffer = base.ggml_backend_alloc_ctx_tensors_from_buft(context, memory) as Pointer | null;
       if (buffer === null) continue;
       this.buffers.push(buffer);
-      // Filling memory that has no order for a type would end the process.
+      // Filling memory that does not support a type would end the process.
       const row = base.ggml_new_tensor_2d(context, MATRIX_TYPE.f32, width, 1);
       const taken = tensors.every((tensor) =>
         base.ggml_backend_supports_op(this.backend, base.ggml_mul_mat(context, tensor, row)),
@@ -226,10 +226,7 @@ function openCpu(pool: ThreadPool | null): Pointer {
   return backend;
 }
 
-/**
- * The kinds of memory for weights: those in which the code for this processor orders elements its own way,
- * then the plain one.
- */
+/** Kinds of memory for weights: first those that order elements for this processor, then the plain one. */
 function memoryTypes(backend: Pointer): Pointer[] {
   const { base, cpu } = library();
   const list = cpu.ggml_backend_dev_get_extra_bufts(base.ggml_backend_get_device(backend)) as Pointer | null;

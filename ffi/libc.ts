@@ -52,20 +52,21 @@ export const NOOP_CALLBACK = addressOf(libc.symbols.abs);
 export const FLAG_CALLBACK = addressOf(libc.symbols.strlen);
 
 /**
- * `process.env` does not reach C; call this before the library that reads the variable is loaded.
- * @param replaces whether a value that the user has set goes
+ * Sets a variable for C, which `process.env` does not reach. Call this before the library that reads it is
+ * loaded.
+ * @param replaces whether this overwrites a value that the user has set
  */
 export function setEnvironment(name: string, value: string, replaces = true): void {
   libc.symbols.setenv(Buffer.from(`${name}\0`), Buffer.from(`${value}\0`), replaces ? 1 : 0);
 }
 
-/** Of the C library, such as "2.36". */
+/** Version of the C library, such as "2.36". */
 export const libcVersion = () => String(libc.symbols.gnu_get_libc_version());
 
 /**
- * Takes an open file for this thread alone, if no other thread or process holds it. It is free again when it
- * is closed, or its process has died.
- * @returns whether it did
+ * Locks an open file, unless another thread or process holds it. The lock ends when the file is closed or the
+ * process dies.
+ * @returns whether the file is locked now
  */
 export const tryLockFile = (file: number) => libc.symbols.flock(file, LOCK_EX | LOCK_NB) === 0;
 
@@ -97,7 +98,7 @@ export function endWithParent(): void {
 
 /**
  * Keeps the calling thread, and the threads that it starts from now on, to these cores.
- * @returns false when the system refuses: they may have been taken away meanwhile
+ * @returns false when the system refuses: the cores may have been taken away meanwhile
  */
 export function pinThread(cores: readonly number[]): boolean {
   const mask = new Uint8Array(new ArrayBuffer(CPU_SET_BYTES));
@@ -118,7 +119,7 @@ export interface MappedFile {
    * file.
    */
   bytes: Uint8Array<ArrayBuffer>;
-  /** Gives the pages that were read back to the system; they are read again when touched again. */
+  /** Returns the pages read so far to the system; touching them reads them again. */
   release(): void;
   /**
    * Ends the mapping. Every view of `bytes` is empty from then on: nothing can reach memory that is no longer
@@ -143,8 +144,8 @@ export function mapFile(path: string): MappedFile {
     const isOpen = () => bytes.length > 0;
     const release = () => void (isOpen() && libc.symbols.madvise(base, length, MADV_DONTNEED));
     const close = () => {
-      if (!isOpen()) return; // a second time would end a mapping of somebody else
-      bytes.buffer.transfer(); // takes the memory from all views
+      if (!isOpen()) return; // a second munmap could end another mapping
+      bytes.buffer.transfer(); // detaches all views of the memory
       libc.symbols.munmap(base, length);
     };
     return { path, bytes, release, close };
@@ -153,7 +154,7 @@ export function mapFile(path: string): MappedFile {
   }
 }
 
-/** Memory to be read for nothing but the time it takes. */
+/** Memory that is read only to measure how long reading takes. */
 export interface ScanMemory {
   /** Reads `count` bytes from `from` on, in order, as fast as the C library can. */
   scan(from: number, count: number): void;
@@ -161,8 +162,8 @@ export interface ScanMemory {
 }
 
 /**
- * Takes `length` bytes and writes them all: pages nobody has written would be one and the same. Huge pages
- * where the system gives them, so that looking up addresses is not what is measured.
+ * Takes `length` bytes and writes them all: pages that nobody has written share one page of memory. Uses huge
+ * pages where the system gives them, so that looking up addresses is not what is measured.
  */
 export function takeScanMemory(length: number): ScanMemory {
   const base = libc.symbols.mmap(null, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -171,7 +172,7 @@ export function takeScanMemory(length: number): ScanMemory {
   libc.symbols.memset(base, 1, length);
   const scan = (from: number, count: number) => {
     if (from + count > length) throw new RangeError(`${count} bytes at ${from} of ${length}`);
-    libc.symbols.memchr((base as number) + from, 0, count); // which no byte is
+    libc.symbols.memchr((base as number) + from, 0, count); // no byte is 0: it reads them all
   };
   return { scan, close: () => void libc.symbols.munmap(base, length) };
 }

@@ -92,7 +92,7 @@ export interface ContextOptions {
   batchRows: number;
   /** Threads that compute, the calling one included. */
   threads: number;
-  /** Threads that prompts may have instead: see {@link LlamaContext.useThreads}. Default: as many. */
+  /** Threads that prompts may have instead: see {@link LlamaContext.useThreads}. Default: `threads`. */
   mostThreads?: number;
   /** The cores to compute on: see {@link ThreadPool}. Default: any. */
   cores?: readonly number[];
@@ -108,8 +108,8 @@ export class LlamaContext {
   private readonly memory: Pointer;
   private readonly pin = new Pin();
   /**
-   * The threads that compute, for what else this thread computes between decodes; null: it alone. Ends with
-   * the context.
+   * The threads that compute, also for other work of this thread between decodes; null when this thread
+   * computes alone. Closed with the context.
    */
   readonly pool: ThreadPool | null;
   private readonly batch: Struct<keyof typeof BATCH.fields>;
@@ -256,8 +256,8 @@ export class LlamaContext {
   }
 
   /**
-   * What a lane has taken in, copied, for {@link restoreLane} of any lane and any context of the same kind on
-   * the same file.
+   * Copies what a lane has taken in. {@link restoreLane} accepts it for any lane of any context of the same
+   * kind on the same file.
    */
   saveLane(lane: number): Uint8Array<ArrayBuffer> {
     const { llama } = library();
@@ -272,9 +272,9 @@ export class LlamaContext {
   }
 
   /**
-   * Puts into a lane, in place of what it held, what {@link saveLane} gave. libllama believes the sizes
-   * inside: damaged bytes can crash.
-   * @returns false when it refuses them; the lane is empty then
+   * Replaces what a lane holds with what {@link saveLane} gave. libllama trusts the sizes inside: damaged
+   * bytes can crash the process.
+   * @returns false when libllama refuses them; the lane is empty then
    */
   restoreLane(lane: number, state: Uint8Array): boolean {
     const read = library().llama.llama_state_seq_set_data(this.pointer, state, state.length, lane);
@@ -283,7 +283,7 @@ export class LlamaContext {
     return false;
   }
 
-  /** The context goes first: freeing a pool that a live context has used is a use after free. */
+  /** Frees the context first: freeing a pool that a live context has used is a use after free. */
   close(): void {
     library().llama.llama_free(this.pointer);
     this.pool?.close();
@@ -312,7 +312,7 @@ function contextParams({
 }
 
 /**
- * Writes `target` as `source` with its weights in another type. Blocks until done.
+ * Copies `source` to `target` with its weights in another type. Blocks until done.
  * @throws TtsError LIBRARY_FAILED
  */
 export function quantize(source: string, target: string, type: FileType, threads: number): void {

@@ -110,9 +110,9 @@ export interface SessionOptions {
   /** Threads that compute, the calling one included. */
   threads: number;
   /**
-   * Whether the memory of a run is one block, planned for each size of input (default). A large graph that
-   * runs with several sizes does better without: the block stands beside the memory that the first run of its
-   * size took.
+   * Whether the memory of a run is one block, planned for each size of input. Default: true. A large graph
+   * that runs with several sizes needs less memory without: the block is taken besides the memory of the
+   * first run of its size.
    */
   plansMemory?: boolean;
   /** Session settings by their ONNX Runtime keys. */

@@ -62,8 +62,8 @@ _Static_assert(sizeof(AX_ENGINE_IO_INFO_T) == 128, "AX_ENGINE_IO_INFO_T");
 _Static_assert(sizeof(AX_ENGINE_IO_BUFFER_T) == 128, "AX_ENGINE_IO_BUFFER_T");
 _Static_assert(sizeof(AX_ENGINE_IO_T) == 128, "AX_ENGINE_IO_T");
 
-// Of the stand-in for libax_sys.so, for that of libax_engine.so. Memory as the NPU sees it of the block with these two addresses and at least
-// `bytes` bytes, or NULL.
+// The stand-in for libax_sys.so offers these to the stand-in for libax_engine.so. standin_sys_memory returns the NPU's copy of the block
+// with these two addresses and at least `bytes` bytes, or NULL.
 void *standin_sys_memory(uint64_t physical, const void *at, uint32_t bytes);
 int standin_sys_is_up(void);
 

@@ -1,6 +1,6 @@
 // Stands for libax_sys.so in tests and demonstrations. Its cached memory behaves as if nothing were coherent: the NPU has a copy of its own,
 // which only a flush brings up to date, and the CPU sees what the NPU wrote only after an invalidation. Never found by accident: see
-// ax-engine-standin.c, with which it belongs together.
+// ax-engine-standin.c, with which it is used.
 
 #define _GNU_SOURCE
 #include <pthread.h>

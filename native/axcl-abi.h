@@ -1,4 +1,4 @@
-// The part of AXCL (libaxcl_rt.so V3.10.2) that ffi/npu/_axcl-abi.ts describes, and what its stand-in offers besides. Written from its documents.
+// The part of AXCL (libaxcl_rt.so V3.10.2) that ffi/npu/_axcl-abi.ts describes, and what only its stand-in offers. Written from its documents.
 // Device pointers are addresses of the card: void * here as in C, never to be dereferenced.
 
 #ifndef AXCL_ABI_H

@@ -118,7 +118,7 @@ EXPORT axclError axclrtEngineDestroyIOInfo(axclrtEngineIOInfo info) {
   return axcl_leave(0);
 }
 
-/** The model that an info tells of; NULL for no info. Infos live on the host: they need no context. */
+/** The model that an info describes; NULL for no info. Infos live on the host: they need no context. */
 static const object *told_by(axclrtEngineIOInfo info) {
   axcl_lock();
   const object *found = axcl_find_handle(INFO, info);
@@ -268,7 +268,7 @@ EXPORT axclError axclrtEngineGetInputBufferByIndex(axclrtEngineIO io, uint32_t i
   return axcl_leave(0);
 }
 
-// The vendor's compare the name with itself: whatever it is, they take the first tensor.
+// The vendor's functions compare the name with itself, so any name means the first tensor.
 EXPORT axclError axclrtEngineSetInputBufferByName(axclrtEngineIO io, const char *name, const void *pointer, uint64_t size) {
   return name == NULL ? ERROR(ENGINE_NULL) : set_buffer(io, true, 0, pointer, size);
 }

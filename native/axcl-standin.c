@@ -32,7 +32,7 @@ axclError axcl_leave(axclError result) {
   return result;
 }
 
-/** What is made and not destroyed, initialisations and uses of devices included. */
+/** Objects made and not destroyed, initialisations and uses of devices included. */
 EXPORT int64_t standin_live_objects(void) {
   axcl_lock();
   int64_t live = init_users;
@@ -205,7 +205,7 @@ EXPORT axclError axclrtDestroyContext(axclrtContext context) {
   axcl_lock();
   object *found = axcl_find_handle(CONTEXT, context);
   if (found == NULL) return axcl_leave(ERROR(BAD_CONTEXT));
-  axcl_destroy(found); // threads that had it have none now
+  axcl_destroy(found); // threads that used it have none now
   return axcl_leave(0);
 }
 
@@ -233,7 +233,7 @@ EXPORT axclError axclrtMalloc(void **pointer, size_t size, int32_t policy) {
   made->id = next_address;
   made->bytes = size;
   made->host = malloc(size);
-  memset(made->host, 0xA5, size); // what nobody has cleared
+  memset(made->host, 0xA5, size); // not zero, until somebody clears it
   next_address += (size + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   *pointer = (void *)(uintptr_t)made->id;
   return axcl_leave(0);

@@ -33,11 +33,11 @@ enum kind { CONTEXT, MEMORY, MODEL, INFO, IO };
 typedef struct {
   uint64_t address, size;
 } buffer;
-/** Whatever is made and must be destroyed. */
+/** Anything that is made and must be destroyed. */
 typedef struct object {
   struct object *next;
   enum kind kind;
-  uint64_t id; // the handle; of memory, its address on the card
+  uint64_t id; // the handle; for memory, its address on the card
   uint64_t bytes; // on the card
   void *host; // of memory: what it holds
   graph *graph; // of a model
@@ -49,14 +49,14 @@ typedef struct object {
 
 extern bool axcl_engine_is_up;
 
-/** What a fault asks this call to return; STANDIN_GARBAGE is for the one who computes. */
+/** What a fault asks this call to return; STANDIN_GARBAGE is for the code that computes. */
 axclError axcl_fault(const char *function);
 /** The code that a vanished card gives. */
 axclError axcl_gone(void);
-/** What is wrong before a call that reaches the card does anything: a fault, or no context on this thread. Takes the lock if nothing is. */
+/** Begins a call that reaches the card: takes the lock and returns 0, or returns the code of a fault or of a thread without context. */
 axclError axcl_enter(const char *function);
 void axcl_lock(void);
-/** Gives the lock back and the result on. */
+/** Releases the lock and returns the result. */
 axclError axcl_leave(axclError result);
 void axcl_log(const char *line, int32_t status);
 
@@ -72,7 +72,7 @@ uint64_t axcl_new_handle(void);
 /** Takes memory of the card; says in the log when there is none. */
 bool axcl_take_memory(uint64_t bytes);
 void axcl_give_memory(uint64_t bytes);
-/** What lies behind a range of the card's addresses; NULL for what is not inside one piece of its memory. */
+/** What lies behind a range of the card's addresses; NULL when it is not inside one piece of its memory. */
 void *axcl_on_card(uint64_t address, uint64_t size);
 
 #endif

@@ -93,7 +93,7 @@ EXPORT int rknn_destroy(rknn_context id) {
   live--;
   pthread_mutex_unlock(&lock);
   graph_close(gone->graph);
-  free(gone); // memory that is still there stays: nobody can destroy it any more, and it counts as live for ever
+  free(gone); // memory that is left stays and counts as live for ever: nobody can destroy it any more
   return fault("rknn_destroy");
 }
 
@@ -104,7 +104,7 @@ static void fill_attr(rknn_tensor_attr *attr, const graph_tensor *tensor, int is
   attr->n_dims = (uint32_t)tensor->rank;
   for (int axis = 0; axis < tensor->rank; axis++) attr->dims[axis] = (uint32_t)tensor->shape[axis];
   attr->fmt = RKNN_TENSOR_UNDEFINED;
-  if (tensor->rank == 4) { // [N, C, H, W] in the graph; inputs are told, and wanted, as [N, H, W, C]
+  if (tensor->rank == 4) { // [N, C, H, W] in the graph; inputs are described, and expected, as [N, H, W, C]
     attr->fmt = is_input ? RKNN_TENSOR_NHWC : RKNN_TENSOR_NCHW;
     for (int axis = 1; is_input && axis < 4; axis++) attr->dims[axis] = (uint32_t)tensor->shape[axis == 3 ? 1 : axis + 1];
   }

@@ -118,7 +118,7 @@ static void free_session(session *gone) {
   free(gone);
 }
 
-/** The session of a model, made or found. Under the lock. */
+/** Finds or makes the session of a model. Under the lock. */
 static session *acquire_session(const void *model, size_t bytes) {
   if (!load_runtime()) return NULL;
   for (session *known = sessions; known != NULL; known = known->next)
@@ -134,7 +134,7 @@ static session *acquire_session(const void *model, size_t bytes) {
   return made;
 }
 
-/** One session that nobody uses stays for the next who asks; all others go. Under the lock. */
+/** Keeps one unused session for the next request and frees all other unused ones. Under the lock. */
 static void release_session(session *left) {
   if (--left->users > 0) return;
   for (session **at = &sessions; *at != NULL;) {
@@ -293,7 +293,7 @@ static void read_faults(void) {
   }
 }
 
-/** What is due for this call; "" for nothing. Under the lock. */
+/** The fault that is due for this call; "" for none. Under the lock. */
 static const char *due_fault(const char *function) {
   if (fault_count < 0) read_faults();
   const char *due = device_gone ? "gone" : "";

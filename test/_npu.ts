@@ -1,5 +1,5 @@
-// Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph in a container,
-// as it is.
+// Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph lies unchanged in
+// a container.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -13,9 +13,9 @@ import { CODES_PER_FRAME } from "../src/types.ts";
 import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts";
 import { checkpointOf, GoldenFile, madeOnce, openOptions } from "./_support.ts";
 
-/** Frames of a run: what is written for real devices. */
+/** Frames of a run, as for real devices. */
 const NPU_FRAMES = 4;
-/** What the folder is measured on: enough for a self-test. */
+/** Frames that the folder is measured on: enough for a self-test. */
 const SPOKEN_FRAMES = 12;
 
 /** Made once for each bundle, target and kind of code predictor. */
@@ -37,7 +37,7 @@ export function npuFolderOf(bundle: Bundle, npu: NpuTarget, kind: "step" | "fram
   });
 }
 
-/** What a vendor's toolkit would do. @param kind of the code predictor's two graphs the one that is built */
+/** Does a vendor toolkit's work. @param kind which of the code predictor's two graphs is built */
 export function buildForStandIns(folder: string, target: NpuTarget, kind: "step" | "frame" = "frame"): void {
   const { vocoder, predictor } = openNpuFolder(folder, target).manifest;
   const parts = [...vocoder, predictor[kind]].filter((part) => part?.runs === "npu");
@@ -47,7 +47,7 @@ export function buildForStandIns(folder: string, target: NpuTarget, kind: "step"
   }
 }
 
-/** Real ones where there are any: a random voice may say anything. */
+/** Real codes where there are any; for a random voice any codes will do. */
 function codesFor({ manifest }: Bundle): Int32Array {
   const name =
     manifest.reading === null ? "tiny-custom/golden/custom-ryan-english-whole" : "starter/starter-00";

@@ -1,10 +1,10 @@
-// Reads from a shared library what it needs of other libraries, and what it offers: the versions behind its
-// symbols. Pure but for the file.
+// Reads from a shared library which versions of symbols it needs from other libraries, and which it offers.
+// Touches nothing but the file.
 
 import { closeSync, openSync, readSync } from "node:fs";
 
 export interface ElfFacts {
-  /** Of the processor: 62 is x86-64, 183 is AArch64. */
+  /** Number of the processor: 62 is x86-64, 183 is AArch64. */
   machine: number;
   /** library -> versions, such as libc.so.6 -> GLIBC_2.17, GLIBC_2.34 */
   needs: Map<string, string[]>;
@@ -14,7 +14,7 @@ export interface ElfFacts {
 
 const HEADER_BYTES = 64;
 const SECTION_BYTES = 64;
-/** Sections of an honest library: fewer and smaller by far. */
+/** Limits far above the number and size of the sections in a real library. */
 const MOST_SECTIONS = 1_000;
 const MOST_BYTES = 1 << 20;
 const MOST_NAME_BYTES = 128;
@@ -35,7 +35,7 @@ interface Section {
   info: number;
 }
 
-/** @returns null for what is no 64-bit little-endian ELF file, or a damaged one: the loader will say so. */
+/** @returns null when it is no 64-bit little-endian ELF file, or a damaged one: the loader will say so */
 export function readElf(path: string): ElfFacts | null {
   const file = openSync(path, "r");
   try {
@@ -55,7 +55,7 @@ function readAt(file: number, offset: number, bytes: number): DataView {
   return view;
 }
 
-/** @throws RangeError for what is no such file */
+/** @throws RangeError when it is no 64-bit little-endian ELF file, or a damaged one */
 export function parseElf(read: (offset: number, bytes: number) => DataView): ElfFacts {
   const header = read(0, HEADER_BYTES);
   // 64 bit, little-endian
@@ -72,7 +72,7 @@ export function parseElf(read: (offset: number, bytes: number) => DataView): Elf
     if (strings === undefined) throw new RangeError("a section without names");
     const data = read(section.offset, section.bytes);
     const name = (at: number) =>
-      // of a megabyte of names
+      // all names together may be a megabyte: read no more than one
       nameIn(read(strings.offset + at, Math.min(MOST_NAME_BYTES, strings.bytes - at)));
     if (section.type === SHT_GNU_VERNEED) readNeeds(data, section.info, name, facts.needs);
     else facts.offers.push(...readOffers(data, section.info, name));
@@ -125,7 +125,7 @@ function readOffers(data: DataView, count: number, name: NameAt): string[] {
   return offers;
 }
 
-/** The next entry; after the last one, which says 0, a place that no file has. */
+/** Place of the next entry. The last entry says 0: a place that no file has follows it. */
 const following = (at: number, next: number) => (next === 0 ? Number.MAX_SAFE_INTEGER : at + next);
 
 function nameIn(bytes: DataView): string {

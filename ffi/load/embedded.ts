@@ -12,14 +12,14 @@ export type Part = "lib" | "starter";
 
 /** One part: all its files, one after the other, compressed as one with zstd. */
 export interface Contents {
-  /** Of SHA-256 over the list and the bytes, the first digits. */
+  /** The first digits of SHA-256 over the list and the bytes. */
   id: string;
   /** In the order of their bytes; paths are relative. */
   files: [path: string, bytes: number][];
 }
 
 /**
- * Of the folder that the build script embeds: `index.json`, `PART.zst` for each part, and the licences of
+ * Files in the folder that the build script embeds: the index, `PART.zst` for each part, and the licences of
  * everything.
  */
 export const INDEX_FILE = "index.json";
@@ -35,7 +35,7 @@ export function contentsOf(part: Part): Contents {
   return index[part];
 }
 
-/** Of a binary; {@link LICENCES_FILE} is text, compressed with zstd. */
+/** The text of {@link LICENCES_FILE} in a binary. */
 export const readLicences = () => Bun.zstdDecompressSync(readFileSync(inside(LICENCES_FILE))).toString();
 
 export const readArchive = (part: Part) => readFileSync(inside(archiveFile(part)));
@@ -43,15 +43,12 @@ export const readArchive = (part: Part) => readFileSync(inside(archiveFile(part)
 const folderName = (part: Part) => `${part}-${contentsOf(part).id}`;
 
 /**
- * Where a part of this binary lies once it is unpacked below `base`; "" when this is no binary. Another
- * content has another name.
+ * Where a part of this binary lies once it is unpacked below `base`; "" when this is no binary. Other
+ * contents get another name.
  */
 export const embeddedFolder = (part: Part, base: string) => (compiled ? join(base, folderName(part)) : "");
 
-/**
- * What mends a damaged file at `path`, or in that folder, where it was unpacked from here; null anywhere
- * else.
- */
+/** How to mend a damaged file or folder at `path` that this binary unpacked; null for any other path. */
 export function remedyFor(path: string): string | null {
   const folder = [path, dirname(path)].find((place) => partOf(place) !== null);
   return folder === undefined ? null : `remove ${folder}: the next start unpacks it again`;

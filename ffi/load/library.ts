@@ -15,7 +15,7 @@ export interface LibraryPlace {
   title: string;
   /** File name, also looked for beside the executable and in `lib/` there. */
   file: string;
-  /** What other builds call it, in a folder that the user gives. */
+  /** Names in other builds, looked for in a folder that the user gives. */
   otherNames?: readonly string[];
   /** The environment variable that overrides everything; named in errors only. */
   variable: string;
@@ -55,7 +55,7 @@ function defaultPlaces(place: LibraryPlace): string[] {
   return [...packagePaths(place), join(beside, place.file), join(beside, "lib", place.file)];
 }
 
-/** In every node_modules folder that this file would be served from, nearest first. */
+/** Paths in every node_modules folder that this file can import from, nearest first. */
 function packagePaths(place: LibraryPlace): string[] {
   const roots = createRequire(import.meta.url).resolve.paths(place.package) ?? [];
   return roots.map((root) => join(root, place.package, place.folder, place.file));

@@ -1,9 +1,9 @@
 // C structs as tables of offsets, and how they travel by value. Both are checked against a C compiler in
 // test/ffi/layouts.test.ts.
 //
-// A struct over 16 bytes passed by value lies on the stack on x64 (System V): behind the pointers in front of
-// it, dummies use up the rest of the six integer registers, then the struct follows as 64-bit words. On arm64
-// (AAPCS64) it is passed as a pointer to a copy.
+// On x64 (System V), a struct over 16 bytes that is passed by value lies on the stack: after the leading
+// pointers, dummies use up the rest of the six integer registers, then the struct follows as 64-bit words. On
+// arm64 (AAPCS64) it is passed as a pointer to a copy.
 
 import { type FFIFunction, type Pointer, read } from "bun:ffi";
 import { Pin } from "./memory.ts";
@@ -14,16 +14,14 @@ export interface Layout<Name extends string = string> {
   size: number;
   /** name: [byte offset, type]; pointers are u64. */
   fields: Readonly<Record<Name, readonly [offset: number, type: FieldType]>>;
-  /** What the library's own default function puts in; everything not named is 0. */
+  /** Values of the library's own default function; fields not named are 0. */
   defaults: Partial<Record<Name, number>>;
 }
 
 /** One C struct in pinned memory. Keep it referenced while native code may look at it. */
 export class Struct<Name extends string> {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /**
-   * The same memory as 64-bit words, for calls that take the struct by value: those that do are whole words.
-   */
+  /** The same memory as 64-bit words, for calls by value: structs passed so consist of whole words. */
   readonly words: BigInt64Array<ArrayBuffer>;
   private readonly view: DataView;
 
@@ -74,14 +72,14 @@ export const byValueOnStack = process.arch === "x64";
 const INTEGER_REGISTERS = 6;
 
 /**
- * The arguments behind `pointers` pointers of a function whose last parameter is a struct of `bytes` bytes by
- * value.
+ * The arguments that follow `pointers` pointers in a function whose last parameter is a struct of `bytes`
+ * bytes by value.
  */
 export function byValue(bytes: number, pointers: 0 | 1 = 1): ("i64" | "ptr")[] {
   return byValueOnStack ? Array<"i64">(INTEGER_REGISTERS - pointers + bytes / 8).fill("i64") : ["ptr"];
 }
 
-/** Calls such a function. On arm64 the callee owns what it gets: hand over a struct made for this call. */
+/** Calls a {@link byValue} function. On arm64 the callee owns `struct`: make one for each call. */
 export function callByValue(
   fn: (...args: never[]) => unknown,
   pointers: readonly unknown[],

@@ -1,5 +1,5 @@
-// Whether this system is new enough for a library, asked before it is loaded: the loader's own words name no
-// system that would do. And where the loader found one.
+// Checks that this system is new enough for a library before it is loaded: the loader's own message names no
+// system that would do. Also tells where the loader found a library.
 
 import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
@@ -24,14 +24,11 @@ const SYSTEMS = [
 
 export interface SystemVersions {
   glibc: string;
-  /**
-   * What libstdc++ offers: GLIBCXX_... and CXXABI_...; none where there is no libstdc++, null where that
-   * cannot be told.
-   */
+  /** GLIBCXX_... and CXXABI_... that libstdc++ offers; empty without libstdc++, null when not known. */
   stdcpp: readonly string[] | null;
 }
 
-/** @throws TtsError LIBRARY_MISMATCH saying what is needed, what there is and which system has it */
+/** @throws TtsError LIBRARY_MISMATCH saying what is needed, what this system has and which system would do */
 export function requireSystem(title: string, path: string): void {
   const facts = readElf(path);
   if (facts === null) return; // the loader says what is wrong with it
@@ -55,7 +52,7 @@ export function glibcNeeded(path: string): string {
 const askedBy = ({ needs }: ElfFacts) =>
   [...needs.values()].flat().map((version) => (version === "GLIBC_ABI_DT_RELR" ? "GLIBC_2.36" : version));
 
-/** What keeps such a library from being loaded on such a system, or null. */
+/** Why a library with these facts cannot be loaded on a system with these versions, or null. */
 export function problemOf(
   title: string,
   facts: ElfFacts,
@@ -124,7 +121,7 @@ function compareVersions(a: string, b: string): number {
 
 let known: readonly string[] | null = null;
 
-/** Of the libstdc++ that the loader takes. Every library that asks for it would load it too. */
+/** Versions in the libstdc++ that the loader takes. Loads it, as every library that asks for it would. */
 function stdcppVersions(): SystemVersions["stdcpp"] {
   if (known !== null) return known;
   try {
@@ -138,8 +135,8 @@ function stdcppVersions(): SystemVersions["stdcpp"] {
 }
 
 /**
- * Where the loader found a library that it was asked for by name: links are followed, as from libx.so to
- * libx.so.2.3. null: it is not told.
+ * Path of a loaded library that was asked for by name, with links followed, as from libx.so to libx.so.2.3;
+ * null when it is not known.
  */
 export function loadedFile(name: string): string | null {
   const mapping = readFileSync("/proc/self/maps", "utf8")

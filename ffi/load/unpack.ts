@@ -21,10 +21,10 @@ import { TtsError } from "../../src/errors.ts";
 import { tryLockFile } from "../libc.ts";
 import { type Contents, contentsOf, type Part, partOf, readArchive } from "./embedded.ts";
 
-/** Of other versions of a part, so many stay: whoever goes back to the last one need not unpack again. */
+/** Number of other versions of a part that stay: going back to the last one needs no unpacking. */
 const OTHERS_KEPT = 1;
 const WAY_OUT = "set TTS_LIB_DIR to a folder of your own where programs may run";
-/** For another start to unpack: it takes a second or two, on a slow card more. */
+/** How to wait while another start unpacks: it takes a second or two, longer on a slow card. */
 const [POLL_MS, MOST_WAIT_MS] = [20, 60_000];
 const OTHERS_MAY_WRITE = 0o022;
 const ALL_MAY_WRITE = 0o002;
@@ -32,8 +32,8 @@ const STICKY = 0o1000;
 
 /**
  * Makes sure that an embeddedFolder() holds its files; other folders are left alone.
- * @param everyByte also damage that leaves the sizes is found and mended: for what takes long and is done
- * once
+ * @param everyByte compares every byte, and so finds damage that leaves the sizes right: for work that takes
+ * long and is done once
  * @throws TtsError OUTPUT_FAILED when it cannot be written or is not safe, LIBRARY_MISMATCH when the binary
  * is damaged
  */
@@ -47,7 +47,7 @@ export function unpack(folder: string, everyByte = false): void {
     const base = dirname(folder);
     mkdirSync(base, { recursive: true, mode: 0o700 });
     refuseShared(base);
-    // of several threads and processes one unpacks, and the others wait
+    // one of several threads and processes unpacks, and the others wait
     const lock = openSync(join(base, ".unpack.lock"), "w", 0o600);
     try {
       waitFor(lock, base);
@@ -122,7 +122,7 @@ function refuseShared(base: string): void {
   throw new TtsError("OUTPUT_FAILED", `others may write to ${base}: libraries are not safe there`, WAY_OUT);
 }
 
-/** Under the lock, so whatever is half made here was left by a process that died. */
+/** Runs under the lock, so a process that died has left whatever is half made here. */
 function unpackLocked(part: Part, folder: string): void {
   const base = dirname(folder);
   const made = join(base, `.${basename(folder)}.part`);
@@ -175,7 +175,7 @@ function decompress(part: Part): Uint8Array {
 const damagedBinary = (cause?: unknown) =>
   new TtsError(
     "LIBRARY_MISMATCH",
-    `${process.execPath} is damaged: what it holds does not unpack`,
+    `${process.execPath} is damaged: its contents cannot be unpacked`,
     "copy it here again",
     { cause },
   );

@@ -19,7 +19,7 @@ export const ENGINE_SYMBOLS = asFunctions({
   AX_ENGINE_RunSync: { args: ["ptr", "ptr"], returns: "i32" },
 });
 
-/** Not in every version; what says it is only for messages. */
+/** Not in every version: its answer is only used in messages. */
 export const OPTIONAL_ENGINE_SYMBOLS = asFunctions({
   // handle -> text of the compiler, or null
   AX_ENGINE_GetModelToolsVersion: { args: ["ptr"], returns: "ptr" },
@@ -33,7 +33,7 @@ export const SYS_SYMBOLS = asFunctions({
   AX_SYS_MemFree: { args: ["u64", "ptr"], returns: "i32" }, // physical, address
   // physical, address, bytes: what the CPU wrote becomes visible to the NPU
   AX_SYS_MflushCache: { args: ["u64", "ptr", "u32"], returns: "i32" },
-  AX_SYS_MinvalidateCache: { args: ["u64", "ptr", "u32"], returns: "i32" }, // the other way round
+  AX_SYS_MinvalidateCache: { args: ["u64", "ptr", "u32"], returns: "i32" }, // the NPU's writes reach the CPU
 });
 
 export const MEMORY_ALIGNMENT = 128;

@@ -1,5 +1,5 @@
-// What the system says about AXERA's NPU on the chip itself without using it, and what each code of its
-// libraries means here. Reads files only.
+// What the system says about AXERA's NPU on the chip itself, and what each code of its libraries means here.
+// Reads files only and does not use the NPU.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -14,8 +14,8 @@ export interface AxNpuFacts {
 }
 
 /**
- * @param root of the file system, and `usable`, whether this user may read and write a node: other values are
- * for tests.
+ * @param root of the file system; tests pass another one
+ * @param usable whether this user may read and write a node; tests pass another answer
  */
 export function axNpuFacts(root = "/", usable = mayUse): AxNpuFacts {
   const path = join(root, "dev/npu");
@@ -26,7 +26,7 @@ export function axNpuFacts(root = "/", usable = mayUse): AxNpuFacts {
   };
 }
 
-/** Why the NPU cannot be opened, and what to do about it; empty texts when nothing is known against it. */
+/** Why the NPU cannot be opened, and what to do about it; empty texts when no reason is known. */
 export function deviceProblem({ isHost, node }: AxNpuFacts): { problem: string; hint: string } {
   if (node.usable) return { problem: "", hint: "" };
   if (node.exists) {
@@ -56,9 +56,9 @@ export interface AxCall {
   running: boolean;
   /** null before a model is opened. */
   model: { path: string; bytes: number } | null;
-  /** Of the library, "" where it is not known. */
+  /** Version of the library, "" where it is not known. */
   version: string;
-  /** Of the compiler that made the model, "" where it is not known. */
+  /** Version of the compiler that made the model, "" where it is not known. */
   tools: string;
   /** How the NPU's cores are divided. */
   mode: string;
@@ -66,7 +66,7 @@ export interface AxCall {
 
 interface Meaning {
   means: string;
-  /** When it comes while a model is opened. */
+  /** The error's code unless a model was running. */
   code: ErrorCode;
   hint: (call: AxCall) => string;
 }
@@ -99,7 +99,7 @@ const ENGINE: Readonly<Record<number, Meaning>> = {
   139: { means: "a task did not end in time", code: "NPU_UNAVAILABLE", hint: () => LOOK }, // 0x8B
 };
 
-/** The last byte of a code of any module. */
+/** By the last byte of a code: meanings that all modules share. */
 const GENERIC: Readonly<Record<number, Meaning>> = {
   10: { means: "an argument is wrong", code: "LIBRARY_FAILED", hint: () => REPORT }, // 0x0A
   11: { means: "a pointer is null", code: "LIBRARY_FAILED", hint: () => REPORT }, // 0x0B
@@ -141,7 +141,7 @@ function meaningOf(code: number): Meaning {
 
 const moduleOf = (code: number) => (code >>> 16) & 0xff;
 
-/** What a code says, in words: a card's runtime passes these codes on. */
+/** A code in words, also for a card's runtime, which passes these codes on. */
 export const axMeaning = (code: number) =>
   `${MODULES[moduleOf(code)] ?? `module ${moduleOf(code)}`}: ${meaningOf(code).means}`;
 

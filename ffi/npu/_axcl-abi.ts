@@ -26,7 +26,7 @@ export const AXCL_SYMBOLS = asFunctions({
   axclrtMemcpy: { args: ["u64", "u64", "u64", "i32"], returns: "i32" }, // to, from, bytes, kind
   axclrtEngineInit: { args: ["i32"], returns: "i32" }, // how the cores are divided: 0 is not at all
   axclrtEngineGetVNpuKind: { args: ["ptr"], returns: "i32" }, // i32 out; fails while the engine is not up
-  // path, model id out: 0 although it returns 0 when the file cannot be read
+  // path, model id out; for a file that cannot be read it returns 0 and the id is 0
   axclrtEngineLoadFromFile: { args: ["ptr", "ptr"], returns: "i32" },
   axclrtEngineUnload: { args: ["u64"], returns: "i32" }, // with its engine contexts
   axclrtEngineGetModelCompilerVersion: { args: ["u64"], returns: "ptr" }, // text, or null

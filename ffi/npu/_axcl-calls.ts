@@ -1,11 +1,11 @@
-// The calls that one model makes of AXCL: a code other than 0 becomes an error that names the model and how
-// far it had come.
+// The calls of one model to AXCL: a code other than 0 becomes an error that names the model and what is known
+// of it so far.
 
 import { TtsError } from "../../src/errors.ts";
 import type { Card } from "./_axcl-card.ts";
 
 export class ModelCalls {
-  /** Of the model's file; 0 before it was read. */
+  /** Size of the model's file; 0 before it is read. */
   bytes = 0;
   /** Version of the compiler that made it, "" before it is known. */
   compiler = "";
@@ -28,14 +28,14 @@ export class ModelCalls {
     this.card.check(call, code, { compiler, running, model: { path, bytes } });
   }
 
-  /** What a call writes through its `out`; 0 before it. */
+  /** Makes a call and returns what it writes through `out`. @throws TtsError */
   take(call: string, use: (out: BigUint64Array) => number): bigint {
     const out = new BigUint64Array(new ArrayBuffer(8));
     this.check(call, use(out));
     return out[0];
   }
 
-  /** @param what of it, such as "input x [2, 3]" */
+  /** @param what part of the model is wrong, such as "input x [2, 3]" */
   refuse(what: string, is: string, hint: string): TtsError {
     return new TtsError("NPU_MODEL_INVALID", `${this.path}: its ${what} ${is}`, hint);
   }

@@ -1,6 +1,6 @@
-// A thread's hold on a card of AXCL: the runtime, the card and a context of this thread's own, which a thread
-// needs for every call. Knows no models. All three are counted by the library, so threads need not know of
-// each other; whoever leaves without giving them back is aborted by the library when the process ends.
+// A thread's hold on a card of AXCL: the runtime, the card and the thread's own context, which every call
+// needs. Knows no models. The library counts all three, so threads need not know of each other. All three
+// must be given back: otherwise the library aborts the process at its end.
 
 import { TtsError } from "../../src/errors.ts";
 import { Struct } from "../load/struct.ts";
@@ -11,15 +11,15 @@ import type { NpuLibrary } from "./model.ts";
 
 export interface AxclRuntime extends NpuLibrary {
   calls: ReturnType<typeof openSystemLibrary<typeof AXCL_SYMBOLS>>["symbols"];
-  /** Of the file system, where the card's node and log are. */
+  /** Root of the file system that holds the card's node and log. */
   root: string;
 }
 
-/** One card, as it says itself. */
+/** What one card says of itself. */
 export interface CardProperties {
   /** Version of the software on the card. */
   version: string;
-  /** Of the PCI slot. */
+  /** Address of the PCI slot. */
   slot: string;
   celsius: number;
   /** Memory for models and buffers, bytes. */
@@ -28,7 +28,7 @@ export interface CardProperties {
   load: { cpu: number; npu: number };
 }
 
-/** What is tried: a failure names it. */
+/** What a call was for; its error says so. */
 type Attempt = Partial<Pick<AxclCall, "model" | "running" | "compiler">>;
 
 /** The runtime of a process, for calls that need no card. */
@@ -61,7 +61,7 @@ class Axcl {
   properties(id: number): CardProperties {
     const found = new Struct(DEVICE_PROPERTIES);
     const code = this.library.calls.axclrtGetDeviceProperties(id, found.bytes);
-    held?.bind(); // asking selects and gives back the card
+    held?.bind(); // the call above may have changed this thread's context
     this.check("axclrtGetDeviceProperties", code);
     const [at, length] = ARRAYS.swVersion;
     const text = Buffer.from(found.bytes.subarray(at, at + length))
@@ -117,7 +117,7 @@ export class Card extends Axcl {
     return held;
   }
 
-  /** The first card that is listed. */
+  /** Opens the first card in the list. */
   private static open(library: AxclRuntime): Card {
     const { calls } = library;
     const axcl = new Axcl(library);
@@ -159,7 +159,7 @@ export class Card extends Axcl {
     const code = calls.axclrtEngineInit(UNDIVIDED);
     if (code === 0) return;
     const mode = new Int32Array(new ArrayBuffer(4));
-    // else it is up already
+    // a known mode means that it is up already
     if (calls.axclrtEngineGetVNpuKind(mode) !== 0) this.check("axclrtEngineInit", code);
   }
 
@@ -172,7 +172,7 @@ export class Card extends Axcl {
     }
   }
 
-  /** Makes the context that of this thread again. */
+  /** Makes this context the thread's current one again. */
   bind(): void {
     this.library.calls.axclrtSetCurrentContext(this.context);
   }
@@ -185,7 +185,7 @@ export class Card extends Axcl {
     this.library.calls.axclFinalize();
   }
 
-  /** Whatever the calls say: a card that is gone must not keep the others from being made. */
+  /** Ignores what the calls return: all of them are made, even when the card is gone. */
   private leave(): void {
     const { calls } = this.library;
     if (this.context !== 0n) calls.axclrtDestroyContext(this.context);

@@ -1,5 +1,5 @@
-// What the system says about AXERA's card without using it, and what each code of its runtime means here.
-// Reads files only.
+// What the system says about AXERA's card, and what each code of its runtime means here. Reads files only and
+// does not use the card.
 
 import {
   closeSync,
@@ -26,8 +26,8 @@ export interface AxclFacts {
 const PCI_ID = { vendor: "0x1f4b", device: "0x0650" };
 
 /**
- * @param root of the file system, and `usable`, whether this user may read and write a node: other values are
- * for tests.
+ * @param root of the file system; tests pass another one
+ * @param usable whether this user may read and write a node; tests pass another answer
  */
 export function axclFacts(root = "/", usable = mayUse): AxclFacts {
   const bus = join(root, "sys/bus/pci/devices");
@@ -57,7 +57,7 @@ export function describeFacts({ node, onBus }: AxclFacts): string[] {
   ];
 }
 
-/** Why there is no card to be used, for the case that there is none; and what to do. */
+/** Why a call found no card, and what to do. Only for the case that there is none. */
 export function deviceProblem({ node, onBus }: AxclFacts): { problem: string; hint: string } {
   if (!onBus) {
     const hint =
@@ -78,10 +78,10 @@ export function deviceProblem({ node, onBus }: AxclFacts): { problem: string; hi
   return { problem: "driver loaded, card not connected", hint };
 }
 
-/** The runtime's own log, where alone the card's codes stand. */
+/** The runtime's own log, the only place that states the card's codes. */
 export class AxclLog {
   readonly path: string;
-  /** What was there before is of others. */
+  /** Bytes already in the log: they do not belong to this run. */
   private readonly from: number;
 
   constructor(root: string) {
@@ -109,7 +109,7 @@ export class AxclLog {
         closeSync(file);
       }
     } catch {
-      return ""; // no log, or none for this user
+      return ""; // there is no log, or this user may not read it
     }
   }
 }
@@ -125,14 +125,14 @@ export interface AxclCall {
   running: boolean;
   /** null before a model is opened. */
   model: { path: string; bytes: number } | null;
-  /** Of the library, and of the compiler that made the model; "" where it is not known. */
+  /** Versions of the library and of the compiler that made the model; "" where not known. */
   version: string;
   compiler: string;
 }
 
 interface Meaning {
   means: string;
-  /** When it comes while a model is opened. */
+  /** The error's code unless a model was running. */
   code: ErrorCode;
   hint: string;
 }
@@ -149,7 +149,7 @@ const own = (means: string): Meaning => ({ means, code: "LIBRARY_FAILED", hint: 
 const device = (means: string, hint = RESET): Meaning => ({ means, code: "NPU_UNAVAILABLE", hint });
 const model = (means: string): Meaning => ({ means, code: "NPU_MODEL_INVALID", hint: REBUILD });
 
-/** Bytes 0 and 1 of a code whose module is the runtime. */
+/** By bytes 0 and 1 of a code whose module is the runtime. */
 const CODES: Readonly<Record<number, Meaning>> = {
   267: device("the driver's node /dev/axcl_host cannot be opened"),
   384: device("the cards cannot be listed"),
@@ -166,8 +166,8 @@ const CODES: Readonly<Record<number, Meaning>> = {
   1029: device("the card did not answer in time"),
   1036: device("the card did not take the task"),
   1153: device("the card did not take the task"),
-  1292: device("no memory of the card: it is used up", MEMORY),
-  1409: own("this is no memory of the card"),
+  1292: device("the card's memory is used up", MEMORY),
+  1409: own("the address is not in the card's memory"),
   1794: own("an engine's pointer is null"),
   1795: own("an argument of the engine is wrong"),
   1796: own("the engine does not support this"),
@@ -207,7 +207,7 @@ const KINDS = [
   "decode",
 ];
 const MORE_KINDS = ["unexpected response", "cannot be opened", "failed on the card"];
-/** Kinds that a wrong call gives. */
+/** Kinds that mean a wrong call. */
 const OWN_KINDS = ["null pointer", "illegal parameter", "unsupported"];
 const MODULE_AXCL = 0x30;
 const EXECUTE_FAILED = 0x0c;
@@ -222,7 +222,7 @@ function meaningOf(code: number): Meaning {
 }
 
 const MODULE_SYS = 0x0b;
-/** Bytes 0 of the engine's codes: no memory, and runs that failed or did not end. */
+/** Byte 0 of the engine's codes for no memory, and for runs that failed or did not end. */
 const NO_MEMORY = 0x85;
 const RUN_FAILED = [0x82, 0x8b];
 
@@ -234,9 +234,9 @@ function cardMeaning(code: number): Meaning {
   return RUN_FAILED.includes(byte) ? device(means) : model(means);
 }
 
-/** Codes that come from a card or driver that is not there: the system knows which. */
+/** Codes for a missing card or driver; the system says what is missing. */
 const MISSING = [0x010b, 0x0181];
-/** Codes of a card that was there. */
+/** Codes that a card gives when it vanishes in use. */
 const LOST = [0x0405, 0x040c, 0x0481];
 
 /** A code of the runtime as an error that says what to do here. */
@@ -247,7 +247,7 @@ export function axclError(call: AxclCall, facts: AxclFacts, log: AxclLog): TtsEr
   const status = (call.code & 0xff) === EXECUTE_FAILED ? log.lastStatus() : null;
   const cause = status === null ? "" : `; the card says ${hex(status)} (${axMeaning(status)})`;
   const decisive = status === null ? meaning : cardMeaning(status);
-  // A model that is running, or none yet, is not what is wrong.
+  // A model is not to blame while it runs, nor before it is opened.
   const blamesModel = decisive.code === "NPU_MODEL_INVALID" && (call.running || call.model === null);
   const verdict = blamesModel ? device(decisive.means) : decisive;
   const what = `${call.call} gave ${hex(call.code)} (${meaning.means})${about}${cause}; AXCL ${call.version || "of unknown version"}`;

@@ -5,13 +5,14 @@ import { CARD_TO_HOST, HOST_TO_CARD, MALLOC_POLICY } from "./_axcl-abi.ts";
 import type { ModelCalls } from "./_axcl-calls.ts";
 
 export class CardMemory {
-  /** To give back. */
+  /** Addresses to free. */
   private readonly addresses: bigint[] = [];
 
   constructor(private readonly calls: ModelCalls) {}
 
   /**
-   * Memory on the card, zeroed: some models need that even of outputs. @param name of the tensor, for errors
+   * Takes memory on the card and zeroes it: some models need that even for outputs.
+   * @param name of the tensor, for errors
    */
   allocate(name: string, bytes: number): bigint {
     const { calls } = this;
@@ -43,7 +44,7 @@ export class CardMemory {
     );
   }
 
-  /** All of it, whatever the calls say: the card may be gone. */
+  /** Frees all of it and ignores what the calls return: the card may be gone. */
   free(): void {
     for (const card of this.addresses) this.calls.library.axclrtFree(card);
   }

@@ -1,5 +1,5 @@
-// A model that is loaded on a card of AXCL: its file, what it says of its tensors, and its runs. Gives
-// tensors no memory.
+// A model that is loaded on a card of AXCL: its file, the descriptions of its tensors, and its runs. Takes no
+// memory for tensors.
 
 import { TtsError } from "../../src/errors.ts";
 import { Struct } from "../load/struct.ts";
@@ -21,7 +21,7 @@ export interface CardTensor {
 }
 
 const BYTES_LIMIT = 2n ** 32n;
-/** The card holds the file and what is made of it at the same time. */
+/** While loading, the card holds both the file and the model made of it. */
 const LOAD_FACTOR = 2;
 
 export const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
@@ -37,8 +37,8 @@ export class CardModel {
   constructor(private readonly calls: ModelCalls) {}
 
   /**
-   * What it has done before it fails is for {@link unload}. @throws TtsError NPU_MODEL_INVALID,
-   * NPU_UNAVAILABLE, LIBRARY_FAILED
+   * After a failure, {@link unload} undoes what was done.
+   * @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED
    */
   load(): void {
     const { calls } = this;
@@ -126,7 +126,7 @@ export class CardModel {
     return { side, index, name, shape, bytes: Number(bytes) };
   }
 
-  /** Where a tensor lies on the card from the next run on. @param about for errors */
+  /** Sets where a tensor lies on the card from the next run on. @param about for errors */
   place({ bytes, index, side }: CardTensor, card: bigint, about = ""): void {
     const set = `axclrtEngineSet${side}BufferByIndex` as const;
     const code = this.calls.library[set](this.io, index, card, bytes);
@@ -140,7 +140,7 @@ export class CardModel {
     );
   }
 
-  /** In the order that AXCL's documents want, whatever the calls say: the card may be gone. */
+  /** Follows the order in AXCL's documents and ignores what the calls return: the card may be gone. */
   unload(): void {
     const { library } = this.calls;
     if (this.io !== 0n) library.axclrtEngineDestroyIO(this.io);

@@ -14,7 +14,7 @@ interface State {
   lanes: bigint[];
   /** Card address where the next run writes; keep() exchanges it for the lane's. */
   spare: bigint;
-  /** Through which states are saved and restored, and its address. */
+  /** Buffer through which states are saved and restored; `host` is its address. */
   staging: Float32Array;
   host: bigint;
 }

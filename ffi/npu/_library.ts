@@ -21,8 +21,8 @@ export interface SystemLibrary {
 }
 
 /**
- * Opens the user's choice (the file or its folder), or else the first that is found. Its path is absolute, or
- * the file's name alone where the loader found it and nobody can tell where.
+ * Opens the user's choice (the file or its folder), or else the first library that is found. The returned
+ * path is absolute; it is the bare file name when only the loader knows where it found the file.
  * @throws TtsError LIBRARY_MISSING saying where it was looked for, LIBRARY_MISMATCH when it cannot be loaded
  * or lacks a function
  */
@@ -51,15 +51,14 @@ export function openSystemLibrary<T extends Record<string, FFIFunction>>(
   }
 }
 
-/** A folder that is not absolute is none that somebody installed into. */
+/** Relative folders do not count: nobody installs a library into one. */
 const standardPath = ({ file, folders }: SystemLibrary) =>
   folders.map((folder) => join(folder, file)).find((path) => isAbsolute(path) && existsSync(path)) ?? "";
 
 const isStandIn = (version: string) => version.includes("stand-in");
 
 /**
- * Refuses a library that only stands for the vendor's, unless it is wanted: it must never be taken for the
- * real one.
+ * Refuses a stand-in for the vendor's library unless it is wanted: it must never pass for the real one.
  * @throws TtsError LIBRARY_MISMATCH
  */
 export function refuseStandIn(
@@ -79,8 +78,8 @@ export function refuseStandIn(
 
 /**
  * What is known of an NPU whose library tells nothing of devices. Never throws.
- * @param against why the device cannot be used, and what to do; empty texts for no reason. It does not count
- * where the library needs none
+ * @param against why the device cannot be used, and what to do; empty texts for no reason. Ignored for a
+ * stand-in, which needs no device
  */
 export function describeDevice(
   device: Pick<NpuDescription, "devices" | "driver">,

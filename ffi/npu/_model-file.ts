@@ -1,5 +1,5 @@
-// A look at a model file before the vendor's library sees it: what such a file often is instead. Knows no
-// vendor.
+// Checks a model file before the vendor's library sees it, and names what such a file often is instead. Knows
+// no vendor.
 
 import { TtsError } from "../../src/errors.ts";
 import { type MappedFile, mapFile } from "../libc.ts";
@@ -9,8 +9,7 @@ const LARGEST_MODEL = 2 ** 32 - 1;
 const HEAD_BYTES = 64;
 
 /**
- * Hands `use` the bytes of a model file, after a look at what such a file often is instead. They are gone
- * when it returns.
+ * Checks a model file and hands its bytes to `use`. The bytes are gone when `use` returns.
  * @throws TtsError NPU_MODEL_INVALID saying what the file is and how to get the right one
  */
 export function withModelFile<T>(path: string, use: (bytes: Uint8Array<ArrayBuffer>) => T): T {
@@ -44,7 +43,7 @@ function openModelFile(path: string): MappedFile {
   }
 }
 
-/** What is wrong with a file whose beginning gives it away, and what to do; two empty texts otherwise. */
+/** What a file's beginning shows to be wrong, and what to do; two empty texts when nothing is. */
 function strangerIn(bytes: Uint8Array): [what: string, hint: string] {
   if (bytes.length === 0) return ["is empty", "copy or build it again"];
   if (bytes.length > LARGEST_MODEL)

@@ -43,7 +43,7 @@ export const INPUT_OUTPUT_NUM: Layout<"nInput" | "nOutput"> = {
   defaults: {},
 };
 
-/** index says which tensor is asked for. */
+/** The caller sets index to choose the tensor. */
 export const TENSOR_ATTR: Layout<
   "index" | "nDims" | "nElems" | "size" | "type" | "wStride" | "sizeWithStride" | "passThrough"
 > = {

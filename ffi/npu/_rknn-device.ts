@@ -1,5 +1,5 @@
-// What the system says about Rockchip's NPU without using it: device nodes, who may open them, driver and
-// chip; and what each code of the runtime means here. Reads files only.
+// What the system says about Rockchip's NPU (device nodes, who may open them, driver and chip), and what each
+// code of the runtime means here. Reads files only and does not use the NPU.
 
 import { readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -9,13 +9,13 @@ import { mayUse, REPORT } from "./_node.ts";
 const DRIVER = "RKNPU";
 
 export interface RknpuFacts {
-  /** Nodes under /dev/dri that are the NPU's, or all of them where the system does not tell. */
+  /** The NPU's nodes under /dev/dri, or all nodes there when the system does not tell which are the NPU's. */
   nodes: { path: string; driver: string; usable: boolean }[];
   /** Other nodes there. */
   others: string[];
   /** Version of the kernel driver, or "". */
   driver: string;
-  /** As the converter spells it, such as "rk3588", or "". */
+  /** The chip's name as the converter spells it, such as "rk3588", or "". */
   chip: string;
 }
 
@@ -28,8 +28,8 @@ function attempt<T>(get: () => T, otherwise: T): T {
 }
 
 /**
- * @param root of the file system, and `usable`, whether this user may read and write a node: other values are
- * for tests.
+ * @param root of the file system; tests pass another one
+ * @param usable whether this user may read and write a node; tests pass another answer
  */
 export function rknpuFacts(root = "/", usable = mayUse): RknpuFacts {
   const folder = join(root, "dev/dri");
@@ -53,7 +53,7 @@ export function rknpuFacts(root = "/", usable = mayUse): RknpuFacts {
   };
 }
 
-/** Why the NPU cannot be opened, and what to do about it; empty texts when nothing is known against it. */
+/** Why the NPU cannot be opened, and what to do about it; empty texts when no reason is known. */
 export function deviceProblem({ nodes, others }: RknpuFacts): { problem: string; hint: string } {
   if (nodes.length === 0) {
     const has = others.length === 0 ? "nothing" : `only ${others.join(", ")}`;
@@ -84,7 +84,7 @@ export interface RknnCall {
 interface Meaning {
   symbol: string;
   means: string;
-  /** When it comes while a model is opened. */
+  /** The error's code unless a model was running. */
   code: ErrorCode;
   hint: (call: RknnCall, facts: RknpuFacts) => string;
 }
@@ -128,7 +128,7 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
   },
   [-6]: {
     symbol: "RKNN_ERR_MODEL_INVALID",
-    means: "this is no model for it",
+    means: "the runtime does not accept the model",
     code: "NPU_MODEL_INVALID",
     hint: olderRuntime,
   },

@@ -43,7 +43,7 @@ const ENGINE_PLACE: SystemLibrary = {
   folders: ["/soc/lib", "/opt/lib", "/usr/lib", "/usr/local/lib"],
   from: "the libraries of the board's BSP",
 };
-/** First of all beside the engine. */
+/** The engine's own folder is searched first. */
 const sysPlace = (folder: string): SystemLibrary => {
   return {
     ...ENGINE_PLACE,
@@ -87,13 +87,12 @@ function toolsVersion(path: string): Runtime["toolsOf"] {
     const { symbols } = openLibrary(ENGINE_PLACE.title, path, OPTIONAL_ENGINE_SYMBOLS);
     return (handle) => textAt(symbols.AX_ENGINE_GetModelToolsVersion(handle));
   } catch {
-    return () => ""; // a version without that function
+    return () => ""; // this version lacks the function
   }
 }
 
 /**
- * What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never
- * throws.
+ * What is known of the NPU here, for `tts doctor` and for backends that ask whether to try. Never throws.
  */
 export function describeAxEngine(options: NpuLibraryOptions): NpuDescription {
   const facts = axNpuFacts();
@@ -105,14 +104,14 @@ export function describeAxEngine(options: NpuLibraryOptions): NpuDescription {
 /** Models of this thread that are open. */
 let users = 0;
 /**
- * Whether this thread has initialised the engine; another thread of the process may have, and then ends it.
+ * Whether this thread initialised the engine, and so ends it; another thread of the process may have done so.
  */
 let isOurs = false;
 let mode = "";
 
 /**
- * The first model initialises the engine for the process; one that is up already, in whatever mode, is used
- * as it is.
+ * The first model initialises the engine for the process. An engine that is up already is used in the mode
+ * that it has.
  */
 function begin({ engine, sys, version }: Runtime): void {
   if (users === 0) {
@@ -138,8 +137,8 @@ function begin({ engine, sys, version }: Runtime): void {
 }
 
 /**
- * The last model ends what the first one began. An engine of another thread stays as it is, and so does the
- * system library under it: it is not known to count its users.
+ * The last model ends what the first one began. An engine of another thread stays up, and so does the system
+ * library under it, because that library may not count its users.
  */
 function end({ engine, sys }: Runtime): void {
   if (--users > 0 || !isOurs) return;
@@ -178,7 +177,7 @@ class AxGraph implements BoundGraph {
   private tools = "";
   private running = false;
 
-  /** The engine has begun; it is ended with the graph, or when opening fails. */
+  /** begin() comes first. Closing the graph calls end(), and so does a failed opening. */
   constructor(
     private readonly library: Runtime,
     private readonly path: string,
@@ -208,7 +207,7 @@ class AxGraph implements BoundGraph {
   }
 
   close(): void {
-    // takes the memory from all views
+    // detaches all views of the memory
     for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer();
     for (const { at, physical } of [...this.blocks.input, ...this.blocks.output])
       this.library.sys.AX_SYS_MemFree(physical, at);
@@ -234,7 +233,7 @@ class AxGraph implements BoundGraph {
     this.io.set("pOutputs", this.bindSide("output", info("pOutputs"), outputs)).set("nOutputSize", outputs);
   }
 
-  /** Gives the tensors of one side memory for good. @returns the address of their AX_ENGINE_IO_BUFFER_T */
+  /** Gives the tensors of one side their memory. @returns the address of their AX_ENGINE_IO_BUFFER_T */
   private bindSide(side: "input" | "output", metas: number, count: number): number {
     const buffers = this.pin.bytes(IO_BUFFER.size * count);
     const tensors = side === "input" ? this.inputs : this.outputs;
@@ -248,7 +247,7 @@ class AxGraph implements BoundGraph {
       buffers.set(buffer.bytes, IO_BUFFER.size * index);
       tensors.push({ name, shape, data: new Float32Array(toArrayBuffer(at, 0, bytes)) });
       tensors[index].data.fill(0);
-      // Also of outputs: what the CPU still holds of the zeros must not be written over a result later.
+      // Outputs are flushed too: zeros left in the CPU's cache could later overwrite a result.
       this.check("AX_SYS_MflushCache", this.library.sys.AX_SYS_MflushCache(physical, at, bytes));
     }
     return address(buffers);
@@ -293,5 +292,5 @@ class AxGraph implements BoundGraph {
   }
 }
 
-/** What the memory is called in the system's list of it. */
+/** The memory's name in the system's list. */
 const MEMORY_NAME = Buffer.from("tts\0");

@@ -35,8 +35,7 @@ let runtime: AxclRuntime | null = null;
 
 /**
  * Opens the library once per thread. Needs no card.
- * @param root of the file system: where PCI, the driver's node and the runtime's log are looked for; another
- * one is for tests
+ * @param root of the file system with PCI, the driver's node and the runtime's log; tests pass another one
  * @throws TtsError LIBRARY_MISSING, or LIBRARY_MISMATCH for another library or a stand-in that is not wanted
  */
 export function loadAxcl({ allowStandIn, override }: NpuLibraryOptions, root = "/"): NpuLibrary {
@@ -56,13 +55,12 @@ function loaded(): AxclRuntime {
 }
 
 export interface AxclDescription extends NpuDescription {
-  /** One line each: it works, but may stop working. */
+  /** One line each: why a card that works may stop. */
   warnings: string[];
 }
 
 /**
- * What is known of the cards here, for people: `tts doctor`, and backends that ask whether to try. Never
- * throws.
+ * What is known of the cards here, for `tts doctor` and for backends that ask whether to try. Never throws.
  */
 export function describeAxcl(options: NpuLibraryOptions, root = "/"): AxclDescription {
   const devices = describeFacts(axclFacts(root));
@@ -85,7 +83,7 @@ function describeCard({ celsius, load, memory, slot, version }: CardProperties, 
   return `card ${index} at ${slot}: software ${version}, ${celsius.toFixed(1)} °C, ${free}, CPU ${percent(load.cpu)}, NPU ${percent(load.npu)}`;
 }
 
-/** It resets itself at 120. */
+/** A card resets itself at 120 °C. */
 const HOT_CELSIUS = 100;
 const numberIn = (version: string) => /\d+\.\d+\.\d+/.exec(version)?.[0];
 
@@ -105,7 +103,7 @@ function warningsOf({ celsius, version }: CardProperties, index: number, host: s
 }
 
 /**
- * Loads a model and gives its tensors memory on the card for good.
+ * Loads a model and gives its tensors memory on the card until it is closed.
  * @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED
  */
 export function openAxclModel({ lanes, path, states }: NpuModelOptions): NpuModel {
@@ -134,24 +132,21 @@ interface Copy {
   bytes: number;
 }
 
-/**
- * A model whose tensors are copied to the card before a run, and back after it; those of the state are not
- * among them.
- */
+/** A model whose inputs are copied to the card before a run, and outputs back after it, but not the state. */
 class AxclGraph implements BoundGraph {
   readonly inputs: NpuTensor[] = [];
   readonly outputs: NpuTensor[] = [];
   private readonly toCard: Copy[] = [];
   private readonly fromCard: Copy[] = [];
 
-  /** Takes over all three, and gives them back when it is closed. */
+  /** Owns all three, and gives them back when it is closed. */
   constructor(
     private readonly card: Card,
     private readonly model: CardModel,
     private readonly memory: CardMemory,
   ) {}
 
-  /** Gives a tensor that the caller sees memory on both sides. */
+  /** Gives memory on both sides to a tensor that the caller sees. */
   bind(tensor: CardTensor): void {
     const { bytes, name, shape, side } = tensor;
     const data = new Float32Array(new ArrayBuffer(bytes));
@@ -167,7 +162,7 @@ class AxclGraph implements BoundGraph {
     for (const { bytes, card, host } of this.fromCard) this.memory.copyFromCard(host, card, bytes);
   }
 
-  /** The memory goes first: the card's documents want it so. */
+  /** Frees the memory first, as the card's documents demand. */
   close(): void {
     this.memory.free();
     this.model.unload();

@@ -1,6 +1,6 @@
-// A graph on an accelerator with the state of its lanes: which lane ran, what of it is kept, and that nothing
-// is asked of a closed model. The state lies in this process, or wherever a vendor's file keeps it. Calls no
-// library.
+// A graph on an accelerator with the state of its lanes. Knows which lane ran and whether its new state is
+// kept, and refuses calls on a closed model. The state lies in this process, or where a vendor's file keeps
+// it. Calls no library.
 
 import { TtsError } from "../../src/errors.ts";
 import { elementsOf, type NpuModel, type NpuModelOptions, type NpuTensor, type StatePair } from "./model.ts";
@@ -19,7 +19,7 @@ export interface BoundGraph {
 export interface LaneStates {
   /** Values of each pair. */
   readonly lengths: readonly number[];
-  /** Makes a lane's state what the graph reads next. */
+  /** The graph's next run reads this lane's state. */
   enter(lane: number): void;
   /** What the graph wrote becomes the lane's state. */
   keep(lane: number): void;
@@ -34,11 +34,11 @@ const NO_RUN = -1;
 export class LanedModel implements NpuModel {
   readonly inputs: readonly NpuTensor[];
   readonly outputs: readonly NpuTensor[];
-  /** The lane whose next state stands aside. */
+  /** The lane of the last run, whose new state keep() would take. */
   private ran = NO_RUN;
   private closed = false;
 
-  /** Takes over the graph, whose tensors are those without the state: it is closed with the model. */
+  /** @param graph its tensors are those without the state; the model owns and closes it */
   constructor(
     private readonly graph: BoundGraph,
     private readonly states: LaneStates,
@@ -95,9 +95,9 @@ export class LanedModel implements NpuModel {
 }
 
 /**
- * A graph whose tensors all lie in this process, as a model with states. The state lies here between runs, so
- * a device that fails or vanishes cannot spoil it. Takes over the graph: it is closed with the model, or when
- * the states do not fit it.
+ * Makes a model with states from a graph whose tensors all lie in this process. The state lies here between
+ * runs, so a device that fails or vanishes cannot spoil it. The model owns the graph, which is also closed
+ * when the states do not fit it.
  * @throws TtsError NPU_MODEL_INVALID
  */
 export function openHostModel(graph: BoundGraph, { lanes, path, states }: NpuModelOptions): NpuModel {

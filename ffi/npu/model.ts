@@ -19,17 +19,17 @@ export interface NpuModelOptions {
 
 /** A fixed-shape f32 graph on an accelerator. Used by one thread. */
 export interface NpuModel {
-  /** Without those of the state. */
+  /** Inputs and outputs do not include the state's tensors. */
   readonly inputs: readonly NpuTensor[];
   readonly outputs: readonly NpuTensor[];
   /**
-   * Runs on the inputs and the lane's state; writes outputs, and the next state aside. @throws TtsError
-   * NPU_FAILED
+   * Runs on the inputs and the lane's state. Writes the outputs, and the new state for {@link keep}.
+   * @throws TtsError NPU_FAILED
    */
   run(lane: number): void;
   /**
-   * What the last run wrote aside becomes the state of that run's lane. A run that is not kept can be
-   * repeated with other inputs.
+   * Makes the last run's new state the state of its lane. A run that is not kept can be repeated with other
+   * inputs.
    */
   keep(): void;
   /** Zeroes a lane's state. */
@@ -43,24 +43,24 @@ export interface NpuModel {
 export interface NpuLibraryOptions {
   /** The user's choice: the file or its folder, or "" for the usual places. */
   override: string;
-  /** Whether a library may be used that only stands for the vendor's. */
+  /** Whether a stand-in for the vendor's library may be used. */
   allowStandIn: boolean;
 }
 
 export interface NpuLibrary {
   path: string;
-  /** What it says itself; "" where it does not say. */
+  /** Version that the library states; "" where it states none. */
   version: string;
 }
 
 /** What is known of an accelerator without using it. */
 export interface NpuDescription {
   library: NpuLibrary | null;
-  /** Version of the kernel driver; "" where it does not say. */
+  /** Version of the kernel driver; "" where it states none. */
   driver: string;
   /** One line each: the node and who may use it. */
   devices: string[];
-  /** Why it cannot be used, in one line; "" when nothing is known against it. */
+  /** Why it cannot be used, in one line; "" when no reason is known. */
   problem: string;
   hint: string;
 }

@@ -70,8 +70,8 @@ const VERSION_TEXT = "librknnrt version: ";
 const LONGEST_VERSION = 100;
 
 /**
- * The version as it stands in the file, where that is known: the library itself tells it only once a model is
- * loaded.
+ * The version text inside the file, "" when the file or the text is not found: the library itself tells its
+ * version only once a model is loaded.
  */
 function versionIn(path: string): string {
   if (!isAbsolute(path)) return "";
@@ -94,8 +94,7 @@ function checkVersion(path: string, version: string, allowStandIn: boolean): voi
 }
 
 /**
- * What is known of the NPU here, for people: `tts doctor`, and backends that ask whether to try. Never
- * throws.
+ * What is known of the NPU here, for `tts doctor` and for backends that ask whether to try. Never throws.
  */
 export function describeRknn(options: NpuLibraryOptions): NpuDescription {
   const facts = rknpuFacts();
@@ -106,8 +105,8 @@ export function describeRknn(options: NpuLibraryOptions): NpuDescription {
 }
 
 /**
- * Loads a model and binds its tensors. Its inputs and outputs have at most 3 dimensions: others would be
- * given in another order.
+ * Loads a model and binds its tensors. Inputs and outputs have at most 3 dimensions: the runtime would
+ * reorder tensors with more.
  * @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED
  */
 export function openRknnModel(options: NpuModelOptions): NpuModel {
@@ -150,7 +149,7 @@ class RknnGraph implements BoundGraph {
   }
 
   close(): void {
-    // takes the memory from all views
+    // detaches all views of the memory
     for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer();
     for (const memory of this.memory) this.library.calls.rknn_destroy_mem(this.context, memory);
     this.library.calls.rknn_destroy(this.context); // last: the memory belongs to it
@@ -184,7 +183,7 @@ class RknnGraph implements BoundGraph {
       this.outputs.push(this.bind("output", QUERY.outputAttr, index));
   }
 
-  /** Gives one tensor memory of f32 for good. */
+  /** Gives one tensor f32 memory that it keeps until close(). */
   private bind(side: "input" | "output", command: number, index: number): NpuTensor {
     const attr = this.query(
       `${side.toUpperCase()}_ATTR`,
@@ -259,7 +258,7 @@ class RknnGraph implements BoundGraph {
   }
 }
 
-/** What the runtime says elsewhere when there is no memory; here it gives null. */
+/** The runtime's code for no memory: rknn_create_mem returns null instead of it. */
 const OUT_OF_MEMORY = -4;
 const MOST_DIMS = 3;
 

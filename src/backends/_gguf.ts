@@ -1,5 +1,4 @@
-// What a GGUF file of a bundle must say before libllama may see it: a damaged file would end the process
-// there.
+// What a GGUF file of a bundle must say before libllama may open it: a damaged file would end the process.
 
 import { mapFile } from "../../ffi/libc.ts";
 import type { WeightType } from "../config.ts";
@@ -8,8 +7,8 @@ import { BUNDLE_HINT } from "../formats/bundle.ts";
 import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../formats/gguf.ts";
 
 /**
- * Whether libllama rearranges weights of this type for its kernels: then the arranged copy is all that is
- * used, and a mapped file would only lie in memory beside it.
+ * Whether libllama rearranges weights of this type for its kernels. It then uses only the rearranged copy,
+ * and a mapped file would take memory for nothing.
  */
 export const isRearranged = (type: WeightType) => type === "q4_0" || type === "q4_k_m" || type === "iq4_nl";
 

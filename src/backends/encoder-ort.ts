@@ -1,5 +1,5 @@
 // Codec encoder and speaker encoder on ONNX Runtime, for taking a voice from a recording. A model is open
-// only while it computes: this is done once per voice, and what a long recording takes must not stay.
+// only while it computes: a voice is taken once, and the memory for a long recording must not stay.
 
 import {
   loadOnnxRuntime,
@@ -16,7 +16,7 @@ import { type Bundle, bundlePath } from "../formats/bundle.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 import type { Backend, Encoder, OpenOptions } from "./stage.ts";
 
-/** As long as a reference may be, and the silence behind it. */
+/** The longest reference plus the silence after it. */
 const CODES_MOST_SECONDS = LIMITS.referenceSeconds + LIMITS.referenceTailSeconds;
 
 export const encoderOrt: Backend<Encoder> = { name: "ort", open: (options) => new OrtEncoder(options) };

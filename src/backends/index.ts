@@ -1,4 +1,4 @@
-// For each stage the ordered list of what can run it, and the choice among them.
+// The ordered list of backends for each stage, and the choice among them.
 
 import { TtsError } from "../errors.ts";
 import { encoderOrt } from "./encoder-ort.ts";
@@ -27,10 +27,10 @@ export const VOCODERS: readonly Backend<Vocoder>[] = [...NPU_VOCODERS, vocoderOr
 export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 
 /**
- * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else a processor: where
- * `measuredMs` names times, the fastest.
- * @param choice "auto" or the name of one of `backends`: what is forced is not probed, but says itself what
- * is wrong, with a code of its own
+ * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else a processor backend: the
+ * fastest in `measuredMs`, or the first when there are no times.
+ * @param choice "auto" or the name of one of `backends`. A named backend is not probed: its own error, with
+ * its own code, says what is wrong
  * @throws TtsError whatever the opening throws
  */
 export function openBackend<Stage>(

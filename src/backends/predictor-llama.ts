@@ -70,14 +70,14 @@ class LlamaLayers implements PredictorLayers {
     const rows = group === 1 ? 2 : 1;
     for (let row = 0; row < count * rows; row++)
       this.context.place(row, Math.floor(row / rows), group - rows + 1 + (row % rows));
-    if (!this.context.decode(this.input, count * rows)) return; // stopping: nobody looks at the result
+    if (!this.context.decode(this.input, count * rows)) return; // stopping: nobody reads the result
     const { input } = this.heads;
     for (let lane = 0; lane < count; lane++)
       this.context.readHidden((lane + 1) * rows - 1, input, lane * this.width, this.width);
     this.heads.run(group - 1, count);
   }
 
-  /** What was opened last goes first: each uses what was there before it. */
+  /** Closes in reverse order of opening: each object uses those before it. */
   close(): void {
     while (this.opened.length > 0) this.opened.pop()!.close();
   }

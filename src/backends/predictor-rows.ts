@@ -1,4 +1,4 @@
-// What the code predictor's layers are fed with, from the tables of the bundle: rows of its own width.
+// The input rows of the code predictor's layers, of the predictor's width, from the tables of the bundle.
 
 import type { Bundle } from "../formats/bundle.ts";
 import { matVec, type RowTable, TABLE, Tables } from "../formats/tables.ts";

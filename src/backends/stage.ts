@@ -25,7 +25,7 @@ export interface OpenOptions {
   onOpening?: OnOpening;
 }
 
-/** For whoever opens a stage by itself: nobody stops it, and no other thread loads libraries. */
+/** Options for a stage opened by itself: nobody stops it, and no other thread loads libraries. */
 export const standalone = (bundle: Bundle, config: Config, lanes = 1): OpenOptions => {
   return {
     bundle,
@@ -43,15 +43,13 @@ export interface Backend<Stage> {
   open(options: OpenOptions): Stage;
 }
 
-/** A way that not every machine has. */
+/** A backend that not every machine has. */
 export interface Accelerator<Stage> extends Backend<Stage> {
-  /**
-   * Whether somebody prepared this model for it. `auto` prefers it then, and does not think of it otherwise.
-   */
+  /** Whether this model was prepared for it: `auto` prefers it then, and ignores it otherwise. */
   isPrepared(options: OpenOptions): boolean;
   /**
-   * Why it cannot run here, in one line, or null. Must not be expensive: a library may be loaded, no device
-   * touched.
+   * Why it cannot run here, in one line, or null. Must be cheap: it may load a library, but touches no
+   * device.
    */
   probe(options: OpenOptions): string | null;
 }
@@ -62,13 +60,13 @@ export const isAccelerator = <Stage>(backend: Backend<Stage>): backend is Accele
 /** A stage and what runs it. */
 export interface Opened<Stage> {
   stage: Stage;
-  /** Of the backend. */
+  /** Name of the backend. */
   name: string;
-  /** Why prepared accelerators are not used, a line each. */
+  /** Why prepared accelerators are not used, one line each. */
   unused: string[];
 }
 
-/** What a lane of the talker has taken in, copied. */
+/** A copy of what a lane of the talker has taken in. */
 export interface TalkerMemory {
   positions: number;
   /** Only for talkers on the same files and of the same {@link Talker.memoryKind}. */
@@ -86,16 +84,16 @@ export interface Tokenizer {
 export interface Talker {
   readonly hidden: number;
   readonly codecVocabulary: number;
-  /** @throws TtsError TEXT_TOO_LONG when a prompt of so many positions leaves none for a frame */
+  /** @throws TtsError TEXT_TOO_LONG when a prompt of this many positions leaves none for a frame */
   assertFits(positions: number): void;
   /** Names all that saved memory depends on, besides the model's files and the processor. */
   readonly memoryKind: string;
   /**
    * Takes in a prompt's rows `from` to `to` (exclusive), of `rows` f32 [rows, hidden], and gives the last
-   * one's results: `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. From 0 on the
-   * lane starts anew, from elsewhere it must stand there. At most PROMPT_PIECE_ROWS at once. Sums round as
-   * the cuts fall: the same cuts give the same bits.
-   * @param alone whether no other stage computes: then `promptThreads` may
+   * one's results: `hidden` f32 [hidden] after the final norm, `logits` f32 [codecVocabulary]. With `from` 0
+   * the lane starts anew; any other `from` must be its position. At most PROMPT_PIECE_ROWS at once. Rounding
+   * depends on the cuts: the same cuts give the same bits.
+   * @param alone whether no other stage computes: if so, `promptThreads` threads may compute
    * @returns false when the stop byte ended it
    */
   prefill(
@@ -107,7 +105,7 @@ export interface Talker {
     logits: Float32Array,
     alone?: boolean,
   ): boolean;
-  /** What a lane has taken in, to be put back later, in this or another lane. */
+  /** Copies what a lane has taken in, for restore() into this or another lane later. */
   save(lane: number): TalkerMemory;
   /** @returns false when the memory is of another kind; the lane is empty then */
   restore(lane: number, memory: TalkerMemory): boolean;
@@ -128,7 +126,7 @@ export interface Talker {
 /** Chooses a code for packed row `row` and `group` 1 to 15 from `logits` [codes]. */
 export type Draw = (row: number, group: number, logits: Float32Array) => number;
 
-/** What a model needs that draws by itself, of packed row `row`. */
+/** What a model that draws codes itself needs for packed row `row`. */
 export interface Chances {
   settings(row: number): SamplerSettings;
   /**
@@ -140,18 +138,18 @@ export interface Chances {
 
 /** Codes 1 to 15 of a frame. Keeps nothing from frame to frame. */
 export interface Predictor {
-  /** Of one that draws the codes itself: what it can do. */
+  /** Limits of a predictor that draws the codes itself; absent for all others. */
   readonly drawsInside?: DrawLimits;
   /**
    * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
-   * Rows are packed as the talker's are. Codes are chosen by `draw`, or, where {@link drawsInside}, by the
-   * model itself: with `chances`, or the likeliest ones.
+   * Rows are packed as the talker's are. `draw` chooses the codes. A model with
+   * {@link drawsInside} chooses them itself: by `chances`, or the likeliest ones without `chances`.
    */
   predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw, chances?: Chances): void;
   close(): void;
 }
 
-/** Everything the vocoder keeps from call to call, copied. */
+/** A copy of everything that the vocoder keeps from call to call. */
 export interface VocoderMemory {
   frames: number;
   state: Float32Array[];
@@ -160,13 +158,13 @@ export interface VocoderMemory {
 /** Codes to samples, exactly, in any chunking. */
 export interface Vocoder {
   /**
-   * Frames a call that suit it: of the first, the second ... and all that follow. At most
-   * VOCODER_CHUNK_FRAMES.
+   * Frames per call that suit it: for the first call, the second, and so on; the last number is for all that
+   * follow. At most VOCODER_CHUNK_FRAMES.
    */
   readonly chunks: readonly number[];
   /** Forgets what a lane has heard. */
   reset(lane: number): void;
-  /** What a lane has heard, to be put back later, in this or another lane. */
+  /** Copies what a lane has heard, for restore() into this or another lane later. */
   save(lane: number): VocoderMemory;
   restore(lane: number, memory: VocoderMemory): void;
   /**

@@ -1,5 +1,4 @@
-// A frame of the code predictor as 15 steps of its layers: what every backend does that runs one position at
-// a time.
+// A frame of the code predictor as 15 steps of its layers, for backends that run one position at a time.
 
 import type { Bundle } from "../formats/bundle.ts";
 import { CODES_PER_FRAME } from "../types.ts";
@@ -15,9 +14,9 @@ export interface PredictorLayers {
   /** Forgets the last frame. */
   begin(count: number): void;
   /**
-   * Takes in the first `count` lanes' rows for `group`, 1 to 15, and puts its head on the last one of each: a
-   * frame starts with two rows for group 1, at positions 0 and 1, and goes on with one for each group, at the
-   * position of its number.
+   * Takes in the rows of the first `count` lanes for `group`, 1 to 15, and applies the group's head to each
+   * lane's last row. Group 1 has two rows, at positions 0 and 1; every later group has one, at the position
+   * of its number.
    */
   step(count: number, group: number): void;
   close(): void;
@@ -28,7 +27,7 @@ export class StepwisePredictor implements Predictor {
   /** f32 [codes] of each lane. */
   private readonly logits: Float32Array[];
 
-  /** Takes over the layers: they are closed with it, or when the bundle does not fit. */
+  /** Owns the layers: closes them with itself, or when the bundle does not fit. */
   constructor(
     bundle: Bundle,
     private readonly layers: PredictorLayers,

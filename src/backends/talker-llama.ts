@@ -31,7 +31,7 @@ class LlamaTalker implements Talker {
     this.limit = config.contextPositions;
     [this.threads, this.mostThreads] = [config.threads, config.promptThreads];
     const exact = bundle.manifest.weights.talker === "f32";
-    // libllama takes no state from a context with more or fewer sequences; threads stand here to be safe.
+    // libllama refuses state from a context with another number of sequences; threads are named to be safe.
     const kind = [
       version,
       exact ? "exact" : "fast",

@@ -13,9 +13,9 @@ import { bundlePath } from "../formats/bundle.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
 import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./stage.ts";
 
-/** The vocoder runs beside generation: one thread leaves the other cores to it. */
+/** The vocoder runs beside generation, which needs the other cores. */
 const THREADS = 1;
-/** Of one axis of one part of the state: only a damaged graph has more. */
+/** Largest axis of a state: only a damaged graph has a larger one. */
 const LARGEST_STATE = 65_536;
 
 export const vocoderOrt: Backend<Vocoder> = { name: "ort", open: (options) => new OrtVocoder(options) };
@@ -50,7 +50,7 @@ class OrtVocoder implements Vocoder {
     this.lanes = Array.from({ length: lanes }, () => newState(shapes));
   }
 
-  /** The parts of the state, every size checked: the graph reads one and writes another of the same shape. */
+  /** The parts of the state, after a check that the graph reads and writes each with the same shape. */
   private checkGraph(): TensorInfo[] {
     const { session } = this;
     try {
@@ -108,10 +108,7 @@ class OrtVocoder implements Vocoder {
     copy(samples, this.samples, frames * SAMPLES_PER_FRAME);
   }
 
-  /**
-   * Only for callers who decode more than a chunk at once: buffers grow, and tensors over the old ones are
-   * made anew.
-   */
+  /** Grows the buffers when a caller decodes more than a chunk at once; tensors over the old ones go. */
   private reserve(frames: number): void {
     if (this.codes.length >= frames * CODES_PER_FRAME) return;
     this.codes = new Int32Array(new SharedArrayBuffer(4 * frames * CODES_PER_FRAME));

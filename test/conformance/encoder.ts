@@ -1,5 +1,5 @@
-// What every encoder backend must do: the official codes, to the last, and the official speaker vector; and
-// refuse what is no reference.
+// What every encoder backend must do: give exactly the official codes, give the official speaker vector, and
+// refuse unusable references.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import type { Backend, Encoder } from "../../src/backends/stage.ts";
@@ -17,7 +17,7 @@ import {
 } from "../_support.ts";
 
 const CHECKPOINT = "tiny-base";
-/** Of the vector's largest number. */
+/** As a share of the vector's largest number. */
 const MAX_VECTOR_ERROR = 5e-6;
 
 const golden = () => new GoldenFile(`${CHECKPOINT}/golden/reference.safetensors`);
@@ -25,7 +25,7 @@ const audio = () => golden().floats("audio_24k");
 const seconds = (count: number) => Math.round(count * SAMPLE_RATE_HZ);
 const peakOf = (values: Float32Array) => values.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0);
 
-/** A tone that wanders: something to hear, of any length. */
+/** A tone of changing pitch, of any length. */
 const sound = (samples: number) =>
   Float32Array.from({ length: samples }, (_, i) => 0.3 * Math.sin(i * 0.05 + 20 * Math.sin(i * 1e-4)));
 

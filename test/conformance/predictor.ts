@@ -74,7 +74,7 @@ export interface PredictorSubject {
   title?: string;
   /** What it needs, which may be more than the files of the bundle. */
   optionsFor?: typeof openOptions;
-  /** There is no caller to choose codes. */
+  /** Whether it draws the codes itself, so that no caller can choose them. */
   drawsInside?: boolean;
   /** Why it cannot run here, or null. */
   unable?: string | null;
@@ -122,7 +122,7 @@ export function predictorConformance(backend: Backend<Predictor>, subject: Predi
   );
 }
 
-/** @param drawsInside there is no caller to choose */
+/** @param drawsInside whether it draws the codes itself */
 function laneTests(
   open: (checkpoint: string, lanes: number) => Predictor,
   largest: Largest,
@@ -167,7 +167,7 @@ function laneTests(
       expect(again.codes).toEqual(first.codes);
     });
 
-    test.skipIf(drawsInside)(`${checkpoint}: the caller's choice is what goes on, not the best code`, () => {
+    test.skipIf(drawsInside)(`${checkpoint}: the caller's choice goes on, not the best code`, () => {
       const predictor = open(checkpoint, 1);
       const hidden = frames().hidden.slice(0, frames().width);
       const run = (forced: number) => {

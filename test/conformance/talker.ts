@@ -74,7 +74,7 @@ class TeacherForced {
   }
 }
 
-/** A prompt into a lane in two parts, as the talker stage has it. */
+/** Takes a prompt into a lane in two parts, as the talker stage does. */
 function takeIn(
   talker: Talker,
   lane: number,
@@ -384,8 +384,8 @@ function refusals(open: (checkpoint: string) => Talker): void {
 }
 
 /**
- * Nothing but text goes in, and exactly the official codes come out. @param optionsFor what the code
- * predictors need
+ * Only text goes in, and exactly the official codes come out.
+ * @param optionsFor what the code predictors need
  */
 export function freeRunConformance(
   talkers: readonly Backend<Talker>[],

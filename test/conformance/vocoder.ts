@@ -4,8 +4,8 @@
 // The starter voice is compared as it is. The tiny checkpoints have random weights and need care:
 //
 // - Their signal before the final clamp has an amplitude of about 1e4, so 99.7 % of the golden samples are +1
-//   or -1. The last convolution of a copy is scaled by 2^-16 (exact, and nothing is clipped any more); each
-//   sample, scaled back, is compared with what the golden one leaves open: a clipped sample says that the
+//   or -1. The last convolution of a copy is scaled by 2^-16 (exact, and nothing is clipped any more). Each
+//   sample, scaled back, is compared with what the golden sample allows: a clipped one says only that the
 //   signal was at least 1. The distance relative to the peak counts. (Clipping both sides first would bound
 //   it by 2 / peak = 1e-4 whatever the decoder does.)
 // - Their Snake activations amplify rounding errors some thousand times: numpy in f32 ends 2e-4 to 4e-4 of
@@ -38,7 +38,7 @@ import {
 
 const MAX_ERROR = 1e-5;
 export const MAX_RELATIVE_ERROR = 5e-4;
-/** Added to it by 16 bits: a quiet copy's peak is above 0.1. */
+/** What 16-bit samples add to MAX_RELATIVE_ERROR: a quiet copy's peak is above 0.1. */
 export const QUIET_S16_ERROR = 10 * S16_ERROR;
 const MAX_CHUNK_ERROR = 1e-5;
 const SCALE = 2 ** -16;
@@ -104,7 +104,7 @@ function longStarterCodes(): Int32Array {
 /** The last convolution scaled down, so that nothing is clipped. */
 export const quiet: Edit = (name, value) =>
   name.startsWith("decoder.decoder.6.conv.") ? value * SCALE : value;
-/** Besides, every Snake's periodic part made smaller by e^2. */
+/** Also makes every Snake's periodic part smaller by e^2. */
 const calm: Edit = (name, value) => (name.endsWith(".beta") ? value + 2 : quiet(name, value));
 
 /** A tiny checkpoint with some numbers of its codec changed, in a copy. */
@@ -139,8 +139,8 @@ export function relativeError(samples: Float32Array, golden: Float32Array): numb
 }
 
 /**
- * The official result for one case: with a reference, its frames go first and their samples are cut by this
- * very expression.
+ * The official result for one case. With a reference, its frames go first, and the official expression cuts
+ * their samples.
  */
 function officialCut(vocoder: Vocoder, golden: GoldenFile): Float32Array {
   const codes = golden.ints("codes");
@@ -152,7 +152,7 @@ function officialCut(vocoder: Vocoder, golden: GoldenFile): Float32Array {
 }
 
 interface Suite {
-  /** A vocoder that other tests use too. */
+  /** A vocoder that tests share. */
   shared(bundle: Bundle): Vocoder;
   open(bundle: Bundle, lanes?: number): Vocoder;
   largest: Largest;

@@ -14,8 +14,8 @@ import { loadLlama } from "../../ffi/llama.ts";
 import { blockRowBytes } from "../../src/formats/tables.ts";
 
 /**
- * Root mean square of the error as a share of that of the result, for weights and inputs that are uniform
- * around 0. From armv8.2 on, f16 is also summed in f16: 1.1e-3 of 1024 columns.
+ * Largest rms of the error as a share of the result's rms, for weights and inputs that are uniform around 0.
+ * From armv8.2 on, f16 is also summed in f16: 1.1e-3 with 1024 columns.
  */
 const TOLERANCE: Record<MatrixType, number> = { f32: 1e-6, f16: 2e-3, q8_0: 0.01, q4_0: 0.1 };
 const TYPES = Object.keys(TOLERANCE) as MatrixType[];

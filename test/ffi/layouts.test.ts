@@ -27,7 +27,7 @@ import { TtsError } from "../../src/errors.ts";
 import { compileNative, compiler, compileText, noCompiler } from "../_standins.ts";
 import { ROOT, scratchFolder } from "../_support.ts";
 
-/** All that is in it is to be seen. */
+/** Exports every function. */
 const LIBRARY = ["-shared", "-fPIC", "-fvisibility=default"];
 
 const LAYOUTS: [string, Layout][] = [
@@ -62,7 +62,7 @@ describe.skipIf(compiler === null)(`layouts in C${noCompiler}`, () => {
     expect(fields.get(name) as unknown).toEqual(layout.fields);
   });
 
-  test("no structs besides these are described", () => {
+  test("no other structs are described", () => {
     expect([...sizes.keys()].sort()).toEqual(LAYOUTS.map(([name]) => name).sort());
   });
 });
@@ -198,7 +198,7 @@ describe.skipIf(compiler === null)(`another ONNX Runtime${noCompiler}`, () => {
   });
 });
 
-describe("a library that is not there or not one", () => {
+describe("a file that is missing or is no library", () => {
   const nowhere = join(scratchFolder(), "nowhere", "lib.so");
   const text = join(folderOf("text"), "libllama.v0.5.0.so");
   writeFileSync(text, "this is no library\n");

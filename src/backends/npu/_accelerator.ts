@@ -1,5 +1,5 @@
-// A stage on an NPU as a backend, whatever the stage and the vendor: whether models were prepared for it, why
-// it cannot run here, and which of two vendors that take the same models is the one here.
+// Any stage on any vendor's NPU as a backend: whether models were prepared for it, why it cannot run here,
+// and which of the vendors that take the same models is the one here.
 
 import { existsSync } from "node:fs";
 import { NPU_LIBRARIES } from "../../../ffi/npu/libraries.ts";
@@ -12,10 +12,10 @@ import { hasModelsFor } from "./_folder.ts";
 
 /** A vendor's library as a backend uses it. */
 export interface NpuDevice extends Pick<NpuRuntime, "openModel"> {
-  /** Of the backend. */
+  /** Name of the backend. */
   name: string;
   target: NpuTarget;
-  /** Whether it is the one here of those that take the same models. */
+  /** Whether this is the vendor to use here, among those that take the same models. */
   isHere(options: OpenOptions): boolean;
   /** Opens the library, once per thread. @throws TtsError LIBRARY_* */
   load(config: Config): unknown;
@@ -36,7 +36,7 @@ export const devicesFor = (stage: NpuStage): NpuDevice[] =>
     };
   });
 
-/** Of a target's vendors: the one whose library was named, or whose device is there, or the first. */
+/** The target's vendor whose library was named, else the one whose device is there, else the first. */
 function vendorHere(target: NpuTarget, { libraries }: Config): NpuName {
   const rivals = NPU_NAMES.filter((vendor) => NPU_VENDORS[vendor].target === target);
   const named = rivals.find((vendor) => libraries[vendor] !== "");
@@ -44,8 +44,8 @@ function vendorHere(target: NpuTarget, { libraries }: Config): NpuName {
 }
 
 /**
- * @param find the stage's models in the folder; throws TtsError NPU_MODEL_INVALID
- * @param start opens them; the library is loaded
+ * @param find finds the stage's models in the folder; throws TtsError NPU_MODEL_INVALID
+ * @param start opens them, after the library was loaded
  */
 export function acceleratorOn<Stage, Found>(
   device: NpuDevice,

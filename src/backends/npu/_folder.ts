@@ -1,4 +1,4 @@
-// Where the models for an NPU lie that belong to a bundle, and whether they do.
+// Where a bundle's models for an NPU lie, and whether they belong to the bundle.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -20,9 +20,7 @@ const BESIDE_THE_BUNDLE = "npu";
 
 const folderOf = ({ bundle, config }: OpenOptions) => config.npu || join(bundle.directory, BESIDE_THE_BUNDLE);
 
-/**
- * Whether there are models for that NPU at all. A manifest that cannot be read counts: opening it will tell.
- */
+/** Whether there are models for that NPU. A manifest that cannot be read counts: opening it reports why. */
 export function hasModelsFor(options: OpenOptions, target: NpuTarget): boolean {
   const path = join(folderOf(options), NPU_MANIFEST);
   if (!existsSync(path)) return false;
@@ -43,6 +41,6 @@ export const statesOf = (part: NpuPart): StatePair[] =>
     .filter(({ name }) => name.startsWith(STATE))
     .map(({ name }) => [name, NEXT + name.slice(STATE.length)]);
 
-/** A built model that is not what its graph was. */
+/** The error for a built model that does not match its graph. */
 export const unfit = (path: string, what: string) =>
   new TtsError("NPU_MODEL_INVALID", `${path}: ${what}`, "build it again from the graph beside it");

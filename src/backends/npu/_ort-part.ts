@@ -6,7 +6,7 @@ import { elementsOf, type NpuModel, type NpuModelOptions, type NpuTensor } from 
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../../ffi/onnxruntime.ts";
 import type { NpuPart, NpuTensorInfo } from "../../formats/npu-folder.ts";
 
-/** It runs beside generation: one thread leaves the other cores to it. */
+/** The part runs beside generation, which needs the other cores. */
 const THREADS = 1;
 
 /** @param integers the inputs that are i32, by name, in shared memory */

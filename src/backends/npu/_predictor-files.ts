@@ -46,7 +46,7 @@ function isBuilt(folder: NpuFolder, part: NpuPart): boolean {
 
 /**
  * The memory of a tensor.
- * @param length that it must have
+ * @param length number of values that it must have
  * @throws TtsError NPU_MODEL_INVALID
  */
 export function tensorOf(

@@ -1,6 +1,6 @@
 // A whole frame of the code predictor in one run of an NPU, which also draws the codes: predictorFrameGraph
-// in src/convert/npu/predictor.ts. A seed gives other codes here than on the CPU, of the same chances; the
-// likeliest codes are the same.
+// in src/convert/npu/predictor.ts. A seed gives other codes here than on the CPU, with the same
+// probabilities; the likeliest codes are the same.
 
 import { elementsOf, type NpuModel, type NpuRuntime } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
@@ -82,7 +82,7 @@ export class FramePredictor implements Predictor {
     this.limit[settings.topK === 0 || settings.topK >= this.size ? most : settings.topK - 1] = 1;
   }
 
-  /** What a card gives need not be a code. */
+  /** @throws TtsError NPU_FAILED when the card gave no code */
   private codeOf(group: number): number {
     const code = Math.round(this.drawn[group]);
     if (code >= 0 && code < this.size) return code;

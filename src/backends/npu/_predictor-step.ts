@@ -1,5 +1,5 @@
-// The layers of the code predictor on an NPU, a step a run, and the heads on ONNX Runtime: predictorStepGraph
-// in src/convert/npu/predictor.ts and predictorHeadsGraph in src/convert/onnx/predictor.ts.
+// The layers of the code predictor on an NPU, one step per run, and the heads on ONNX Runtime. The graphs are
+// predictorStepGraph (src/convert/npu/predictor.ts) and predictorHeadsGraph (src/convert/onnx/predictor.ts).
 
 import type { NpuModel, NpuRuntime } from "../../../ffi/npu/model.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
@@ -57,7 +57,7 @@ export class CardLayers implements PredictorLayers {
     return model;
   }
 
-  /** What an earlier frame has left in the window is not looked at. */
+  /** Does nothing: no step reads what an earlier frame left in the window. */
   begin(): void {}
 
   step(count: number, group: number): void {

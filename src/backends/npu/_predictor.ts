@@ -1,5 +1,5 @@
 // The code predictor on an NPU, in the form that was built: all 15 codes of a frame in one run, drawn on the
-// device, because every run may cross a bus; or else a step a run, with heads and sampling on the CPU.
+// device, because every run may cross a bus; or else one step per run, with heads and sampling on the CPU.
 
 import type { Accelerator, Predictor } from "../stage.ts";
 import { StepwisePredictor } from "../stepwise.ts";

@@ -1,8 +1,7 @@
-// The codec decoder as a chain of graphs of fixed shapes: on the NPU what it can do, on ONNX Runtime what
-// stays with the CPU (src/formats/npu-folder.ts says which). Every run has the same number of frames. A call
-// with fewer is made of them and of what is still missing to a whole run, and its state is not kept: the next
-// call runs these frames once more, so any chunking gives the same samples, and whole runs cost nothing
-// twice.
+// The codec decoder as a chain of graphs of fixed shapes: the NPU runs the parts that it can, ONNX Runtime
+// the rest on the CPU (src/formats/npu-folder.ts says which). Every run has the same number of frames. A call
+// with fewer frames fills up its run with any codes and does not keep the state. The next call runs these
+// frames again, so any chunking gives the same samples; only incomplete runs cost extra.
 
 import type { NpuModel, NpuTensor } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
@@ -26,7 +25,7 @@ interface Link {
 interface ChainedPart {
   model: NpuModel;
   links: Link[];
-  /** How many the model keeps of each lane. */
+  /** Number of states that the model keeps for each lane. */
   states: number;
 }
 
@@ -36,7 +35,7 @@ class NpuVocoder implements Vocoder {
   private readonly frames: number;
   private readonly parts: ChainedPart[] = [];
   private readonly samples: Float32Array;
-  /** What the first part is given: i32 [frames, 16], i32 [1]. */
+  /** Inputs of the first part: i32 [frames, 16], i32 [1]. */
   private readonly codes: Int32Array;
   private readonly position = new Int32Array(new SharedArrayBuffer(4));
   private readonly lanes: { position: number; pending: Int32Array; count: number }[];
@@ -61,7 +60,7 @@ class NpuVocoder implements Vocoder {
     }
   }
 
-  /** @param given what earlier parts give, by name; gets what this one gives */
+  /** @param given outputs of earlier parts by name; this part's outputs are added to it */
   private chain(
     part: NpuPart,
     given: Map<string, Float32Array>,
@@ -99,7 +98,7 @@ class NpuVocoder implements Vocoder {
     [state.position, state.count] = [0, 0];
   }
 
-  /** The frames that wait for the rest of their run stand behind the state. */
+  /** The state, then the frames that wait for the rest of their run. */
   save(lane: number): VocoderMemory {
     const { count, pending, position } = this.lanes[lane];
     const waiting = Float32Array.from(pending.subarray(0, count * CODES_PER_FRAME));
@@ -177,7 +176,7 @@ function copySamples(
 }
 
 function missing(path: string, name: string): never {
-  throw unfit(path, `its input ${name} is none that the manifest names`);
+  throw unfit(path, `the manifest does not name its input ${name}`);
 }
 
 function outputOf(outputs: readonly NpuTensor[], name: string, path: string): Float32Array {
@@ -187,7 +186,7 @@ function outputOf(outputs: readonly NpuTensor[], name: string, path: string): Fl
 }
 
 /**
- * Wrong sound without an error is common on NPUs: so real codes are decoded and compared first.
+ * Decodes real codes and compares the sound first: wrong sound without an error is common on NPUs.
  * @throws TtsError NPU_MODEL_INVALID
  */
 function openChecked(vocoder: NpuVocoder, { name }: NpuDevice): NpuVocoder {
@@ -200,7 +199,7 @@ function openChecked(vocoder: NpuVocoder, { name }: NpuDevice): NpuVocoder {
     vocoder.reset(0);
     const decibels = signalToNoise(samples, given);
     if (decibels >= manifest.selfTest.leastSnrDb) return vocoder;
-    const what = `the sound of ${name} is ${decibels.toFixed(1)} dB above its error, at least ${manifest.selfTest.leastSnrDb} are needed`;
+    const what = `the sound of ${name} is ${decibels.toFixed(1)} dB above its error; it must be at least ${manifest.selfTest.leastSnrDb} dB`;
     throw new TtsError(
       "NPU_MODEL_INVALID",
       what,
@@ -212,7 +211,7 @@ function openChecked(vocoder: NpuVocoder, { name }: NpuDevice): NpuVocoder {
   }
 }
 
-/** In decibels; not a number counts as no signal at all. */
+/** Signal to noise in decibels; samples that are not numbers count as no signal. */
 function signalToNoise(expected: Float32Array, given: Float32Array): number {
   let signal = 0;
   let noise = 0;

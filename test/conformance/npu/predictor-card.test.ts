@@ -1,4 +1,4 @@
-// What a code predictor that draws by itself does with chances, on the stand-in for the card's library.
+// How a code predictor that draws by itself uses noise and settings, on the stand-in for the card's library.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { openBackend, PREDICTORS } from "../../../src/backends/index.ts";
@@ -81,7 +81,7 @@ describe.skipIf(compiler === null)(`a voice whose own settings a card cannot dra
   test.each([
     [{ topP: 0.9 }, "top-p 0.9"],
     [{ topK: 65 }, "top-k 65, above 64"],
-  ])("%j: the CPU draws, and the reason is told; asked for, the card is an error at once", (own, what) => {
+  ])("%j: the CPU draws, and the reason is told; a forced card is an error at once", (own, what) => {
     const { name, unused } = open("auto", own);
     expect(name).toBeOneOf(["ort", "llama"]);
     expect(unused).toEqual([
@@ -90,7 +90,7 @@ describe.skipIf(compiler === null)(`a voice whose own settings a card cannot dra
     expect(() => open("axcl", own)).toThrow(what);
   });
 
-  test("is none that always takes the likeliest code, nor one that may draw all", () => {
+  test("does not include one that always takes the likeliest code, or one that may draw all", () => {
     for (const own of [{ greedy: true, topP: 0.9 }, { topK: 0 }])
       expect(open("auto", own)).toEqual({ name: "axcl", unused: [] });
   });

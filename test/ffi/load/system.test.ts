@@ -13,7 +13,7 @@ import { scratchFolder } from "../../_support.ts";
 
 const llama = loadLlama().path;
 const libraries = [llama, join(dirname(llama), "libggml-base.so"), loadOnnxRuntime().path];
-/** One that offers many versions; of the other architecture it does as well. */
+/** A library that offers many versions; either architecture will do. */
 const systemLibraries = ["x86_64", "aarch64"]
   .map((arch) => `/usr/lib/${arch}-linux-gnu/libstdc++.so.6`)
   .filter((path) => existsSync(path));
@@ -59,7 +59,7 @@ describe("a file that is no library", () => {
     expect(() => requireSystem("it", path)).not.toThrow();
   });
 
-  test("whatever else is damaged in it, reading ends", () => {
+  test("reading ends, whatever is damaged in the file", () => {
     let state = 1;
     const random = (below: number) => {
       state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -145,7 +145,7 @@ describe("a system", () => {
       /Debian 11, Ubuntu 20.04/,
     ],
     [
-      "newer than any that is known",
+      "newer than every known system",
       library(["GLIBC_2.99"]),
       "2.36",
       GCC10,
@@ -175,12 +175,12 @@ describe("a system", () => {
     else expect(problem).toEqual({ what: expect.stringMatching(what), hint: expect.stringMatching(hint) });
   });
 
-  test("this one is new enough for what it has loaded", () => {
+  test("this system is new enough for what it has loaded", () => {
     for (const path of libraries) expect(() => requireSystem("it", path)).not.toThrow();
     expect(libcVersion()).toMatch(/^2\.\d+$/);
   });
 
-  test("the C library that a file asks for is told by its symbols, not by texts in it", () => {
+  test("the C library that a file needs comes from its symbols, not from texts in it", () => {
     const path = join(scratchFolder(), "with-text.so");
     writeFileSync(path, Buffer.concat([readFileSync(llama), Buffer.from("\0GLIBC_2.99\0")]));
     expect(glibcNeeded(path)).toBe(newest(readElf(llama)!.needs.get("libc.so.6")!, "GLIBC_"));

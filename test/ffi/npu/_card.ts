@@ -120,7 +120,7 @@ export interface Subject {
   open: (options: NpuModelOptions) => NpuModel;
   describe: (options: NpuLibraryOptions) => NpuDescription;
   symbols: object;
-  /** Of the stand-ins: the library, and what comes with it. */
+  /** File names of the stand-ins: the library, and what comes with it. */
   files: readonly [string, ...string[]];
   version: string;
   title: string;
@@ -128,7 +128,7 @@ export interface Subject {
   /** Where it is looked for, and what to install. */
   places: readonly string[];
   from: string;
-  /** Of its models. */
+  /** Vendor of its models. */
   vendor: "rknn" | "ax";
 }
 
@@ -169,7 +169,7 @@ export const AX_ENGINE: Subject = {
 /** The stand-ins of a subject. */
 export const standInsOf = ({ files }: Subject) => files.map((file) => join(compileStandIns().folder, file));
 
-/** Objects of each of the stand-ins that nobody has destroyed. */
+/** Number of objects in each stand-in that nobody has destroyed. */
 export function liveObjects(subject: Subject): number[] {
   const symbols = { standin_live_objects: { args: [], returns: "i64" } } as const;
   return standInsOf(subject).map((path) => Number(dlopen(path, symbols).symbols.standin_live_objects()));
@@ -217,8 +217,8 @@ export function loadFailure(subject: Subject, override: string, allowStandIn = t
 }
 
 /**
- * What became of opening the stateful model and of `runs` kept runs on it, with live objects of the stand-ins
- * at the end.
+ * Results of opening the stateful model and of `runs` kept runs on it, and the stand-ins' live objects at the
+ * end.
  */
 export interface Story {
   opened: Failure | "ok";
@@ -257,7 +257,7 @@ export function storyOf(
 
 const ALONE = "TTS_TEST_ALONE";
 
-/** A test in a process of its own: what other tests leave in memory comes and goes. */
+/** A test in a process of its own: memory of other tests would disturb what it measures. */
 export function testAlone(file: string, title: string, work: () => void): void {
   test(title, () => {
     if (process.env[ALONE] === "1") return work();
@@ -270,7 +270,7 @@ export function testAlone(file: string, title: string, work: () => void): void {
 
 const WARM_UP_ROUNDS = 1_000;
 
-/** By how many bytes this process grows in `rounds` rounds, after as many as it needs to be warm. */
+/** Bytes by which this process grows in `rounds` rounds, not counting the first WARM_UP_ROUNDS. */
 export function growthOf(rounds: number, round: (index: number) => void): number {
   const measured = () => {
     Bun.gc(true);

@@ -1,4 +1,4 @@
-// What every NPU library must do, whoever made it: with models whose states it keeps, and until it is found.
+// What the library of every NPU vendor must do: run models with states, and be found or refused.
 
 import { expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, realpathSync, symlinkSync } from "node:fs";
@@ -25,7 +25,7 @@ import {
   testAlone,
 } from "./_card.ts";
 
-/** The library is loaded in this thread. @param file of the tests */
+/** Cases for a library that is loaded in this thread. @param file path of the test file */
 export function modelCases(subject: Subject, file: string): void {
   const { files, open } = subject;
   const path = modelFile(subject, "stateful");
@@ -97,7 +97,7 @@ export function modelCases(subject: Subject, file: string): void {
     });
   });
 
-  test("a lane is put back that it never had itself", () => {
+  test("a lane takes a state that it never had itself", () => {
     withModel(options(path, 2), (model) => {
       const state = [Float32Array.from({ length: 6 }, (_, i) => i / 7), Float32Array.of(7, 8)];
       model.restore(1, state);
@@ -125,7 +125,7 @@ export function modelCases(subject: Subject, file: string): void {
     expect(live()).toEqual(none);
   });
 
-  test("two of a thread do not disturb each other, and the first may go first", () => {
+  test("two models of a thread do not disturb each other, and the first may be closed first", () => {
     const [first, second] = [open(options(path)), open(options(path))];
     const references = [new Reference(), new Reference()];
     for (let step = 0; step < 3; step++) {
@@ -167,7 +167,7 @@ export function modelCases(subject: Subject, file: string): void {
   });
 }
 
-/** Of a model file: what is wrong with it, how it is made, and what the refusal and the hint say. */
+/** What is wrong with a model file, how it is made, and what the refusal and the hint say. */
 export type Refusal = [title: string, make: () => string, what: string, hint: string];
 
 export function refusalCases(subject: Subject, refusals: Refusal[]): void {
@@ -184,7 +184,7 @@ export function refusalCases(subject: Subject, refusals: Refusal[]): void {
   });
 }
 
-/** All in processes of their own. */
+/** Each case runs in a process of its own. */
 export function findingCases(subject: Subject): void {
   const { files, from, places, symbols, title, variable, version } = subject;
   const [file] = files;
@@ -204,7 +204,7 @@ export function findingCases(subject: Subject): void {
     }
   });
 
-  test("without one it says where it looked and where to get it", () => {
+  test("without a library, the error says where it looked and where to get one", () => {
     const { code, hint, message } = load("");
     expect(code).toBe("LIBRARY_MISSING");
     for (const part of [...places, "cannot open shared object"]) expect(message).toContain(part);
@@ -216,7 +216,7 @@ export function findingCases(subject: Subject): void {
     });
   });
 
-  test("one without a function and one that is a text are refused", () => {
+  test("a library that lacks a function is refused, and so is a text file", () => {
     const [lacking, ...others] = Object.keys(symbols);
     const path = compile(
       `lacking-${file}`,
@@ -229,7 +229,7 @@ export function findingCases(subject: Subject): void {
     expect(load(fileOf(`text-${file}`, "no library")).code).toBe("LIBRARY_MISMATCH");
   });
 
-  test("what the loader finds by name, through a link, is told by the file that it is", () => {
+  test("a library that the loader finds by name, through a link, has the path of its real file", () => {
     const folder = join(realpathSync(scratchFolder()), `linked-${file}`);
     mkdirSync(folder, { recursive: true });
     for (const [i, path] of standInsOf(subject).entries()) {
@@ -241,7 +241,7 @@ export function findingCases(subject: Subject): void {
     expect(found).toEqual({ path: join(folder, `${file}.1.2.3`), version });
   });
 
-  test("what is known is told without a device and never thrown", () => {
+  test("describing needs no device and never throws", () => {
     const described = (overrides: string[]) => {
       const body = `result.all = ${JSON.stringify(overrides)}.map((override) => describe({ override, allowStandIn: true }));`;
       return inProcessOf<{ all: ReturnType<Subject["describe"]>[] }>(subject, body, standInEnvironment()).all;

@@ -124,7 +124,7 @@ describe("what a code means", () => {
     expect(axError({ ...call, code, running: true }, USABLE).code).toBe("NPU_FAILED");
   });
 
-  test("before a model is opened, a device that is missing is the reason", () => {
+  test("before a model is opened, a missing device is the reason", () => {
     const begin = { ...call, call: "AX_ENGINE_Init", code: 0x80060087 | 0, model: null };
     const missing = axError(begin, ABSENT);
     expect(missing.code).toBe("NPU_UNAVAILABLE");
@@ -292,7 +292,7 @@ describe.skipIf(compiler === null)(`AXERA's NPU on the chip${noCompiler}`, () =>
     expect(left).toEqual([0, 0]);
   });
 
-  test("a device that computes nonsense says nothing: whoever uses it must look", () => {
+  test("a device that computes nonsense gives no error: only the values show it", () => {
     const { output, runs } = story(1, "AX_ENGINE_RunSync:garbage:1");
     expect(runs).toEqual(["ok"]);
     expect(output).not.toEqual(Array(6).fill("0"));

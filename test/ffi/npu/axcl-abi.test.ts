@@ -1,5 +1,5 @@
-// AXCL below its models: layouts as C sees them, what codes, the system and cards say, finding the library,
-// and that the stand-in refuses whatever a program does wrong.
+// AXCL below its models: layouts as C sees them; what codes, the system and cards say; finding the library;
+// the stand-in's refusals of whatever a program does wrong.
 
 import { dlopen } from "bun:ffi";
 import { beforeAll, describe, expect, test } from "bun:test";
@@ -102,7 +102,7 @@ describe("what the system says", () => {
     expect(found.hint).toContain(hint);
   });
 
-  test("without a stand-in for permissions: those of the file system", () => {
+  test("permissions are those of the file system by default", () => {
     expect(axclFacts(systemWith("real", { ...PCI, ...NODE }))).toMatchObject({
       onBus: true,
       node: { exists: true, usable: true },
@@ -130,8 +130,8 @@ describe("what a code means", () => {
     [0x80300302, "stream: null pointer", "LIBRARY_FAILED", "report it"],
     [0x80300305, "stream: timed out", "NPU_UNAVAILABLE", "dmesg"],
     [0x8030040c, "did not take the task", "NPU_UNAVAILABLE", "dead card"],
-    [0x8030050c, "no memory of the card", "NPU_UNAVAILABLE", "fewer lanes"],
-    [0x80300581, "no memory of the card", "LIBRARY_FAILED", "report it"],
+    [0x8030050c, "card's memory is used up", "NPU_UNAVAILABLE", "fewer lanes"],
+    [0x80300581, "not in the card's memory", "LIBRARY_FAILED", "report it"],
     [0x80300681, "settings: a code this program does not know", "LIBRARY_FAILED", "report it"],
     [0x80300703, "argument of the engine", "LIBRARY_FAILED", "report it"],
     [0x80300709, "missing or damaged", "NPU_UNAVAILABLE", "CMM"],
@@ -168,7 +168,7 @@ describe("what a code means", () => {
     expect(error.hint).toContain("lspci");
   });
 
-  test("a code of what failed on the card brings the card's own code from the log, but not one that was there before", () => {
+  test("a failure on the card brings the card's own code from the log, but no code that was there before", () => {
     const root = systemWith("log", {
       "tmp/axcl/axcl_logs.txt": "[E] request api(4) return fail, status: -2147090297\n",
     });
@@ -184,7 +184,7 @@ describe("what a code means", () => {
   });
 });
 
-/** Functions that the program leaves alone. */
+/** Functions that the program does not use. */
 const MORE_SYMBOLS = asFunctions({
   ...AXCL_SYMBOLS,
   axclrtEngineGetInputIndexByName: { args: ["u64", "ptr"], returns: "i32" },
@@ -296,7 +296,7 @@ describe.skipIf(compiler === null)(`the stand-in refuses${noCompiler}`, () => {
     for (const buffer of buffers) taken(card.axclrtFree(buffer[2]));
   });
 
-  test("a wrong order of the end; the right one leaves nothing", () => {
+  test("closing in a wrong order; the right order leaves nothing", () => {
     expect(code(card.axclrtEngineUnload(model))).toBe("0x80300703");
     taken(card.axclrtEngineDestroyIO(io));
     taken(card.axclrtEngineDestroyIOInfo(info));
@@ -311,7 +311,7 @@ describe.skipIf(compiler === null)(`the stand-in refuses${noCompiler}`, () => {
 });
 
 const MODULE = join(ROOT, "ffi/npu/axcl.ts");
-/** The file system that the library is told of. */
+/** Root of the file system that the library is given. */
 const SYSTEM = join(scratchFolder(), "axcl-nothing");
 
 describe.skipIf(compiler === null)(`the library${noCompiler}`, () => {

@@ -25,7 +25,7 @@ import {
 import { modelCases, refusalCases } from "./_cases.ts";
 
 const MODULE = join(ROOT, "ffi/npu/axcl.ts");
-/** The file system that the library is told of. */
+/** Root of the file system that the library is given. */
 const SYSTEM = join(scratchFolder(), "axcl-system");
 const LOG = { TTS_STANDIN_AXCL_LOG: join(SYSTEM, "tmp/axcl/axcl_logs.txt") };
 
@@ -99,7 +99,7 @@ describe.skipIf(compiler === null)(`a model on the card${noCompiler}`, () => {
 interface Story {
   opened: Failure | "ok";
   runs: (Failure | "ok")[];
-  /** Failed runs that could be kept all the same. */
+  /** Failed runs whose state keep() took all the same. */
   keptFailures: number;
   output: number[];
   live: number;
@@ -199,7 +199,7 @@ describe.skipIf(compiler === null)(`a card that does not do as it should${noComp
     expect(live).toBe(0);
   });
 
-  test("a memory that the card does not tell of is no obstacle", () => {
+  test("a card that does not tell its free memory is no obstacle", () => {
     expect(failing("axclrtGetDeviceProperties:0x8030090c", 1)).toMatchObject({
       opened: "ok",
       runs: ["ok"],
@@ -215,7 +215,7 @@ describe.skipIf(compiler === null)(`a card that does not do as it should${noComp
     });
   });
 
-  test("it vanishes while the model runs: every run says so from then on, and closing is possible", () => {
+  test("when the card vanishes in use, every later run says so, and closing is possible", () => {
     const { opened, runs } = failing("axclrtEngineExecute:gone:3", 4);
     expect([opened, runs[0], runs[1]]).toEqual(["ok", "ok", "ok"]);
     for (const failure of runs.slice(2)) {

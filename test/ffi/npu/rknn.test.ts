@@ -160,7 +160,7 @@ describe("what the system says", () => {
     return root;
   }
 
-  test("the NPU's node is told from those of others, with driver and chip", () => {
+  test("the NPU's node is found among others, with driver and chip", () => {
     const root = systemWith("whole", { card0: "rockchip-drm", renderD128: "panthor", renderD129: "RKNPU" });
     const facts = rknpuFacts(root);
     expect(facts).toMatchObject({
@@ -181,7 +181,7 @@ describe("what the system says", () => {
     expect(hint).toContain("RKNPU driver");
   });
 
-  test("nothing at all is nothing at all", () => {
+  test("an empty file system has no nodes, driver or chip", () => {
     expect(rknpuFacts(join(scratchFolder(), "no-system"))).toEqual(NO_FACTS);
     expect(deviceProblem(NO_FACTS).problem).toBe("no NPU device: /dev/dri has nothing");
   });
@@ -303,7 +303,7 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     expect(left).toEqual([0]);
   });
 
-  test("a device that computes nonsense says nothing: whoever uses it must look", () => {
+  test("a device that computes nonsense gives no error: only the values show it", () => {
     const { output, runs } = story(1, "rknn_run:garbage:1");
     expect(runs).toEqual(["ok"]);
     expect(output).not.toEqual(Array(6).fill("0"));
@@ -346,7 +346,7 @@ describe.skipIf(compiler === null)(`finding the library${noCompiler}`, () => {
   const functions = Object.keys(RKNN_SYMBOLS).map((name) => `int ${name}(void) { return 0; }`);
   findingCases(RKNN);
 
-  test("one that is too old is refused", () => {
+  test("a library that is too old is refused", () => {
     const version =
       '__attribute__((used)) static const char text[] = "librknnrt version: 1.4.0 (a10f100eb@2022-09-09T09:07:14)";';
     const old = compile("old", "librknnrt.so", [...functions, version].join("\n"));
@@ -356,7 +356,7 @@ describe.skipIf(compiler === null)(`finding the library${noCompiler}`, () => {
     });
   });
 
-  test("one that the loader finds in a file of quite another name has no known place, and so no known version", () => {
+  test("a library that the loader finds under another file name has no known path, and so no known version", () => {
     const other = compile("another-name", "another.so", functions.join("\n"));
     symlinkSync(other, join(dirname(other), "librknnrt.so"));
     const body = `result.found = load({ override: "", allowStandIn: false });`;
