@@ -37,9 +37,7 @@ export interface VocoderRanges {
    * nothing is rounded.
    */
   scales: readonly number[];
-  /**
-   * Snake -> how many half turns its angle may have in either direction, as the exponent of a power of two.
-   */
+  /** Snake -> exponent of two of the half turns that its angle may have in either direction. */
   folds: Readonly<Record<string, number>>;
 }
 

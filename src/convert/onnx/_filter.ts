@@ -108,8 +108,8 @@ function matricesOf({ taps, inputs, outputs, weights }: Filter): Float32Array {
 }
 
 /**
- * Takes rows of `padded` for every frame; `index` i64 [..., n] counts from the frame. Result: [..., frames,
- * n, inputs].
+ * Takes the rows `index`, i64 [..., n], of `padded` for the first frame, and for each later frame the rows
+ * `perFrame` further on. The result is [..., frames, n, inputs].
  */
 function gather(g: Graph, { padded, perFrame, frames }: Rows, index: string): string {
   return g.op("Gather", [padded, g.op("Add", [index, g.op("Mul", [frames, g.ints([perFrame])])])]);
@@ -142,9 +142,7 @@ const TAPS_TO_POINTS = powers(BLOCK_TAPS);
 const FROM_POINTS = transposed(powers(BLOCK));
 const WINDOW_TO_POINTS = transposed(inverse(powers(PRODUCTS)));
 
-/**
- * Cuts each frame into blocks by itself, so that the result does not depend on how many frames a call has.
- */
+/** Cuts each frame into blocks by itself, so that results do not depend on the number of frames in a call. */
 function blockFilter(g: Graph, rows: Rows, what: Filter): string {
   const { dilation, inputs, outputs, bias } = what;
   const { perFrame } = rows;
