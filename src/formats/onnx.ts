@@ -75,9 +75,7 @@ export class Graph {
   private readonly outputs: Message[] = [];
   private counter = 0;
   private usesOrtOperators = false;
-  /**
-   * Shapes of inputs and constants. With the values of integer constants, shapes of results can be derived.
-   */
+  /** Shapes of inputs and constants. With the values in `integers` they give the shapes of all results. */
   readonly shapes = new Map<string, readonly Dim[]>();
   readonly integers = new Map<string, readonly number[]>();
   /** Checkpoint files in which weights were left. */
