@@ -139,7 +139,7 @@ export function assertNpuFolderFits({ directory, manifest }: NpuFolder, bundle: 
     (name) => manifest.source[name]?.sha256 !== bundle.manifest.source[name]?.sha256,
   );
   if (other === undefined) return;
-  const what = `${directory} was made from ${manifest.name}, whose ${other} differs from that of ${bundle.manifest.name}`;
+  const what = `${directory} was made of ${manifest.name}, whose ${other} differs from that of ${bundle.manifest.name}`;
   throw invalid(what, hintFor(manifest.target));
 }
 

@@ -15,7 +15,7 @@ export const RKNN_TOOLKIT: Toolkit = {
   facts: [
     "Models are float16; inputs and outputs are f32. Where a measured run went beyond 30000 (float16 ends at 65504), the signal is scaled by powers of two, and the states with it.",
     "An RK3588 computes sines on its CPU, and each Snake would wait for it. So sin^2 is made of Max, Min, Sub, Mul and Add: the angle is folded, min(x, 2^k - x) again and again, until a polynomial is enough. The number of folds is measured on real speech, with room for angles four times as large. Larger angles lose the periodic part but do no other harm.",
-    "Users report of similar vocoders that the many element-wise operators make an RK3588's NPU slower than its four large cores with ONNX Runtime, and that only the front part pays. Here the front is 6 % of the arithmetic. `tts convert --snakes cpu` cuts before the first Snake: the NPU computes the front, and vocoder-tail.onnx the rest on the CPU. Measure the whole on the NPU, the cut and the CPU alone with `tts bench`.",
+    "Users report that in similar vocoders the many element-wise operators make an RK3588's NPU slower than its four large cores with ONNX Runtime, and that only the front part pays. Here the front is 6 % of the arithmetic. `tts convert --snakes cpu` cuts before the first Snake: the NPU computes the front, and vocoder-tail.onnx the rest on the CPU. Measure all three ways with `tts bench`: all on the NPU, cut, all on the CPU.",
   ],
   files: (parts) => [["build.py", rknnScript(parts)]],
 };

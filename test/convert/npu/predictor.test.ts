@@ -312,7 +312,7 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
     },
   );
 
-  test("whole numbers serve only as operator parameters and as drawn codes, which pick table rows or are the result", () => {
+  test("whole numbers serve only as operator parameters and as drawn codes", () => {
     const { nodes } = modelOf(path("tiny-base"));
     const users = (name: string) =>
       nodes.filter(({ inputs }) => inputs.includes(name)).map(({ type }) => type);
