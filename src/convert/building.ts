@@ -1,5 +1,5 @@
-// A folder that a worker makes from a checkpoint: it is written beside its place and renamed into it when it
-// is whole, so that an interruption leaves nothing, and progress, Ctrl-C and timers go on meanwhile.
+// A worker makes a folder from a checkpoint. It writes the folder beside its place and renames it when it is
+// whole, so an interruption leaves nothing. Progress, Ctrl-C and timers go on meanwhile.
 
 import { existsSync, mkdirSync } from "node:fs";
 import { TtsError } from "../errors.ts";
@@ -8,8 +8,9 @@ import { answerErrand } from "../pipeline/errand.ts";
 import type { Progress } from "../types.ts";
 
 /**
- * Has `build` make a folder at the path it is given, and moves it to `target`. What is there is replaced.
- * @param isWhole whether a folder is one of this kind: another process may have made it meanwhile
+ * Lets `build` make a folder at the path it is given, then moves that to `target`. An older folder is
+ * replaced.
+ * @param isWhole tells whether a folder is one of this kind; another process may have made it meanwhile
  * @throws TtsError OUTPUT_FAILED, and what `build` throws
  */
 export async function buildFolder(
@@ -58,7 +59,7 @@ export function buildInWorker(
   });
 }
 
-/** Failures of the file system while writing name the target and what to do. */
+/** Turns a failed write into an error that names the target and says what to do; other errors pass. */
 function asOutputError(error: unknown, target: string): unknown {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   const hints: Record<string, string> = {

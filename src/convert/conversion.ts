@@ -1,5 +1,4 @@
-// The steps that make the files of a bundle from a checkpoint, one after the other, and how much each adds to
-// the time.
+// The steps that make the files of a bundle from a checkpoint, in order, and what each costs in time.
 
 import { copyFileSync, linkSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -28,7 +27,7 @@ import { writeTables } from "./tables.ts";
 
 export interface ConvertJob {
   source: string;
-  /** Named in errors; the bundle is written at `part` and moved there by the caller. */
+  /** Errors name it. The bundle is written at `part`, and the caller moves it here. */
   target: string;
   part: string;
   /** What the model is called; default: the checkpoint's folder. */
@@ -38,8 +37,8 @@ export interface ConvertJob {
 }
 
 /**
- * Seconds on two cores, for 1e9 weights written, put into a graph or quantised, and 1e12 multiplications of
- * the fold. Only their ratios matter: they make the time left a good guess.
+ * Seconds on two cores per 1e9 weights written, put into a graph or quantised, and per 1e12 multiplications
+ * of the fold. They serve to guess the time left, so only their ratios matter.
  */
 const COST = {
   write: 10,
@@ -51,7 +50,7 @@ const COST = {
   >,
 } as const;
 
-/** One conversion, on this thread, into `folder`, which exists and is empty. */
+/** One conversion on this thread. `folder` exists and is empty. */
 export class Conversion {
   constructor(
     private readonly job: ConvertJob,
@@ -97,7 +96,7 @@ export class Conversion {
     checkpoint.close();
   }
 
-  /** f32 is written as it is; other types go through a bf16 file and llama.cpp's quantiser. */
+  /** f32 is written directly; other types go through a bf16 file and llama.cpp's quantiser. */
   private ggufSteps(
     stage: keyof WeightTypes,
     shape: TransformerShape,
@@ -147,7 +146,7 @@ export class Conversion {
       ),
     ];
     if (encoders === null) return steps;
-    // what cloning needs, of Base models only: others may lack these weights
+    // only Base models can clone; others may lack these weights
     const { codec, speaker } = encoders;
     return [
       ...steps,
@@ -171,8 +170,8 @@ export class Conversion {
   }
 
   /**
-   * F32 weights of the checkpoint are shared by a hard link where the file system can; else copied into the
-   * model's own data file.
+   * Shares F32 weights of the checkpoint through hard links. Where the file system has none, the weights are
+   * copied into the graph's own data file.
    */
   private saveGraph(
     name: string,
@@ -193,19 +192,19 @@ export class Conversion {
   }
 }
 
-/** Tensors of a layer in a GGUF file. */
+/** Tensors per layer in a GGUF file. */
 const TENSORS_PER_LAYER = 11;
-/** Either half of the codec has about so many weights at full size. */
+/** Billions of weights in the codec's encoder, and in its decoder, at full size. */
 const CODEC_BILLIONS = 0.1;
 
 function weightCount({ headDim, heads, hidden, intermediate, kvHeads, layers }: TransformerShape): number {
   return layers * hidden * (2 * headDim * (heads + kvHeads) + 3 * intermediate);
 }
 
-/** Another file system, or one without hard links, is no error: the bytes are copied then. */
+/** Whether it could link. On another file system, or one without hard links, the bytes are copied. */
 function tryLink(from: string, to: string): boolean {
   try {
-    linkSync(realpathSync(from), to); // a hub's cache holds links to its files
+    linkSync(realpathSync(from), to); // a hub's cache holds symbolic links
     return true;
   } catch {
     return false;

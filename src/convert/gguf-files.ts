@@ -1,5 +1,5 @@
-// GGUF version 3: key-value pairs and aligned tensors, written as a stream. Fills in the talker, the
-// predictor's layers and the tokenizer.
+// Writes GGUF version 3, key-value pairs and aligned tensors, as a stream: the talker, the predictor's layers
+// and the tokenizer.
 
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -139,7 +139,7 @@ function layerTensors(shape: TransformerShape): [string, string, number[]][] {
   ];
 }
 
-/** Norms stay f32; matrices keep bf16 where they have it and the file may hold it. */
+/** Norms become f32. Matrices stay bf16 where they are and the file may hold it; others become f32. */
 function fromTensor(name: string, tensor: Tensor, matrixType: TensorType): GgufTensor {
   const keep = matrixType === "bf16" && tensor.dtype === "BF16" && tensor.shape.length === 2;
   return {
@@ -190,7 +190,7 @@ function transformerValues(shape: TransformerShape, vocabulary: number): Record<
   };
 }
 
-/** The talker with codec_head as its output; a token id is a codec id. */
+/** The talker, with codec_head as its output. A token id is a codec id. */
 export function writeTalkerGguf(
   path: string,
   checkpoint: Checkpoint,
@@ -235,7 +235,7 @@ const TOKEN_TYPE = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const
 export interface Vocabulary {
   tokens: string[];
   types: Int32Array;
-  /** Contents that are matched inside text, for example `<|im_end|>`. */
+  /** Tokens that are recognised inside text, for example `<|im_end|>`. */
   controlTokens: string[];
 }
 

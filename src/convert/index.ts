@@ -12,7 +12,7 @@ import { buildFolder, buildInWorker } from "./building.ts";
 import { Conversion, type ConvertJob } from "./conversion.ts";
 
 export interface ConvertRequest extends Omit<ConvertJob, "part" | "libraries"> {
-  /** With its threads and cores is measured what `auto` goes by later. */
+  /** Its threads and cores serve to measure the predictor backends, by which `auto` chooses later. */
   config: Config;
 }
 
@@ -32,7 +32,7 @@ export function convert(
   });
 }
 
-/** Adds to the manifest which predictor backend is how fast on this machine. */
+/** Adds to the manifest how fast each predictor backend is on this machine. */
 async function measure(directory: string, config: Config): Promise<void> {
   const asSpoken = { ...config, ...threadsFor(openBundle(directory).manifest.shape.hidden, config) };
   const job: MeasureJob = { directory, config: asSpoken };

@@ -6,7 +6,7 @@ import type { Checkpoint } from "../formats/checkpoint.ts";
 import type { JsonFile } from "../formats/checkpoint-json.ts";
 import type { SamplerSettings } from "../types.ts";
 
-/** What the checkpoint itself does not say. */
+/** What the manifest needs and the checkpoint does not say. */
 export interface Made {
   name: string;
   weights: WeightTypes;

@@ -3,23 +3,21 @@
 
 export type Bits = 4 | 8;
 
-/**
- * Columns that share a scale: short blocks cost speed, long ones precision, and 8 bits have enough of that.
- */
+/** Columns that share a scale. Short blocks cost speed, long ones precision; 8 bits can afford the loss. */
 export const BLOCK_SIZE: Record<Bits, number> = { 4: 32, 8: 128 };
 
 export interface QuantizedMatrix {
   blockSize: number;
-  /** [rows, blocks, blockSize * bits / 8]; of two 4-bit codes the first is in the low half. */
+  /** [rows, blocks, blockSize * bits / 8]; a byte holds two 4-bit codes, the first in its low half. */
   codes: Uint8Array;
   /** [rows, blocks] */
   scales: Float32Array;
 }
 
 /**
- * `values` [rows, columns], each rounded to the nearest code of its block. A weight is (code - 2^(bits-1)) *
- * scale; a last block that is not full is filled up with zeros. With 4 bits the value furthest from 0 gets
- * the code 0, which reaches one step further than 15.
+ * Rounds each of `values` [rows, columns] to the nearest code of its block. A weight is (code - 2^(bits-1)) *
+ * scale. A row's last block is filled up with zeros. With 4 bits the value furthest from 0 gets the code 0,
+ * which reaches one step further than 15.
  */
 export function quantizeMatrix(values: Float32Array, columns: number, bits: Bits): QuantizedMatrix {
   const blockSize = BLOCK_SIZE[bits];

@@ -1,4 +1,4 @@
-// Work on a checkpoint, step by step, with a guess of the time left.
+// Runs work on a checkpoint step by step and guesses the time left.
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
@@ -7,20 +7,19 @@ import type { Checkpoint } from "../formats/checkpoint.ts";
 import { hashFiles, sourceFiles } from "../formats/checkpoint-files.ts";
 import type { Progress } from "../types.ts";
 
-/** Before this share is done nobody can tell how long the rest will take. */
+/** No time left is given before this share is done: a guess would be too rough. */
 const GUESS_AFTER_SHARE = 0.05;
 /** Seconds that hashing 1e9 bytes takes. */
 const HASH_COST = 0.6;
 
 export interface Step {
   title: string;
-  /** In seconds of some machine: only ratios matter, they make the time left a good guess. */
+  /** Seconds on some machine. They serve to guess the time left, so only their ratios matter. */
   cost: number;
-  /** `advance` is told which share of the step is done, more than once if it takes long. */
+  /** A long step calls `advance` repeatedly with the share that is done, 0 to 1. */
   run: (advance: (share: number) => void) => void;
 }
 
-/** Does the steps in order. */
 export function runSteps(
   steps: readonly Step[],
   checkpoint: Checkpoint,
@@ -31,7 +30,7 @@ export function runSteps(
   let before = 0;
   for (const { title, cost, run } of steps) {
     const report = (share: number) => {
-      // The pages of a checkpoint would else pile up to its whole size.
+      // Otherwise the pages of a checkpoint would pile up to its whole size.
       checkpoint.weights.release();
       checkpoint.codecWeights.release();
       const done = before + share * cost;
@@ -42,11 +41,11 @@ export function runSteps(
     report(0);
     run(report);
     before += cost;
-    Bun.gc(true); // what a step leaves is hundreds of megabytes that the collector does not see as pressing
+    Bun.gc(true); // a step leaves hundreds of megabytes, which by themselves trigger no collection
   }
 }
 
-/** Puts what the source is made of into `hashes`. */
+/** Puts size and SHA-256 of each source file into `hashes`. */
 export function hashStep(source: string, hashes: Manifest["source"]): Step {
   const bytes = sourceFiles(source).reduce((sum, name) => sum + statSync(join(source, name)).size, 0);
   let done = 0;

@@ -1,5 +1,5 @@
-// A checkpoint of the true shape of an official model with random weights: for measuring speed and memory
-// where no real weights are. What it says is noise.
+// A checkpoint with random weights and the exact shape of an official model, to measure speed and memory
+// without real weights. What it says is noise.
 
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,14 +23,14 @@ const LAYERS = 28;
 const HEADS = 16;
 const KV_HEADS = 8;
 const HEAD_DIM = 128;
-/** As the official initialiser: small enough that 28 layers stay calm. */
+/** That of the official initialiser, small enough that values stay small through 28 layers. */
 const DEVIATION = 0.02;
-/** Random numbers are drawn once and used over and over. */
+/** This many random numbers are drawn once and used over and over. */
 const NOISE_VALUES = 1 << 20;
 
 /**
- * What an official model of that size consists of: every tensor of the checkpoint's main file, and the
- * decoder as its config.json has it.
+ * An official model of that size: every tensor of the checkpoint's main file, and the decoder as config.json
+ * describes it.
  */
 export function officialShape(size: SyntheticSize): {
   tensors: Pick<TensorToWrite, "name" | "shape">[];
@@ -39,7 +39,7 @@ export function officialShape(size: SyntheticSize): {
   return { tensors: mainTensors(size), decoder: decoderConfig() };
 }
 
-/** Writes the checkpoint; takes 2.5 GB (0.6b) or 4.6 GB (1.7b). */
+/** Writes the checkpoint: 2.5 GB (0.6b) or 4.6 GB (1.7b). */
 export function writeSyntheticCheckpoint(
   directory: string,
   size: SyntheticSize,
@@ -64,7 +64,7 @@ export function writeSyntheticCheckpoint(
   writeConfigs(directory, size);
 }
 
-/** Uniform noise of the wanted deviation around a centre, as the bytes of one type. */
+/** Bytes of uniform noise in one type, with this standard deviation around `centre`. */
 function noise(dtype: "BF16" | "F32", centre = 0, deviation = DEVIATION): Uint8Array {
   const values = new Float32Array(NOISE_VALUES);
   let state = 12345;
@@ -171,7 +171,7 @@ const conv = (name: string, out: number, inputs: number, kernel: number) => [
   f32(`${name}.weight`, out, inputs, kernel),
   f32(`${name}.bias`, out),
 ];
-/** A transposed convolution has its inputs first. */
+/** A transposed convolution: its weight has the inputs on the first axis. */
 const transposed = (name: string, inputs: number, out: number, kernel: number) => [
   f32(`${name}.weight`, inputs, out, kernel),
   f32(`${name}.bias`, out),
@@ -259,7 +259,7 @@ function codecLayer(prefix: string): TensorToWrite[] {
 }
 
 /**
- * The JSON files, with the official numbers; the vocabulary is bytes and fillers, so that every id exists.
+ * The JSON files, with the official numbers. The vocabulary is bytes and fillers, so that every id exists.
  */
 function writeConfigs(directory: string, size: SyntheticSize): void {
   const save = (name: string, value: unknown) => writeFileSync(join(directory, name), JSON.stringify(value));

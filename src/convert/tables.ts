@@ -1,5 +1,5 @@
-// Writes tables.safetensors: the text embedding folded through its projection, code embeddings, and what the
-// predictor reads row by row.
+// Writes tables.safetensors: the text embedding folded through its projection, the code embeddings, the
+// predictor's input rows and its heads.
 
 import { closeSync, openSync } from "node:fs";
 import { quantizeRows } from "../../ffi/ggml.ts";
@@ -19,10 +19,10 @@ import { blockRowBytes, type HeadType, TABLE } from "../formats/tables.ts";
 import { asBytes, writeAll } from "../io/bytes.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 
-/** Rows folded in one run: bounds memory, long enough to keep matrix products busy. */
+/** Rows folded in one run: few enough to bound memory, enough for fast matrix products. */
 const FOLD_ROWS = 512;
 
-/** Heads are read whole for every code: they are as small as the layers that they sit on. */
+/** Every code reads a whole head, so heads are stored as small as the layers below them. */
 const HEAD_TYPE: Record<WeightType, HeadType> = {
   f32: "f32",
   f16: "f16",
@@ -34,8 +34,8 @@ const HEAD_TYPE: Record<WeightType, HeadType> = {
 };
 
 /**
- * Half precision where that is lossless or harmless; beside an f32 talker all stays f32. `advance` is told
- * which share is done.
+ * Writes half precision where that is lossless or harmless; beside an f32 talker all stays f32. Calls
+ * `advance` with the share that is done, 0 to 1.
  */
 export function writeTables(
   path: string,
@@ -95,7 +95,7 @@ function textTable(checkpoint: Checkpoint, half: boolean, threads: number): Tens
 interface FoldedTable {
   name: string;
   source: Tensor;
-  /** The first so many rows of `source` are taken. */
+  /** How many rows of `source` are taken, from the first on. */
   rows: number;
   /** `x` [rows, in] -> `y` [rows, out], with `parameters` as further inputs. */
   graph: { model: Graph; out: number };
@@ -104,7 +104,7 @@ interface FoldedTable {
   threads: number;
 }
 
-/** A table whose rows went through a graph, computed in f32 while it is written. */
+/** A table whose rows go through a graph, computed in f32 while it is written. */
 function throughGraph({ name, source, rows, graph, parameters, half, threads }: FoldedTable): TensorToWrite {
   const width = source.shape[1];
   function* chunks() {
@@ -112,7 +112,7 @@ function throughGraph({ name, source, rows, graph, parameters, half, threads }: 
     const fixed = Object.fromEntries(
       Object.entries(parameters).map(([key, tensor]) => [key, ownTensor(tensor)]),
     );
-    // The same buffers for all runs: garbage of this size would pile up to that of the table.
+    // All runs share these buffers: else garbage would pile up to the size of the table.
     const input = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * width));
     const folded = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * graph.out));
     const rounded = half ? new Float16Array(folded.length) : null;
@@ -138,7 +138,7 @@ function throughGraph({ name, source, rows, graph, parameters, half, threads }: 
   return { name, dtype: half ? "F16" : "F32", shape: [rows, graph.out], chunks };
 }
 
-/** A tensor with memory of its own, as native code needs it. */
+/** A tensor with its own memory, which native code needs. */
 function ownTensor(tensor: Tensor): OrtTensor {
   return new OrtTensor(new Float32Array(toFloat32(tensor).slice().buffer), tensor.shape);
 }
@@ -171,7 +171,7 @@ function linearFold(width: number, out: number): FoldedTable["graph"] {
   return { model, out };
 }
 
-/** Half precision keeps a bf16 table as it is: that loses nothing. */
+/** `half` keeps a bf16 or f16 table unchanged, which loses nothing. */
 function storeTensor(name: string, tensor: Tensor, half: boolean): TensorToWrite {
   const keep = half && (tensor.dtype === "BF16" || tensor.dtype === "F16");
   return {
@@ -183,8 +183,8 @@ function storeTensor(name: string, tensor: Tensor, half: boolean): TensorToWrite
 }
 
 /**
- * The talker's embedding of code 0 and the predictor's of codes 1 to 15, all as wide as the talker: they sum
- * to the feedback.
+ * The talker's embedding for code 0, the predictor's for codes 1 to 15. All are as wide as the talker, and
+ * their rows sum to the feedback.
  */
 function codeEmbedding(checkpoint: Checkpoint, group: number): Tensor {
   const { weights, talker, codecVocabulary, codes } = checkpoint;
@@ -234,8 +234,8 @@ function headTable(name: string, tensor: Tensor, type: HeadType): TensorToWrite 
 }
 
 /**
- * Where the predictor is narrower than the talker: its input projection, in f32, and every code's row through
- * it.
+ * Only for a predictor narrower than the talker: its input projection in f32, and every code's row put
+ * through it.
  */
 function projectionTables(checkpoint: Checkpoint, half: boolean, threads: number): TensorToWrite[] {
   const { weights, talker, predictor, codes } = checkpoint;

@@ -1,4 +1,4 @@
-// The few protobuf wire types that ONNX needs: varint, 32-bit and length-delimited.
+// Writes the few protobuf wire types that ONNX needs: varint, 32-bit and length-delimited.
 
 const VARINT = 0;
 const LENGTH = 2;
@@ -10,7 +10,7 @@ interface LateBytes {
   make: () => Uint8Array;
 }
 
-/** A message under construction; fields are written in call order. */
+/** A message under construction. Fields are written in call order. */
 export class Message {
   private readonly parts: (Uint8Array | LateBytes)[] = [];
 
@@ -35,7 +35,7 @@ export class Message {
     return this.bytes(field, Buffer.from(value));
   }
 
-  /** As {@link bytes}, made when their turn comes: large ones need not all be in memory. */
+  /** Like {@link bytes}, but made when their turn comes, so that large ones need not all be in memory. */
   lateBytes(field: number, length: number, make: () => Uint8Array): this {
     this.parts.push(varint((field << 3) | LENGTH), varint(length), { length, make });
     return this;

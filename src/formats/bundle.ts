@@ -11,9 +11,9 @@ import { JsonFile } from "./json.ts";
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
 export const BUNDLE_VERSION = 4;
-/** What to do about a damaged one. */
+/** What to do about a damaged bundle. */
 export const BUNDLE_HINT = "delete the bundle; it is made again";
-/** Sizes beyond these are no model's: only a damaged manifest has them. */
+/** No model has larger sizes: only a damaged manifest does. */
 const LARGEST = {
   width: 16_384,
   layers: 256,
@@ -25,8 +25,7 @@ const LARGEST = {
 } as const;
 
 /**
- * File names inside a bundle. Encoders are there only in Base models, reading files only for voices that read
- * IPA.
+ * File names inside a bundle. Only Base models have encoders; only voices that read IPA have reading files.
  */
 export const BUNDLE_FILES = {
   manifest: "bundle.json",
@@ -60,7 +59,7 @@ export interface CodecIds {
   thinkEos: number;
 }
 
-/** What turns a text into rows of integers; pure data, all from config.json. */
+/** The data that turns a text into rows of integers, all from config.json. */
 export interface PromptSpec {
   modelType: ModelType;
   /** Whether an instruction has any effect (official rule: not on the 0.6B models, not on Base). */
@@ -73,7 +72,7 @@ export interface PromptSpec {
   speakers: Record<string, number>;
   /** Speaker -> the dialect it speaks. */
   dialects: Record<string, string>;
-  /** Strings that the tokenizer reads as one id wherever they stand. */
+  /** Strings that the tokenizer reads as one id, wherever they occur. */
   controlTokens: string[];
 }
 
@@ -82,7 +81,10 @@ export interface Manifest {
   version: number;
   name: string;
   modelSize: string;
-  /** A stage in f32 runs with f32 KV and without flash attention: it matches the official code. */
+  /**
+   * A stage in f32 runs with an f32 KV cache and without flash attention, so that it matches the official
+   * code.
+   */
   weights: WeightTypes;
   /** Widths and counts that programs need before any file is opened. */
   shape: {
@@ -95,18 +97,20 @@ export interface Manifest {
     predictorLayers: number;
   };
   /**
-   * Predictor backend -> milliseconds per frame, measured when the bundle was made: what `auto` goes by. May
-   * be empty.
+   * Predictor backend -> milliseconds per frame, measured when the bundle was made; `auto` takes the fastest.
+   * May be empty.
    */
   predictorMs: Record<string, number>;
   prompt: PromptSpec;
-  /** generation_config.json. maxNewTokens counts the closing token: one more than frames. */
+  /**
+   * From generation_config.json. maxNewTokens counts the closing token, so it is the most frames plus one.
+   */
   sampling: { talker: SamplerSettings; predictor: SamplerSettings; maxNewTokens: number };
   /** null: text is tokenised as written. */
   reading: { maxPhones: number } | null;
-  /** Every file of the bundle but this one -> its size in bytes. */
+  /** Every file of the bundle except the manifest -> its size in bytes. */
   files: Record<string, number>;
-  /** Relative path -> what was converted. */
+  /** Source file, relative to the checkpoint -> its size and hash. */
   source: Record<string, { bytes: number; sha256: string }>;
   libraries: { llama: string; onnxruntime: string };
 }
@@ -116,7 +120,7 @@ export interface Bundle {
   manifest: Manifest;
 }
 
-/** For people, and as a part of folder names. */
+/** For people, and in folder names. */
 export const weightsInWords = ({ talker, predictor }: WeightTypes) =>
   talker === predictor ? talker : `${talker}-${predictor}`;
 
@@ -129,7 +133,7 @@ export function isBundle(directory: string): boolean {
 }
 
 /**
- * Reads the manifest, checks every value in it, and that every file is there in its full size.
+ * Reads the manifest and checks every value in it. Also checks that every file exists with its full size.
  * @throws TtsError BUNDLE_INVALID
  */
 export function openBundle(directory: string): Bundle {
@@ -238,7 +242,7 @@ function readShape(file: JsonFile): Manifest["shape"] {
     predictorLayers: file.within("predictorLayers", 1, LARGEST.layers),
   };
   if (shape.codes > shape.codecVocabulary)
-    throw file.wrong(`shape.codes is ${shape.codes}, of a vocabulary of ${shape.codecVocabulary}`);
+    throw file.wrong(`shape.codes is ${shape.codes}, more than the ${shape.codecVocabulary} codec ids`);
   return shape;
 }
 
@@ -271,7 +275,8 @@ function readPrompt(file: JsonFile, { codecVocabulary, textVocabulary }: Manifes
 }
 
 /**
- * Whole and finite; whether a setting makes sense is checked where it is used, as for one that a user gives.
+ * Checks only for whole and finite numbers. Whether a setting makes sense is checked where it is used, like a
+ * user's.
  */
 function readSampler(file: JsonFile): SamplerSettings {
   return {

@@ -1,5 +1,5 @@
-// What a checkpoint can do, from its config.json: the only reader of these keys. A bundle's manifest is made
-// from it; listings, the choice of a model and completion go by it.
+// What a checkpoint can do, from its config.json. This is the only reader of these keys; it serves bundle
+// manifests, listings, completion and the choice of a model.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -41,8 +41,8 @@ export function readAbilities(
 }
 
 /**
- * Official rule: the small CustomVoice models ignore instructions, Base has no place for them. A voice that
- * reads IPA knows no others.
+ * Official rule: the small CustomVoice models ignore instructions, and Base has no place for them. A voice
+ * that reads IPA cannot read them.
  */
 function takesInstruct(modelType: ModelType, modelSize: string, readsIpa: boolean): boolean {
   return modelType === "voice_design" || (modelType === "custom_voice" && modelSize !== "0b6" && !readsIpa);
@@ -55,7 +55,7 @@ function codecIds(talker: JsonFile, key: string): Record<string, number> {
   return Object.fromEntries(table.entries().map(([name]) => [name.toLowerCase(), table.id(name, rows)]));
 }
 
-/** Speaker -> dialect; one without has false in the file. */
+/** Speaker -> dialect. The file has false for a speaker without one. */
 function speakerDialects(talker: JsonFile, languages: Record<string, number>): Record<string, string> {
   const entries = talker.has("spk_is_dialect") ? talker.object("spk_is_dialect").entries() : [];
   const dialects = entries.flatMap(([name, dialect]) =>
@@ -65,6 +65,6 @@ function speakerDialects(talker: JsonFile, languages: Record<string, number>): R
   if (unknown === undefined) return Object.fromEntries(dialects);
   throw invalid(
     talker.file,
-    `spk_is_dialect gives ${unknown[0]} "${unknown[1]}", which is no codec_language_id`,
+    `spk_is_dialect gives ${unknown[0]} "${unknown[1]}", which is not in codec_language_id`,
   );
 }

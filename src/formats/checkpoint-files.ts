@@ -1,5 +1,5 @@
-// Which files of a checkpoint decide what a bundle holds, and their hashes. Light: every start compares them
-// with the cached bundle.
+// Names and hashes the files of a checkpoint that decide what a bundle holds. It must be quick: every start
+// compares them with the cached bundle.
 
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from "node:fs";
@@ -16,19 +16,16 @@ export const CHECKPOINT_FILES = [
   "tokenizer_config.json",
   "speech_tokenizer/config.json",
 ] as const;
-/** Present together where a voice reads IPA. */
+/** A voice that reads IPA has both. */
 export const READING_FILES = ["lexicon.tsv", "letters.tsv"] as const;
 /** Folders of a checkpoint that hold weights. */
 const WEIGHT_FOLDERS = ["", "speech_tokenizer"] as const;
 const HASH_BLOCK_BYTES = 1 << 22;
-/**
- * Behind the name of weights that a binary unpacks as they travel, compressed with zstd: a tenth and less of
- * their size on the disk.
- */
+/** The suffix of weights compressed with zstd, as a binary carries them: at most a tenth of their size. */
 export const PACKED_SUFFIX = ".zst";
 
 /**
- * `model.safetensors`, as it is or {@link PACKED_SUFFIX}, or the shards that `model.safetensors.index.json`
+ * `model.safetensors`, plain or with {@link PACKED_SUFFIX}, or the shards that `model.safetensors.index.json`
  * names.
  */
 export function weightFiles(directory: string): string[] {
@@ -53,7 +50,9 @@ export function sourceFiles(directory: string): string[] {
   return [...CHECKPOINT_FILES, ...reading, ...weights];
 }
 
-/** SHA-256 and size of each of them; of packed ones those of what is in them, under the plain name. */
+/**
+ * SHA-256 and size of each source file. A packed file counts under its plain name, by its unpacked content.
+ */
 export function hashFiles(source: string, onBytes: (count: number) => void = () => {}): Manifest["source"] {
   const entries = sourceFiles(source).map((name) => {
     const path = join(source, name);
@@ -70,7 +69,10 @@ export function hashFiles(source: string, onBytes: (count: number) => void = () 
 
 export const isPacked = (path: string) => path.endsWith(PACKED_SUFFIX);
 
-/** @throws TtsError CHECKPOINT_INVALID when it is damaged */
+/**
+ * The unpacked bytes of a packed file.
+ * @throws TtsError CHECKPOINT_INVALID when it is damaged
+ */
 export function unpackedWeights(path: string): Uint8Array<ArrayBuffer> {
   try {
     return Bun.zstdDecompressSync(readFileSync(path)) as Buffer<ArrayBuffer>;

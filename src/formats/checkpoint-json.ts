@@ -1,4 +1,4 @@
-// The JSON files of a checkpoint, and how a fault in a checkpoint is reported.
+// Opens the JSON files of a checkpoint and reports its faults.
 
 import { TtsError } from "../errors.ts";
 import { JsonFile } from "./json.ts";

@@ -1,4 +1,4 @@
-// An official checkpoint directory: its JSON files, checked key by key, and its weights, mapped.
+// Opens an official checkpoint directory: checks its JSON files key by key and maps its weights.
 
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
@@ -54,7 +54,7 @@ export interface CodecEncoderShape {
   kernel: number;
   lastKernel: number;
   residualKernel: number;
-  /** The residual units are narrower by this. */
+  /** Residual units are narrower by this factor. */
   compress: number;
   /** Strides in the order of the encoder. */
   strides: number[];
@@ -62,7 +62,7 @@ export interface CodecEncoderShape {
 
 /** An ECAPA-TDNN: entry, three blocks, aggregation. */
 export interface SpeakerEncoderShape {
-  /** Of the x-vector: the talker's. */
+  /** Width of the x-vector, which is the talker's. */
   width: number;
   /** [5] each: entry, blocks 1 to 3, aggregation */
   channels: number[];
@@ -70,13 +70,13 @@ export interface SpeakerEncoderShape {
   dilations: number[];
   attention: number;
   squeeze: number;
-  /** Parts that a block's channels are split into. */
+  /** How many parts a block's channels are split into. */
   scale: number;
 }
 
 /** Stride of the convolution between the encoder's transformer and its quantizer. */
 export const ENCODER_DOWNSAMPLING = 2;
-/** What every Mimi of this family has: the encoder's graph knows nothing else. */
+/** Every Mimi of this family has these values; the encoder's graph supports no others. */
 const CODEC_ENCODER_KNOWN = {
   audio_channels: 1,
   num_residual_layers: 1,
@@ -88,8 +88,8 @@ const CODEC_ENCODER_KNOWN = {
 } as const;
 
 /**
- * Weights of one file or of the shards of an index, mapped or unpacked. Every tensor that is taken is checked
- * for shape and numbers.
+ * Weights from one file or from the shards of an index, mapped or unpacked. Taking a tensor checks its shape
+ * and that its values are finite.
  */
 export class Weights {
   private constructor(
@@ -127,7 +127,7 @@ export class Weights {
     return tensor;
   }
 
-  /** Layers that the config does not count would be left out without a word. */
+  /** Refuses more layers than the config counts: they would be left out silently. */
   checkLayers(prefix: string, layers: number): void {
     if (!this.has(`${prefix}.layers.${layers}.input_layernorm.weight`)) return;
     throw invalid(
@@ -137,7 +137,7 @@ export class Weights {
     );
   }
 
-  /** What has been read need not stay in memory. */
+  /** Lets the pages that have been read leave memory. */
   release(): void {
     for (const file of this.mapped) file.release();
   }
@@ -161,7 +161,7 @@ export interface Checkpoint {
   talker: TransformerShape;
   predictor: TransformerShape;
   codec: CodecShape;
-  /** What makes codes and speaker vectors of a recording; null but for Base models. */
+  /** The encoders that turn a recording into codes and a speaker vector; null except in Base models. */
   encoders: { codec: CodecEncoderShape; speaker: SpeakerEncoderShape } | null;
   /** Rows of the talker's codec embedding and head. */
   codecVocabulary: number;
@@ -320,7 +320,7 @@ function codecEncoderShape(file: JsonFile): CodecEncoderShape {
   };
 }
 
-/** Absent keys have the official defaults, those of 0.6B. */
+/** Absent keys get the official defaults, which are those of 0.6B. */
 function speakerEncoderShape(file: JsonFile): SpeakerEncoderShape {
   const config = file.object("speaker_encoder_config", {});
   config.only("sample_rate", SAMPLE_RATE_HZ);

@@ -1,5 +1,4 @@
-// Codes that come from files, clients and other programs. Native code takes them as row numbers, so each one
-// is checked here first.
+// Checks codes from files, clients and other programs, because native code takes them as row numbers.
 
 import { TtsError } from "../errors.ts";
 import { isWhole } from "../ranges.ts";
@@ -12,9 +11,9 @@ export const isFrame = (value: unknown, size: number): value is number[] =>
   value.every((code) => isWhole(code, 0, size - 1));
 
 /**
- * Checks codes in the order of their frames; i64 ones before they are narrowed.
- * @param first the place of the first one, where these are a piece of a longer list
- * @param hint what the user may do about a wrong one
+ * Checks codes in frame order; i64 codes before they are narrowed.
+ * @param first the place of the first code, where these are a piece of a longer list
+ * @param hint what the user may do about a wrong code
  * @throws TtsError CODES_INVALID naming frame, code, value and limit
  */
 export function assertCodes(

@@ -1,6 +1,6 @@
-// The head of a GGUF file (version 3): its single values, the lengths of its lists, and where its tensors
-// lie. Pure: bytes in, values out. libllama ends the process on some damaged files, so they are read here
-// first. Strings of lists are stepped over, not decoded.
+// Reads the head of a GGUF file (version 3): its single values, the places of its lists and of its tensors.
+// Pure: bytes in, values out. libllama ends the process on some damaged files, so they are read here first.
+// Strings in lists are stepped over, not decoded.
 
 import { TtsError } from "../errors.ts";
 
@@ -17,28 +17,28 @@ export interface GgufList {
   /** A number of {@link GGUF_TYPE}. */
   entryType: number;
   count: number;
-  /** First byte, and the byte after the last. */
+  /** Offset of the first byte; `to` is the offset after the last. */
   from: number;
   to: number;
 }
 
 export interface GgufTensor {
   name: string;
-  /** Numbers in it. */
+  /** How many numbers the tensor has. */
   elements: number;
   axes: number;
-  /** In the file, with what fills it up to the next tensor. */
+  /** Bytes in the file, including the padding up to the next tensor. */
   bytes: number;
 }
 
 export interface GgufHead {
-  /** key -> value of one of the types of {@link GGUF_TYPE}; other types are left out. */
+  /** key -> value; types that {@link GGUF_TYPE} lacks are left out. */
   values: Map<string, { type: number; value: number | string | boolean | GgufList }>;
-  /** As they lie in the file. */
+  /** In file order. */
   tensors: GgufTensor[];
 }
 
-/** Reads forward; every read is inside the file or a failure. */
+/** Reads forward. A read beyond the file's end fails. */
 class Reader {
   at = 0;
   private readonly view: DataView;
@@ -67,7 +67,7 @@ class Reader {
     const from = this.skip(8);
     return this.view.getUint32(from, true) + 2 ** 32 * this.view.getUint32(from + 4, true);
   };
-  /** One loop over plain numbers: a vocabulary has 151,000 strings and as many merges. */
+  /** This is one loop over plain numbers, because a vocabulary has 151,000 strings and as many merges. */
   skipStrings(count: number): void {
     const { view } = this;
     const last = this.bytes.length - 8;
@@ -170,12 +170,12 @@ function readTensors(reader: Reader, count: number, fileBytes: number): GgufTens
 }
 
 /**
- * The first entry of a list of strings that an earlier one equals, or -1. Compares bytes; decodes nothing.
+ * The index of the first string in a list that equals an earlier one, or -1. Compares bytes; decodes nothing.
  */
 export function findRepeated(bytes: Uint8Array, list: GgufList): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const slots = 2 ** Math.ceil(Math.log2(2 * list.count + 2));
-  const seen = new Int32Array(slots); // place of a string's length + 1
+  const seen = new Int32Array(slots); // offset of a string's length field + 1
   for (let i = 0, at = list.from; i < list.count; i++) {
     const length = view.getUint32(at, true);
     let hash = length | 0;

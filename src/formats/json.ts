@@ -1,16 +1,16 @@
-// A JSON file read key by key: every value is checked, every failure names file, key and value. Of a
-// checkpoint or of a bundle.
+// Reads a JSON file of a checkpoint or of a bundle key by key. Every value is checked; every failure names
+// file, key and value.
 
 import { readFileSync } from "node:fs";
 import { type ErrorCode, TtsError } from "../errors.ts";
 import { isWhole } from "../ranges.ts";
 
-/** What a fault in the file is reported as. */
+/** How a fault in the file is reported. */
 export interface JsonFault {
   code: ErrorCode;
-  /** Where a value is wrong. */
+  /** The hint when a value is wrong. */
   hint: string;
-  /** Where the file cannot be read at all. */
+  /** The hint when the file cannot be read at all. */
   unreadable: string;
 }
 
@@ -38,12 +38,12 @@ export class JsonFile {
     return new JsonFile(file, value, fault);
   }
 
-  /** An object that lies in no file. */
+  /** An object that comes from no file. */
   static of(title: string, value: Record<string, unknown>, fault: JsonFault): JsonFile {
     return new JsonFile(title, value, fault);
   }
 
-  /** The failure of a value that only the caller can judge. */
+  /** The error for a value that only the caller can judge. */
   wrong(what: string): TtsError {
     return new TtsError(this.fault.code, `${this.file}: ${what}`, this.fault.hint);
   }
@@ -80,7 +80,7 @@ export class JsonFile {
   within(key: string, least: number, most: number): number {
     return this.get(key, `a whole number from ${least} to ${most}`, (value) => isWhole(value, least, most));
   }
-  /** A row of a table that has `rows` of them. */
+  /** A row number of a table with `rows` rows. */
   id(key: string, rows: number): number {
     return this.get(key, `a number from 0 to ${rows - 1}`, (value) => isId(value, rows));
   }
@@ -125,9 +125,9 @@ export class JsonFile {
       read(new JsonFile(this.file, entry, this.fault, `${this.path}${key}.${i}.`)),
     );
   }
-  /** Absent or exactly `known`: the choices of an architecture that nothing here makes. */
+  /** Absent or exactly `known`, for choices of the architecture that this program does not support. */
   only(key: string, known: string | number | boolean): void {
-    this.get(key, `${JSON.stringify(known)}, the only value known here`, (value) => value === known, known);
+    this.get(key, `${JSON.stringify(known)}, the only supported value`, (value) => value === known, known);
   }
   has(key: string): boolean {
     return Object.hasOwn(this.value, key) && this.value[key] !== null;
@@ -147,7 +147,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 /** Whether a value of a JSON file is a row number below `rows`. */
 export const isId = (value: unknown, rows: number): value is number => isWhole(value, 0, rows - 1);
 
-/** A value inside a message: on one line, and never a whole file. */
+/** A value for a message: on one line, and cut short. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? "missing";
   return text.length <= 80 ? text : `${text.slice(0, 80)}...`;

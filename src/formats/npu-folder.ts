@@ -1,10 +1,10 @@
-// A folder of models for an NPU: its manifest, checked value by value, and where its files lie. `tts convert
-// --target` writes one; the vendor's toolkit puts the built models beside the graphs. Runs nothing.
+// A folder of models for an NPU: checks its manifest value by value and finds its files. `tts convert
+// --target` writes one; the vendor's toolkit puts the built models beside the graphs. Nothing is run here.
 //
 // The vocoder is a chain of graphs of fixed shapes, each on the CPU or on the NPU. Tensors are linked by
-// their names: what a part reads is `codes` i32 [frames, 16] or `position` i32 [1], or f32 that an earlier
-// part gives, or its own state, `state.NAME`, which is all zero at the start of a speech and then what the
-// part gave as `next.NAME`. The last part gives `samples` f32, 1920 a frame.
+// their names. A part reads `codes` i32 [frames, 16], `position` i32 [1], f32 tensors that an earlier part
+// gives, and its own state `state.NAME`. State is all zero at the start of a speech, and then what the part
+// gave as `next.NAME`. The last part gives `samples` f32, 1920 a frame.
 
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -19,9 +19,9 @@ import { parseSafetensors, toFloat32, toInt32 } from "./safetensors.ts";
 export const NPU_MANIFEST = "npu.json";
 const FORMAT = "qwen3-tts-npu";
 const VERSION = 1;
-/** More would make a signal longer than an RK3588 can count: 8191 samples. */
+/** More frames would make a signal longer than the 8191 samples that an RK3588 takes. */
 export const MOST_NPU_FRAMES = 4;
-/** Sizes beyond these are no model's: only a damaged manifest has them. */
+/** No model has larger sizes: only a damaged manifest does. */
 const LARGEST = { rank: 4, size: 65_536, elements: 2 ** 26, decibels: 200, bytes: 2 ** 50 } as const;
 
 export interface NpuTensorInfo {
@@ -31,7 +31,7 @@ export interface NpuTensorInfo {
 
 /** A graph of fixed shapes. */
 export interface NpuPart {
-  /** The ONNX file; one for the NPU is built to the same name with the target's suffix. */
+  /** The ONNX file. The model built from it for the NPU has the same name with the target's suffix. */
   file: string;
   runs: "cpu" | "npu";
   inputs: NpuTensorInfo[];
@@ -42,23 +42,23 @@ export interface NpuManifest {
   format: typeof FORMAT;
   version: number;
   target: NpuTarget;
-  /** Of the model. */
+  /** The model's name. */
   name: string;
   /** Frames of one run of the vocoder. */
   frames: number;
   /** In the order in which they run. */
   vocoder: NpuPart[];
   /**
-   * The code predictor: a graph of one step and the heads, which stay with the CPU, or one of a whole frame.
-   * null: it all does.
+   * Graphs of the code predictor: one step, its heads, which stay on the CPU, and a whole frame. Where step
+   * and frame are null, all of it stays on the CPU.
    */
   predictor: { step: NpuPart | null; heads: NpuPart | null; frame: NpuPart | null };
   /**
-   * Real codes and the samples that the reference makes of them; a device whose samples differ by more than
-   * this is not to be used.
+   * A file of real codes and the samples that the reference makes of them. A device whose samples fall below
+   * `leastSnrDb` is not used.
    */
   selfTest: { file: string; leastSnrDb: number };
-  /** Relative path -> what was converted; as in the bundle. */
+  /** Source file, relative to the checkpoint -> its size and hash, as in the bundle. */
   source: Manifest["source"];
 }
 
@@ -71,7 +71,7 @@ export interface NpuFolder {
 export const isNpuFolder = (directory: string) => existsSync(join(directory, NPU_MANIFEST));
 
 /**
- * Who names a folder wants it to be used: nothing is to go on without it.
+ * Fails if a named folder has no manifest: a user who names one wants no fallback. "" names none.
  * @throws TtsError NPU_MODEL_INVALID
  */
 export function assertNpuFolder({ npu }: { npu: string }): void {
@@ -86,8 +86,8 @@ export const newNpuManifest = (content: Omit<NpuManifest, "format" | "version">)
 });
 
 /**
- * Reads the manifest of a folder and checks every value in it, and that the files which no toolkit has to
- * build are there.
+ * Reads a folder's manifest and checks every value in it. Also checks that the files exist that no toolkit
+ * builds.
  * @throws TtsError NPU_MODEL_INVALID: absent, damaged, of another version, or for another target
  */
 export function openNpuFolder(directory: string, target: NpuTarget): NpuFolder {
@@ -114,7 +114,7 @@ export function openNpuFolder(directory: string, target: NpuTarget): NpuFolder {
 }
 
 /**
- * The file that runs a part: its graph, or the model that the vendor's toolkit built of it.
+ * The file that runs a part: its graph, or the model that the vendor's toolkit built from it.
  * @throws TtsError NPU_MODEL_INVALID when it is not there
  */
 export function npuPartPath({ directory, manifest }: NpuFolder, { file, runs }: NpuPart): string {
@@ -130,7 +130,7 @@ export function npuPartPath({ directory, manifest }: NpuFolder, { file, runs }: 
 }
 
 /**
- * A folder goes with the bundles of the checkpoint that it was made of.
+ * Checks that folder and bundle were made from the same checkpoint.
  * @throws TtsError NPU_MODEL_INVALID naming the first file that differs
  */
 export function assertNpuFolderFits({ directory, manifest }: NpuFolder, bundle: Bundle): void {
@@ -139,13 +139,12 @@ export function assertNpuFolderFits({ directory, manifest }: NpuFolder, bundle: 
     (name) => manifest.source[name]?.sha256 !== bundle.manifest.source[name]?.sha256,
   );
   if (other === undefined) return;
-  const what = `${directory} was made of ${manifest.name}, whose ${other} is another than that of ${bundle.manifest.name}`;
+  const what = `${directory} was made of ${manifest.name}, whose ${other} differs from that of ${bundle.manifest.name}`;
   throw invalid(what, hintFor(manifest.target));
 }
 
 /**
- * `codes` i32 [frames, 16], which are whole runs of the vocoder from its start on, and `samples` f32 [frames
- * * 1920].
+ * `codes` i32 [frames, 16] and `samples` f32 [frames * 1920]: whole runs of the vocoder from its start.
  * @throws TtsError NPU_MODEL_INVALID
  */
 export function readNpuSelfTest({ directory, manifest }: NpuFolder): {
@@ -170,7 +169,7 @@ export function readNpuSelfTest({ directory, manifest }: NpuFolder): {
 
 const hintFor = (target: string) => `make the folder again: tts convert DIR --target ${target} -o FOLDER`;
 
-/** Where nobody knows which it was for. */
+/** The hint when the target is unknown. */
 const ANY_TARGET = hintFor(NPU_TARGETS.join("|"));
 
 function invalid(what: string, hint: string, cause?: unknown): TtsError {
@@ -199,7 +198,7 @@ function readManifest(file: JsonFile): NpuManifest {
   return manifest;
 }
 
-/** Names of files and tensors go to libraries: plain ones only. */
+/** Names of files and tensors go to libraries, so only plain ones are taken. */
 function readName(file: JsonFile, key: string): string {
   const name = file.string(key);
   if (/^[\w-][\w.-]{0,63}$/.test(name)) return name;
@@ -208,7 +207,7 @@ function readName(file: JsonFile, key: string): string {
 
 function readPart(file: JsonFile): NpuPart {
   const name = readName(file, "file");
-  if (!name.endsWith(".onnx")) throw file.wrong(`file is ${name}, not an .onnx`);
+  if (!name.endsWith(".onnx")) throw file.wrong(`file is ${name}, not an .onnx file`);
   return {
     file: name,
     runs: file.choice("runs", ["cpu", "npu"]),
@@ -227,7 +226,7 @@ function readTensor(file: JsonFile): NpuTensorInfo {
   return { name, shape };
 }
 
-/** Every input comes from somewhere, in the shape in which it is given, and samples come out at the end. */
+/** Checks that every input has a source of the same shape, and that samples come out at the end. */
 function checkChain(file: JsonFile, { frames, vocoder }: NpuManifest): void {
   const known = new Map([
     ["codes", [frames, CODES_PER_FRAME]],

@@ -1,6 +1,5 @@
-// A small ONNX graph builder. Values are names; every op gives one value (or several, by ops). Large weights
-// become external data: copied into NAME.data, or left where they are in a checkpoint file that is linked
-// beside the model.
+// A small ONNX graph builder. Values are names; `op` gives one value, `ops` several. Large weights become
+// external data: copied into NAME.data, or left in a checkpoint file that is linked beside the model.
 
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -15,18 +14,18 @@ type Dim = number | string;
 
 const IR_VERSION = 9;
 const OPSET = 20; // the first with Gelu
-const PORTABLE_OPSET = 18; // RK3588 knows up to 19
-/** Smaller weights stand inside the model file. */
+const PORTABLE_OPSET = 18; // RK3588 supports up to 19
+/** Smaller weights are stored inside the model file. */
 const EXTERNAL_FROM_BYTES = 1024;
 const ALIGNMENT = 64;
-/** Computed weights leave up to ten times their size behind, which the collector does not see as pressing. */
+/** Computing weights leaves garbage up to ten times their size, which by itself triggers no collection. */
 const COLLECT_EVERY_BYTES = 8e6;
 /** Domain of ONNX Runtime's own operators. */
 const ORT_DOMAIN = "com.microsoft";
 /** "To the end" for Slice. */
 export const END = 2 ** 31 - 1;
 
-/** Where a weight's bytes come from when the model is saved. */
+/** The source of a weight's bytes when the model is saved. */
 interface ExternalWeight {
   name: string;
   type: ElementType;
@@ -49,9 +48,9 @@ interface Scope {
   nodes: Node[];
   inline: Message[];
   external: ExternalWeight[];
-  /** What {@link Graph.remember} has made here or further out. */
+  /** Values that {@link Graph.remember} has made in this scope or an outer one. */
   known: Map<string, string>;
-  /** Of a branch. */
+  /** Only a branch has one. */
   output?: string;
 }
 
@@ -70,21 +69,21 @@ export interface GraphOptions {
 
 export class Graph {
   private readonly whole = newScope();
-  /** What is being built: the whole, or a branch. */
+  /** The scope that is being built: the whole, or a branch. */
   private scope = this.whole;
   private readonly inputs: Message[] = [];
   private readonly outputs: Message[] = [];
   private counter = 0;
   private usesOrtOperators = false;
-  /** Of inputs and constants; of integer constants also the values: what shapes of results follow from. */
+  /** Shapes of inputs and constants. With the values in `integers` they give the shapes of all results. */
   readonly shapes = new Map<string, readonly Dim[]>();
   readonly integers = new Map<string, readonly number[]>();
-  /** Checkpoint files that weights were left in. */
+  /** Checkpoint files in which weights were left. */
   readonly usedShared = new Set<string>();
 
   constructor(private readonly options: GraphOptions) {}
 
-  /** In the order in which they run; those of branches are inside. */
+  /** The nodes in the order in which they run; nodes of branches are inside the node that chooses. */
   get nodes(): readonly Node[] {
     return this.whole.nodes;
   }
@@ -138,7 +137,7 @@ export class Graph {
     this.scope.nodes.push({ type, domain, inputs, outputs, attributes });
   }
 
-  /** One of two values, of which only the chosen one is computed. Branches see every value made before. */
+  /** One of two values; only the chosen one is computed. Branches see every value made before. */
   choose(condition: string, then: () => string, otherwise: () => string): string {
     return this.op("If", [condition], {
       then_branch: { graph: this.branch(then) },
@@ -147,8 +146,8 @@ export class Graph {
   }
 
   /**
-   * Weights made by `build` lie in the branch itself: only there does ONNX Runtime prepare them for its
-   * matrix products.
+   * Weights made by `build` are stored in the branch itself, because only there ONNX Runtime prepares them
+   * for its matrix products.
    */
   private branch(build: () => string): Scope {
     const outer = this.scope;
@@ -174,13 +173,13 @@ export class Graph {
     );
   }
 
-  /** Computed values, f32; large ones are better computed when they are written. */
+  /** Computed f32 values. Give a function for large ones, so that they are computed when they are written. */
   values(values: Float32Array | (() => Float32Array), shape: readonly number[]): string {
     const compute = typeof values === "function" ? values : () => values;
     return this.weight("f32", shape, { bytes: () => asBytes(compute()), length: bytesOf(shape) });
   }
 
-  /** Computed bytes. */
+  /** Bytes that are computed when they are written. */
   bytes(compute: () => Uint8Array, shape: readonly number[]): string {
     return this.weight("u8", shape, { bytes: compute, length: byteLength({ dtype: "U8", shape }) });
   }
@@ -220,7 +219,7 @@ export class Graph {
     return value;
   }
 
-  /** Writes the model and `PATH.data`, which holds its large weights (none: an empty file). */
+  /** Writes the model and `PATH.data`, which holds its large weights and may be empty. */
   save(path: string): void {
     const data = `${path}.data`;
     const file = openSync(data, "wx");
@@ -248,9 +247,8 @@ export class Graph {
   }
 
   /**
-   * Writes the model for tools that know less than ONNX Runtime: with all its weights in one file, which
-   * protobuf limits to 2 GB, an older set of operators, and a name for every node. There may be no shared
-   * weights.
+   * Writes the model for tools that support less than ONNX Runtime: one file with all weights, which protobuf
+   * limits to 2 GB, an older operator set, and a name for every node. Shared weights are not allowed.
    */
   savePortable(path: string): void {
     const file = openSync(path, "wx");
@@ -273,7 +271,7 @@ export class Graph {
     }
   }
 
-  /** The model as bytes; only for graphs whose weights are all inline. */
+  /** The model as bytes, only for graphs whose weights are all inline. */
   encode(): Uint8Array {
     return this.model(() => {
       throw new TypeError("this graph has external weights: save() it");

@@ -18,7 +18,7 @@ const ELEMENT_BYTES = {
   F8_E5M2: 1,
 } as const;
 export type Dtype = keyof typeof ELEMENT_BYTES;
-/** Nothing sane needs a longer header: the official ones are under 60 kB. */
+/** The longest header that is read; official ones are under 60 kB. */
 const MAX_HEADER_BYTES = 64 * 2 ** 20;
 
 /** One tensor as it lies in its file; `bytes` is a view, row-major. */
@@ -27,13 +27,13 @@ export interface Tensor {
   dtype: Dtype;
   shape: number[];
   bytes: Uint8Array;
-  /** Where the bytes lie: file and offset in it. */
+  /** Where the bytes are: the file and the offset in it. */
   file: string;
   offset: number;
 }
 
 /**
- * The tensors of one file, every bound checked.
+ * The tensors of one file, with every bound checked.
  * @throws TtsError CHECKPOINT_INVALID naming the file and what is wrong with it.
  */
 export function parseSafetensors(bytes: Uint8Array, file: string): Map<string, Tensor> {
@@ -99,7 +99,7 @@ function elementCount(tensor: Tensor): number {
   return tensor.bytes.length / ELEMENT_BYTES[tensor.dtype];
 }
 
-/** The values as f32: a view where type and alignment allow, else a converted copy. */
+/** The values as f32: a view where type and alignment allow it, otherwise a converted copy. */
 export function toFloat32(tensor: Tensor): Float32Array {
   const { bytes, dtype } = tensor;
   const count = elementCount(tensor);
@@ -110,7 +110,7 @@ export function toFloat32(tensor: Tensor): Float32Array {
   return out;
 }
 
-/** Writes the values as f32 to the front of `target`; for loops that must not make garbage. */
+/** Writes the values as f32 to the front of `target`, for loops that must not make garbage. */
 export function copyFloat32(tensor: Tensor, target: Float32Array): void {
   const { bytes, dtype, file, name } = tensor;
   const count = elementCount(tensor);
@@ -147,7 +147,7 @@ export function toInt32(tensor: Tensor): Int32Array {
 }
 
 /**
- * Refuses weights that are not numbers: one NaN makes all sound noise.
+ * Refuses NaN and infinity: one NaN turns all sound into noise.
  * @throws TtsError CHECKPOINT_INVALID naming tensor and element.
  */
 export function assertFinite(tensor: Tensor): void {
@@ -186,7 +186,7 @@ export interface TensorToWrite {
   /** U8: bytes that another format gives a meaning. */
   dtype: "F32" | "F16" | "BF16" | "I32" | "U8";
   shape: number[];
-  /** Its bytes in order, made when its turn comes, so that no whole table need be in memory. */
+  /** The bytes in order, made when the tensor is written, so that no whole table need be in memory. */
   chunks: () => Iterable<Uint8Array>;
 }
 

@@ -12,29 +12,27 @@ export const TABLE = {
   text: "text",
   /** [codec vocabulary or codes, hidden] */
   code: (group: number) => `code.${group}`,
-  /**
-   * [codes, predictor hidden]: what the predictor is fed for a code; only where it has an input projection.
-   */
+  /** [codes, predictor hidden]: the predictor's input row of each code; only with an input projection. */
   predictorInput: (group: number) => `predictor.input.${group}`,
-  /** [predictor hidden, hidden] and [predictor hidden]; only where the predictor has an input projection. */
+  /** [predictor hidden, hidden], and the bias [predictor hidden]; only with an input projection. */
   projectionWeight: "predictor.projection.weight",
   projectionBias: "predictor.projection.bias",
-  /** [codes, predictor hidden], see {@link Head}: logits of group 1 to 15. */
+  /** [codes, predictor hidden], see {@link Head}; groups 1 to 15. */
   head: (group: number) => `predictor.head.${group}`,
 } as const;
 
-/** How a head may lie in the file. The last two are ggml's: a row is blocks of 32 elements. */
+/** How a head is stored. The last two are ggml's types, whose rows are blocks of 32 elements. */
 export type HeadType = "f32" | "f16" | "q8_0" | "q4_0";
 const BLOCK_ELEMENTS = 32;
 const BLOCK_BYTES = { q8_0: 34, q4_0: 18 } as const;
 
-/** A head as it lies in the file, row-major: a view of the mapping. */
+/** A head as stored, row-major; `bytes` is a view of the mapping. */
 export interface Head {
   type: HeadType;
   bytes: Uint8Array;
 }
 
-/** Bytes of a row of blocks, or null: only whole blocks make a row. */
+/** Bytes of a row, or null where whole blocks do not fill `width`. */
 export function blockRowBytes(type: keyof typeof BLOCK_BYTES, width: number): number | null {
   return width % BLOCK_ELEMENTS === 0 ? (width / BLOCK_ELEMENTS) * BLOCK_BYTES[type] : null;
 }
@@ -81,7 +79,7 @@ function widen(bf16: number): number {
   return number[0];
 }
 
-/** The mapped file. Its tables and matrices are views of it: none can be read once it is closed. */
+/** The mapped file. Its tables and heads are views of it, so none can be read after it is closed. */
 export class Tables {
   private constructor(
     private readonly file: MappedFile,
@@ -105,7 +103,7 @@ export class Tables {
     return this.tensors.has(name);
   }
 
-  /** @throws TtsError BUNDLE_INVALID when it has another shape */
+  /** @throws TtsError BUNDLE_INVALID when it is missing or has another shape */
   table(name: string, rows: number, width: number): RowTable {
     const tensor = this.tensor(name, [rows, width]);
     if (tensor.offset % (tensor.dtype === "F32" ? 4 : 2) === 0) return new RowTable(tensor);
@@ -117,8 +115,8 @@ export class Tables {
   }
 
   /**
-   * The head of a group, whose type and shape say together how it is stored.
-   * @throws TtsError BUNDLE_INVALID when they are those of no head [codes, width]
+   * The head of a group. Its type and shape together tell how it is stored.
+   * @throws TtsError BUNDLE_INVALID when they fit no head [codes, width]
    */
   head(group: number, codes: number, width: number): Head {
     const name = TABLE.head(group);
@@ -165,7 +163,7 @@ export class Tables {
 
 /**
  * y = W x (+ bias): W [rows, width] row-major, read once, four rows at a time (measured: nearly twice as fast
- * as one). `x` and `y` are read and written from the given offsets.
+ * as one). `x` is read and `y` written from the given offsets on.
  */
 export function matVec(
   w: Float32Array,

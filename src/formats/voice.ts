@@ -1,4 +1,4 @@
-// Cloned voices: small JSON files that a Base model speaks with, and the folder they are kept in. Format:
+// Cloned voices: small JSON files with which a Base model speaks, and the folder that keeps them. Format:
 // models/VOICE.md.
 
 import { createHash } from "node:crypto";
@@ -16,18 +16,18 @@ const VOICE_VERSION = 1;
 const MODEL_FAMILY = "qwen3-tts-12hz";
 const EXTENSION = ".voice.json";
 const NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
-/** Far above a voice of ten minutes. */
+/** A voice of ten minutes is far smaller. */
 const MAX_FILE_BYTES = 8 * 2 ** 20;
 
 /** Where a voice comes from. */
 export interface Provenance {
-  /** The model it was taken with, and the hashes of its weights. */
+  /** The model with which the voice was taken. The next two are hashes of its weights. */
   model: string;
   modelSha256: string;
   codecSha256: string;
   recordingSha256: string;
   recordingSeconds: number;
-  /** Silence that was put behind the recording. */
+  /** Silence that was added after the recording. */
   tailSilenceSeconds: number;
   /** ISO 8601 */
   made: string;
@@ -35,18 +35,18 @@ export interface Provenance {
 
 export interface Voice {
   name: string;
-  /** What is said in the recording, or "" for the speaker vector alone. */
+  /** The words of the recording, or "" for the speaker vector alone. */
   text: string;
   /** f32 [hidden]: only models of that width can use it. */
   xVector: Float32Array;
   /** i32 [frames, 16], or null without a text */
   codes: Int32Array | null;
-  /** Size of the codebooks that the codes are from. */
+  /** Size of the codebooks; every code is below it. */
   codebookSize: number;
   provenance: Provenance;
 }
 
-/** A voice as JSON: numbers as numbers, so that any program can read it. */
+/** A voice as JSON, with plain numbers, so that any program can read it. */
 export interface VoiceFile {
   format: typeof VOICE_FORMAT;
   version: number;
@@ -59,7 +59,7 @@ export interface VoiceFile {
   /** frames of 16 */
   codes: number[][] | null;
   provenance: Provenance;
-  /** Of the JSON of everything above, in this order. */
+  /** SHA-256 of the JSON of all fields above, in this order. */
   sha256: string;
 }
 
@@ -89,7 +89,7 @@ export function voiceToFile(voice: Voice): VoiceFile {
 const hashOf = (content: object) => createHash("sha256").update(JSON.stringify(content)).digest("hex");
 
 /**
- * Writes a voice file, whole or not at all.
+ * Writes a voice file completely or not at all.
  * @throws TtsError OUTPUT_FAILED with this hint
  */
 export function writeVoiceFile(path: string, voice: Voice, hint = "choose a place you may write to"): void {
@@ -105,7 +105,7 @@ const unwritable = (path: string, hint: string, cause: unknown) =>
 
 /**
  * Reads and checks a voice file.
- * @throws TtsError VOICE_INVALID: damaged, changed, of a newer version or another family
+ * @throws TtsError VOICE_INVALID when it is damaged or changed, or of a newer version or another family
  */
 export function readVoiceFile(path: string): Voice {
   const fail = (what: string, hint = "export or make the voice again") =>
@@ -145,7 +145,10 @@ export function readVoiceFile(path: string): Voice {
   };
 }
 
-/** Voices come from other people and programs: their numbers go to native code as they are. */
+/**
+ * The first field that is unusable, or null. Voices come from other people and programs, and their numbers go
+ * to native code unchanged.
+ */
 function unusableField({
   codebookSize,
   codes,
@@ -218,7 +221,7 @@ export class VoiceFolder {
     );
   }
 
-  /** A voice of this name that was there stays until the new one is whole. */
+  /** An older voice of this name stays until the new one is complete. */
   write(voice: Voice): void {
     const path = this.path(voice.name);
     const hint = "set TTS_VOICES to a writable folder";
@@ -231,7 +234,7 @@ export class VoiceFolder {
   }
 
   remove(name: string): void {
-    this.read(name); // unknown names get their error
+    this.read(name); // fails for an unknown name
     rmSync(this.path(name));
   }
 }

@@ -1,5 +1,5 @@
-// Reads back what graph.ts writes: operators with their attributes, constants, and the declared shapes of
-// inputs and outputs.
+// Reads back what src/formats/onnx.ts writes: operators with their attributes, constants, and the declared
+// shapes of inputs and outputs.
 
 export interface OnnxNode {
   name: string;
@@ -7,7 +7,7 @@ export interface OnnxNode {
   domain: string;
   inputs: string[];
   outputs: string[];
-  /** Whole numbers and lists of them; NaN for others. */
+  /** Whole numbers and lists of them; NaN for any other attribute. */
   attributes: Record<string, number | number[]>;
 }
 
@@ -15,7 +15,7 @@ export interface OnnxValue {
   name: string;
   /** 1 f32, 7 i64 */
   type: number;
-  /** -1: a name instead of a number */
+  /** -1 where the model has a name instead of a number */
   shape: number[];
 }
 

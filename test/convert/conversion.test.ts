@@ -1,4 +1,5 @@
-// Conversions: of checkpoints in shards, to every weight type, interrupted, repeated, in the way of others.
+// Conversions of checkpoints in shards, to every weight type, interrupted, repeated, and beside other
+// conversions.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -31,7 +32,7 @@ const convertTo = (source: string, target: string, weights: WeightType = "f32") 
 const entriesLike = (target: string) =>
   readdirSync(dirname(target)).filter((name) => name.includes(basename(target)));
 
-/** Some tensors of a safetensors file as a file of their own. */
+/** Writes the chosen tensors of a safetensors file to a file of their own. */
 function writeShard(path: string, source: string, pick: (name: string, index: number) => boolean): string[] {
   const tensors = [...parseSafetensors(new Uint8Array(readFileSync(source)), source).values()].filter(
     ({ name }, i) => pick(name, i),
@@ -106,13 +107,13 @@ describe("a checkpoint in shards", () => {
 interface SpokenFrame {
   hidden: Float32Array;
   logits: Float32Array;
-  /** Of code 1, by each predictor backend. */
+  /** Logits of code 1 by predictor backend. */
   predicted: Record<string, Float32Array>;
   codes: number[];
   samples: Float32Array;
 }
 
-/** Three prompt rows and one frame through every stage. */
+/** Sends three prompt rows and one frame through every stage. */
 function speakOneFrame(bundle: Bundle): SpokenFrame {
   const options = openOptions(bundle);
   const [talker, vocoder] = [TALKERS[0].open(options), named(VOCODERS, "ort").open(options)];
@@ -142,7 +143,7 @@ describe("every weight type is converted and speaks", () => {
     const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, value, i) => sum + value * y[i], 0);
     return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
   };
-  /** How alike the hidden state and the predictor's logits must stay to those of f32. */
+  /** Least cosine similarity of the hidden state and the predictor's logits to those of f32. */
   const LEAST: Record<WeightType, number> = {
     f32: 1,
     f16: 0.9999,
@@ -181,13 +182,13 @@ describe("every weight type is converted and speaks", () => {
     expect(spoken.samples.every((sample) => Math.abs(sample) <= 1)).toBe(true);
     expect(spoken.samples.some((sample) => sample !== 0)).toBe(true);
     expect(spoken.codes.every((code) => code >= 0 && code < source.shape.codes)).toBe(true);
-    // it is not f32 under another name
+    // the weights are not f32 under another name
     if (weights !== "f32") expect(maxDifference(spoken.logits, exact.logits)).toBeGreaterThan(0);
   });
 });
 
 describe("a conversion", () => {
-  test("that is killed leaves no bundle; the next removes what is left of it", async () => {
+  test("that is killed leaves no bundle; the next conversion removes its remains", async () => {
     const target = join(scratchFolder(), "killed-bundle");
     const source = copyOfCheckpoint("starter", "killed");
     const script = `

@@ -1,5 +1,5 @@
-// Conversion of what cloning needs: Base models get both encoders, others neither; weights that do not fit
-// are refused.
+// Conversion of the encoders for cloning: Base models get both, others neither; weights that do not fit are
+// refused.
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -80,7 +80,7 @@ describe("a bundle of a Base model", () => {
     expect(quantized.xVector(audio)).toEqual(exact.xVector(audio));
   });
 
-  test("may be made from a configuration that leaves out what is usual", () => {
+  test("may be made from a configuration that leaves out default values", () => {
     const source = copyOfCheckpoint("tiny-base", "encoders-defaults");
     for (const key of [
       "kernel_size",

@@ -1,4 +1,4 @@
-// Weights in blocks of 4 or 8 bits: what a code stands for, how far rounding may go, and that ONNX Runtime
+// Weights in blocks of 4 or 8 bits: the meaning of a code, the bounds of rounding, and that ONNX Runtime
 // reads them the same way.
 
 import { expect, test } from "bun:test";
@@ -9,7 +9,7 @@ import { Graph } from "../../src/formats/onnx.ts";
 const wave = (length: number) =>
   Float32Array.from({ length }, (_, i) => Math.sin(i * 0.7) * Math.cos(i * 0.013));
 
-/** The weights that codes and scales stand for, written without a look at the quantiser. */
+/** The weights that codes and scales stand for, computed independently of the quantiser. */
 function weightsOf(
   { blockSize, codes, scales }: QuantizedMatrix,
   bits: Bits,
@@ -34,7 +34,7 @@ const SHAPES: [bits: Bits, rows: number, columns: number][] = [
 ];
 
 test.each(SHAPES)(
-  "%d bits: weights of [%d, %d] move by no more than half a step, by a whole one opposite to the extreme",
+  "%d bits: weights of [%d, %d] move by at most half a step, or by a whole step opposite to the extreme",
   (bits, rows, columns) => {
     const values = wave(rows * columns);
     const quantized = quantizeMatrix(values, columns, bits);

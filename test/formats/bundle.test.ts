@@ -1,5 +1,5 @@
-// Bundles that are damaged: each is refused with one clear failure before a library sees it; and mappings
-// that end with their engine.
+// Damaged bundles: each is refused with one clear failure before a library sees it. Mappings end with their
+// engine.
 
 import { describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
@@ -90,7 +90,7 @@ describe("a manifest", () => {
   });
 });
 
-/** The starter with the manifest as it is and other shapes in it. */
+/** The starter with its manifest and other shapes in it. */
 function withShape(shape: Partial<Bundle["manifest"]["shape"]>): Bundle {
   const { directory, manifest } = bundleOf("starter");
   return { directory, manifest: { ...manifest, shape: { ...manifest.shape, ...shape } } };
@@ -138,7 +138,7 @@ describe("files that do not fit their manifest", () => {
   });
 });
 
-/** The starter with bytes of one file changed: sizes stay. */
+/** The starter with bytes of one file changed; sizes stay. */
 function withBytes(name: string, change: (bytes: Buffer) => void): Bundle {
   const folder = copyOfStarter();
   const bytes = readFileSync(join(folder, name));
@@ -147,7 +147,7 @@ function withBytes(name: string, change: (bytes: Buffer) => void): Bundle {
   return openBundle(folder);
 }
 
-/** Writes a u32 behind a key of a GGUF file (and the type number). */
+/** Writes a u32 as the value of a key in a GGUF file, after the key and the type number. */
 const putU32 = (key: string, value: number) => (bytes: Buffer) =>
   void bytes.writeUInt32LE(value, bytes.indexOf(key, 0, "latin1") + key.length + 4);
 
@@ -167,7 +167,7 @@ describe("a damaged GGUF file", () => {
     expect(() => openTokenizer(openOptions(other))).toThrow(refusal(/tokenizer\.ggml\.model is "none"/));
     const twice = withBytes("tokenizer.gguf", (bytes) => {
       const { count, from } = parseGgufHead(bytes, "").values.get("tokenizer.ggml.tokens")!.value as GgufList;
-      const oneByte: number[] = []; // places of tokens of one byte
+      const oneByte: number[] = []; // offsets of tokens of one byte
       for (let i = 0, at = from; i < count; i++, at += 8 + bytes.readUInt32LE(at))
         if (bytes.readUInt32LE(at) === 1) oneByte.push(at + 8);
       bytes[oneByte[1]] = bytes[oneByte[0]];
@@ -175,7 +175,7 @@ describe("a damaged GGUF file", () => {
     expect(() => openTokenizer(openOptions(twice))).toThrow(refusal(/is there twice/));
   });
 
-  test("of any other damage in its head is refused or read, never overrun", () => {
+  test("with any other damage in its head is refused or read, never overrun", () => {
     const bytes = readFileSync(join(bundleOf("starter").directory, "predictor.gguf"));
     for (let at = 0; at < 600; at++) {
       const damaged = new Uint8Array(bytes);

@@ -1,4 +1,4 @@
-// What a checkpoint is said to do is what it does: every name that is offered is accepted.
+// A checkpoint does what its abilities claim: every offered name is accepted.
 
 import { describe, expect, test } from "bun:test";
 import { readAbilities } from "../../src/formats/checkpoint-abilities.ts";

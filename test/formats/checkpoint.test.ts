@@ -1,5 +1,5 @@
-// Conversion: hostile checkpoints are refused with a reason, shards and weight types work, an ended
-// conversion leaves nothing wrong behind.
+// Hostile checkpoints are refused with a reason, a failed conversion leaves nothing behind, and written
+// tensors are read back.
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
@@ -50,7 +50,7 @@ const editHeader =
     writeFileSync(path, Buffer.concat([size, text, bytes.subarray(8 + length)]));
   };
 
-/** Changes one thing that the header says of a tensor. */
+/** Changes one entry of a tensor in the header. */
 const setEntry = (file: string, name: string, key: string, value: unknown) =>
   editHeader(file, (header) => ({ ...header, [name]: { ...header[name], [key]: value } }));
 const dropTensor = (file: string, name: string) => editHeader(file, ({ [name]: _dropped, ...rest }) => rest);
@@ -264,7 +264,7 @@ describe("a checkpoint is refused that has", () => {
   test.each([
     ["damage seen at once", "config.json", "{}"],
     ["damage seen in the middle", "vocab.json", "[]"],
-  ])("%s: the worker's error arrives whole and nothing is left", async (_when, file, text) => {
+  ])("%s: the worker's error arrives complete and nothing is left behind", async (_when, file, text) => {
     const source = copyOfCheckpoint("tiny-custom", `refused-${file}`);
     writeFileSync(join(source, file), text);
     const target = join(scratchFolder(), `refused-${file}-bundle`);

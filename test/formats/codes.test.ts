@@ -1,4 +1,4 @@
-// Codes from outside: what is none is told with its place, its value and the limit.
+// Codes from outside: an error names a wrong code's place, its value and the limit.
 
 import { expect, test } from "bun:test";
 import { assertCodes, isFrame } from "../../src/formats/codes.ts";

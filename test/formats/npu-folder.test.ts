@@ -1,4 +1,4 @@
-// The manifest of a folder of NPU models: what is whole is read, what is damaged, foreign or unfinished is
+// The manifest of a folder of NPU models: a whole folder is read; a damaged, foreign or unfinished one is
 // refused with one clear failure.
 
 import { describe, expect, test } from "bun:test";
@@ -108,7 +108,7 @@ describe("a whole folder", () => {
     } as never);
   });
 
-  test("names the graph of what runs on the CPU, and of the rest what the toolkit builds of it", () => {
+  test("names the graph for parts on the CPU, and the toolkit's model for parts on the NPU", () => {
     const folder = openNpuFolder(newFolder(), "rknn");
     const [front, vocoder] = folder.manifest.vocoder;
     expect(npuPartPath(folder, front)).toBe(join(folder.directory, "vocoder-front.onnx"));

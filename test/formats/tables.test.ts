@@ -1,6 +1,6 @@
-// The heads inside the tables of a bundle: how they are stored beside each weight type, how close they stay
-// to those of the checkpoint, and that a damaged one is refused before ggml, which would end the process,
-// sees it.
+// The heads inside the tables of a bundle: how they are stored beside each weight type, and how close they
+// stay to those of the checkpoint. A damaged head is refused before ggml sees it, which would end the
+// process.
 
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -27,7 +27,7 @@ const CHECKPOINT = "tiny-custom";
 const HEADS = CODES_PER_FRAME - 1;
 
 let folders = 0;
-/** A bundle with the layers of the f32 one and a file of tables that `write` makes. */
+/** A bundle with the layers of the f32 bundle and the tables file that `write` makes. */
 function bundleWith(write: (path: string) => void): Bundle {
   const { directory, manifest } = bundleOf(CHECKPOINT);
   const folder = join(scratchFolder(), `tables-${folders++}`);
@@ -52,7 +52,7 @@ function convertTables(
 const headOf = (path: string, group = 1) =>
   parseSafetensors(readFileSync(path), path).get(TABLE.head(group))!;
 
-/** The logits of all groups for a fixed hidden state, always going on with code 0. */
+/** The logits of all groups for a fixed hidden state, always continued with code 0. */
 function logitsOf(bundle: Bundle): Float32Array {
   const { codes, hidden } = bundle.manifest.shape;
   const predictor = predictorLlama.open(openOptions(bundle));
@@ -124,8 +124,8 @@ describe("a damaged head", () => {
   const [q8, q4] = [(width / 32) * 34, (width / 32) * 18];
 
   /**
-   * The tables of the f32 bundle with head 3 of another type and shape, filled with one byte; null: without
-   * it.
+   * The f32 bundle with head 3 of another type and shape in its tables, filled with one byte; null drops the
+   * head.
    */
   function withHead(head: { dtype: string; shape: number[] } | null, fill = 0): Bundle {
     const source = join(bundleOf(CHECKPOINT).directory, "tables.safetensors");

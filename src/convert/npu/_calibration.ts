@@ -1,4 +1,4 @@
-// Calibration inputs as the toolkits read them: numbers that a real run has had, as .npy files.
+// Calibration inputs as the toolkits read them: numbers from a real run, as .npy files.
 
 import { appendFileSync, closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +6,10 @@ import { elementsOf } from "../../../ffi/npu/model.ts";
 import type { NpuTensorInfo } from "../../formats/npu-folder.ts";
 import { asBytes, writeAll } from "../../io/bytes.ts";
 
-/** `list`: files one by one, in a text file with a line per run. `tar`: a tar of files for each input. */
+/**
+ * `list`: single files, and a text file with their paths, one line per run. `tar`: one tar of files per
+ * input.
+ */
 export type CalibrationFormat = "list" | "tar";
 export const CALIBRATION = "calibration";
 const TAR_BLOCK = 512;
@@ -21,7 +24,7 @@ export class CalibrationSet {
   private runs = 0;
   private readonly tars = new Map<string, number>();
 
-  /** @param part its name without suffix */
+  /** @param part the part's name without suffix */
   constructor(
     private readonly folder: string,
     private readonly format: CalibrationFormat,
@@ -33,7 +36,7 @@ export class CalibrationSet {
       for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
   }
 
-  /** Writes what all inputs are now. */
+  /** Writes the present values of all inputs as one run. */
   add(read: (name: string) => Float32Array): void {
     const run = `${String(this.runs++).padStart(3, "0")}`;
     const paths = this.inputs.map((info) => {
@@ -67,7 +70,7 @@ export class CalibrationSet {
   }
 }
 
-/** `wanted` numbers below `count`, evenly spread, the first one among them. */
+/** `wanted` whole numbers below `count`, evenly spread, 0 included. */
 export function spread(count: number, wanted: number): Set<number> {
   const taken = Math.min(count, wanted);
   return new Set(Array.from({ length: taken }, (_, i) => Math.floor((i * count) / taken)));
@@ -86,7 +89,7 @@ function npy(values: Float32Array, shape: readonly number[]): Uint8Array {
   return Buffer.concat([head, asBytes(values)]);
 }
 
-/** A plain file, of the ustar format; nothing in it depends on when or by whom it was made. */
+/** The ustar header of a plain file. Nothing in it depends on when it was made or by whom. */
 function tarHeader(name: string, bytes: number): Uint8Array {
   const header = Buffer.alloc(TAR_BLOCK);
   const octal = (value: number, at: number, width: number) =>
@@ -97,7 +100,7 @@ function tarHeader(name: string, bytes: number): Uint8Array {
   octal(0, 116, 8);
   octal(bytes, 124, 12);
   octal(0, 136, 12);
-  header.write("        0", 148); // the sum counts as spaces; type 0
+  header.write("        0", 148); // the checksum field counts as spaces; type 0
   header.write("ustar\x0000", 257);
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);

@@ -1,5 +1,5 @@
-// Graphs of fixed shapes on ONNX Runtime, one after the other, with their state: what an NPU folder's parts
-// give when no NPU is there.
+// Runs graphs of fixed shapes in sequence on ONNX Runtime, with their state: what the parts of an NPU folder
+// give without an NPU.
 
 import { elementsOf } from "../../../ffi/npu/model.ts";
 import { OrtSession, OrtTensor, PreparedRun, type TensorInfo } from "../../../ffi/onnxruntime.ts";
@@ -9,11 +9,11 @@ import { NEXT, STATE } from "../../types.ts";
 interface Link {
   session: OrtSession;
   run: PreparedRun;
-  /** What the part keeps: from where to where. */
+  /** The part's state: `next` is copied to `state` after each run. */
   states: [next: Float32Array, state: Float32Array][];
 }
 
-/** Tensors of the same name are the same memory: so what a part gives is what a later one reads. */
+/** Tensors of the same name share memory, so a later part reads what an earlier one gives. */
 export class PartChain {
   private readonly links: Link[] = [];
   private readonly tensors = new Map<string, { data: Float32Array | Int32Array; tensor: OrtTensor }>();
@@ -51,7 +51,7 @@ export class PartChain {
     return made.tensor;
   }
 
-  /** The f32 tensor of a name, to be read or written. */
+  /** The f32 tensor of this name, to read or to write. */
   floats(name: string): Float32Array {
     return this.tensors.get(name)!.data as Float32Array;
   }
@@ -70,14 +70,14 @@ export class PartChain {
     return this.links.flatMap(({ session }) => session.outputs.map(({ name }) => name));
   }
 
-  /** As at the start of a speech. */
+  /** Zeros all state, as at the start of a speech. */
   reset(): void {
     for (const { states } of this.links) for (const [, state] of states) state.fill(0);
   }
 
   /**
-   * Runs every part and moves its state on. @param before is told which part is about to run, when its inputs
-   * are complete
+   * Runs every part and moves its state on.
+   * @param before is called with each part's number before it runs, when its inputs are complete
    */
   run(before: (part: number) => void = () => {}): void {
     this.links.forEach(({ run, states }, part) => {

@@ -1,5 +1,5 @@
-// Whether a vocoder's graph keeps to what an NPU can do: which operators there are, how large a tensor, a
-// kernel or a dilation may be. The shapes of all values follow from the inputs', operator by operator; only
+// Checks a vocoder's graph against an NPU's limits: its operators, and the largest tensor, kernel and
+// dilation. The shapes of all values are derived from those of the inputs, operator by operator; only
 // operators that such a graph has are known here.
 
 import type { Graph, Node } from "../../formats/onnx.ts";
@@ -7,8 +7,8 @@ import type { NpuTarget } from "../../npu-vendors.ts";
 import { TOOLKITS } from "./_toolkits.ts";
 
 /**
- * From the vendors' operator lists, RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). Beyond 8191 an RK3588
- * cannot count.
+ * From the vendors' operator lists: RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). An RK3588 takes no size
+ * above 8191.
  */
 const LIMITS = {
   size: 8_191,
@@ -38,7 +38,7 @@ const OPERATORS = [
 
 type Shape = readonly number[];
 
-/** What is beyond an NPU, in words, or null. */
+/** The first thing that is beyond the NPU, in words, or null. */
 export function beyondLimits(graph: Graph, target: NpuTarget): string | null {
   const shapes = new Map<string, Shape>();
   for (const [name, shape] of graph.shapes) shapes.set(name, shape.map(Number));
@@ -62,7 +62,7 @@ function wrongNode(
   shapes: Map<string, Shape>,
   graph: Graph,
 ): string | null {
-  if (domain !== "" || !known.includes(type)) return `${type} is no operator of it`;
+  if (domain !== "" || !known.includes(type)) return `${type} is not one of its operators`;
   const unknown = inputs.find((input) => !shapes.has(input));
   if (unknown !== undefined) return `${unknown} comes from nowhere`;
   if (type === "Div" && !graph.nodes.some((node) => node.type === "Erf" && node.inputs[0] === outputs[0]))

@@ -1,11 +1,11 @@
-// What the conversions of vocoder and code predictor share: where the graph of a part lies, what it costs,
-// and what the manifest says of it.
+// What the conversions of vocoder and code predictor share: the place of a part's graph, its cost, and its
+// entry in the manifest.
 
 import { join } from "node:path";
 import type { NpuPart } from "../../formats/npu-folder.ts";
 import type { PartChain } from "./_chain.ts";
 
-/** A guess, in seconds of a model of full size, as those beside it: only their ratios matter. */
+/** Guessed seconds for one graph of a full-size model. Only the ratio to other costs matters. */
 export const GRAPH_COST = 4;
 export const THREADS = 2;
 

@@ -15,9 +15,9 @@ import { recordPredictor, type Speech } from "./_recorded-predictor.ts";
 import { TOOLKITS } from "./_toolkits.ts";
 import { predictorFrameGraph, predictorStepGraph } from "./predictor.ts";
 
-/** Runs that are recorded for a toolkit: a prime number, so that an even spread meets steps of every kind. */
+/** Runs that are recorded for a toolkit. It is prime, so that an even spread meets steps of every kind. */
 const CALIBRATION_RUNS = 37;
-/** A guess, as {@link GRAPH_COST} is. */
+/** Guessed seconds per step, as {@link GRAPH_COST} is per graph. */
 const STEP_COST = 0.02;
 const PART = { step: "predictor-step", heads: "predictor-heads", frame: "predictor-frame" } as const;
 
@@ -25,7 +25,7 @@ interface PredictorJob {
   npu: NpuTarget;
   /** Where the folder is made. */
   part: string;
-  /** Of the heads. */
+  /** The weight type of the heads. */
   weights: WeightType;
   speeches: readonly Speech[];
 }
@@ -34,7 +34,7 @@ interface PredictorJob {
 export const takesPredictor = (target: NpuTarget) =>
   NPU_NAMES.some((vendor) => NPU_VENDORS[vendor].target === target && NPU_VENDORS[vendor].predictor !== null);
 
-/** @param parts gets what the manifest is to say */
+/** @param parts receives the manifest's entries when the steps run */
 export function predictorSteps(
   checkpoint: Checkpoint,
   job: PredictorJob,

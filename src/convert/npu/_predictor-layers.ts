@@ -1,5 +1,5 @@
 // The layers of the code predictor for NPUs: standard operators, at most three dimensions, every value in the
-// range of half precision. What the two graphs share; where keys and values are kept is theirs.
+// range of half precision. The two graphs share this; each keeps keys and values in its own way.
 
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
@@ -9,18 +9,18 @@ import { type Product, reshape, rotate, slice, swiGlu, transpose } from "../onnx
 /** e to the minus this is 0 in f32. */
 const EXP_IS_ZERO_FROM = 104;
 
-/** The rows of one pass, and the memory that they are added to. */
+/** One pass: its rows, and the memory that their keys and values join. */
 export interface Pass {
   rows: number;
   /** cos and sin of the rows' positions, [rows, 1, headDim / 2] */
   rotary: { cos: string; sin: string };
   /**
    * [1, rows * heads / kvHeads, positions]: 0, or {@link PredictorLayers.blocked} where a row must not look.
-   * null: it sees everything.
+   * null: every row sees everything.
    */
   mask: string | null;
   /**
-   * Puts the rows' keys or values, each [kvHeads, 1, headDim], into the memory and gives all of it, [kvHeads,
+   * Adds the rows' keys or values, each [kvHeads, 1, headDim], to the memory and returns all of it, [kvHeads,
    * positions, headDim].
    */
   keep(part: "k" | "v", layer: number, rows: string[]): string;
@@ -28,9 +28,9 @@ export interface Pass {
 
 interface LayerWeights {
   attentionNorm: string;
-  /** Of all queries, then of all keys: [(heads + kvHeads) * headDim, hidden]. */
+  /** The matrix for all queries, then all keys: [(heads + kvHeads) * headDim, hidden]. */
   qk: string;
-  /** [heads + kvHeads, headDim]; those of queries have the scale of the scores in them. */
+  /** [heads + kvHeads, headDim]; those of the queries include the scale of the scores. */
   qkNorms: string;
   v: Tensor;
   o: Tensor;
@@ -40,13 +40,13 @@ interface LayerWeights {
 
 /**
  * The layers with their weights, which all passes share. The sum that runs through them is `scale` times the
- * official one, and so are the inputs of the down projections; norms undo it. Where `scale` is a power of two
- * that changes no bit of a result.
+ * official one, and so are the inputs of the down projections; the norms undo this. If `scale` is a power of
+ * two, no bit of a result changes.
  */
 export class PredictorLayers {
   /**
-   * Leaves nothing of a score, whatever the weights are, and is no further off than that takes: coarse
-   * numbers keep steps for the scores.
+   * Added to a score to leave nothing of it, whatever the weights are. It is no larger than that takes, so
+   * that coarse number formats keep enough steps for the scores.
    */
   readonly blocked: number;
   private readonly layers: LayerWeights[];
@@ -72,7 +72,7 @@ export class PredictorLayers {
         norm: toFloat32(take(`self_attn.${part}_norm`, [headDim])),
       }));
       const queryNorm = q.norm.map((value) => value / Math.sqrt(headDim));
-      // of rows normed to length sqrt(headDim)
+      // rows are normed to length sqrt(headDim)
       largestScore = Math.max(largestScore, largest(queryNorm) * largest(k.norm) * headDim);
       const rows = heads + kvHeads;
       return {
@@ -96,14 +96,14 @@ export class PredictorLayers {
     this.blocked = -Math.ceil(2 * largestScore + EXP_IS_ZERO_FROM);
   }
 
-  /** Products with this matrix shall be `scale` times the official ones. */
+  /** Makes products with this matrix `scale` times the official ones. */
   private scaling(weight: Tensor): Tensor {
     const values = () => toFloat32(weight).map((value) => value * this.scale);
     this.scaled.set(weight, this.g.values(values, weight.shape));
     return weight;
   }
 
-  /** Input rows [rows, hidden] as they are in the checkpoint -> what {@link pass} takes. */
+  /** Scales input rows [rows, hidden] of the checkpoint for {@link pass}. */
   enter(x: string): string {
     return this.g.op("Mul", [x, this.g.float(this.scale)]);
   }
@@ -121,14 +121,13 @@ export class PredictorLayers {
     }, x);
   }
 
-  /** A scaled row [1, hidden] through the last norm: what heads take. */
+  /** Puts a scaled row [1, hidden] through the last norm, for the heads. */
   leave(x: string): string {
     return this.norm(x, this.finalNorm, this.scale);
   }
 
   /**
-   * Queries and keys are normed and rotated together; query heads that share a key head are rows of one
-   * product.
+   * Norms and rotates queries and keys together. Query heads that share a key head are rows of one product.
    */
   private attend(
     x: string,
@@ -158,10 +157,9 @@ export class PredictorLayers {
   }
 
   /**
-   * x / sqrt(mean(x^2) + eps) * weight over the last axis, of an x that is `scale` times the official one.
-   * Everything is divided by the largest value first: squares of what is large would leave the range of half
-   * precision, sums of squares of what is small would vanish in it. How exactly that value is found does not
-   * matter: it cancels.
+   * x / sqrt(mean(x^2) + eps) * weight over the last axis, where x is `scale` times the official one.
+   * Everything is divided by the largest value first: squares of large values would leave the range of half
+   * precision, and sums of small squares would vanish in it. That value need not be exact: it cancels.
    */
   private norm(x: string, weight: string, scale: number): string {
     const { g } = this;

@@ -1,5 +1,5 @@
-// What the code predictor's graphs for an NPU are fed while known codes are spoken: rows of the checkpoint's
-// tables, and the talker's states.
+// Records the inputs of the code predictor's NPU graphs while known codes are spoken: rows of the
+// checkpoint's tables, and the talker's states.
 
 import { SAMPLING_DEFAULTS } from "../../config.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
@@ -8,24 +8,24 @@ import { CODES_PER_FRAME } from "../../types.ts";
 import { type CalibrationSet, spread } from "./_calibration.ts";
 import type { PartChain } from "./_chain.ts";
 
-/** The smallest uniform number that noise is made of: its logarithm's logarithm is still a number. */
+/** The smallest uniform number u from which noise is made: -ln(-ln u) is still finite. */
 const LEAST_UNIFORM = 2 ** -24;
 
-/** Something that was said. */
+/** A speech of the model. */
 export interface Speech {
   /** i32 [frames, 16] */
   codes: Int32Array;
-  /** The talker's states, f32 [frames, talker hidden]; empty where no predictor needs them. */
+  /** The talker's states, f32 [frames, talker hidden]; empty when no predictor needs them. */
   hidden: Float32Array;
 }
 
-/** A graph alone in its chain, and where its inputs are written. */
+/** A chain of one graph, and the set that its inputs are written to. */
 interface Recorded {
   chain: PartChain;
   set: CalibrationSet;
 }
 
-/** Says all frames of all speeches again, step by step, and writes `wanted` of the inputs of either graph. */
+/** Speaks all frames of all speeches again, step by step, and writes `wanted` runs' inputs for each graph. */
 export function recordPredictor(
   checkpoint: Checkpoint,
   speeches: readonly Speech[],
@@ -59,7 +59,7 @@ export function recordPredictor(
   }
 }
 
-/** Rows, f32 [1 or 2, hidden], at the positions that they have in a frame. */
+/** Sets one row, or the first two, f32 [1 or 2, hidden], at their positions in the frame. */
 function setStepInputs(chain: PartChain, rows: Float32Array, group: number): void {
   const [x, position] = [chain.floats("x").fill(0), chain.floats("position").fill(0)];
   x.set(rows, x.length - rows.length);
@@ -67,7 +67,7 @@ function setStepInputs(chain: PartChain, rows: Float32Array, group: number): voi
   if (group === 1) position[0] = 1;
 }
 
-/** By turns as the model's own settings have it, and the likeliest codes. */
+/** Alternates between the model's own sampling settings and the likeliest codes. */
 function setFrameInputs(
   chain: PartChain,
   rows: Float32Array,
@@ -86,7 +86,7 @@ function setFrameInputs(
   limit[best >= 1 && best <= unlimited ? best - 1 : unlimited] = 1;
 }
 
-/** Rows of the predictor's width. */
+/** Makes input rows of the predictor's width. */
 class PredictorRows {
   private readonly tables: Tensor[];
   private readonly projection: { weight: Float32Array; bias: Float32Array } | null;
@@ -108,7 +108,7 @@ class PredictorRows {
       : null;
   }
 
-  /** Of a code of a group, 0 to 14. */
+  /** The row of a code; `group` is 0 to 14. */
   ofCode(group: number, code: number): Float32Array {
     const table = this.tables[group];
     const width = table.shape[1];
@@ -117,7 +117,7 @@ class PredictorRows {
     return this.ofState(toFloat32({ ...table, shape: [1, width], bytes }));
   }
 
-  /** Of a state of the talker, f32 [talker hidden]. */
+  /** The row of a state of the talker, f32 [talker hidden]. */
   ofState(state: Float32Array): Float32Array {
     if (this.projection === null) return state;
     const { bias, weight } = this.projection;
@@ -127,7 +127,7 @@ class PredictorRows {
     });
   }
 
-  /** f32 [2, hidden]: the rows that a frame begins with. */
+  /** The two rows that begin a frame, f32 [2, hidden]. */
   ofFrame(state: Float32Array, code0: number): Float32Array {
     const { hidden } = this.checkpoint.predictor;
     const rows = new Float32Array(2 * hidden);
@@ -137,7 +137,7 @@ class PredictorRows {
   }
 }
 
-/** Independent -ln(-ln u), from a seed: as much chance as a frame takes. */
+/** Independent values -ln(-ln u), from a seed: the noise of one frame. */
 function gumbelNoise(length: number, seed: number): Float32Array {
   let state = seed >>> 0;
   return Float32Array.from({ length }, () => {

@@ -14,8 +14,8 @@ export const PULSAR_TOOLKIT: Toolkit = {
     "2. There, in this folder: `sh build.sh`. It writes the .axmodel files beside the .onnx files.",
   ],
   facts: [
-    "All layers are U16, calibrated by MinMax on what a real run had, with f32 biases; what goes in and comes out is f32. Users report that 16 bits through this many convolutions can leave audible noise (7 to 14 dB in other models): the self-test decides, see below.",
-    "predictor-frame is all 15 codes of a frame in one run, drawn on the card. predictor-step is one step of it, whose heads (predictor-heads.onnx) and sampling stay with the CPU: a seed then gives the CPU's codes. One of them is enough; where both are built, the frame is used.",
+    "All layers are U16, calibrated by MinMax on a real run, with f32 biases; inputs and outputs are f32. Users report that 16 bits through this many convolutions can leave audible noise (7 to 14 dB in other models). The self-test decides, see below.",
+    "predictor-frame gives all 15 codes of a frame in one run, drawn on the card. predictor-step runs one step; its heads (predictor-heads.onnx) and sampling stay on the CPU, so a seed gives the CPU's codes. One of the two is enough; if both are built, predictor-frame is used.",
   ],
   files: (parts) => {
     const configs = parts.map((part): [string, string] => [

@@ -9,13 +9,13 @@ export const RKNN_TOOLKIT: Toolkit = {
   calibration: "list",
   device: "the NPU of an RK3588",
   how: [
-    "1. On a PC (x86-64 Linux): install rknn-toolkit2, 2.3.2 or what fits the librknnrt.so of the board (the library must not be older than the toolkit).",
+    "1. On a PC (x86-64 Linux): install rknn-toolkit2, 2.3.2 or the version that fits the board's librknnrt.so (the library must not be older than the toolkit).",
     "2. There, in this folder: `python3 build.py`. It writes the .rknn files beside the .onnx files. `--int8` quantises with the recorded inputs.",
   ],
   facts: [
-    "Models are float16; what goes in and comes out is f32. The signal is scaled by powers of two where a measured run went beyond 30000 (float16 ends at 65504); the states are scaled with it.",
-    "An RK3588 takes sines on its CPU, and each Snake would wait for it. So sin^2 is made of Max, Min, Sub, Mul and Add: the angle is folded, min(x, 2^k - x) again and again, until a polynomial is enough. How often is measured on real speech, with room for angles four times as large; larger ones give no periodic part, but nothing wild.",
-    "Users report for other vocoders of this kind that all these element-wise operators make an RK3588's NPU slower than its four large cores with ONNX Runtime, and that only the front part pays. Here the front is 6 % of the arithmetic. `tts convert --snakes cpu` cuts before the first Snake: the NPU does the front, and vocoder-tail.onnx the rest on the CPU. Measure all three: `tts bench`.",
+    "Models are float16; inputs and outputs are f32. Where a measured run went beyond 30000 (float16 ends at 65504), the signal is scaled by powers of two, and the states with it.",
+    "An RK3588 computes sines on its CPU, and each Snake would wait for it. So sin^2 is made of Max, Min, Sub, Mul and Add: the angle is folded, min(x, 2^k - x) again and again, until a polynomial is enough. The number of folds is measured on real speech, with room for angles four times as large. Larger angles lose the periodic part but do no other harm.",
+    "Users report that in similar vocoders the many element-wise operators make an RK3588's NPU slower than its four large cores with ONNX Runtime, and that only the front part pays. Here the front is 6 % of the arithmetic. `tts convert --snakes cpu` cuts before the first Snake: the NPU computes the front, and vocoder-tail.onnx the rest on the CPU. Measure all three ways with `tts bench`: all on the NPU, cut, all on the CPU.",
   ],
   files: (parts) => [["build.py", rknnScript(parts)]],
 };

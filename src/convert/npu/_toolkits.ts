@@ -1,4 +1,4 @@
-// The toolkit of each target, what it is given, and the folder's README.
+// The toolkit of each target, its files in a folder, and the folder's README.
 
 import { NPU_MANIFEST, type NpuManifest, type NpuPart } from "../../formats/npu-folder.ts";
 import { NPU_BUILDS, type NpuTarget } from "../../npu-vendors.ts";
@@ -14,7 +14,7 @@ function builtParts({ predictor, vocoder }: NpuManifest): NpuPart[] {
   return [...vocoder, predictor.step, predictor.frame].filter((part) => part?.runs === "npu") as NpuPart[];
 }
 
-/** Path in the folder and content. */
+/** The files for the target's toolkit: path in the folder and content. */
 export const toolkitFiles = (manifest: NpuManifest) => TOOLKITS[manifest.target].files(builtParts(manifest));
 
 export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string {
@@ -28,7 +28,7 @@ export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string 
   const cut =
     snakes === "cpu"
       ? [
-          "This folder is cut: the NPU computes what comes before the first Snake, vocoder-tail.onnx the rest on the CPU.",
+          "This folder is cut: the NPU computes the part before the first Snake, and vocoder-tail.onnx the rest on the CPU.",
         ]
       : [];
   return `# ${name} for ${device}
@@ -36,14 +36,14 @@ export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string 
 Made by \`tts convert --target ${target}\`: graphs of fixed shapes, ${frames} frame${frames === 1 ? "" : "s"} a run, which the vendor's toolkit has yet to build.
 
 ${how.join("\n")}
-3. On the board: this folder, or of it ${[...built, ...onBoard].join(", ")}. Then \`tts --npu FOLDER "Hello."\`; as \`npu/\` in the model's bundle it is found by itself.
+3. Copy this folder to the board; it needs only ${[...built, ...onBoard].join(", ")}. Then run \`tts --npu FOLDER "Hello."\`. Put the folder into the model's bundle as \`npu/\`, and it is found without the option.
 
-**Nothing here has been tried on hardware or with the vendor's toolkit.** What has been: the graphs give on ONNX Runtime what the
-program's own vocoder gives (within 1e-4 of the peak, by tests), their operators, strides, pads, dilations and sizes are in the vendor's lists,
-and the calibration inputs are those of the model speaking.
+**Nothing here has been tried on hardware or with the vendor's toolkit.** What was tested: on ONNX Runtime the graphs give what the
+program's own vocoder gives (within 1e-4 of the peak); their operators, strides, pads, dilations and sizes are in the vendor's lists;
+and the calibration inputs were recorded while the model spoke.
 
 ${[...cut, ...facts].map((fact) => `- ${fact}`).join("\n")}
-- \`${selfTest.file}\`: real codes and the samples that belong to them. The program runs it when it opens the models; below ${selfTest.leastSnrDb} dB
+- \`${selfTest.file}\`: real codes and their samples. The program runs this test when it opens the models; below ${selfTest.leastSnrDb} dB
   (\`leastSnrDb\` in ${NPU_MANIFEST}) it does not use them.
 - \`${NPU_MANIFEST}\`: what the files are, and the checkpoint they were made of; models of another checkpoint are refused.
 - \`${CALIBRATION}/\`: only for the toolkit.

@@ -1,5 +1,5 @@
-// The vocoder's parts of a folder for an NPU: how large its numbers get, its graphs, calibration inputs and
-// the self-test.
+// The vocoder's parts of a folder for an NPU: the measured ranges of its numbers, its graphs, calibration
+// inputs and the self-test.
 
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
@@ -21,13 +21,13 @@ import { rangesOf, type VocoderRanges, vocoderNpuGraph, vocoderPeaksGraph } from
 /** Runs that are recorded for a toolkit. */
 const CALIBRATION_RUNS = 16;
 export const SELF_TEST = { file: "self-test.safetensors", frames: 24, leastSnrDb: 20 } as const;
-/** A guess, as {@link GRAPH_COST} is. */
+/** Guessed seconds per frame, as {@link GRAPH_COST} is per graph. */
 const FRAME_COST = 0.3;
 const PART = { front: "vocoder-front", vocoder: "vocoder", tail: "vocoder-tail" } as const;
 
 interface VocoderJob {
   npu: NpuTarget;
-  /** Where the folder is made, and inside of it where what is not to stay may lie. */
+  /** The folder while it is made. `work` is a folder in it for files that do not stay. */
   part: string;
   work: string;
   frames: number;
@@ -72,7 +72,10 @@ export class VocoderConversion {
     return Math.floor(codes.length / CODES_PER_FRAME / this.job.frames);
   }
 
-  /** Runs the chain over all speeches, each from the start. `after` is told the speech and the run in it. */
+  /**
+   * Runs the chain over all speeches, each from a zero state. `before` is called with the part and the run
+   * counted over all speeches, `after` with the speech and the run in it.
+   */
   private speak(
     chain: PartChain,
     before: (part: number, run: number) => void,
@@ -94,7 +97,7 @@ export class VocoderConversion {
     });
   }
 
-  /** The plain graph: it says how large numbers get, and what the self-test is to sound like. */
+  /** Runs the plain graph to learn how large the numbers get and what the self-test should sound like. */
   private measure(checkpoint: Checkpoint, advance: (share: number) => void): void {
     const { frames, part, speeches, work } = this.job;
     vocoderFrontGraph(checkpoint, frames).savePortable(this.path(PART.front));

@@ -1,6 +1,6 @@
-// From a checkpoint to a folder of graphs for an NPU: fixed shapes, calibration inputs of a real run, what
-// the vendor's toolkit is to be given, and a manifest (src/formats/npu-folder.ts). The toolkit itself is the
-// user's to run: it is not free to be shipped. The work runs in a worker.
+// From a checkpoint to a folder for an NPU: graphs of fixed shapes, calibration inputs of a real run, the
+// files for the vendor's toolkit, and a manifest (src/formats/npu-folder.ts). The user runs the toolkit,
+// which may not be shipped with this program. The work runs in a worker.
 
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ import { SELF_TEST, VocoderConversion } from "./_vocoder-conversion.ts";
 export interface NpuRequest {
   /** A checkpoint directory. */
   source: string;
-  /** A bundle of it, which has spoken. */
+  /** A bundle of that checkpoint, which made the speeches. */
   bundle: Bundle;
   target: string;
   npu: NpuTarget;
@@ -33,16 +33,16 @@ export interface NpuRequest {
   frames: number;
   /** Where the vocoder's Snakes run. */
   snakes: "npu" | "cpu";
-  /** What the model has said: everything is measured on it. The first makes the self-test. */
+  /** What the model has said; all measuring is done on it. The first speech becomes the self-test. */
   speeches: SpokenText[];
-  /** With its threads and cores the talker says them again. */
+  /** The talker replays the speeches with its threads and cores. */
   config: Config;
 }
 
 interface NpuJob extends Omit<NpuRequest, "bundle" | "speeches" | "config"> {
   part: string;
   libraries: Pick<Config["libraries"], "onnxruntime">;
-  /** Of the code predictor's heads. */
+  /** The weight type of the code predictor's heads. */
   weights: WeightType;
   name: string;
   speeches: Speech[];
@@ -77,7 +77,7 @@ export function convertForNpu(
   });
 }
 
-/** What the talker gave for each frame, f32 [frames, hidden] of each speech. */
+/** The talker's states, f32 [frames, hidden] for each speech. */
 function replayTalker(bundle: Bundle, config: Config, speeches: SpokenText[]): Promise<Float32Array[]> {
   const positions = speeches.map(({ codes, reference }) => {
     return ((reference?.codes?.length ?? 0) + codes.length) / CODES_PER_FRAME + (reference?.text.length ?? 0);
@@ -107,7 +107,7 @@ function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): voi
     throw new TtsError(
       "MODEL_UNSUITABLE",
       `${name} said nothing that could be measured`,
-      "try tts with it first",
+      "check that tts speaks with it",
     );
   loadOnnxRuntime(job.libraries.onnxruntime);
   mkdirSync(work);

@@ -1,6 +1,6 @@
-// The code predictor for NPUs: f32, fixed shapes, standard operators. Two graphs of which a device runs one:
-// a step, with sampling and heads on the CPU, or a whole frame with everything inside. They share the layers
-// (_predictor-layers.ts) and know nothing of a vendor.
+// The code predictor for NPUs: f32, fixed shapes, standard operators. There are two graphs, and a device runs
+// one of them: a step, with sampling and heads on the CPU, or a whole frame with everything inside. They
+// share the layers (_predictor-layers.ts) and depend on no vendor.
 
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
@@ -10,31 +10,31 @@ import { linear, reshape, slice } from "../onnx/layers.ts";
 import { type Pass, PredictorLayers, rotaryOf } from "./_predictor-layers.ts";
 
 /**
- * Rows of a step: a frame begins with two, and a second row costs a device that waits for weights next to
- * nothing.
+ * Rows of a step. A frame begins with two; for a device that mostly waits for weights, a second row costs
+ * next to nothing.
  */
 const STEP_ROWS = 2;
-/** The highest limit of codes to choose from that a frame's graph knows. */
+/** The largest top-k that a frame's graph supports. */
 const MAX_TOP_K = 64;
 
 /**
- * What runs through the layers reaches 1.5e5 in official models, half precision 6.5e4. Sixteenths leave room
- * on both sides.
+ * The sum through the layers reaches 1.5e5 in official models; half precision ends at 6.5e4. A sixteenth
+ * leaves room on both sides.
  */
 const SCALE = 2 ** -4;
-/** Below every logit, in the range of half precision. */
+/** Below every logit, and within half precision. */
 const NEVER = -20_000;
 const GROUPS = CODES_PER_FRAME - 1;
 
 /**
- * One step of a frame: one row, or at its beginning two. Sampling, heads and embeddings are the caller's.
+ * One step of a frame: one row, or two at its beginning. The caller does sampling, heads and embeddings.
  *
- * Inputs: `x` f32 [2, hidden], the rows; `position` f32 [2, 16], for each row a 1 at its position, or zeros:
- * such a row is not taken in. The last row must be. Per layer L `state.k.L` and `state.v.L` f32 [kvHeads, 16,
- * headDim], a window of which only positions up to the row's own are looked at: what an earlier frame has
- * left there needs no clearing. Outputs: `hidden` f32 [1, hidden], the last row after the final norm: what
- * the heads take; `next.k.L` and `next.v.L`.
- * @param scale of what runs through the layers: for tests
+ * Inputs: `x` f32 [2, hidden], the rows; `position` f32 [2, 16], with a 1 at each row's position; a row of
+ * zeros means the row is ignored, which the last row must not be. Per layer L `state.k.L` and `state.v.L` f32
+ * [kvHeads, 16, headDim]: only positions up to the row's own are read, so what an earlier frame left needs no
+ * clearing. Outputs: `hidden` f32 [1, hidden], the last row after the final norm, for the heads; `next.k.L`
+ * and `next.v.L`.
+ * @param scale scales the sum through the layers; only tests set it
  */
 export function predictorStepGraph(
   checkpoint: Checkpoint,
@@ -53,7 +53,7 @@ export function predictorStepGraph(
     .ops("Split", STEP_ROWS, [position], { axis: 0, num_outputs: STEP_ROWS })
     .map((slot) => reshape(g, slot, [1, CODES_PER_FRAME, 1]));
   const others = slots.reduce((rest, slot) => g.op("Sub", [rest, slot]), g.float(1));
-  const sharers = heads / kvHeads; // query heads of a key head
+  const sharers = heads / kvHeads; // query heads per key head
   const blockedFrom = g.values(laterPositions(CODES_PER_FRAME, 1, layers.blocked), [
     CODES_PER_FRAME,
     CODES_PER_FRAME,
@@ -64,7 +64,7 @@ export function predictorStepGraph(
     STEP_ROWS * sharers,
     CODES_PER_FRAME,
   ]);
-  /** A 1 times a row plus zeros times the others is that row to the bit. */
+  /** The sum of 1 times one row and 0 times the others is that row to the bit. */
   const keep: Pass["keep"] = (part, layer, rows) => {
     const state = g.input(`${STATE}${part}.${layer}`, "f32", window);
     const next = rows.reduce(
@@ -84,21 +84,20 @@ export function predictorStepGraph(
   return g;
 }
 
-/**
- * [positions * each, positions]: of every position so many rows, with `blocked` at the positions after it.
- */
+/** A mask [positions * each, positions]: `each` rows per position, with `blocked` at all later positions. */
 function laterPositions(positions: number, each: number, blocked: number): Float32Array {
   const isLater = (i: number) => i % positions > Math.floor(i / (positions * each));
   return Float32Array.from({ length: positions ** 2 * each }, (_, i) => (isLater(i) ? blocked : 0));
 }
 
 /**
- * All 15 codes of a frame, drawn inside: the largest of logit / temperature + noise, where noise is -ln(-ln
- * u) of independent uniform 0 < u < 1, is a draw from the softmax at that temperature.
+ * All 15 codes of a frame, drawn inside the graph. The code with the largest logit / temperature + noise,
+ * where noise is -ln(-ln u) with independent uniform 0 < u < 1, is a draw from the softmax at that
+ * temperature.
  *
- * Inputs: `x` f32 [2, hidden], the first two rows; `noise` f32 [15, codes], zeros for the likeliest codes;
- * `sharpness` f32 [1, 1], 1 / temperature; `limit` f32 [1, L + 1] with L = min(64, codes): a 1 at k - 1
- * limits the choice to the k best (equals of the k-th stay), a 1 at L does not limit it, zeros elsewhere.
+ * Inputs: `x` f32 [2, hidden], the first two rows; `noise` f32 [15, codes], all zeros to take the likeliest
+ * codes; `sharpness` f32 [1, 1], 1 / temperature; `limit` f32 [1, L + 1] with L = min(64, codes), all zeros
+ * but one 1: at k - 1 it limits the choice to the k best (equals of the k-th stay), at L it sets no limit.
  * Outputs: `codes` f32 [15], whole numbers; `logits` f32 [15, codes], as the heads gave them.
  */
 export function predictorFrameGraph(
@@ -144,7 +143,7 @@ export function predictorFrameGraph(
   return g;
 }
 
-/** Draws codes: everything that temperature, limit and noise are for. */
+/** Draws codes with temperature, limit and noise. */
 class Choice {
   private readonly noise: string[];
   private readonly sharpness: string;

@@ -1,17 +1,17 @@
-// The codec decoder for NPUs: fixed shapes, f32 alone, at most three dimensions, no integers while it runs,
-// and of operators only those that RK3588 or AX650 list. The same network as vocoder.ts; lookups and integers
-// are done in front of it, by vocoderFrontGraph.
+// The codec decoder for NPUs: fixed shapes, only f32, at most three dimensions, no integers while it runs,
+// and only operators that RK3588 or AX650 list. It is the same network as onnx/vocoder.ts; vocoderFrontGraph
+// does lookups and integers in front of it.
 //
-// - A signal is [1, channels, time]. Contexts stand in front by Concat: an RK3588 pads by 15 at most, and
-//   these reach 54 back.
+// - A signal is [1, channels, time]. Concat puts contexts in front: an RK3588 pads by 15 at most, and these
+//   reach 54 back.
 // - Transposed convolutions are convolutions that give all results of a moment as channels, which are then
-//   put side by side in time. So for every stride, though RK3588 has 1, 2, 4 and 8: its operator runs on one
-//   core only, and one way is enough.
-// - RMSNorm is LayerNormalization of [x, -x], whose mean is zero: RK3588 takes square roots and RMSNorm
-//   itself on its CPU.
-// - Gelu is written as torch exports it: both toolkits know that pattern as one operator.
-// - sin^2 is one operator and a product on AX650. RK3588 takes sines on its CPU, so there it is made of Max,
-//   Min, Sub, Mul and Add, see `foldedSine`.
+//   put side by side in time. This serves every stride. RK3588's own operator has strides 1, 2, 4 and 8 and
+//   runs on one core only.
+// - RMSNorm is LayerNormalization of [x, -x], whose mean is zero: RK3588 computes square roots and RMSNorm on
+//   its CPU.
+// - Gelu is written as torch exports it: both toolkits turn that pattern into one operator.
+// - sin^2 is one operator and a product on AX650. RK3588 computes sines on its CPU, so there sin^2 is made of
+//   Max, Min, Sub, Mul and Add, see `foldedSine`.
 
 import { TtsError } from "../../errors.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
@@ -30,14 +30,14 @@ import {
 import { beyondLimits } from "./_limits.ts";
 import { TOOLKITS } from "./_toolkits.ts";
 
-/** How large the signal gets, of which the graph's numbers depend: see {@link rangesOf}. */
+/** What the graph takes from measured ranges of the signal, see {@link rangesOf}. */
 export interface VocoderRanges {
   /**
-   * What the signal is multiplied by: behind the entry, and in each decoder block. Powers of two, so that
+   * Factors of the signal: behind the entry, and in each decoder block. They are powers of two, so that
    * nothing is rounded.
    */
   scales: readonly number[];
-  /** Snake -> the half turns that its angle may have in either direction, as a power of two. */
+  /** Snake -> exponent of two of the half turns that its angle may have in either direction. */
   folds: Readonly<Record<string, number>>;
 }
 
@@ -50,16 +50,16 @@ export interface NpuVocoderOptions {
   ranges: VocoderRanges;
 }
 
-/** Beyond, float16 has too little room: it ends at 65504. */
+/** A larger signal leaves float16 too little room: it ends at 65504. */
 export const LARGEST_SIGNAL = 3e4;
-/** What an unmeasured text may exceed measured ones by. */
+/** Angles of other texts may be this many times the measured ones. */
 const ANGLE_MARGIN = 4;
 const MOST_FOLDS = 12;
 /** Prefixes of a measuring graph's outputs. */
 const PEAK = { angle: "angle.", signal: "signal." } as const;
 
 /**
- * The graph that measures: nothing is scaled, and each Snake reports its largest angle and the largest value
+ * The graph for measuring: it scales nothing, and each Snake reports its largest angle and the largest value
  * around it.
  */
 export function vocoderPeaksGraph(checkpoint: Checkpoint, frames: number): Graph {
@@ -68,9 +68,8 @@ export function vocoderPeaksGraph(checkpoint: Checkpoint, frames: number): Graph
 }
 
 /**
- * What the graph needs to know, from the largest values that {@link vocoderPeaksGraph} gave over a real run,
- * by output name.
- * @param blocks decoder blocks
+ * The ranges from the largest values that {@link vocoderPeaksGraph} gave over a real run, by output name.
+ * @param blocks number of decoder blocks
  */
 export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number): VocoderRanges {
   const scales = Array.from({ length: blocks + 1 }, (_, level) => {
@@ -91,7 +90,8 @@ export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number
 
 /**
  * Inputs: what vocoderFrontGraph gives; `state.*`, all zero at the start. Outputs: `samples` f32 [1, 1,
- * frames * 1920] in [-1, 1], or where it ends before, `x` f32 [1, decoderDim, frames * 4]; `next.*`.
+ * frames * 1920] in [-1, 1], or `x` f32 [1, decoderDim, frames * 4] if it ends before the first Snake;
+ * `next.*`.
  * @throws TtsError MODEL_UNSUITABLE when something in it is beyond the NPU's limits
  */
 export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptions): Graph {
@@ -109,9 +109,9 @@ export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptio
 
 class NpuVocoderBuilder extends VocoderNetwork {
   private readonly frames: number;
-  /** Of the front, and of each level after it. */
+  /** Factors of the front and of each level after it. */
   private readonly scales: readonly number[];
-  /** 0 in the front, 1 behind the entry, then the number of the decoder block and one. */
+  /** 0 in the front, 1 behind the entry, then the number of the decoder block plus 1. */
   private level = 0;
 
   constructor(
@@ -168,7 +168,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
     );
   }
 
-  /** NeoX rotation, by slices: Split of this age has no number of outputs. */
+  /** NeoX rotation by slices: Split in this opset has no num_outputs. */
   protected rotate(x: string, { cos, sin }: Attention): string {
     const { g } = this;
     const half = this.shape.headDim / 2;
@@ -278,7 +278,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
     return reshape(g, inTime, [1, out, moments * stride]);
   }
 
-  /** x [1, width, time] behind the last `count` moments of what came before it. */
+  /** x [1, width, time] with the last `count` moments before it in front. */
   private withContext(name: string, x: string, count: number, width: number): string {
     const { g } = this;
     const state = this.state(name, [1, width, count]);
@@ -331,9 +331,9 @@ class NpuVocoderBuilder extends VocoderNetwork {
 }
 
 /**
- * sin^2 of `turns` half turns, 0 to 2^folds; farther ones count as 2^folds. Whole half turns change nothing,
- * and neither does the sign: so each fold, min(turns, 2^k - turns), halves the range, to a half in the end,
- * and no digit is lost in it. There a polynomial is enough.
+ * sin^2 of `turns` half turns, 0 to 2^folds; larger angles count as 2^folds. sin^2 depends neither on whole
+ * half turns nor on the sign, so each fold, min(turns, 2^k - turns), halves the range and loses no digit. The
+ * last range is 0 to 1/2, where a polynomial is enough.
  */
 function foldedSine(g: Graph, turns: string, folds: number): string {
   let left = g.op("Clip", [turns, g.float(0), g.float(2 ** folds)]);
@@ -349,8 +349,8 @@ function foldedSine(g: Graph, turns: string, folds: number): string {
 }
 
 /**
- * sin(pi x) / x as a polynomial of q = x^2, for q up to 1/4: lowest power first. From the values at four
- * Chebyshev points.
+ * sin(pi x) / x as a polynomial of q = x^2, for q up to 1/4, through its values at four Chebyshev points.
+ * Lowest power first.
  */
 const SINE = polynomial(4, 0.25, (q) => Math.sin(Math.PI * Math.sqrt(q)) / Math.sqrt(q));
 
@@ -376,8 +376,8 @@ function polynomial(count: number, end: number, f: (x: number) => number): numbe
 }
 
 /**
- * Taps of a transposed convolution, [in, out, kernel], as those of a plain one, [out * stride, in, kernel /
- * stride], oldest moment first.
+ * Turns the taps of a transposed convolution, [in, out, kernel], into those of a plain one, [out * stride,
+ * in, kernel / stride], oldest moment first.
  */
 function sideBySide(
   taps: Float32Array,

@@ -1,13 +1,13 @@
-// Codes to vectors: a row of each book, summed. Books that share no column need no sum: only the columns that
-// a book fills are kept.
+// Turns codes into vectors: one row of each book, summed. Books that share no column need no sum: each keeps
+// only the columns that it fills.
 
 import type { Graph } from "../../formats/onnx.ts";
 import { select } from "./_filter.ts";
 import { reshape, slice } from "./layers.ts";
 
-/** Some of the sixteen books, one after the other. */
+/** Some of the sixteen books, in sequence. */
 export interface Books {
-  /** Number of the first. */
+  /** Number of the first book, 0 to 15. */
   from: number;
   /** f32 [codes, width] each */
   vectors: readonly Float32Array[];

@@ -1,27 +1,27 @@
-// Causal filters along time as matrix products: a row of results is made of the newest rows of input, each
-// through a matrix of its own. Convolutions and transposed ones are both of this kind, and matrix products
-// are what ONNX Runtime does fastest. Where each result is one input, or nothing, no product is needed:
+// Causal filters along time as matrix products: each of the newest input rows goes through its own matrix,
+// and their sum is one row of results. Convolutions and transposed convolutions both fit this form, and ONNX
+// Runtime does matrix products fastest. Where each result is one input, or nothing, no product is needed;
 // weights that were written down instead of trained have many such filters.
 
 import type { Graph } from "../../formats/onnx.ts";
 import { reshape, slice, transpose } from "./layers.ts";
 
 export interface Filter {
-  /** Rows of input, `dilation` apart, that make a row of results. */
+  /** Input rows, `dilation` apart, that make one row of results. */
   taps: number;
   dilation: number;
   inputs: number;
   outputs: number;
   /**
-   * Makes what tells how much an input counts in an output; tap 0 is the oldest. Let go when used: together
-   * they are hundreds of megabytes.
+   * Makes the lookup of one weight; tap 0 is the oldest. Drop it after use: all filters together hold
+   * hundreds of megabytes.
    */
   weights: () => (tap: number, input: number, output: number) => number;
   /** [outputs] */
   bias: Float32Array;
 }
 
-/** Of a filter that only copies: which input each output is, and what it is multiplied by; f32 [outputs]. */
+/** A filter that only copies: the input that each output takes, and its factor; f32 [outputs]. */
 export interface Selection {
   inputs: number;
   index: number[];
@@ -30,9 +30,9 @@ export interface Selection {
 }
 
 /**
- * A filter that only copies inputs of the newest row, with the very bits of the products: those of zeros add
- * nothing, and with a bias, which a product may be added to before it is rounded, a factor must be 0 or 1.
- * null for any other filter.
+ * The selection equal to a filter that only copies inputs of the newest row; null for any other filter. Its
+ * results equal those of the matrix product to the bit: products with zero add nothing, and where there is a
+ * bias, a factor must be 0 or 1, because a product may be added to the bias before it is rounded.
  */
 export function selectionOf({ taps, inputs, outputs, weights, bias }: Filter): Selection | null {
   const weight = weights();
@@ -62,9 +62,7 @@ export function select(g: Graph, x: string, { inputs, index, factors, bias }: Se
   return bias.some((value) => value !== 0) ? g.op("Add", [y, row(bias)]) : y;
 }
 
-/**
- * What is filtered: every frame is `perFrame` rows, and (taps - 1) * dilation rows of context stand in front.
- */
+/** The filter's input: (taps - 1) * dilation rows of context, then `perFrame` rows for each frame. */
 export interface Rows {
   /** [context + frames * perFrame, inputs] */
   padded: string;
@@ -74,8 +72,8 @@ export interface Rows {
 }
 
 /**
- * [frames * perFrame, outputs], by one product with the taps side by side or, where that is faster, in
- * blocks.
+ * The results, [frames * perFrame, outputs], by one product with the taps side by side or, where that is
+ * faster, in blocks.
  */
 export function filter(g: Graph, rows: Rows, what: Filter): string {
   const isWide = Math.min(what.inputs, what.outputs) >= LEAST_WIDTH && rows.perFrame >= LEAST_ROWS;
@@ -109,14 +107,17 @@ function matricesOf({ taps, inputs, outputs, weights }: Filter): Float32Array {
   return matrices;
 }
 
-/** Rows of `padded` by their numbers in the first frame, i64 [..., n]: [..., frames, n, inputs]. */
+/**
+ * Takes the rows `index`, i64 [..., n], of `padded` for the first frame, and for each later frame the rows
+ * `perFrame` further on. The result is [..., frames, n, inputs].
+ */
 function gather(g: Graph, { padded, perFrame, frames }: Rows, index: string): string {
   return g.op("Gather", [padded, g.op("Add", [index, g.op("Mul", [frames, g.ints([perFrame])])])]);
 }
 
-// The same with fewer products (Toom-Cook, also known as Winograd's minimal filtering): BLOCK results take
-// BLOCK + taps - 1 products, 10 instead of 28. Window and taps are evaluated at as many points, multiplied
-// there, and the results are read off:
+// The same filter with fewer products (Toom-Cook, also known as Winograd's minimal filtering): BLOCK results
+// take BLOCK + taps - 1 products, 10 instead of 28. Window and taps are evaluated at that many points and
+// multiplied there, and the results are read off:
 //
 //   results = FROM_POINTS · ((TAPS_TO_POINTS · taps) ⊙ (WINDOW_TO_POINTS · window))
 //
@@ -127,12 +128,12 @@ const BLOCK = 4;
 const BLOCK_TAPS = 7;
 const PRODUCTS = BLOCK + BLOCK_TAPS - 1;
 /**
- * The points, besides infinity. Of all such sets of simple fractions this one rounds least, found by search.
+ * The points, besides infinity. A search over such sets of simple fractions found that this one rounds least.
  */
 const POINTS = [0, 2 / 5, -2 / 5, 4 / 5, -4 / 5, 5 / 4, -5 / 4, 5 / 2, -5 / 2];
-/** Narrower filters would spend more on evaluating than they save. */
+/** Narrower filters would spend more time on evaluation than they save. */
 const LEAST_WIDTH = 64;
-/** With fewer rows a frame the time goes to reading matrices, of which blocks have more. */
+/** With fewer rows a frame, reading matrices takes most of the time, and blocks have more of them. */
 const LEAST_ROWS = 32;
 
 type Matrix = number[][];
@@ -141,7 +142,7 @@ const TAPS_TO_POINTS = powers(BLOCK_TAPS);
 const FROM_POINTS = transposed(powers(BLOCK));
 const WINDOW_TO_POINTS = transposed(inverse(powers(PRODUCTS)));
 
-/** Every frame is cut into blocks for itself, so that the cutting does not depend on the frames of a call. */
+/** Cuts each frame into blocks by itself, so that results do not depend on the number of frames in a call. */
 function blockFilter(g: Graph, rows: Rows, what: Filter): string {
   const { dilation, inputs, outputs, bias } = what;
   const { perFrame } = rows;
@@ -182,7 +183,7 @@ function blockFilter(g: Graph, rows: Rows, what: Filter): string {
  */
 function windowIndex(blocks: number, dilation: number, perFrame: number): number[] {
   const steps = blocks * dilation;
-  // what is computed beyond the frame is thrown away: any row does
+  // results beyond the frame are thrown away, so any row will do
   const last = (BLOCK_TAPS - 1) * dilation + perFrame - 1;
   return Array.from({ length: PRODUCTS * steps }, (_, i) => {
     const [k, step] = [Math.floor(i / steps), i % steps];
@@ -191,8 +192,8 @@ function windowIndex(blocks: number, dilation: number, perFrame: number): number
 }
 
 /**
- * What makes values at the points of `width` coefficients: powers 0 .. width - 1 of each point; at infinity
- * only the highest counts.
+ * The matrix that turns `width` coefficients into values at the points: powers 0 .. width - 1 of each point;
+ * at infinity only the highest counts.
  */
 function powers(width: number): Matrix {
   const exponents = Array.from({ length: width }, (_, exponent) => exponent);
@@ -222,7 +223,7 @@ function inverse(matrix: Matrix): Matrix {
   return rows.map((row) => row.slice(size));
 }
 
-/** Made for the first product and let go with the last: weights are written in order. */
+/** Makes the matrices for the first product and drops them with the last; weights are written in order. */
 function heldWhileWritten(matrices: () => Float32Array): (product: number) => Float32Array {
   let held: Float32Array | null = null;
   return (product) => {

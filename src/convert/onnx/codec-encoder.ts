@@ -1,5 +1,5 @@
-// The codec encoder, a Mimi: samples to codes, for cloning in context. Whole recordings only, no state.
-// Convolutional parts are [1, channels, time], the transformer is [time, width].
+// The codec encoder, a Mimi: samples to codes, for cloning in context. It takes whole recordings and has no
+// state. Values are [1, channels, time] in convolutional parts and [time, width] in the transformer.
 
 import { type CodecEncoderShape, ENCODER_DOWNSAMPLING, type Weights } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
@@ -71,7 +71,7 @@ class CodecEncoderBuilder {
     let x = this.conv(audio, `encoder.layers.${layer++}`, [channels, 1, shape.kernel]);
     for (const stride of shape.strides) {
       x = this.residual(x, `encoder.layers.${layer++}`, channels);
-      layer++; // the activation counts as one
+      layer++; // the activation counts as a layer
       x = this.conv(
         g.op("Elu", [x]),
         `encoder.layers.${layer++}`,
@@ -85,9 +85,9 @@ class CodecEncoderBuilder {
   }
 
   /**
-   * Causal convolution to ceil(length / stride) values. The official code adds the zeros on the right that
-   * the last stride lacks; here there are always stride - 1, which gives the same: a window that would begin
-   * after the end is none.
+   * Causal convolution to ceil(length / stride) values. The official code adds as many zeros on the right as
+   * the last stride lacks. This always adds stride - 1, with the same result: the surplus zeros complete no
+   * further window.
    */
   private conv(
     x: string,
@@ -115,7 +115,7 @@ class CodecEncoderBuilder {
     return g.op("Add", [x, this.conv(g.op("Elu", [narrow]), `${name}.block.3`, [channels, inner, 1])]);
   }
 
-  /** Full causal attention: every step sees all steps up to itself. */
+  /** Causal attention without a window: every step sees all steps up to itself. */
   private transformer(x: string): string {
     const { g, shape } = this;
     const steps = g.op("Squeeze", [g.op("Shape", [x], { end: 1 }), g.ints([0])]);
@@ -174,8 +174,8 @@ class CodecEncoderBuilder {
   }
 
   /**
-   * Halves the rate. Here the edges repeat; on the right one value is always there to spare, as in {@link
-   * conv}.
+   * Halves the rate. The edges repeat the outermost value; on the right it adds stride - 1, as {@link conv}
+   * does.
    */
   private downsample(x: string): string {
     const { g, shape } = this;
@@ -186,8 +186,8 @@ class CodecEncoderBuilder {
   }
 
   /**
-   * Residual quantization: in each codebook the nearest vector to what the ones before it left, the first of
-   * equals.
+   * Residual quantization: each codebook gives its vector nearest to what the books before it left, the first
+   * of equals.
    */
   private quantize(latent: string, kind: "semantic" | "acoustic", books: number): string[] {
     const { g, shape } = this;

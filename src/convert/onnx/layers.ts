@@ -21,7 +21,7 @@ export function layerNorm(g: Graph, x: string, weight: Tensor, bias: Tensor, eps
   });
 }
 
-/** x [rows, in] -> [rows, out] with a weight in torch order, [out, in], used where it lies. */
+/** x [rows, in] -> [rows, out] with a weight in torch order, [out, in], which is not copied. */
 export function linear(g: Graph, x: string, weight: Tensor, bias?: Tensor): string {
   const inputs = [x, g.tensor(weight, [weight.shape[0], weight.shape[1]])];
   return g.op("Gemm", bias === undefined ? inputs : [...inputs, g.tensor(bias)], { transB: 1 });
@@ -71,7 +71,7 @@ export function additiveMask(g: Graph, visible: string, hidden = -Infinity): str
 export const transpose = (g: Graph, x: string, perm: number[]) => g.op("Transpose", [x], { perm });
 export const reshape = (g: Graph, x: string, shape: number[]) => g.op("Reshape", [x, g.ints(shape)]);
 
-/** The part of `x` from `from` (negative: counted from the end) to `to` on one axis. */
+/** The part of `x` on one axis from `from` to below `to`; a negative `from` counts from the end. */
 export function slice(g: Graph, x: string, axis: number, from: number, to = END): string {
   return g.op("Slice", [x, g.ints([from]), g.ints([to]), g.ints([axis])]);
 }
@@ -84,8 +84,8 @@ export const transposedBatch = (g: Graph, x: string) =>
   g.op("Unsqueeze", [transpose(g, x, [1, 0]), g.ints([0])]);
 
 /**
- * The vectors of a codebook, f32 [codes, width], from what training keeps of it: `sum` [codes, width] and
- * `usage` [codes].
+ * The vectors of a codebook, f32 [codes, width], from what training stores: `sum` [codes, width] and `usage`
+ * [codes].
  */
 export function codeVectors(sum: Tensor, usage: Tensor): Float32Array {
   const counts = toFloat32(usage);

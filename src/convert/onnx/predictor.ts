@@ -1,6 +1,5 @@
-// The code predictor as one step with its KV cache in and out, and the head of the group that the step is
-// for. Embedding tables and the input projection stand beside it, in the tables of the bundle: this graph
-// sees rows of its own width only.
+// The code predictor as one step, with its KV cache in and out and the head of the step's group. Embeddings
+// and the input projection are in the bundle's tables: this graph sees only rows of its own width.
 
 import type { WeightType } from "../../config.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
@@ -26,10 +25,10 @@ const BITS: Record<WeightType, Bits | null> = {
 
 /**
  * Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [lanes], the position of each lane's last row;
- * `positions` i32 [1], how many positions there are then; `group` i64 [1], 1 to 15; per layer L `past.k.L`
- * and `past.v.L` f32 [lanes, kvHeads, 16, headDim]. Outputs: `logits` f32 [lanes, codes] of the last row;
- * `present.k.L` and `present.v.L`, shaped as the past ones and meant to be the same memory: new rows are then
- * written in place.
+ * `positions` i32 [1], the number of positions after the step; `group` i64 [1], 1 to 15; per layer L
+ * `past.k.L` and `past.v.L` f32 [lanes, kvHeads, 16, headDim]. Outputs: `logits` f32 [lanes, codes] of the
+ * last row; `present.k.L` and `present.v.L`, shaped as the past ones. Give both the same memory, and new rows
+ * are written in place.
  */
 export function predictorGraph(
   checkpoint: Checkpoint,
@@ -63,7 +62,7 @@ export function predictorGraph(
       g.input(`past.${part}.${layer}`, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]),
     );
     const normed = norm(h, take("input_layernorm", [hidden]));
-    /** Queries and keys are normalised head by head. */
+    /** Queries or keys, normalised head by head. */
     const project = (part: "q" | "k", count: number) => {
       const all = times(normed, take(`self_attn.${part}_proj`, [count * headDim, hidden]));
       const perHead = norm(reshape(g, all, [-1, count, headDim]), take(`self_attn.${part}_norm`, [headDim]));
@@ -120,7 +119,7 @@ export function predictorHeadsGraph(checkpoint: Checkpoint, type: WeightType): G
   return g;
 }
 
-/** The head of a group, i64 [1], on the normed `state`. */
+/** Applies the head of `group`, i64 [1], to the normed `state`. */
 function logitsOf(
   g: Graph,
   { codes, predictor, weights }: Checkpoint,
@@ -146,8 +145,8 @@ function rotaryRows(g: Graph, headDim: number, theta: number): { cos: string; si
 }
 
 /**
- * The product with the head of one of the groups from `from` to below `to`: halves them until one is left, so
- * that only it is computed.
+ * What `build` makes for `group`, one of `from` to below `to`. Nested branches halve the range until one
+ * group is left, so only that one is computed.
  */
 function chooseHead(
   g: Graph,
@@ -162,7 +161,7 @@ function chooseHead(
   return g.choose(isLow, half([from, middle]), half([middle, to]));
 }
 
-/** x [rows, in] -> [rows, out] with a weight [out, in], of fewer bits where they are given. */
+/** x [rows, in] -> [rows, out] with a weight [out, in], quantised unless `bits` is null. */
 function product(g: Graph, x: string, weight: Tensor, bits: Bits | null): string {
   if (bits === null) return linear(g, x, weight);
   const [out, width] = weight.shape;
@@ -170,8 +169,8 @@ function product(g: Graph, x: string, weight: Tensor, bits: Bits | null): string
   const blocks = Math.ceil(width / blockSize);
   let scales: Float32Array | undefined;
   /**
-   * Only when it is written: all codes together would take too much memory. The scales, which are small, wait
-   * for their turn.
+   * Runs when the weight is written: all codes together would take too much memory. The scales are small and
+   * kept until their turn.
    */
   const quantized = () => {
     const matrix = quantizeMatrix(toFloat32(weight), width, bits);
@@ -180,6 +179,6 @@ function product(g: Graph, x: string, weight: Tensor, bits: Bits | null): string
   };
   const codes = g.bytes(() => quantized().codes, [out, blocks, (blockSize * bits) / 8]);
   const inputs = [x, codes, g.values(() => scales ?? quantized().scales, [out * blocks])];
-  // Activations are rounded to 8 bits per block: integer products are what makes this fast.
+  // Activations are rounded to 8 bits per block: integer products make this fast.
   return g.ortOp("MatMulNBits", inputs, { K: width, N: out, bits, block_size: blockSize, accuracy_level: 4 });
 }

@@ -1,4 +1,4 @@
-// The speaker encoder, an ECAPA-TDNN: log-mel frames to one vector that says who speaks. Values are [1,
+// The speaker encoder, an ECAPA-TDNN: log-mel frames to one vector that tells who speaks. Values are [1,
 // channels, time].
 
 import type { SpeakerEncoderShape, Weights } from "../../formats/checkpoint.ts";
@@ -7,12 +7,12 @@ import { reshape, transpose } from "./layers.ts";
 
 const MEL_BANDS = 128;
 const TIME = 2;
-/** Variances below it count as it. */
+/** Smaller variances are raised to this. */
 const MIN_VARIANCE = 1e-12;
 
 /**
- * Input: `mel` f32 [frames, 128]; at least 5 frames, which the reflected edges of the dilated convolutions
- * need. Output: `x_vector` f32 [width].
+ * Input: `mel` f32 [frames, 128]; at least 5 frames, because the dilated convolutions reflect their edges.
+ * Output: `x_vector` f32 [width].
  */
 export function speakerEncoderGraph(
   shape: SpeakerEncoderShape,
@@ -57,7 +57,7 @@ class SpeakerEncoderBuilder {
     return g;
   }
 
-  /** As long as its input: the edges are mirrored. */
+  /** The result is as long as the input: the edges are mirrored. */
   private conv(
     x: string,
     name: string,
@@ -102,8 +102,8 @@ class SpeakerEncoderBuilder {
   }
 
   /**
-   * Parts of the channels in a row: the first passes, each further one is convolved together with the result
-   * before it.
+   * Splits the channels into parts: the first passes unchanged, the second is convolved, and each further one
+   * is convolved with the result before it added.
    */
   private res2net(x: string, name: string, kernel: number, dilation: number): string {
     const { g, shape } = this;
@@ -126,7 +126,8 @@ class SpeakerEncoderBuilder {
   }
 
   /**
-   * Attentive statistics: mean and deviation over time, [1, 2 * channels, 1], of frames weighted per channel.
+   * Attentive statistics: weighted mean and deviation over time, [1, 2 * channels, 1], with weights per
+   * channel.
    */
   private pool(x: string, channels: number): string {
     const { g, shape } = this;

@@ -1,7 +1,7 @@
-// The codec decoder as a network: which layer follows which, of which sizes, with which memory. How a layer
-// is computed, and how its signal lies, is left to those who derive from this: for ONNX Runtime (vocoder.ts)
-// and for NPUs (vocoder-npu.ts). A block whose weights let it add exactly nothing to its input is left out,
-// and so is its memory: not a bit of the sound changes.
+// The codec decoder as a network: the order of its layers, their sizes and their memory. Derived classes
+// decide how a layer is computed and how its signal is laid out: onnx/vocoder.ts for ONNX Runtime,
+// npu/vocoder.ts for NPUs. A block whose weights add exactly nothing to its input is left out together with
+// its memory: not a bit of the sound changes.
 
 import type { CodecShape, Weights } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
@@ -15,8 +15,8 @@ const RES_UNIT_KERNEL = 7;
 const RES_UNIT_DILATIONS = [1, 3, 9];
 
 /**
- * What attention needs besides the frames: rotary tables of half a head's width, and what is added to the
- * scores.
+ * What attention needs besides the frames: rotary tables of half a head's width, and the mask that is added
+ * to the scores.
  */
 export interface Attention {
   cos: string;
@@ -35,8 +35,8 @@ export function transposedTaps(weight: string, [, , kernel]: TransposedSize, str
 }
 
 /**
- * "Rows" are [time, width] everywhere; a "signal" is what the convolutions pass on, in the layout of the
- * derived class. `perFrame` counts the moments of a frame.
+ * "Rows" are always [time, width]. Convolutions pass on a "signal", whose layout the derived class chooses.
+ * `perFrame` is the number of moments in a frame.
  */
 export abstract class VocoderNetwork {
   /** Made by the first layer that attends. */
@@ -58,7 +58,7 @@ export abstract class VocoderNetwork {
     dilation?: number,
   ): string;
   /**
-   * The same for few channels or for channels that do not mix; for these, size[1] is 1 and `group` their
+   * The same for few channels, or for channels that do not mix; these have size[1] 1 and `group` as their
    * number.
    */
   protected abstract narrowConv(
@@ -80,14 +80,14 @@ export abstract class VocoderNetwork {
     dilation: number,
   ): string;
   /**
-   * Rows through one matrix, [out, in], between parts of different widths: weights written by hand often only
+   * Rows through one matrix, [out, in], between parts of different widths. Weights written by hand often only
    * copy here.
    */
   protected abstract project(x: string, weight: Tensor, bias?: Tensor): string;
   /** A convolution of kernel 1. */
   protected abstract pointwise(x: string, weight: Tensor, bias: Tensor): string;
   /**
-   * Causal transposed convolution, to `stride` times as many moments; `kernel` is once or twice the stride.
+   * Causal transposed convolution to `stride` times as many moments; the kernel is once or twice the stride.
    */
   protected abstract transposedConv(
     name: string,
@@ -110,22 +110,22 @@ export abstract class VocoderNetwork {
   protected abstract rmsNorm(x: string, weight: Tensor, eps: number): string;
   protected abstract rotate(x: string, attention: Attention): string;
   protected abstract gelu(x: string): string;
-  /** Called once, where the first layer that attends begins. */
+  /** Called once, by the first layer that attends. */
   protected abstract attention(): Attention;
-  /** Samples from what the last convolution gives. */
+  /** Clips the result of the last convolution to samples. */
   protected abstract clipped(x: string): string;
 
   protected take(name: string, size: readonly number[]): Tensor {
     return this.weights.take(`decoder.${name}`, size);
   }
 
-  /** Reads a state tensor and, through `keep`, says what it becomes. */
+  /** Declares a state tensor: `value` reads it, `keep` sets what it becomes. */
   protected state(name: string, size: number[]): { value: string; keep: (next: string) => void } {
     const value = this.g.input(STATE + name, "f32", size);
     return { value, keep: (next) => this.g.output(NEXT + name, next, "f32", size) };
   }
 
-  /** Latent vectors, as a signal, to what the first Snake reads: all that is slow in time. */
+  /** From latent vectors, as a signal, to what the first Snake reads: all layers at a low rate. */
   protected front(vectors: string): string {
     const { shape } = this;
     let x = this.conv("pre_conv", vectors, "pre_conv.conv", [shape.latent, shape.codebookDim, 3], 1);
@@ -151,7 +151,7 @@ export abstract class VocoderNetwork {
     return this.shape.upsamplingRatios.reduce((product, ratio) => product * ratio, 1);
   }
 
-  /** From there to samples in [-1, 1]. */
+  /** From what the first Snake reads to samples in [-1, 1]. */
   protected tail(signal: string): string {
     const { shape } = this;
     let [x, perFrame, channels] = [signal, this.frontPerFrame, shape.decoderDim];
@@ -197,7 +197,7 @@ export abstract class VocoderNetwork {
     return g.op("Add", [x, this.toSignal(scaled, width, perFrame)]);
   }
 
-  /** x + sin^2(x e^alpha) / (e^beta + 1e-9), per channel; the exponentials are taken here once. */
+  /** x + sin^2(x e^alpha) / (e^beta + 1e-9), per channel; the exponentials are taken here, at conversion. */
   private snake(x: string, prefix: string, channels: number, perFrame: number): string {
     const parameter = (part: string, f: (value: number) => number) =>
       Float32Array.from(toFloat32(this.take(`${prefix}.${part}`, [channels])), f);
@@ -205,7 +205,7 @@ export abstract class VocoderNetwork {
     return this.snakeOf(x, prefix, parameter("alpha", Math.exp), scale, perFrame);
   }
 
-  /** To `rate` times as many moments of half as many channels. */
+  /** Gives `rate` times as many moments of half as many channels. */
   private decoderBlock(block: number, x: string, channels: number, perFrame: number, rate: number): string {
     const { g } = this;
     const prefix = `decoder.${block}`;
@@ -243,8 +243,8 @@ export abstract class VocoderNetwork {
   }
 
   /**
-   * Sliding-window attention; the window counts the query itself. Slots older than the first frame are
-   * masked. Rows to rows.
+   * Rows to rows with sliding-window attention; the window includes the query itself. Slots older than the
+   * first frame are masked.
    */
   private transformer(x: string): string {
     const { shape } = this;
@@ -266,7 +266,7 @@ export abstract class VocoderNetwork {
     );
   }
 
-  /** Frames that a frame looks back to. */
+  /** How many frames a frame looks back. */
   protected get past(): number {
     return this.shape.slidingWindow - 1;
   }

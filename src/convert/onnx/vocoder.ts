@@ -1,8 +1,8 @@
-// The codec decoder on ONNX Runtime, codes to samples, with every bit of memory as an explicit input and
-// output: what convolutions look back to, and the KV window. Any chunking of the same frames gives the same
-// samples. Everything is [time, channels]: so a row of a matrix product is a moment, and a transposed
-// convolution's results lie in time as they come. Also what stays on the CPU where an NPU does the rest
-// (vocoder-npu.ts): lookups and integers in front, Snakes behind.
+// The codec decoder on ONNX Runtime, codes to samples. All its memory, the past inputs of convolutions and
+// the KV window, is an explicit input and output, so any chunking of the same frames gives the same samples.
+// Everything is [time, channels]: a row of a matrix product is a moment, and the results of a transposed
+// convolution are already in order of time. Where an NPU does the rest (npu/vocoder.ts), this also gives the
+// CPU's graphs: lookups and integers in front, Snakes behind.
 
 import { TtsError } from "../../errors.ts";
 import type { Checkpoint, CodecShape, Weights } from "../../formats/checkpoint.ts";
@@ -32,15 +32,15 @@ import {
 } from "./vocoder-network.ts";
 
 /**
- * Constants per channel are repeated, by a power of two, so that rows become long: elementwise operators pay
- * for each row.
+ * Constants per channel are repeated up to this often, by a power of two, to make rows long: each row costs
+ * elementwise operators time.
  */
 const LONGEST_REPEAT = 16;
-/** Below, ONNX Runtime's own convolution is as fast. */
+/** Below this width ONNX Runtime's own convolution is as fast. */
 const LEAST_FILTER_WIDTH = 64;
 /**
- * What hides a slot from an NPU. Minus infinity is no number for fixed-point softmax, and a larger one would
- * leave the scores too few steps.
+ * Added to scores to hide a slot on an NPU. Fixed-point softmax has no minus infinity, and a larger magnitude
+ * would leave the scores too few steps.
  */
 const NPU_MASKED = -100;
 
@@ -54,9 +54,9 @@ export function vocoderGraph(checkpoint: Checkpoint, shared: Record<string, stri
 }
 
 /**
- * What an NPU's vocoder cannot do: lookups and integers. Inputs: `codes` i32 [frames, 16]; `position` i32
- * [1]. Outputs: `vectors` f32 [1, codebookDim, frames]; `cos` and `sin` f32 [1, frames, headDim / 2]; `mask`
- * f32 [1, frames, window - 1 + frames].
+ * The part that an NPU's vocoder cannot do: lookups and integers. Inputs: `codes` i32 [frames, 16];
+ * `position` i32 [1]. Outputs: `vectors` f32 [1, codebookDim, frames]; `cos` and `sin` f32 [1, frames,
+ * headDim / 2]; `mask` f32 [1, frames, window - 1 + frames].
  */
 export function vocoderFrontGraph(checkpoint: Checkpoint, frames: number): Graph {
   const g = new Graph({ name: "vocoder front" });
@@ -64,8 +64,8 @@ export function vocoderFrontGraph(checkpoint: Checkpoint, frames: number): Graph
 }
 
 /**
- * What follows the first Snake, where an NPU's vocoder ends before it. Inputs: `x` f32 [1, decoderDim, frames
- * * 4], `scale` times the signal; `state.*`. Outputs: `samples` f32 [frames * 1920]; `next.*`.
+ * The part from the first Snake on, where an NPU's vocoder ends before it. Inputs: `x` f32 [1, decoderDim,
+ * frames * 4], `scale` times the signal; `state.*`. Outputs: `samples` f32 [frames * 1920]; `next.*`.
  */
 export function vocoderTailGraph(checkpoint: Checkpoint, frames: number, scale: number): Graph {
   const g = new Graph({ name: "vocoder tail" });
@@ -74,9 +74,7 @@ export function vocoderTailGraph(checkpoint: Checkpoint, frames: number, scale: 
 
 class OrtVocoderBuilder extends VocoderNetwork {
   private readonly codes: string = "";
-  /**
-   * Frames decoded so far, i32 [1]: part of the interface also where no layer attends and nobody reads it.
-   */
+  /** Frames decoded so far, i32 [1]. It stays an input even where no layer attends and nothing reads it. */
   private position = "";
   /** Number of frames: i64 scalar. */
   private readonly count: string;
@@ -129,8 +127,8 @@ class OrtVocoderBuilder extends VocoderNetwork {
   }
 
   /**
-   * Codes i32 [frames, 16] to latent vectors [frames, codebookDim]: the first codebook and the sum of the
-   * rest, each through its own projection.
+   * Codes i32 [frames, 16] to latent vectors [frames, codebookDim]: the first book and the sum of the others,
+   * each through its own projection.
    */
   private dequantize(codes: string): string {
     const { g, shape } = this;
@@ -169,7 +167,7 @@ class OrtVocoderBuilder extends VocoderNetwork {
   protected clipped = (x: string) =>
     reshape(this.g, this.g.op("Clip", [x, this.g.float(-1), this.g.float(1)]), [-1]);
 
-  /** x [time, width] behind the last `rows` rows of what came before it. */
+  /** x [time, width] with the last `rows` rows before it in front. */
   private withContext(name: string, x: string, rows: number, width: number): string {
     const { g } = this;
     const state = this.state(name, [rows, width]);
@@ -196,7 +194,7 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return copied === null ? linear(this.g, x, weight, bias) : select(this.g, x, copied);
   }
 
-  /** By ONNX Runtime's operator, which wants channels first. */
+  /** Uses ONNX Runtime's operator, which takes channels first. */
   protected narrowConv(
     name: string,
     x: string,
@@ -233,7 +231,10 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return this.filtered(name, x, this.convolution(weight, size, dilation), perFrame);
   }
 
-  /** The newest rows alone where nothing else is looked at; else what came before them, too. */
+  /**
+   * Filters the newest rows alone where the filter looks at nothing else; otherwise with the rows before
+   * them.
+   */
   private filtered(name: string, x: string, what: Filter, perFrame: number): string {
     const copied = selectionOf(what);
     if (copied !== null) return select(this.g, x, copied);
@@ -242,7 +243,7 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return filter(this.g, { padded, perFrame, frames: this.frames }, what);
   }
 
-  /** From torch's order, [out, in per group, kernel]. */
+  /** Reads a weight in torch's order, [out, in per group, kernel]. */
   private convolution(weight: string, size: ConvSize, dilation: number, group = 1): Filter {
     const [outputs, inputsOfGroup, taps] = size;
     const outputsOfGroup = outputs / group;
@@ -275,8 +276,8 @@ class OrtVocoderBuilder extends VocoderNetwork {
   }
 
   /**
-   * A filter whose rows are `stride` results side by side. From torch's order, [in, out, kernel], whose first
-   * taps belong to the newest input.
+   * A filter whose rows are `stride` results side by side. The weight is in torch's order, [in, out, kernel];
+   * its first taps belong to the newest input.
    */
   protected transposedConv(
     name: string,
@@ -333,8 +334,7 @@ class OrtVocoderBuilder extends VocoderNetwork {
   }
 
   /**
-   * Slot j of [past slots, new frames] is visible to new frame i iff i <= j <= i + past and j holds a frame
-   * at all.
+   * Slot j of [past slots, new frames] is visible to new frame i if i <= j <= i + past and j holds a frame.
    */
   private windowMask(position: string, past: number, masked: number): string {
     const { g, frames: query } = this;

@@ -1,5 +1,5 @@
-// What the tests of the code predictor's graphs for NPUs share: the graphs, saved and opened once, and what
-// runs them from outside.
+// Shared by the tests of the code predictor's graphs for NPUs: the graphs, saved and opened once, and the
+// code that runs them.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -49,7 +49,7 @@ export const stepPath = (checkpoint: string) =>
 export const framePath = (checkpoint: string) =>
   pathOf(`frame-${checkpoint}`, () => predictorFrameGraph(checkpointOf(checkpoint), {}));
 
-/** For afterAll: another file of the same process opens them anew. */
+/** For afterAll. Another test file in the same process opens them anew. */
 export function closeAll(): void {
   for (const one of [...opened, ...models.values(), ...checkpoints.values()]) one.close();
   opened.length = 0;
@@ -57,8 +57,8 @@ export function closeAll(): void {
 }
 
 /**
- * What a backend does outside of the graphs, from the bundle: the talker's hidden state and codes to input
- * rows, and heads.
+ * The work of a backend outside the graphs, done from the bundle: it turns the talker's hidden state and
+ * codes into input rows and applies the heads.
  */
 class Outside {
   readonly width: number;
@@ -112,8 +112,8 @@ export const indexOfLargest = (values: Float32Array) =>
   values.indexOf(values.reduce((a, b) => Math.max(a, b)));
 
 /**
- * A frame by steps, the likeliest codes: [codes, logits of each group]. `spoil` may write to what a step must
- * not look at.
+ * The likeliest codes of a frame, by steps: [codes, logits of each group]. `spoil` may overwrite inputs that
+ * a step must not read.
  */
 export function byStep(
   model: PartChain,
@@ -140,7 +140,7 @@ export function byStep(
   return { codes: drawn, logits };
 }
 
-/** The whole frame at once. Without settings the likeliest codes. */
+/** The whole frame at once; the likeliest codes without settings. */
 export function byFrame(
   model: PartChain,
   rows: Outside,
@@ -163,7 +163,7 @@ export function byFrame(
   };
 }
 
-/** A frame of a checkpoint: any will do. */
+/** Any frame of a checkpoint. */
 export function someFrame(checkpoint: string): { hidden: Float32Array; code0: number } {
   const { hidden: length } = bundleOf(checkpoint).manifest.shape;
   return { hidden: Float32Array.from({ length }, (_, i) => 2 * Math.sin(i * 1.3 + 1)), code0: 17 };

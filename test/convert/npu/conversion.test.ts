@@ -1,5 +1,5 @@
-// A folder for an NPU as a whole: the command makes it, its files are what they say, and the calibration
-// inputs are those of a real run.
+// A whole folder for an NPU: the command makes it, its files hold what they claim, and the calibration inputs
+// are those of a real run.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
@@ -44,7 +44,7 @@ function readNpy(bytes: Uint8Array): { shape: number[]; values: Float32Array } {
   };
 }
 
-/** The runs of one input, in order, as each toolkit finds them. */
+/** The recorded runs of one input, in order, found as each toolkit finds them. */
 function calibrationOf(
   folder: NpuFolder,
   part: NpuPart,
@@ -74,7 +74,7 @@ interface Wanted {
   frames: number;
   snakes: "npu" | "cpu";
 }
-/** The starter, on this thread, from golden codes; the talker's states are noise. */
+/** Converts the starter on this thread, with golden codes; the talker's states are noise. */
 function convertStarter({ frames, snakes, target: npu }: Wanted): {
   folder: NpuFolder;
   speeches: { codes: Int32Array; hidden: Float32Array }[];
@@ -128,7 +128,7 @@ describe.each(
     made = convertStarter(wanted);
   });
 
-  test("names its parts, and what runs where", () => {
+  test("names its parts and says where each runs", () => {
     const { predictor, vocoder } = made.folder.manifest;
     const tail = wanted.snakes === "cpu" ? [["vocoder-tail.onnx", "cpu"]] : [];
     expect(vocoder.map(({ file, runs }) => [file, runs])).toEqual([
@@ -142,7 +142,7 @@ describe.each(
     expect(existsSync(join(made.folder.directory, "work"))).toBe(false);
   });
 
-  test("has a self-test: real codes, and what the model makes of them", () => {
+  test("has a self-test: real codes and the samples that the model makes of them", () => {
     const { codes, samples } = readNpuSelfTest(made.folder);
     expect(codes).toEqual(made.speeches[0].codes.subarray(0, codes.length));
     expect(codes.length).toBe(24 * CODES_PER_FRAME);
@@ -153,7 +153,7 @@ describe.each(
     expect(maxDifference(samples, wantedSamples)).toBeLessThan(1e-5);
   });
 
-  test("gives those samples, by the chain of its parts", () => {
+  test("gives the samples of the self-test by the chain of its parts", () => {
     const { codes, samples } = readNpuSelfTest(made.folder);
     const chain = openChain(made.folder);
     for (let frame = 0; frame < codes.length / CODES_PER_FRAME; frame += wanted.frames) {
@@ -172,7 +172,7 @@ describe.each(
     chain.close();
   });
 
-  test("calibrates the vocoder with what its inputs are while the speeches are spoken", () => {
+  test("calibrates the vocoder with its inputs while the speeches are spoken", () => {
     const { folder, speeches } = made;
     const part = folder.manifest.vocoder[1];
     const recorded = part.inputs.map((_, input) => calibrationOf(folder, part, input));
@@ -247,7 +247,7 @@ describe("the code predictor's calibration", () => {
     ({ folder, speeches } = convertStarter({ target: "axcl", frames: 4, snakes: "npu" }));
   });
 
-  test("of a step is the rows of real frames at their positions, beside what the steps before have left", () => {
+  test("of a step has the rows of real frames at their positions and the state that earlier steps left", () => {
     const part = folder.manifest.predictor.step!;
     const inputs = Object.fromEntries(
       part.inputs.map(({ name }, i) => [name, calibrationOf(folder, part, i)]),
@@ -285,7 +285,7 @@ describe("the code predictor's calibration", () => {
     checkpoint.close();
   });
 
-  test("of a frame has noise and limits, by turns with none", () => {
+  test("of a frame has noise in some runs and the likeliest codes in others", () => {
     const part = folder.manifest.predictor.frame!;
     const inputs = Object.fromEntries(
       part.inputs.map(({ name }, i) => [name, calibrationOf(folder, part, i)]),
@@ -298,7 +298,7 @@ describe("the code predictor's calibration", () => {
     });
     const drawn = inputs.noise.find((_, i) => !greedy[i])!.values;
     const mean = drawn.reduce((sum, value) => sum + value, 0) / drawn.length;
-    expect(mean).toBeCloseTo(0.5772, 1); // of a Gumbel distribution
+    expect(mean).toBeCloseTo(0.5772, 1); // the mean of a Gumbel distribution
     for (const { name, shape } of part.inputs) expect(inputs[name][0].values.length).toBe(elementsOf(shape));
   });
 });
@@ -317,7 +317,7 @@ describe("tts convert --target", () => {
     const npu = openNpuFolder(join(folder, "starter-axcl"), "axcl");
     assertNpuFolderFits(npu, bundleOf("starter"));
     expect(() => assertNpuFolderFits(npu, bundleOf("tiny-custom"))).toThrow(/was made of starter/);
-    // The states that were recorded are the talker's: the whole-frame graph draws of them what the model
+    // The recorded states are the talker's: the whole-frame graph draws from them the codes that the model
     // said.
     const { codes } = readNpuSelfTest(npu);
     const part = npu.manifest.predictor.frame!;

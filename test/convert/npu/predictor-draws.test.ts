@@ -1,4 +1,4 @@
-// Codes that the code predictor's graph draws on the card: from the same distribution as the sampler's.
+// The codes that the code predictor's graph draws on the card have the same distribution as the sampler's.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { Sampler } from "../../../src/sampler.ts";
@@ -32,9 +32,9 @@ const BINS = 20;
 const DRAWN_FRAMES = 250;
 
 /**
- * Pearson's statistic of many drawn codes of all groups against what the sampler would draw from the same
- * logits: likelier codes first, a code's share of (0, 1) is its probability, and a random point of the drawn
- * code's share is uniform.
+ * Pearson's statistic of many drawn codes of all groups against the sampler's distribution for the same
+ * logits. Each code takes a share of (0, 1) as long as its probability, likelier codes first; a random point
+ * in the drawn code's share is then uniform.
  */
 function chiSquare(settings: SamplerSettings, drawn: { codes: number[]; logits: Float32Array[] }[]): number {
   const { codes: size } = checkpointOf("tiny-custom");
@@ -56,7 +56,7 @@ function chiSquare(settings: SamplerSettings, drawn: { codes: number[]; logits: 
   return counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
 }
 
-/** One in ten thousand draws of 19 degrees of freedom is larger. */
+/** With 19 degrees of freedom, one statistic in ten thousand is larger. */
 const UNLIKELY = 50;
 
 describe("codes drawn inside", () => {

@@ -1,5 +1,5 @@
-// The code predictor's graphs for NPUs on ONNX Runtime: official codes and logits, only what a vendor's
-// compiler takes and values in the range of half precision.
+// The code predictor's graphs for NPUs on ONNX Runtime: they give the official codes and logits, use only
+// what a vendor's compiler takes, and keep values in the range of half precision.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -45,14 +45,14 @@ afterAll(closeAll);
 /** Relative to the largest logit of a row. */
 const MAX_LOGIT_ERROR = 1e-4;
 /**
- * The largest activation reported of official models, and what half precision holds, 65504, with room for
- * models that go further.
+ * The largest activation that is reported of official models. `IN_RANGE` is below the 65504 of half
+ * precision, to leave room for models that go further.
  */
 const OFFICIAL_PEAK = 1.5e5;
 const IN_RANGE = 30_000;
-/** The longest dimension that the NPUs of this project count. */
+/** The longest dimension that the NPUs of this project take. */
 const MAX_DIMENSION = 8_191;
-/** Of the vendor's list for AX650 (Pulsar2 7.0). */
+/** From the vendor's list for AX650 (Pulsar2 7.0). */
 const OPERATORS = {
   step: "Abs Add Concat Div Expand Gemm Identity MatMul Max Mul ReduceMax ReduceMean Reshape Sigmoid Slice Softmax Split Sqrt Sub Transpose",
   frame:
@@ -61,10 +61,10 @@ const OPERATORS = {
 
 const modelOf = (path: string): OnnxModel => readOnnx(readFileSync(path));
 
-/** Comparisons give no numbers, choices whole ones. */
+/** Their results are not f32: booleans and whole numbers. */
 const NOT_FLOAT = ["GreaterOrEqual", "ArgMax"];
 
-/** A graph of which every f32 value is an output. */
+/** A graph that has every f32 value as an output. */
 class Observed extends PartChain {
   private readonly peaks = new Map<string, number>();
 
@@ -73,7 +73,7 @@ class Observed extends PartChain {
     const { nodes, outputs } = modelOf(path);
     const values = nodes.filter(({ type }) => !NOT_FLOAT.includes(type)).map((node) => node.outputs[0]);
     const added = new Set(values).difference(new Set(outputs.map(({ name }) => name)));
-    // A message of which parts come later is one message: the model, and more outputs of its graph.
+    // Protobuf merges a field that comes again: the second graph field adds outputs to the model's graph.
     const graph = new Message();
     for (const name of added) graph.message(12, new Message().string(1, name));
     const open = `${path}-observed`;
@@ -93,7 +93,7 @@ class Observed extends PartChain {
     }
   }
 
-  /** Of all values so far whose names begin so. */
+  /** The largest magnitude so far of all values whose names begin with `prefix`. */
   largest(prefix: string): number {
     return Math.max(...[...this.peaks].map(([name, peak]) => (name.startsWith(prefix) ? peak : 0)));
   }
@@ -125,7 +125,7 @@ function goldenFrames(): [name: string, frames: () => Frames][] {
   ];
 }
 
-/** The golden files of the starter voice have codes only: what its talker makes of them. */
+/** The golden files of the starter voice have codes only, so its talker computes the hidden states. */
 function starterFrames(entry: ReturnType<typeof starterCases>[number]): Frames {
   const { bundle, golden, prompt, voice } = starterRun(entry);
   const talker = TALKERS[0].open(openOptions(bundle));
@@ -202,14 +202,14 @@ describe.each(goldenFrames())("%s", (_name, framesOf) => {
 const bits = (logits: Float32Array[]) =>
   Buffer.concat(logits.map((values) => Buffer.from(values.buffer, values.byteOffset, values.byteLength)));
 
-test("a step looks neither at a row without position nor at what an earlier frame has left", () => {
+test("a step reads neither a row without a position nor what an earlier frame left", () => {
   const [model, rows] = [open(stepPath("tiny-base")), outsideOf("tiny-base")];
   const { hidden, code0 } = someFrame("tiny-base");
   const { headDim } = checkpointOf("tiny-base").predictor;
   const clean = byStep(model, rows, hidden, code0);
   const spoiled = byStep(model, rows, hidden, code0, (group) => {
     if (group > 1) model.floats("x").set(new Float32Array(rows.width).fill(-300));
-    const taken = group === 1 ? 0 : group; // positions of the window that this frame has filled
+    const taken = group === 1 ? 0 : group; // positions that this frame has filled
     for (const { name } of model.infos(0, "inputs").filter((info) => info.name.startsWith("state."))) {
       const state = model.floats(name);
       const junk = name.includes(".k.") ? 1 : 1e4; // keys are normed
@@ -243,7 +243,7 @@ function amplified(checkpoint: Checkpoint, factors: Record<string, number>): Che
   };
 }
 
-/** A checkpoint of the official shape whose matrices are never read. */
+/** A checkpoint of the official shape; its matrices are never read. */
 function fullSize(): Checkpoint {
   const predictor = {
     hidden: 1_024,
@@ -274,12 +274,12 @@ function fullSize(): Checkpoint {
 }
 
 /**
- * What makes the largest values of the tiny checkpoints those of official models: sums of layers, and inputs
- * of down projections.
+ * Factors that raise the largest values of the tiny checkpoints to those of official models: the sums of
+ * layers, and the inputs of down projections.
  */
 const LARGE = { o_proj: 20_000, up_proj: 25_000, down_proj: 1.5 };
 
-/** Nodes whose results are not f32. */
+/** How many nodes have results that are not f32. */
 const WHOLE_NUMBERS = { step: 0, frame: 2 * GROUPS };
 
 const GRAPHS: [kind: "step" | "frame", make: Make][] = [
@@ -312,7 +312,7 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
     },
   );
 
-  test("whole numbers are how operators work, and drawn codes: rows of tables, and the result", () => {
+  test("whole numbers serve only as operator parameters and as drawn codes", () => {
     const { nodes } = modelOf(path("tiny-base"));
     const users = (name: string) =>
       nodes.filter(({ inputs }) => inputs.includes(name)).map(({ type }) => type);
@@ -325,7 +325,7 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
     );
   });
 
-  test("at full size, too, weights are in the limits", () => {
+  test("at full size, too, weights keep to the limits", () => {
     const shapes = [...make(fullSize(), {}).shapes.values()];
     expect(shapes).toContainEqual([3_072, 1_024]);
     expect(
@@ -334,7 +334,7 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
   });
 
   test.each(["tiny-custom", "tiny-base"])(
-    "%s: scaled down it gives what it gives without, to the bit",
+    "%s: scaling the values down changes no bit of the result",
     (checkpoint) => {
       const plain = open(pathOf(`${kind}-${checkpoint}-plain`, () => make(checkpointOf(checkpoint), {}, 1)));
       const [scaled, unscaled] = [runOf(open(path(checkpoint)), checkpoint), runOf(plain, checkpoint)];
@@ -359,7 +359,7 @@ describe.each(GRAPHS)("the graph of a %s", (kind, make) => {
       };
       const [scaled, plain] = [peaks(), peaks(1)];
       expect(Math.min(plain.sums, plain.products)).toBeGreaterThan(OFFICIAL_PEAK);
-      expect(scaled.sums).toBeGreaterThan(OFFICIAL_PEAK / 20); // the same model
+      expect(scaled.sums).toBeGreaterThan(OFFICIAL_PEAK / 20); // it is the same model
       expect(scaled.largest).toBeLessThan(IN_RANGE);
       expect(bits(scaled.logits).equals(bits(plain.logits))).toBe(true);
     },

@@ -1,6 +1,6 @@
 // The vocoder's graphs for NPUs, run by ONNX Runtime: each variant gives the samples of the usual graph,
 // chunk after chunk with its state, and keeps to the operators and sizes of its NPU. The tiny checkpoint is a
-// calm copy, for the reason that test/conformance/vocoder.ts has.
+// calm copy, for the reason that test/conformance/vocoder.ts gives.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -39,17 +39,17 @@ import {
 } from "../../_support.ts";
 import { type OnnxModel, readOnnx } from "../_onnx-model.ts";
 
-/** Of the peak. */
+/** Largest error, as a share of the peak. */
 const MAX_ERROR = 1e-4;
-/** More than the window is long, and whole chunks of 4. */
+/** More frames than the window holds, in whole chunks of 4. */
 const FRAMES = 76;
 
 const largest = new Largest("vocoder for NPUs");
 afterAll(() => largest.print());
 
 /**
- * The last convolution scaled down so that nothing is clipped, and every Snake's periodic part smaller by
- * e^2.
+ * A copy with the last convolution scaled down, so that nothing is clipped, and every Snake's periodic part
+ * divided by e^2.
  */
 function calmTiny(): string {
   const folder = copyOfCheckpoint("tiny-custom", "vocoder-npu-calm");
@@ -63,7 +63,7 @@ function calmTiny(): string {
 interface Subject {
   checkpoint: Checkpoint;
   codes: Int32Array;
-  /** What the usual graph gives. */
+  /** The usual graph's samples. */
   samples: Float32Array;
   peak: number;
   peaks: Record<string, number>;
@@ -80,7 +80,7 @@ function save(graph: Graph): string {
   return path;
 }
 
-/** Says all codes in chunks from the start on. `each` is called after every chunk. */
+/** Decodes all codes in chunks from the start. `each` is called after every chunk. */
 function speak(
   chain: PartChain,
   codes: Int32Array,
@@ -107,7 +107,7 @@ function openChain({ checkpoint }: Subject, options: NpuVocoderOptions): PartCha
   return new PartChain(graphs.map(save), 1);
 }
 
-/** Whole chunks; enough where variants are compared with each other. */
+/** Whole chunks, enough to compare variants with each other. */
 const FEW_FRAMES = 16;
 
 function run(subject: Subject, options: NpuVocoderOptions, frames = FRAMES): Float32Array {
@@ -117,7 +117,7 @@ function run(subject: Subject, options: NpuVocoderOptions, frames = FRAMES): Flo
   return samples;
 }
 
-/** The largest values that a run has. */
+/** The largest values of a run, by output name. */
 function measure(checkpoint: Checkpoint, codes: Int32Array): Record<string, number> {
   loadOnnxRuntime();
   const chain = new PartChain(
@@ -199,7 +199,7 @@ describe.each(Object.keys(MAKE))("%s", (name) => {
     expect(largest.note(`${name} ${variant.target} ${variant.end}`, error)).toBeLessThanOrEqual(MAX_ERROR);
   });
 
-  test("one wrong code is told apart", () => {
+  test("one wrong code is noticed", () => {
     const subject = subjectOf(name);
     const codes = subject.codes.slice();
     codes[5] = (codes[5] + 1) % subject.checkpoint.codes;
@@ -245,7 +245,7 @@ describe("a signal that is scaled", () => {
     ).toBe(0);
   });
 
-  test("is smaller by that, also in the state", () => {
+  test("is scaled in the state too", () => {
     const subject = subjectOf("calm tiny"); // the starter has no residual units
     const states = [subject.ranges.scales, scales].map((chosen) => {
       const chain = openChain(subject, {
@@ -311,7 +311,7 @@ const OPERATORS: Record<NpuTarget, string[]> = {
   rknn: [...SHARED_OPERATORS, "Reshape", "Sigmoid", "Slice", "Softmax", "Sub", "Transpose"],
   axcl: [...SHARED_OPERATORS, "Reshape", "Sigmoid", "Sin", "Slice", "Softmax", "Sub", "Transpose"],
 };
-/** Inputs of operators that say how, not what. */
+/** Operator inputs that are parameters, not data. */
 const PARAMETERS: Record<string, number[]> = { Reshape: [1], Slice: [1, 2, 3] };
 
 describe.each(NPU_TARGETS)("what is written for %s", (target) => {
@@ -394,7 +394,7 @@ describe.each(NPU_TARGETS)("what is written for %s", (target) => {
   });
 });
 
-/** A checkpoint of the official shape whose large weights are never read; none is 0. */
+/** A checkpoint of the official shape. Its large weights are never read; none is 0. */
 function fullSize(): Checkpoint {
   const codec: CodecShape = {
     ...{

@@ -1,5 +1,5 @@
-// Filters as matrix products give what the plain sum over taps gives, whichever way they are computed and
-// however frames are cut into calls.
+// Filters as matrix products equal the plain sum over taps, whichever way they are computed and however
+// frames are cut into calls.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -9,7 +9,7 @@ import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../../ff
 import { type Filter, filter } from "../../../src/convert/onnx/_filter.ts";
 import { Graph } from "../../../src/formats/onnx.ts";
 
-/** Of the largest result. */
+/** Largest error, as a share of the largest result. */
 const MAX_PLAIN_ERROR = 1e-6;
 const MAX_BLOCK_ERROR = 1e-5;
 const MAX_CUT_ERROR = 1e-6;
@@ -39,7 +39,7 @@ function makeFilter({ taps, dilation, inputs, outputs }: Shape): Filter {
   return { taps, dilation, inputs, outputs, weights, bias: noise(outputs, 2) };
 }
 
-/** In double precision: [rows, outputs]. */
+/** The plain sum in double precision, [rows, outputs]. */
 function plainSum(
   padded: Float32Array,
   rows: number,
@@ -58,7 +58,7 @@ function plainSum(
   });
 }
 
-/** A session for one filter, and the run of it over any number of frames. */
+/** Opens a session for one filter and returns a function that runs it over any number of frames. */
 function openFilter(what: Filter, perFrame: number): (padded: Float32Array, frames: number) => Float32Array {
   const g = new Graph({ name: "filter" });
   const rows = {
@@ -86,7 +86,7 @@ function openFilter(what: Filter, perFrame: number): (padded: Float32Array, fram
   };
 }
 
-/** Largest difference, as a part of the largest value. */
+/** Largest difference, as a share of the largest value. */
 function distance(values: Float32Array, wanted: ArrayLike<number>): number {
   const peak = Array.from(wanted).reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
   return values.reduce((largest, value, i) => Math.max(largest, Math.abs(value - wanted[i])), 0) / peak;

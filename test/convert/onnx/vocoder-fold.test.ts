@@ -1,5 +1,5 @@
-// What conversion leaves out of a vocoder adds nothing: the sound is the same to the bit as with weights that
-// are too small to be heard but are not 0, for which the whole graph is made.
+// Conversion leaves out only blocks that add nothing. The sound equals, to the bit, that of weights which are
+// too small to be heard but not 0, so that the whole graph is made.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { VOCODERS } from "../../../src/backends/index.ts";
@@ -17,7 +17,7 @@ import {
   STARTER,
 } from "../../_support.ts";
 
-/** So small that no sum with it differs from the sum without. */
+/** So small that adding it changes no sum. */
 const INAUDIBLE = 1e-40;
 const ranges = { scales: [1, 1, 1, 1, 1], folds: {} };
 const closing: (() => void)[] = [];
@@ -26,7 +26,7 @@ afterAll(() => {
 });
 
 let copies = 0;
-/** Folder of a copy of tiny-custom that is not clipped, edited. */
+/** The folder of an edited copy of tiny-custom whose sound is not clipped. */
 function edited(edit: Edit): string {
   const folder = copyOfCheckpoint("tiny-custom", `fold-${copies++}`);
   editDecoder(folder, (tensor, value) =>
@@ -59,7 +59,7 @@ function operators(folder: string, target: "cpu" | "rknn"): string[] {
 
 const count = (all: readonly string[], wanted: string) => all.filter((one) => one === wanted).length;
 
-describe("blocks that add nothing are left out, and what they would remember", () => {
+describe("blocks that add nothing are left out with their memory", () => {
   const whole = edited((_, value) => value);
   test.each<[string, RegExp, Record<string, number>]>([
     [
@@ -116,12 +116,12 @@ describe("blocks that add nothing are left out, and what they would remember", (
 });
 
 describe("the starter voice", () => {
-  test("remembers only what the layers that mix moments look back to", () => {
+  test("keeps memory only for the layers that mix moments", () => {
     const memory = operators(STARTER, "cpu").filter((name) => name.startsWith("next."));
     expect(memory).toEqual(["next.entry", "next.decoder.1.input"]);
   });
 
-  test("keeps everything of the network that does something", () => {
+  test("keeps every part of the network that has an effect", () => {
     const left = operators(STARTER, "cpu");
     expect([count(left, "Gelu"), count(left, "Sin"), count(left, "Softmax"), count(left, "Sigmoid")]).toEqual(
       [1, 5, 0, 0],
