@@ -22,7 +22,7 @@ const options = {
     type: "string",
     alias: "m",
     valueHint: "DIR|NAME",
-    description: "The model whose codes they are. Default: starter.",
+    description: "The model that made the codes. Default: starter.",
     group: "Voice",
   },
   ...OUTPUT_OPTIONS,
@@ -35,8 +35,8 @@ export const command = defineCommand({
   brief: "turn saved codes back into sound",
   synopsis: "decode FILE|- [OPTIONS]",
   description: [
-    "Makes sound of the codes that tts --save-codes wrote. The codes of a text give the same samples every time.",
-    'FILE is JSON: {"frames": [[16 whole numbers], ...]}. Where it also has "sentences", as saved files do, each of them starts afresh.',
+    "Turns the codes that tts --save-codes wrote into sound. The same codes give the same samples every time.",
+    'FILE is JSON: {"frames": [[16 whole numbers], ...]}. If it also has "sentences", as saved files do, the vocoder starts afresh at each of them.',
   ],
   examples: [
     ['tts "Hello." --save-codes hello.json && tts decode hello.json -o again.wav', "the same sound twice"],

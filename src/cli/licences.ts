@@ -10,7 +10,7 @@ export const command = defineCommand({
   brief: "print the licences of all parts",
   synopsis: "licences",
   description: [
-    "Prints the licences of this program, of the libraries and packages in it, and of the starter voice. Whoever passes the program on passes them on.",
+    "Prints the licences of this program, of the libraries and packages in it, and of the starter voice. If you pass the program on, pass them on too.",
   ],
   examples: [["tts licences | less", "read them"]],
   options: COMMON,

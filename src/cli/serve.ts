@@ -28,7 +28,7 @@ const options = {
   sockets: {
     type: "string",
     valueHint: "DIR",
-    description: "Open the sockets in this folder; it is made if need be.",
+    description: "Open the sockets in this folder; it is made if it does not exist.",
     group: "Server",
   },
   stage: {
@@ -46,13 +46,13 @@ const options = {
   lanes: {
     type: "string",
     valueHint: "N",
-    description: `Sentences that talker and vocoder work on at once; more clients wait. Default: ${LANES}.`,
+    description: `Sentences that talker and vocoder work on at once; further clients wait. Default: ${LANES}.`,
     group: "Server",
   },
   patience: {
     type: "string",
     valueHint: "SECONDS",
-    description: `A client that takes longer than this over its part loses its place when others wait for it. Default: ${PATIENCE_SECONDS}.`,
+    description: `A client that keeps the server waiting longer than this loses its place if others wait for it. Default: ${PATIENCE_SECONDS}.`,
     group: "Server",
   },
   model: {
@@ -71,7 +71,7 @@ const options = {
     type: "string",
     valueHint: "N",
     description:
-      "Seed of every sentence that names none, and of every connection to the code predictor: one connection for a sentence gives the codes of tts --seed N. Default: another one each time.",
+      "Seed of every sentence that names none, and of every connection to the code predictor. A sentence with a connection of its own gets the codes of tts --seed N. Default: a new seed each time.",
     group: "Sampling",
   },
   "max-frames": {
@@ -90,7 +90,7 @@ export const command = defineCommand({
   synopsis: "serve --sockets DIR [OPTIONS]",
   description: [
     "Serves talker, code predictor and vocoder to other programs, on the Unix sockets talker.sock, predictor.sock and vocoder.sock in DIR. Each stage is a process of its own: one that dies or hangs is replaced, and the others go on.",
-    "Ends with a signal; then the sockets are gone.",
+    "Runs until a signal ends it, and then removes the sockets.",
   ],
   examples: [
     ["tts serve --sockets /run/user/1000/tts -m 0.6b-custom", "all three stages"],
@@ -99,13 +99,13 @@ export const command = defineCommand({
   sections: {
     WIRE: [
       "Everything is little endian; H is the width of the model (hidden in the shape of bundle.json).",
-      'talker.sock\nThe client sends u32 length and so many bytes of JSON: {"text", "language"}, and if it likes speaker, instruct, maxFrames, seed, greedy, rawText. The text is one sentence, given to the model whole, and read as tts reads it. For every frame the server sends i32 code_0 and f32[H] hidden state, and waits for f32[H]: the complete next input, the sum of the embeddings of the frame\'s 16 codes and of tts_pad. After the last frame\'s feedback comes i32 -1, and the connection may go on with another sentence; i32 -2 is an error, after which the connection is closed.',
-      "predictor.sock\nf32[H] hidden state and i32 code_0 give 15 x i32, as often as wanted. An error closes the connection.",
-      "vocoder.sock\ni32 n, up to 10000, and i64[n*16] codes give i32 samples and i16[samples], as often as wanted; every request starts afresh. An error closes the connection.",
-      "What was wrong with a request is said in a line on standard error. A connection that ends early was refused, or its stage has died: connect again, it comes back by itself.",
+      'talker.sock\nThe client sends u32 length and that many bytes of JSON: {"text", "language"}, and optionally speaker, instruct, maxFrames, seed, greedy, rawText. The text is one sentence, given to the model whole, and read as tts reads it. For every frame the server sends i32 code_0 and f32[H] hidden state, and waits for f32[H], the complete next input: the sum of the embeddings of the frame\'s 16 codes and of tts_pad. After the feedback for the last frame the server sends i32 -1, and the connection may go on with another sentence. i32 -2 is an error, after which the server closes the connection.',
+      "predictor.sock\nThe client sends f32[H] hidden state and i32 code_0, and gets 15 x i32, as often as it likes. An error closes the connection.",
+      "vocoder.sock\nThe client sends i32 n, up to 10000, and i64[n*16] codes, and gets i32 samples and i16[samples], as often as it likes; every request starts afresh. An error closes the connection.",
+      "A line on standard error says what was wrong with a request. A connection that ends early was refused, or its stage has died: connect again, the stage comes back by itself.",
     ],
     ENVIRONMENT: [
-      "TTS_STAGE_TIMEOUT\nSeconds without a sign of life after which a stage's process is replaced. Default: 120.",
+      "TTS_STAGE_TIMEOUT\nA stage's process is replaced when it gives no sign of life for this many seconds. Default: 120.",
     ],
   },
   options,

@@ -192,7 +192,7 @@ describe("wrong options", () => {
       "--compare wrong/part.json",
       "wrong/part.json is no result of this tts bench: runs[0].threads is missing; measure again with --json",
     ],
-    ["--trace -", "--trace wants standard output; name a file"],
+    ["--trace -", "--trace cannot be standard output; name a file"],
     ["--trace ''", "--trace is empty; name a file"],
   ])("%s is one line", async (args, message) => {
     const { status, stdout, stderr } = await shell(`$TTS bench ${args}`, folder);

@@ -29,7 +29,7 @@ export const OPTIONS = {
   synthetic: {
     type: "string",
     valueHint: "0.6b|1.7b",
-    description: "Measure a model of full size with random weights; it is made once, in the cache.",
+    description: "Measure a full-size model with random weights; it is made once, in the cache.",
     group: "What",
   },
   model: {
@@ -48,7 +48,7 @@ export const OPTIONS = {
   "predictor-weights": {
     type: "string",
     valueHint: "TYPES",
-    description: "Those of the code predictor, if others.",
+    description: "Weight types of the code predictor alone. Default: what --weights says.",
     group: "What",
   },
   lanes: {
@@ -74,13 +74,13 @@ export const OPTIONS = {
   frames: {
     type: "string",
     valueHint: "N",
-    description: `At most so many frames a sentence. Default: ${DEFAULT_FRAMES}.`,
+    description: `At most N frames per sentence. Default: ${DEFAULT_FRAMES}.`,
     group: "How",
   },
   repeat: {
     type: "string",
     valueHint: "N",
-    description: `Rounds after one that warms up. Default: ${DEFAULT_REPEAT}.`,
+    description: `Measured rounds, after one that warms up. Default: ${DEFAULT_REPEAT}.`,
     group: "How",
   },
   json: { type: "boolean", description: "Print the figures as one JSON object.", group: "Output" },
@@ -93,7 +93,7 @@ export const OPTIONS = {
   trace: {
     type: "string",
     valueHint: "FILE",
-    description: "Write what every thread did when, for ui.perfetto.dev or about:tracing.",
+    description: "Write when each thread did what, for ui.perfetto.dev or about:tracing.",
     group: "Output",
   },
   ...COMMON,

@@ -111,7 +111,7 @@ function runLines(run: Run, width: number): string[] {
     ]),
     named(
       "memory",
-      `${short(run.rssMb)} MB: own ${short(run.rssAnonMb)}, files ${short(run.rssFileMb)}; of the model ${short(run.mappedMb)} mapped`,
+      `${short(run.rssMb)} MB: own ${short(run.rssAnonMb)}, files ${short(run.rssFileMb)}; ${short(run.mappedMb)} of the model mapped`,
     ),
     ...wrap("threads", threadParts(run), width),
   ];
@@ -172,7 +172,7 @@ function overview(runs: Run[]): string[] {
     column(runs.map((run) => run.rssMb)),
   ]);
   const heads = ["", "lanes", "threads", "RTF", "×", "generation", "×", "vocoder", "first", "MB"];
-  return ["all configurations (ms, MB; ×: the first one's is 1)", "", ...table([heads, ...rows])];
+  return ["all configurations (ms, MB; ×: relative to the first)", "", ...table([heads, ...rows])];
 }
 
 function comparison({ machine, runs }: Result, before: Result, path: string): string[] {

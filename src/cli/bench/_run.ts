@@ -142,7 +142,7 @@ export async function measure(configurations: readonly Configuration[], length: 
   const bytes = configurations.reduce((sum, { bundle }) => sum + modelBytes(bundle), 0);
   const sideBySide = bytes <= MEMORY_SHARE * availableBytes();
   if (!sideBySide && configurations.length > 1)
-    log.info("memory for all models at once is short: one configuration after the other");
+    log.info("all models at once do not fit into memory: measuring one configuration after the other");
   const steps = configurations.length * (length.repeat + 1);
   let step = 0;
   const onRound = () => showProgress("measuring", step++, steps);

@@ -26,15 +26,15 @@ export const command = defineCommand({
   brief: "measure this machine",
   synopsis: "bench [OPTIONS]",
   description: [
-    "Speaks the same sentence several times and prints medians: real-time factor, time to first sound, and of each stage milliseconds, weights and arithmetic per frame, set against the speed at which this machine reads memory.",
-    "Options that take a LIST, and --weights and --predictor-weights, take several values with commas between them: every combination is measured, in turn, round by round. Machines are noisy: what stands in one result can be compared, results of different days hardly.",
-    "Bytes are those of the weights that a frame needs; talker and code predictor read theirs once for all lanes. Arithmetic is that of the model as it is written down. Caches come on top.",
+    "Speaks the same sentence several times and prints medians: the real-time factor, the time to the first sound, and for each stage milliseconds, weights and arithmetic per frame. It also prints what share of this machine's memory speed they take.",
+    "Options that take a LIST, and --weights and --predictor-weights, take several values with commas between them. Every combination is measured, in turn, round by round. Machines are noisy: figures of one result can be compared, those of different days hardly.",
+    "Bytes are those of the weights that a frame needs; talker and code predictor read theirs once for all lanes. Arithmetic is counted from the model's definition. KV caches come on top.",
   ],
   examples: [
     ["tts bench", "the starter voice"],
     [
       "tts bench --synthetic 0.6b --weights q4_0",
-      "what a 0.6B model would do on this machine, without having one",
+      "how fast a 0.6B model would be on this machine, without fetching one",
     ],
     ["tts bench -m 0.6b-custom --lanes 1,2,4 --threads 1,2", "six configurations side by side"],
     ["tts bench --json > before.json", "keep the figures; later: tts bench --compare before.json"],
@@ -47,7 +47,7 @@ async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   const options = readOptions(args);
   const { compare, trace } = options;
   if (trace !== undefined && isStdout(trace))
-    throw new TtsError("USAGE", "--trace wants standard output", "name a file");
+    throw new TtsError("USAGE", "--trace cannot be standard output", "name a file");
   const before = compare === undefined ? null : readResult(compare);
   if (trace === undefined) return report((await run(options)).result);
   const { result } = await deliver(openOutput(trace), async (output) => {

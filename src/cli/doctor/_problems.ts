@@ -115,7 +115,7 @@ function machineProblems({ board, forecasts, machine, measured }: Facts): Proble
     ...problemIf(
       small !== undefined && !small.fitsMemory,
       "INTERNAL",
-      `${(memory.availableBytes / 1e6).toFixed(0)} MB of memory are free, even the starter voice needs ${((small?.memoryBytes ?? 0) / 1e6).toFixed(0)}`,
+      `${(memory.availableBytes / 1e6).toFixed(0)} MB of memory are free, but even the starter voice needs ${((small?.memoryBytes ?? 0) / 1e6).toFixed(0)}`,
       `${swap}close other programs${memory.limitBytes === null ? "" : ", or raise the container's limit"}`,
     ),
     ...problemIf(

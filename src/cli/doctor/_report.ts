@@ -155,7 +155,7 @@ function hubLines({ hub: { endpoint, offline, problem, token } }: Facts): string
 
 function playerLines({ players }: Facts): string[] {
   if (players.length === 0)
-    return section("players", ["none found; install alsa-utils (aplay) to hear while it speaks"]);
+    return section("players", ["none found; install alsa-utils (aplay) to listen while it speaks"]);
   return section("players", [
     `${players.map(({ name }) => name).join(", ")}: tts TEXT -o - | ${players[0].command}`,
   ]);
@@ -199,7 +199,7 @@ function verdict({
   if (!fitsMemory) return "does not fit into the free memory";
   if (!fitsDisk) return `needs ${size(diskBytes)} of disk`;
   const peak = conversionBytes > memoryBytes ? `; ${size(conversionBytes)} while it is converted` : "";
-  return `fits, ${rtf < 0.9 ? "speaks at once" : rtf <= 1.1 ? "about as fast as it speaks" : "slower than it speaks: for files"}${peak}`;
+  return `fits, ${rtf < 0.9 ? "speaks at once" : rtf <= 1.1 ? "about real time" : "slower than real time: for files"}${peak}`;
 }
 
 function problemLines(problems: readonly Problem[]): string[] {

@@ -17,7 +17,7 @@ export function manPage(
     ...[".SH SYNOPSIS", ...synopsisLines(speaking)],
     ...[".SH DESCRIPTION", ...paragraphs(speaking.description)],
     ...[".SH OPTIONS", ...optionLines(speaking, ".SS")],
-    ...[".SH COMMANDS", "Every command also tells of itself with \\fB\\-\\-help\\fP."],
+    ...[".SH COMMANDS", "\\fBtts COMMAND \\-\\-help\\fP shows the manual of one command."],
     ...named.flatMap(([name, command]) => [`.SS tts ${roff(name)}`, ...commandLines(command)]),
     ...sectionLines({ ...more, ENVIRONMENT, FILES, "EXIT STATUS": exitStatus }, ".SH"),
     ...[".SH EXAMPLES", ...exampleLines(speaking)],

@@ -32,20 +32,20 @@ export const NPU_OPTIONS = {
   frames: {
     type: "string",
     valueHint: "N",
-    description: `Frames that the vocoder decodes in a run, 1 to ${MOST_NPU_FRAMES}. Fewer come earlier, more cost less each. Default: ${MOST_NPU_FRAMES}.`,
+    description: `Frames that the vocoder decodes in a run, 1 to ${MOST_NPU_FRAMES}. With fewer, sound comes earlier; with more, each frame costs less. Default: ${MOST_NPU_FRAMES}.`,
     group: GROUP,
   },
   snakes: {
     type: "string",
     valueHint: SNAKE_PLACES.join("|"),
     description:
-      "cpu: the NPU does only what comes before the vocoder's first Snake activation, and the CPU the rest; an RK3588 has no sine. Default: npu.",
+      "Where the vocoder's Snake activations run. With cpu, the NPU does only what comes before the first of them, and the CPU the rest: an RK3588 has no sine. Default: npu.",
     group: GROUP,
   },
   voice: {
     type: "string",
     valueHint: "NAME|FILE",
-    description: "The cloned voice that a Base model speaks with meanwhile.",
+    description: "The cloned voice that a Base model speaks with during the conversion.",
     group: GROUP,
   },
 } as const satisfies Options;

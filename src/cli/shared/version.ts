@@ -11,7 +11,7 @@ export const VERSION_OPTION = {
   version: {
     type: "boolean",
     description:
-      "Show the version of this program and what it was built for; with --verbose also the libraries that are here.",
+      "Show the version of this program and what it was built for; with --verbose also the libraries on this machine.",
     group: "Messages",
   },
 } as const satisfies Options;
