@@ -1,4 +1,4 @@
-// tts convert: a checkpoint directory to a bundle, by hand, or to graphs for an NPU.
+// tts convert: turns a checkpoint directory into a bundle, or into graphs for an NPU.
 
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";

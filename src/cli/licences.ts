@@ -1,4 +1,4 @@
-// tts licences: the licences of the program and of all that it is made of.
+// tts licences: prints the licences of the program and of all its parts.
 
 import { TtsError } from "../errors.ts";
 import { printText } from "../io/output.ts";

@@ -1,4 +1,4 @@
-// tts models: what exists, what is here, and what it takes on the disk. Asks no network.
+// tts models: lists known models, which of them are here, and their size on disk. Uses no network.
 
 import { loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";

@@ -98,14 +98,14 @@ async function convertLocal(model: string, weights: ReturnType<typeof readWeight
 const WINDOW_MS = 10_000;
 const SPEED_FROM_MS = 500;
 const REDRAW_MS = 100;
-/** Where no terminal shows a bar, a line this often tells that it goes on. */
+/** Without a terminal there is no bar; a line this often shows that the pull goes on. */
 const LINE_MS = 30_000;
-/** A line that counts up should move. */
+/** Two, so that the user sees the figure grow. */
 const GB_DIGITS = 2;
 
-/** What is here, how fast the rest comes, and how long it will take. */
+/** The progress line: how much is here, how fast the rest comes, and how long it will take. */
 class DownloadLine {
-  /** [time, bytes fetched] of the last seconds */
+  /** [time in ms, bytes fetched] within WINDOW_MS */
   private readonly samples: [number, number][] = [[performance.now(), 0]];
   private drawn = 0;
   private said = performance.now();

@@ -28,7 +28,7 @@ import { readVoice } from "./shared/voice.ts";
 
 const TEXT_MODES = ["whole", "stream"] as const;
 
-/** For the talker, and once more for the code predictor. */
+/** The sampling options that talker and code predictor have in common. */
 const sampling = (what: string) =>
   ({
     temperature: {
@@ -198,13 +198,13 @@ async function say(args: Arguments, { positionals }: CommandData): Promise<void>
   const voice = readVoice(args.voice);
   const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
   const machine = { ...readMachine(args), lanes: number(args, "lanes") };
-  const { cacheDir } = loadConfig(machine); // also checks them
+  const { cacheDir } = loadConfig(machine); // also checks the options
   const words = await inputText(positionals, args.input);
   checkRequest(words, speakOptions);
   const model =
     args.model ??
     (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
-  // A pipe is listened to: there the first sentence must not wait for others.
+  // Somebody may listen to a pipe: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, sampling } = speakOptions;
   const openOptions = { model, sentences, greedy, sampling, ...machine };
@@ -241,15 +241,15 @@ function announce(speech: Speech): void {
 }
 
 /**
- * At most a position per character of an instruction or of a reference's text, and one per frame of the
- * reference.
+ * Positions beyond a plain text, at most: one per character of the instruction and of the reference's text,
+ * and one per frame of the reference.
  */
 function extraPositions({ instruct = "", voice }: SpeakOptions): number {
   const frames = (voice?.codes?.length ?? 0) / CODES_PER_FRAME;
   return instruct.length + (voice?.text.length ?? 0) + frames;
 }
 
-/** @throws TtsError USAGE where the codes would mix with something else */
+/** @throws TtsError USAGE if the codes would go to stdout, or into the file of the sound */
 function readCodesPath(args: Arguments, { path }: SoundOutput): string | undefined {
   const codes = filePath(args, "save-codes");
   if (codes === undefined) return undefined;
@@ -298,7 +298,7 @@ function framesOf(codes: Int32Array): number[][] {
 }
 
 /**
- * `frames` is all that decode needs; each sentence starts the vocoder afresh, so their lengths stand beside.
+ * decode needs only the frames, and the length of each sentence, because the vocoder starts afresh there.
  */
 function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave): Uint8Array {
   const file = {

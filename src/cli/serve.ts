@@ -1,4 +1,4 @@
-// tts serve: the stages as servers, for other programs. Runs until it is ended.
+// tts serve: serves the stages to other programs. Runs until a signal ends it.
 
 import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
@@ -18,7 +18,7 @@ import { clearProgress, log, showConversion, withFlags } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
 import { COMMON, choice, number, type Options, type Values } from "./shared/options.ts";
 
-/** Two: a client that pauses does not stop another, and a lane of a 0.6B model takes 117 MB. */
+/** With two, a client that pauses does not stop another. A lane of a 0.6B model takes 117 MB. */
 const LANES = 2;
 const SOCKET_MODE = "0600";
 const PATIENCE_SECONDS = 10;
@@ -150,13 +150,13 @@ function readSettings(args: Arguments): Omit<SocketsOptions, "config" | "bundle"
   };
 }
 
-/** The user always may; nobody needs to execute a socket. */
+/** The user may always read and write; nobody needs to execute a socket. */
 function readMode(mode: string): number {
   if (/^0?6[06][06]$/.test(mode)) return Number.parseInt(mode, 8);
   throw new TtsError("USAGE", `--socket-mode is "${mode}"`, "write 0600, 0660 or 0666");
 }
 
-/** Once, before any stage starts: they open what is there. */
+/** Runs once, before any stage starts, because the stages open only what is there. */
 async function prepareModel(
   args: Arguments,
   speaks: boolean,
@@ -186,7 +186,7 @@ async function prepareModel(
   return { config, bundle: directory };
 }
 
-/** The first use of a checkpoint converts it; that takes long enough to say so. */
+/** The first use of a checkpoint converts it, which takes long enough to say so. */
 function announcing(model: string | undefined): (progress: Progress) => void {
   let announced = false;
   return (progress) => {

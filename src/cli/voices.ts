@@ -163,7 +163,7 @@ async function show(folder: VoiceFolder, [name]: readonly string[], args: Argume
 }
 
 async function exportVoice(folder: VoiceFolder, [name, file]: readonly string[]): Promise<void> {
-  folder.read(name); // only whole voices leave
+  folder.read(name); // throws if the voice is damaged
   if (file === "")
     throw new TtsError("USAGE", "the name of the file is empty", "write tts voices export NAME FILE");
   await writeWhole(file, readFileSync(folder.path(name)));

@@ -1,4 +1,4 @@
-// The options of tts bench: lists of values, of which every combination is one configuration.
+// The options of tts bench: lists of values. Every combination of them is one configuration.
 
 import { LIMITS, loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../../config.ts";
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts";
@@ -18,11 +18,11 @@ import {
 } from "../shared/options.ts";
 import type { WantedSetting } from "./_run.ts";
 
-/** A random model does not end by itself. */
+/** Needed because a random model does not end by itself. */
 const DEFAULT_FRAMES = 50;
 const DEFAULT_REPEAT = 5;
 const MOST_REPEATS = 1_000;
-/** An engine each, if memory allows. */
+/** Each one has an engine of its own, open beside the others if memory allows. */
 const MOST_SETTINGS = 32;
 
 export const OPTIONS = {
@@ -130,7 +130,7 @@ export function readOptions(args: Arguments): BenchOptions {
   };
 }
 
-/** Every combination; what changes last stands first, so that the first ones differ in lanes. */
+/** Every combination. Later lists vary faster, so that the first configurations differ in lanes. */
 function settingsOf(args: Arguments): WantedSetting[] {
   const lists = {
     weights: list(args, "weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
@@ -160,7 +160,7 @@ function settingsOf(args: Arguments): WantedSetting[] {
   }));
 }
 
-/** Values between commas, each once; one undefined where there is no such option. */
+/** The values between the commas, each once; a single undefined if the option is not given. */
 function list<Name extends string, T>(
   args: Text<Name>,
   name: Name,

@@ -1,4 +1,4 @@
-// tts bench: medians of speaking on this machine. Prints, never judges.
+// tts bench: measures speaking on this machine. Prints medians, never judges them.
 
 import { TtsError } from "../../errors.ts";
 import { isStdout, openOutput, printText } from "../../io/output.ts";
@@ -16,9 +16,9 @@ import { measure, prepareModels, type Subject } from "./_run.ts";
 import { syntheticCheckpoint } from "./_synthetic.ts";
 import { traceOf } from "./_trace.ts";
 
-/** How long the machine is watched before anything is done. */
+/** How long the machine is watched before the measurement. */
 const WATCH_MS = 400;
-/** From here on others disturb: of all cores' time. */
+/** Other programs disturb from this share of all cores' time on. */
 const BUSY_SHARE = 0.1;
 const PLAIN_WIDTH = 80;
 
@@ -64,7 +64,7 @@ async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   }
 }
 
-/** For --json: every run with what changed since, or null. */
+/** The result for --json: every run with its changes, or with null if `before` has no such run. */
 function withChanges({ machine, runs }: Result, before: Result): unknown {
   const changes = runs.map((run) => {
     const then = sameRun(run, before);

@@ -1,5 +1,5 @@
-// tts completion: a script that teaches a shell to complete this program's command line, and the names that
-// the script asks for.
+// tts completion: prints a script that teaches a shell to complete this program's command line, or the names
+// that the script asks for.
 
 import { TtsError } from "../../errors.ts";
 import { printText } from "../../io/output.ts";

@@ -1,5 +1,5 @@
-// tts doctor: what this machine has, what it will make of each model, and what stands in the way. Asks no
-// network, changes nothing.
+// tts doctor: says what this machine has, how fast each model will be on it, and what stands in the way. It
+// uses no network and changes nothing.
 
 import { loadConfig } from "../../config.ts";
 import { TtsError } from "../../errors.ts";

@@ -6,7 +6,7 @@ import { choice, number, type Options, type Values } from "./options.ts";
 
 const group = "Machine";
 
-/** For commands that need a vocoder alone. */
+/** For commands that need only a vocoder. */
 export const VOCODER_OPTIONS = {
   vocoder: {
     type: "string",
@@ -53,7 +53,7 @@ export const MACHINE_OPTIONS = {
 } as const satisfies Options;
 
 type MachineValues = Values<typeof MACHINE_OPTIONS>;
-/** A command with a vocoder alone lacks the cores of the others. */
+/** A command with only a vocoder has no options for the cores of other stages. */
 type VocoderValues = Values<typeof VOCODER_OPTIONS> &
   Partial<Pick<MachineValues, "cpus" | "talker-cpus" | "predictor-cpus">>;
 
