@@ -34,7 +34,7 @@ export interface Run {
   /** Per frame of sound: the time of a step is divided by the lanes that it moves. */
   msPerFrame: PerPart;
   msPerFrameP90: PerPart;
-  /** Mean lanes per turn. A turn leaves out lanes that start, have ended, or wait for the vocoder. */
+  /** Mean lanes per turn. A turn leaves out lanes that start or have ended, or whose vocoder is behind. */
   lanesPerTurn: number;
   /** Weights of talker and code predictor, read once per turn. */
   bytesPerFrame: number;

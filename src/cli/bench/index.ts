@@ -27,7 +27,7 @@ export const command = defineCommand({
   synopsis: "bench [OPTIONS]",
   description: [
     "Speaks the same sentence several times and prints medians: the real-time factor, the time to the first sound, and for each stage milliseconds, weights and arithmetic per frame. It also prints what share of this machine's memory speed they take.",
-    "Options that take a LIST, and --weights and --predictor-weights, take several values with commas between them. Every combination is measured, in turn, round by round. Machines are noisy: figures of one result can be compared, those of different days hardly.",
+    "Options that take a LIST, and --weights and --predictor-weights, take several values with commas between them. Every combination is measured, in turn, round by round. Machines are noisy: figures of one result can be compared; figures of different days are less comparable.",
     "Bytes are those of the weights that a frame needs; talker and code predictor read theirs once for all lanes. Arithmetic is counted from the model's definition. KV caches come on top.",
   ],
   examples: [

@@ -29,10 +29,7 @@ export function overview(commands: ReadonlyMap<string, Command>): string {
 /** A section: every command and what it does. */
 export function listOf(commands: ReadonlyMap<string, Command>): string[] {
   const named = [...commands].filter(([name]) => name !== "");
-  return [
-    ...named.map(([name, { brief }]) => `tts ${name}\n${brief}`),
-    "tts COMMAND --help shows the manual of one command.",
-  ];
+  return [...named.map(([name, { brief }]) => `tts ${name}\n${brief}`), "tts COMMAND --help tells more."];
 }
 
 /** Breaks between words; every line starts at `column`. */
