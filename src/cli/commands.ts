@@ -1,5 +1,4 @@
-// The commands by their names. A command is loaded when it is called; only manuals and completion scripts
-// load all.
+// The commands by name. A command is loaded when it is called; only manuals and completion scripts load all.
 
 import type { Command } from "./shared/command.ts";
 
@@ -24,12 +23,12 @@ const SAY: Loader = () => import("./say.ts");
 export const isCommand = (name: string | undefined): name is string =>
   name !== undefined && Object.hasOwn(COMMANDS, name);
 
-/** @param name that {@link isCommand}, or "" for speaking */
+/** @param name one that {@link isCommand} accepts, or "" for speaking */
 export async function loadCommand(name: string): Promise<Command> {
   return (await (name === "" ? SAY : COMMANDS[name])()).command;
 }
 
-/** All by their names, "" first: that is speaking. */
+/** All commands by name; "" comes first and is speaking. */
 export async function loadCommands(): Promise<Map<string, Command>> {
   const names = ["", ...Object.keys(COMMANDS)];
   return new Map(await Promise.all(names.map(async (name) => [name, await loadCommand(name)] as const)));

@@ -1,4 +1,4 @@
-// tts convert: a checkpoint directory to a bundle, by hand, or to graphs for an NPU.
+// tts convert: turns a checkpoint directory into a bundle, or into graphs for an NPU.
 
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
@@ -29,7 +29,8 @@ const options = {
     type: "string",
     alias: "o",
     valueHint: "BUNDLE",
-    description: "Folder of the new bundle. Needed, but for an NPU: there NAME-TARGET in this folder.",
+    description:
+      "Folder of the new bundle. Required without --target; with it, the default is NAME-TARGET in the current folder, NAME being the last part of DIR.",
     group: "Output",
   },
   ...weightOptions("f32", "Output"),
@@ -41,9 +42,9 @@ export const command = defineCommand({
   brief: "turn a checkpoint into a bundle",
   synopsis: `convert DIR -o BUNDLE [OPTIONS]  |  tts convert DIR --target ${NPU_TARGETS.join("|")} [OPTIONS]`,
   description: [
-    "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; by hand you choose the place and the weight type.",
-    "The bundle appears when it is whole: an interrupted conversion leaves nothing, and a bundle that was there stays until then. models/MODEL.md describes the files.",
-    "With --target, it makes graphs for an NPU instead: of fixed shapes, with calibration inputs of the model speaking here, and all that the vendor's toolkit wants. The README.md in the folder says what to do with it.",
+    "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; here you choose the place and the weight type.",
+    "The bundle appears only when it is whole: an interrupted conversion leaves nothing behind, and an older bundle stays until the new one replaces it. models/MODEL.md describes the files.",
+    "With --target, it makes graphs of fixed shapes for an NPU instead. It adds calibration inputs, recorded while the model speaks here, and everything else that the vendor's toolkit needs. The README.md in the folder says what to do next.",
   ],
   examples: [
     [

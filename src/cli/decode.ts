@@ -1,4 +1,4 @@
-// tts decode: saved codes back to sound.
+// tts decode: turns saved codes back into sound.
 
 import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
@@ -14,7 +14,7 @@ import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./shared/
 
 /** About 3 hours of sound. */
 const MAX_CODES_BYTES = 16 * 2 ** 20;
-/** Beyond any codebook; the model's own size is the engine's to check. */
+/** Larger than any code; the engine checks against the model's own codebook. */
 const MAX_CODE = 65_535;
 
 const options = {
@@ -22,7 +22,7 @@ const options = {
     type: "string",
     alias: "m",
     valueHint: "DIR|NAME",
-    description: "The model whose codes they are. Default: starter.",
+    description: "The model that made the codes. Default: starter.",
     group: "Voice",
   },
   ...OUTPUT_OPTIONS,
@@ -35,8 +35,8 @@ export const command = defineCommand({
   brief: "turn saved codes back into sound",
   synopsis: "decode FILE|- [OPTIONS]",
   description: [
-    "Makes sound of the codes that tts --save-codes wrote. The codes of a text give the same samples every time.",
-    'FILE is JSON: {"frames": [[16 whole numbers], ...]}. Where it also has "sentences", as saved files do, each of them starts afresh.',
+    "Turns the codes that tts --save-codes wrote into sound. The same codes give the same samples every time.",
+    'FILE is JSON: {"frames": [[16 whole numbers], ...]}. If it also has "sentences", as saved files do, the vocoder starts afresh at each of them.',
   ],
   examples: [
     ['tts "Hello." --save-codes hello.json && tts decode hello.json -o again.wav', "the same sound twice"],
@@ -62,7 +62,7 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
   await engine.close();
 }
 
-/** One summary over all sentences: counts and times add up. */
+/** One summary of all sentences; counts and times are added. */
 async function decodeAll(engine: Engine, sentences: Int32Array[], sink: Sink): Promise<Summary> {
   const summaries: Summary[] = [];
   for (const codes of sentences) {
@@ -90,7 +90,7 @@ async function decodeAll(engine: Engine, sentences: Int32Array[], sink: Sink): P
   };
 }
 
-/** @throws TtsError CODES_INVALID naming what is wrong and where */
+/** @throws TtsError CODES_INVALID; the message says what is wrong and where */
 async function readCodes(path: string): Promise<Int32Array[]> {
   const fail = (what: string) =>
     new TtsError(

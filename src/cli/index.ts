@@ -12,7 +12,7 @@ import { logError, setOptions, setVerbosity } from "./shared/log.ts";
 import { readArguments } from "./shared/options.ts";
 import { versions, versionsHere } from "./shared/version.ts";
 
-/** Exit statuses of signals, as shells give them. */
+/** Exit statuses of signals, as shells report them. */
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 export async function main(args: string[]): Promise<never> {
@@ -29,14 +29,14 @@ export async function main(args: string[]): Promise<never> {
   }
 }
 
-/** Whether the program was started by nohup: then it stays so. */
+/** Whether SIGHUP was ignored at the start, as nohup arranges; it then stays ignored. */
 function isHangUpIgnored(): boolean {
   const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(textOrEmpty("/proc/self/status"))?.[1] ?? "0";
   return Number.parseInt(mask.slice(-1), 16) % 2 === 1; // the lowest bit is signal 1
 }
 
 async function run(args: string[]): Promise<void> {
-  if (args.join(" ") === "--version") return printText(versions()); // at once: speaking need not be loaded
+  if (args.join(" ") === "--version") return printText(versions()); // at once, without loading a command
   const name = isCommand(args[0]) ? args[0] : "";
   const command = await loadCommand(name);
   setOptions(command.options);

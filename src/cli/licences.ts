@@ -1,4 +1,4 @@
-// tts licences: the licences of the program and of all that it is made of.
+// tts licences: prints the licences of the program and of all its parts.
 
 import { TtsError } from "../errors.ts";
 import { printText } from "../io/output.ts";
@@ -10,7 +10,7 @@ export const command = defineCommand({
   brief: "print the licences of all parts",
   synopsis: "licences",
   description: [
-    "Prints the licences of this program, of the libraries and packages in it, and of the starter voice. Whoever passes the program on passes them on.",
+    "Prints the licences of this program, of the libraries and packages in it, and of the starter voice. If you pass the program on, pass them on too.",
   ],
   examples: [["tts licences | less", "read them"]],
   options: COMMON,

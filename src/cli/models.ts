@@ -1,4 +1,4 @@
-// tts models: what exists, what is here, and what it takes on the disk. Asks no network.
+// tts models: lists known models, which of them are here, and their size on disk. Uses no network.
 
 import { loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
@@ -19,17 +19,17 @@ const options = {
 } as const satisfies Options;
 
 export const command = defineCommand({
-  brief: "list models, and what is here of them",
+  brief: "list models and which of them are here",
   synopsis: "models [OPTIONS]",
   description: [
-    "Lists the models that have a name and everything in the cache: whether it is here, the size on disk of its checkpoint and of the bundles made from it, and what it can do.",
-    "A file that checkpoint and bundle share counts for the checkpoint.",
+    "Lists the models that have a name, and all models in the cache. Each line says whether the model is here, how much disk its checkpoint and the bundles made from it take, and what it can do.",
+    "A file that a checkpoint shares with a bundle counts as part of the checkpoint.",
   ],
   examples: [
     ["tts models", "one line per model"],
     [
       'tts models --json | jq -r \'.[] | select(.here == "yes" or .here == "built in") | .name\'',
-      "the names of those that can speak at once",
+      "the names of the models that can speak at once",
     ],
   ],
   options,

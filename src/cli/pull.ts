@@ -12,11 +12,11 @@ import { clearProgress, duration, log, showConversion, showProgress, size } from
 import { COMMON, type Options, readWeights, type Values, weightOptions } from "./shared/options.ts";
 
 const options = {
-  ...weightOptions("q4_0, on x64 with a code predictor of q8_0; for small models f32", "Model"),
+  ...weightOptions("q4_0, with q8_0 for the code predictor on x64; f32 for small models", "Model"),
   revision: {
     type: "string",
     valueHint: "NAME",
-    description: "Branch, tag or commit. Default: the one whose sums are known, else main.",
+    description: "Branch, tag or commit. Default: the commit whose checksums this program knows, else main.",
     group: "Model",
   },
   "no-convert": { type: "boolean", description: "Only fetch; the first use converts.", group: "Model" },
@@ -28,7 +28,7 @@ export const command = defineCommand({
   synopsis: "pull NAME|HUB-ID|DIR [OPTIONS]",
   description: [
     `Fetches a model from a hub and converts it. NAME is one of ${Object.keys(KNOWN_MODELS).join(", ")} (see tts models); HUB-ID is organisation/name; a checkpoint directory DIR is only converted.`,
-    "Only the files that are needed come, each checked by size and SHA-256. A pull that was ended, even by a power cut, goes on where it stopped when it is called again. Files that another program has in the hub's cache are used from there.",
+    "It fetches only the files that are needed, and checks each by size and SHA-256. A pull that was interrupted, even by a power cut, goes on where it stopped when you call it again. Files that another program has left in the hub's cache are used from there.",
   ],
   examples: [
     ["tts pull 0.6b-custom", 'then: tts "Hello." -m 0.6b-custom -s ryan'],
@@ -37,11 +37,11 @@ export const command = defineCommand({
   ],
   sections: {
     FILES: [
-      "~/.cache/qwen3-tts/checkpoints\nWhat was fetched, one folder per model and revision. TTS_CACHE moves it.",
+      "~/.cache/qwen3-tts/checkpoints\nFetched checkpoints, one folder per model and revision. TTS_CACHE moves it.",
     ],
     ENVIRONMENT: [
       "HF_ENDPOINT\nAddress of the hub instead of https://huggingface.co.",
-      "HF_TOKEN\nFor models that are private or want their terms accepted. Default: what HF_TOKEN_PATH or $HF_HOME/token holds.",
+      "HF_TOKEN\nToken for models that are private or whose terms you had to accept. Default: the content of the file HF_TOKEN_PATH, else of $HF_HOME/token.",
       "HF_HOME, HF_HUB_CACHE\nWhere other programs keep the hub's files.",
       "HF_HUB_OFFLINE\n1: use only what is on this machine.",
     ],
@@ -98,14 +98,14 @@ async function convertLocal(model: string, weights: ReturnType<typeof readWeight
 const WINDOW_MS = 10_000;
 const SPEED_FROM_MS = 500;
 const REDRAW_MS = 100;
-/** Where no terminal shows a bar, a line this often tells that it goes on. */
+/** Without a terminal there is no bar; a line this often shows that the pull goes on. */
 const LINE_MS = 30_000;
-/** A line that counts up should move. */
+/** Two, so that the user sees the figure grow. */
 const GB_DIGITS = 2;
 
-/** What is here, how fast the rest comes, and how long it will take. */
+/** The progress line: how much is here, how fast the rest comes, and how long it will take. */
 class DownloadLine {
-  /** [time, bytes fetched] of the last seconds */
+  /** [time in ms, bytes fetched] within WINDOW_MS */
   private readonly samples: [number, number][] = [[performance.now(), 0]];
   private drawn = 0;
   private said = performance.now();

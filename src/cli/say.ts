@@ -28,7 +28,7 @@ import { readVoice } from "./shared/voice.ts";
 
 const TEXT_MODES = ["whole", "stream"] as const;
 
-/** For the talker, and once more for the code predictor. */
+/** The sampling options that talker and code predictor have in common. */
 const sampling = (what: string) =>
   ({
     temperature: {
@@ -46,7 +46,7 @@ const sampling = (what: string) =>
     topP: {
       type: "string",
       valueHint: "P",
-      description: `Draw among the likeliest codes that make up P; 1 for all (${what}).`,
+      description: `Draw among the likeliest codes whose probabilities add up to P; 1 for all (${what}).`,
       group: "Sampling",
     },
   }) as const satisfies Options;
@@ -65,19 +65,19 @@ const options = {
     type: "string",
     alias: "l",
     valueHint: "NAME",
-    description: "Language of the text, or auto. Default: the model's only one, else auto.",
+    description: "Language of the text, or auto. Default: the model's only language, else auto.",
     group: "Text",
   },
   "text-mode": {
     type: "string",
     valueHint: "whole|stream",
     description:
-      "Give the model the whole text at once, or one token per frame. Default: as in the official method.",
+      "Give the model the whole text at once, or one token per frame. Default: as the official method for this kind of model does.",
     group: "Text",
   },
   "raw-text": {
     type: "boolean",
-    description: "Give the text to the tokenizer as it is, also where the voice reads IPA.",
+    description: "Give the text to the tokenizer unchanged, even if the voice reads IPA.",
     group: "Text",
   },
   model: {
@@ -85,7 +85,7 @@ const options = {
     alias: "m",
     valueHint: "DIR|NAME",
     description:
-      "An official checkpoint directory, a bundle, or a known name. Default: the one that --voice was taken with or that has --speaker, else starter.",
+      "An official checkpoint directory, a bundle, or a known name. Default: the model that --voice was taken with, or one that has --speaker, else starter.",
     group: "Voice",
   },
   speaker: {
@@ -111,14 +111,14 @@ const options = {
   "save-codes": {
     type: "string",
     valueHint: "FILE",
-    description: "Also write the codes as JSON; tts decode makes sound of them again.",
+    description: "Also write the codes as JSON; tts decode turns them back into sound.",
     group: "Output",
   },
   ...JSON_OPTION,
   seed: {
     type: "string",
     valueHint: "N",
-    description: "Makes a run repeatable. Default: a new one each time, named in the closing line.",
+    description: "Makes a run repeatable. Default: a new seed each time, shown in the closing line.",
     group: "Sampling",
   },
   greedy: { type: "boolean", description: "Always take the likeliest code.", group: "Sampling" },
@@ -128,7 +128,7 @@ const options = {
   "repetition-penalty": {
     type: "string",
     valueHint: "R",
-    description: "Makes codes that were drawn before less likely; 1 switches it off (talker).",
+    description: "Makes a code less likely once it was drawn; 1 switches this off (talker).",
     group: "Sampling",
   },
   "predictor-temperature": predictor.temperature,
@@ -144,7 +144,7 @@ const options = {
     type: "string",
     valueHint: "N",
     description:
-      "Sentences spoken side by side. Default: 4 for long texts to a file where that changes no sound, else 1.",
+      "Sentences spoken at the same time. Default: 4 for a long text to a file, if that does not change the sound, else 1.",
     group: "Machine",
   },
   ...MACHINE_OPTIONS,
@@ -171,17 +171,17 @@ export const command = defineCommand({
   ],
   sections: {
     FILES: [
-      "~/.cache/qwen3-tts\nPulled checkpoints, converted models, and what the program as one binary has unpacked. May be deleted; all but the checkpoints is made again when needed.",
+      "~/.cache/qwen3-tts\nPulled checkpoints, converted models, and what the single binary has unpacked. You may delete it; everything but the checkpoints is made again when needed.",
       "~/.local/share/qwen3-tts/voices\nCloned voices.",
     ],
     ENVIRONMENT: [
       "TTS_CACHE\nFolder for models instead of $XDG_CACHE_HOME/qwen3-tts or ~/.cache/qwen3-tts.",
       "TTS_VOICES\nFolder for voices instead of $XDG_DATA_HOME/qwen3-tts/voices or ~/.local/share/qwen3-tts/voices.",
-      "TTS_PREFIX_CACHE\ndisk keeps the beginnings of prompts, and prompts that come again, in the cache folder for a faster start; memory keeps them for one run; off computes everything. The sound is the same. Default: disk.",
+      "TTS_PREFIX_CACHE\ndisk keeps the beginnings of prompts, and prompts that recur, in the cache folder, so that speech starts sooner; memory keeps them for one run; off computes everything anew. The sound is the same. Default: disk.",
       "TTS_LIBLLAMA, TTS_LIBONNXRUNTIME\nFile or folder of another build of these libraries.",
-      "TTS_LIB_DIR\nWhere the program as one binary unpacks its libraries and its voice: a folder of your own where programs may run. Default: the cache folder.",
-      `${NPU_NAMES.map((name) => NPU_VENDORS[name].variable).join(", ")}\nFile or folder of an NPU's library, where it is not in its usual place.`,
-      "TTS_STAGE_TIMEOUT\nSeconds without any sign of a stage after which the program gives up. Default: 120.",
+      "TTS_LIB_DIR\nWhere the single binary unpacks its libraries and its voice: a folder that you own, on a file system that lets programs run. Default: the cache folder.",
+      `${NPU_NAMES.map((name) => NPU_VENDORS[name].variable).join(", ")}\nFile or folder of an NPU's library, if it is not in its usual place.`,
+      "TTS_STAGE_TIMEOUT\nThe program gives up when a stage gives no sign of life for this many seconds. Default: 120.",
     ],
     "EXIT STATUS": [
       "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker or an NPU failed; 7 the hub did not answer; 8 a stage hung; 129, 130, 143 ended by a signal; 1 anything else.",
@@ -198,13 +198,13 @@ async function say(args: Arguments, { positionals }: CommandData): Promise<void>
   const voice = readVoice(args.voice);
   const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
   const machine = { ...readMachine(args), lanes: number(args, "lanes") };
-  const { cacheDir } = loadConfig(machine); // also checks them
+  const { cacheDir } = loadConfig(machine); // also checks the options
   const words = await inputText(positionals, args.input);
   checkRequest(words, speakOptions);
   const model =
     args.model ??
     (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
-  // A pipe is listened to: there the first sentence must not wait for others.
+  // Somebody may listen to a pipe: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, sampling } = speakOptions;
   const openOptions = { model, sentences, greedy, sampling, ...machine };
@@ -241,15 +241,15 @@ function announce(speech: Speech): void {
 }
 
 /**
- * At most a position per character of an instruction or of a reference's text, and one per frame of the
- * reference.
+ * Positions beyond a plain text, at most: one per character of the instruction and of the reference's text,
+ * and one per frame of the reference.
  */
 function extraPositions({ instruct = "", voice }: SpeakOptions): number {
   const frames = (voice?.codes?.length ?? 0) / CODES_PER_FRAME;
   return instruct.length + (voice?.text.length ?? 0) + frames;
 }
 
-/** @throws TtsError USAGE where the codes would mix with something else */
+/** @throws TtsError USAGE if the codes would go to stdout, or into the file of the sound */
 function readCodesPath(args: Arguments, { path }: SoundOutput): string | undefined {
   const codes = filePath(args, "save-codes");
   if (codes === undefined) return undefined;
@@ -298,7 +298,7 @@ function framesOf(codes: Int32Array): number[][] {
 }
 
 /**
- * `frames` is all that decode needs; each sentence starts the vocoder afresh, so their lengths stand beside.
+ * decode needs only the frames, and the length of each sentence, because the vocoder starts afresh there.
  */
 function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave): Uint8Array {
   const file = {

@@ -1,4 +1,4 @@
-// tts serve: the stages as servers, for other programs. Runs until it is ended.
+// tts serve: serves the stages to other programs. Runs until a signal ends it.
 
 import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
@@ -18,7 +18,7 @@ import { clearProgress, log, showConversion, withFlags } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
 import { COMMON, choice, number, type Options, type Values } from "./shared/options.ts";
 
-/** Two: a client that pauses does not stop another, and a lane of a 0.6B model takes 117 MB. */
+/** With two, a client that pauses does not stop another. A lane of a 0.6B model takes 117 MB. */
 const LANES = 2;
 const SOCKET_MODE = "0600";
 const PATIENCE_SECONDS = 10;
@@ -28,7 +28,7 @@ const options = {
   sockets: {
     type: "string",
     valueHint: "DIR",
-    description: "Open the sockets in this folder; it is made if need be.",
+    description: "Open the sockets in this folder; it is made if it does not exist.",
     group: "Server",
   },
   stage: {
@@ -46,13 +46,13 @@ const options = {
   lanes: {
     type: "string",
     valueHint: "N",
-    description: `Sentences that talker and vocoder work on at once; more clients wait. Default: ${LANES}.`,
+    description: `Sentences that talker and vocoder work on at once; further clients wait. Default: ${LANES}.`,
     group: "Server",
   },
   patience: {
     type: "string",
     valueHint: "SECONDS",
-    description: `A client that takes longer than this over its part loses its place when others wait for it. Default: ${PATIENCE_SECONDS}.`,
+    description: `A client that keeps the server waiting longer than this loses its place if others wait for it. Default: ${PATIENCE_SECONDS}.`,
     group: "Server",
   },
   model: {
@@ -71,7 +71,7 @@ const options = {
     type: "string",
     valueHint: "N",
     description:
-      "Seed of every sentence that names none, and of every connection to the code predictor: one connection for a sentence gives the codes of tts --seed N. Default: another one each time.",
+      "Seed of every sentence that names none, and of every connection to the code predictor. A sentence with a connection of its own gets the codes of tts --seed N. Default: a new seed each time.",
     group: "Sampling",
   },
   "max-frames": {
@@ -90,7 +90,7 @@ export const command = defineCommand({
   synopsis: "serve --sockets DIR [OPTIONS]",
   description: [
     "Serves talker, code predictor and vocoder to other programs, on the Unix sockets talker.sock, predictor.sock and vocoder.sock in DIR. Each stage is a process of its own: one that dies or hangs is replaced, and the others go on.",
-    "Ends with a signal; then the sockets are gone.",
+    "Runs until a signal ends it, and then removes the sockets.",
   ],
   examples: [
     ["tts serve --sockets /run/user/1000/tts -m 0.6b-custom", "all three stages"],
@@ -99,13 +99,13 @@ export const command = defineCommand({
   sections: {
     WIRE: [
       "Everything is little endian; H is the width of the model (hidden in the shape of bundle.json).",
-      'talker.sock\nThe client sends u32 length and so many bytes of JSON: {"text", "language"}, and if it likes speaker, instruct, maxFrames, seed, greedy, rawText. The text is one sentence, given to the model whole, and read as tts reads it. For every frame the server sends i32 code_0 and f32[H] hidden state, and waits for f32[H]: the complete next input, the sum of the embeddings of the frame\'s 16 codes and of tts_pad. After the last frame\'s feedback comes i32 -1, and the connection may go on with another sentence; i32 -2 is an error, after which the connection is closed.',
-      "predictor.sock\nf32[H] hidden state and i32 code_0 give 15 x i32, as often as wanted. An error closes the connection.",
-      "vocoder.sock\ni32 n, up to 10000, and i64[n*16] codes give i32 samples and i16[samples], as often as wanted; every request starts afresh. An error closes the connection.",
-      "What was wrong with a request is said in a line on standard error. A connection that ends early was refused, or its stage has died: connect again, it comes back by itself.",
+      'talker.sock\nThe client sends u32 length and that many bytes of JSON: {"text", "language"}, and optionally speaker, instruct, maxFrames, seed, greedy, rawText. The text is one sentence, given to the model whole, and read as tts reads it. For every frame the server sends i32 code_0 and f32[H] hidden state, and waits for f32[H], the complete next input: the sum of the embeddings of the frame\'s 16 codes and of tts_pad. After the feedback for the last frame the server sends i32 -1, and the connection may go on with another sentence. i32 -2 is an error, after which the server closes the connection.',
+      "predictor.sock\nThe client sends f32[H] hidden state and i32 code_0, and gets 15 x i32, as often as it likes. An error closes the connection.",
+      "vocoder.sock\nThe client sends i32 n, up to 10000, and i64[n*16] codes, and gets i32 samples and i16[samples], as often as it likes; every request starts afresh. An error closes the connection.",
+      "A line on standard error says what was wrong with a request. A connection that ends early was refused, or its stage has died: connect again, the stage comes back by itself.",
     ],
     ENVIRONMENT: [
-      "TTS_STAGE_TIMEOUT\nSeconds without a sign of life after which a stage's process is replaced. Default: 120.",
+      "TTS_STAGE_TIMEOUT\nA stage's process is replaced when it gives no sign of life for this many seconds. Default: 120.",
     ],
   },
   options,
@@ -150,13 +150,13 @@ function readSettings(args: Arguments): Omit<SocketsOptions, "config" | "bundle"
   };
 }
 
-/** The user always may; nobody needs to execute a socket. */
+/** The user may always read and write; nobody needs to execute a socket. */
 function readMode(mode: string): number {
   if (/^0?6[06][06]$/.test(mode)) return Number.parseInt(mode, 8);
   throw new TtsError("USAGE", `--socket-mode is "${mode}"`, "write 0600, 0660 or 0666");
 }
 
-/** Once, before any stage starts: they open what is there. */
+/** Runs once, before any stage starts, because the stages open only what is there. */
 async function prepareModel(
   args: Arguments,
   speaks: boolean,
@@ -186,7 +186,7 @@ async function prepareModel(
   return { config, bundle: directory };
 }
 
-/** The first use of a checkpoint converts it; that takes long enough to say so. */
+/** The first use of a checkpoint converts it, which takes long enough to say so. */
 function announcing(model: string | undefined): (progress: Progress) => void {
   let announced = false;
   return (progress) => {

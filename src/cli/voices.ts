@@ -28,19 +28,21 @@ const options = {
   text: {
     type: "string",
     valueHint: "TEXT",
-    description: "What is said in it. Without it the voice is the speaker vector alone: less alike.",
+    description:
+      "The words of the recording. Without them the voice is a speaker vector alone, which is less alike.",
     group: "Adding",
   },
   model: {
     type: "string",
     alias: "m",
     valueHint: "DIR|NAME",
-    description: "The Base model to take it with. Default: the one that was pulled, if there is only one.",
+    description:
+      "The Base model to take the voice with. Default: the one that was pulled, if there is only one.",
     group: "Adding",
   },
   "no-tail-silence": {
     type: "boolean",
-    description: `Do not put ${TAIL_SILENCE_SECONDS} s of silence behind the recording; it keeps the end of the recording out of the speech.`,
+    description: `Do not put ${TAIL_SILENCE_SECONDS} s of silence behind the recording. The silence keeps the end of the recording out of the speech.`,
     group: "Adding",
   },
   json: {
@@ -56,7 +58,7 @@ export const command = defineCommand({
   synopsis:
     "voices [list]  |  voices add NAME --from FILE  |  voices show|rm NAME  |  voices export NAME FILE  |  voices import FILE [NAME]",
   description: [
-    "Voices are taken from recordings on this machine, with a Base model, and are small files that can be passed on. Take only voices that you may use.",
+    "A Base model takes a voice from a recording, on this machine. A voice is a small file that can be passed on. Take only voices that you may use.",
     "add takes a voice; list shows all; show tells where one comes from; rm removes it; export and import copy it to and from a file.",
   ],
   examples: [
@@ -65,7 +67,7 @@ export const command = defineCommand({
   ],
   sections: {
     FILES: [
-      "~/.local/share/qwen3-tts/voices\nThe voices; another folder with TTS_VOICES. models/VOICE.md describes the files.",
+      "~/.local/share/qwen3-tts/voices\nThe voices; TTS_VOICES names another folder. models/VOICE.md describes the files.",
     ],
   },
   options,
@@ -161,7 +163,7 @@ async function show(folder: VoiceFolder, [name]: readonly string[], args: Argume
 }
 
 async function exportVoice(folder: VoiceFolder, [name, file]: readonly string[]): Promise<void> {
-  folder.read(name); // only whole voices leave
+  folder.read(name); // throws if the voice is damaged
   if (file === "")
     throw new TtsError("USAGE", "the name of the file is empty", "write tts voices export NAME FILE");
   await writeWhole(file, readFileSync(folder.path(name)));

@@ -1,5 +1,5 @@
-// Completion as the shells themselves do it: each is given lines, as far as they were typed, and tells what
-// it would offer.
+// Completion as the real shells do it: each gets lines, as far as they were typed, and says what it would
+// offer.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -42,7 +42,7 @@ export function output({ env, folder }: Place, ...args: string[]): string {
   return stdout.toString();
 }
 
-/** For each line, in order, what is offered; sorted, folders without their slash. */
+/** What is offered for each line, in the order of the lines; sorted, and folders without their slash. */
 export function complete(shell: Shell, place: Place, lines: readonly string[]): string[][] {
   const script = join(place.folder, `completion.${shell}`);
   writeFileSync(script, output(place, "completion", shell));
@@ -66,7 +66,7 @@ export function complete(shell: Shell, place: Place, lines: readonly string[]): 
 
 const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
 
-/** The words as readline cuts them; what readline does by itself where nothing is offered is done here. */
+/** Cuts words as readline does, and completes files, as readline does by itself if nothing is offered. */
 function bashHarness(script: string, lines: readonly string[]): string {
   const calls = lines.map((line) => {
     const words = line
@@ -91,8 +91,8 @@ ${calls.join("\n")}
 }
 
 /**
- * A zsh on a terminal of its own; its completion functions run as they are, and what they hand to compadd is
- * written down.
+ * Runs zsh on a terminal of its own. Its completion functions run unchanged, and what they pass to compadd is
+ * recorded.
  */
 function zshHarness(script: string, lines: readonly string[]): string {
   const asks = lines.map((line) => `ask ${quoted(line)}`);
@@ -116,7 +116,7 @@ compadd() {
 finished() { compstate[list]= compstate[insert]=; print -- . > finished }
 zle-line-init() { print -- . > ready }
 zle -N zle-line-init
-# A list of functions that is emptied by every completion.
+# Every completion empties comppostfuncs, so each line sets it anew.
 clear-line() { zle kill-whole-line; comppostfuncs=(finished); print -- . > cleared }
 zle -N clear-line
 bindkey '^U' clear-line

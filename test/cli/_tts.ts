@@ -32,7 +32,7 @@ export function shell(
   );
 }
 
-/** What makes the program say what the official implementation said. */
+/** Arguments with which the program says what the official implementation said. */
 export function goldenArgs({
   instruct,
   language,

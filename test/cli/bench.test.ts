@@ -1,5 +1,5 @@
-// tts bench: the form of its results, lists of configurations, comparing, the trace, and wrong options. Never
-// how fast anything is.
+// tts bench: the form of its results, lists of configurations, comparing, the trace, and wrong options. No
+// test asks how fast anything is.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -69,7 +69,7 @@ describe("--json", () => {
     }
   });
 
-  test("lanes share what is read", () => {
+  test("lanes share the weights that are read", () => {
     const [one, two] = JSON.parse(printed.stdout).runs;
     expect(one.lanesPerTurn).toBe(1);
     expect(one.bytesPerFrame).toBe(one.bytes.talker + one.bytes.predictor);
@@ -192,7 +192,7 @@ describe("wrong options", () => {
       "--compare wrong/part.json",
       "wrong/part.json is no result of this tts bench: runs[0].threads is missing; measure again with --json",
     ],
-    ["--trace -", "--trace wants standard output; name a file"],
+    ["--trace -", "--trace cannot be standard output; name a file"],
     ["--trace ''", "--trace is empty; name a file"],
   ])("%s is one line", async (args, message) => {
     const { status, stdout, stderr } = await shell(`$TTS bench ${args}`, folder);

@@ -53,7 +53,8 @@ interface Result {
 }
 
 /**
- * Runs `tts ...`; the starter's bundle stands in for its name, so that only tests about the cache convert.
+ * Runs `tts ...`. {@link say} names the starter's bundle as the model, so that only tests about the cache
+ * convert.
  */
 function tts(
   args: string[],
@@ -223,7 +224,7 @@ describe("speaking", () => {
     expect(JSON.parse(stdout.toString()).frames).toBe(18);
   });
 
-  test("a text that starts with a dash stands behind --", async () => {
+  test("a text that starts with a dash comes after --", async () => {
     expect((await say(["-o", "/dev/null", "--quiet", "--", "-5 degrees"])).status).toBe(0);
   });
 });
@@ -257,7 +258,7 @@ describe("the cache", () => {
         whileRunning: (kill) => setTimeout(() => kill("SIGINT"), delay),
       });
       if (result.status === 0) continue; // a fast machine was done before
-      expect(result.status).toBeOneOf([130, -1]); // the latter: on a slow machine the program had not begun
+      expect(result.status).toBeOneOf([130, -1]); // -1: on a slow machine the program had not begun
       expect(existsSync(join(home, "a.wav"))).toBe(false);
       const folder = join(home, ".cache/qwen3-tts/bundles");
       expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
@@ -355,7 +356,7 @@ describe("bad input", () => {
 });
 
 describe("outputs", () => {
-  test("convert does not replace what is no bundle", async () => {
+  test("convert replaces nothing but a bundle", async () => {
     const folder = newFolder();
     writeFileSync(join(folder, "letter.txt"), "precious");
     const result = await tts(["convert", STARTER, "-o", folder]);
@@ -394,7 +395,7 @@ describe("outputs", () => {
     expect(readdirSync(folder).toSorted()).toEqual(["link.wav", "real.wav"]);
   });
 
-  test("what a killed run left is removed by the next", async () => {
+  test("the next run removes what a killed run left", async () => {
     const folder = newFolder();
     mkdirSync(join(folder, "x"));
     writeFileSync(join(folder, ".a.wav.part-999999999"), "half");

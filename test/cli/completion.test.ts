@@ -47,7 +47,7 @@ const CASES: [line: string, offered: readonly string[]][] = [
   ["tts voices ex", ["export"]],
   ["tts voices export ", ["anna", "berta"]],
   ["tts voices --json export an", ["anna"]],
-  ["tts voices --text export rm b", ["berta"]], // the first "export" is a text
+  ["tts voices --text export rm b", ["berta"]], // "export" is the text here
   ["tts voices export anna so", ["some codes.json", "song.wav"]],
   ["tts completion z", ["zsh"]],
 ];
@@ -116,7 +116,7 @@ describe("tts completion", () => {
     expect(output(place, "completion", "models")).toBe("starter\n");
   });
 
-  test("without a word, or with another, says what there is", () => {
+  test("says what there is if the word is missing or unknown", () => {
     expect(() => output(place, "completion")).toThrow("choose one of bash, zsh, fish, models");
     expect(() => output(place, "completion", "zhs")).toThrow("did you mean zsh?");
   });
@@ -135,7 +135,7 @@ describe("--version", () => {
     expect(lines.length).toBeGreaterThan(6);
   });
 
-  test("loads no library: a path that leads nowhere does not matter, but with --verbose it is asked", () => {
+  test("loads no library, so that a wrong path does not matter; --verbose loads it", () => {
     const nowhere = { ...place, env: { ...place.env, TTS_LIBLLAMA: "/nowhere" } };
     expect(output(nowhere, "--version")).toBe(output(place, "--version"));
     expect(output(nowhere, "--version", "--verbose")).toMatch(

@@ -1,5 +1,5 @@
-// tts doctor as a user runs it: a whole report, broken libraries and folders, exit statuses, and a network
-// that is never asked.
+// tts doctor as a user runs it: a whole report, broken libraries and folders, exit statuses, and no use of a
+// network.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ import { newFolder, shell } from "./_tts.ts";
 
 type Answer = Facts & { ready: boolean; problems: Problem[] };
 
-/** Counts who asks it. */
+/** Requests that the hub has got. */
 let asked = 0;
 const hub = Bun.serve({
   port: 0,
@@ -29,11 +29,11 @@ const hub = Bun.serve({
 });
 afterAll(() => hub.stop(true));
 
-/** Where there are cores to take away. */
+/** Leaves the program one core, if there are more. */
 const pinned = availableParallelism() > 1 && Bun.which("taskset") !== null ? "taskset -c 0" : "";
 /**
- * A machine on which all is well, and the same with one core and a few faults that are no reason to fail;
- * each read once.
+ * Facts of a machine on which all is well, and of the same with one core and a few faults that are no reason
+ * to fail. Each is collected once.
  */
 let [answer, worse] = [{} as Answer, {} as Answer];
 let folder = "";
@@ -57,7 +57,7 @@ async function examine(settings: string, command: string): Promise<Answer> {
   return JSON.parse(textOf(stdout));
 }
 
-/** The shell reads bytes; a report has signs beyond ASCII. */
+/** Decodes what {@link shell} read as bytes, because a report has characters beyond ASCII. */
 const textOf = (stdout: string) => Buffer.from(stdout, "latin1").toString("utf8");
 
 /** The shape of a value: objects key by key, lists by their first entry. */
@@ -151,7 +151,7 @@ describe("a machine that works", () => {
     expect(large.memoryBytes).toBeGreaterThan(small.memoryBytes);
   });
 
-  test("asks no network, tells no token and leaves nothing behind", () => {
+  test("uses no network, shows no token and leaves nothing behind", () => {
     expect(asked).toBe(0);
     expect(answer.hub).toMatchObject({ token: true, endpoint: `http://127.0.0.1:${hub.port}` });
     expect(JSON.stringify(answer)).not.toContain("secret-word");
@@ -197,7 +197,7 @@ describe("a machine that works", () => {
     ]);
   });
 
-  test.skipIf(pinned === "")("knows what of it this process may use", () => {
+  test.skipIf(pinned === "")("knows which cores this process may use", () => {
     const { board, measured } = worse;
     expect(board.kinds.flatMap(({ cores }) => cores)).toEqual([0]);
     expect(board.presentCores).toBeGreaterThan(1);
@@ -252,7 +252,7 @@ describe("what stands in the way", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith("."))).toEqual([]);
   });
 
-  test("a model that is here in part, settings of the hub that cannot be, a voice folder: no reason to fail", () => {
+  test("a model in part, wrong settings of the hub and a voice folder that cannot be written: no reason to fail", () => {
     expect(worse.ready).toBeTrue();
     const found = worse.problems.map(({ code, todo, what }) => ({ code, todo, what }));
     expect(found).toContainEqual({
@@ -351,8 +351,8 @@ describe("libraries are tried in a process of their own", () => {
   });
 
   if (compiler === null)
-    console.info("doctor: no C compiler: libraries that crash, hang or only stand for others are not tested");
-  /** A library that does this when it is loaded. */
+    console.info("doctor: no C compiler: libraries that crash or hang, and stand-ins, are not tested");
+  /** A library that runs the C code `does` when it is loaded. */
   function libraryThat(name: string, does: string): string {
     const source = `#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n__attribute__((constructor)) static void start(void) { ${does} }\n`;
     return compileText(join(newFolder(), name), source);
@@ -365,7 +365,7 @@ describe("libraries are tried in a process of their own", () => {
     expect(late).toMatchObject({ code: "STAGE_TIMEOUT", message: "no answer within 0.5 s" });
   });
 
-  test.skipIf(compiler === null)("an NPU's that only stands for it is told from the real one", async () => {
+  test.skipIf(compiler === null)("a stand-in for an NPU's is told from the real one", async () => {
     const libraries = { llama: "", onnxruntime: "", ...npu, rknn: compileStandIns().rknn };
     const refused = await describeNpu("rknn", { libraries, allowStandIn: false });
     expect(refused).toMatchObject({ library: null });

@@ -1,5 +1,5 @@
-// The table of NPU vendors is all that help, settings and tts doctor know of them: a row that is not there
-// stands for a further vendor.
+// Help, settings and tts doctor know NPU vendors only from the table of vendors. A row that the test adds to
+// it stands for a further vendor.
 
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
@@ -16,8 +16,8 @@ const ROW = `further: { title: "A further NPU", variable: "TTS_LIBFURTHER", targ
 const CODE = "further: { load: loadRknn, describe: describeRknn, openModel: openRknnModel },";
 
 /**
- * Loaded before the program in each of its processes: adds a vendor, with another one's library, to the table
- * and to the list of code.
+ * Loaded before the program in each of its processes. It adds a vendor, which uses another vendor's library,
+ * to the table and to the list of code.
  */
 const PRELOAD = `import { plugin } from "bun";
 import { readFileSync } from "node:fs";

@@ -1,5 +1,5 @@
-// The whole program on stand-ins for NPUs: the same speech, a warning and the CPU where a device does not
-// work, and a plain end where it vanishes or hangs in the middle.
+// The whole program on stand-ins for NPUs: it speaks the same. If a device does not work, it warns and uses
+// the CPU; if one vanishes or hangs in the middle, it ends with one line.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { bundleOf, maxDifference, wavSamples } from "../_support.ts";
 import { newFolder, shell } from "./_tts.ts";
 
 const TEXT = '"The kettle is ready."';
-/** 16 bits, and sines made of products. */
+/** Allows for 16-bit samples, and for sines that are made of products. */
 const MAX_DIFFERENCE = 1e-4;
 const VARIABLES = { rknn: "TTS_LIBRKNNRT", axcl: "TTS_LIBAXCL", axEngine: "TTS_LIBAXENGINE" } as const;
 const TARGETS: Record<keyof typeof VARIABLES, NpuTarget> = { rknn: "rknn", axcl: "axcl", axEngine: "axcl" };
@@ -21,9 +21,9 @@ interface Trouble {
   /** See native/standin-graph.h. */
   fault?: string;
   folder?: string;
-  /** Of the library. */
+  /** Path of the library. */
   path?: string;
-  /** In seconds. */
+  /** Seconds until the program gives up. */
   patience?: number;
 }
 
@@ -77,7 +77,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     expect(maxDifference(soundIn("npu.wav"), soundIn("cpu.wav"))).toBeLessThan(MAX_DIFFERENCE);
   });
 
-  test("the code predictor on a card draws with a seed as often as one likes, and otherwise with another", async () => {
+  test("the code predictor on a card draws the same codes with the same seed, and others with another", async () => {
     const draw = async (seed: number) => {
       const { status } = await speak("axcl", `--predictor axcl --seed ${seed}`);
       expect(status).toBe(0);
@@ -123,7 +123,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
   test.each([
     ["--predictor-top-p 0.9", "top-p 0.9"],
     ["--predictor-top-k 65", "top-k 65, above 64"],
-  ])("what a card cannot draw with, %s: one warning, and the CPU draws", async (args, what) => {
+  ])("a card cannot draw with %s: one warning, and the CPU draws", async (args, what) => {
     const reason = `the code predictor on the card cannot draw with ${what}`;
     const { status, stderr, stdout } = await speak("axcl", `--seed 1 --json ${args}`);
     expect([status, warningsIn(stderr)]).toEqual([
@@ -151,7 +151,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     expect(forced.stderr).toContain(`tts: ${folder} was made of`);
   });
 
-  test("a model that is still to be built is named", async () => {
+  test("a model that is not built yet is named", async () => {
     const folder = join(newFolder(), "unbuilt");
     cpSync(npuFolderOf(bundleOf("starter"), "rknn"), folder, { recursive: true });
     writeFileSync(join(folder, "vocoder.rknn"), "");
@@ -201,7 +201,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     );
   });
 
-  test("what hangs before the first frame is given up as well", async () => {
+  test("a device that hangs before the first frame is given up as well", async () => {
     const { status, stderr } = await speak("rknn", "", { fault: "rknn_run:hang:1", patience: 2 });
     expect(status).toBe(8);
     expect(stderr).toContain("the vocoder (rknn) was not ready after 2 s; --vocoder ort does without it");

@@ -33,7 +33,7 @@ const options = {
 } as const satisfies Options;
 type Arguments = Values<typeof options>;
 
-/** Never called: each comment is an error of its own where the line behind it compiles. */
+/** Never called. tsc reports each comment whose next line compiles. */
 const refused = (args: Arguments) => [
   // @ts-expect-error a misspelt option
   args.modle,
@@ -98,8 +98,8 @@ test.each([
   ["greedy", "--greedy"],
   ["maxFrames", "--max-frames"],
   ["cpus.vocoder", "--vocoder-cpus"],
-  ["model", "-m"], // where there is a short spelling
-  ["cpus.talker", "cpus.talker"], // not of this command
+  ["model", "-m"], // it has a short spelling
+  ["cpus.talker", "cpus.talker"], // this command has no such option
   ["toString", "toString"],
 ])("the setting %s is the option %s", (setting, flag) => {
   expect(flagOf(setting, options)).toBe(flag);

@@ -1,5 +1,5 @@
-// Outputs and inputs that are no plain files, names of stdout, waits that a signal ends, and checks that come
-// before any work.
+// Outputs and inputs that are not plain files, names of stdout, waits that a signal ends, and checks that
+// come before any work.
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -83,7 +83,7 @@ describe("a signal ends a wait", () => {
   ]);
   test.each(cases)("$what: $signal", async ({ command, signal, status }) => {
     const folder = newFolder();
-    // A shell without job control keeps SIGINT from what it puts in the background: set -m.
+    // set -m: without job control, a shell keeps SIGINT from what runs in the background.
     const script = `set -m; mkfifo fifo; exec 9<> <(:); ${command} <&9 & sleep 0.7; kill -${signal} $!; wait $!`;
     const before = performance.now();
     const result = await shell(script, folder);

@@ -25,7 +25,7 @@ import { goldenArgs } from "./_tts.ts";
 
 const hub = FakeHub.duringTests();
 
-/** What a terminal gets before a line is written in another's place. */
+/** What clears a line of a terminal, so that another takes its place. */
 const CLEARED = "\r\x1b[K";
 
 interface Run {
@@ -233,7 +233,7 @@ describe("tts pull", () => {
     expect((await done).status).toBe(signal === "SIGINT" ? 130 : null);
     const kept = keptBytes(path);
     expect(existsSync(path)).toBe(false);
-    expect(existsSync(join(modelFolder(cacheDir, ID), ".lock"))).toBe(signal === "SIGKILL"); // a dead holder's is taken over
+    expect(existsSync(join(modelFolder(cacheDir, ID), ".lock"))).toBe(signal === "SIGKILL"); // the next pull takes over a dead one's lock
     hub.reset();
     expect((await tts(["pull", ID, "--no-convert"], cacheDir)).status).toBe(0);
     hub.expectWholeIn(cacheDir);
@@ -241,7 +241,7 @@ describe("tts pull", () => {
   });
 
   test.skipIf(Bun.which("script") === null)(
-    "a terminal sees one line that goes away, also after Ctrl-C",
+    "a terminal shows one line that goes away, also after Ctrl-C",
     async () => {
       const cacheDir = newCache();
       hub.fault = ({ path, count }) =>
@@ -336,7 +336,7 @@ describe("a voice", () => {
         "tts: there is no Base model on this machine yet; fetch one with: tts pull 0.6b-base or tts pull 1.7b-base\n",
     });
 
-    // whose sums are not known
+    // the program knows no checksums of the branch main
     await tts(["pull", "0.6b-base", "--revision", "main"], cacheDir, { HF_ENDPOINT: official.endpoint });
     expect((await add()).status).toBe(0);
     const spoken = await speak();

@@ -58,7 +58,7 @@ function tts(folder: string, ...args: string[]): { status: number; stdout: strin
 const base = () => ["-m", bundleOf("tiny-base").directory];
 
 describe("voice files", () => {
-  /** With a checksum that is right again. */
+  /** Writes the file with a change and the right checksum. */
   const rewrite = (path: string, change: Partial<Record<keyof VoiceFile, unknown>>) => {
     const { sha256: _, ...content } = { ...voiceToFile(anna), ...change };
     const sha256 = new Bun.CryptoHasher("sha256").update(JSON.stringify(content)).digest("hex");
@@ -143,7 +143,7 @@ describe("cloning", () => {
     const shown = JSON.parse(tts(folder, "voices", "show", "a", "--json").stdout);
     expect(shown.codes.flat()).toEqual(Array.from(reference.ints("codes")));
     expect(maxDifference(shown.xVector, reference.floats("x_vector"))).toBeLessThan(1e-4);
-    // Almost all of the golden sound is clipped: the copy whose sound is not tells more.
+    // Almost all of the golden sound is clipped, so a copy of the model with quieter sound tells more.
     const args = [
       "--voice",
       "a",
@@ -161,7 +161,7 @@ describe("cloning", () => {
     expect(error).toBeLessThan(MAX_RELATIVE_ERROR + QUIET_S16_ERROR);
   });
 
-  test("the words of a reference may be of another language", () => {
+  test("the words of a reference may be in another language", () => {
     const folder = newFolder();
     writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
     expect(
@@ -193,7 +193,7 @@ describe("cloning", () => {
     expect({ status, frames: JSON.parse(stdout).frames }).toEqual({ status: 0, frames: 5 });
   });
 
-  test("half a second of silence follows the reference unless it is told not to", () => {
+  test("half a second of silence follows the reference unless --no-tail-silence is given", () => {
     const folder = newFolder();
     writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
     tts(folder, "voices", "add", "long", "--from", "gold.wav", "--text", "Words.", ...base());

@@ -9,11 +9,11 @@ export interface Change {
   name: string;
   before: number;
   now: number;
-  /** Below 1: less than before. null where it was nothing. */
+  /** now / before; null if `before` is 0. */
   ratio: number | null;
 }
 
-/** @throws TtsError INPUT_UNREADABLE naming what is wrong with it */
+/** @throws TtsError INPUT_UNREADABLE; the message says what is wrong with the file */
 export function readResult(path: string): Result {
   let value: unknown;
   try {
@@ -45,7 +45,7 @@ const NUMBERS = [
 ] as const satisfies (keyof Run)[];
 const WORDS = ["model", "weights", "predictor"] as const satisfies (keyof Run)[];
 
-/** What is missing or of another kind, or null. */
+/** Names the first field that is missing or of the wrong type; null if there is none. */
 function faultOf(value: unknown): string | null {
   const { machine, runs } = asRecord(value);
   if (typeof asRecord(machine).cpu !== "string") return "machine.cpu is missing";

@@ -13,35 +13,35 @@ import type { Round, Subject } from "./_run.ts";
 export const PARTS = ["talker", "predictor", "generation", "vocoder"] as const;
 export type Part = (typeof PARTS)[number];
 export type PerPart = Record<Part, number>;
-/** The vocoder's are null where nothing tells them. */
+/** The vocoder's figure is null where it is unknown. */
 export type KnownPerPart = Omit<PerPart, "vocoder"> & { vocoder: number | null };
 
-/** Figures of one configuration: medians over all rounds. Keys are promised to readers of --json. */
+/** Figures of one configuration: medians over all rounds. Readers of --json rely on the keys. */
 export interface Run {
   model: string;
   lanes: number;
   threads: number;
   weights: string;
   predictor: string;
-  /** At most so many per lane. */
+  /** The most that one lane may make. */
   frames: number;
-  /** In all lanes of a round. */
+  /** Frames that all lanes of a round made. */
   framesMade: number;
   repeat: number;
-  /** Wall time over the sound of all lanes. */
+  /** Wall time divided by the duration of the sound of all lanes. */
   rtf: number;
   firstAudioMs: number;
-  /** Per frame of sound: of a step that moves several lanes each frame has its part. */
+  /** Per frame of sound: the time of a step is divided by the lanes that it moves. */
   msPerFrame: PerPart;
   msPerFrameP90: PerPart;
-  /** Lanes that a turn moves, on average: ends, starts and a vocoder that is behind leave some out. */
+  /** Mean lanes per turn. A turn leaves out lanes that start or have ended, or whose vocoder is behind. */
   lanesPerTurn: number;
   /** Weights of talker and code predictor, read once per turn. */
   bytesPerFrame: number;
   bytes: KnownPerPart;
   flopPerFrame: KnownPerPart;
   gbPerSecond: KnownPerPart;
-  /** Of talker and code predictor, in the machine's bandwidth with as many threads. */
+  /** Share of the machine's bandwidth, with `threads` threads, that talker and code predictor use. */
   bandwidthShare: number;
   rssMb: number;
   rssAnonMb: number;
@@ -51,7 +51,7 @@ export interface Run {
   prefillMs: number;
   prefillRows: number;
   wallMs: number;
-  /** Of one round, by name. */
+  /** Means per round, by name. */
   threadTimes: ThreadUse[];
 }
 
@@ -71,7 +71,7 @@ export interface Result {
 const round = (value: number, digits = 3) => Number(value.toFixed(digits));
 const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
 
-/** The value that a share of all values does not exceed; 0 of nothing. */
+/** The value that a share of all values does not exceed; 0 if there are none. */
 function quantile(values: number[], share: number): number {
   if (values.length === 0) return 0;
   return values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))];
@@ -86,7 +86,7 @@ interface Turn {
 
 const turnOf = ({ endMs, rows, startMs }: Slice): Turn => ({ ms: endMs - startMs, rows });
 
-/** The predictor's turn as the talker waits for it, and the step that follows. */
+/** The talker's wait for the predictor, together with the step that follows. */
 function wholeTurns(slices: Slice[]): Turn[] {
   return slices.flatMap((slice, i) => {
     const next = slices[i + 1];
@@ -172,7 +172,7 @@ function rtfOf({ endMs, spoken, startMs }: Round): number {
   return seconds === 0 ? 0 : (endMs - startMs) / 1000 / seconds;
 }
 
-/** Mean of all rounds, the busiest name first. */
+/** Means of all rounds; the busiest name comes first. */
 function meanUse(rounds: Round[]): ThreadUse[] {
   const all = rounds.flatMap(({ threads }) => threads);
   const uses = [...new Set(all.map(({ name }) => name))].map((name): ThreadUse => {

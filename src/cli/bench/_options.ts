@@ -1,4 +1,4 @@
-// The options of tts bench: lists of values, of which every combination is one configuration.
+// The options of tts bench: lists of values. Every combination of them is one configuration.
 
 import { LIMITS, loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../../config.ts";
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts";
@@ -18,18 +18,18 @@ import {
 } from "../shared/options.ts";
 import type { WantedSetting } from "./_run.ts";
 
-/** A random model does not end by itself. */
+/** Needed because a random model does not end by itself. */
 const DEFAULT_FRAMES = 50;
 const DEFAULT_REPEAT = 5;
 const MOST_REPEATS = 1_000;
-/** An engine each, if memory allows. */
+/** Each one has an engine of its own, open beside the others if memory allows. */
 const MOST_SETTINGS = 32;
 
 export const OPTIONS = {
   synthetic: {
     type: "string",
     valueHint: "0.6b|1.7b",
-    description: "Measure a model of full size with random weights; it is made once, in the cache.",
+    description: "Measure a full-size model with random weights; it is made once, in the cache.",
     group: "What",
   },
   model: {
@@ -48,7 +48,7 @@ export const OPTIONS = {
   "predictor-weights": {
     type: "string",
     valueHint: "TYPES",
-    description: "Those of the code predictor, if others.",
+    description: "Weight types of the code predictor alone. Default: what --weights says.",
     group: "What",
   },
   lanes: {
@@ -74,13 +74,13 @@ export const OPTIONS = {
   frames: {
     type: "string",
     valueHint: "N",
-    description: `At most so many frames a sentence. Default: ${DEFAULT_FRAMES}.`,
+    description: `At most N frames per sentence. Default: ${DEFAULT_FRAMES}.`,
     group: "How",
   },
   repeat: {
     type: "string",
     valueHint: "N",
-    description: `Rounds after one that warms up. Default: ${DEFAULT_REPEAT}.`,
+    description: `Measured rounds, after one that warms up. Default: ${DEFAULT_REPEAT}.`,
     group: "How",
   },
   json: { type: "boolean", description: "Print the figures as one JSON object.", group: "Output" },
@@ -93,7 +93,7 @@ export const OPTIONS = {
   trace: {
     type: "string",
     valueHint: "FILE",
-    description: "Write what every thread did when, for ui.perfetto.dev or about:tracing.",
+    description: "Write when each thread did what, for ui.perfetto.dev or about:tracing.",
     group: "Output",
   },
   ...COMMON,
@@ -130,7 +130,7 @@ export function readOptions(args: Arguments): BenchOptions {
   };
 }
 
-/** Every combination; what changes last stands first, so that the first ones differ in lanes. */
+/** Every combination. Later lists vary faster, so that the first configurations differ in lanes. */
 function settingsOf(args: Arguments): WantedSetting[] {
   const lists = {
     weights: list(args, "weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
@@ -160,7 +160,7 @@ function settingsOf(args: Arguments): WantedSetting[] {
   }));
 }
 
-/** Values between commas, each once; one undefined where there is no such option. */
+/** The values between the commas, each once; a single undefined if the option is not given. */
 function list<Name extends string, T>(
   args: Text<Name>,
   name: Name,

@@ -11,10 +11,10 @@ import {
 } from "./_figures.ts";
 
 const INDENT = "  ";
-/** Of the names in front. */
+/** Width of the names at the start of the lines. */
 const NAME_WIDTH = 13;
 const NO_VALUE = "–";
-/** Threads that did less than this share of a core are summed up. */
+/** Threads that used less than this share of a core are summed as others. */
 const LEAST_SHARE = 0.01;
 
 export function reportOf(
@@ -29,11 +29,11 @@ export function reportOf(
   return `${blocks.map((lines) => lines.join("\n")).join("\n\n")}\n`;
 }
 
-/** So that a value has three digits, if it is no smaller than 0.1. */
+/** Decimals with which a value of at least 0.1 has three digits. */
 const decimalsOf = (value: number) => (value < 0.9995 ? 3 : value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
 const short = (value: number) => value.toFixed(decimalsOf(value));
 
-/** The values of a column: its largest has three digits, and the points stand below each other. */
+/** Formats a column: the largest value has three digits, and the decimal points stand below each other. */
 function column(values: (number | null)[]): string[] {
   const decimals = decimalsOf(Math.max(...values.map((value) => value ?? 0)));
   return values.map((value) => value?.toFixed(decimals) ?? NO_VALUE);
@@ -59,7 +59,7 @@ function machineLines({ bandwidthGbPerSecond, cores, cpu, features, memoryMb }: 
 const titleOf = ({ lanes, model, predictor, threads, weights }: Run) =>
   `${model} ${weights}, predictor ${predictor}, ${plural(lanes, "lane")}, ${plural(threads, "thread")}`;
 
-/** The first column to the left, the others to the right. */
+/** Aligns the first column to the left and the others to the right. */
 function table(rows: string[][]): string[] {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   widths[0] = Math.max(widths[0], NAME_WIDTH - INDENT.length);
@@ -77,7 +77,7 @@ function runLines(run: Run, width: number): string[] {
   const parts = (values: PerPart | KnownPerPart, unit = 1) => {
     return column(PARTS.map((part) => (values[part] === null ? null : values[part] / unit)));
   };
-  // of what memory gives, for 1 GB/s
+  // the share of the memory bandwidth that 1 GB/s is
   const shareOfOne = run.bandwidthShare / Math.max(1e-9, run.gbPerSecond.generation);
   const shares = PARTS.map((part) => run.gbPerSecond[part]).map((speed) =>
     speed === null ? NO_VALUE : percent(speed * shareOfOne),
@@ -111,7 +111,7 @@ function runLines(run: Run, width: number): string[] {
     ]),
     named(
       "memory",
-      `${short(run.rssMb)} MB: own ${short(run.rssAnonMb)}, files ${short(run.rssFileMb)}; of the model ${short(run.mappedMb)} mapped`,
+      `${short(run.rssMb)} MB: own ${short(run.rssAnonMb)}, files ${short(run.rssFileMb)}; ${short(run.mappedMb)} of the model mapped`,
     ),
     ...wrap("threads", threadParts(run), width),
   ];
@@ -119,7 +119,7 @@ function runLines(run: Run, width: number): string[] {
 
 const named = (name: string, value: string) => `${INDENT}${name.padEnd(NAME_WIDTH)}${value}`;
 
-/** Two names and values a line. */
+/** Puts two names with their values on a line. */
 function pairs(rows: [string, string, string, string][]): string[] {
   const middle = Math.max(...rows.map(([, value]) => value.length)) + 2 * INDENT.length;
   return rows.map(([name, value, name2, value2]) =>
@@ -127,7 +127,7 @@ function pairs(rows: [string, string, string, string][]): string[] {
   );
 }
 
-/** In shares of one core's time while the round lasted. Queued: ready to run, but no core was free. */
+/** Shares of one core's time during a round. Queued means ready to run while no core was free. */
 function threadParts({ threadTimes, wallMs }: Run): string[] {
   const busy = threadTimes.filter(({ cpuMs }) => cpuMs >= LEAST_SHARE * wallMs);
   const rest = threadTimes
@@ -140,7 +140,7 @@ function threadParts({ threadTimes, wallMs }: Run): string[] {
   return [...parts, `others ${percent(rest / wallMs)}`];
 }
 
-/** Breaks between the parts of a list. */
+/** Breaks lines only between the parts of a list. */
 function wrap(name: string, parts: string[], width: number): string[] {
   const lines: string[] = [];
   let line = named(name, "");
@@ -155,7 +155,7 @@ function wrap(name: string, parts: string[], width: number): string[] {
   return [...lines, line];
 }
 
-/** All configurations in one table, set against the first. */
+/** All configurations in one table, compared with the first. */
 function overview(runs: Run[]): string[] {
   const [first] = runs;
   const times = (of: (run: Run) => number) => runs.map((run) => (of(run) / of(first)).toFixed(2));
@@ -172,7 +172,7 @@ function overview(runs: Run[]): string[] {
     column(runs.map((run) => run.rssMb)),
   ]);
   const heads = ["", "lanes", "threads", "RTF", "×", "generation", "×", "vocoder", "first", "MB"];
-  return ["all configurations (ms, MB; ×: the first one's is 1)", "", ...table([heads, ...rows])];
+  return ["all configurations (ms, MB; ×: relative to the first)", "", ...table([heads, ...rows])];
 }
 
 function comparison({ machine, runs }: Result, before: Result, path: string): string[] {

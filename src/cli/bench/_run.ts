@@ -1,5 +1,5 @@
-// Speaks for the figures: opens an engine per configuration, warms it up, and measures rounds. Collects; the
-// arithmetic is in _figures.ts.
+// Collects what tts bench measures: opens an engine per configuration, warms it up, and times rounds of
+// speech. The arithmetic is in _figures.ts.
 
 import {
   type ConfigFlags,
@@ -28,11 +28,11 @@ import { clearProgress, log, showConversion, showProgress } from "../shared/log.
 const TEXT = "The kettle is ready. The time is seven forty five.";
 const SEED = 1;
 /**
- * Engines stay open side by side while their files fill no more than this share of the memory that is free.
+ * Engines stay open side by side if their files fill no more than this share of the free memory.
  */
 const MEMORY_SHARE = 0.6;
 
-/** What is compared with what. */
+/** The settings that are compared. */
 export interface Setting {
   lanes: number;
   threads: number;
@@ -40,11 +40,11 @@ export interface Setting {
   predictor: PredictorChoice;
   weights: WeightType | undefined;
   predictorWeights: WeightType | undefined;
-  /** The same for all of a run. */
+  /** The same in all configurations. */
   machine: BenchedMachine;
 }
 
-/** What else computes, and where. */
+/** What runs the vocoder, and the cores of all stages. */
 export type BenchedMachine = Pick<ConfigFlags, "vocoder" | "npu" | "cpus">;
 
 /** The number of threads may depend on the model. */
@@ -56,15 +56,15 @@ export interface Configuration {
   bundle: Bundle;
 }
 
-/** How long everything takes. */
+/** How long the measurement is. */
 export interface Length {
-  /** At most, of one sentence. */
+  /** The most frames of one sentence. */
   frames: number;
   /** Rounds after the one that warms up. */
   repeat: number;
 }
 
-/** One sentence of a round; times of the common clock. */
+/** One sentence of a round; times are those of the common clock. */
 export interface Spoken {
   submittedMs: number;
   firstMs: number;
@@ -81,7 +81,7 @@ export interface Round {
   threads: ThreadUse[];
 }
 
-/** One configuration and everything measured of it. */
+/** One configuration and everything that was measured of it. */
 export interface Subject {
   setting: Setting;
   bundle: Bundle;
@@ -89,8 +89,8 @@ export interface Subject {
   costs: FrameCosts;
   loadMs: number;
   /**
-   * While speaking: the program and this engine, without other engines that are open as far as they can be
-   * told apart.
+   * Peak while speaking, of the program and this engine. Other open engines are left out as far as they can
+   * be told apart.
    */
   memory: Memory;
   mappedBytes: number;
@@ -100,14 +100,14 @@ export interface Subject {
 interface OpenSubject {
   subject: Subject;
   engine: Engine;
-  /** Memory of its own that it holds while it is silent. */
+  /** Anonymous memory that the engine holds while it is silent, in bytes. */
   addedAnon: number;
 }
 
 const STAGES = ["talker", "predictor", "vocoder"] as const satisfies StageName[];
 
 /**
- * Converts checkpoints where that is still to be done, so that it does not count as loading.
+ * Converts checkpoints that are not converted yet, so that this does not count as loading.
  * @throws TtsError as resolveModel does
  */
 export async function prepareModels(
@@ -135,14 +135,14 @@ export async function prepareModels(
 }
 
 /**
- * Measures all configurations: round by round in turn, so that a change of the machine's mood meets all of
- * them alike, or one after the other where memory is short.
+ * Measures all configurations in turn, round by round, so that a machine that becomes slower affects all of
+ * them alike. If memory is short, it measures one after the other.
  */
 export async function measure(configurations: readonly Configuration[], length: Length): Promise<Subject[]> {
   const bytes = configurations.reduce((sum, { bundle }) => sum + modelBytes(bundle), 0);
   const sideBySide = bytes <= MEMORY_SHARE * availableBytes();
   if (!sideBySide && configurations.length > 1)
-    log.info("memory for all models at once is short: one configuration after the other");
+    log.info("all models at once do not fit into memory: measuring one configuration after the other");
   const steps = configurations.length * (length.repeat + 1);
   let step = 0;
   const onRound = () => showProgress("measuring", step++, steps);
@@ -176,7 +176,7 @@ async function measureTogether(
   return open.map(({ subject }) => subject);
 }
 
-/** At most: files that an engine may map or read whole. */
+/** Upper bound: bytes of the files that an engine may map or read whole. */
 function modelBytes({ manifest: { files } }: Bundle): number {
   const read = Object.keys(files).filter(
     (name) => name !== BUNDLE_FILES.tables && name !== BUNDLE_FILES.tokenizer,
@@ -184,7 +184,7 @@ function modelBytes({ manifest: { files } }: Bundle): number {
   return read.reduce((sum, name) => sum + files[name], 0);
 }
 
-/** The warm-up round is the first speech of the engine: it also shows what memory is needed. */
+/** The warm-up round is the first speech of the engine; it also shows how much memory is needed. */
 async function openSubject(
   { setting, bundle }: Configuration,
   frames: number,
@@ -203,7 +203,7 @@ async function openSubject(
       const now = memoryNow();
       if (now.rss > peak.rss) peak = now;
     });
-    // What others hold for themselves goes; the program and its libraries stay.
+    // What other engines hold is subtracted; the program and its libraries still count.
     const anon = peak.anon - others.reduce((sum, { addedAnon }) => sum + addedAnon, 0);
     const file = peak.file - before.resident;
     const subject: Subject = {
@@ -223,7 +223,7 @@ async function openSubject(
   }
 }
 
-/** The same sentence in every lane, with the model's own sampling. */
+/** Speaks the same sentence in every lane, with the model's own sampling. */
 async function speakRound(engine: Engine, lanes: number, frames: number, onChunk = () => {}): Promise<Round> {
   const { tracks } = engine.timeline;
   const written = STAGES.map((stage) => tracks[stage].written);

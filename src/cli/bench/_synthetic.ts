@@ -11,7 +11,7 @@ import { clearProgress, log, showProgress } from "../shared/log.ts";
 /** Checkpoint and bundle together, with room to spare. */
 const SYNTHETIC_BYTES: Record<SyntheticSize, number> = { "0.6b": 6e9, "1.7b": 13e9 };
 
-/** Made beside its place and renamed, so that a run that was cut off leaves none. */
+/** Makes the checkpoint beside its place and renames it, so that an interrupted run leaves none. */
 export async function syntheticCheckpoint(size: SyntheticSize): Promise<string> {
   const { writeSyntheticCheckpoint } = await import("../../convert/synthetic.ts");
   const target = join(loadConfig().cacheDir, "synthetic", size);

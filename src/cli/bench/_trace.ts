@@ -14,7 +14,7 @@ interface TraceEvent {
   tid: number;
   ts?: number;
   dur?: number;
-  /** How far a moment's line reaches: its thread. */
+  /** How far the line of a moment reaches; t: across its thread. */
   s?: "t";
   args?: Record<string, unknown>;
 }

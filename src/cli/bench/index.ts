@@ -1,4 +1,4 @@
-// tts bench: medians of speaking on this machine. Prints, never judges.
+// tts bench: measures speaking on this machine. Prints medians, never judges them.
 
 import { TtsError } from "../../errors.ts";
 import { isStdout, openOutput, printText } from "../../io/output.ts";
@@ -16,9 +16,9 @@ import { measure, prepareModels, type Subject } from "./_run.ts";
 import { syntheticCheckpoint } from "./_synthetic.ts";
 import { traceOf } from "./_trace.ts";
 
-/** How long the machine is watched before anything is done. */
+/** How long the machine is watched before the measurement. */
 const WATCH_MS = 400;
-/** From here on others disturb: of all cores' time. */
+/** Other programs disturb from this share of all cores' time on. */
 const BUSY_SHARE = 0.1;
 const PLAIN_WIDTH = 80;
 
@@ -26,15 +26,15 @@ export const command = defineCommand({
   brief: "measure this machine",
   synopsis: "bench [OPTIONS]",
   description: [
-    "Speaks the same sentence several times and prints medians: real-time factor, time to first sound, and of each stage milliseconds, weights and arithmetic per frame, set against the speed at which this machine reads memory.",
-    "Options that take a LIST, and --weights and --predictor-weights, take several values with commas between them: every combination is measured, in turn, round by round. Machines are noisy: what stands in one result can be compared, results of different days hardly.",
-    "Bytes are those of the weights that a frame needs; talker and code predictor read theirs once for all lanes. Arithmetic is that of the model as it is written down. Caches come on top.",
+    "Speaks the same sentence several times and prints medians: the real-time factor, the time to the first sound, and for each stage milliseconds, weights and arithmetic per frame. It also prints what share of this machine's memory speed they take.",
+    "Options that take a LIST, and --weights and --predictor-weights, take several values with commas between them. Every combination is measured, in turn, round by round. Machines are noisy: figures of one result can be compared; figures of different days are less comparable.",
+    "Bytes are those of the weights that a frame needs; talker and code predictor read theirs once for all lanes. Arithmetic is counted from the model's definition. KV caches come on top.",
   ],
   examples: [
     ["tts bench", "the starter voice"],
     [
       "tts bench --synthetic 0.6b --weights q4_0",
-      "what a 0.6B model would do on this machine, without having one",
+      "how fast a 0.6B model would be on this machine, without fetching one",
     ],
     ["tts bench -m 0.6b-custom --lanes 1,2,4 --threads 1,2", "six configurations side by side"],
     ["tts bench --json > before.json", "keep the figures; later: tts bench --compare before.json"],
@@ -47,7 +47,7 @@ async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   const options = readOptions(args);
   const { compare, trace } = options;
   if (trace !== undefined && isStdout(trace))
-    throw new TtsError("USAGE", "--trace wants standard output", "name a file");
+    throw new TtsError("USAGE", "--trace cannot be standard output", "name a file");
   const before = compare === undefined ? null : readResult(compare);
   if (trace === undefined) return report((await run(options)).result);
   const { result } = await deliver(openOutput(trace), async (output) => {
@@ -64,7 +64,7 @@ async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   }
 }
 
-/** For --json: every run with what changed since, or null. */
+/** The result for --json: every run with its changes, or with null if `before` has no such run. */
 function withChanges({ machine, runs }: Result, before: Result): unknown {
   const changes = runs.map((run) => {
     const then = sameRun(run, before);

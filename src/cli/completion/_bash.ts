@@ -1,4 +1,4 @@
-// The completion script for bash 4.4 and later. It needs nothing of bash-completion, and starts the program
+// The completion script for bash 4.4 and later. It does not need bash-completion, and starts the program
 // only for names.
 
 import { byValue, type CompletedCommand, type Value } from "./_values.ts";
@@ -14,7 +14,7 @@ ${commands.map(({ name, options }) => `        '${name}') echo '${options.flatMa
     esac
 }
 
-# What stands behind option $2 of command $1: sets words, files and names. Fails where the option takes nothing.
+# Sets words, files and names to what may follow option $2 of command $1. Fails if the option takes no value.
 _tts_option_value() {
     case "$1 $2" in
 ${optionCases(commands)}
@@ -22,7 +22,7 @@ ${optionCases(commands)}
     esac
 }
 
-# What stands at place $2 of command $1, whose first argument is $3.
+# Sets words, files and names to what may stand at place $2 of command $1, whose first argument is $3.
 _tts_place_value() {
     case "$1 $2 $3" in
 ${placeCases(commands)}
@@ -66,7 +66,7 @@ _tts() {
     for word in "\${words[@]}"; do
         [[ $word == "$cur"* ]] && COMPREPLY+=("$word")
     done
-    # Where no word fits, readline completes files by itself, quotes and ~ included.
+    # If no word fits, readline completes files by itself, quotes and ~ included.
     case $files in
         files) compopt -o default ;;
         folders) compopt -o dirnames ;;

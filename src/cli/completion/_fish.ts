@@ -11,7 +11,7 @@ export function fishScript(commands: readonly CompletedCommand[]): string {
   );
   return `# fish completion for tts. Made by: tts completion fish
 
-# The command on the line, or nothing where it is speaking.
+# The command on the line; nothing for speaking.
 function __tts_command
     set -l words (commandline -opc)
     if contains -- "$words[2]" ${names.join(" ")}
@@ -19,7 +19,7 @@ function __tts_command
     end
 end
 
-# The line's command is $argv[1]; '' is speaking.
+# Whether the command on the line is $argv[1]; '' is speaking.
 function __tts_is
     set -l command (__tts_command)
     test "$command" = "$argv[1]"
@@ -36,7 +36,7 @@ function __tts_takes_value
     return 1
 end
 
-# The cursor is at place $argv[2] of command $argv[1], whose first argument is $argv[3], or anything for ''.
+# Whether the cursor is at place $argv[2] of command $argv[1], whose first argument is $argv[3] ('' is any).
 function __tts_at
     __tts_is $argv[1]; or return 1
     set -l words (commandline -opc)

@@ -1,6 +1,6 @@
-// What can be completed, from the commands' own definitions and in no shell's language. Convention: the
-// valueHint of an option and the words of a synopsis, split at bars, are fixed values where they are not in
-// capitals; of those in capitals the table below knows some.
+// What can be completed, taken from the commands' own definitions, for any shell. Convention: the valueHint
+// of an option and the words of a synopsis are split at bars. Words that are not in capitals are fixed
+// values; the table below knows some of those in capitals.
 
 import { loadConfig, WEIGHT_CHOICES } from "../../config.ts";
 import { VoiceFolder } from "../../formats/voice.ts";
@@ -13,7 +13,7 @@ import type { Command } from "../shared/command.ts";
 export const NAME_KINDS = ["models", "voices", "speakers", "languages"] as const;
 export type NameKind = (typeof NAME_KINDS)[number];
 
-/** What may stand in one place; nothing at all where it is a number or a text. */
+/** What may stand in one place. All three are empty for a number or a text. */
 export interface Value {
   words: readonly string[];
   files: "files" | "folders" | "";
@@ -24,17 +24,17 @@ export interface CompletedOption {
   /** `-o`, `--output` */
   spellings: string[];
   description: string;
-  /** null: it takes none. */
+  /** null if the option takes no value. */
   value: Value | null;
-  /** As the manual calls it. */
+  /** What the manual calls the value. */
   hint: string;
 }
 
 /** An argument that is no option. */
 export interface Place {
-  /** How many stand before it. */
+  /** How many arguments stand before it. */
   index: number;
-  /** What the first of all must be, or "" for any. */
+  /** What the first argument must be, or "" for any. */
   first: string;
   value: Value;
 }
@@ -56,7 +56,7 @@ const CAPITALS: Record<string, Partial<Value>> = {
   TYPE: { words: WEIGHT_CHOICES },
   TYPES: { words: WEIGHT_CHOICES },
 };
-/** What NAME means: of an option, or of a command's arguments. */
+/** What NAME means for an option, or for the arguments of a command. */
 const NAMES: Record<string, Partial<Value>> = {
   "--model": { names: "models" },
   "--voice": { names: "voices" },
@@ -66,7 +66,7 @@ const NAMES: Record<string, Partial<Value>> = {
   pull: { words: Object.keys(KNOWN_MODELS) },
 };
 
-/** @param commands all, that of speaking under "" */
+/** @param commands all by name; "" is speaking */
 export function completedCommands(commands: ReadonlyMap<string, Command>): CompletedCommand[] {
   return [...commands].map(([name, { brief, options, synopsis }]) => ({
     name,
@@ -81,7 +81,7 @@ export function completedCommands(commands: ReadonlyMap<string, Command>): Compl
   }));
 }
 
-/** What is on this machine, by name. A name that a shell could take for something else is left out. */
+/** Names that this machine knows, without those that a shell could take for something else. */
 export function namesHere(kind: NameKind): string[] {
   const { cacheDir, voicesDir } = loadConfig();
   const names = {
@@ -102,7 +102,7 @@ function valueFor(hint: string, owner: string): Value {
   return value;
 }
 
-/** A synopsis has alternatives; where one starts with a fixed word, what follows belongs to that word. */
+/** A synopsis has alternatives. If one starts with a fixed word, its other places belong to that word. */
 function placesOf(name: string, synopsis: string): Place[] {
   const places: Place[] = [];
   for (const alternative of synopsis.split("  |  ")) {
@@ -130,8 +130,8 @@ function merged(places: readonly Place[]): Place[] {
 }
 
 /**
- * What options and places have in common, for scripts that ask by a word: value -> those that have it, in
- * order of appearance.
+ * Groups options or places by their value, in order of appearance: [value, those that have it]. Those without
+ * a value are left out.
  */
 export function byValue<T extends { value: Value | null }>(items: readonly T[]): [Value, T[]][] {
   const groups = Map.groupBy(items, ({ value }) => JSON.stringify(value));

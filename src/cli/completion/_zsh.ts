@@ -1,4 +1,4 @@
-// The completion script for zsh: as a file _tts in a folder of $fpath, or sourced behind compinit.
+// The completion script for zsh: a file _tts in a folder of $fpath, or sourced after compinit.
 
 import type { CompletedCommand, CompletedOption, Value } from "./_values.ts";
 
@@ -7,7 +7,7 @@ export function zshScript(commands: readonly CompletedCommand[]): string {
   return `#compdef tts
 # zsh completion for tts. Made by: tts completion zsh
 
-# $1: fixed words, $2: files, folders or "", $3: names that the program is asked for, or "".
+# $1: fixed words, $2: files, folders or "", $3: the kind of names to ask the program for, or "".
 _tts_value() {
     local ret=1
     local -a expl candidates=(\${=1})
@@ -20,7 +20,7 @@ _tts_value() {
     return ret
 }
 
-# The arguments of command $1 that are no options.
+# The arguments of command $1 that are not options.
 _tts_place() {
     case "$1 $(( $#line - 1 )) $line[1]" in
 ${named.flatMap(({ name, places }) => places.map(({ first, index, value }) => `        (${quoted(`${name} ${index} ${first}`)}${index === 0 || first === "" ? "*" : ""}) _tts_value ${asArguments(value)} ;;`)).join("\n")}

@@ -1,5 +1,5 @@
-// tts completion: a script that teaches a shell to complete this program's command line, and the names that
-// the script asks for.
+// tts completion: prints a script that teaches a shell to complete this program's command line, or the names
+// that the script asks for.
 
 import { TtsError } from "../../errors.ts";
 import { printText } from "../../io/output.ts";
@@ -23,12 +23,12 @@ export const command = defineCommand({
   synopsis: `completion ${Object.keys(SCRIPTS).join("|")}  |  tts completion ${NAME_KINDS.join("|")}`,
   description: [
     "Prints a script for a shell: with it, the Tab key completes commands, options, their values, files, and the names of models, voices, speakers and languages. make install puts the scripts where the shells look for them.",
-    "The other words print names that are on this machine, one per line: that is what the scripts ask for.",
+    "The other words print names that this machine knows, one per line; the scripts ask for these.",
   ],
   examples: [
-    ["source <(tts completion bash)", "in ~/.bashrc; the same with zsh in ~/.zshrc, behind compinit"],
+    ["source <(tts completion bash)", "in ~/.bashrc; the same with zsh in ~/.zshrc, after compinit"],
     ["tts completion fish > ~/.config/fish/completions/tts.fish", "fish finds it there"],
-    ["tts completion speakers", "everybody who can speak here"],
+    ["tts completion speakers", "all speakers on this machine"],
   ],
   options: COMMON,
   run: completion,

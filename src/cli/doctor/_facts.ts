@@ -1,5 +1,5 @@
-// Everything tts doctor says of a machine, as it is printed by --json: asked of the kernel, of the libraries
-// and of the folders, and measured. Asks no network.
+// Everything that tts doctor says about a machine, in the form that --json prints. It comes from the kernel,
+// the libraries, the folders and measurements; no network is used.
 
 import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -37,9 +37,9 @@ import { clearProgress, showProgress } from "../shared/log.ts";
 
 /** How long the machine is watched before anything is measured. */
 const WATCH_MS = 300;
-/** What else runs takes memory, too. */
+/** Share of the available memory that a model may take: other programs need some, too. */
 const MEMORY_SHARE = 0.95;
-/** Programs that play a wav from a pipe, and how. */
+/** Programs that play a wav from a pipe: name -> command. */
 const PLAYERS: Readonly<Record<string, string>> = {
   aplay: "aplay",
   paplay: "paplay",
@@ -52,9 +52,9 @@ const PLAYERS: Readonly<Record<string, string>> = {
 export interface Folder {
   path: string;
   writable: boolean;
-  /** Why it is not, or "". */
+  /** Why it is not writable, or "". */
   reason: string;
-  /** Of its file system; null where that cannot be told. */
+  /** Free space of its file system; null if it is unknown. */
   freeBytes: number | null;
 }
 
@@ -62,13 +62,13 @@ interface Measured {
   /** Threads of talker and code predictor, and of their prompts. */
   threads: number;
   promptThreads: number;
-  /** With the threads of a step. */
+  /** Measured with `threads` threads. */
   bandwidthBytesPerSecond: number;
-  /** null where the libraries do not work. */
+  /** null if the libraries do not work. */
   speed: Speed | null;
   /** Why there is no speed though the libraries load, or "". */
   failure: string;
-  /** Share of all cores' time that others used before. */
+  /** Share of all cores' time that other programs used before the measurement. */
   othersShare: number;
 }
 
@@ -77,7 +77,7 @@ export interface ModelForecast extends Forecast {
   models: string[];
   weights: string;
   fitsMemory: boolean;
-  /** To fetch and convert one of them; 0 where it is part of the program. */
+  /** Space to fetch and convert one of them; 0 for the model that is part of the program. */
   diskBytes: number;
   fitsDisk: boolean;
 }
@@ -92,7 +92,7 @@ interface Hub {
   hint: string;
 }
 
-/** Keys are promised to readers of --json. */
+/** Readers of --json rely on the keys. */
 export interface Facts {
   program: { tts: string; bun: string };
   machine: Machine & { glibc: string };
@@ -105,7 +105,7 @@ export interface Facts {
   hub: Hub;
   players: { name: string; path: string; command: string }[];
   models: ModelRow[];
-  /** null where nothing could be measured. */
+  /** null if nothing could be measured. */
   forecasts: ModelForecast[] | null;
 }
 
@@ -169,7 +169,7 @@ async function measure(config: Config, working: boolean, step: (index: number) =
   }
 }
 
-/** Something of it is here. A device counts only where it is the NPU's for certain. */
+/** Whether something of the NPU is here. A device counts only if it certainly belongs to this NPU. */
 function isPresent(
   { devices, driver, library, name }: NpuFacts,
   { chip }: Board,
@@ -180,7 +180,8 @@ function isPresent(
 }
 
 /**
- * Whether it can be written is found by writing, beside it where it is not there yet. Nothing stays behind.
+ * Writes to the folder to find out whether it is writable; if it does not exist, to the nearest folder above
+ * that does. Nothing stays behind.
  */
 export function describeFolder(path: string): Folder {
   let existing = path;
@@ -230,7 +231,7 @@ function modelsIn(cacheDir: string): ModelRow[] {
 interface Room {
   board: Board;
   folders: Facts["folders"];
-  /** Fast ones that this process may use. */
+  /** Fast cores that this process may use. */
   cores: number;
 }
 

@@ -6,7 +6,7 @@ import type { Facts, Folder } from "./_facts.ts";
 
 export interface Problem {
   code: ErrorCode;
-  /** Whether nothing can be spoken before it is solved: then its code gives the exit status. */
+  /** Whether nothing can be spoken before it is solved. Its code then gives the exit status. */
   serious: boolean;
   /** What is wrong. */
   what: string;
@@ -14,13 +14,13 @@ export interface Problem {
   todo: string;
 }
 
-/** From here on others disturb: of all cores' time. */
+/** Other programs disturb from this share of all cores' time on. */
 const BUSY_SHARE = 0.2;
-/** A bundle of the starter voice and a minute of sound. */
+/** Room for a bundle of the starter voice and a minute of sound. */
 const LEAST_DISK_BYTES = 100e6;
-/** On a core with less of the fastest one's capacity nothing larger than the starter voice runs well. */
+/** The fastest core has 1024; cores below this run nothing larger than the starter voice well. */
 const LITTLE_CAPACITY = 600;
-/** What people call them. */
+/** The libraries' usual names. */
 export const LIBRARY_TITLE = { llama: "libllama", onnxruntime: "ONNX Runtime" } as const;
 
 /** The serious ones first. */
@@ -62,7 +62,7 @@ function libraryProblems({ libraries, machine, measured }: Facts): Problem[] {
   ];
 }
 
-/** Of two versions such as 2.34. */
+/** Compares versions such as 2.34. */
 function isNewer(version: string, than: string): boolean {
   const [a, b] = [version, than].map((text) => text.split(".").map(Number));
   return a[0] > b[0] || (a[0] === b[0] && a[1] > b[1]);
@@ -115,7 +115,7 @@ function machineProblems({ board, forecasts, machine, measured }: Facts): Proble
     ...problemIf(
       small !== undefined && !small.fitsMemory,
       "INTERNAL",
-      `${(memory.availableBytes / 1e6).toFixed(0)} MB of memory are free, even the starter voice needs ${((small?.memoryBytes ?? 0) / 1e6).toFixed(0)}`,
+      `${(memory.availableBytes / 1e6).toFixed(0)} MB of memory are free, but even the starter voice needs ${((small?.memoryBytes ?? 0) / 1e6).toFixed(0)}`,
       `${swap}close other programs${memory.limitBytes === null ? "" : ", or raise the container's limit"}`,
     ),
     ...problemIf(

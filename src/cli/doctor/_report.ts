@@ -1,4 +1,4 @@
-// The facts for people: short sections, aligned, and at the end what to do. Only arranges.
+// The facts for people, in short aligned sections; the last one says what to do. It only arranges.
 
 import { formatCores } from "../../cores.ts";
 import type { CoreKind } from "../../machine/board.ts";
@@ -7,7 +7,7 @@ import { size } from "../shared/log.ts";
 import type { Facts, Folder, ModelForecast } from "./_facts.ts";
 import { LIBRARY_TITLE, type Problem } from "./_problems.ts";
 
-/** Of the names in front. */
+/** Width of the names at the start of the lines. */
 const NAME_WIDTH = 11;
 const GAP = "  ";
 
@@ -23,12 +23,12 @@ export function reportOf(facts: Facts, problems: readonly Problem[], verbose: bo
   return `${blocks.map((lines) => lines.join("\n")).join("\n\n")}\n`;
 }
 
-/** The name once, the lines below each other. */
+/** Puts the name before the first line, and spaces before the others. */
 function section(name: string, lines: readonly string[]): string[] {
   return lines.map((line, i) => `${(i === 0 ? name : "").padEnd(NAME_WIDTH)}${line}`);
 }
 
-/** Columns below each other. */
+/** Aligns cells below each other. */
 function columns(rows: readonly string[][]): string[] {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   return rows.map((row) =>
@@ -77,7 +77,7 @@ function coreLines({ board: { cpuLimit, kinds, presentCores } }: Facts): string[
 const clock = ({ governor, maxMhz }: CoreKind) =>
   [maxMhz === null ? "" : `${(maxMhz / 1000).toFixed(1)} GHz`, governor ?? ""].filter(Boolean).join(" ");
 
-/** Those of data, such as "L1 64 kB, L2 512 kB, L3 3 MB for 8". */
+/** The caches that hold data, such as "L1 64 kB, L2 512 kB, L3 3 MB for 8". */
 function caches({ caches: all }: CoreKind): string {
   const kilobytes = (bytes: number) =>
     bytes >= 2 ** 20 ? `${short(bytes / 2 ** 20).replace(/\.0$/, "")} MB` : `${bytes / 2 ** 10} kB`;
@@ -109,7 +109,7 @@ function memoryLines({ board: { memory }, measured }: Facts): string[] {
   ]);
 }
 
-/** Where a file is matters when it is not the package's. */
+/** A path is shown if the file is not the package's own, or with --verbose. */
 function libraryLines({ libraries }: Facts, verbose: boolean): string[] {
   const rows = libraries.map(({ failure, glibcNeeded, name, path, version }) => {
     const state =
@@ -155,7 +155,7 @@ function hubLines({ hub: { endpoint, offline, problem, token } }: Facts): string
 
 function playerLines({ players }: Facts): string[] {
   if (players.length === 0)
-    return section("players", ["none found; install alsa-utils (aplay) to hear while it speaks"]);
+    return section("players", ["none found; install alsa-utils (aplay) to listen while it speaks"]);
   return section("players", [
     `${players.map(({ name }) => name).join(", ")}: tts TEXT -o - | ${players[0].command}`,
   ]);
@@ -199,7 +199,7 @@ function verdict({
   if (!fitsMemory) return "does not fit into the free memory";
   if (!fitsDisk) return `needs ${size(diskBytes)} of disk`;
   const peak = conversionBytes > memoryBytes ? `; ${size(conversionBytes)} while it is converted` : "";
-  return `fits, ${rtf < 0.9 ? "speaks at once" : rtf <= 1.1 ? "about as fast as it speaks" : "slower than it speaks: for files"}${peak}`;
+  return `fits, ${rtf < 0.9 ? "speaks at once" : rtf <= 1.1 ? "about real time" : "slower than real time: for files"}${peak}`;
 }
 
 function problemLines(problems: readonly Problem[]): string[] {

@@ -1,5 +1,5 @@
-// tts doctor: what this machine has, what it will make of each model, and what stands in the way. Asks no
-// network, changes nothing.
+// tts doctor: says what this machine has, how fast each model will be on it, and what stands in the way. It
+// uses no network and changes nothing.
 
 import { loadConfig } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
@@ -13,7 +13,7 @@ import { reportOf } from "./_report.ts";
 const options = {
   json: {
     type: "boolean",
-    description: "Print everything as one JSON object, sizes in bytes, times in milliseconds.",
+    description: "Print everything as one JSON object, with sizes in bytes and times in milliseconds.",
     group: "Output",
   },
   ...COMMON,
@@ -24,8 +24,8 @@ export const command = defineCommand({
   synopsis: "doctor [OPTIONS]",
   description: [
     "Says what this machine has: cores, memory and how fast it is, the native libraries, NPUs, folders, players and models. Predicts how fast each model will be before it is fetched, and prints what to do about each problem.",
-    "It takes a few seconds, in which memory and processor are measured. Libraries are tried in processes of their own, so that one that crashes is only reported. Nothing is fetched, and nothing is left behind but what a binary unpacks at its first start.",
-    "RTF is computing time by sound: below 1 is faster than real time. The forecast is for the sentence of tts bench, one lane; tts bench --synthetic measures what it predicts.",
+    "It takes a few seconds, because it measures memory and processor. Each library is tried in a process of its own, so that a crash is only reported. Nothing is fetched, and nothing is left behind except what the single binary unpacks at its first start.",
+    "RTF is computing time divided by the duration of the sound: below 1 is faster than real time. The forecast is for the sentence of tts bench in one lane; tts bench --synthetic measures what it predicts.",
   ],
   examples: [
     ["tts doctor", "the report"],
@@ -34,7 +34,7 @@ export const command = defineCommand({
   ],
   sections: {
     "EXIT STATUS": [
-      "0 it can speak; otherwise that of the first serious problem: 4 a library is missing or does not work, 5 the folder of models cannot be written.",
+      "0 this machine can speak; else the status of the first serious problem: 4 a library is missing or does not work, 5 the folder of models cannot be written.",
     ],
   },
   options,

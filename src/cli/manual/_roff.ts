@@ -3,7 +3,7 @@
 
 import type { Command } from "../shared/command.ts";
 
-/** @param commands all, that of speaking under "" */
+/** @param commands all by name; "" is speaking */
 export function manPage(
   commands: ReadonlyMap<string, Command>,
   { date, version }: { date: string; version: string },
@@ -17,7 +17,7 @@ export function manPage(
     ...[".SH SYNOPSIS", ...synopsisLines(speaking)],
     ...[".SH DESCRIPTION", ...paragraphs(speaking.description)],
     ...[".SH OPTIONS", ...optionLines(speaking, ".SS")],
-    ...[".SH COMMANDS", "Every command also tells of itself with \\fB\\-\\-help\\fP."],
+    ...[".SH COMMANDS", "\\fBtts COMMAND \\-\\-help\\fP shows the manual of one command."],
     ...named.flatMap(([name, command]) => [`.SS tts ${roff(name)}`, ...commandLines(command)]),
     ...sectionLines({ ...more, ENVIRONMENT, FILES, "EXIT STATUS": exitStatus }, ".SH"),
     ...[".SH EXAMPLES", ...exampleLines(speaking)],
@@ -74,7 +74,7 @@ function exampleLines({ examples }: Command): string[] {
   return examples.flatMap(([call, does]) => [".TP", `\\fB${roff(call)}\\fP`, line(does)]);
 }
 
-/** A section's, or within a command a bold line: the next .PP or .TP begins below it. */
+/** The heading of a section, or a bold line within a command; the next .PP or .TP begins below that. */
 function heading(title: string, macro: ".SH" | ".SS" | ".PP"): string[] {
   return macro === ".PP" ? [".PP", `\\fB${roff(title)}:\\fP`] : [`${macro} ${roff(title)}`];
 }
@@ -84,13 +84,13 @@ const paragraphs = (texts: readonly string[]) =>
 
 const sentence = (text: string) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
-/** Text in lines that an editor can show; one that began with a dot or an apostrophe would be a request. */
+/** Breaks text into short lines, and escapes a dot or an apostrophe that would begin one as a request. */
 function line(text: string): string {
   const lines = roff(text).match(/\S.{0,78}(?=\s|$)|\S+/g) ?? [];
   return lines.map((part) => part.replace(/^[.']/, "\\&$&")).join("\n");
 }
 
-/** Characters that roff would take for something else, or print as something that cannot be copied. */
+/** Escapes characters that roff would interpret, or would print as signs that cannot be copied. */
 function roff(text: string): string {
   const signs: Record<string, string> = {
     "\\": "\\e",

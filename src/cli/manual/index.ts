@@ -11,7 +11,7 @@ const options = {
   date: {
     type: "string",
     valueHint: "YYYY-MM-DD",
-    description: "What the page says of its age. Default: today.",
+    description: "The date on the page. Default: today.",
     group: "Output",
   },
   ...COMMON,

@@ -20,7 +20,7 @@ export function manual(name: string, command: Command): string {
   return blocks.map(([heading, paragraphs]) => `${heading}\n${paragraphs.join("\n\n")}\n`).join("\n");
 }
 
-/** The manual of speaking, with a list of the commands. `commands`: all, that of speaking under "". */
+/** The manual of speaking, with a list of the commands. `commands` has all by name; "" is speaking. */
 export function overview(commands: ReadonlyMap<string, Command>): string {
   const speaking = commands.get("")!;
   return manual("tts", { ...speaking, sections: { COMMANDS: listOf(commands), ...speaking.sections } });

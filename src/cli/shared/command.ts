@@ -1,5 +1,5 @@
-// What a command is: what its manual says, its table of options, and a function that gets what was written
-// for them. Made into citty's form here alone; the names and kinds of the options stay known to the compiler.
+// A command: its manual, its table of options, and a function that gets their values. Only this file turns
+// it into citty's form; the compiler still knows the names and kinds of the options.
 
 import { type CommandDef, defineCommand as defineForCitty } from "citty";
 import type { Options, Values } from "./options.ts";
@@ -19,7 +19,7 @@ interface Manual<T extends Options> {
 }
 
 export interface Command extends Manual<Options> {
-  /** For citty; its data are {@link CommandData}. */
+  /** What citty runs, with {@link CommandData} as its data. */
   definition: CommandDef<Options>;
 }
 

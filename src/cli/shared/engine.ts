@@ -13,9 +13,9 @@ import { clearProgress, log, showConversion, showProgress } from "./log.ts";
 import type { SoundOutput } from "./sound-output.ts";
 
 /**
- * The first use of a checkpoint converts it; that takes long enough to say so.
- * @param maxFrames that a sentence may have
- * @param extra positions that prompts take beside a plain text: an instruction, a reference
+ * The first use of a checkpoint converts it, which takes long enough to say so.
+ * @param maxFrames the most frames of a sentence
+ * @param extra positions that prompts need beyond a plain text, for an instruction or a reference
  */
 export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0): Promise<Engine> {
   const { open } = await import("../../engine.ts");
@@ -44,8 +44,8 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
 }
 
 /**
- * Writes a speech as it comes. `onCodes` gets what the sound is made of: nothing is kept here, a text may go
- * on for hours.
+ * Writes a speech as it comes. `onCodes` gets every chunk with its codes. Nothing is kept here, because a
+ * text may go on for hours.
  */
 export async function pour(
   speech: Sounding & Partial<Pick<Speech, "sentences">>,

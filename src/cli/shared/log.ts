@@ -29,18 +29,18 @@ export function setVerbosity(verbosity: Verbosity): void {
   log.level = LEVEL[verbosity];
 }
 
-/** Of the command that was called. */
+/** The options of the command that was called. */
 let options: Options = {};
 
 export function setOptions(ofCommand: Options): void {
   options = ofCommand;
 }
 
-/** A hint from below the command line, which names settings, as its user has to write them. */
+/** Replaces the settings that a hint from below the command line names by the options to write. */
 export const withFlags = (markedHint: string) =>
   spellSettings(markedHint, (setting) => flagOf(setting, options));
 
-/** What happened, the value, and what to do next, on one line; with --verbose also where. */
+/** Prints on one line what happened, the value, and what to do next; with --verbose also where. */
 export function logError(error: TtsError): void {
   log.error(error.inOneLineWith(withFlags(error.markedHint)));
   if (log.level >= LEVEL.verbose && error.cause instanceof Error) log.debug(error.cause.stack ?? "");
@@ -53,7 +53,7 @@ const [BAR_WIDTH, NARROW_BAR_WIDTH, NARROW_COLUMNS] = [24, 8, 80];
 /** Overwrites one line of a terminal; elsewhere shows nothing. */
 export function showProgress(title: string, done: number, total: number): void {
   if (!process.stderr.isTTY || log.level < LEVEL.normal) return;
-  const columns = process.stderr.columns || NARROW_COLUMNS; // 0: a terminal that does not tell
+  const columns = process.stderr.columns || NARROW_COLUMNS; // 0: the terminal does not tell its width
   const width = columns < NARROW_COLUMNS ? NARROW_BAR_WIDTH : BAR_WIDTH;
   const filled = Math.round((width * done) / total);
   const percent = String(Math.floor((100 * done) / total)).padStart(3);
@@ -67,7 +67,7 @@ export function showProgress(title: string, done: number, total: number): void {
   shown = line;
 }
 
-/** A conversion under way, and how long it will take. */
+/** Shows the step of a conversion, and the time left if it is known. */
 export function showConversion({ step, done, total, secondsLeft }: Progress): void {
   showProgress(secondsLeft === undefined ? step : `${step}, ${duration(secondsLeft)} left`, done, total);
 }
@@ -77,7 +77,7 @@ export function duration(seconds: number): string {
   return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`;
 }
 
-/** @param digits of gigabytes; megabytes have one */
+/** @param digits decimals of gigabytes; megabytes have one */
 export const size = (bytes: number, digits = 1) =>
   bytes >= 1e9 ? `${(bytes / 1e9).toFixed(digits)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
 

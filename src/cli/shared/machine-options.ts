@@ -6,20 +6,20 @@ import { choice, number, type Options, type Values } from "./options.ts";
 
 const group = "Machine";
 
-/** For commands that need a vocoder alone. */
+/** For commands that need only a vocoder. */
 export const VOCODER_OPTIONS = {
   vocoder: {
     type: "string",
     valueHint: VOCODER_CHOICES.join("|"),
     description:
-      "What runs the vocoder. auto takes an NPU that the model was built for and that works, else ort, the processor. Default: auto.",
+      "What runs the vocoder. auto takes an NPU if it works and the model was built for it, else ort, which is the processor. Default: auto.",
     group,
   },
   npu: {
     type: "string",
     valueHint: "FOLDER",
     description:
-      "Models built for an NPU, in a folder that tts convert --target began. Default: npu in the model's bundle.",
+      "Folder of models for an NPU, made by tts convert --target and the vendor's toolkit. Default: npu in the model's bundle.",
     group,
   },
   "vocoder-cpus": { type: "string", valueHint: "LIST", description: "Cores of the vocoder.", group },
@@ -30,7 +30,7 @@ export const MACHINE_OPTIONS = {
     type: "string",
     valueHint: PREDICTOR_CHOICES.join("|"),
     description:
-      "What runs the code predictor. Default: auto, an NPU that the model was built for and that works, else the faster one.",
+      "What runs the code predictor. auto takes an NPU if it works and the model was built for it, else the faster of ort and llama. Default: auto.",
     group,
   },
   ...VOCODER_OPTIONS,
@@ -45,7 +45,7 @@ export const MACHINE_OPTIONS = {
     type: "string",
     valueHint: "LIST",
     description:
-      "Cores to compute on, such as 4-7: each stage keeps to its share. Default: any, but where cores are unequal the fast ones.",
+      "Cores to compute on, such as 4-7; each stage keeps to its share of them. Default: the fast ones where cores are unequal, else any.",
     group,
   },
   "talker-cpus": { type: "string", valueHint: "LIST", description: "Cores of the talker.", group },
@@ -53,7 +53,7 @@ export const MACHINE_OPTIONS = {
 } as const satisfies Options;
 
 type MachineValues = Values<typeof MACHINE_OPTIONS>;
-/** A command with a vocoder alone lacks the cores of the others. */
+/** A command with only a vocoder has no options for the cores of other stages. */
 type VocoderValues = Values<typeof VOCODER_OPTIONS> &
   Partial<Pick<MachineValues, "cpus" | "talker-cpus" | "predictor-cpus">>;
 

@@ -32,20 +32,20 @@ export const NPU_OPTIONS = {
   frames: {
     type: "string",
     valueHint: "N",
-    description: `Frames that the vocoder decodes in a run, 1 to ${MOST_NPU_FRAMES}. Fewer come earlier, more cost less each. Default: ${MOST_NPU_FRAMES}.`,
+    description: `Frames that the vocoder decodes in a run, 1 to ${MOST_NPU_FRAMES}. With fewer, sound comes earlier; with more, each frame costs less. Default: ${MOST_NPU_FRAMES}.`,
     group: GROUP,
   },
   snakes: {
     type: "string",
     valueHint: SNAKE_PLACES.join("|"),
     description:
-      "cpu: the NPU does only what comes before the vocoder's first Snake activation, and the CPU the rest; an RK3588 has no sine. Default: npu.",
+      "Where the vocoder's Snake activations run. With cpu, the NPU does only what comes before the first of them, and the CPU the rest: an RK3588 has no sine. Default: npu.",
     group: GROUP,
   },
   voice: {
     type: "string",
     valueHint: "NAME|FILE",
-    description: "The cloned voice that a Base model speaks with meanwhile.",
+    description: "The cloned voice that a Base model speaks with during the conversion.",
     group: GROUP,
   },
 } as const satisfies Options;
@@ -53,18 +53,18 @@ export const NPU_OPTIONS = {
 type NpuValues = Values<typeof NPU_OPTIONS>;
 
 /**
- * What the model says: everything is measured on it. Short, for it is said on the CPU, greedily and with
- * chance.
+ * What the model says; everything is measured on it. The sentences are short, because the CPU speaks each
+ * one twice.
  */
 const SENTENCES = [
   "The kettle is ready, and the time is seven forty five.",
   "Please close the window before you leave the house.",
 ];
 const SEED = 1;
-/** Of a sentence: a model that does not come to its end must not take for ever. */
+/** Limit per sentence: a model that never ends a sentence must not run for ever. */
 const MAX_FRAMES = 64;
 
-/** @throws TtsError USAGE when there is an option that only --target has */
+/** @throws TtsError USAGE for an option that needs --target */
 export function refuseNpuOptions(args: NpuValues): void {
   const names = Object.keys(NPU_OPTIONS) as (keyof NpuValues)[];
   const given = names.find((name) => args[name] !== undefined);
@@ -131,11 +131,11 @@ export async function convertForTarget(
   );
 }
 
-/** In a prompt: at most one for each character and each frame of the reference. */
+/** Positions that the reference takes in a prompt, at most: one per character and one per frame. */
 const positionsOf = (voice: SpeakOptions["voice"]) =>
   voice === undefined ? 0 : voice.text.length + (voice.codes?.length ?? 0) / CODES_PER_FRAME;
 
-/** Every sentence greedily and with the model's own sampling. */
+/** Speaks every sentence twice: greedily, and with the model's own sampling. */
 async function speakAll(engine: Engine, voice: SpeakOptions["voice"]): Promise<NpuRequest["speeches"]> {
   const runs = SENTENCES.flatMap((words) => [true, false].map((greedy) => ({ words, greedy })));
   const speeches: NpuRequest["speeches"] = [];

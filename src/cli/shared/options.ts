@@ -1,5 +1,5 @@
-// Options as the commands define them (citty's form with a group), read strictly: an unknown option is an
-// error with the nearest name.
+// Options as the commands define them, in citty's form with a group. They are read strictly: an unknown
+// option is an error that names the nearest one.
 
 import type { ArgDef } from "citty";
 import { WEIGHT_CHOICES, type WeightType } from "../../config.ts";
@@ -17,8 +17,8 @@ export type OptionDef = ArgDef & {
 export type Options = Readonly<Record<string, OptionDef>>;
 
 /**
- * What citty reads of the options of a table, by their names; it gives --no-convert as convert = false.
- * Another name does not compile.
+ * The values that citty reads for a table of options, by name; it gives --no-convert as convert = false.
+ * Any other name does not compile.
  */
 export type Values<T extends Options> = {
   readonly [Name in keyof T as Name extends `no-${infer Negated}` ? Negated : Name]:
@@ -37,7 +37,7 @@ export const COMMON = {
   help: { type: "boolean", alias: "h", description: "Show this manual.", group: "Messages" },
 } as const satisfies Options;
 
-/** Of commands that convert. `standard`: what is taken without a choice. */
+/** Options of commands that convert. `standard` is the default, in words. */
 export const weightOptions = (standard: string, group: string) =>
   ({
     weights: {
@@ -68,7 +68,7 @@ export function readWeights(args: Values<ReturnType<typeof weightOptions>>): {
 export interface ReadArguments {
   /** `--name` and `--name=value` only. */
   flags: string[];
-  /** Everything else, and all that stands behind `--`. */
+  /** Everything else, and all that comes after `--`. */
   positionals: string[];
 }
 
@@ -127,8 +127,8 @@ function unknownOption(given: string, options: Options): TtsError {
 }
 
 /**
- * A setting of engine.ts as an option of the table: maxFrames as --max-frames, cpus.talker as --talker-cpus.
- * Where it has none, its name.
+ * The option for a setting of engine.ts: --max-frames for maxFrames, --talker-cpus for cpus.talker. If the
+ * table has no such option, the setting's name.
  */
 export function flagOf(setting: string, options: Options): string {
   const words = setting.split(".").toReversed().join("-");
@@ -138,7 +138,7 @@ export function flagOf(setting: string, options: Options): string {
   return alias === undefined ? `--${name}` : `-${alias}`;
 }
 
-/** Values that have a text, or nothing, under that name. */
+/** Values with a text or undefined under this name. */
 export type Text<Name extends string> = Readonly<Record<Name, string | undefined>>;
 
 /** @throws TtsError USAGE when it is not a number */
@@ -174,7 +174,7 @@ export function asChoice<T extends string>(name: string, value: string, choices:
   );
 }
 
-/** @throws TtsError USAGE for a path without a letter */
+/** @throws TtsError USAGE for an empty path */
 export function filePath<Name extends string>(args: Text<Name>, name: Name): string | undefined {
   const path = args[name];
   if (path === "") throw new TtsError("USAGE", `--${name} is empty`, "name a file");

@@ -1,5 +1,5 @@
-// What speaking and decoding share around their output: the options, their check, and an output that is whole
-// or not there.
+// The output that speaking and decoding share: its options, their check, and a file that is whole or not
+// there.
 
 import { FORMATS, type Format, openSink, type Sink } from "../../audio/sink.ts";
 import { TtsError } from "../../errors.ts";
@@ -51,7 +51,7 @@ export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTI
 }
 
 /**
- * Opens the output, does the work that fills it, and finishes it; nothing is left of it when the work fails.
+ * Waits for the output to open, lets `work` fill it, and finishes it. If `work` fails, nothing is left.
  */
 export async function deliver<T, O extends Sink | Output>(
   opening: Promise<O>,
@@ -71,6 +71,6 @@ export async function deliver<T, O extends Sink | Output>(
 export const deliverSound = <T>({ path, format }: SoundOutput, work: (sink: Sink) => Promise<T>) =>
   deliver(openSink(path, format), work);
 
-/** A small file, whole or not at all. */
+/** Writes a small file, whole or not at all. */
 export const writeWhole = (path: string, bytes: Uint8Array) =>
   deliver(openOutput(path), (output) => output.write(bytes));

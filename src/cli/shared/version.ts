@@ -1,5 +1,5 @@
-// What tts --version says. Reads constants alone, so that it answers at once; only with --verbose are the
-// libraries of this machine asked.
+// What tts --version says. It reads only constants, so that it answers at once; --verbose also asks the
+// libraries of this machine.
 
 import { dependencies, optionalDependencies, version } from "../../../package.json";
 import { loadConfig } from "../../config.ts";
@@ -11,7 +11,7 @@ export const VERSION_OPTION = {
   version: {
     type: "boolean",
     description:
-      "Show the version of this program and what it was built for; with --verbose also the libraries that are here.",
+      "Show the version of this program and what it was built for; with --verbose also the libraries on this machine.",
     group: "Messages",
   },
 } as const satisfies Options;
@@ -19,7 +19,7 @@ export const VERSION_OPTION = {
 const TITLE_WIDTH = 18;
 const line = (title: string, value: string) => `${title.padEnd(TITLE_WIDTH)} ${value}\n`;
 
-/** Lines, the program first: what it was built for and runs on. */
+/** One line each: the program, and what it runs on and was built for. */
 export function versions(): string {
   const { "onnxruntime-node": onnxruntime, ...packages } = dependencies;
   return [
@@ -34,7 +34,7 @@ export function versions(): string {
   ].join("");
 }
 
-/** Lines: the libraries that this machine has, each loaded in a process of its own. */
+/** One line per library of this machine; each is loaded in a process of its own. */
 export async function versionsHere(): Promise<string> {
   const { describeLibrary, describeNpu, NEEDED_LIBRARIES } = await import("../../machine/libraries.ts");
   const config = loadConfig();
