@@ -153,7 +153,7 @@ describe("cores", () => {
   test("more threads than a stage has cores are refused", () => {
     const [core] = allowedCores().map(({ id }) => id);
     expect(() => loadConfig({ threads: 2, cpus: { talker: [core] } }, {})).toThrow(
-      "2 threads do not go on the 1 core of the talker",
+      "2 threads do not fit on the 1 core of the talker",
     );
     expect(loadConfig({ threads: 1, cpus: { talker: [core] } }, {}).threads).toBe(1);
   });
@@ -167,11 +167,11 @@ describe("cores", () => {
 
   test("one that the process may not use is an error", () => {
     expect(() => placementOf({ all: [1, 9] }, equal([1, 2, 3]))).toThrow(
-      "core 9 is none that this process may use",
+      "this process may not use core 9",
     );
     // as the command line gives it
     const single = { all: undefined, talker: undefined, predictor: undefined, vocoder: [7] };
-    expect(() => placementOf(single, equal([1, 2, 3]))).toThrow("core 7 is none that this process may use");
+    expect(() => placementOf(single, equal([1, 2, 3]))).toThrow("this process may not use core 7");
   });
 });
 
