@@ -116,11 +116,7 @@ export function placementOf(wanted: WantedCores, allowed: readonly Core[]): Plac
   const forbidden = named.find((id) => !allowed.some((core) => core.id === id));
   if (forbidden !== undefined) {
     const cores = formatCores(allowed.map(({ id }) => id));
-    throw new TtsError(
-      "USAGE",
-      `this process may not use core ${forbidden}`,
-      `choose from ${cores}`,
-    );
+    throw new TtsError("USAGE", `this process may not use core ${forbidden}`, `choose from ${cores}`);
   }
   const usable = wanted.all === undefined ? allowed : allowed.filter(({ id }) => wanted.all?.includes(id));
   const fast = fastCores(usable).map(({ id }) => id);

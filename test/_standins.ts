@@ -1,12 +1,12 @@
-// Stand-ins for the libraries of NPU vendors: compiled once, and model files for them. They are found by
-// nothing but the paths given here, and say in their versions what they are.
+// Stand-ins for the libraries of NPU vendors: compiled once, and model files for them. Only the paths given
+// here lead to them, and their versions say what they are.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { madeOnce, ROOT } from "./_support.ts";
 
 export const compiler = Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang");
-/** For the title of what is skipped without one. */
+/** Ends the title of a test that is skipped without a compiler. */
 export const noCompiler = compiler === null ? " (skipped: there is no C compiler here)" : "";
 
 const NATIVE = join(ROOT, "native");
@@ -71,7 +71,7 @@ export function compileStandIns(): StandIns {
   return { folder, rknn, axcl, axEngine };
 }
 
-/** What a process needs that uses a stand-in: permission, and the library that computes behind it. */
+/** What a process needs to use a stand-in: permission, and the library that computes for it. */
 export function standInEnvironment(more: Record<string, string> = {}): Record<string, string> {
   const folder = join(
     ROOT,

@@ -97,7 +97,7 @@ describe("speaking", () => {
       };
     };
     const engines = await Promise.all([1, 4, 4].map((lanes) => openStarter({ lanes, weights: "q4_0" })));
-    // side by side: who waits for whom differs
+    // side by side, so that each waits differently for the others
     const [one, four, again] = await Promise.all(engines.map(drawn));
     expect(again).toEqual(four);
     expect(four).toEqual(one);
@@ -117,7 +117,7 @@ describe("speaking", () => {
     expect(speech.summary().stop).toBe("length");
   });
 
-  test("a listener who takes his time gets everything, and memory stays bounded by the ring", async () => {
+  test("a slow listener gets everything, and memory stays bounded by the ring", async () => {
     const engine = await openStarter();
     const expected = await speak(engine, TEXT);
     const codes: number[] = [];
@@ -135,7 +135,7 @@ describe("speaking", () => {
       const [first, second] = allowedCores().map(({ id }) => id);
       const engine = await openStarter({ cpus: { all: [first, second] }, threads: 1, promptThreads: 2 });
       const spoken = await speak(engine, TEXT);
-      /** Name of a thread -> cores of each that has it. */
+      /** Name of a thread -> the cores of each thread of that name. */
       const cores = Object.groupBy(
         readdirSync("/proc/self/task").map((task) => {
           const read = (name: string) => readFileSync(`/proc/self/task/${task}/${name}`, "utf8");
