@@ -46,7 +46,7 @@ export interface Speed {
   prompt: number;
   /** Multiplications per second of the vocoder's one thread. */
   vocoder: number;
-  /** Time that one thread needs for the smallest product. */
+  /** Time that one thread needs for a call with the smallest product. */
   callMs: number;
 }
 

@@ -15,7 +15,7 @@ const [PROMPT_ROWS, FRAMES, LAST_FRAMES] = [75, 50, 4];
 /** Reading weights takes longer by this factor while the vocoder reads its own. */
 const SHARED_MEMORY = 1.09;
 /**
- * Norms, rotations and attention of a layer, counted in smallest products. The talker has more of them,
+ * Norms, rotations and attention of a layer, counted as calls with the smallest product. The talker has more,
  * because it attends to all it has said.
  */
 const CALLS_PER_LAYER = { talker: 190, predictor: 40 } as const;

@@ -1,5 +1,6 @@
-// The native libraries of this machine: the file, its version, and why it does not work. A library is loaded
-// in a process of its own, so that one that crashes or hangs is reported here and harms nothing else.
+// The native libraries of this machine: the file of each, its version, and the reason where it does not work.
+// A library is loaded in a process of its own, so that one that crashes or hangs is reported here and harms
+// nothing else.
 
 import { remedyFor } from "../../ffi/load/embedded.ts";
 import { glibcNeeded } from "../../ffi/load/system.ts";

@@ -1,9 +1,9 @@
 // A model hub with the interface of huggingface.co: revisions, lists of files, and requests that follow
 // redirects and are tried again. Knows no files on disk, and gives the token to no other host.
 //
-// @huggingface/hub lists commits and files; only `tts pull` loads it, in 25 ms. It does not download here: it
-//   (2.17.5) neither resumes, retries, times out nor checks sums, and announces files on stdout. Its calls get
-//   our fetch, so they share redirects, retries and errors.
+// @huggingface/hub lists commits and files; only `tts pull` loads it, in 25 ms. It does not download here:
+//   version 2.17.5 neither resumes, retries, times out nor checks sums, and announces files on stdout. Its
+//   calls get our fetch, so they share redirects, retries and errors.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HubConfig, HubLimits } from "../config.ts";
