@@ -5,13 +5,13 @@ BUN_VERSION := $(shell sed -n 's/.*"bun": "\([0-9.]*\)".*/\1/p' package.json)
 READY := node_modules/.ready
 SOURCES := tts.ts src ffi test
 TEXT ?= The kettle is ready. The time is seven forty five.
-# As it was typed: a price is no make variable.
+# The values as they were typed: make must not expand a price such as $5.
 export TEXT_TO_SPEAK = $(value TEXT)
 export VOICE_FOLDER = $(value FROM)
 
 .PHONY: help setup run test check format hear voice bench compare npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
 
-help: ## this list
+help: ## print this list
 	@echo "make TARGET"
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 15
 
@@ -36,24 +36,24 @@ SECOND_TIER := **/{$(shell echo $(PROCESSES) | tr ' ' ,)}/**
 RUN_TESTS = TTS_TEST_SCRATCH=$$(mktemp -d) && export TTS_TEST_SCRATCH && trap 'rm -rf "$$TTS_TEST_SCRATCH"' EXIT INT TERM && \
 	$(BUN) test --parallel=2 --no-isolate --timeout 120000
 
-test: $(READY) ## what needs no other processes: pure code, stages, engine, golden runs (2 minutes)
+test: $(READY) ## run the tests that need no other processes: pure code, stages, engine, golden runs (2 minutes)
 	@$(RUN_TESTS) --path-ignore-patterns='$(SECOND_TIER)'
 
-check: $(READY) ## the gate: format, lint, types, and all tests, also of processes, sockets, NPUs, binary (4 minutes)
+check: $(READY) ## the gate: format, lint, types and all tests, those of processes, sockets, NPUs and binary too (4 minutes)
 	@node_modules/.bin/biome check --config-path=.ci --error-on-warnings $(SOURCES)
 	@node_modules/.bin/tsc --noEmit -p .
 	@$(RUN_TESTS)
 
-format: $(READY) ## put the sources into their form
+format: $(READY) ## format the sources
 	@node_modules/.bin/biome check --config-path=.ci --write $(SOURCES)
 
 hear: $(READY) ## let a speech recogniser listen (needs pocketsphinx and sox)
 	@$(BUN) test/tools/hear.ts $(if $(KEEP),--keep)
 
-voice: $(READY) ## put another starter voice in place: make voice FROM=DIR
+voice: $(READY) ## replace the starter voice: make voice FROM=DIR
 	@$(BUN) test/tools/voice-swap.ts "$$VOICE_FOLDER"
 
-bench: $(READY) ## medians of speaking with the starter voice
+bench: $(READY) ## measure speaking with the starter voice, as medians
 	@$(BUN) tts.ts bench
 
 compare: $(READY) ## measure against a commit: make compare AGAINST=HEAD~1 (ROUNDS, MODELS="starter 0.6b", BENCH="--frames 20")
@@ -66,36 +66,36 @@ native: ## compile the C sources, as the tests do
 	@for source in native/*.c; do echo "cc $$source" && \
 	  $(CC) -std=c11 -Wall -Wextra -Werror -Inative -DFAKE_VERSION='"1.0"' -fsyntax-only $$source || exit 1; done
 
-# Where the program as one file for this machine is; ARCH=arm64 packages the other one, BINARY=FILE one from elsewhere.
+# The program as one file to install or package: for this machine, with ARCH=arm64 the other one, with BINARY=FILE one from elsewhere.
 ARCH := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
 DIST := dist
 BINARY := $(DIST)/tts-linux-$(ARCH)
 BUILT := $(DIST)/tts-linux-x64 $(DIST)/tts-linux-arm64
 
-binary: $(BUILT) ## the program as one file each for x64 and arm64: dist/tts-linux-*
+binary: $(BUILT) ## build the program as one file each for x64 and arm64: dist/tts-linux-*
 
 $(BUILT): $(DIST)/tts-%: $(READY) $(shell find tts.ts LICENSE src ffi models -type f)
 	@$(BUN) src/packaging/binary.ts $(DIST) $*
 
-test-rootfs: $(READY) ## the x64 binary in bare Debian roots (fetches Debian packages)
+test-rootfs: $(READY) ## try the x64 binary in bare Debian roots (fetches Debian packages)
 	@.ci/test-rootfs
 
-test-arm64: $(READY) ## tests and the binary under emulation (fetches qemu and Debian packages)
+test-arm64: $(READY) ## run tests and the arm64 binary under emulation (fetches qemu and Debian packages)
 	@.ci/test-arm64
 
 PREFIX := /usr/local
 PACKAGE = BINARY="$(BINARY)" ARCH="$(ARCH)" DIST="$(DIST)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" TTS="$(BUN) tts.ts" src/packaging/install
 
-man: $(READY) ## the manual page: dist/tts.1
+man: $(READY) ## write the manual page: dist/tts.1
 	@mkdir -p $(DIST) && $(BUN) tts.ts man > $(DIST)/tts.1
 
-install: $(READY) $(filter $(BUILT),$(BINARY)) ## into PREFIX (/usr/local): program, manual, completions, licences, examples
+install: $(READY) $(filter $(BUILT),$(BINARY)) ## install into PREFIX (/usr/local): program, manual, completions, licences, examples
 	@$(PACKAGE) install
 
-uninstall: ## take all of that out again
+uninstall: ## remove all of that again
 	@$(PACKAGE) uninstall
 
-deb: $(READY) $(filter $(BUILT),$(BINARY)) ## a Debian package of it, in dist
+deb: $(READY) $(filter $(BUILT),$(BINARY)) ## make a Debian package of it, in dist
 	@$(PACKAGE) deb
 
 clean: ## remove what make made

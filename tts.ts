@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
-// Entry of everything: the command line on the main thread, one stage or errand in a worker, or a job that
-// may crash in a process of its own.
+// The entry of the program: the command line on the main thread, one stage or errand in a worker, or a job
+// that may crash in a process of its own.
 
 import { isMainThread, workerData } from "node:worker_threads";
 import {
@@ -11,7 +11,7 @@ import {
   type WorkerStart,
 } from "./src/worker.ts";
 
-/** Does a role's job; what the job is made of is between the role and who starts it. */
+/** Does a role's job. Only the role and the code that starts it know what the job is made of. */
 type Runner = (job: never) => unknown;
 
 const WORKERS: Record<WorkerRole, () => Promise<Runner>> = {

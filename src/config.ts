@@ -21,36 +21,36 @@ export const LIMITS = {
   maxFrames: 100_000,
   /**
    * A recording to clone; official ones have 3 to 30 s. The full-size codec encoder takes 0.25 GB and 24 MB a
-   * second (0.9 GB for 30 s, 1.7 GB for 60 s), beyond that its attention grows with the square.
+   * second (0.9 GB for 30 s, 1.7 GB for 60 s); beyond that its attention grows with the square.
    */
   referenceSeconds: 60,
-  /** Silence that may stand behind it when it is made into codes. */
+  /** Silence that may follow the recording when it is made into codes. */
   referenceTailSeconds: 1,
-  /** Less speech tells nothing of a voice. */
+  /** Less speech says too little about a voice. */
   referenceLeastSeconds: 0.5,
-  /** -80 dB: below is silence. */
+  /** -80 dB; a lower peak counts as silence. */
   referenceLeastPeak: 1e-4,
-  /** A recording to take a voice from, as a file. */
+  /** The file of a recording to take a voice from. */
   recordingBytes: 200_000_000,
   /** Official max_new_tokens and a long prompt: more would only reserve memory. */
   contextPositions: 9_216,
   threads: 64,
   lanes: 8,
-  /** What {@link Config.stageTimeoutMs} is when nobody says otherwise. */
+  /** The default of {@link Config.stageTimeoutMs}. */
   stageTimeoutMs: 120_000,
   /** How often a waiting thread looks at the stop word. */
   waitSliceMs: 500,
   /** How long a closing engine waits for a stage to end by itself. */
   closeGraceMs: 5_000,
-  /** Then its thread is ended, which a native call that hangs prevents. */
+  /** How long its thread then has to end; a native call that hangs prevents that. */
   terminateGraceMs: 500,
-  /** Taking a voice from a recording, with all that a slow board needs for a minute of it. */
+  /** Taking a voice from a recording; enough for a minute of it on a slow board. */
   encodeTimeoutMs: 900_000,
-  /** Speeches are from -100 to 100 urgent; 0 is usual. */
+  /** The priority of a speech is from -100 to 100; 0 is usual. */
   priority: 100,
   /** Starting a worker and opening its model. */
   startTimeoutMs: 300_000,
-  /** A pull that finds another at work on the same model waits this long for it. */
+  /** A pull waits this long for another pull of the same model. */
   lockWaitMs: 12 * 3_600_000,
   lockPollMs: 500,
   /** Left free on the disk beside a download and its bundle. */
@@ -61,12 +61,12 @@ export const LIMITS = {
 export const HUB_LIMITS = {
   /** Connections for one file, where the server can send parts of it. */
   connections: 4,
-  /** Files are fetched in pieces of this size: also what a connection may run ahead of a slow disk. */
+  /** Files are fetched in pieces of this size. A connection may run as far ahead of a slow disk. */
   pieceBytes: 32 * 2 ** 20,
   /** Failures in a row, with less than progressBytes in between, until a pull gives up. */
   attempts: 6,
   progressBytes: 2 ** 20,
-  /** Before the second attempt; doubled after each failure. */
+  /** The wait before the second attempt; doubled after each failure. */
   backoffMs: 500,
   /** The longest wait between attempts, whatever a hub asks for. */
   waitMs: 300_000,
@@ -78,11 +78,11 @@ export const HUB_LIMITS = {
 } as const;
 export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
 
-/** Reading weights is what generation waits for: four cores read as fast as any number. */
+/** Generation waits for weights to be read, and four cores read as fast as any number. */
 const MOST_GENERATION_THREADS = 4;
 /** Prompts are bound by arithmetic, and so gain from more cores; but they are short. */
 const MOST_PROMPT_THREADS = 8;
-/** Four rows a step cost 0.83 of one each; more bring little and take memory. */
+/** In a step of four rows each costs 0.83 of a single one; more rows bring little and take memory. */
 const LANES_OF_LONG_TEXTS = 4;
 const LANES_FROM_SENTENCES = 4;
 const LANES_FROM_MEMORY_BYTES = 3e9;
@@ -94,10 +94,10 @@ const NARROW_TALKER = 512;
  * speech. 117 MB at 0.6B.
  */
 export const CONTEXT_POSITIONS = 1_024;
-/** Of these, what the longest plain prompt may take: a position per character and the tags. */
+/** Positions among these that the longest plain prompt may take: one per character, and the tags. */
 export const PROMPT_POSITIONS = 384;
 /**
- * Prompts go to the talker in pieces of this many rows: always the same, so that the same prompt takes the
+ * Prompts go to the talker in pieces of this many rows. The size is fixed, so that the same prompt takes the
  * same arithmetic.
  */
 export const PROMPT_PIECE_ROWS = 512;
@@ -115,9 +115,9 @@ export interface WeightTypes {
   predictor: WeightType;
 }
 /**
- * What larger checkpoints become when the user does not choose. Reading weights is what a small machine's
- * time goes to; below 4 bits the speech suffers. On x64 the predictor's 8-bit products are faster than its
- * 4-bit ones, and nearer to f32; boards have not the bandwidth.
+ * Weight types of larger checkpoints when the user does not choose. A small machine spends its time reading
+ * weights; below 4 bits the speech suffers. On x64 the predictor's 8-bit products are faster than its 4-bit
+ * ones, and nearer to f32; boards lack the bandwidth for them.
  */
 export const DEFAULT_WEIGHTS: WeightTypes = {
   talker: "q4_0",
@@ -125,16 +125,16 @@ export const DEFAULT_WEIGHTS: WeightTypes = {
 };
 /** The code predictor's type is the talker's unless it is named. */
 export const weightTypes = (talker: WeightType, predictor = talker): WeightTypes => ({ talker, predictor });
-/** Codes and samples wait in rings of this many frames (2.56 s) per lane: full blocks the producer. */
+/** Codes and samples wait in rings of this many frames (2.56 s) per lane; a full ring blocks the producer. */
 export const RING_FRAMES = 32;
 /**
- * Frames that the vocoder decodes at once: one at first, so that sound comes early, then more, which cost
- * less each. The sizes depend on nothing but the place in the sentence: other sizes round differently, and
- * the same codes must give the same bytes.
+ * Frames that the vocoder decodes at once: one at first, so that sound comes early, then more, since each
+ * then costs less. The sizes depend only on the place in the sentence: other sizes round differently, and the
+ * same codes must give the same bytes.
  */
 export const VOCODER_CHUNKS = [1, 2, 4] as const;
 export const VOCODER_CHUNK_FRAMES = 4;
-/** Cloned voices whose sound the vocoder keeps in mind: 5 MB each at full size. */
+/** Cloned voices whose sound the vocoder remembers: 5 MB each at full size. */
 export const REMEMBERED_REFERENCES = 4;
 /**
  * What is kept of prompts that may come again (src/stages/prompt-cache.ts). A position takes 115 kB at 0.6B
@@ -142,20 +142,19 @@ export const REMEMBERED_REFERENCES = 4;
  */
 export const PREFIX_LIMITS = {
   /**
-   * In memory: 585 positions, so a voice in context and a handful of sentences. Also the largest that is
-   * kept.
+   * In memory: 585 positions, enough for a voice in context and a few sentences. No larger prompt is kept.
    */
   memoryBytes: 64 * 2 ** 20,
-  /** On disk, of all models. */
+  /** On disk, for all models together. */
   diskBytes: 256 * 2 ** 20,
   diskFiles: 256,
-  /** Prompts of which is known that they were asked for: what comes a second time goes to disk. */
+  /** Prompts that are known to have been asked for once: one that comes a second time goes to disk. */
   seenKeys: 4_096,
 } as const;
 /** Silence put behind a reference: without it the speech may start with the reference's last sound. */
 export const TAIL_SILENCE_SECONDS = 0.5;
 export const DEFAULT_MODEL = "starter";
-/** sampling of generation_config.json where it says nothing (official hard defaults). */
+/** Sampling where generation_config.json says nothing (official hard defaults). */
 export const SAMPLING_DEFAULTS = {
   temperature: 0.9,
   topK: 50,
@@ -164,14 +163,14 @@ export const SAMPLING_DEFAULTS = {
   maxNewTokens: 2048,
 } as const;
 
-/** What may run a stage; `auto` prefers an NPU that the model was prepared for. */
+/** The backends of a stage; `auto` prefers an NPU that the model was prepared for. */
 export const PREDICTOR_CHOICES = ["auto", "ort", "llama", ...npuBackends("predictor")] as const;
 export type PredictorChoice = (typeof PREDICTOR_CHOICES)[number];
 export const VOCODER_CHOICES = ["auto", "ort", ...npuBackends("vocoder")] as const;
 export type VocoderChoice = (typeof VOCODER_CHOICES)[number];
 /**
- * How long what the talker made of a prompt is kept: not at all, with the engine, or beyond it where it comes
- * again.
+ * How long the talker's state after a prompt is kept: not at all, as long as the engine, or longer if the
+ * prompt comes again.
  */
 export const PREFIX_CACHE_CHOICES = ["off", "memory", "disk"] as const;
 export type PrefixCacheChoice = (typeof PREFIX_CACHE_CHOICES)[number];
@@ -187,14 +186,11 @@ export interface Config {
   /** Cloned voices lie in it. */
   voicesDir: string;
   /**
-   * Paths from TTS_LIBLLAMA and TTS_LIBONNXRUNTIME, where "" means the npm package (a binary has its own
-   * instead), and of the NPUs', where it means the system's.
+   * Paths of the libraries. TTS_LIBLLAMA and TTS_LIBONNXRUNTIME set the first two, where "" means the npm
+   * package (a binary has its own instead). "" for an NPU's library means the system's.
    */
   libraries: Record<"llama" | "onnxruntime" | NpuName, string>;
-  /**
-   * TTS_NPU_STANDIN: whether a library that only stands for an NPU's may be used. For tests and
-   * demonstrations.
-   */
+  /** TTS_NPU_STANDIN: whether a stand-in for an NPU's library may be used, for tests and demonstrations. */
   allowStandIn: boolean;
   /** The folder of models built for an NPU; "" means npu/ in the bundle. */
   npu: string;
@@ -212,7 +208,7 @@ export interface Config {
   stageTimeoutMs: number;
   /** TTS_PREFIX_CACHE; changes no bit of the sound. */
   prefixCache: PrefixCacheChoice;
-  /** Sentences that are spoken side by side. */
+  /** How many sentences are spoken side by side. */
   lanes: number;
   contextPositions: number;
 }
@@ -291,8 +287,8 @@ export function generationThreads(
 }
 
 /**
- * Lanes for a text that nobody waits for: more of them where a row's rounding does not depend on its
- * neighbours', so that a seed gives the same speech with any number, and where there is memory for their
+ * Lanes for a text that nobody waits for. There are several where a row's rounding does not depend on its
+ * neighbours, so that a seed gives the same speech with any number, and where memory has room for their
  * caches.
  */
 export function lanesFor({ talker }: WeightTypes, sentences: number): number {
@@ -301,7 +297,7 @@ export function lanesFor({ talker }: WeightTypes, sentences: number): number {
   return pays ? LANES_OF_LONG_TEXTS : 1;
 }
 
-/** What a talker of that width gains from, of what the machine has. */
+/** The threads that a talker of this width gains from, among those that are set. */
 export function threadsFor(
   hidden: number,
   { promptThreads, threads }: Config,
@@ -309,7 +305,7 @@ export function threadsFor(
   return hidden < NARROW_TALKER ? { threads: 1, promptThreads: 1 } : { threads, promptThreads };
 }
 
-/** Of a variable in seconds. */
+/** Milliseconds from TTS_STAGE_TIMEOUT, which is in seconds. */
 function stageTimeoutMs(text = ""): number {
   if (text === "") return LIMITS.stageTimeoutMs;
   const milliseconds = 1000 * Number(text);
@@ -330,10 +326,10 @@ function checkChoice(stage: string, choice: string, choices: readonly string[]):
   );
 }
 
-/** More threads than cores wait for each other all the time. @param cores 0: any */
+/** Refuses more threads than cores: they would wait for each other all the time. @param cores 0: any */
 function checkCores(stage: string, threads: number, cores: number): void {
   if (cores === 0 || threads <= cores) return;
-  const what = `${threads} threads do not go on the ${cores} ${cores === 1 ? "core" : "cores"} of the ${stage}`;
+  const what = `${threads} threads do not fit on the ${cores} ${cores === 1 ? "core" : "cores"} of the ${stage}`;
   throw new TtsError("USAGE", what, `give {threads} ${cores}, or more cores with {cpus.${stage}}`);
 }
 
@@ -367,13 +363,15 @@ function passwordFileHome(): string {
   }
 }
 
-/** Where models are fetched from. Apart from {@link Config}, because only `tts pull` may hold the token. */
+/**
+ * Where models are fetched from. Kept apart from {@link Config}, because only `tts pull` may hold the token.
+ */
 export interface HubConfig {
   /** HF_ENDPOINT: without a slash at the end. */
   endpoint: string;
   /**
-   * HF_TOKEN, or what other programs keep in HF_TOKEN_PATH; "" means none. For the endpoint's own host only,
-   * and never for a message.
+   * HF_TOKEN, or what other programs keep in HF_TOKEN_PATH; "" means none. It goes to the endpoint's own host
+   * only, and into no message.
    */
   token: string;
   /** The hub cache of other programs: HF_HUB_CACHE, or hub/ below HF_HOME. */
@@ -382,7 +380,7 @@ export interface HubConfig {
   offline: boolean;
 }
 
-/** @throws TtsError USAGE when HF_ENDPOINT is no web address, or the token can be none */
+/** @throws TtsError USAGE when HF_ENDPOINT is no web address, or the token cannot be one */
 export function loadHubConfig(environment: Record<string, string | undefined> = process.env): HubConfig {
   const endpoint = (environment.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
   if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
@@ -403,8 +401,8 @@ export function loadHubConfig(environment: Record<string, string | undefined> = 
 }
 
 /**
- * HF_TOKEN itself, or else what the file holds: one that is missing or cannot be read means no token, as in
- * other hub programs.
+ * HF_TOKEN itself, or else what the file holds. A file that is missing or cannot be read means no token, as
+ * in other hub programs.
  */
 function hubToken(given: string, path: string): string {
   const [source, token] = given === "" ? [path, textOrEmpty(path).trim()] : ["HF_TOKEN", given];

@@ -1,5 +1,5 @@
-// The cores that this process may use, how fast they are beside each other, and lists of them as people write
-// them. Facts from the kernel's files, and which stage keeps to which cores.
+// The cores that this process may use and how fast they are, from the kernel's files; lists of cores as
+// people write them; and which stage keeps to which cores.
 
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -13,11 +13,11 @@ export interface Core {
   capacity: number;
 }
 
-/** What a core has when the kernel tells no capacity. */
+/** The capacity of a core when the kernel tells none. */
 const FULL_CAPACITY = 1024;
 /** A core with this share of the fastest one's capacity counts as fast. An A55 beside an A76 has half. */
 const FAST_SHARE = 0.8;
-/** Of any list: what the kernel's largest mask holds here. */
+/** The most cores of a list: what the kernel's largest mask holds here. */
 const MOST_CORES = 1024;
 
 /** @param root stands for / in tests */
@@ -27,16 +27,15 @@ export function allowedCores(root = "/"): Core[] {
     listed === undefined
       ? Array.from({ length: availableParallelism() }, (_, id) => id)
       : kernelCores(listed);
-  // The list also names cores that are switched off, or that might come one day. In a container it may tell
-  // of other cores altogether.
+  // The list also names cores that are switched off, or that may be added one day. In a container it may name
+  // other cores altogether.
   const online = new Set(kernelCores(textOrEmpty(join(root, "sys/devices/system/cpu/online"))));
   const usable = ids.filter((id) => online.has(id));
   return (usable.length > 0 ? usable : ids).map((id) => ({ id, capacity: capacityOf(id, root) }));
 }
 
 /**
- * By the kernel's own measure, or else by the highest clock, which tells a big core from a little one just as
- * well.
+ * The kernel's own measure, or else the highest clock, which tells a big core from a little one just as well.
  */
 function capacityOf(id: number, root: string): number {
   const folder = join(root, `sys/devices/system/cpu/cpu${id}`);
@@ -46,7 +45,7 @@ function capacityOf(id: number, root: string): number {
 const maxClockMhz = (folder: string) =>
   Math.round(Number(textOrEmpty(join(folder, "cpufreq/cpuinfo_max_freq"))) / 1000);
 
-/** On chips of unequal cores the fast ones: steps wait for their slowest thread. */
+/** The fast ones of unequal cores, because steps wait for their slowest thread. */
 export function fastCores(cores: readonly Core[]): Core[] {
   const fastest = Math.max(...cores.map(({ capacity }) => capacity));
   return cores.filter(({ capacity }) => capacity >= FAST_SHARE * fastest);
@@ -66,8 +65,8 @@ export function parseCores(list: string): number[] {
 }
 
 /**
- * The same of a kernel's file, which may name any number of cores that will never be there: those from
- * MOST_CORES on are left out.
+ * The same for a list in a kernel's file, which may name any number of cores that will never be there: those
+ * from MOST_CORES on are left out.
  */
 export function kernelCores(list: string): number[] {
   const cores = new Set<number>();
@@ -78,7 +77,7 @@ export function kernelCores(list: string): number[] {
   return [...cores].toSorted((a, b) => a - b);
 }
 
-/** Of "4-7" or "4"; not numbers where it is neither. */
+/** The ends of "4-7" or "4"; NaN where it is neither. */
 function rangeOf(part: string): [from: number, to: number] {
   const [, from, to = from] = /^(\d+)(?:-(\d+))?$/.exec(part.trim()) ?? [];
   return [Number(from), Number(to)];
@@ -107,25 +106,24 @@ export const ANYWHERE: Placement = { talker: [], predictor: [], vocoder: [] };
 export type WantedCores = Partial<Record<"all" | keyof Placement, readonly number[]>>;
 
 /**
- * Who computes where. On unequal cores, or where cores were named, each stage keeps to its own: the vocoder
- * to one fast core, the talker and the predictor, who take turns, to the others; only prompts, which come
- * while the vocoder has nothing to do, have them all. Equal cores are left to the kernel: on a busy machine a
- * pinned thread waits for its core while others are free.
+ * Which cores each stage keeps to. On unequal cores, or where cores were named, the vocoder keeps to one fast
+ * core, and talker and predictor, which take turns, keep to the others. Only prompts have them all, because
+ * the vocoder has nothing to do meanwhile. Equal cores are left to the kernel: on a busy machine a pinned
+ * thread waits for its core while others are free.
  */
 export function placementOf(wanted: WantedCores, allowed: readonly Core[]): Placement {
   const named = Object.values(wanted).flatMap((ids) => ids ?? []);
   const forbidden = named.find((id) => !allowed.some((core) => core.id === id));
   if (forbidden !== undefined) {
     const cores = formatCores(allowed.map(({ id }) => id));
-    throw new TtsError(
-      "USAGE",
-      `core ${forbidden} is none that this process may use`,
-      `choose from ${cores}`,
-    );
+    throw new TtsError("USAGE", `this process may not use core ${forbidden}`, `choose from ${cores}`);
   }
   const usable = wanted.all === undefined ? allowed : allowed.filter(({ id }) => wanted.all?.includes(id));
   const fast = fastCores(usable).map(({ id }) => id);
-  /** Of as many talker threads as cores the one that only prompts use: see ThreadPool in ffi/ggml.ts. */
+  /**
+   * The core that only prompts use where the talker has as many threads as cores: see ThreadPool in
+   * ffi/ggml.ts.
+   */
   const spare = fast.at(-2) ?? fast[0];
   const apart = wanted.all !== undefined || fast.length < usable.length;
   const own = {

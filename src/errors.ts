@@ -72,7 +72,7 @@ export class TtsError extends Error {
     return this.inOneLineWith(this.hint);
   }
 
-  /** @param hint this one, spelled for another reader */
+  /** @param hint the hint, spelled for another reader */
   inOneLineWith(hint: string): string {
     const parts = [this.message, hint].filter((part) => part !== "");
     return parts.join("; ").replace(/\s*\n\s*/g, " ");

@@ -1,8 +1,8 @@
 // The name a mistyped one was probably meant to be.
 
 /**
- * The candidate with the fewest edits, or null where none is close: at most a third of the letters may be
- * wrong, at least one.
+ * The candidate with the fewest edits, or null where none is close: up to a third of the letters may be
+ * wrong, and always one.
  */
 export function nearest(name: string, candidates: readonly string[]): string | null {
   const most = Math.max(1, Math.floor(name.length / 3));
@@ -16,8 +16,8 @@ export function nearest(name: string, candidates: readonly string[]): string | n
 }
 
 /**
- * Edits from one to the other; two neighbours in the wrong order are one. Anything above `most` may be
- * reported as `most + 1`.
+ * Edits from one to the other; two swapped neighbours count as one. Anything above `most` may be reported as
+ * `most + 1`.
  */
 function distance(a: string, b: string, most: number): number {
   if (Math.abs(a.length - b.length) > most) return most + 1;

@@ -1,6 +1,6 @@
-// The NPUs that this program can use: a row for each vendor's library, and what models are built for. Facts
-// alone: settings, options, help and tts doctor are made of them. What is done with a library stands in
-// ffi/npu, src/backends/npu and src/convert/npu.
+// The NPUs that this program can use: a row for each vendor's library, and the targets that models are built
+// for. Only facts: settings, options, help and tts doctor are made from them. The code that uses a library is
+// in ffi/npu, src/backends/npu and src/convert/npu.
 
 /** Chips that take the same models are one target; the names are those of `--target`. */
 export const NPU_BUILDS = {
@@ -13,7 +13,7 @@ export const NPU_TARGETS = Object.keys(NPU_BUILDS) as NpuTarget[];
 interface NpuBuild {
   /** What the vendor's toolkit calls the models it builds. */
   suffix: string;
-  /** Whose NPU it is: "for ..." */
+  /** Whose NPU it is; help writes "for" before it. */
   purpose: string;
 }
 
@@ -60,7 +60,8 @@ interface NpuVendor {
   variable: string;
   target: NpuTarget;
   /**
-   * The backend's name for each stage that it can run, as in `--vocoder` and `--predictor`; null: it cannot.
+   * The backend's name for each stage that it can run, as in `--vocoder` and `--predictor`; null where it
+   * cannot.
    */
   vocoder: string | null;
   predictor: string | null;

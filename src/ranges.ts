@@ -1,4 +1,4 @@
-// Whole numbers in a range: the one test, and the one error where a user gave another number.
+// Whole numbers in a range: the one test, and the one error for a user's number outside it.
 
 import { TtsError } from "./errors.ts";
 
@@ -7,7 +7,7 @@ export const isWhole = (value: unknown, least: number, most: number): value is n
   Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
 
 /**
- * @param name of the number, as the user knows it: an option, or in words
+ * @param name the number's name as the user knows it: an option, or words
  * @throws TtsError USAGE
  */
 export function assertWhole(name: string, value: number, least: number, most: number): void {

@@ -14,7 +14,7 @@ export const NONE = -1;
 export const STAGES = ["talker", "predictor", "vocoder"] as const;
 export type StageName = (typeof STAGES)[number];
 
-/** How far long work has come. */
+/** The progress of long work. */
 export interface Progress {
   /** What is being done, in words. */
   step: string;
@@ -50,7 +50,7 @@ export interface Row {
 }
 
 /**
- * How the state of a graph is named: what it reads at STATE + name it writes at NEXT + name, for the next
+ * How a graph names its state: it reads a value at STATE + name, and writes it at NEXT + name for the next
  * run.
  */
 export const STATE = "state.";
@@ -70,7 +70,7 @@ export interface SamplerSettings {
 }
 
 /**
- * What a code predictor can do that draws inside of its model: no top-p, and of top-k so many at most (or
+ * The limits of a code predictor that draws inside its model: no top-p, and a top-k of at most this many (or
  * all).
  */
 export interface DrawLimits {

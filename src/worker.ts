@@ -1,6 +1,6 @@
 // Starts worker threads and child processes. Each is this program again: tts.ts sees that it is not the main
-// thread, or that it was started with CHILD_FLAG, and runs its role, which works the same from source and in
-// a compiled binary.
+// thread, or that it was started with CHILD_FLAG, and runs its role. This works the same from source and in a
+// compiled binary.
 
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
@@ -19,7 +19,7 @@ export type WorkerRole =
   | "replay"
   | "measure"
   | "probe";
-/** What may take its whole process down, or never come back. */
+/** Roles that may take their whole process down, or never come back. */
 export type ChildRole = "library" | "speed";
 
 /** What every worker finds in its workerData. */
@@ -30,7 +30,8 @@ export interface WorkerStart<T = unknown> {
 
 const entry = compiled ? Bun.main : fileURLToPath(new URL("../tts.ts", import.meta.url));
 /**
- * What `process.execPath` is given before the arguments to be this program again: a binary is its own entry.
+ * What `process.execPath` needs before the arguments to be this program again: nothing for a binary, which is
+ * its own entry.
  */
 export const ENTRY_ARGS: readonly string[] = compiled ? [] : [entry];
 
@@ -38,11 +39,11 @@ export function startWorker(role: WorkerRole, job: unknown): Worker {
   return new Worker(entry, { workerData: { role, job } satisfies WorkerStart });
 }
 
-/** Of a child: `--child ROLE JOB`. No command has such an option. */
+/** A child is started with `--child ROLE JOB`. No command has such an option. */
 const CHILD_FLAG = "--child";
 /** The child's answer goes here: libraries may write what they like to its standard output. */
 const ANSWER_FILE = 3;
-/** Of what a child said before it died, so much may be worth reading, and not what Bun says of itself. */
+/** Characters that are kept of a child's words before it died, without what Bun says of itself. */
 const LAST_WORDS = 300;
 const CRASH_BANNER = /^={20,}\nBun v[\s\S]*$/m;
 
@@ -86,7 +87,7 @@ export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: numb
   );
 }
 
-/** On the main thread of a process: what it was started for, or null for a person's command. */
+/** The job that this process was started for as a child; null for a person's command. */
 export function childStart(args: readonly string[]): { role: ChildRole; job: unknown } | null {
   return args[0] === CHILD_FLAG && args.length === 3
     ? { role: args[1] as ChildRole, job: JSON.parse(args[2]) }

@@ -16,15 +16,15 @@ export interface Fault {
   /** Answers this instead. */
   status?: number;
   headers?: Record<string, string>;
-  /** Cuts the connection after so many bytes of the body. */
+  /** Cuts the connection after this many bytes of the body. */
   cutAfter?: number;
   /** Sends the whole file, whatever range was asked for. */
   ignoreRange?: boolean;
-  /** Other bytes than the file's. */
+  /** Sends these bytes instead of the file's. */
   body?: Buffer;
   /** Bytes per 10 ms. */
   slow?: number;
-  /** Sends nothing at all for so long. */
+  /** Sends nothing at all for this long. */
   silentMs?: number;
 }
 
@@ -54,7 +54,7 @@ export const NEEDED = [
 export const MAIN = "model.safetensors";
 export const CODEC = "speech_tokenizer/model.safetensors";
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
-/** May go to the hub alone, and into no message. */
+/** The token may go to the hub alone, and into no message. */
 export const TOKEN = "hf_secret-of-the-tests";
 
 /** A folder for pulled models that is still empty. */
@@ -65,10 +65,10 @@ export const gitOid = (bytes: Buffer) =>
   createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 const isLarge = (path: string) => path.endsWith(".safetensors");
 
-/** Where a pull puts it. */
+/** Where a pull puts the checkpoint. */
 export const directoryOf = (cacheDir: string) => join(modelFolder(cacheDir, ID), COMMIT);
 
-/** What an unfinished download of a file says it has. */
+/** Bytes that an unfinished download of a file says it has. */
 export const keptBytes = (path: string): number =>
   JSON.parse(readFileSync(`${path}.part.state`, "utf8")).done.reduce(
     (sum: number, bytes: number) => sum + bytes,
@@ -107,7 +107,7 @@ export class FakeHub {
     this.servers = [serve("hub"), serve("cdn")];
   }
 
-  /** For all tests of a file that calls this at its top: the hub of `ID`, without faults before each test. */
+  /** The hub of `ID` for all tests of a file that calls this at its top. Each test starts without faults. */
   static duringTests(): FakeHub {
     const hub = new FakeHub(ID, filesOf(SOURCE));
     beforeAll(() => hub.listen());
@@ -116,7 +116,7 @@ export class FakeHub {
     return hub;
   }
 
-  /** For one test, which must stop it. */
+  /** A hub for one test, which must stop it. */
   static async start(id: string, files: Map<string, Buffer>): Promise<FakeHub> {
     const hub = new FakeHub(id, files);
     await hub.listen();
@@ -133,7 +133,7 @@ export class FakeHub {
     return this.files.get(path)!.length;
   }
 
-  /** The needed files are in a cache, byte by byte, and nothing else. */
+  /** Expects the needed files in a cache, byte by byte, and nothing else. */
   expectWholeIn(cacheDir: string): void {
     expect(this.whatIsWrong(cacheDir)).toEqual([]);
   }

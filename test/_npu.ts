@@ -13,7 +13,7 @@ import { CODES_PER_FRAME } from "../src/types.ts";
 import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts";
 import { checkpointOf, GoldenFile, madeOnce, openOptions } from "./_support.ts";
 
-/** Frames of a run, as for real devices. */
+/** Frames of a run of the models. */
 const NPU_FRAMES = 4;
 /** Frames that the folder is measured on: enough for a self-test. */
 const SPOKEN_FRAMES = 12;
@@ -37,7 +37,7 @@ export function npuFolderOf(bundle: Bundle, npu: NpuTarget, kind: "step" | "fram
   });
 }
 
-/** Does a vendor toolkit's work. @param kind which of the code predictor's two graphs is built */
+/** Does what a vendor's toolkit would do. @param kind which of the code predictor's two graphs is built */
 export function buildForStandIns(folder: string, target: NpuTarget, kind: "step" | "frame" = "frame"): void {
   const { vocoder, predictor } = openNpuFolder(folder, target).manifest;
   const parts = [...vocoder, predictor[kind]].filter((part) => part?.runs === "npu");
@@ -47,7 +47,7 @@ export function buildForStandIns(folder: string, target: NpuTarget, kind: "step"
   }
 }
 
-/** Real codes where there are any; for a random voice any codes will do. */
+/** Codes of a real speech where there are any: a random voice may say anything. */
 function codesFor({ manifest }: Bundle): Int32Array {
   const name =
     manifest.reading === null ? "tiny-custom/golden/custom-ryan-english-whole" : "starter/starter-00";

@@ -7,5 +7,5 @@ import { removeScratch } from "./_support.ts";
 // No test leaves anything in the user's cache, or finds there what another has left.
 process.env.TTS_PREFIX_CACHE = "memory";
 
-// Side by side, this runs after every file; then `make test` removes what all have left.
+// When files run side by side, this would run after every file; there `make test` removes what all have left.
 if (process.env.TTS_TEST_SCRATCH === undefined) afterAll(removeScratch);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { madeOnce, ROOT } from "./_support.ts";
 
 export const compiler = Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang");
-/** Ends the titles of tests that are skipped without a compiler. */
+/** Ends the title of a test that is skipped without a compiler. */
 export const noCompiler = compiler === null ? " (skipped: there is no C compiler here)" : "";
 
 const NATIVE = join(ROOT, "native");
@@ -71,7 +71,7 @@ export function compileStandIns(): StandIns {
   return { folder, rknn, axcl, axEngine };
 }
 
-/** Environment of a process that uses a stand-in: permission, and the library that computes behind it. */
+/** What a process needs to use a stand-in: permission, and the library that computes for it. */
 export function standInEnvironment(more: Record<string, string> = {}): Record<string, string> {
   const folder = join(
     ROOT,

@@ -92,13 +92,13 @@ export function removeScratch(): void {
   scratch = "";
 }
 
-/** Longer than anything takes that is made once. */
+/** Longer than it takes to make any of these folders. */
 const MADE_WITHIN_MS = 90_000;
 const LOOK_MS = 20;
 
 /**
  * A folder that all processes of a run share: the first that needs it makes it, others wait meanwhile.
- * @param make fills a folder that is not there yet, beside the place
+ * @param make makes and fills the folder it is given, which lies beside the place
  */
 export function madeOnce(name: string, make: (folder: string) => void): string {
   const place = join(process.env.TTS_TEST_SCRATCH ?? scratchFolder(), "shared", name);
@@ -150,7 +150,7 @@ export function copyOfCheckpoint(checkpoint: string, name: string): string {
   return folder;
 }
 
-/** What a number of a tensor becomes. */
+/** Gives the number that takes the place of one in a tensor. */
 export type Edit = (tensor: string, value: number) => number;
 
 /** Changes F32 numbers of the codec's decoder in a copy of a checkpoint. */
@@ -198,7 +198,7 @@ function bundleIn(target: string, source: string): Bundle {
   return bundle;
 }
 
-/** The folder that a bundle of the tests was made of. */
+/** The checkpoint folder that a bundle of the tests was made from. */
 export const checkpointOf = (bundle: Bundle) => checkpoints.get(bundle)!;
 
 /** Converts a checkpoint folder, on this thread, into the bundle `name` of the scratch folder. */
@@ -209,9 +209,7 @@ export function convertFolder(source: string, name: string, weights: WeightType 
 }
 
 const bundles = new Map<string, Bundle>();
-/**
- * A checkpoint folder that stays as it is, converted once into the bundle `name`, which nobody may change.
- */
+/** Converts a checkpoint folder once into the bundle `name`. Nobody may change either of them. */
 export function bundleNamed(name: string, source: string, weights: WeightType = "f32"): Bundle {
   const bundle =
     bundles.get(name) ??
@@ -238,7 +236,7 @@ export function failureOf(call: () => unknown): TtsError {
   throw new Error("it did not fail");
 }
 
-/** The same of a promise. */
+/** The error of a promise that must fail. */
 export const rejectionOf = (work: Promise<unknown>) =>
   work.then(
     () => failureOf(() => {}),
@@ -248,11 +246,11 @@ export const rejectionOf = (work: Promise<unknown>) =>
       }),
   );
 
-/** The backend of a name. */
+/** The backend that has this name. */
 export const named = <Stage>(backends: readonly Backend<Stage>[], name: string) =>
   backends.find((backend) => backend.name === name)!;
 
-/** Why a backend cannot run here, or null: what is no accelerator runs everywhere. */
+/** Why a backend cannot run here, or null. A backend that is no accelerator runs everywhere. */
 export const reasonAgainst = <Stage>(backend: Backend<Stage>, options: OpenOptions) =>
   isAccelerator(backend) ? backend.probe(options) : null;
 
@@ -276,7 +274,7 @@ export function tokenizerOf(bundle: Bundle): Tokenizer {
   return tokenizer;
 }
 
-/** Always the most likely code, with the penalty the golden runs have. */
+/** Draws always the most likely code, with the penalty of the golden runs. */
 export const greedily = (repetitionPenalty: number): SamplerSettings => {
   return { greedy: true, temperature: 1, topK: 0, topP: 1, repetitionPenalty };
 };
@@ -291,7 +289,7 @@ export interface GoldenRun {
   prompt: Prompt;
   voice: VoiceVectors;
   sampling: SamplerSettings;
-  /** Code-0 draws, the closing one included. */
+  /** Draws of code 0, including the one that ends the speech. */
   maxNewTokens: number;
 }
 

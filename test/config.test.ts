@@ -13,9 +13,12 @@ test.each([
   [4, 3],
   [8, 4],
   [64, 4],
-])("of %d fast cores talker and predictor share %d, so that the vocoder has one", (cores, threads) => {
-  expect(generationThreads(cores)).toBe(threads);
-});
+])(
+  "with %d fast cores talker and predictor share %d threads, so that the vocoder has a core",
+  (cores, threads) => {
+    expect(generationThreads(cores)).toBe(threads);
+  },
+);
 
 test("a narrow talker has one thread, whatever the machine", () => {
   const config = loadConfig({ threads: 3 });
@@ -45,7 +48,7 @@ describe("cores", () => {
   });
 
   test.each(["", ",", "4-", "-4", "7-4", "a", "1.5", "0x1", "1024", "99999", "0-1023-2"])(
-    '"%s" is none',
+    '"%s" is no list',
     (list) => {
       expect(() => parseCores(list)).toThrow(/is no list of cores/);
     },
@@ -56,7 +59,7 @@ describe("cores", () => {
     expect(formatCores([])).toBe("");
   });
 
-  test("those of this process are what the kernel says", () => {
+  test("the cores of this process are those that the kernel names", () => {
     const ids = allowedCores().map(({ id }) => id);
     const { stdout } = Bun.spawnSync(["taskset", "-pc", String(process.pid)]);
     expect(parseCores(stdout.toString().split(":")[1])).toEqual(ids);
@@ -65,7 +68,7 @@ describe("cores", () => {
   test.each([
     ["capacities", (id: number) => ({ cpu_capacity: id < 4 ? "414\n" : "1024\n" })],
     ["highest clocks", (id: number) => ({ "cpufreq/cpuinfo_max_freq": id < 4 ? "1800000\n" : "2400000\n" })],
-  ])("of a board are told apart by %s, also when only some are allowed", (_what, filesOf) => {
+  ])("the cores of a board are told apart by %s, also when only some are allowed", (_what, filesOf) => {
     const root = mkdtempSync(join(scratchFolder(), "board-"));
     const write = (path: string, content: string) => {
       mkdirSync(dirname(join(root, path)), { recursive: true });
@@ -91,7 +94,7 @@ describe("cores", () => {
     expect(allowedCores(root).map(({ id }) => id)).toEqual([0, 1, 3]);
   });
 
-  test("a container may tell of others than those that may be used", () => {
+  test("a container may name other cores than those that may be used", () => {
     const root = mkdtempSync(join(scratchFolder(), "container-"));
     for (const folder of ["proc/self", "sys/devices/system/cpu"])
       mkdirSync(join(root, folder), { recursive: true });
@@ -105,13 +108,13 @@ describe("cores", () => {
     expect(placementOf({}, equal([0]))).toEqual(anywhere);
   });
 
-  test("of a board the fast ones are taken, and the vocoder has one of them", () => {
+  test("stages take the fast cores of a board, and the vocoder has one of them", () => {
     expect(placementOf({}, board)).toEqual({ talker: [4, 5, 6, 7], predictor: [4, 5, 7], vocoder: [6] });
     expect(placementOf({}, board.slice(0, 5))).toEqual({ talker: [4], predictor: [4], vocoder: [4] });
     expect(placementOf({}, board.slice(0, 4))).toEqual(anywhere); // under taskset -c 0-3 they are equal
   });
 
-  test("what is named counts, for all stages or for one", () => {
+  test("named cores count, for all stages or for one", () => {
     expect(placementOf({ all: [0, 1, 2] }, equal([0, 1, 2, 3]))).toEqual({
       talker: [0, 1, 2],
       predictor: [0, 2],
@@ -153,25 +156,23 @@ describe("cores", () => {
   test("more threads than a stage has cores are refused", () => {
     const [core] = allowedCores().map(({ id }) => id);
     expect(() => loadConfig({ threads: 2, cpus: { talker: [core] } }, {})).toThrow(
-      "2 threads do not go on the 1 core of the talker",
+      "2 threads do not fit on the 1 core of the talker",
     );
     expect(loadConfig({ threads: 1, cpus: { talker: [core] } }, {}).threads).toBe(1);
   });
 
-  test("a stage has no more threads than cores, and the other as many", () => {
+  test("a stage has no more threads than cores, and the other stage has as many", () => {
     const cores = { talker: [], predictor: [] };
     expect(generationThreads(8, { ...cores, talker: [4] })).toBe(1);
     expect(generationThreads(8, { ...cores, predictor: [4, 5] })).toBe(2);
     expect(generationThreads(4, { talker: [0, 1, 2, 3], predictor: [0, 1, 2, 3] })).toBe(4);
   });
 
-  test("one that the process may not use is an error", () => {
-    expect(() => placementOf({ all: [1, 9] }, equal([1, 2, 3]))).toThrow(
-      "core 9 is none that this process may use",
-    );
+  test("a core that the process may not use is an error", () => {
+    expect(() => placementOf({ all: [1, 9] }, equal([1, 2, 3]))).toThrow("this process may not use core 9");
     // as the command line gives it
     const single = { all: undefined, talker: undefined, predictor: undefined, vocoder: [7] };
-    expect(() => placementOf(single, equal([1, 2, 3]))).toThrow("core 7 is none that this process may use");
+    expect(() => placementOf(single, equal([1, 2, 3]))).toThrow("this process may not use core 7");
   });
 });
 

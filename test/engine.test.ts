@@ -97,7 +97,7 @@ describe("speaking", () => {
       };
     };
     const engines = await Promise.all([1, 4, 4].map((lanes) => openStarter({ lanes, weights: "q4_0" })));
-    // side by side, so that the lanes wait for each other in another order
+    // side by side, so that each waits differently for the others
     const [one, four, again] = await Promise.all(engines.map(drawn));
     expect(again).toEqual(four);
     expect(four).toEqual(one);
@@ -135,7 +135,7 @@ describe("speaking", () => {
       const [first, second] = allowedCores().map(({ id }) => id);
       const engine = await openStarter({ cpus: { all: [first, second] }, threads: 1, promptThreads: 2 });
       const spoken = await speak(engine, TEXT);
-      /** Name -> the cores of each thread with that name. */
+      /** Name of a thread -> the cores of each thread of that name. */
       const cores = Object.groupBy(
         readdirSync("/proc/self/task").map((task) => {
           const read = (name: string) => readFileSync(`/proc/self/task/${task}/${name}`, "utf8");

@@ -102,7 +102,7 @@ describe("prompt rows equal the official ones", () => {
     },
   );
 
-  test("the first prefixRows rows are the same whatever the text is, but are never all rows", () => {
+  test("prefixRows counts the rows at the start that no text changes, and is never all of them", () => {
     const { prompt: spec } = bundleOf("tiny-custom").manifest;
     for (const entry of entries) {
       const request = requestOf(entry);
@@ -182,7 +182,7 @@ describe("the sampler", () => {
     ["stream", 42, 4],
     ["seed", 43, 3],
     ["upper half of the seed", 42 + 2 ** 32, 3],
-  ])("draws otherwise from another %s", (_what, seed, stream) => {
+  ])("draws other codes from another %s", (_what, seed, stream) => {
     expect(draws(seed, stream)).not.toEqual(draws(42, 3));
   });
 
@@ -221,7 +221,7 @@ describe("the sampler", () => {
     expect(drawn.size).toBeGreaterThan(200);
   });
 
-  test("makes drawn codes less likely, by the same factor however often they came", () => {
+  test("makes codes already drawn less likely, by the same amount however often they came", () => {
     const flat = new Float32Array(TALKER.size).fill(1);
     const once = started({ ...PLAIN, repetitionPenalty: 2 }).probabilities(flat);
     const often = started({ ...PLAIN, repetitionPenalty: 2 });
@@ -265,8 +265,8 @@ describe("the sampler", () => {
     );
     expect(kept.length).toBeGreaterThan(8);
     expect(Array.from(seen.keys()).filter((id) => seen[id] > 0 && expected[id] === 0)).toEqual([]);
-    // Mean kept - 1, deviation sqrt(2 (kept - 1)): at most five deviations, and not suspiciously exact
-    // either.
+    // The mean is kept - 1, the deviation sqrt(2 (kept - 1)): five deviations are allowed, and too exact is
+    // suspicious.
     const freedom = kept.length - 1;
     expect(chiSquare).toBeLessThan(freedom + 5 * Math.sqrt(2 * freedom));
     expect(chiSquare).toBeGreaterThan(freedom / 10);

@@ -7,8 +7,8 @@ import { basename, dirname, join } from "node:path";
 import { ROOT } from "./_support.ts";
 
 /**
- * One room or several a step, lowest first. A file may import from its own room and from all rooms on lower
- * steps.
+ * Each step has one room or several; the lowest comes first. A file may import from its own room and from all
+ * rooms on lower steps.
  */
 const STAIR: readonly (readonly string[])[] = [
   ["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/npu-vendors.ts"],
@@ -29,7 +29,7 @@ const STAIR: readonly (readonly string[])[] = [
   ["tts.ts"],
 ];
 
-/** Who may use a package, or what must stay in few hands; packages that are not named belong to nobody. */
+/** The rooms that may use a package. Nobody may use a package that is not named. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi/"],
   "node:net": ["src/serve/sockets/"],
@@ -41,7 +41,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   consola: ["src/cli/"],
 };
 
-/** [what, where it must not stand, among these files] */
+/** [habit, the pattern that breaks it, the files that must keep it] */
 const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) => boolean][] = [
   [
     "only src/config.ts reads the environment",
@@ -49,17 +49,17 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
     (file) => file !== "src/config.ts",
   ],
   [
-    "only src/cli and what builds write to the console",
+    "only src/cli and the build write to the console",
     /\bconsole\./,
     (file) => !/^src\/(cli\/|packaging\/binary)/.test(file),
   ],
   [
-    "only src/cli and what builds end the process",
+    "only src/cli and the build end the process",
     /\bprocess\.(exit\(|exitCode\b)/,
     (file) => /^src\/(?!cli\/|packaging\/binary)/.test(file),
   ],
   [
-    "what is pure uses nothing of Bun or the process",
+    "pure code uses nothing of Bun or the process",
     /\bBun\.|\bprocess\.|\bMath\.random\b/,
     (file) => /^src\/(text\/|sampler|audio\/(mel|reference))/.test(file),
   ],
@@ -81,9 +81,9 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
 ];
 
 const MOST_LINES = 450;
-/** Of the formatter, which leaves comments alone. */
+/** The width of the formatter, which leaves comments alone. */
 const MOST_COLUMNS = 110;
-/** Flat in src/. */
+/** The most files that lie flat in src/. */
 const MOST_FILES = 12;
 
 const sources = new Map(
@@ -96,7 +96,7 @@ const sources = new Map(
 );
 const files = [...sources.keys()].sort();
 
-/** Line structure stays; a "//" inside a string has no space before it. */
+/** Keeps the lines. A "//" inside a string has no space before it. */
 function withoutComments(source: string): string {
   return source
     .replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, ""))
@@ -156,7 +156,7 @@ describe("rooms", () => {
     }
   });
 
-  test("every file has one", () => {
+  test("every file has a room", () => {
     expect(files.filter((file) => stepOf(file) < 0)).toEqual([]);
   });
 

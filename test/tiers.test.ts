@@ -1,6 +1,6 @@
 // The two tiers of tests. `make check` runs all of test/, `make test` leaves out the folders that the
-// Makefile names: so every test has a tier. Here it is checked that no test hides from both, and that what
-// needs processes has not got into the first tier.
+// Makefile names: so every test has a tier. These tests check that no test hides from both, and that nothing
+// in the first tier needs processes.
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -19,7 +19,7 @@ const isSecond = (file: string) =>
     .split("/")
     .some((folder) => folders.includes(folder));
 
-/** What starts the program, or stands in for the library of an NPU. */
+/** Files that start the program, or stand in for the library of an NPU. */
 const OF_PROCESSES = ["test/cli/_tts.ts", "test/_npu.ts"];
 
 test("every folder of the second tier has tests", () => {

@@ -1,6 +1,5 @@
-// Results that appear whole or not at all: each is made beside its place, under a name that tells whose it
-// is, and renamed when it is finished. The only place that renames results; what a lock does with its own
-// file is in lock.ts.
+// Results appear whole or not at all: each is made beside its place, under a name with its process's id, and
+// renamed when it is finished. Only this file renames results; a lock renames its own file in lock.ts.
 
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
@@ -8,17 +7,19 @@ import { basename, dirname, join } from "node:path";
 import { writeAll } from "./bytes.ts";
 
 /**
- * A file or folder under construction. It goes with the process, or with {@link discard}, unless it takes its
- * place before.
+ * A file or folder under construction. {@link discard} or the end of the process removes it, unless it has
+ * taken its place by then.
  */
 export class Draft {
-  /** To be made here: nothing has this name yet, since one process may build the same thing twice at once. */
+  /**
+   * Where to make it. Nothing has this name yet, since one process may build the same thing twice at once.
+   */
   readonly path: string;
   private readonly remove = () => rmSync(this.path, { recursive: true, force: true });
 
   /**
-   * @param family the name that drafts of many targets in one folder share, so that each of them removes what
-   * dead processes left of any
+   * @param family a name that drafts of many targets in one folder share: each draft removes what dead
+   * processes left of any of them
    */
   constructor(
     readonly target: string,
@@ -29,7 +30,9 @@ export class Draft {
     process.once("exit", this.remove);
   }
 
-  /** Makes a file of it, open for writing. Throws what the file system does, and then nothing is left. */
+  /**
+   * Creates the draft as a file, open for writing. Throws the file system's error and then leaves nothing.
+   */
   open(mode = 0o666): number {
     try {
       return openSync(this.path, "wx", mode);
@@ -39,15 +42,15 @@ export class Draft {
     }
   }
 
-  /** A file that was there goes in the same moment. */
+  /** Replaces a file of that name in the same moment. */
   moveIntoPlace(): void {
     renameIntoPlace(this.path, this.target);
     this.discard();
   }
 
   /**
-   * An old folder steps aside for an instant, and comes back after a failure; a program that has it open
-   * keeps its files.
+   * Moves an old folder aside for an instant, and back after a failure. A program that has it open keeps its
+   * files.
    */
   replaceFolder(): void {
     const old = `${this.path}.old`;
@@ -62,24 +65,21 @@ export class Draft {
     }
   }
 
-  /** Does nothing once it has taken its place. */
+  /** Removes the draft; does nothing once it has taken its place. */
   discard(): void {
     process.off("exit", this.remove);
     this.remove();
   }
 }
 
-/**
- * What is whole already, a file or a listening socket, gets its name; what had that name before goes in the
- * same moment.
- */
+/** Gives a whole file or a listening socket its name, and in the same moment replaces what had that name. */
 export const renameIntoPlace = (path: string, target: string) => renameSync(path, target);
 
 /**
- * Writes a file that every reader sees whole, in its old or its new state. Throws what the file system does,
- * and then nothing is left.
+ * Writes a file that every reader sees whole, in its old or its new state. Throws the file system's error and
+ * then leaves nothing.
  * @param flush whether it must also be whole after a power cut
- * @param family as that of a {@link Draft}
+ * @param family see {@link Draft}
  */
 export function replaceFile(
   path: string,
@@ -104,8 +104,8 @@ export function replaceFile(
 const prefixOf = (target: string) => `.${basename(target)}.part-`;
 
 /**
- * Removes what killed processes left of the same target. Failures do not matter: it is only litter, and may
- * be another user's.
+ * Removes what killed processes left of the same target. Failures do not matter: the remains do no harm, and
+ * may be another user's.
  */
 function removeAbandoned(target: string): void {
   try {

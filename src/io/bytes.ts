@@ -1,5 +1,4 @@
-// What every writer of a binary file here needs: values as bytes, and bytes to a file. No format is known
-// here.
+// What writers of binary files share: values as bytes, and bytes written to a file. Knows no format.
 
 import { writeSync } from "node:fs";
 
@@ -7,7 +6,7 @@ import { writeSync } from "node:fs";
 export const asBytes = (values: Float32Array | Float16Array) =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-/** One write call takes at most 2 GiB. */
+/** Writes all bytes, in parts: one write call takes at most 2 GiB. */
 export function writeAll(file: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; )
     at += writeSync(file, bytes, at, Math.min(bytes.length - at, 2 ** 30));

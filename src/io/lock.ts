@@ -1,5 +1,5 @@
-// One process at a time: a lock file that names its holder. What a dead process left is taken over. Good for
-// one machine, not between several.
+// A lock file lets in one process at a time and names its holder. The lock of a dead process is taken over.
+// It works on one machine, not between several.
 
 import { linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,8 +9,8 @@ import { textOrNull } from "./read.ts";
 
 /**
  * Does `work` while holding the lock `path`, whose folder exists.
- * @param onWait told once, with the holder's process id, when another holds it
- * @throws TtsError MODEL_BUSY after LIMITS.lockWaitMs; what the file system throws
+ * @param onWait called once, with the holder's process id, when another process holds it
+ * @throws TtsError MODEL_BUSY after LIMITS.lockWaitMs; the file system's errors
  */
 export async function withLock<T>(
   path: string,
@@ -68,7 +68,7 @@ function tryAcquire(path: string): boolean {
 }
 
 /**
- * Moved away first: of several processes that find it stale, only one moves that lock, and a fresh one goes
+ * Moves the lock away first: when several processes find it stale, only one can move it. A fresh lock goes
  * back.
  */
 function removeStale(path: string, holder: string): void {
@@ -82,9 +82,7 @@ function removeStale(path: string, holder: string): void {
   rmSync(aside, { force: true });
 }
 
-/**
- * Process id and start time: the same number is given again to others. null when there is no such process.
- */
+/** Process id and start time, because the system reuses ids. null when there is no such process. */
 function identity(pid: number): string | null {
   const stat = textOrNull(`/proc/${pid}/stat`);
   if (stat === null) return null;

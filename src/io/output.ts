@@ -25,13 +25,13 @@ const writeAsync = promisify(write);
 const STDOUT = 1;
 const RETRY_MS = 5;
 
-/** Takes bytes in order. Finish or abandon ends it; abandoning what has ended does nothing. */
+/** Takes bytes in order until it is finished or abandoned. Abandoning it after that does nothing. */
 export interface Output {
   /** Whether {@link rewrite} works. */
   readonly seekable: boolean;
   /** @throws TtsError OUTPUT_FAILED */
   write(bytes: Uint8Array): Promise<void>;
-  /** Puts other bytes in place of the first ones. */
+  /** Overwrites the first bytes. */
   rewrite(bytes: Uint8Array): Promise<void>;
   /** @throws TtsError OUTPUT_FAILED */
   finish(): Promise<void>;
@@ -42,13 +42,13 @@ export interface Output {
 /**
  * Opens an output before any work is done for it, so that a path that cannot be written fails at once. Waits
  * for the reader of a FIFO.
- * @param path "-" is stdout, and so is every other name of it
+ * @param path "-" and every other name of stdout mean stdout
  * @throws TtsError OUTPUT_FAILED
  */
 export async function openOutput(path: string): Promise<Output> {
   try {
     if (isStdout(path)) return new Stream("stdout", STDOUT);
-    const there = statOf(path); // of what a link points at: /dev/fd/3 is a pipe, not a name
+    const there = statOf(path); // follows links: /dev/fd/3 is a pipe, not a name
     if (there?.isDirectory()) throw new TtsError("OUTPUT_FAILED", `${path} is a folder`, "name a file in it");
     if (there === null) return new WholeFile(path, path);
     const target = there.isFile() ? realName(path, there) : null;
@@ -59,8 +59,8 @@ export async function openOutput(path: string): Promise<Output> {
 }
 
 /**
- * Whether bytes written to `path` arrive where standard output does. The null device keeps nothing, so it is
- * never in the way.
+ * Whether bytes written to `path` arrive where standard output does. The null device keeps nothing, so it
+ * never counts.
  */
 export function isStdout(path: string): boolean {
   if (path === "-") return true;
@@ -70,7 +70,7 @@ export function isStdout(path: string): boolean {
   return !there.isCharacterDevice() || there.rdev !== statOf("/dev/null")?.rdev;
 }
 
-/** Whether two paths name one file, or would. */
+/** Whether two paths name the same file, or would once it exists. */
 export function isSameFile(a: string, b: string): boolean {
   const [left, right] = [statOf(a), statOf(b)];
   if (left !== null && right !== null) return isSame(left, right);
@@ -94,11 +94,13 @@ function statOf(file: string | number): Stats | null {
   try {
     return typeof file === "string" ? statSync(file) : fstatSync(file);
   } catch {
-    return null; // not there; what else is wrong with it shows when it is opened
+    return null; // it is not there; opening it shows any other fault
   }
 }
 
-/** A link keeps pointing at its file. null where the file has no name any more. */
+/**
+ * The path behind a link, which then keeps pointing at its file. null where the file has no name any more.
+ */
 function realName(path: string, there: Stats): string | null {
   try {
     const name = realpathSync(path);
@@ -108,7 +110,7 @@ function realName(path: string, there: Stats): string | null {
   }
 }
 
-/** One-line errors for what disks and pipes do. */
+/** The failure of a disk or pipe as an error of one line. */
 function outputError(path: string, error: unknown): TtsError {
   if (error instanceof TtsError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
@@ -124,7 +126,7 @@ function outputError(path: string, error: unknown): TtsError {
   return new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${what}`, hint, { cause: error });
 }
 
-/** Writes everything; a pipe that is full for the moment is tried again. */
+/** Writes everything; tries again while a pipe is full. */
 async function writeAll(file: number, bytes: Uint8Array, position: number | null): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     try {
@@ -137,7 +139,7 @@ async function writeAll(file: number, bytes: Uint8Array, position: number | null
   }
 }
 
-/** What every output does: errors with its name, and an end that comes once. */
+/** What all outputs share: errors carry the output's name, and the end comes once. */
 abstract class OpenFile implements Output {
   abstract readonly seekable: boolean;
   private ended = false;
@@ -148,7 +150,7 @@ abstract class OpenFile implements Output {
     protected readonly file: number,
   ) {}
 
-  /** Once: the number may belong to another file afterwards, even where closing failed. */
+  /** Closes once: afterwards the number may belong to another file, even where closing failed. */
   protected close(): void {
     if (this.closed || this.file === STDOUT) return;
     this.closed = true;
@@ -176,11 +178,11 @@ abstract class OpenFile implements Output {
     try {
       this.discard();
     } catch {
-      return; // only litter is left
+      return; // only an unfinished file is left
     }
   }
 
-  /** @throws whatever the system says */
+  /** @throws the system's error */
   protected abstract complete(): void;
   protected abstract discard(): void;
 

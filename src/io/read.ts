@@ -1,4 +1,4 @@
-// Files and standard input: whole and up to a limit, as UTF-8 text; or, where a file may be missing, empty or
+// Reads files and standard input whole, up to a limit, as UTF-8 text. A file that may be missing gives "" or
 // null instead of an error.
 
 import { closeSync, open, read, readFileSync } from "node:fs";
@@ -21,14 +21,12 @@ export function textOrNull(path: string): string | null {
 }
 
 /**
- * A text file, or "" where none can be read: files of /proc and /sys that this system lacks, settings that
- * nobody wrote.
+ * A text file, or "" where none can be read. For files of /proc and /sys that a system may lack, and settings
+ * that nobody wrote.
  */
 export const textOrEmpty = (path: string) => textOrNull(path) ?? "";
 
-/**
- * The value in a JSON file, or null where none can be read or it is no JSON. The caller checks what it is.
- */
+/** The value in a JSON file, or null where it cannot be read or is no JSON. The caller checks the value. */
 export function jsonOrNull(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, "utf8"));
@@ -72,7 +70,7 @@ async function readBytes(path: string, limit: number): Promise<Buffer> {
   }
 }
 
-/** A terminal or pipe that does not block and has nothing yet is asked again. */
+/** Reads a block; asks again while a terminal or pipe that does not block has nothing yet. */
 async function readBlock(file: number, block: Buffer): Promise<number> {
   for (;;) {
     try {
@@ -105,7 +103,7 @@ export async function readTextFile(path: string, limit: number): Promise<string>
   }
 }
 
-/** The offset where decoding stops: the longest prefix that is valid, found by bisection. */
+/** The offset where decoding stops, found by bisection over valid prefixes. */
 function firstInvalidByte(bytes: Buffer): number {
   let valid = 0;
   let invalid = bytes.length;
@@ -117,7 +115,7 @@ function firstInvalidByte(bytes: Buffer): number {
   return valid;
 }
 
-/** Valid so far: a character may be cut at the end. */
+/** Whether the bytes are valid so far; a character may be cut at the end. */
 function isValidPrefix(bytes: Buffer): boolean {
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });

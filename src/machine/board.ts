@@ -1,4 +1,4 @@
-// What a machine is made of and how much of it this process may have, from the kernel's files: kinds of cores
+// What a machine is made of and how much of it this process may use, from the kernel's files: kinds of cores
 // with caches, clocks and instructions, the board and its chip, memory, limits of a container. Facts only;
 // `root` stands for / in tests.
 
@@ -11,51 +11,51 @@ interface Cache {
   level: number;
   type: "data" | "instruction" | "unified";
   bytes: number;
-  /** Cores that share one. */
+  /** How many cores share it. */
   sharedBy: number;
 }
 
-/** Cores that are alike. */
+/** Equal cores as one group. */
 export interface CoreKind {
-  /** Such as Cortex-A76 or what /proc/cpuinfo calls it; "" where nothing tells. */
+  /** Such as Cortex-A76, or the name in /proc/cpuinfo; "" where there is none. */
   name: string;
   cores: number[];
   /** 1024 is the fastest core of the machine, as the kernel sees it. */
   capacity: number;
-  /** Whether steps are computed here: on unequal cores only the fast ones are used. */
+  /** Whether steps run here: where cores are unequal, only the fast ones are used. */
   fast: boolean;
   maxMhz: number | null;
   governor: string | null;
-  /** Those of one core. */
+  /** The caches of one core. */
   caches: Cache[];
   /** Instructions that matter to the kernels. */
   features: string[];
 }
 
 export interface Board {
-  /** As the device tree has it, or "". */
+  /** The name in the device tree, or "". */
   model: string;
   /** Such as rk3588, or "". */
   chip: string;
-  /** That the machine has, and that this process may use. */
+  /** Cores of the machine; `kinds` holds those that this process may use. */
   presentCores: number;
   kinds: CoreKind[];
-  /** Cores' worth of time that a container may use, or null: no limit. */
+  /** Computing time that a container may use, in cores; null means no limit. */
   cpuLimit: number | null;
   memory: Memory;
 }
 
 interface Memory {
   totalBytes: number;
-  /** What programs can still have without swapping, within the limit. */
+  /** What programs can still take without swapping, within the limit. */
   availableBytes: number;
-  /** Of a container, or null. */
+  /** The limit of a container, or null. */
   limitBytes: number | null;
   swapBytes: number;
   swapFreeBytes: number;
 }
 
-/** "CPU implementer" and "CPU part" of arm64. */
+/** Name of a core by "CPU implementer" and "CPU part" of arm64. */
 const ARM_CORES: Readonly<Record<string, string>> = {
   "0x41:0xd03": "Cortex-A53",
   "0x41:0xd04": "Cortex-A35",
@@ -79,11 +79,11 @@ const ARM_CORES: Readonly<Record<string, string>> = {
   "0x41:0xd81": "Cortex-A720",
 };
 
-/** As /proc/cpuinfo spells them, x86 first, then arm64. */
+/** Spelled as in /proc/cpuinfo, x86 first, then arm64. */
 const FEATURES =
   /^(avx2|fma|f16c|avx_vnni|avx512f|avx512_vnni|avx512_bf16|amx_int8|asimddp|asimdhp|i8mm|bf16|sve2?)$/;
 
-/** Of the flags of a core those that matter to the kernels of libllama and ONNX Runtime. */
+/** The flags of a core that matter to the kernels of libllama and ONNX Runtime. */
 export const instructionsOf = (flags: string) => flags.split(" ").filter((flag) => FEATURES.test(flag));
 
 export function describeBoard(root = "/"): Board {
@@ -109,7 +109,7 @@ function coreCount(list: string): number | null {
   return list === "" ? null : kernelCores(list).length;
 }
 
-/** The fastest first. */
+/** Kinds of the allowed cores, the fastest first. */
 function coreKinds(root: string, allowed: readonly Core[]): CoreKind[] {
   const described = processors(text(root, "proc/cpuinfo"));
   const fast = new Set(fastCores(allowed).map(({ id }) => id));
@@ -186,11 +186,11 @@ function entries(root: string, folder: string): string[] {
 interface Limits {
   cpus: number | null;
   memoryBytes: number | null;
-  /** Within the limit; files that can be dropped do not count. */
+  /** Memory used within the limit; cached files that can be dropped do not count. */
   usedBytes: number;
 }
 
-/** The tightest of this process' control groups and those around them, of either version. */
+/** The tightest limits of this process's control groups and of those around them, in either version. */
 function containerLimits(root: string): Limits {
   const limits: Limits = { cpus: null, memoryBytes: null, usedBytes: 0 };
   const atMost = (old: number | null, found: number | null) =>
@@ -237,7 +237,7 @@ function upwards(path: string): string[] {
 const quota = (time: string, period: string) =>
   Number(time) > 0 && Number(period) > 0 ? Number(time) / Number(period) : null;
 
-/** Version 1 has a number beyond any memory where there is no limit. */
+/** Takes over a tighter limit. Version 1 states a number beyond any memory where there is no limit. */
 function takeMemory(
   limits: Limits,
   root: string,

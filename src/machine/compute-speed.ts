@@ -1,6 +1,6 @@
-// How fast this processor gets through weights: short products of matrices as talker, code predictor and
-// vocoder compute them, through their own libraries. Runs in a process of its own (see worker.ts); measures,
-// and judges nothing.
+// How fast this processor multiplies by weights, measured on short matrix products as talker, code predictor
+// and vocoder compute them, with their own libraries. Runs in a process of its own (see worker.ts); judges
+// nothing.
 
 import { type Matrix, MatrixProducts, quantizeRows, ThreadPool } from "../../ffi/ggml.ts";
 import { monotonicMs, pinThread } from "../../ffi/libc.ts";
@@ -12,17 +12,17 @@ import { runChild } from "../worker.ts";
 import type { PlannedType } from "./frame-cost.ts";
 import { availableBytes } from "./load.ts";
 
-/** A matrix as large as those of a talker, and so many of them that no cache holds them all. */
+/** A matrix as large as those of a talker, and enough of them that no cache holds them all. */
 const [ROWS, WIDTH] = [4_096, 1_024];
 const WEIGHT_BYTES = 96 * 2 ** 20;
 const MEMORY_SHARE = 1 / 16;
 /** Rows of a prompt that are multiplied at once. */
 const PROMPT_ROWS = 16;
 const PROMPT_MATRICES = 4;
-/** Small enough that calling is all that takes time. */
+/** So small that only the call takes time. */
 const SMALL = 64;
 const SMALL_RUNS = 200;
-/** Of the vocoder's kind: moments, and channels in and out. */
+/** A product like the vocoder's: moments, and channels in and out. */
 const [MOMENTS, CHANNELS] = [256, 768];
 /** The best pass counts: others have been disturbed. */
 const LEAST_PASSES = 3;
@@ -38,19 +38,19 @@ export interface SpeedJob {
 
 export interface Speed {
   /**
-   * Bytes of weights per second that a step of one row gets through, with the threads of a step; in f32,
-   * which only small models have, by one.
+   * Bytes of weights per second that a step of one row reads with the step's threads; with one thread in f32,
+   * which only small models have.
    */
   weights: Record<PlannedType, number>;
-  /** Multiplications per second of a prompt, as all its threads would have them undisturbed. */
+  /** Multiplications per second of a prompt if all its threads ran undisturbed. */
   prompt: number;
-  /** The same of the vocoder, with its one thread. */
+  /** Multiplications per second of the vocoder's one thread. */
   vocoder: number;
-  /** What one thread needs for a product of next to nothing. */
+  /** Time that one thread needs for a call with the smallest product. */
   callMs: number;
 }
 
-/** @throws TtsError LIBRARY_FAILED when the process that measures dies, and whatever it throws */
+/** @throws TtsError LIBRARY_FAILED when the measuring process dies, and the errors of that process */
 export const measureSpeed = (job: SpeedJob): Promise<Speed> => runChild("speed", job, TIMEOUT_MS);
 
 /** The child's side. */
@@ -72,7 +72,7 @@ export function runSpeed({ cpus, libraries, promptThreads, threads }: SpeedJob):
   });
 }
 
-/** No cores named: any. A process that has been pinned stays so until the next time. */
+/** No cores named means any core. A pinned process stays pinned until the next call. */
 function onCores<T>(cores: readonly number[], measure: () => T): T {
   if (cores.length > 0) pinThread(cores);
   return measure();
@@ -102,7 +102,7 @@ function readWeights(type: PlannedType, noise: Float32Array, pool: ThreadPool | 
   return (1000 * count * matrix.bytes.length) / ms;
 }
 
-/** By one thread: several would wait for each other wherever something else runs. */
+/** Uses one thread: several would wait for each other wherever something else runs. */
 function readPrompt(noise: Float32Array): number {
   const matrices = Array<Matrix>(PROMPT_MATRICES).fill(matrixOf("q4_0", noise));
   const products = new MatrixProducts(matrices, { rows: ROWS, width: WIDTH, lanes: PROMPT_ROWS, pool: null });
@@ -124,7 +124,7 @@ function smallCall(): number {
   return ms / SMALL_RUNS;
 }
 
-/** A product in f32 by one thread. */
+/** Multiplications per second of one thread in f32. */
 function multiply(): number {
   const graph = new Graph({ name: "speed" });
   const [x, weight] = [

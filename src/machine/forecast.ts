@@ -1,6 +1,6 @@
-// How fast a model will be here, and what it takes, before it is here: what a frame costs against how fast
-// this machine gets through weights. Pure arithmetic. What is not in the count of weights stands in constants
-// that were fitted once to tts bench: expect 25 % of error.
+// How fast a model will be here, and how much memory it takes, forecast before it is here from the cost of a
+// frame and the speed of this machine. Pure arithmetic. Constants that were fitted once to tts bench stand
+// for all that the count of weights leaves out: expect errors of 25 %.
 
 import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
 import type { Speed } from "./compute-speed.ts";
@@ -8,27 +8,27 @@ import type { FrameCosts } from "./frame-cost.ts";
 
 const FRAME_MS = 1000 / FRAMES_PER_SECOND;
 /**
- * The sentence that is forecast is that of tts bench: rows of its prompt, frames of speech, frames whose
- * sound comes after the last code.
+ * The forecast is for the sentence of tts bench: rows of its prompt, frames of speech, and frames whose sound
+ * comes after the last code.
  */
 const [PROMPT_ROWS, FRAMES, LAST_FRAMES] = [75, 50, 4];
-/** What reading the weights takes beside the vocoder, which reads its own, set against reading them alone. */
+/** Reading weights takes longer by this factor while the vocoder reads its own. */
 const SHARED_MEMORY = 1.09;
 /**
- * Norms, rotations and attention of a layer, in products of next to nothing; the talker looks back at all it
- * has said.
+ * Norms, rotations and attention of a layer, counted as calls with the smallest product. The talker has more,
+ * because it attends to all it has said.
  */
 const CALLS_PER_LAYER = { talker: 190, predictor: 40 } as const;
-/** What a prompt has beside its products: attention, and planning its graph. */
+/** What a prompt takes beside its products: attention, and planning its graph. */
 const [PROMPT_EFFICIENCY, PROMPT_CALLS] = [0.85, 18_000];
-/** What the vocoder does beside its convolutions, in multiplications of a frame. */
+/** The vocoder's work beside its convolutions, in multiplications per frame. */
 const VOCODER_REST = 1.3e8;
-/** The program with its libraries, and the vocoder's weights with what is computed on them. */
+/** Memory of the program with its libraries, and of the vocoder per byte of its weights. */
 const [PROGRAM_BYTES, VOCODER_COPIES] = [163e6, 1.33];
 /** A conversion writes the talker in bf16 first. */
 const [CONVERSION_BYTES, BF16_BYTES] = [1e8, 2];
 
-/** A model as far as it matters here. */
+/** What a forecast needs to know of a model. */
 export interface Forecastable {
   costs: FrameCosts & { vocoder: NonNullable<FrameCosts["vocoder"]> };
   layers: { talker: number; predictor: number };
@@ -40,14 +40,14 @@ export interface Forecast {
   rtf: number;
   firstSoundMs: number;
   msPerFrame: { talker: number; predictor: number; vocoder: number };
-  /** Of talker and predictor, read for every frame. */
+  /** Weights of talker and predictor that every frame reads. */
   bytesPerFrame: number;
-  /** While it speaks, and while its checkpoint is converted. */
+  /** Memory while it speaks, and while its checkpoint is converted. */
   memoryBytes: number;
   conversionBytes: number;
 }
 
-/** @param cores with one core the vocoder cannot work beside the others */
+/** @param cores with one core, the vocoder cannot work beside the other stages */
 export function forecast({ costs, layers, weights }: Forecastable, speed: Speed, cores: number): Forecast {
   const readMs = (stage: "talker" | "predictor") =>
     (SHARED_MEMORY * 1000 * costs[stage].bytes) / speed.weights[weights[stage]];
@@ -60,7 +60,7 @@ export function forecast({ costs, layers, weights }: Forecastable, speed: Speed,
   const promptProducts =
     (1000 * PROMPT_ROWS * costs.talker.multiplications) / (PROMPT_EFFICIENCY * speed.prompt);
   const prompt = promptProducts + PROMPT_CALLS * speed.callMs;
-  // its layers, and what little of the heads comes with them
+  // its layers, and a small part of its heads
   const predictorBytes = costs.predictor.bytes / (CODES_PER_FRAME - 1);
   return {
     rtf: (prompt + FRAMES * frame + LAST_FRAMES * vocoder) / (FRAMES * FRAME_MS),

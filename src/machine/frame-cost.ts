@@ -1,6 +1,6 @@
 // What a frame costs: the weights that its stages read and the multiplications they do, counted from the
-// files of a bundle. Weights only: caches (a few percent of them in a sentence) and activations come on top,
-// and so do the products of attention.
+// files of a bundle. Counts weights only: caches (a few percent of them in a sentence), activations and the
+// products of attention come on top.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -25,10 +25,7 @@ export interface Cost {
 export interface FrameCosts {
   talker: Cost;
   predictor: Cost;
-  /**
-   * Multiplications of one frame and bytes of one chunk; null where the checkpoint of the bundle is not there
-   * to tell.
-   */
+  /** Multiplications of one frame and bytes of one chunk; null where the bundle's checkpoint is not there. */
   vocoder: Cost | null;
 }
 
@@ -58,7 +55,10 @@ function tensorsOf(bundle: Bundle, file: "talker" | "predictorGguf"): GgufTensor
   }
 }
 
-/** The head of code 0 is, the embeddings are not: a step gets a row of the tables of the bundle. */
+/**
+ * Whether a step reads it: the head of code 0, but not the embeddings, since a step gets a row of the
+ * bundle's tables.
+ */
 const isRead = ({ name }: GgufTensor) => name !== "token_embd.weight";
 
 /** Vectors (norms, biases) are read, but their products do not count. */
@@ -92,8 +92,8 @@ function predictorCost(bundle: Bundle, backend: string): Cost {
 }
 
 /**
- * Of the graph for ONNX Runtime, whose weights are all of one type. Those that it finds in the checkpoint's
- * own file are f32.
+ * Bytes per weight of the graph for ONNX Runtime, whose weights are all of one type. Weights in the
+ * checkpoint's own file are f32.
  */
 function graphBytesPerWeight({ manifest: { files } }: Bundle, weights: number): number {
   const names = Object.keys(files);
@@ -102,7 +102,7 @@ function graphBytesPerWeight({ manifest: { files } }: Bundle, weights: number): 
   return own.reduce((sum, name) => sum + files[name], 0) / weights;
 }
 
-/** Of those of the named tables that there are. */
+/** Total bytes of the named tables; absent ones count as zero. */
 function tableBytes(bundle: Bundle, names: readonly string[]): number {
   const path = bundlePath(bundle, "tables");
   const file = mapFile(path);
@@ -115,8 +115,8 @@ function tableBytes(bundle: Bundle, names: readonly string[]): number {
 }
 
 /**
- * The codec decoder as the checkpoint describes it, in f32 and with convolutions as they are written down: a
- * graph that transforms them multiplies less and reads more.
+ * Cost of the codec decoder in f32, with the convolutions that the checkpoint describes. A graph that
+ * transforms them multiplies less and reads more.
  */
 function vocoderCost(checkpoint: string): Cost | null {
   const path = join(checkpoint, DECODER_CONFIG);
@@ -175,7 +175,7 @@ export interface PlannedModel {
   decoder: Record<string, unknown>;
 }
 
-/** @throws what reading the checkpoint does */
+/** @throws the errors of reading the checkpoint */
 export function readPlan(checkpoint: string): PlannedModel {
   const path = join(checkpoint, "model.safetensors");
   const file = mapFile(path);
@@ -200,7 +200,7 @@ const HEAD_BYTES = { f32: 4, q8_0: 34 / 32, q4_0: 210 / 256 } as const;
 /** Types that a forecast knows: those of the default conversions. */
 export type PlannedType = keyof typeof MATRIX_BYTES;
 
-/** As {@link frameCosts} would count the bundle made from it, with the predictor on libllama. */
+/** What {@link frameCosts} would count in the bundle made from it, with the predictor on libllama. */
 export function plannedCosts(
   { tensors, decoder }: PlannedModel,
   weights: Record<"talker" | "predictor", PlannedType>,

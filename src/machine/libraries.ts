@@ -1,5 +1,6 @@
-// The native libraries of this machine: which file it is, which version, and if it does not work, why. A
-// library is loaded in a process of its own: one that crashes or hangs says so here and harms nobody.
+// The native libraries of this machine: the file of each, its version, and the reason where it does not work.
+// A library is loaded in a process of its own, so that one that crashes or hangs is reported here and harms
+// nothing else.
 
 import { remedyFor } from "../../ffi/load/embedded.ts";
 import { glibcNeeded } from "../../ffi/load/system.ts";
@@ -35,13 +36,13 @@ export interface LibraryFacts {
 export interface NpuFacts {
   name: NpuName;
   library: { path: string; version: string } | null;
-  /** Of the kernel, "" where there is none or it has no version. */
+  /** Version of the kernel's driver; "" where there is no driver or it has no version. */
   driver: string;
-  /** A line each. */
+  /** One line for each device. */
   devices: string[];
-  /** It works, but may stop working: a line each. */
+  /** Why it may stop working although it works now, one line for each reason. */
   warnings: string[];
-  /** Why it cannot be used and what to do; empty where nothing is known against it. */
+  /** Why it cannot be used, and what to do (`hint`); both are "" where nothing is known against it. */
   problem: string;
   hint: string;
 }
@@ -81,8 +82,8 @@ export async function describeNpu(name: NpuName, { allowStandIn, libraries }: Lo
 }
 
 /**
- * The child's side: of a needed library its path and version, of an NPU's all that is known. Only the one
- * that is asked for is touched.
+ * The child's side: gives path and version of a needed library, or all facts of an NPU's. Touches only the
+ * one that is asked for.
  */
 export async function runLibrary({ allowStandIn, libraries, name }: LibraryJob): Promise<unknown> {
   if (name === "llama") return (await import("../../ffi/llama.ts")).loadLlama(libraries.llama);
@@ -92,7 +93,7 @@ export async function runLibrary({ allowStandIn, libraries, name }: LibraryJob):
   return onlyPresent(NPU_LIBRARIES[name].describe({ override: libraries[name], allowStandIn }));
 }
 
-/** A line for what is looked for and is not there tells nothing of this machine. */
+/** Drops the lines of devices that are not there: they tell nothing of this machine. */
 function onlyPresent<T extends { devices: string[] }>(found: T): T {
   return { ...found, devices: found.devices.filter((line) => !/: (not there|does not exist)$/.test(line)) };
 }

@@ -1,5 +1,5 @@
-// What this machine is, as far as speed depends on it, how busy it is, and one clock for all threads. Facts
-// only: nothing is judged.
+// What speed depends on: facts of this machine, how busy it is, and one clock for all threads. Judges
+// nothing.
 
 import { arch, availableParallelism, cpus, release, totalmem } from "node:os";
 import { textOrEmpty } from "../io/read.ts";
@@ -43,10 +43,10 @@ export interface CoreTime {
   busyMs: number;
   totalMs: number;
 }
-/** What /proc/stat counts in. */
+/** The unit of /proc/stat. */
 const TICK_MS = 10;
 
-/** What a virtual machine's host took away counts as busy. */
+/** Time that a virtual machine's host took away counts as busy. */
 export function coreTime(): CoreTime {
   const [user = 0, nice = 0, system = 0, idle = 0, ioWait = 0, irq = 0, softIrq = 0, stolen = 0] =
     textOrEmpty("/proc/stat").split("\n")[0].split(/\s+/).slice(1).map(Number);
@@ -54,13 +54,13 @@ export function coreTime(): CoreTime {
   return { busyMs: TICK_MS * busy, totalMs: TICK_MS * (busy + idle + ioWait) };
 }
 
-/** Share of all cores' time that others than this process used between two moments, 0 to 1. */
+/** Share of all cores' time that other processes used between two moments, 0 to 1. */
 export function othersShare(from: CoreTime, to: CoreTime, ownMs: number): number {
   const totalMs = to.totalMs - from.totalMs;
   return totalMs > 0 ? Math.max(0, to.busyMs - from.busyMs - ownMs) / totalMs : 0;
 }
 
-/** Of all threads of this process, in user and system mode. */
+/** Time of all threads of this process, in user and system mode. */
 export function processMs(): number {
   const { system, user } = process.cpuUsage();
   return (system + user) / 1e3;

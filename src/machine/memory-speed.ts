@@ -1,4 +1,4 @@
-// How fast this machine's memory can be read in order: what reading weights is compared with. Every thread
+// How fast this machine's memory can be read in order, to compare the reading of weights with. Every thread
 // reads a part of its own.
 
 import { monotonicMs, pinThread, type ScanMemory, takeScanMemory } from "../../ffi/libc.ts";
@@ -7,7 +7,7 @@ import { startWorker } from "../worker.ts";
 import { availableBytes } from "./load.ts";
 
 /**
- * Read per pass, by all threads together: far more than any cache holds, unless the machine has little
+ * Bytes that all threads together read per pass: far more than any cache holds, unless the machine has little
  * memory.
  */
 const PASS_BYTES = 512 * 2 ** 20;
@@ -28,9 +28,9 @@ export interface ProbeJob {
   threads: number;
   /** Where it may run; none means anywhere. */
   cores: readonly number[];
-  /** Of this thread; a multiple of all steps. */
+  /** Bytes that this thread reads; a multiple of all steps. */
   bytes: number;
-  /** i32 [1]: how often threads have come to the line where a pass starts. */
+  /** i32 [1]: how often threads have arrived at the start of a pass. */
   arrivals: SharedArrayBuffer;
   /** f64 [passes, threads, 2]: start and end */
   times: SharedArrayBuffer;
@@ -73,7 +73,7 @@ function runInWorker(job: ProbeJob): Promise<void> {
   });
 }
 
-/** From the first start of a pass to its last end. */
+/** Seconds of each pass, from the first thread's start to the last one's end. */
 function passSeconds(times: Float64Array, threads: number): number[] {
   return Array.from({ length: PASSES }, (_, pass) => {
     const own = Array.from({ length: threads }, (_, thread) => 2 * (pass * threads + thread));
@@ -104,7 +104,7 @@ function scanInTurn(memory: ScanMemory, bytes: number): void {
   }
 }
 
-/** Waits until all threads have come to the same line. */
+/** Waits until all threads have arrived. */
 function awaitAll(arrivals: Int32Array, expected: number): void {
   Atomics.add(arrivals, 0, 1);
   Atomics.notify(arrivals, 0);

@@ -4,7 +4,7 @@
 import { readdirSync, realpathSync } from "node:fs";
 import { textOrEmpty } from "../io/read.ts";
 
-/** Resident memory in bytes: all, what only this process has, and pages of files. */
+/** Resident memory in bytes: all of it, what only this process has, and pages of files. */
 export interface Memory {
   rss: number;
   anon: number;
@@ -18,7 +18,7 @@ export function memoryNow(): Memory {
   return { rss: bytes("VmRSS"), anon: bytes("RssAnon") + bytes("RssShmem"), file: bytes("RssFile") };
 }
 
-/** Of files below some folders: how much is mapped, and how much of that is in memory. */
+/** Bytes of the files below some folders that are mapped, and how many of those are in memory. */
 export function mappedFiles(folders: readonly string[]): { mapped: number; resident: number } {
   const below = [...new Set(folders)].map((folder) => `${realpathSync(folder)}/`);
   const found = { mapped: 0, resident: 0 };
@@ -34,14 +34,14 @@ export function mappedFiles(folders: readonly string[]): { mapped: number; resid
 
 const kilobytes = (line: string) => 1024 * Number(/\d+/.exec(line)?.[0] ?? 0);
 
-/** Of one thread since its start: on a core, and ready to run but waiting for one. */
+/** Time of one thread since its start: on a core, and ready to run but waiting for one. */
 export interface ThreadTime {
   name: string;
   cpuMs: number;
   queuedMs: number;
 }
 
-/** By thread id. Threads that end meanwhile are left out. */
+/** Times by thread id. Threads that end meanwhile are left out. */
 export function threadTimes(): Map<string, ThreadTime> {
   const times = new Map<string, ThreadTime>();
   for (const id of readdirSync("/proc/self/task")) {
@@ -53,16 +53,19 @@ export function threadTimes(): Map<string, ThreadTime> {
   return times;
 }
 
-/** Threads of one name together. */
+/** All threads of one name together. */
 export interface ThreadUse extends ThreadTime {
-  /** Threads that did a worthy part of it. */
+  /** How many threads did more than {@link WORTHY_SHARE} of it. */
   count: number;
 }
 
-/** Sleeping threads look around now and then: a thread counts from this share of its name's time on. */
+/** A thread counts above this share of its name's time: sleeping threads wake up now and then, too. */
 const WORTHY_SHARE = 0.05;
 
-/** What happened between two looks. The libraries' threads have the name of the stage that started them. */
+/**
+ * Use between two readings of {@link threadTimes}. A library's threads have the name of the stage that
+ * started them.
+ */
 export function threadUse(before: Map<string, ThreadTime>, after: Map<string, ThreadTime>): ThreadUse[] {
   const byName = new Map<string, ThreadTime[]>();
   for (const [id, { name, cpuMs, queuedMs }] of after) {

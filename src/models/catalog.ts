@@ -12,7 +12,7 @@ import type { ModelType } from "../types.ts";
 /** What is known of a file beforehand. */
 export interface KnownFile {
   bytes: number;
-  /** The leading hex digits of its SHA-256, as far as they are known. */
+  /** The known leading hex digits of its SHA-256. */
   sha256Prefix?: string;
 }
 
@@ -82,7 +82,7 @@ const RECORD_FILE = ".pulled.json";
 export interface HubFile {
   path: string;
   bytes: number;
-  /** Of its content; null where the hub keeps it in git itself. */
+  /** SHA-256 of the content; null where the hub keeps the file in git itself. */
   sha256: string | null;
   /** Git's SHA-1 of the content; null for large files. */
   gitOid: string | null;
@@ -118,21 +118,21 @@ export function findPulled(cacheDir: string, hub: string, revision = ""): Pulled
   );
 }
 
-/** A file of a whole checkpoint that is gone or has another size, or null. */
+/** The first file of a whole checkpoint that is gone or has another size, or null. */
 export function firstMissing({ directory, files }: Pulled): string | null {
   const isThere = ({ path, bytes }: HubFile) =>
     statSync(join(directory, path), { throwIfNoEntry: false })?.size === bytes;
   return files.find((file) => !isThere(file))?.path ?? null;
 }
 
-/** Marks a checkpoint as whole, and as the one pulled last. Throws what the file system does. */
+/** Marks a checkpoint as whole, and as the one pulled last. Throws the file system's error. */
 export function writeRecord({ directory, ...record }: Pulled): void {
   replaceFile(join(directory, RECORD_FILE), `${JSON.stringify(record, null, 1)}\n`);
 }
 
 /**
- * Files of a whole checkpoint that nobody wrote to since they were checked, by their paths. Links to them may
- * come and go.
+ * Files of a whole checkpoint that nobody has written to since they were checked, by their paths. Links to
+ * them may change.
  */
 export function unchangedFiles(directory: string): Map<string, HubFile> {
   const unchanged = readRecord(directory).flatMap(({ pulled, time }) =>
@@ -158,7 +158,7 @@ function readRecord(directory: string): { pulled: Pulled; time: number }[] {
 }
 
 /**
- * The folders in a folder of the cache, also behind links; none where it is not there.
+ * The folders in a folder of the cache, links to folders included; none where it does not exist.
  * @throws TtsError INPUT_UNREADABLE
  */
 export function subfolders(folder: string): string[] {

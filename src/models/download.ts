@@ -1,4 +1,4 @@
-// One file from a hub to its place: into FILE.part in pieces that survive a kill, checked, then renamed.
+// Downloads one file from a hub: into FILE.part in pieces that survive a kill, then checks and renames it.
 // Knows nothing of models.
 
 import { createHash } from "node:crypto";
@@ -26,7 +26,8 @@ export interface WantedFile extends HubFile {
 }
 
 /**
- * What FILE.part.state holds: rewritten in place after every write, so that a killed process has it right.
+ * The content of FILE.part.state. It is rewritten in place after every write, so that it is right after a
+ * kill.
  */
 interface PartState {
   /** Size and sum: a part of another file is of no use. */
@@ -42,7 +43,7 @@ const HASH_BLOCK_BYTES = 4 * 2 ** 20;
 const [DIGITS, STATE_BYTES] = [12, 512];
 const identityOf = ({ bytes, sha256, gitOid }: WantedFile) => `${bytes} ${sha256 ?? gitOid ?? ""}`;
 
-/** How much of a file an earlier attempt left, in bytes. */
+/** Bytes of a file that an earlier attempt left. */
 export function bytesKept(path: string, file: WantedFile): number {
   return readState(`${path}.part`, file)?.done.reduce((sum, bytes) => sum + bytes, 0) ?? 0;
 }
@@ -120,7 +121,7 @@ class Part {
     this.save();
   }
 
-  /** From the beginning, as one piece. */
+  /** Starts from the beginning, as one piece. */
   restart(): void {
     Object.assign(this.state, { pieceBytes: Math.max(1, this.file.bytes), etag: null, done: [0] });
     ftruncateSync(this.stateFd, 0);
@@ -169,7 +170,7 @@ class Download {
     if (this.failed.signal.aborted) throw this.failed.signal.reason;
   }
 
-  /** From the beginning over one connection, without asking for parts. */
+  /** Fetches from the beginning over one connection, without asking for parts. */
   async runPlain(): Promise<void> {
     this.plain = true;
     let furthest = 0;
@@ -263,8 +264,8 @@ const isDiskError = (error: unknown) =>
  * sum are right.
  * @param onBytes bytes that came; negative when they have to come again
  * @returns its SHA-256
- * @throws TtsError HUB_UNREACHABLE, HUB_REFUSED, MODEL_UNKNOWN, HUB_MISMATCH (what came is deleted); what the
- * file system throws
+ * @throws TtsError HUB_UNREACHABLE, HUB_REFUSED, MODEL_UNKNOWN, HUB_MISMATCH (what came is deleted); the file
+ * system's errors
  */
 export async function download(
   hub: Hub,

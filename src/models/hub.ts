@@ -1,9 +1,9 @@
 // A model hub with the interface of huggingface.co: revisions, lists of files, and requests that follow
 // redirects and are tried again. Knows no files on disk, and gives the token to no other host.
 //
-// @huggingface/hub lists and pages (lazily: 25 ms, `tts pull` only). It does not download here: it neither
-//   resumes, retries, times out nor checks sums, and announces files on stdout (2.17.5). Its calls get our
-//   fetch, so they share redirects, retries and errors.
+// @huggingface/hub lists commits and files; only `tts pull` loads it, in 25 ms. It does not download here:
+//   version 2.17.5 neither resumes, retries, times out nor checks sums, and announces files on stdout. Its
+//   calls get our fetch, so they share redirects, retries and errors.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HubConfig, HubLimits } from "../config.ts";
@@ -15,14 +15,14 @@ import { type HubFile, KNOWN_MODELS } from "./catalog.ts";
 export class Interrupted extends Error {
   constructor(
     message: string,
-    /** What the server asks to wait at least. */
+    /** The shortest wait that the server asks for. */
     readonly waitMs = 0,
   ) {
     super(message);
   }
 }
 
-/** Cuts a connection on which nothing comes any more, or when `signal` asks for it. */
+/** Cuts a connection when nothing has come for `stallMs`, or when `outer` aborts. */
 export class Watchdog {
   private readonly controller = new AbortController();
   private readonly timer: NodeJS.Timeout;
@@ -40,7 +40,7 @@ export class Watchdog {
       : AbortSignal.any([this.controller.signal, this.outer]);
   }
 
-  /** Something came. */
+  /** Starts the wait again: something came. */
   touch(): void {
     this.timer.refresh();
   }
@@ -65,7 +65,7 @@ export class Hub {
     readonly config: HubConfig,
     readonly id: string,
     readonly limits: HubLimits,
-    /** Told before each further attempt. */
+    /** Called before each further attempt. */
     private readonly onRetry: (what: string) => void,
   ) {
     this.origin = new URL(config.endpoint).origin;
@@ -162,7 +162,7 @@ export class Hub {
   }
 
   /**
-   * Works until it succeeds: failures of the network, 429 and 5xx are tried again after a wait.
+   * Repeats `work` until it succeeds: tries again after a failure of the network, 429 or 5xx, and a wait.
    * @param progress a figure in bytes that grows while attempts get further
    * @throws TtsError HUB_UNREACHABLE after limits.attempts failures without progress
    */
@@ -202,8 +202,8 @@ export class Hub {
   }
 
   /**
-   * What every call of @huggingface/hub needs. It reads whole answers, so a cut within one is tried again as
-   * well.
+   * Arguments of every call of @huggingface/hub. Their `fetch` reads whole answers, so that a cut within one
+   * is tried again, too.
    */
   private calls() {
     const get = async (url: string | URL | Request): Promise<Response> => {
@@ -267,7 +267,7 @@ function checkJson(text: string, endpoint: string): void {
   try {
     if (Array.isArray(JSON.parse(text))) return;
   } catch {
-    // said below
+    // the error below says it
   }
   throw new TtsError(
     "HUB_REFUSED",

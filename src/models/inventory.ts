@@ -1,6 +1,6 @@
-// What models this machine has: their names, what they can do, and what they take on the disk. From it also
-// which model is meant when none is named: of a voice the one it was taken with, of a recording the only Base
-// model here, of a speaker the one that has it.
+// The models of this machine: their names, what they can do, and what they take on the disk. Also chooses a
+// model when none is named: for a voice the one it was taken with, for a recording the only Base model here,
+// for a speaker the one that has it.
 
 import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -39,7 +39,7 @@ interface BundleRow {
   bytes: number;
 }
 
-/** A model as tts models lists it; keys are promised to readers of --json. */
+/** A model as tts models lists it; readers of --json rely on its keys. */
 export interface ModelRow {
   name: string;
   /** Hub id, or null. */
@@ -47,7 +47,7 @@ export interface ModelRow {
   here: Here;
   /** On disk, all revisions and unfinished files together. */
   checkpointBytes: number;
-  /** To fetch; null where it is not known. */
+  /** Bytes to fetch; null where they are not known. */
   downloadBytes: number | null;
   bundles: BundleRow[];
   /** null where the checkpoint does not say. */
@@ -55,8 +55,8 @@ export interface ModelRow {
 }
 
 /**
- * What a voice speaks with. Another model of its width would do, but not sound the same: only the user may
- * choose it.
+ * The model that a voice speaks with. Another one of its width would work but sound different: only the user
+ * may choose it.
  * @throws TtsError MODEL_NOT_HERE
  */
 export function modelOfVoice({ name, provenance: { model }, xVector }: Voice, cacheDir: string): string {
@@ -72,7 +72,7 @@ export function modelOfVoice({ name, provenance: { model }, xVector }: Voice, ca
 }
 
 /**
- * What a voice is taken with.
+ * The model that a new voice is taken with.
  * @throws TtsError MODEL_NOT_HERE, or USAGE where there are several: a voice fits one width only
  */
 export function onlyBase(cacheDir: string): string {
@@ -94,8 +94,8 @@ export function onlyBase(cacheDir: string): string {
 }
 
 /**
- * The model that came last among those that have the speaker; the shipped voice comes before all others.
- * undefined where none has it, or none is asked for: the default model then says what it has.
+ * The model pulled last that has the speaker; the shipped voice comes before all others. undefined where no
+ * model has it, or no speaker is asked for: the default model then says what it has.
  */
 export function modelOfSpeaker(speaker: string | undefined, cacheDir: string): string | undefined {
   const wanted = speaker?.toLowerCase() ?? "none";
@@ -103,14 +103,12 @@ export function modelOfSpeaker(speaker: string | undefined, cacheDir: string): s
   return modelsHere(cacheDir).find(({ speakers }) => Object.hasOwn(speakers, wanted))?.name;
 }
 
-/** The shipped voices, then the pulled models, the one that came last first. */
+/** The shipped voices, then the pulled models, the one pulled last first. */
 export function modelsHere(cacheDir: string): ModelHere[] {
   return [...SHIPPED.flatMap((name) => describe(name, shippedCheckpoint())), ...pulledModels(cacheDir)];
 }
 
-/**
- * The shipped voices, then whatever was pulled, whole or in part; a model of several revisions once for each.
- */
+/** The shipped voices, then all that was pulled, even if files are gone; each revision of a model counts. */
 export const modelNames = (cacheDir: string): string[] => [
   ...SHIPPED,
   ...listPulled(cacheDir).map(({ hub }) => nameOf(hub)),
@@ -119,7 +117,7 @@ export const modelNames = (cacheDir: string): string[] => [
 const basesHere = (cacheDir: string) =>
   pulledModels(cacheDir).filter(({ modelType }) => modelType === "base");
 
-/** Of each model the revision that was pulled last, if it is whole. */
+/** The revision of each model that was pulled last, if it is whole. */
 function pulledModels(cacheDir: string): ModelHere[] {
   const all = listPulled(cacheDir);
   const latest = all.filter(({ hub }, i) => all.findIndex((pulled) => pulled.hub === hub) === i);
@@ -181,8 +179,8 @@ export function inventory(cacheDir: string): ModelRow[] {
 }
 
 /**
- * To the row of its checkpoint, or as a row of its own. What is half made or of another version counts for
- * nothing.
+ * Adds a bundle to the row of its checkpoint, or as a row of its own. Leaves out one that is half made or of
+ * another version.
  */
 function addBundle(
   rows: (ModelRow & { sources: string[] })[],
@@ -235,7 +233,9 @@ function abilitiesOf(directory: string): Abilities | null {
   }
 }
 
-/** Blocks that the files below `path` take; those in `counted` are left out, the others join it. */
+/**
+ * Bytes on the disk of the files below `path`. Files in `counted` are left out; the others are added to it.
+ */
 function diskBytes(path: string, counted: Set<string>): number {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return 0;

@@ -53,24 +53,24 @@ export interface PullOptions {
   /** Whether to convert afterwards. */
   convert: boolean;
   weights?: WeightType;
-  /** Of the code predictor alone. */
+  /** Weight type of the code predictor alone. */
   predictorWeights?: WeightType;
   onDownload?: (now: Downloaded) => void;
-  /** Of the conversion. */
+  /** Called as the conversion goes on. */
   onProgress?: (progress: Progress) => void;
-  /** Sentences that explain a wait. */
+  /** Gets sentences that explain a wait. */
   onNote?: (note: string) => void;
   limits?: Partial<HubLimits>;
-  /** Bytes that may still be written to the disk of a folder. */
+  /** Bytes that are free on the disk of a folder. */
   freeBytes?: (folder: string) => number;
 }
 
 /** Bytes of a checkpoint. */
 export interface Downloaded {
-  /** That are here. */
+  /** Bytes that are here. */
   done: number;
   total: number;
-  /** That came over the network in this run. */
+  /** Bytes that came over the network in this run. */
   fetched: number;
 }
 
@@ -82,7 +82,7 @@ export interface PullResult {
   fetched: number;
 }
 
-/** What a converter reads; nothing else of a repository is fetched. */
+/** Files that a converter reads; nothing else of a repository is fetched. */
 const NEEDED =
   /^(speech_tokenizer\/)?(config\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json)$|^(generation_config|vocab|tokenizer_config)\.json$|^merges\.txt$|^(lexicon|letters)\.tsv$/;
 /** Without these it is no model of this kind. */
@@ -99,12 +99,12 @@ const WEIGHT_BYTES: Record<WeightType, number> = {
 };
 const CHECKPOINT_WEIGHT_BYTES = 2;
 /**
- * Beside them, per weight of the checkpoint: the bf16 talker that is quantised from, and what is not
- * quantised, namely tables and the f32 graphs of code predictor and encoders. With it the estimate is 1.0 to
- * 1.6 times what the official shapes take at most.
+ * Further bytes per weight of the checkpoint: the bf16 talker that is then quantised, the tables, and the f32
+ * graphs of code predictor and encoders. The estimate is 1.0 to 1.6 times the most that the official shapes
+ * take.
  */
 const OTHER_BYTES = 1.3;
-/** Of the codec's weights: what its graphs compute from them beside those they share. */
+/** Weights that the codec's graphs compute beside those they share, as a share of the codec's weights. */
 const CODEC_SHARE = 0.65;
 
 /**
@@ -140,7 +140,7 @@ interface Plan {
 class Pull {
   private readonly hub: Hub;
   private readonly revision: string;
-  /** Files that were checked by an earlier run and are as they were. */
+  /** Files that an earlier run checked and that have not changed since. */
   private unchanged = new Map<string, HubFile>();
   private fetched = 0;
   private done = 0;
@@ -184,7 +184,7 @@ class Pull {
       : { commit: pulled.revision, files: pulled.files };
   }
 
-  /** What other programs left in the hub's own cache, without a network. */
+  /** A plan without a network, from what other programs left in the hub's own cache. */
   private planFromCache(): Plan {
     const snapshots = join(this.cacheFolder, "snapshots");
     const commit = this.cachedCommit(snapshots);
@@ -287,7 +287,7 @@ class Pull {
     return join(this.options.hub.cacheDir, `models--${this.id.replace("/", "--")}`);
   }
 
-  /** Room for what is still to come, for the bundle, and some more. */
+  /** Checks for room for what is still to come, for the bundle, and some more. */
   private checkDisk(directory: string, files: WantedFile[]): void {
     const missing = (file: WantedFile) => {
       const path = join(directory, file.path);
@@ -295,7 +295,7 @@ class Pull {
       return existsSync(path) || existsSync(cached) ? 0 : file.bytes - bytesKept(path, file);
     };
     const toCome = files.reduce((sum, file) => sum + missing(file), 0);
-    if (toCome === 0) return; // a conversion alone says itself when the disk is full
+    if (toCome === 0) return; // a conversion alone reports a full disk itself
     checkSpace({
       folder: this.folder,
       download: toCome,
@@ -307,7 +307,7 @@ class Pull {
   }
 }
 
-/** Whether a file that was checked is the one that is wanted now. */
+/** Whether a checked file is the one that is wanted now. */
 function isWanted(
   checked: HubFile,
   { bytes, gitOid, sha256, sha256Prefix = "" }: WantedFile,
@@ -334,7 +334,7 @@ function cachedFile(directory: string, path: string): HubFile {
   };
 }
 
-/** What a conversion has on the disk at most, its own result included. */
+/** The most bytes that a conversion has on the disk, its own result included. */
 function bundleBytes(files: readonly { path: string; bytes: number }[], weights: WeightType): number {
   const bytesOf = (pattern: RegExp) =>
     files.filter(({ path }) => pattern.test(path)).reduce((sum, { bytes }) => sum + bytes, 0);
@@ -347,7 +347,7 @@ function bundleBytes(files: readonly { path: string; bytes: number }[], weights:
   );
 }
 
-/** What a pull of a model and its conversion by default take on the disk at most. */
+/** The most bytes that a pull of a model and its default conversion take on the disk. */
 export function spaceNeeded({ bytes, files }: KnownModel): number {
   const known = Object.entries(files).map(([path, file]) => ({ path, ...file }));
   return bytes + bundleBytes(known, DEFAULT_WEIGHTS.predictor) + LIMITS.diskMarginBytes;
@@ -360,7 +360,7 @@ interface SpaceNeeded {
   freeBytes?: (folder: string) => number;
 }
 
-/** @throws TtsError OUTPUT_FAILED naming what is needed and what is free */
+/** @throws TtsError OUTPUT_FAILED naming the bytes that are needed and free */
 export function checkSpace({ folder, download, bundle, freeBytes = diskFree }: SpaceNeeded): void {
   const needed = download + bundle + LIMITS.diskMarginBytes;
   const free = freeBytes(folder);
@@ -380,7 +380,7 @@ function diskFree(folder: string): number {
   return bavail * bsize;
 }
 
-/** Failures of the file system name the folder and what to do. */
+/** Turns a failure of the file system into an error that names the folder and what to do. */
 function asDiskError(error: unknown, folder: string): unknown {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   const hints: Record<string, string> = {

@@ -1,6 +1,6 @@
-// From what a user calls a model to a bundle on disk: a bundle itself, a checkpoint directory, a known name
-// or a hub id. Checkpoints are converted at first use into the cache, and again when their files change.
-// Never asks the network: that is pull.ts.
+// Finds the bundle of a model that the user names: as a bundle, a checkpoint directory, a known name or a hub
+// id. Checkpoints are converted at first use into the cache, and again when their files change. Never asks
+// the network: pull.ts does.
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
@@ -31,24 +31,24 @@ export interface ModelOptions {
   model?: string;
   /** Weight type when a checkpoint has to be converted. */
   weights?: WeightType;
-  /** Weight type of the code predictor alone; default: as the talker's. */
+  /** Weight type of the code predictor alone; default: the talker's. */
   predictorWeights?: WeightType;
   onProgress?: (progress: Progress) => void;
 }
 
 /** Voices that come with this program, and so are there without being fetched. */
 export const SHIPPED: readonly string[] = [DEFAULT_MODEL];
-/** Beside the files of a cached bundle: what its source looked like when it was made. */
+/** Lies in a cached bundle and tells what its source looked like when it was made. */
 const STAMP_FILE = ".source.json";
 
-/** Below the cache: bundles of checkpoints, wherever those are. */
+/** Bundles of checkpoints lie here, wherever the checkpoints are. */
 const bundlesFolder = (cacheDir: string) => join(cacheDir, "bundles");
 /** All folders that hold bundles: those of shipped voices may lie apart. */
 export const bundlesFolders = (cacheDir: string) =>
   [...new Set([cacheDir, unpackFolder() || cacheDir])].map(bundlesFolder);
 
 /**
- * The checkpoint directory of the one {@link SHIPPED} voice: of the sources, or unpacked from a binary.
+ * The checkpoint directory of the one {@link SHIPPED} voice: from the sources, or unpacked from a binary.
  * @throws TtsError OUTPUT_FAILED where it cannot be unpacked
  */
 export function shippedCheckpoint(): string {
@@ -59,7 +59,7 @@ export function shippedCheckpoint(): string {
 }
 
 /**
- * The bundle of a model. Of several pulled revisions, it is that of the one pulled last.
+ * The bundle of a model. Where several revisions were pulled, the last one counts.
  * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, CHECKPOINT_INVALID, BUNDLE_INVALID, OUTPUT_FAILED
  */
 export async function resolveModel(options: ModelOptions): Promise<Bundle> {
@@ -80,7 +80,7 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
     throw new TtsError(
       "MODEL_UNKNOWN",
       `${model} holds neither a checkpoint (config.json) nor a bundle (bundle.json)`,
-      "give the folder that does",
+      "give the folder that holds one",
     );
   }
   const hub = hubIdOf(model);
@@ -92,7 +92,7 @@ export async function resolveModel(options: ModelOptions): Promise<Bundle> {
   throw new TtsError("MODEL_UNKNOWN", `there is no model "${model}"`, hint);
 }
 
-/** @throws TtsError MODEL_NOT_HERE when it was never pulled, or not to the end, or lost a file since */
+/** @throws TtsError MODEL_NOT_HERE when it was never pulled, not to the end, or has lost a file since */
 function pulledModel(model: string, hub: string, { cacheDir }: Config): Pulled {
   const pulled = findPulled(cacheDir, hub);
   if (pulled === null) {
@@ -142,7 +142,7 @@ async function cachedBundle(checkpoint: string, name: string, options: ModelOpti
   return openBundle(target);
 }
 
-/** The checkpoint directory a cached bundle was made from, or null where nothing tells. */
+/** The checkpoint directory a cached bundle was made from, or null where it is not known. */
 export function sourceOf(bundle: string): string | null {
   return (jsonOrNull(join(bundle, STAMP_FILE)) as Partial<Stamp> | null)?.source ?? null;
 }

@@ -27,9 +27,9 @@ import { Draft, renameIntoPlace } from "../io/atomic.ts";
 import { licences, NOT_COMPILED } from "./licences.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
-/** Of zstd. The highest saves 2 % of the binary more and takes forty times as long. */
+/** Level of zstd. The highest one makes the binary another 2 % smaller and takes forty times as long. */
 const COMPRESSION = 9;
-/** Of the voice: stays packed where it is unpacked, and the disk has 2 MB of it instead of 45. */
+/** This file of the voice stays packed on the user's disk: 2 MB instead of 45. */
 const MOSTLY_ZEROS = "speech_tokenizer/model.safetensors";
 
 /** What Bun calls a platform, and its package with the runtime. */
@@ -38,7 +38,7 @@ const PLATFORMS: Record<string, { arch: string; target: string; runtime: string 
   "linux-arm64": { arch: "arm64", target: "bun-linux-arm64", runtime: "@oven/bun-linux-aarch64" },
 };
 
-/** Of a library that its own program needs, and none else: GPU code and bindings of Node stay out. */
+/** Files of libllama that this program needs; GPU code and bindings of Node stay out. */
 const LLAMA_FILES = /^lib(llama|ggml|ggml-base|ggml-cpu-[\w.]+?)(\.v[\d.]+)?\.so$/;
 
 const pinned = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")).devDependencies.bun;
@@ -61,7 +61,7 @@ function build(platform: string, folder: string): void {
     };
     writeFileSync(join(embedded, INDEX_FILE), JSON.stringify(index));
     writeFileSync(join(embedded, LICENCES_FILE), compressed(Buffer.from(licences())));
-    const name = `tts-${platform}`; // goes into the binary: the same wherever it is built
+    const name = `tts-${platform}`; // it goes into the binary, so it is the same wherever that is built
     const executable = arch === process.arch ? process.execPath : join(packageFolder(runtime), "bin/bun");
     run([
       ...[
@@ -118,11 +118,11 @@ function voice(): Files {
 
 function compressed(bytes: Uint8Array): Uint8Array {
   const { ZSTD_c_checksumFlag: sum, ZSTD_c_compressionLevel: level } = constants;
-  // damage is found where it is unpacked
+  // the checksum shows damage where it is unpacked
   return zstdCompressSync(bytes, { params: { [level]: COMPRESSION, [sum]: 1 } });
 }
 
-/** Writes one archive; files that are alike stand together by their names, which makes it smaller. */
+/** Writes one archive. In the order of their names similar files stand together, which makes it smaller. */
 function pack(part: Part, sources: Files, target: string): Contents {
   const names = Object.keys(sources).sort();
   const data = names.map((name) =>
@@ -135,8 +135,8 @@ function pack(part: Part, sources: Files, target: string): Contents {
 }
 
 /**
- * Of a package of the lockfile. What was installed for another platform only is fetched once, and is what the
- * lockfile says or refused.
+ * The folder of a package of the lockfile. A package for another platform is fetched once, and refused unless
+ * it is the one in the lockfile.
  */
 function packageFolder(name: string): string {
   const installed = join(ROOT, "node_modules", name);
@@ -158,7 +158,7 @@ function packageFolder(name: string): string {
     join(part, "bun.lock"),
     `{"lockfileVersion": 2, "configVersion": 1, "workspaces": ${workspaces}, "packages": {${line}}}`,
   );
-  // of its own: only what comes from the network is compared with the lockfile
+  // a cache of its own: only what comes from the network is compared with the lockfile
   const cache = join(part, "cache");
   const cpu = /arm64|aarch64/.test(name) ? "arm64" : "x64";
   run(

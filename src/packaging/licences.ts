@@ -1,6 +1,5 @@
-// The licences of the program and of all that it is made of, as one text: collected from the packages where
-// they lie beside the sources, and read out of a binary, which carries what was collected when it was built.
-// Reads files only.
+// The licences of the program and of all that it is made of, as one text. Run from source, they are collected
+// from the packages; a binary carries the text that was collected when it was built. Reads files only.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,9 +7,9 @@ import { compiled, readLicences } from "../../ffi/load/embedded.ts";
 import { dependencies, license, version } from "../../package.json";
 
 /**
- * Decoders that no binary carries: some are under the GPL alone, which does not go together with the licence
- * of the program, some need those, and all are for files that hardly anybody records a voice in. The one for
- * ape is not there in the sources either.
+ * Decoders that no binary carries: some are under the GPL alone, which is not compatible with the licence of
+ * the program, others need those, and all are for formats that hardly anybody records a voice in. The sources
+ * have none for ape, either.
  */
 export const NOT_COMPILED = [
   "aac",
@@ -32,7 +31,7 @@ export const NOT_COMPILED = [
   "wma",
 ].map((name) => `@audio/decode-${name}`);
 
-/** What is no package with a text of its own; the texts are in a folder of the build. */
+/** Parts that are no package with a text of its own; their texts lie in licences/ here. */
 const PUBLISHED: Record<string, string> = {
   "libllama and libggml (from @node-llama-cpp/linux-x64 and -arm64)": "llama.cpp.txt",
   "libonnxruntime (from onnxruntime-node)": "onnxruntime.txt",
@@ -56,7 +55,7 @@ interface Package {
   dependencies?: Record<string, string>;
 }
 
-/** Many thousand lines, the same bytes from the sources as from a binary. */
+/** Many thousand lines; the sources and a binary give the same bytes. */
 export function licences(): string {
   if (compiled) return readLicences();
   const read = (...path: string[]) => readFileSync(join(ROOT, ...path), "utf8");
@@ -74,7 +73,7 @@ export function licences(): string {
 const section = (title: string, text: string) =>
   `${"=".repeat(100)}\n${title}\n${"=".repeat(100)}\n\n${text.trim()}\n`;
 
-/** What a binary needs to run, and what that needs, by name. */
+/** The packages that a binary needs to run, and those that they need, by name. */
 function compiledPackages(): Package[] {
   const found = new Map<string, Package>();
   const names = Object.keys(dependencies);
@@ -89,7 +88,7 @@ function compiledPackages(): Package[] {
   return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Its licence files; where it brings none, who made it and where its text is. */
+/** The licence files of a package; where it brings none, who made it and where its text is. */
 function textOf({ author, homepage, license, name, repository }: Package): string {
   const folder = join(ROOT, "node_modules", name);
   const files = readdirSync(folder).filter((file) => LICENCE_FILE.test(file));

@@ -127,7 +127,7 @@ test.each([
   ],
   [
     "--cpus 0 --threads 2",
-    "2 threads do not go on the 1 core of the talker; give --threads 1, or more cores with --talker-cpus",
+    "2 threads do not fit on the 1 core of the talker; give --threads 1, or more cores with --talker-cpus",
   ],
   [
     '-m "$STARTER" --instruct Slowly.',

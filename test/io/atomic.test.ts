@@ -1,4 +1,5 @@
-// What is made beside its place: whole or not there, with the mode it should have, and nothing left behind.
+// Files and folders that are made beside their place: whole or not there, with the right mode, and nothing
+// left behind.
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import {
@@ -102,7 +103,7 @@ describe("a draft", () => {
   });
 });
 
-test("what is not there, is a folder or is no JSON is empty or null", () => {
+test("a file that is missing, a folder or no JSON gives an empty text or null", () => {
   symlinkSync(join(folder, "nowhere"), target);
   writeFileSync(join(folder, "cut.json"), '{"a":');
   for (const path of [target, folder, join(target, "below")])

@@ -44,7 +44,7 @@ describe("a board with unequal cores", () => {
     ]);
   });
 
-  test("of which a process may have some", () => {
+  test("shows only the cores that a process may use", () => {
     const { kinds, presentCores } = describeBoard(rootWith(rk3588("2-4")));
     expect(kinds.map(({ cores, name }) => [name, cores])).toEqual([
       ["Cortex-A76", [4]],
@@ -53,7 +53,7 @@ describe("a board with unequal cores", () => {
     expect(presentCores).toBe(8);
   });
 
-  test("is not known by names that nobody has listed", () => {
+  test("shows the numbers of a core that the table does not name", () => {
     const files = rk3588();
     files["proc/cpuinfo"] = files["proc/cpuinfo"].replaceAll("0xd0b", "0xfff");
     expect(describeBoard(rootWith(files)).kinds[0].name).toBe("Arm core 0x41:0xfff");
@@ -109,7 +109,7 @@ describe("memory and limits", () => {
   });
 });
 
-test("a root without files says nothing wrong", () => {
+test("a root without files gives empty facts", () => {
   const { chip, cpuLimit, model } = describeBoard(rootWith({}));
   expect({ chip, cpuLimit, model }).toEqual({ chip: "", cpuLimit: null, model: "" });
 });

@@ -23,7 +23,7 @@ test.each(["0.6b", "1.7b"] as const)(
   },
 );
 
-test("a checkpoint costs beforehand what its bundle costs", () => {
+test("the planned costs of a checkpoint are those of its bundle", () => {
   const planned = plannedCosts(readPlan(STARTER), F32);
   expect(planned).toEqual(frameCosts(bundleOf("starter"), "llama", STARTER) as typeof planned);
 });
@@ -63,7 +63,7 @@ describe("a forecast", () => {
     expect(twice.memoryBytes).toBe(usual.memoryBytes);
   });
 
-  test("knows that the vocoder waits where there is one core, and counts alone where it is slowest", () => {
+  test("adds the vocoder's time where there is one core, and follows the vocoder where it is slowest", () => {
     expect(forecast(model, speed, 1).rtf - usual.rtf).toBeCloseTo(usual.msPerFrame.vocoder / 80, 3);
     const slow = forecast(model, { ...speed, vocoder: 1e9 }, 4);
     expect(slow.rtf).toBeGreaterThan(slow.msPerFrame.vocoder / 80);

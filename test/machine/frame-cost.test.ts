@@ -7,7 +7,10 @@ import { parseSafetensors } from "../../src/formats/safetensors.ts";
 import { frameCosts } from "../../src/machine/frame-cost.ts";
 import { bundleOf, STARTER } from "../_support.ts";
 
-/** Numbers in the tensors of a checkpoint file that a pattern names; of two axes and more, or all. */
+/**
+ * How many numbers the tensors of a checkpoint file hold whose names match, if they have at least `leastAxes`
+ * axes.
+ */
 function elements(file: string, pattern: RegExp, leastAxes = 2): number {
   const tensors = [...parseSafetensors(readFileSync(join(STARTER, file)), file).values()];
   const found = tensors.filter(({ name, shape }) => pattern.test(name) && shape.length >= leastAxes);

@@ -1,5 +1,5 @@
-// What of a hub is here already: its own cache, its token, the models that have a name, and the lock of a
-// pull.
+// What this machine has of a hub already: its own cache, its token, the models that have a name, and the lock
+// of a pull.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
@@ -132,7 +132,7 @@ describe("the token", () => {
   ])("is %s", (_title, environment, token) => expect(tokenWith(environment)).toBe(token));
 
   test.each<Record<string, string>>([{ HF_TOKEN: `${TOKEN}\nmore` }, { HF_TOKEN_PATH: "two lines" }])(
-    "%j: what can be none is not sent, and not told",
+    "%j: what cannot be a token is neither sent nor told",
     (environment) => {
       writeFileSync(join(home, "two lines"), `${TOKEN}\nmore\n`);
       expect(() => tokenWith(environment)).toThrow(/^(HF_TOKEN|\S.*two lines) holds more than a token$/);
@@ -176,7 +176,7 @@ describe("known models", () => {
     false_.stop();
   });
 
-  test("of several revisions the one pulled last is meant", () => {
+  test("where there are several revisions, the one pulled last is meant", () => {
     const cacheDir = newCache();
     for (const [i, digit] of ["a", "b"].entries()) {
       const directory = join(modelFolder(cacheDir, ID), digit.repeat(40));

@@ -219,7 +219,7 @@ describe("fetching", () => {
     bare.stop();
   });
 
-  test("a file that was damaged here since comes again, alone", async () => {
+  test("only a file that was damaged here since comes again", async () => {
     const cacheDir = newCache();
     await fetchOnly(cacheDir);
     const damaged = other(MAIN, (bytes) => bytes.fill(0, 100_000, 100_100));
@@ -231,20 +231,20 @@ describe("fetching", () => {
     expect(hub.sent(CODEC)).toBe(0);
   });
 
-  test("a file that is as it was is not read again", async () => {
+  test("an unchanged file is not read again", async () => {
     const cacheDir = newCache();
     await fetchOnly(cacheDir);
     const path = join(directoryOf(cacheDir), "vocab.json");
     const { atime, mtime } = statSync(path);
     writeFileSync(path, Buffer.alloc(hub.size("vocab.json")));
-    utimesSync(path, atime, mtime); // nobody does this but to see whether it is read
+    utimesSync(path, atime, mtime); // only a test does this, to see whether the file is read
     expect((await fetchOnly(cacheDir)).fetched).toBe(0);
     utimesSync(path, atime, new Date(Date.now() + 1_000));
     expect((await fetchOnly(cacheDir)).fetched).toBe(hub.size("vocab.json"));
     hub.expectWholeIn(cacheDir);
   });
 
-  test("what is told on the way grows to the whole, and what was kept did not come", async () => {
+  test("the reported progress grows to the whole, and kept bytes do not count as fetched", async () => {
     const cacheDir = newCache();
     hub.fault = ({ path }) => (path === `/cdn/${MAIN}` ? { cutAfter: 100_000 } : null);
     await failure(fetchOnly(cacheDir, { limits: { ...LIMITS, attempts: 1 } }));
@@ -257,7 +257,7 @@ describe("fetching", () => {
     expect(told.map(({ done }) => done)).toEqual(told.map(({ done }) => done).toSorted((a, b) => a - b));
   });
 
-  test("too small a disk is said before anything comes", async () => {
+  test("a disk that is too small is an error before anything comes", async () => {
     const error = await failure(fetchOnly(newCache(), { convert: true, freeBytes: () => 100_000_000 }));
     expect(error).toMatchObject({ code: "OUTPUT_FAILED", exitStatus: 5 });
     expect(error.message).toMatch(

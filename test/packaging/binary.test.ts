@@ -25,7 +25,7 @@ import { dependencies } from "../../package.json";
 import { ROOT } from "../_support.ts";
 import { Server, stopServers } from "../serve/sockets/_server.ts";
 
-// On a disk: elsewhere, as in memory, programs may not be allowed to run.
+// On a disk: elsewhere, such as in memory, programs may not be allowed to run.
 const folder = mkdtempSync(join(tmpdir(), "tts-binary-test-"));
 const platform = `linux-${process.arch}`;
 const tts = join(folder, "first", `tts-${platform}`);
@@ -71,13 +71,13 @@ const say = (home: string, env: Record<string, string> = {}) =>
   run([tts, ...SAY, "-o", join(home, "out.wav")], { HOME: home, ...env });
 const soundOf = (home: string) => readFileSync(join(home, "out.wav"));
 
-/** A home where it has spoken; tests that change what lies there take another one. */
+/** A home where it has spoken; tests that change its files take another one. */
 let used = "";
 let spoken: Buffer;
 
 beforeAll(async () => {
   const built = `dist/tts-${platform}`;
-  await build(["make", built]); // where it is older than its sources; .ci/test-arm64 takes the same one
+  await build(["make", built]); // only where it is older than its sources; .ci/test-arm64 takes the same file
   mkdirSync(dirname(tts));
   copyFileSync(join(ROOT, built), tts);
   used = newHome();
@@ -183,7 +183,7 @@ describe("the binary", () => {
     expect((await run([tts, "voices", "list"], { HOME: home })).stdout).toMatch(/flac.*mp3.*ogg/s);
   });
 
-  test("says of a recording that only the sources read", async () => {
+  test("says so where only the sources can read a recording", async () => {
     const [path, model] = [join(folder, "voice.m4a"), join(ROOT, "test/golden/tiny-base")];
     writeFileSync(path, Buffer.from("0000001c667479704d344120000000004d3441206d70343269736f6d", "hex"));
     const { status, stderr } = await run([tts, "voices", "add", "anna", "--from", path, "-m", model], {
@@ -273,7 +273,7 @@ describe("what it unpacks", () => {
     ).toBe(true);
   });
 
-  test("holds the decoder of the voice packed, as it is mostly zeros; damage that leaves sizes is mended when it is converted", async () => {
+  test("holds the voice's decoder packed, as it is mostly zeros; damage that keeps the sizes is mended at a conversion", async () => {
     const home = newHome();
     expect((await say(home)).status).toBe(0);
     const starter = unpackedIn(cacheOf(home), "starter");
@@ -297,7 +297,7 @@ describe("what it unpacks", () => {
     expect([statSync(library).ino, statSync(library).mtimeMs]).toEqual([before.ino, before.mtimeMs]);
   });
 
-  test("is written again where it is damaged; what a killed process left goes, and so do versions before the last one", async () => {
+  test("is written again where it is damaged; removes what a killed process left, and versions before the last one", async () => {
     const home = newHome();
     for (const [i, name] of ["lib-0000000000000001", "lib-0000000000000002", "lib-mine"].entries()) {
       mkdirSync(join(cacheOf(home), name), { recursive: true });
@@ -343,7 +343,7 @@ describe("what it unpacks", () => {
   });
 
   test.skipIf(!isRoot)(
-    `is refused where another user has it, root's excepted${isRoot ? "" : " (skipped: only root can give files away)"}`,
+    `is refused where another user owns it, other than root${isRoot ? "" : " (skipped: only root can give files away)"}`,
     async () => {
       const lib = unpackedIn(cacheOf(used), "lib");
       chownSync(lib, 12345, 12345);

@@ -1,4 +1,4 @@
-// make install, uninstall and deb as a packager runs them, into folders that go away: with a stand-in for the
+// make install, uninstall and deb as a packager runs them, into folders that go away, with a stand-in for the
 // compiled program.
 
 import { beforeAll, describe, expect, test } from "bun:test";
@@ -24,7 +24,7 @@ const FILES = [
 ];
 const noMake = Bun.which("make") === null ? " (skipped: make is not installed)" : "";
 
-/** Says what it was called with. */
+/** Prints its arguments. */
 const PROGRAM = '#!/bin/sh\nprintf "[%s]" "$@"\n';
 let binary = "";
 beforeAll(() => {
@@ -32,7 +32,7 @@ beforeAll(() => {
   writeFileSync(binary, PROGRAM, { mode: 0o600 }); // its own permissions do not matter
 });
 
-/** Packages are there: the tests run on them. */
+/** Skips make setup: the packages are there, since the tests run on them. */
 function make(target: string, variables: Record<string, string>, env: Record<string, string> = {}) {
   const settings = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
   const command = ["make", "--no-print-directory", "-o", "node_modules/.ready", target, ...settings];
@@ -81,7 +81,7 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
       expect(read(`${EXAMPLES}/${name}`)).toContain("/opt/speech/bin/tts ");
   });
 
-  test("the same source gives the same bytes, where the date is given", () => {
+  test("where the date is given, the same source gives the same bytes", () => {
     const [a, b] = [newFolder(), newFolder()].map((folder) => {
       make(
         "install",
@@ -127,7 +127,7 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
     expect(filesIn(folder)).toEqual([]);
   });
 
-  test("what cannot be made ends it, and leaves no half file", () => {
+  test("a file that cannot be made ends the installation, and leaves no half file", () => {
     const folder = newFolder();
     const { exitCode } = make("install", { DESTDIR: folder, PREFIX: "/usr", BINARY: binary, BUN: "false" });
     expect(exitCode).toBe(2);
@@ -171,7 +171,7 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
     const units = readdirSync(join(prefix, EXAMPLES)).filter((name) => /\.(service|timer)$/.test(name));
     const folder = newFolder();
     for (const unit of units) {
-      // A player and man(1) may be missing here, which is no matter of the units.
+      // A player and man(1) may be missing here, which is no fault of the units.
       const text = readFileSync(join(prefix, EXAMPLES, unit), "utf8")
         .replace("/usr/bin/aplay", "/bin/true")
         .replace(/^Documentation=.*\n/m, "");

@@ -8,7 +8,7 @@ import { figuresOf, tableOf } from "./compare.ts";
 const cells = (line: string) => line.trim().split(/\s+/);
 
 describe("figures", () => {
-  test("are all numbers of a run by their paths, but for what was set", () => {
+  test("are all numbers of a run by their paths, except its settings", () => {
     const run = {
       model: "m",
       lanes: 4,
@@ -30,7 +30,7 @@ describe("figures", () => {
     expect([title, cells(line)]).toEqual(["tts bench", ["rtf", "2", "2", "1.500", "0.100", "2.000"]]);
   });
 
-  test("that only one side has, or that are nothing on both, have no ratio", () => {
+  test("that only one side has, or that are zero on both, have no ratio", () => {
     const lines = tableOf({
       title: "",
       pairs: [{ before: { gone: 1, zero: 0 }, now: { added: 2, zero: 0 } }],

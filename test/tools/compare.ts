@@ -1,7 +1,7 @@
 // Is this checkout faster than another commit, or larger? `make compare AGAINST=COMMIT` unpacks COMMIT beside
-// it and measures both in turn, so that a change of the machine's mood meets both alike. A round is, of each
-// model and first of the commit, then of this checkout: `tts bench --json`, and a whole new process that
-// speaks a sentence into a pipe, as an announcement does. Every round is new processes.
+// it and measures both in turn, so that changes of the machine's load meet both alike. For each model, a
+// round measures first the commit, then this checkout: `tts bench --json`, and a whole new process that
+// speaks a sentence into a pipe, as an announcement does. Every round starts new processes.
 //
 //   make compare AGAINST=HEAD~1 [ROUNDS=5] [MODELS="starter 0.6b"] [BENCH="--frames 20 --lanes 1,4"]
 //
@@ -37,7 +37,7 @@ interface Subject {
 }
 interface Side {
   name: "before" | "now";
-  /** Of a checkout. */
+  /** The folder of the checkout. */
   folder: string;
   /** The cache of its bundles. */
   cache: string;
@@ -48,7 +48,7 @@ interface Options {
   models: string[];
   bench: string[];
 }
-/** What `tts bench --json` prints, as far as both commits surely have it. */
+/** The part of what `tts bench --json` prints that both commits surely have. */
 interface BenchResult {
   machine: { cpu: string; cores: number; memoryMb: number; busyDuring?: number };
   runs: Record<string, unknown>[];
@@ -124,7 +124,7 @@ export function readOptions(args: string[]): Options {
   return { against, rounds, models, bench: words(values.bench) };
 }
 
-/** The process that is being waited for, to be ended with this one. */
+/** The process that this one waits for and must end with itself. */
 let running: Bun.Subprocess | null = null;
 let stopping = false;
 
@@ -194,7 +194,7 @@ async function bench(side: Side, model: string, args: string[]): Promise<BenchRe
   );
 }
 
-/** Another sentence each round, so that nothing of it is known; the same one on both sides. */
+/** Speaks another sentence each round, so that no cache knows it, and the same one on both sides. */
 async function announce(side: Side, model: string, round: number): Promise<Figures> {
   const text = `Train ${round + 11} to Cambridge leaves from platform ${(round % 9) + 1}.`;
   const which = model === "starter" ? model : join(side.cache, "synthetic", model);
@@ -254,7 +254,7 @@ async function measure(
   return { machine, subjects: [...subjects.values()] };
 }
 
-/** The folder of everything that goes away again: beside the models, where there is space for some. */
+/** Makes the folder of everything that goes away again, in the cache, where there is space for models. */
 function makeFolder(models: string[]): { folder: string; synthetic: string } {
   const { cacheDir } = loadConfig();
   const synthetic = join(cacheDir, "synthetic");
@@ -296,7 +296,7 @@ async function main(): Promise<void> {
     `machine  ${machine}`,
     `before   ${await git(...described, commit)}`,
     `now      ${await git(...described)}${changed}`,
-    `rounds   ${options.rounds}, in turn; medians, and of the ratios pair by pair median, lowest and highest`,
+    `rounds   ${options.rounds}, in turn; medians; then median, lowest and highest of the ratios pair by pair`,
   ];
   console.log([...head, ...subjects.flatMap(tableOf)].join("\n"));
 }

@@ -1,13 +1,13 @@
 // Is the voice understood? The starter voice says 20 sentences, a speech recogniser that is no part of this
 // project writes down what it hears (pocketsphinx, US English, free vocabulary), and the word error rate is
 // printed. Run by `make hear`; not part of `make test`. It fails where the voice is heard clearly worse than
-// when it came, which stands in test/golden/starter/heard.json.
+// when it came; that figure is in test/golden/starter/heard.json.
 //
-//   bun test/tools/hear.ts [SEED]      greedy, or sampled with that seed, which has no bound
-//   bun test/tools/hear.ts --keep      greedy; what is measured becomes what the voice is held to
+//   bun test/tools/hear.ts [SEED]      greedy; with SEED sampled, and held to no bound
+//   bun test/tools/hear.ts --keep      greedy; the result becomes what the voice is held to
 //
-// Both sides are compared as lower-case words: the text as it was spoken, digits read out, without
-// punctuation, hyphens parting words.
+// Both sides are compared as lower-case words without punctuation. In the text, digits are read out and
+// hyphens part words.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -47,8 +47,8 @@ const SENTENCES = [...ANNOUNCEMENTS, ...GENERAL];
 
 const HEARD = join(ROOT, "test/golden/starter/heard.json");
 /**
- * What another version of the recogniser may hear worse: 13 words of the 160. A voice that loses a third of
- * its words does not pass.
+ * How much worse another version of the recogniser may hear: 13 of the 160 words. A voice that loses a third
+ * of its words does not pass.
  */
 const MARGIN = 0.08;
 
@@ -105,7 +105,7 @@ async function speak(engine: Engine, text: string, options: SpeakOptions): Promi
   return Buffer.concat([wavHeader(samples), ...chunks]);
 }
 
-/** What was heard of each sentence; every one is judged by itself (-cmn batch), whatever came before it. */
+/** What was heard of each sentence. Each is heard by itself (-cmn batch), whatever came before it. */
 function recognise(folder: string): string[] {
   const names = SENTENCES.map((_, i) => String(i));
   for (const name of names) {
@@ -159,10 +159,12 @@ interface Heard {
 function judge({ wordErrorRate: now }: Heard): void {
   const { wordErrorRate: then } = JSON.parse(readFileSync(HEARD, "utf8")) as Heard;
   if (now > then + MARGIN)
-    fail(`the word error rate is ${now.toFixed(2)}, the voice came with ${then.toFixed(2)} (${HEARD})`);
+    fail(
+      `the word error rate is ${now.toFixed(2)}, and was ${then.toFixed(2)} when the voice came (${HEARD})`,
+    );
 }
 
-/** @returns of all sentences together */
+/** Prints all figures. @returns those of all sentences together */
 function report(heard: string[]): Heard {
   const scores = SENTENCES.map((text, i) => compare(wordsOf(spellOut(text)), wordsOf(heard[i])));
   scores.forEach(({ errors, words }, i) => {

@@ -83,7 +83,7 @@ function demonstrate(folder: string): void {
   }
 }
 
-/** Of 16-bit sound: about 90 at most. */
+/** In decibels; 16-bit sound reaches about 90 at most. */
 function signalToNoise(expected: Float32Array, given: Float32Array): string {
   const power = (values: Float32Array) => values.reduce((sum, value) => sum + value ** 2, 0);
   const noise = power(expected.map((value, i) => value - given[i]));

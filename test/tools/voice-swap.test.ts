@@ -100,7 +100,7 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
       /has no section "## How well it is understood" with anything in it; /,
     ],
     [
-      "with a file of no voice",
+      "with a file that belongs to no voice",
       (folder) => writeFileSync(join(folder, "out/run.py"), ""),
       /out\/run\.py: is no file of the voice; /,
     ],
@@ -110,7 +110,7 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
       /SHA256SUMS says 0{64}; /,
     ],
     [
-      "with a sum that is none",
+      "with a line that is no sum",
       (folder) => writeFileSync(join(folder, "SHA256SUMS"), "abc\n"),
       /"abc" is no line of sha256sum; /,
     ],
@@ -120,7 +120,7 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
       /SHA256SUMS: has no sum of out\/config\.json; /,
     ],
     [
-      "with cases that are none",
+      "with cases that are no JSON",
       (folder) => writeFileSync(join(folder, "golden/cases.json"), "{"),
       /cases\.json: is no JSON \(.*\); /,
     ],
@@ -132,7 +132,7 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
     ["with a case without text", setCase("text", undefined), /cases\.json: case 0 lacks name, text, /],
     ["with a case twice", setCase("name", "starter-01"), /starter-01\.safetensors is named twice; /],
     [
-      "with a JSON file that is none",
+      "with another file that is no JSON",
       (folder) => writeFileSync(join(folder, "out/preprocessor_config.json"), ""),
       /_config\.json: is no JSON/,
     ],
@@ -167,7 +167,7 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
       /is read as dˈɪnɝ ˈɪz rˈɛdi\., not as dˈɪnɝ\.; /,
     ],
     ["with other ids", setCase("input_ids", [1]), /starter-00\.safetensors: its text has other ids; /],
-    ["with other frames", setCase("frames", 19), /starter-00\.safetensors: it has not 19 frames; /],
+    ["with other frames", setCase("frames", 19), /starter-00\.safetensors: it does not have 19 frames; /],
     ["with another end", setCase("stops_by_itself", false), /the voice ends by eos; /],
     [
       "with other codes",
@@ -177,7 +177,7 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
     [
       "with another sound",
       flip("golden/starter-00.safetensors", 18 * 16 * 4 + 4001),
-      /starter-00\.safetensors: its sound is .* away/,
+      /starter-00\.safetensors: its sound differs by .*,/,
     ],
     [
       "with another weight",
@@ -191,7 +191,7 @@ describe("a voice that does not fit is refused, and nothing is changed", () => {
   });
 });
 
-test("a voice that fits is put in place, with its figures and what is ours", async () => {
+test("a voice that fits is put in place, with its figures and our own files", async () => {
   for (const file of ["out/lexicon.tsv", "out/generation_config.json"])
     appendFileSync(join(given, file), "\n");
   renameSync(join(given, "golden/starter-07.safetensors"), join(given, "golden/starter-09.safetensors"));
@@ -228,12 +228,12 @@ test.each([
   const before = stateOf(places);
   for (const name of moved) renameSync(join(base, name), join(base, `.${name}.old`));
   for (const name of placed) mkdirSync(join(base, name));
-  // it fits nothing
+  // this voice fits nothing
   await expect(swapVoice(join(given, "out"), places, () => {})).rejects.toThrow(/out\/out: is missing/);
   expect(stateOf(places)).toBe(before);
 });
 
-test("a swap that is killed behind the last rename stays", async () => {
+test("a swap that is killed after the last rename stays", async () => {
   const base = join(places.voice, "..");
   const before = stateOf(places);
   mkdirSync(join(base, ".golden.old"));

@@ -1,8 +1,8 @@
-// `make voice FROM=DIR`: puts another starter voice, of the same shapes, in the place of the one that ships:
-// weights, golden runs and figures together. DIR holds `out/` (the checkpoint), `golden/` (runs of the
-// official classes) and `README.md` (how well it is understood); where it also holds `SHA256SUMS`, as
-// sha256sum writes them, they must be right. Nothing is changed before everything has been found to fit, and
-// a process that is killed while it renames leaves what the next call puts back.
+// `make voice FROM=DIR`: replaces the starter voice that ships by another of the same shapes: weights, golden
+// runs and figures together. DIR holds `out/` (the checkpoint), `golden/` (runs of the official classes) and
+// `README.md` (how well it is understood); where it also holds `SHA256SUMS`, as sha256sum writes them, they
+// must be right. Nothing is changed before everything has been found to fit. After a kill between two renames
+// the next call puts the old voice back.
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -65,7 +65,7 @@ export async function swapVoice(from: string, places: Places, onStep: (what: str
   const lock = join(dirname(places.voice), `.${basename(places.voice)}.lock`);
   await withLock(
     lock,
-    (pid) => fault(places.voice, `process ${pid} exchanges it`, "wait for it"),
+    (pid) => fault(places.voice, `process ${pid} is replacing it`, "wait for it"),
     () => swapLocked(from, places, onStep),
   );
 }
@@ -122,7 +122,7 @@ function fault(path: string, what: string, hint: string): never {
   throw new Error(`${path}: ${what}; ${hint}`);
 }
 
-/** What the system says of a file, with the file's name. */
+/** Reads a file. An error names it, and says what the system says. */
 function readable(path: string): Buffer {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return fault(path, "is missing", SHAPE_OF_DIR);
@@ -159,8 +159,8 @@ function sameNames(folder: string, found: readonly string[], wanted: readonly st
 }
 
 /**
- * Lines of sha256sum: 64 hex digits, two characters, a path from the folder on. Every file that is brought
- * has one.
+ * Checks SHA256SUMS where it is there. A line is 64 hex digits, two characters, and a path from the folder
+ * on; every file that is brought needs one.
  */
 function checkSums(from: string, brought: readonly string[]): void {
   const list = join(from, "SHA256SUMS");
@@ -304,7 +304,7 @@ async function checkRuns(voice: string, golden: string, cases: readonly StarterC
   }
 }
 
-/** What the voice does otherwise than the official run, or null. */
+/** How the voice differs from the official run, or null. */
 async function faultOfRun(
   engine: Engine,
   tokenizer: Tokenizer,
@@ -317,7 +317,7 @@ async function faultOfRun(
   const [codes, audio] = [toInt32(saidThen), toFloat32(heardThen).slice()];
   const { frames, ipa, text } = wanted;
   if (codes.length !== frames * CODES_PER_FRAME || audio.length !== frames * SAMPLES_PER_FRAME)
-    return `it has not ${frames} frames`;
+    return `it does not have ${frames} frames`;
   const speech = engine.speak(text, { greedy: true });
   if (speech.sentences.join(" | ") !== ipa)
     return `"${text}" is read as ${speech.sentences.join(" | ")}, not as ${ipa}`;
@@ -333,7 +333,7 @@ async function faultOfRun(
   const error = maxDifference(Float32Array.from(chunks.flatMap((chunk) => Array.from(chunk.samples))), audio);
   return error <= MAX_SOUND_ERROR
     ? null
-    : `its sound is ${error} away, at most ${MAX_SOUND_ERROR} is allowed`;
+    : `its sound differs by ${error}, at most ${MAX_SOUND_ERROR} is allowed`;
 }
 
 function copyFiles(from: string, names: readonly string[], to: string): void {
@@ -347,8 +347,8 @@ const beside = (place: string, suffix: "new" | "old") =>
   join(dirname(place), `.${basename(place)}.${suffix}`);
 
 /**
- * What a killed process left. While the first old folder is there, nothing counts as exchanged: all old ones
- * go back, or all go away.
+ * Clears up after a killed process. While the first old folder is there, nothing counts as exchanged and all
+ * old ones go back; otherwise all go away.
  */
 function putBack(places: readonly string[]): void {
   const isUndone = existsSync(beside(places[0], "old"));
@@ -362,7 +362,7 @@ function putBack(places: readonly string[]): void {
   }
 }
 
-/** Makes each folder anew beside its place, then puts all of them there; a failure leaves the old ones. */
+/** Makes each folder anew beside its place, then moves all of them there; a failure leaves the old ones. */
 function replaceBoth(folders: readonly (readonly [place: string, fill: (folder: string) => void])[]): void {
   const places = folders.map(([place]) => place);
   try {
@@ -402,8 +402,8 @@ async function main(): Promise<void> {
   });
   console.error(
     status === 0
-      ? `voice: word error rate ${rate()}, the voice before ${before}`
-      : "voice: not heard; later: make hear KEEP=1",
+      ? `voice: word error rate ${rate()}; the voice before had ${before}`
+      : "voice: not heard; run make hear KEEP=1 later",
   );
   const next = "make check, git add -A models/starter test/golden/starter, git commit";
   console.error(
