@@ -4,7 +4,7 @@
 import { byValue, type CompletedCommand, type Value } from "./_values.ts";
 
 export function bashScript(commands: readonly CompletedCommand[]): string {
-  const names = commands.flatMap(({ name }) => (name === "" ? [] : [name]));
+  const names = commands.flatMap(({ name }) => (name === "" ? [] : [name])).join(" ");
   return `# bash completion for tts. Made by: tts completion bash
 
 # The options of command $1; "" is speaking.
@@ -29,7 +29,14 @@ ${placeCases(commands)}
     esac
 }
 
-_tts() {
+${completer(names)}
+complete -F _tts tts
+`;
+}
+
+/** The function that bash calls. @param names of the commands, between blanks */
+function completer(names: string): string {
+  return `_tts() {
     local cur=\${COMP_WORDS[COMP_CWORD]} command='' option='' files='' names='' word i
     local ended=false
     local -a given=() words=()
@@ -45,7 +52,7 @@ _tts() {
             ended=true
         elif [[ $word == -?* ]]; then
             _tts_option_value "$command" "$word" && option=$word
-        elif ((i == 1)) && [[ ' ${names.join(" ")} ' == *" $word "* ]]; then
+        elif ((i == 1)) && [[ ' ${names} ' == *" $word "* ]]; then
             command=$word
         else
             given+=("$word")
@@ -58,7 +65,7 @@ _tts() {
     elif [[ $cur == -* ]] && ! $ended; then
         read -ra words <<<"$(_tts_options "$command")"
     elif ((COMP_CWORD == 1)); then
-        words=(${names.join(" ")})
+        words=(${names})
     else
         _tts_place_value "$command" "\${#given[@]}" "\${given[0]-}"
     fi
@@ -72,8 +79,6 @@ _tts() {
         folders) compopt -o dirnames ;;
     esac
 }
-
-complete -F _tts tts
 `;
 }
 

@@ -2,6 +2,37 @@
 
 import { byValue, type CompletedCommand, type CompletedOption, type Value } from "./_values.ts";
 
+/** Functions that find what the cursor is at, the same for every list of commands. */
+const PLACES = `# Whether the cursor is at place $argv[2] of command $argv[1], whose first argument is $argv[3] ('' is any).
+function __tts_at
+    __tts_is $argv[1]; or return 1
+    set -l words (commandline -opc)
+    set -l given
+    set -l option ''
+    set -l ended ''
+    for word in $words[3..-1]
+        if test -n "$ended"
+            set -a given $word
+        else if test -n "$option"
+            set option ''
+        else if test "$word" = --
+            set ended yes
+        else if string match -q -- '-?*' $word
+            __tts_takes_value $argv[1] $word; and set option $word
+        else
+            set -a given $word
+        end
+    end
+    test (count $given) -eq $argv[2]; or return 1
+    test -z "$argv[3]"; or test "$given[1]" = "$argv[3]"
+end
+
+function __tts_names
+    set -l words (commandline -opc)
+    type -q $words[1]; and $words[1] completion $argv[1] 2>/dev/null
+end
+`;
+
 export function fishScript(commands: readonly CompletedCommand[]): string {
   const names = commands.flatMap(({ name }) => (name === "" ? [] : [name]));
   const spellings = commands.flatMap(({ name, options }) =>
@@ -36,35 +67,7 @@ function __tts_takes_value
     return 1
 end
 
-# Whether the cursor is at place $argv[2] of command $argv[1], whose first argument is $argv[3] ('' is any).
-function __tts_at
-    __tts_is $argv[1]; or return 1
-    set -l words (commandline -opc)
-    set -l given
-    set -l option ''
-    set -l ended ''
-    for word in $words[3..-1]
-        if test -n "$ended"
-            set -a given $word
-        else if test -n "$option"
-            set option ''
-        else if test "$word" = --
-            set ended yes
-        else if string match -q -- '-?*' $word
-            __tts_takes_value $argv[1] $word; and set option $word
-        else
-            set -a given $word
-        end
-    end
-    test (count $given) -eq $argv[2]; or return 1
-    test -z "$argv[3]"; or test "$given[1]" = "$argv[3]"
-end
-
-function __tts_names
-    set -l words (commandline -opc)
-    type -q $words[1]; and $words[1] completion $argv[1] 2>/dev/null
-end
-
+${PLACES}
 complete -c tts -f
 ${commands
   .filter(({ name }) => name !== "")
