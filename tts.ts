@@ -7,6 +7,7 @@ import {
   answerAsChild,
   type ChildRole,
   childStart,
+  programArguments,
   type WorkerRole,
   type WorkerStart,
 } from "./src/worker.ts";
@@ -31,9 +32,10 @@ const CHILDREN: Record<ChildRole, () => Promise<Runner>> = {
   speed: async () => (await import("./src/machine/compute-speed.ts")).runSpeed,
 };
 
-const child = isMainThread ? childStart(process.argv.slice(2)) : null;
+const args = isMainThread ? programArguments() : [];
+const child = isMainThread ? childStart(args) : null;
 if (child !== null) await answerAsChild(async () => (await CHILDREN[child.role]())(child.job as never));
-else if (isMainThread) await (await import("./src/cli/index.ts")).main(process.argv.slice(2));
+else if (isMainThread) await (await import("./src/cli/index.ts")).main(args);
 else {
   const { role, job } = workerData as WorkerStart;
   (await WORKERS[role]())(job as never);

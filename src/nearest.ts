@@ -1,11 +1,14 @@
 // The name a mistyped one was probably meant to be.
 
 /**
- * The candidate with the fewest edits, or null where none is close: up to a third of the letters may be
- * wrong, and always one.
+ * The candidate with the fewest edits, whatever the case, or null where none is close.
+ * @param most edits; by default up to a third of the letters may be wrong, and always one
  */
-export function nearest(name: string, candidates: readonly string[]): string | null {
-  const most = Math.max(1, Math.floor(name.length / 3));
+export function nearest(
+  name: string,
+  candidates: readonly string[],
+  most = Math.max(1, Math.floor(name.length / 3)),
+): string | null {
   let best: string | null = null;
   let fewest = most + 1;
   for (const candidate of candidates) {

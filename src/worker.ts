@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { compiled } from "../ffi/load/embedded.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "./errors.ts";
+import { textOrEmpty } from "./io/read.ts";
 
 export type WorkerRole =
   | "talker"
@@ -34,6 +35,17 @@ const entry = compiled ? Bun.main : fileURLToPath(new URL("../tts.ts", import.me
  * its own entry.
  */
 export const ENTRY_ARGS: readonly string[] = compiled ? [] : [entry];
+
+/**
+ * What the program was called with. From source, Bun takes a `--` that stands first for its own and drops it;
+ * the system still has it, before the arguments that Bun left.
+ */
+export function programArguments(): string[] {
+  const args = process.argv.slice(2);
+  if (compiled) return args;
+  const written = textOrEmpty("/proc/self/cmdline").split("\0").slice(0, -1);
+  return written.at(-args.length - 1) === "--" ? ["--", ...args] : args;
+}
 
 export function startWorker(role: WorkerRole, job: unknown): Worker {
   return new Worker(entry, { workerData: { role, job } satisfies WorkerStart });

@@ -1,5 +1,6 @@
 // The commands by name. A command is loaded when it is called; only manuals and completion scripts load all.
 
+import { nearest } from "../nearest.ts";
 import type { Command } from "./shared/command.ts";
 
 type Loader = () => Promise<{ command: Command }>;
@@ -22,6 +23,15 @@ const SAY: Loader = () => import("./say.ts");
 
 export const isCommand = (name: string | undefined): name is string =>
   name !== undefined && Object.hasOwn(COMMANDS, name);
+
+/** Shorter names are a letter away from too many words. */
+const LEAST_LETTERS = 5;
+
+/** The command that a word to be spoken was probably meant to be: at most one edit away. */
+export function commandMeantBy(word: string): string | null {
+  const names = Object.keys(COMMANDS).filter((name) => name.length >= LEAST_LETTERS);
+  return nearest(word, names, 1);
+}
 
 /** @param name one that {@link isCommand} accepts, or "" for speaking */
 export async function loadCommand(name: string): Promise<Command> {

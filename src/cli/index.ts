@@ -2,10 +2,10 @@
 // line and an exit status.
 
 import { runCommand } from "citty";
-import { asTtsError } from "../errors.ts";
+import { asTtsError, TtsError } from "../errors.ts";
 import { printText } from "../io/output.ts";
 import { textOrEmpty } from "../io/read.ts";
-import { isCommand, loadCommand, loadCommands } from "./commands.ts";
+import { commandMeantBy, isCommand, loadCommand, loadCommands } from "./commands.ts";
 import { manual, overview } from "./manual/page.ts";
 import type { CommandData } from "./shared/command.ts";
 import { logError, setOptions, setVerbosity } from "./shared/log.ts";
@@ -24,7 +24,7 @@ export async function main(args: string[]): Promise<never> {
     process.exit(0);
   } catch (thrown) {
     const error = asTtsError(thrown);
-    logError(error);
+    if (error.code !== "READER_GONE") logError(error);
     process.exit(error.exitStatus);
   }
 }
@@ -35,9 +35,18 @@ function isHangUpIgnored(): boolean {
   return Number.parseInt(mask.slice(-1), 16) % 2 === 1; // the lowest bit is signal 1
 }
 
+/** Before it is spoken, and what lies in the output is lost. @throws TtsError USAGE */
+function refuseMistypedCommand(word: string): void {
+  const meant = commandMeantBy(word);
+  if (meant === null) return;
+  const hint = `did you mean tts ${meant}? To speak the word, put -- before it`;
+  throw new TtsError("USAGE", `there is no command "${word}"`, hint);
+}
+
 async function run(args: string[]): Promise<void> {
   if (args.join(" ") === "--version") return printText(versions()); // at once, without loading a command
   const name = isCommand(args[0]) ? args[0] : "";
+  if (name === "" && args.length === 1) refuseMistypedCommand(args[0]);
   const command = await loadCommand(name);
   setOptions(command.options);
   const { flags, positionals } = readArguments(name === "" ? args : args.slice(1), command.options);
