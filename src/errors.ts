@@ -26,7 +26,8 @@ const EXIT_STATUS = {
   LIBRARY_FAILED: 4, // a call into it failed
   NPU_UNAVAILABLE: 4, // no device, no driver, no permission, or in use
   NPU_MODEL_INVALID: 3, // a model file that this device or its runtime cannot use
-  OUTPUT_FAILED: 5, // unwritable, full, or closed by its reader
+  OUTPUT_FAILED: 5, // unwritable, full, or closed from the start
+  READER_GONE: 141, // of a pipe, such as head: what SIGPIPE makes of other programs
   STAGE_DIED: 6, // a worker ended by itself
   NPU_FAILED: 6, // a call failed while the model ran
   STAGE_TIMEOUT: 8, // no answer: a native call may hang, and only the end of the process ends it

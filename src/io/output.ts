@@ -19,10 +19,13 @@ import { basename, dirname } from "node:path";
 import { promisify } from "node:util";
 import { TtsError } from "../errors.ts";
 import { Draft } from "./atomic.ts";
+import { textOrEmpty } from "./read.ts";
 
 const openAsync = promisify(open);
 const writeAsync = promisify(write);
 const STDOUT = 1;
+/** O_CLOEXEC, which Node's constants lack; the same on x64 and arm64. */
+const CLOSE_ON_EXEC = 0o2000000;
 const RETRY_MS = 5;
 
 /** Takes bytes in order until it is finished or abandoned. Abandoning it after that does nothing. */
@@ -47,7 +50,7 @@ export interface Output {
  */
 export async function openOutput(path: string): Promise<Output> {
   try {
-    if (isStdout(path)) return new Stream("stdout", STDOUT);
+    if (isStdout(path)) return new Stream("stdout", openStdout());
     const there = statOf(path); // follows links: /dev/fd/3 is a pipe, not a name
     if (there?.isDirectory()) throw new TtsError("OUTPUT_FAILED", `${path} is a folder`, "name a file in it");
     if (there === null) return new WholeFile(path, path);
@@ -79,12 +82,52 @@ export function isSameFile(a: string, b: string): boolean {
   return basename(a) === basename(b) && isSame(leftFolder, rightFolder);
 }
 
-/** @throws TtsError OUTPUT_FAILED, also when the reader of stdout has gone */
+/** @throws TtsError OUTPUT_FAILED, READER_GONE */
 export async function printText(text: string): Promise<void> {
   try {
-    await writeAll(STDOUT, Buffer.from(text), null);
+    await writeAll(openStdout(), Buffer.from(text), null);
   } catch (error) {
     throw outputError("stdout", error);
+  }
+}
+
+/**
+ * Bun puts the null device in place of a closed standard output, so that writing to it would seem to work. It
+ * can be told from one that was inherited: that is never closed on exec.
+ */
+function openStdout(): number {
+  if ((infoOf(STDOUT).flags & CLOSE_ON_EXEC) !== 0)
+    throw new TtsError("OUTPUT_FAILED", "cannot write stdout: it is closed", "give it a file or a pipe");
+  return STDOUT;
+}
+
+/** What Linux tells of an open file: its flags, and where the next byte goes. */
+function infoOf(file: number): { flags: number; position: number } {
+  const info = textOrEmpty(`/proc/self/fdinfo/${file}`);
+  const number = (name: string, base: number) =>
+    Number.parseInt(new RegExp(`^${name}:\\s*(\\d+)$`, "m").exec(info)?.[1] ?? "0", base);
+  return { flags: number("flags", 8), position: number("pos", 10) };
+}
+
+/** Where bytes can be changed. */
+interface Place {
+  file: number;
+  at: number;
+}
+
+/**
+ * The place of the last bytes in a plain file, such as a redirected stdout, which need not begin with them;
+ * null where it cannot be written again.
+ */
+function placeOf(file: number, bytes: number): Place | null {
+  if (!statOf(file)?.isFile()) return null;
+  const { flags, position } = infoOf(file);
+  const at = position - bytes;
+  if ((flags & constants.O_APPEND) === 0) return at < 0 ? null : { file, at };
+  try {
+    return { file: openSync(`/proc/self/fd/${file}`, constants.O_WRONLY), at }; // or all would be appended
+  } catch {
+    return null; // whoever gave the file may open it, and this user may not
   }
 }
 
@@ -114,8 +157,9 @@ function realName(path: string, there: Stats): string | null {
 function outputError(path: string, error: unknown): TtsError {
   if (error instanceof TtsError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "EPIPE")
+    return new TtsError("READER_GONE", `cannot write ${path}: its reader has gone`, "", { cause: error });
   const known: Record<string, [what: string, hint: string]> = {
-    EPIPE: ["its reader has gone", ""],
     ENOSPC: ["the disk is full", "free some space"],
     EDQUOT: ["your disk quota is used up", "free some space"],
     EACCES: ["no permission", "choose a place you may write to"],
@@ -162,7 +206,8 @@ abstract class OpenFile implements Output {
   }
 
   rewrite(bytes: Uint8Array): Promise<void> {
-    return this.named(() => writeAll(this.file, bytes, 0));
+    const { at, file } = this.start;
+    return this.named(() => writeAll(file, bytes, at));
   }
 
   finish(): Promise<void> {
@@ -182,6 +227,8 @@ abstract class OpenFile implements Output {
     }
   }
 
+  /** Only asked for where it is seekable. */
+  protected abstract get start(): Place;
   /** @throws the system's error */
   protected abstract complete(): void;
   protected abstract discard(): void;
@@ -196,7 +243,21 @@ abstract class OpenFile implements Output {
 }
 
 class Stream extends OpenFile {
-  readonly seekable = false;
+  /** Of what was written first; null on a pipe, undefined before. */
+  private first: Place | null | undefined;
+
+  get seekable(): boolean {
+    return this.first != null;
+  }
+
+  override async write(bytes: Uint8Array): Promise<void> {
+    await super.write(bytes);
+    if (this.first === undefined) this.first = placeOf(this.file, bytes.length);
+  }
+
+  protected get start(): Place {
+    return this.first!;
+  }
 
   protected complete(): void {
     this.close();
@@ -217,6 +278,10 @@ class WholeFile extends OpenFile {
     const draft = new Draft(target);
     super(name, draft.open());
     this.draft = draft;
+  }
+
+  protected get start(): Place {
+    return { file: this.file, at: 0 };
   }
 
   protected complete(): void {

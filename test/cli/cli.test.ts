@@ -223,10 +223,6 @@ describe("speaking", () => {
     const { stdout } = await say(["dˈɪnɝ ˈɪz rˈɛdi.", "--raw-text", "--greedy", "--json", "-o", "/dev/null"]);
     expect(JSON.parse(stdout.toString()).frames).toBe(18);
   });
-
-  test("a text that starts with a dash comes after --", async () => {
-    expect((await say(["-o", "/dev/null", "--quiet", "--", "-5 degrees"])).status).toBe(0);
-  });
 });
 
 describe("the cache", () => {
@@ -403,15 +399,13 @@ describe("outputs", () => {
     expect(readdirSync(folder).toSorted()).toEqual(["a.wav", "x"]);
   });
 
-  test("a reader that goes away ends the program with one line", async () => {
+  test("a reader that goes away ends the program without a word", async () => {
     const folder = newFolder();
     const command = `"${process.execPath}" "${join(ROOT, "tts.ts")}" -m "${starter}" "${TEXT.repeat(20)}" -o - 2>error.txt | head -c 1000 >/dev/null; wait`;
     await new Promise((resolve) =>
       spawn("sh", ["-c", command], { cwd: folder, env: { PATH: process.env.PATH } }).on("close", resolve),
     );
-    expect(readFileSync(join(folder, "error.txt"), "utf8")).toBe(
-      "tts: cannot write stdout: its reader has gone\n",
-    );
+    expect(readFileSync(join(folder, "error.txt"), "utf8")).toBe("");
   });
 });
 

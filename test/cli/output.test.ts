@@ -49,17 +49,36 @@ describe("names of standard output and of pipes", () => {
   test.each([
     ["--json", `${SAY} --json -o a.wav`, ["a.wav"]],
     ["--help", "$TTS --help", []],
-  ])("%s to a reader that has gone is one line; what was finished stays", async (_name, command, files) => {
-    const folder = newFolder();
-    const { status, stderr } = await shell(
-      `(sleep 0.1; exec ${command}) | true; exit \${PIPESTATUS[0]}`,
-      folder,
-    );
-    expect({ status, stderr }).toEqual({
+    ["sound", `${SAY} -o -`, []],
+    ["licences", "$TTS licences", []],
+  ])(
+    "%s to a reader that has gone ends as by SIGPIPE; what was finished stays",
+    async (_name, command, files) => {
+      const folder = newFolder();
+      const { status, stderr } = await shell(
+        `(sleep 0.1; exec ${command}) | true; exit \${PIPESTATUS[0]}`,
+        folder,
+      );
+      expect({ status, stderr }).toEqual({ status: 141, stderr: "" });
+      expect(readdirSync(folder)).toEqual(files);
+    },
+  );
+
+  test.each([
+    ["sound", `${SAY} -o -`],
+    ["figures", `${SAY} -o /dev/null --json`],
+    ["the version", "$TTS --version"],
+    ["licences", "$TTS licences"],
+  ])("%s to a standard output that is closed is an error", async (_name, command) => {
+    expect(await shell(`${command} >&-`, newFolder())).toEqual({
       status: 5,
-      stderr: "tts: cannot write stdout: its reader has gone\n",
+      stdout: "",
+      stderr: "tts: cannot write stdout: it is closed; give it a file or a pipe\n",
     });
-    expect(readdirSync(folder)).toEqual(files);
+  });
+
+  test("a closed standard output does no harm where nothing is written to it", async () => {
+    expect(await shell(`${SAY} -o a.wav >&-`, newFolder())).toEqual({ status: 0, stdout: "", stderr: "" });
   });
 
   test("codes that cannot be written are noticed before speaking, and leave no sound", async () => {
@@ -67,6 +86,59 @@ describe("names of standard output and of pipes", () => {
     const { status, stderr } = await shell(`${SAY} -o a.wav --save-codes no/such/codes.json`, folder);
     expect({ status, left: readdirSync(folder) }).toEqual({ status: 5, left: [] });
     expect(stderr).toContain("its folder does not exist");
+  });
+});
+
+describe("the header of a wav in a file that standard output is has the sound's size", () => {
+  test.each([
+    ["alone", `${SAY} -o - > a`, [0]],
+    ["by another name", `${SAY} -o /dev/stdout > a`, [0]],
+    ["behind something", `(printf abc; ${SAY} -o -) > a`, [3]],
+    ["appended", `printf abc > a; (${SAY} -o -; ${SAY} -o -) >> a`, [3, 3 + BYTES]],
+    ["of decode", `${SAY} --save-codes c -o /dev/null; $TTS decode c -m "$STARTER" --quiet -o - > a`, [0]],
+  ])("%s", async (_name, command, starts) => {
+    const folder = newFolder();
+    expect((await shell(command, folder)).stderr).toBe("");
+    const file = readFileSync(join(folder, "a"));
+    expect(file.length).toBe(starts.at(-1)! + BYTES);
+    for (const at of starts)
+      expect([
+        file.toString("latin1", at, at + 4),
+        file.readUInt32LE(at + 4),
+        file.readUInt32LE(at + 40),
+      ]).toEqual(["RIFF", BYTES - 8, BYTES - WAV_HEADER_BYTES]);
+  });
+});
+
+describe("the suffix of the output", () => {
+  test.each([
+    ["a.wav", BYTES],
+    ["a.WAV", BYTES],
+    ["a.pcm", BYTES - WAV_HEADER_BYTES],
+    ["a.b.raw", BYTES - WAV_HEADER_BYTES],
+    ["a", BYTES],
+    ["./b.mp3/a", BYTES],
+  ])("of %s chooses the format", async (name, bytes) => {
+    const folder = newFolder();
+    await shell(`mkdir b.mp3; ${SAY} -o ${name}`, folder);
+    expect(readFileSync(join(folder, name)).length).toBe(bytes);
+  });
+
+  test.each([
+    [`${SAY} -o a.mp3`, "a.mp3: .mp3 cannot be written; the name may end in .wav, .pcm, .raw"],
+    [`${SAY} -o a.OGG`, "a.OGG: .OGG cannot be written; the name may end in .wav, .pcm, .raw"],
+    [
+      "$TTS decode no-such-codes -o a.flac",
+      "a.flac: .flac cannot be written; the name may end in .wav, .pcm, .raw",
+    ],
+    [
+      `${SAY} -o a.raw --format wav`,
+      "--format is wav, but the name a.raw means pcm; leave out --format, or choose another name",
+    ],
+  ])("is refused before anything is made: %s", async (command, line) => {
+    const folder = newFolder();
+    expect(await shell(command, folder)).toEqual({ status: 2, stdout: "", stderr: `tts: ${line}\n` });
+    expect(readdirSync(folder)).toEqual([]);
   });
 });
 
@@ -137,13 +209,4 @@ test("raw IPA is cut where written text would be", async () => {
     newFolder(),
   );
   expect(stderr.match(/^sentence \d+:/gm)).toEqual(["sentence 1:", "sentence 2:"]);
-});
-
-test("make gives the text as it was typed", async () => {
-  const makefile = readFileSync(join(import.meta.dir, "../../Makefile"), "utf8");
-  const variable = /-- "\$\$(\w+)"/.exec(makefile)![1];
-  const folder = newFolder();
-  writeFileSync(join(folder, "Makefile"), `${makefile}\nshow: ; @printf '%s' "$$${variable}"\n`);
-  const { stdout } = await shell(`make -s show TEXT="It costs \\$5: \\"hi\\" & 'bye'"`, folder);
-  expect(stdout).toBe(`It costs $5: "hi" & 'bye'`);
 });

@@ -1,6 +1,7 @@
 // The output that speaking and decoding share: its options, their check, and a file that is whole or not
 // there.
 
+import { extname } from "node:path";
 import { FORMATS, type Format, openSink, type Sink } from "../../audio/sink.ts";
 import { TtsError } from "../../errors.ts";
 import { isStdout, type Output, openOutput } from "../../io/output.ts";
@@ -11,13 +12,14 @@ export const OUTPUT_OPTIONS = {
     type: "string",
     alias: "o",
     valueHint: "FILE|-",
-    description: "Where the sound goes; - is standard output. Default: output.wav.",
+    description:
+      "Where the sound goes; - is standard output. The suffix chooses the format: .wav, or .pcm or .raw. Default: output.wav.",
     group: "Output",
   },
   format: {
     type: "string",
     valueHint: "wav|pcm",
-    description: "wav, or raw 16-bit little-endian samples. Default: wav.",
+    description: "wav, or raw 16-bit little-endian samples. Default: what the suffix says, else wav.",
     group: "Output",
   },
 } as const satisfies Options;
@@ -36,10 +38,34 @@ export interface SoundOutput {
   json: boolean;
 }
 
+/** What a file of that name holds. */
+const FORMAT_OF_SUFFIX: Readonly<Record<string, Format>> = { ".wav": "wav", ".pcm": "pcm", ".raw": "pcm" };
+
+/**
+ * The format that the name of a file promises, or null where it has no suffix.
+ * @throws TtsError USAGE for a format that cannot be written
+ */
+function formatOf(path: string): Format | null {
+  const suffix = extname(path);
+  if (suffix.length < 2) return null;
+  const format = Object.entries(FORMAT_OF_SUFFIX).find(([known]) => known === suffix.toLowerCase())?.[1];
+  if (format !== undefined) return format;
+  const names = Object.keys(FORMAT_OF_SUFFIX).join(", ");
+  throw new TtsError("USAGE", `${path}: ${suffix} cannot be written`, `the name may end in ${names}`);
+}
+
 /** @throws TtsError USAGE */
 export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTION>): SoundOutput {
-  const format = choice(args, "format", FORMATS) ?? "wav";
-  const path = filePath(args, "output") ?? `output.${format}`;
+  const chosen = choice(args, "format", FORMATS);
+  const path = filePath(args, "output") ?? `output.${chosen ?? "wav"}`;
+  const promised = formatOf(path);
+  if (chosen !== undefined && promised !== null && chosen !== promised)
+    throw new TtsError(
+      "USAGE",
+      `--format is ${chosen}, but the name ${path} means ${promised}`,
+      "leave out --format, or choose another name",
+    );
+  const format = promised ?? chosen ?? "wav";
   const json = args.json === true;
   if (json && isStdout(path))
     throw new TtsError(
