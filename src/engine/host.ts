@@ -143,11 +143,12 @@ export class EngineHost implements SpeechHost {
     const { drawLimits } = this.crew;
     if (drawLimits !== null)
       assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
-    const read = (part: string) => readText(this.bundle, part, settings.rawText, this.reader);
+    const { rawText } = settings;
+    const read = (part: string) => readText(this.bundle, part, rawText, this.reader);
     const source =
       typeof text === "string"
-        ? wholeText(text, read)
-        : textInPieces(text, read, () => this.signals.ring("main"));
+        ? wholeText(text, rawText, read)
+        : textInPieces(text, rawText, read, () => this.signals.ring("main"));
     return new SpokenSpeech(this, source, settings, message, priority, signal);
   }
 

@@ -11,6 +11,7 @@ import { languageId, promptDefaults, speakerId } from "../text/prompt.ts";
 import { countPhones, Reader } from "../text/reading.ts";
 import { assertSpeakable } from "../text/speakable.ts";
 import { split } from "../text/split.ts";
+import { visibleText } from "../text/visible.ts";
 import type { SamplerSettings, TextMode } from "../types.ts";
 
 /** The parts of a voice that a Base model needs; voices.ts keeps voices in files. */
@@ -128,6 +129,7 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
 
 /**
  * Cuts a text into prompts that the model takes.
+ * @param text of one that is not raw what can be seen: {@link visibleText}
  * @param reader gives the reading rules of a voice that reads IPA; only called then
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG
  */
@@ -150,7 +152,7 @@ const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE
  */
 export function checkRequest(text: string, options: SpeechOptions): void {
-  checkText(text, []);
+  checkText(options.rawText ? text : visibleText(text), []);
   checkOptions(options);
 }
 

@@ -4,6 +4,7 @@
 import { LIMITS } from "../config.ts";
 import { asTtsError, TtsError } from "../errors.ts";
 import { TextStream } from "../text/stream.ts";
+import { visibleText } from "../text/visible.ts";
 import type { ReadText } from "./request.ts";
 import type { PromptSource } from "./speech.ts";
 
@@ -11,8 +12,8 @@ import type { PromptSource } from "./speech.ts";
 export type ReadPart = (text: string) => ReadText;
 
 /** @throws TtsError as `read` does */
-export function wholeText(text: string, read: ReadPart): PromptSource {
-  const { sentences, unread } = read(text);
+export function wholeText(text: string, isRaw: boolean, read: ReadPart): PromptSource {
+  const { sentences, unread } = read(isRaw ? text : visibleText(text));
   return { sentences, unread, ended: true, failure: null, want: () => {}, leave: () => {} };
 }
 
@@ -22,10 +23,11 @@ const MOST_KEPT = 4 * LIMITS.promptChars;
 /** @param onNews called when sentences or the end have come */
 export function textInPieces(
   pieces: AsyncIterable<string> | Iterable<string>,
+  isRaw: boolean,
   read: ReadPart,
   onNews: () => void,
 ): PromptSource {
-  return new PiecedText(pieces, read, onNews);
+  return new PiecedText(pieces, new TextStream(MOST_KEPT, isRaw), read, onNews);
 }
 
 class PiecedText implements PromptSource {
@@ -33,7 +35,6 @@ class PiecedText implements PromptSource {
   readonly unread: string[] = [];
   ended = false;
   failure: TtsError | null = null;
-  private readonly text = new TextStream(MOST_KEPT);
   /** The error of a part in which nothing can be spoken; thrown only if no other part can be spoken. */
   private nothing: TtsError | null = null;
   private iterator: AsyncIterator<string> | Iterator<string> | null = null;
@@ -43,6 +44,7 @@ class PiecedText implements PromptSource {
 
   constructor(
     private readonly pieces: AsyncIterable<string> | Iterable<string>,
+    private readonly text: TextStream,
     private readonly read: ReadPart,
     private readonly onNews: () => void,
   ) {}

@@ -1,6 +1,8 @@
 // Text -> pieces that each fit a limit, cut where a speaker would pause. Knows neither tokens nor phones:
 // the caller's measure decides what fits. Pure; takes no part in reading or changing the words.
 
+import { dependsOnNext, goesOn } from "./abbreviations.ts";
+
 /** Finds where parts end (offsets into the text, without the text's own end). */
 type Cutter = (text: string) => Iterable<number>;
 
@@ -24,8 +26,8 @@ const TAIL_UNITS = 24;
  * `。（`.
  */
 const TERMINATED = /\p{Sentence_Terminal}[\p{Pe}\p{Pf}"']*(?<opening>[\p{Ps}\p{Pi}]*)$/u;
-const ABBREVIATED = /(?<!\p{L})(?:[Mm]rs?|Ms|Dr|Prof|St|Jr|Sr|vs|[Ee]tc|[Ee]\.g|[Ii]\.e|[A-HJ-Z])\.$/u;
-const NUMBER_SIGN = /(?<!\p{L})Nos?\.$/u;
+/** `1.` before what it numbers, at the start of a line or behind a sentence. */
+const LIST_NUMBER = /^\s*\d{1,3}\.\s*$/;
 
 /** No cut inside `1,000`, `7:45`, `10–20`, nor before a mark that belongs to the sign. */
 const PAUSE = /(?:[,;:–—…，、；：]+["'\p{Pe}\p{Pf}]*(?![\d\p{M}])|\n)\s*/gu;
@@ -100,17 +102,29 @@ function lastFitting(first: number, count: number, fits: (index: number) => bool
   return good;
 }
 
-/** Ends of sentences, as offsets, without the end of the text. */
-export function* sentenceEnds(text: string): Iterable<number> {
+/**
+ * Ends of sentences, as offsets, without the end of the text.
+ * @param isWhole otherwise more of the text comes, and an end counts only if the next word cannot change it
+ */
+export function* sentenceEnds(text: string, isWhole = true): Iterable<number> {
+  let last = 0;
   for (const { index, segment } of SENTENCES.segment(text)) {
     const end = index + segment.length;
     if (end === text.length) return;
-    // Unicode ends a sentence at every line end; here only a blank line does, the others are pauses.
-    const tail = segment.trimEnd().slice(-TAIL_UNITS);
-    const terminated = TERMINATED.exec(tail);
-    const goesOn =
-      terminated === null || ABBREVIATED.test(tail) || (NUMBER_SIGN.test(tail) && /\d/.test(text[end]));
-    if (tail === "" || !goesOn) yield end - (terminated?.groups?.opening.length ?? 0);
+    const trimmed = index + segment.trimEnd().length;
+    if (trimmed > index) {
+      // Unicode ends a sentence at every line end; here only a blank line does, the others are pauses.
+      const terminated = TERMINATED.exec(segment.trimEnd().slice(-TAIL_UNITS));
+      if (terminated === null) continue;
+      const isFirst = index === last || text[index - 1] === "\n";
+      if (isFirst && LIST_NUMBER.test(segment)) continue;
+      const before = text.slice(Math.max(last, trimmed - TAIL_UNITS), trimmed);
+      const behind = text.slice(end, end + TAIL_UNITS);
+      if (goesOn(before, behind)) continue;
+      if (!isWhole && dependsOnNext(before) && !/\s/.test(behind)) continue;
+      last = end - (terminated.groups?.opening.length ?? 0);
+    } else last = end;
+    yield last;
   }
 }
 

@@ -43,6 +43,67 @@ test.each([
   },
 );
 
+// Everything that is cut is cut where it should be: the limit leaves no room for two sentences.
+test.each([
+  [
+    "english",
+    [
+      "Ring no. 5 Downing Street.",
+      "It is I.",
+      "Come at 7 p.m.",
+      "At 7 a.m. Monday he left.",
+      "I am 3.",
+      "Ok.",
+    ],
+  ],
+  [
+    "english",
+    ["1. Preheat it.", "2. Add eggs.", "Use vol. 3 Anna.", "Don't.", "Get 5 m.", "Room 5B.", "So."],
+  ],
+  [
+    "german",
+    [
+      "Am 3. Oktober kam er.",
+      "Obst, z. B. Äpfel.",
+      "U. a. Birnen.",
+      "Im 19. Jahrhundert war es.",
+      "Der 2. Mann ging.",
+    ],
+  ],
+  [
+    "german",
+    [
+      "Es war Montag, 3. März.",
+      "Am 3. 10. 2024 war es.",
+      "Um 44 v. Chr. Rom.",
+      "Hr. Dipl.-Ing. Maier rief.",
+      "Bzw. Nr. 5 Anna.",
+    ],
+  ],
+  ["french", ["M. Dupont et Mme. Durand.", "C.-à-d. Lyon, p. ex. Paris.", "Il y en a.", "Puis non."]],
+  [
+    "spanish",
+    ["El Sr. García y la Sra. López.", "P. ej. Madrid.", "Es la pág. 5 Ana.", "En EE. UU. Ana vive."],
+  ],
+  ["italian", ["Il Sig. Rossi e il Dott. Bianchi.", "Ecc. Fine.", "Apri pag. 5 Anna."]],
+  ["portuguese", ["O Sr. Silva e a Profa. Lima.", "V. Exma. Ana.", "Na pág. 5 Ana."]],
+  [
+    "russian",
+    [
+      "А. С. Пушкин жил на ул. Ленина.",
+      "В 2020 г. Москва росла.",
+      "Т. е. Рим до н. э. Рос.",
+      "Это Я.",
+      "Да.",
+    ],
+  ],
+  ["korean", ["2024. 10. 3. 개천절입니다.", "네."]],
+  ["chinese", ["2024年10月3日，你好。", "J. K. 罗琳。", "好。"]],
+  ["japanese", ["Dr. スミスです。", "はい。"]],
+] as [string, string[]][])("where %s goes on behind a full stop: %j", (_language, sentences) => {
+  expect(split(sentences.join(" "), 1, (piece) => (sentences.includes(piece) ? 1 : 2))).toEqual(sentences);
+});
+
 test.each([
   ["First, the rest; and then: the end", 18, ["First, the rest;", "and then: the end"]],
   ["one line\nwraps on and ends", 17, ["one line", "wraps on and ends"]],

@@ -1,7 +1,9 @@
 // Text in pieces: parts come when they are complete, nothing is lost, and no piece boundary matters.
 
 import { describe, expect, test } from "bun:test";
+import { sentenceEnds } from "../../src/text/split.ts";
 import { TextStream } from "../../src/text/stream.ts";
+import { visibleText } from "../../src/text/visible.ts";
 
 /** The parts of a text that is pushed in pieces of `size` characters. */
 function partsOf(text: string, size: number, most = 1_200): string[] {
@@ -25,6 +27,17 @@ describe("a text in pieces", () => {
     const sentences = partsOf(TEXT, 1);
     expect(sentences.length).toBeGreaterThan(4);
     expect(partsOf(TEXT, 2)).toEqual(sentences);
+  });
+
+  test.each([
+    "Wir kommen am 3. Oktober. Montag, 3. März war es. Also z. B. Äpfel. Am 3. 10. 2024 kam Dr. Maier. Ende",
+    "He is 5. 10 people came at 7 p.m. Monday. I am 3. You are 4. J. K. Rowling, p. 5 Anna. End",
+    "D\u00adr.&nbsp;Smith came.&nbsp;He left. 2024. 10. 3. 개천절입니다. В 2020 г. Москва. Да",
+  ])("is cut where the whole is, in pieces of any size: %s", (text) => {
+    const whole = visibleText(text);
+    const ends = [...sentenceEnds(whole), whole.length];
+    const sentences = ends.map((end, i) => whole.slice(ends[i - 1] ?? 0, end));
+    for (const size of [1, 2, 3, 5, 8]) expect([size, ...partsOf(text, size)]).toEqual([size, ...sentences]);
   });
 
   test("holds a sentence back until something is said after it", () => {

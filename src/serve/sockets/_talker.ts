@@ -17,6 +17,7 @@ import type { Sentence } from "../../stages/sentence.ts";
 import { TalkerStage } from "../../stages/talker.ts";
 import { createTimelineMemory, Track } from "../../stages/timeline.ts";
 import type { Reader } from "../../text/reading.ts";
+import { visibleText } from "../../text/visible.ts";
 import { Lanes } from "./_lanes.ts";
 import { isGone, type Peer } from "./_peer.ts";
 import { assertFinite, type Signs, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
@@ -142,7 +143,9 @@ export class TalkerService implements StageService {
       ...(greedy ? { greedy } : {}),
       textMode: "whole",
     });
-    const { sentences, unread } = readText(this.bundle, text, settings.rawText, this.reader);
+    const { rawText } = settings;
+    const said = rawText ? text : visibleText(text);
+    const { sentences, unread } = readText(this.bundle, said, rawText, this.reader);
     if (sentences.length > 1)
       throw new TtsError(
         "TEXT_TOO_LONG",
