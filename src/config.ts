@@ -30,6 +30,8 @@ export const LIMITS = {
   referenceLeastSeconds: 0.5,
   /** -80 dB; a lower peak counts as silence. */
   referenceLeastPeak: 1e-4,
+  /** The file of a pronunciation list. */
+  lexiconBytes: 1_000_000,
   /** The file of a recording to take a voice from. */
   recordingBytes: 200_000_000,
   /** Official max_new_tokens and a long prompt: more would only reserve memory. */
@@ -185,6 +187,8 @@ export interface Config {
   libDir: string;
   /** Cloned voices lie in it. */
   voicesDir: string;
+  /** Folder of the user's lexicon.txt, which counts for all models. */
+  configDir: string;
   /**
    * Paths of the libraries. TTS_LIBLLAMA and TTS_LIBONNXRUNTIME set the first two, where "" means the npm
    * package (a binary has its own instead). "" for an NPU's library means the system's.
@@ -231,6 +235,7 @@ export function loadConfig(
     libDir,
     voicesDir:
       flags.voicesDir ?? userDirectory(environment, "TTS_VOICES", "XDG_DATA_HOME", ".local/share", "voices"),
+    configDir: flags.configDir ?? userDirectory(environment, "TTS_CONFIG", "XDG_CONFIG_HOME", ".config", ""),
     libraries: {
       llama: environment.TTS_LIBLLAMA || embeddedFolder("lib", libDir),
       onnxruntime: environment.TTS_LIBONNXRUNTIME || embeddedFolder("lib", libDir),

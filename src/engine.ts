@@ -68,6 +68,13 @@ export interface OpenOptions extends SamplingOptions {
    */
   use?: "speak" | "decode" | "encode";
   /**
+   * A pronunciation list: a file with lines of `word => respelling` (or a tab), or a Map or an object. It
+   * replaces whole words, whatever their case; where several entries fit, the longest one. `/.../` is IPA for
+   * voices that read IPA; other voices refuse it, and these refuse signs that they have no sound for. The
+   * list wins over lexicon.txt in `configDir`. Default: none.
+   */
+  lexicon?: string | Iterable<readonly [string, string]> | Readonly<Record<string, string>>;
+  /**
    * About how many sentences will be spoken while nobody listens; for many, several lanes may be opened.
    * Default: 1.
    */
@@ -123,6 +130,8 @@ export interface OpenOptions extends SamplingOptions {
   cacheDir?: string;
   /** Folder of cloned voices. Default: TTS_VOICES, else the user's data folder. */
   voicesDir?: string;
+  /** Folder of the user's lexicon.txt. Default: TTS_CONFIG, else the user's configuration folder. */
+  configDir?: string;
 }
 
 /**

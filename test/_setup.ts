@@ -4,6 +4,9 @@
 import { afterAll } from "bun:test";
 import { removeScratch } from "./_support.ts";
 
+// No test reads what the user has written for all models.
+process.env.TTS_CONFIG = "/nonexistent";
+
 // No test leaves anything in the user's cache, or finds there what another has left.
 process.env.TTS_PREFIX_CACHE = "memory";
 

@@ -80,6 +80,13 @@ const options = {
     description: "Give the text to the tokenizer unchanged, even if the voice reads IPA.",
     group: "Text",
   },
+  lexicon: {
+    type: "string",
+    valueHint: "FILE",
+    description:
+      "A pronunciation list: lines of word => respelling, or => /IPA/ for voices that read IPA. It wins over lexicon.txt in the configuration folder.",
+    group: "Text",
+  },
   model: {
     type: "string",
     alias: "m",
@@ -173,10 +180,12 @@ export const command = defineCommand({
     FILES: [
       "~/.cache/qwen3-tts\nPulled checkpoints, converted models, and what the single binary has unpacked. You may delete it; everything but the checkpoints is made again when needed.",
       "~/.local/share/qwen3-tts/voices\nCloned voices.",
+      "~/.config/qwen3-tts/lexicon.txt\nA pronunciation list, as for --lexicon, that counts for everything that is spoken.",
     ],
     ENVIRONMENT: [
       "TTS_CACHE\nFolder for models instead of $XDG_CACHE_HOME/qwen3-tts or ~/.cache/qwen3-tts.",
       "TTS_VOICES\nFolder for voices instead of $XDG_DATA_HOME/qwen3-tts/voices or ~/.local/share/qwen3-tts/voices.",
+      "TTS_CONFIG\nFolder of lexicon.txt instead of $XDG_CONFIG_HOME/qwen3-tts or ~/.config/qwen3-tts.",
       "TTS_PREFIX_CACHE\ndisk keeps the beginnings of prompts, and prompts that recur, in the cache folder, so that speech starts sooner; memory keeps them for one run; off computes everything anew. The sound is the same. Default: disk.",
       "TTS_LIBLLAMA, TTS_LIBONNXRUNTIME\nFile or folder of another build of these libraries.",
       "TTS_LIB_DIR\nWhere the single binary unpacks its libraries and its voice: a folder that you own, on a file system that lets programs run. Default: the cache folder.",
@@ -184,7 +193,7 @@ export const command = defineCommand({
       "TTS_STAGE_TIMEOUT\nThe program gives up when a stage gives no sign of life for this many seconds. Default: 120.",
     ],
     "EXIT STATUS": [
-      "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker or an NPU failed; 7 the hub did not answer; 8 a stage hung; 129, 130, 143 ended by a signal, 141 by a reader of its output that went; 1 anything else.",
+      "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker or an NPU failed; 7 the hub did not answer; 8 a stage hung; 129, 130, 143 ended by a signal, 141 because the reader of its output has gone; 1 anything else.",
     ],
   },
   options,
@@ -207,7 +216,8 @@ async function say(args: Arguments, { positionals }: CommandData): Promise<void>
   // Somebody may listen to a pipe: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, sampling } = speakOptions;
-  const openOptions = { model, sentences, greedy, sampling, ...machine };
+  const lexicon = filePath(args, "lexicon");
+  const openOptions = { model, lexicon, sentences, greedy, sampling, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (sink) => {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));

@@ -15,10 +15,12 @@ import { assertWhole } from "../ranges.ts";
 import { assertDrawable } from "../sampler.ts";
 import type { EncodedReference } from "../stages/encoder.ts";
 import { Timeline } from "../stages/timeline.ts";
+import { assertSayable, Lexicon } from "../text/lexicon.ts";
 import type { Reader } from "../text/reading.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, STAGES, type StageName } from "../types.ts";
 import { Crew } from "./crew.ts";
 import { Jobs } from "./jobs.ts";
+import { type LexiconSource, readLexicons } from "./lexicon.ts";
 import {
   prepareVoice,
   readerOf,
@@ -32,6 +34,7 @@ import { textInPieces, wholeText } from "./text-source.ts";
 
 export interface HostOptions extends ConfigFlags, Omit<ModelOptions, "config">, Sampling {
   use?: "speak" | "decode" | "encode";
+  lexicon?: LexiconSource;
   sentences?: number;
 }
 
@@ -53,14 +56,19 @@ const STAGES_FOR: Record<NonNullable<HostOptions["use"]>, readonly StageName[]> 
 export async function openHost(options: HostOptions): Promise<EngineHost> {
   const general = loadConfig(options);
   assertNpuFolder(general);
+  const isToSpeak = (options.use ?? "speak") === "speak";
+  const { given, lexicon } = isToSpeak
+    ? await readLexicons(general.configDir, options.lexicon)
+    : { given: [], lexicon: new Lexicon() };
   const bundle = withSampling(await resolveModel({ ...options, config: general }), options);
-  const { shape, weights } = bundle.manifest;
+  const { reading, shape, weights } = bundle.manifest;
+  for (const pronunciation of given) assertSayable(pronunciation, reading !== null);
   const config = Object.freeze({
     ...general,
     ...(options.threads === undefined ? threadsFor(shape.hidden, general) : {}),
     lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
   });
-  const host = new EngineHost(bundle, config);
+  const host = new EngineHost(bundle, config, lexicon);
   try {
     await host.start(STAGES_FOR[options.use ?? "speak"]);
   } catch (error) {
@@ -83,6 +91,7 @@ export class EngineHost implements SpeechHost {
   constructor(
     private readonly bundle: Bundle,
     readonly config: Config,
+    private readonly lexicon: Lexicon,
   ) {
     const memory = createSharedMemory(config.lanes, bundle.manifest.shape.hidden);
     this.manifest = bundle.manifest;
@@ -144,7 +153,7 @@ export class EngineHost implements SpeechHost {
     if (drawLimits !== null)
       assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
     const { rawText } = settings;
-    const read = (part: string) => readText(this.bundle, part, rawText, this.reader);
+    const read = (part: string) => readText(this.bundle, part, rawText, this.lexicon, this.reader);
     const source =
       typeof text === "string"
         ? wholeText(text, rawText, read)

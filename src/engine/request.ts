@@ -6,6 +6,7 @@ import { TtsError } from "../errors.ts";
 import { type Bundle, bundlePath } from "../formats/bundle.ts";
 import { assertWhole, isWhole } from "../ranges.ts";
 import type { Sentence, SpokenReference } from "../stages/sentence.ts";
+import type { Lexicon, Pronounced } from "../text/lexicon.ts";
 import { spellOut } from "../text/normalize/english.ts";
 import { languageId, promptDefaults, speakerId } from "../text/prompt.ts";
 import { countPhones, Reader } from "../text/reading.ts";
@@ -130,19 +131,22 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
 /**
  * Cuts a text into prompts that the model takes.
  * @param text of one that is not raw what can be seen: {@link visibleText}
+ * @param lexicon how words of it are said; of no use to a raw one
  * @param reader gives the reading rules of a voice that reads IPA; only called then
- * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG
+ * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE for what the lexicon has
  */
 export function readText(
   { manifest: { prompt, reading } }: Bundle,
   text: string,
   rawText: boolean,
+  lexicon: Lexicon,
   reader: () => Reader,
 ): ReadText {
   checkText(text, prompt.controlTokens);
   const clean = cleanText(text);
-  if (reading === null) return asWritten(clean, 0);
-  return rawText ? asWritten(clean, reading.maxPhones) : intoIpa(clean, reader(), reading.maxPhones);
+  if (rawText) return asWritten(clean, reading?.maxPhones ?? 0);
+  const pronounced = lexicon.pronounce(clean, reading !== null);
+  return reading === null ? asWritten(pronounced.text, 0) : intoIpa(pronounced, reader(), reading.maxPhones);
 }
 
 const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
@@ -206,16 +210,17 @@ function asWritten(text: string, maxPhones: number): ReadText {
 }
 
 /** Splits by length in phones, then reads. Reports each character without a reading once. */
-function intoIpa(text: string, reader: Reader, maxPhones: number): ReadText {
+function intoIpa({ sounds, text }: Pronounced, reader: Reader, maxPhones: number): ReadText {
+  const read = (piece: string) => reader.read(piece, sounds);
   const words = spellOut(
     text
       .replace(/\r\n?/g, "\n")
       .replace(/[\u00a0\u202f]/g, " ")
       .replace(/\u2011/g, "-"),
   );
-  const pieces = split(words, maxPhones, (piece) => countPhones(reader.read(piece).ipa));
-  const sentences = pieces.map((piece) => reader.read(piece).ipa).filter((ipa) => ipa !== "");
-  const unread = [...new Set(reader.read(words).unread)];
+  const pieces = split(words, maxPhones, (piece) => countPhones(read(piece).ipa));
+  const sentences = pieces.map((piece) => read(piece).ipa).filter((ipa) => ipa !== "");
+  const unread = [...new Set(read(words).unread)];
   if (sentences.length > 0) return { sentences, unread };
   throw new TtsError(
     "TEXT_EMPTY",

@@ -12,7 +12,8 @@ export interface Reading {
   unread: string[];
 }
 
-const TOKEN = /[A-Za-z]+(?:'[A-Za-z]+)*|./gsu;
+/** A word, a sign that the pronunciation list (lexicon.ts) put in place of one, or any character. */
+const TOKEN = /[A-Za-z]+(?:'[A-Za-z]+)*|[\u{17000}-\u{187f7}](?:'[Ss])*|./gsu;
 /** Words with the accents of other languages; their letters are read as the plain English ones. */
 const LATIN_WORD = /\p{Script=Latin}[\p{Script=Latin}\p{M}]*/gu;
 const NOT_DECOMPOSED: Record<string, string> = {
@@ -49,12 +50,23 @@ const WINDOWS = [
 const WIDEST = 3;
 
 /** The alphabet; two signs that make one sound (diphthongs, affricates) come first so that they win. */
-const PHONE = /aʊ|aɪ|eɪ|oʊ|ɔɪ|tʃ|dʒ|[ɑæʌɔəbdðɛɝfghɪiklmnŋprsʃtθʊuvwjzʒ]/g;
+export const PHONES =
+  "aʊ aɪ eɪ oʊ ɔɪ tʃ dʒ ɑ æ ʌ ɔ ə b d ð ɛ ɝ f g h ɪ i k l m n ŋ p r s ʃ t θ ʊ u v w j z ʒ";
+const PHONE = new RegExp(PHONES.replaceAll(" ", "|"), "g");
 
 /** Number of phones; stress marks, spaces, pauses and signs outside the alphabet do not count. */
 export function countPhones(ipa: string): number {
   return ipa.match(PHONE)?.length ?? 0;
 }
+
+/** Signs that have no sound in IPA, each once; stress and spaces have their place there. */
+export function unknownSigns(ipa: string): string[] {
+  return [...new Set(ipa.replace(PHONE, "").replace(/[ˈ ]/g, ""))];
+}
+
+/** Sign -> IPA. */
+type Sounds = ReadonlyMap<string, string>;
+const NO_SOUNDS: Sounds = new Map();
 
 /**
  * Reads with one voice's lexicon and letter rules; reading is pure, so one reader serves any number of texts.
@@ -76,14 +88,17 @@ export class Reader {
       throw invalid(`lexicon.tsv has no entry for the name of the letter ${nameless}`);
   }
 
-  /** The whole text on one line. Digits are not words: they come back in `unread`. */
-  read(text: string): Reading {
+  /**
+   * The whole text on one line. Digits are not words: they come back in `unread`.
+   * @param sounds of signs that stand for words
+   */
+  read(text: string, sounds = NO_SOUNDS): Reading {
     const unread: string[] = [];
     let ipa = "";
     let pause = false;
     for (const [token] of foldAccents(text.normalize("NFC")).replaceAll("’", "'").matchAll(TOKEN)) {
-      if (/^[A-Za-z]/.test(token)) {
-        const word = this.#word(token);
+      if (/^[A-Za-z]/.test(token) || sounds.has(String.fromCodePoint(token.codePointAt(0)!))) {
+        const word = this.#word(token, sounds);
         if (word === "") {
           unread.push(token); // its letters are all mute
           continue;
@@ -97,15 +112,16 @@ export class Reader {
     return { ipa: ipa === "" ? "" : `${ipa}.`, unread };
   }
 
-  #word(written: string): string {
+  #word(written: string, sounds: Sounds): string {
     const lower = written.toLowerCase();
     let end = written.length;
     let possessives = 0;
-    let ipa = this.#known(written, lower);
+    let ipa = sounds.get(written) ?? this.#known(written, lower);
     while (ipa === undefined && lower.endsWith("'s", end)) {
       end -= 2;
       possessives++;
-      ipa = this.#known(written.slice(0, end), lower.slice(0, end));
+      const stem = written.slice(0, end);
+      ipa = sounds.get(stem) ?? this.#known(stem, lower.slice(0, end));
     }
     ipa ??= this.#byLetters(lower.slice(0, end).replaceAll("'", ""));
     // Any further 's follows an s or z.

@@ -16,6 +16,7 @@ export function shell(
   const env = {
     PATH: process.env.PATH,
     TTS_CACHE: join(scratchFolder(), "cache"),
+    TTS_CONFIG: join(scratchFolder(), "config"),
     TTS: `${process.execPath} ${join(ROOT, "tts.ts")}`,
     STARTER: bundleOf("starter").directory,
   };

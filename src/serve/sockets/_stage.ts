@@ -5,11 +5,13 @@
 import { chmodSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
+import { readLexicons } from "../../engine/lexicon.ts";
 import { withSampling } from "../../engine/request.ts";
 import { asTtsError, TtsError, toWire } from "../../errors.ts";
 import { type Bundle, openBundle } from "../../formats/bundle.ts";
 import { renameIntoPlace } from "../../io/atomic.ts";
 import { endWithParent, settleThread } from "../../pipeline/placement.ts";
+import type { Lexicon } from "../../text/lexicon.ts";
 import type { StageName } from "../../types.ts";
 import { slowestOf } from "./_lanes.ts";
 import { isGone, Peer } from "./_peer.ts";
@@ -27,7 +29,15 @@ const MOST_PEERS = 64;
 const CLIENTS_FAULT = 2;
 const LINE_CHARACTERS = 300;
 const USER_ONLY = 0o177;
-const SERVICES: Record<StageName, new (bundle: Bundle, start: StageStart, signs: Signs) => StageService> = {
+const SERVICES: Record<
+  StageName,
+  new (
+    bundle: Bundle,
+    start: StageStart,
+    signs: Signs,
+    lexicon: Lexicon,
+  ) => StageService
+> = {
   talker: TalkerService,
   predictor: PredictorService,
   vocoder: VocoderService,
@@ -88,10 +98,12 @@ class StageHost {
       opening: (opening) => this.send({ opening }),
       alive: () => this.send({ beat: true }),
     };
+    const { lexicon } = await readLexicons(config.configDir);
     const service = new SERVICES[stage](
       withSampling(openBundle(bundle), greedy ? { greedy } : {}),
       this.start,
       signs,
+      lexicon,
     );
     this.service = service;
     await this.listen();

@@ -16,6 +16,7 @@ import type { Bundle } from "../../formats/bundle.ts";
 import type { Sentence } from "../../stages/sentence.ts";
 import { TalkerStage } from "../../stages/talker.ts";
 import { createTimelineMemory, Track } from "../../stages/timeline.ts";
+import type { Lexicon } from "../../text/lexicon.ts";
 import type { Reader } from "../../text/reading.ts";
 import { visibleText } from "../../text/visible.ts";
 import { Lanes } from "./_lanes.ts";
@@ -72,6 +73,7 @@ export class TalkerService implements StageService {
     private readonly bundle: Bundle,
     private readonly start: StageStart,
     signs: Signs,
+    private readonly lexicon: Lexicon,
   ) {
     const { config, patienceMs } = start;
     const track = new Track(createTimelineMemory().talker);
@@ -145,7 +147,7 @@ export class TalkerService implements StageService {
     });
     const { rawText } = settings;
     const said = rawText ? text : visibleText(text);
-    const { sentences, unread } = readText(this.bundle, said, rawText, this.reader);
+    const { sentences, unread } = readText(this.bundle, said, rawText, this.lexicon, this.reader);
     if (sentences.length > 1)
       throw new TtsError(
         "TEXT_TOO_LONG",
