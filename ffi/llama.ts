@@ -2,7 +2,7 @@
 
 import type { Pointer } from "bun:ffi";
 import { statSync } from "node:fs";
-import { TtsError } from "../src/errors.ts";
+import { BUNDLE_HINT, TtsError } from "../src/errors.ts";
 import { BATCH, CONTEXT_PARAMS, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
 import { library, loadLlama } from "./_llama-library.ts";
 import { ThreadPool } from "./ggml.ts";
@@ -43,7 +43,7 @@ export class LlamaModel {
     if (pointer === null) {
       const size = statSync(path, { throwIfNoEntry: false })?.size;
       const what = size === undefined ? "is missing" : `cannot be loaded by libllama (${size} bytes)`;
-      throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, "delete the bundle; it is made again");
+      throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, BUNDLE_HINT);
     }
     return new LlamaModel(path, pointer);
   }
@@ -322,10 +322,5 @@ export function quantize(source: string, target: string, type: FileType, threads
     Buffer.from(`${target}\0`),
     params.bytes,
   );
-  if (status !== 0)
-    throw new TtsError(
-      "LIBRARY_FAILED",
-      `libllama could not quantise ${source} to ${type}`,
-      "is the disk full?",
-    );
+  if (status !== 0) throw new TtsError("LIBRARY_FAILED", `libllama could not quantise ${source} to ${type}`);
 }

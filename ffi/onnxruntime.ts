@@ -2,7 +2,7 @@
 // once. Pointers stay in this file.
 
 import { CFunction, type Pointer, read } from "bun:ffi";
-import { TtsError } from "../src/errors.ts";
+import { BUNDLE_HINT, TtsError } from "../src/errors.ts";
 import { ORT_API_VERSION, ORT_SLOTS, ORT_TYPE, type OrtSlot, type OrtType } from "./_ort-slots.ts";
 import { setEnvironment } from "./libc.ts";
 import { findLibrary, type LibraryPlace, openLibrary } from "./load/library.ts";
@@ -161,7 +161,7 @@ export class OrtSession {
       return new OrtSession(path, take("CreateSession", ready().env, Buffer.from(`${path}\0`), settings));
     } catch (cause) {
       const what = `${path} or its data cannot be loaded by ONNX Runtime`;
-      throw new TtsError("BUNDLE_INVALID", what, "delete the bundle; it is made again", { cause });
+      throw new TtsError("BUNDLE_INVALID", what, BUNDLE_HINT, { cause });
     } finally {
       ready().api.ReleaseSessionOptions(settings);
     }
@@ -195,7 +195,7 @@ export class OrtSession {
     throw new TtsError(
       "BUNDLE_INVALID",
       `${this.title}: its ${name} ${is}, not ${type} [${shape}]`,
-      "delete the bundle; it is made again",
+      BUNDLE_HINT,
     );
   }
 

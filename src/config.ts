@@ -107,7 +107,7 @@ export const PROMPT_PIECE_ROWS = 512;
  * Checkpoints below this size are converted to f32 when the user does not choose: exactness costs nothing
  * there.
  */
-export const F32_BELOW_BYTES = 200_000_000;
+const F32_BELOW_BYTES = 200_000_000;
 /** Weight types of talker and code predictor, as llama.cpp names them. */
 export const WEIGHT_CHOICES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m", "iq4_nl"] as const;
 export type WeightType = (typeof WEIGHT_CHOICES)[number];
@@ -127,6 +127,15 @@ export const DEFAULT_WEIGHTS: WeightTypes = {
 };
 /** The code predictor's type is the talker's unless it is named. */
 export const weightTypes = (talker: WeightType, predictor = talker): WeightTypes => ({ talker, predictor });
+/** The weight types for a checkpoint of `bytes`, given what the user chose. */
+export function weightsFor(
+  bytes: number,
+  { weights, predictorWeights }: { weights?: WeightType; predictorWeights?: WeightType },
+): WeightTypes {
+  const usual = bytes < F32_BELOW_BYTES ? weightTypes("f32") : DEFAULT_WEIGHTS;
+  const chosen = weights === undefined ? usual : weightTypes(weights);
+  return weightTypes(chosen.talker, predictorWeights ?? chosen.predictor);
+}
 /** Codes and samples wait in rings of this many frames (2.56 s) per lane; a full ring blocks the producer. */
 export const RING_FRAMES = 32;
 /**

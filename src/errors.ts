@@ -40,6 +40,9 @@ const EXIT_STATUS = {
 
 export type ErrorCode = keyof typeof EXIT_STATUS;
 
+/** What to do about a damaged bundle; those in the cache are made again without asking. */
+export const BUNDLE_HINT = "make it again from its checkpoint: tts convert DIR -o BUNDLE";
+
 /** A setting marked in a hint: `{maxFrames}`, `{cpus.talker}`. */
 const SETTING = /\{([a-z][\w.]*)\}/gi;
 

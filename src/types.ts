@@ -22,6 +22,8 @@ export interface Progress {
   total: number;
   /** A guess, once there is something to guess from. */
   secondsLeft?: number;
+  /** Of a bundle in the cache: why that which was there cannot be used; "" or nothing at its first making. */
+  because?: string;
 }
 
 /**

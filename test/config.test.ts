@@ -3,7 +3,14 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { generationThreads, loadConfig, threadsFor } from "../src/config.ts";
+import {
+  DEFAULT_WEIGHTS,
+  generationThreads,
+  loadConfig,
+  threadsFor,
+  weightsFor,
+  weightTypes,
+} from "../src/config.ts";
 import { allowedCores, type Core, fastCores, formatCores, parseCores, placementOf } from "../src/cores.ts";
 import { scratchFolder } from "./_support.ts";
 
@@ -29,6 +36,13 @@ test("flags go before the environment, and the environment before defaults", () 
   expect(loadConfig({ cacheDir: "/a" }, { TTS_CACHE: "/b" }).cacheDir).toBe("/a");
   expect(loadConfig({}, { TTS_CACHE: "/b", XDG_CACHE_HOME: "/c" }).cacheDir).toBe("/b");
   expect(loadConfig({}, { XDG_CACHE_HOME: "/c" }).cacheDir).toBe("/c/qwen3-tts");
+});
+
+test("weights: a small checkpoint becomes f32, a larger one the default, and a choice is a choice", () => {
+  expect(weightsFor(199e6, {})).toEqual(weightTypes("f32"));
+  expect(weightsFor(200e6, {})).toEqual(DEFAULT_WEIGHTS);
+  expect(weightsFor(2.5e9, { weights: "q8_0" })).toEqual(weightTypes("q8_0"));
+  expect(weightsFor(1e6, { predictorWeights: "q4_0" })).toEqual(weightTypes("f32", "q4_0"));
 });
 
 describe("cores", () => {

@@ -2,8 +2,7 @@
 
 import { mapFile } from "../../ffi/libc.ts";
 import type { WeightType } from "../config.ts";
-import { TtsError } from "../errors.ts";
-import { BUNDLE_HINT } from "../formats/bundle.ts";
+import { BUNDLE_HINT, TtsError } from "../errors.ts";
 import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../formats/gguf.ts";
 
 /**

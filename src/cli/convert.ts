@@ -2,9 +2,10 @@
 
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { loadConfig, weightTypes } from "../config.ts";
+import { loadConfig, weightsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { isBundle, weightsInWords } from "../formats/bundle.ts";
+import { sourceBytes } from "../formats/checkpoint-files.ts";
 import { NPU_TARGETS } from "../npu-vendors.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { clearProgress, log, showConversion } from "./shared/log.ts";
@@ -20,6 +21,7 @@ import {
   filePath,
   type Options,
   readWeights,
+  USUAL_WEIGHTS,
   type Values,
   weightOptions,
 } from "./shared/options.ts";
@@ -33,7 +35,7 @@ const options = {
       "Folder of the new bundle. Required without --target; with it, the default is NAME-TARGET in the current folder, NAME being the last part of DIR.",
     group: "Output",
   },
-  ...weightOptions("f32", "Output"),
+  ...weightOptions(USUAL_WEIGHTS, "Output"),
   ...NPU_OPTIONS,
   ...COMMON,
 } as const satisfies Options;
@@ -42,7 +44,7 @@ export const command = defineCommand({
   brief: "turn a checkpoint into a bundle",
   synopsis: `convert DIR -o BUNDLE [OPTIONS]  |  tts convert DIR --target ${NPU_TARGETS.join("|")} [OPTIONS]`,
   description: [
-    "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; here you choose the place and the weight type.",
+    "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; here you choose the place.",
     "The bundle appears only when it is whole: an interrupted conversion leaves nothing behind, and an older bundle stays until the new one replaces it. models/MODEL.md describes the files.",
     "With --target, it makes graphs of fixed shapes for an NPU instead. It adds calibration inputs, recorded while the model speaks here, and everything else that the vendor's toolkit needs. The README.md in the folder says what to do next.",
   ],
@@ -75,8 +77,7 @@ async function convertCommand(args: Values<typeof options>, { positionals }: Com
     throw new TtsError("MODEL_UNKNOWN", `${source} is no directory`, "give a checkpoint directory");
   if (target !== undefined) return convertForTarget(args, source, target, output);
   refuseNpuOptions(args);
-  const chosen = readWeights(args);
-  const weights = weightTypes(chosen.weights ?? "f32", chosen.predictorWeights);
+  const weights = weightsFor(sourceBytes(source), readWeights(args));
   assertReplaceable(output!, isBundle, "no bundle");
   const { convert } = await import("../convert/index.ts");
   const before = performance.now();

@@ -3,11 +3,13 @@
 import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
+import { weightsHash } from "../formats/bundle.ts";
 import { isFrame } from "../formats/codes.ts";
 import { readTextFile } from "../io/read.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { openEngine, pour, report } from "./shared/engine.ts";
+import { log } from "./shared/log.ts";
 import { readVocoder, VOCODER_OPTIONS } from "./shared/machine-options.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
 import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./shared/sound-output.ts";
@@ -53,9 +55,13 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
       "write tts decode FILE -o out.wav",
     );
   const output = readOutput(args);
-  const sentences = await readCodes(positionals[0]);
+  const { modelSha256, sentences } = await readCodes(positionals[0]);
   const { engine, summary } = await deliverSound(output, async (sink) => {
     const engine = await openEngine({ model: args.model, use: "decode", ...readVocoder(args) });
+    if (modelSha256 !== undefined && modelSha256 !== weightsHash(engine.manifest))
+      log.warn(
+        `${positionals[0]} was made by another model than ${engine.manifest.name}: it may sound wrong; choose it with --model`,
+      );
     return { engine, summary: await decodeAll(engine, sentences, sink) };
   });
   await report(summary, output);
@@ -91,14 +97,14 @@ async function decodeAll(engine: Engine, sentences: Int32Array[], sink: Sink): P
 }
 
 /** @throws TtsError CODES_INVALID; the message says what is wrong and where */
-async function readCodes(path: string): Promise<Int32Array[]> {
+async function readCodes(path: string): Promise<{ sentences: Int32Array[]; modelSha256: unknown }> {
   const fail = (what: string) =>
     new TtsError(
       "CODES_INVALID",
       `${path}: ${what}`,
       'it should look like {"frames": [[16 whole numbers], ...]}',
     );
-  let file: { frames?: unknown; sentences?: unknown };
+  let file: { frames?: unknown; modelSha256?: unknown; sentences?: unknown };
   try {
     file = JSON.parse(await readTextFile(path, MAX_CODES_BYTES));
   } catch (error) {
@@ -111,7 +117,8 @@ async function readCodes(path: string): Promise<Int32Array[]> {
   const bad = frames.findIndex((frame) => !isFrame(frame, MAX_CODE + 1));
   if (bad >= 0)
     throw fail(`frame ${bad} is not a list of ${CODES_PER_FRAME} whole numbers from 0 to ${MAX_CODE}`);
-  return cut(frames as number[][], file.sentences, fail).map((part) => Int32Array.from(part.flat()));
+  const parts = cut(frames as number[][], file.sentences, fail);
+  return { sentences: parts.map((part) => Int32Array.from(part.flat())), modelSha256: file.modelSha256 };
 }
 
 function cut(frames: number[][], sentences: unknown, fail: (what: string) => TtsError): number[][][] {

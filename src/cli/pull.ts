@@ -9,10 +9,17 @@ import { type Downloaded, pull } from "../models/pull.ts";
 import { resolveModel, SHIPPED } from "../models/resolve.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { clearProgress, duration, log, showConversion, showProgress, size } from "./shared/log.ts";
-import { COMMON, type Options, readWeights, type Values, weightOptions } from "./shared/options.ts";
+import {
+  COMMON,
+  type Options,
+  readWeights,
+  USUAL_WEIGHTS,
+  type Values,
+  weightOptions,
+} from "./shared/options.ts";
 
 const options = {
-  ...weightOptions("q4_0, with q8_0 for the code predictor on x64; f32 for small models", "Model"),
+  ...weightOptions(USUAL_WEIGHTS, "Model"),
   revision: {
     type: "string",
     valueHint: "NAME",

@@ -2,9 +2,9 @@
 
 import { LIMITS, loadConfig } from "../config.ts";
 import { checkRequest } from "../engine/request.ts";
-import { weightsHash } from "../engine/voices.ts";
 import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
+import { weightsHash } from "../formats/bundle.ts";
 import { isSameFile, isStdout, type Output, openOutput } from "../io/output.ts";
 import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";

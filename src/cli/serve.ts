@@ -12,9 +12,9 @@ import {
   STAGES,
   serveSockets,
 } from "../serve/sockets/index.ts";
-import type { Progress } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
-import { clearProgress, log, showConversion, withFlags } from "./shared/log.ts";
+import { announcing } from "./shared/engine.ts";
+import { clearProgress, log, withFlags } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
 import { COMMON, choice, number, type Options, type Values } from "./shared/options.ts";
 
@@ -171,6 +171,7 @@ async function prepareModel(
     model: args.model,
     config: general,
     onProgress: announcing(args.model),
+    everyByte: true, // for a long time nobody looks again
   });
   clearProgress();
   if (speaks && manifest.prompt.modelType === "base") {
@@ -184,14 +185,4 @@ async function prepareModel(
   const config =
     machine.threads === undefined ? { ...general, ...threadsFor(manifest.shape.hidden, general) } : general;
   return { config, bundle: directory };
-}
-
-/** The first use of a checkpoint converts it, which takes long enough to say so. */
-function announcing(model: string | undefined): (progress: Progress) => void {
-  let announced = false;
-  return (progress) => {
-    if (!announced) log.info(`preparing ${model ?? "the starter voice"} for its first use`);
-    announced = true;
-    showConversion(progress);
-  };
 }

@@ -1,11 +1,12 @@
 // The steps that make the files of a bundle from a checkpoint, in order, and what each costs in time.
 
-import { copyFileSync, linkSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Config, WeightType, WeightTypes } from "../config.ts";
+import { TtsError } from "../errors.ts";
 import { BUNDLE_FILES, type Manifest } from "../formats/bundle.ts";
 import {
   type Checkpoint,
@@ -13,7 +14,7 @@ import {
   type TransformerShape,
   type Weights,
 } from "../formats/checkpoint.ts";
-import { isPacked, READING_FILES } from "../formats/checkpoint-files.ts";
+import { isPacked, READING_FILES, sourceBytes } from "../formats/checkpoint-files.ts";
 import type { Graph } from "../formats/onnx.ts";
 import type { Progress } from "../types.ts";
 import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
@@ -22,7 +23,7 @@ import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
 import { predictorGraph } from "./onnx/predictor.ts";
 import { speakerEncoderGraph } from "./onnx/speaker-encoder.ts";
 import { vocoderGraph } from "./onnx/vocoder.ts";
-import { hashStep, runSteps, type Step } from "./steps.ts";
+import { hashStep, runSteps, type Step, sumStep } from "./steps.ts";
 import { writeTables } from "./tables.ts";
 
 export interface ConvertJob {
@@ -66,7 +67,10 @@ export class Conversion {
     };
     const checkpoint = openCheckpoint(source);
     const vocabulary = readVocabulary(checkpoint);
-    const hashes: Manifest["source"] = {};
+    writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
+    if (checkpoint.abilities.readsIpa)
+      for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
+    const [hashes, sums]: [Manifest["source"], Manifest["files"]] = [{}, {}];
     const steps = [
       ...this.ggufSteps("talker", checkpoint.talker, (path, type, onTensor) =>
         writeTalkerGguf(path, checkpoint, type, onTensor),
@@ -76,19 +80,15 @@ export class Conversion {
       ),
       ...this.graphSteps(checkpoint),
       this.tablesStep(checkpoint),
-      hashStep(this.job.source, hashes),
+      hashStep(source, hashes),
+      sumStep(this.folder, sums, SUMMED_SHARE * sourceBytes(source)),
     ];
     runSteps(steps, checkpoint, this.onProgress);
-    writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
-    if (checkpoint.abilities.readsIpa)
-      for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
     const manifest = makeManifest(checkpoint, {
       name: this.job.name ?? checkpoint.name,
       weights: this.job.weights,
       controlTokens: vocabulary.controlTokens,
-      files: Object.fromEntries(
-        readdirSync(this.folder).map((file) => [file, statSync(join(this.folder, file)).size]),
-      ),
+      files: sums,
       source: hashes,
       libraries: versions,
     });
@@ -119,11 +119,23 @@ export class Conversion {
       title: `${stage} to ${type}`,
       cost: COST.quantise[type] * billions,
       run: () => {
-        quantize(intermediate, path, type, availableParallelism());
+        this.quantize(intermediate, path, type);
         rmSync(intermediate);
       },
     };
     return [writing(intermediate, "bf16"), quantising];
+  }
+
+  /** libllama does not say why it failed: a disk that is nearly full is reason enough. */
+  private quantize(from: string, to: string, type: WeightType): void {
+    try {
+      quantize(from, to, type, availableParallelism());
+    } catch (cause) {
+      const { bavail, bsize } = statfsSync(this.folder);
+      if (bavail * bsize > statSync(from).size) throw cause;
+      const what = `cannot write ${this.job.target}: no space left on device`;
+      throw new TtsError("OUTPUT_FAILED", what, "free disk space", { cause });
+    }
   }
 
   private graphSteps(checkpoint: Checkpoint): Step[] {
@@ -170,8 +182,8 @@ export class Conversion {
   }
 
   /**
-   * Shares F32 weights of the checkpoint through hard links. Where the file system has none, the weights are
-   * copied into the graph's own data file.
+   * Shares F32 weights of the checkpoint through clones of its files. Where the file system has none, the
+   * weights are copied into the graph's own data file. A link would let damage reach the checkpoint.
    */
   private saveGraph(
     name: string,
@@ -179,19 +191,21 @@ export class Conversion {
     build: (shared: Record<string, string>) => Graph,
   ): void {
     const plain = files.filter((file) => !isPacked(file));
-    const links = Object.fromEntries(
+    const clones = Object.fromEntries(
       plain.map((file, i) => [file, `${name.replace(/\.onnx$/, "")}${i === 0 ? "" : `-${i}`}.safetensors`]),
     );
-    const linked = Object.fromEntries(
-      Object.entries(links).filter(([file, link]) => tryLink(file, join(this.folder, link))),
+    const cloned = Object.fromEntries(
+      Object.entries(clones).filter(([file, clone]) => tryClone(file, join(this.folder, clone))),
     );
-    const graph = build(linked);
-    for (const [file, link] of Object.entries(linked))
-      if (!graph.usedShared.has(file)) rmSync(join(this.folder, link));
+    const graph = build(cloned);
+    for (const [file, clone] of Object.entries(cloned))
+      if (!graph.usedShared.has(file)) rmSync(join(this.folder, clone));
     graph.save(join(this.folder, name));
   }
 }
 
+/** Size of a quantised bundle as a share of its checkpoint: a guess. */
+const SUMMED_SHARE = 0.5;
 /** Tensors per layer in a GGUF file. */
 const TENSORS_PER_LAYER = 11;
 /** Billions of weights in the codec's encoder, and in its decoder, at full size. */
@@ -201,12 +215,13 @@ function weightCount({ headDim, heads, hidden, intermediate, kvHeads, layers }: 
   return layers * hidden * (2 * headDim * (heads + kvHeads) + 3 * intermediate);
 }
 
-/** Whether it could link. On another file system, or one without hard links, the bytes are copied. */
-function tryLink(from: string, to: string): boolean {
+/** Whether it could clone: another file system, or one that cannot share blocks, copies the bytes. */
+function tryClone(from: string, to: string): boolean {
   try {
-    linkSync(realpathSync(from), to); // a hub's cache holds symbolic links
+    copyFileSync(from, to, constants.COPYFILE_FICLONE_FORCE);
     return true;
   } catch {
+    rmSync(to, { force: true });
     return false;
   }
 }

@@ -12,8 +12,7 @@ export interface Made {
   weights: WeightTypes;
   /** Texts of the tokenizer's added tokens. */
   controlTokens: string[];
-  /** File -> bytes. */
-  files: Record<string, number>;
+  files: Manifest["files"];
   source: Manifest["source"];
   libraries: Manifest["libraries"];
 }

@@ -1,10 +1,11 @@
 // Runs work on a checkpoint step by step and guesses the time left.
 
-import { statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Manifest } from "../formats/bundle.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { hashFiles, sourceFiles } from "../formats/checkpoint-files.ts";
+import { hashFiles, sourceBytes } from "../formats/checkpoint-files.ts";
+import { hashFile } from "../io/hash.ts";
 import type { Progress } from "../types.ts";
 
 /** No time left is given before this share is done: a guess would be too rough. */
@@ -45,9 +46,31 @@ export function runSteps(
   }
 }
 
+/**
+ * Puts size and SHA-256 of every file in `folder` into `sums`.
+ * @param bytes a guess of their total
+ */
+export function sumStep(folder: string, sums: Manifest["files"], bytes: number): Step {
+  let done = 0;
+  return {
+    title: "sums of the bundle",
+    cost: (HASH_COST * bytes) / 1e9,
+    run: (advance) => {
+      const add = (count: number) => {
+        done += count;
+        advance(Math.min(1, done / bytes));
+      };
+      for (const name of readdirSync(folder)) {
+        const path = join(folder, name);
+        sums[name] = { bytes: statSync(path).size, sha256: hashFile(path, add) };
+      }
+    },
+  };
+}
+
 /** Puts size and SHA-256 of each source file into `hashes`. */
 export function hashStep(source: string, hashes: Manifest["source"]): Step {
-  const bytes = sourceFiles(source).reduce((sum, name) => sum + statSync(join(source, name)).size, 0);
+  const bytes = sourceBytes(source);
   let done = 0;
   return {
     title: "hashes of the source",

@@ -3,10 +3,11 @@
 
 import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import type { Bundle, Manifest } from "../formats/bundle.ts";
+import { type Bundle, damageOf, type Manifest } from "../formats/bundle.ts";
 import { assertCodes } from "../formats/codes.ts";
 import { assertNpuFolder } from "../formats/npu-folder.ts";
-import { type ModelOptions, resolveModel } from "../models/resolve.ts";
+import { isCached, type ModelOptions } from "../models/cache.ts";
+import { resolveModel } from "../models/resolve.ts";
 import { runErrand } from "../pipeline/errand.ts";
 import { PREDICTOR_HAS_IT } from "../pipeline/mailbox.ts";
 import { createSharedMemory, type EncodeJob } from "../pipeline/messages.ts";
@@ -32,7 +33,10 @@ import {
 import { DecodedSpeech, type SpeechHost, SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
 
-export interface HostOptions extends ConfigFlags, Omit<ModelOptions, "config">, Sampling {
+export interface HostOptions
+  extends ConfigFlags,
+    Omit<ModelOptions, "config" | "damage" | "everyByte">,
+    Sampling {
   use?: "speak" | "decode" | "encode";
   lexicon?: LexiconSource;
   sentences?: number;
@@ -56,11 +60,30 @@ const STAGES_FOR: Record<NonNullable<HostOptions["use"]>, readonly StageName[]> 
 export async function openHost(options: HostOptions): Promise<EngineHost> {
   const general = loadConfig(options);
   assertNpuFolder(general);
+  const everyByte = options.use === "encode"; // the encoders are opened later, when nothing can be mended
+  const resolved = await resolveModel({ everyByte, ...options, config: general });
+  try {
+    return await startHost(resolved, general, options);
+  } catch (error) {
+    const damage = damageBehind(error, resolved, general);
+    if (damage === null) throw error;
+    return startHost(await resolveModel({ ...options, config: general, damage }), general, options);
+  }
+}
+
+/** What is wrong with a bundle of the cache; null where making it again would not help. */
+function damageBehind(error: unknown, bundle: Bundle, { cacheDir }: Config): string | null {
+  if (!(error instanceof TtsError) || !isCached(bundle, cacheDir)) return null;
+  if (error.code === "BUNDLE_INVALID") return error.message;
+  return error.code === "LIBRARY_FAILED" || error.code === "STAGE_DIED" ? damageOf(bundle) : null;
+}
+
+async function startHost(resolved: Bundle, general: Config, options: HostOptions): Promise<EngineHost> {
   const isToSpeak = (options.use ?? "speak") === "speak";
   const { given, lexicon } = isToSpeak
     ? await readLexicons(general.configDir, options.lexicon)
     : { given: [], lexicon: new Lexicon() };
-  const bundle = withSampling(await resolveModel({ ...options, config: general }), options);
+  const bundle = withSampling(resolved, options);
   const { reading, shape, weights } = bundle.manifest;
   for (const pronunciation of given) assertSayable(pronunciation, reading !== null);
   const config = Object.freeze({

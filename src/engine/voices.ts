@@ -1,7 +1,6 @@
 // Cloned voices as files, for programs: reads them, writes them, and states where they come from.
 
-import { createHash } from "node:crypto";
-import type { Manifest } from "../formats/bundle.ts";
+import { type Manifest, weightsHash } from "../formats/bundle.ts";
 import { type Provenance, readVoiceFile, type Voice, writeVoiceFile } from "../formats/voice.ts";
 
 /** @throws TtsError VOICE_INVALID if the file is damaged, changed, of a newer version or no voice */
@@ -31,14 +30,4 @@ export function provenanceOf(
     codecSha256: codec?.[1].sha256 ?? "",
   };
   return { ...model, ...UNKNOWN, ...recording, made: new Date().toISOString() };
-}
-
-/**
- * SHA-256 of the checkpoint's weights. For shards, it is the SHA-256 of their hashes, ordered by file name.
- * "" if the bundle names no weights.
- */
-export function weightsHash({ source }: Pick<Manifest, "source">): string {
-  const files = Object.keys(source).filter((file) => file.startsWith("model"));
-  const sums = files.toSorted().map((file) => source[file].sha256);
-  return sums.length > 1 ? createHash("sha256").update(sums.join("")).digest("hex") : (sums[0] ?? "");
 }

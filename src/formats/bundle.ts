@@ -1,18 +1,18 @@
 // The run-time form of a model: a folder of files and the manifest `bundle.json` that describes them (see
 // models/MODEL.md).
 
+import { createHash } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { WEIGHT_CHOICES, type WeightTypes } from "../config.ts";
-import { TtsError } from "../errors.ts";
+import { BUNDLE_HINT, TtsError } from "../errors.ts";
+import { hashFile } from "../io/hash.ts";
 import { MODEL_TYPES, type ModelType, type SamplerSettings } from "../types.ts";
 import { JsonFile } from "./json.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
-export const BUNDLE_VERSION = 4;
-/** What to do about a damaged bundle. */
-export const BUNDLE_HINT = "delete the bundle; it is made again";
+export const BUNDLE_VERSION = 5;
 /** No model has larger sizes: only a damaged manifest does. */
 const LARGEST = {
   width: 16_384,
@@ -76,6 +76,13 @@ export interface PromptSpec {
   controlTokens: string[];
 }
 
+/** What a file must be. */
+export interface FileSum {
+  bytes: number;
+  /** Of its content, as hex digits. */
+  sha256: string;
+}
+
 export interface Manifest {
   format: typeof BUNDLE_FORMAT;
   version: number;
@@ -108,10 +115,10 @@ export interface Manifest {
   sampling: { talker: SamplerSettings; predictor: SamplerSettings; maxNewTokens: number };
   /** null: text is tokenised as written. */
   reading: { maxPhones: number } | null;
-  /** Every file of the bundle except the manifest -> its size in bytes. */
-  files: Record<string, number>;
-  /** Source file, relative to the checkpoint -> its size and hash. */
-  source: Record<string, { bytes: number; sha256: string }>;
+  /** Every file of the bundle except the manifest. */
+  files: Record<string, FileSum>;
+  /** Source files, relative to the checkpoint. */
+  source: Record<string, FileSum>;
   libraries: { llama: string; onnxruntime: string };
 }
 
@@ -126,6 +133,16 @@ export const weightsInWords = ({ talker, predictor }: WeightTypes) =>
 
 export const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) =>
   join(bundle.directory, BUNDLE_FILES[file]);
+
+/**
+ * SHA-256 of the checkpoint's weights; of shards, that of their sums in the order of their names. "" where
+ * the bundle names none.
+ */
+export function weightsHash({ source }: Pick<Manifest, "source">): string {
+  const files = Object.keys(source).filter((file) => file.startsWith("model"));
+  const sums = files.toSorted().map((file) => source[file].sha256);
+  return sums.length > 1 ? createHash("sha256").update(sums.join("")).digest("hex") : (sums[0] ?? "");
+}
 
 /** Whether a folder looks like a bundle, whole or not. */
 export function isBundle(directory: string): boolean {
@@ -144,11 +161,29 @@ export function openBundle(directory: string): Bundle {
     throw file.wrong(`is not a bundle manifest (format ${JSON.stringify(format)})`);
   if (version !== BUNDLE_VERSION) {
     const what = `${path} has format version ${JSON.stringify(version)}, this program reads ${BUNDLE_VERSION}`;
-    throw new TtsError("BUNDLE_INVALID", what, "convert the checkpoint again: tts convert DIR -o BUNDLE");
+    throw new TtsError("BUNDLE_INVALID", what, BUNDLE_HINT);
   }
   const manifest = readManifest(file);
-  for (const [name, bytes] of Object.entries(manifest.files)) checkSize(join(directory, name), bytes);
+  for (const [name, { bytes }] of Object.entries(manifest.files)) checkSize(join(directory, name), bytes);
   return { directory, manifest };
+}
+
+/**
+ * What is wrong with the first file whose content is not what the manifest says, or null. Reads every byte.
+ * @param largest files beyond so many bytes are left out
+ */
+export function damageOf({ directory, manifest }: Bundle, largest: number = LARGEST.bytes): string | null {
+  for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
+    if (bytes > largest) continue;
+    const path = join(directory, name);
+    try {
+      checkSize(path, bytes);
+      if (hashFile(path) !== sha256) return `${path} has other bytes than it was made with`;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+  return null;
 }
 
 function checkSize(path: string, bytes: number): void {
@@ -169,7 +204,7 @@ function readManifest(file: JsonFile): Manifest {
   const reading = file.has("reading")
     ? { maxPhones: file.object("reading").within("maxPhones", 1, LARGEST.phones) }
     : null;
-  const files = file.object("files").record((entry, name) => entry.within(name, 0, LARGEST.bytes));
+  const files = readSums(file.object("files"));
   const odd = Object.keys(files).find(
     (name) => name !== basename(name) || [".", "..", ""].includes(name) || name.includes("\0"),
   );
@@ -197,13 +232,16 @@ function readManifest(file: JsonFile): Manifest {
     },
     reading,
     files,
-    source: file.object("source").record((source, name) => {
-      const entry = source.object(name);
-      return { bytes: entry.within("bytes", 0, LARGEST.bytes), sha256: entry.string("sha256") };
-    }),
+    source: readSums(file.object("source")),
     libraries: { llama: libraries.string("llama"), onnxruntime: libraries.string("onnxruntime") },
   };
 }
+
+const readSums = (file: JsonFile): Record<string, FileSum> =>
+  file.record((sums, name) => {
+    const entry = sums.object(name);
+    return { bytes: entry.within("bytes", 0, LARGEST.bytes), sha256: entry.string("sha256") };
+  });
 
 function neededFiles(modelType: ModelType, reads: boolean): string[] {
   const {

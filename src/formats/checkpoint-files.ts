@@ -2,9 +2,10 @@
 // compares them with the cached bundle.
 
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { remedyFor } from "../../ffi/load/embedded.ts";
+import { hashFile } from "../io/hash.ts";
 import type { Manifest } from "./bundle.ts";
 import { invalid, readJson } from "./checkpoint-json.ts";
 
@@ -20,7 +21,6 @@ export const CHECKPOINT_FILES = [
 export const READING_FILES = ["lexicon.tsv", "letters.tsv"] as const;
 /** Folders of a checkpoint that hold weights. */
 const WEIGHT_FOLDERS = ["", "speech_tokenizer"] as const;
-const HASH_BLOCK_BYTES = 1 << 22;
 /** The suffix of weights compressed with zstd, as a binary carries them: at most a tenth of their size. */
 export const PACKED_SUFFIX = ".zst";
 
@@ -49,6 +49,15 @@ export function sourceFiles(directory: string): string[] {
   const reading = READING_FILES.filter((name) => existsSync(join(directory, name)));
   return [...CHECKPOINT_FILES, ...reading, ...weights];
 }
+
+/** Total size of the source files. @throws TtsError CHECKPOINT_INVALID if one is missing */
+export const sourceBytes = (directory: string) =>
+  sourceFiles(directory).reduce((sum, name) => {
+    const stat = statSync(join(directory, name), { throwIfNoEntry: false });
+    if (stat === undefined)
+      throw invalid(join(directory, name), "is missing", "the checkpoint is incomplete");
+    return sum + stat.size;
+  }, 0);
 
 /**
  * SHA-256 and size of each source file. A packed file counts under its plain name, by its unpacked content.
@@ -83,19 +92,4 @@ export function unpackedWeights(path: string): Uint8Array<ArrayBuffer> {
       remedyFor(dirname(path)) ?? "copy the file again",
     );
   }
-}
-
-function hashFile(path: string, onBytes: (count: number) => void): string {
-  const hash = createHash("sha256");
-  const block = Buffer.alloc(HASH_BLOCK_BYTES);
-  const file = openSync(path, "r");
-  try {
-    for (let count = readSync(file, block); count > 0; count = readSync(file, block)) {
-      hash.update(block.subarray(0, count));
-      onBytes(count);
-    }
-  } finally {
-    closeSync(file);
-  }
-  return hash.digest("hex");
 }

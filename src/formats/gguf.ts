@@ -2,7 +2,7 @@
 // Pure: bytes in, values out. libllama ends the process on some damaged files, so they are read here first.
 // Strings in lists are stepped over, not decoded.
 
-import { TtsError } from "../errors.ts";
+import { BUNDLE_HINT, TtsError } from "../errors.ts";
 
 const VERSION = 3;
 const ALIGNMENT = 32;
@@ -92,8 +92,7 @@ class Reader {
 
 /** @throws TtsError BUNDLE_INVALID naming the file and what is wrong with it */
 export function parseGgufHead(bytes: Uint8Array, file: string): GgufHead {
-  const fail = (what: string) =>
-    new TtsError("BUNDLE_INVALID", `${file} ${what}`, "delete the bundle; it is made again");
+  const fail = (what: string) => new TtsError("BUNDLE_INVALID", `${file} ${what}`, BUNDLE_HINT);
   const reader = new Reader(bytes, fail);
   const magic = Buffer.from(bytes.subarray(0, 4)).toString("latin1");
   if (magic !== "GGUF") throw fail("is no GGUF file");

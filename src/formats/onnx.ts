@@ -1,7 +1,8 @@
 // A small ONNX graph builder. Values are names; `op` gives one value, `ops` several. Large weights become
-// external data: copied into NAME.data, or left in a checkpoint file that is linked beside the model.
+// external data: copied into NAME.data, or left in a clone of a checkpoint file beside the model. Weights of
+// branches are in the model file itself.
 
-import { closeSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { basename } from "node:path";
 import { asBytes, writeAll } from "../io/bytes.ts";
 import { Message } from "./_protobuf.ts";
@@ -63,7 +64,7 @@ const newScope = (known?: Map<string, string>): Scope => ({
 
 export interface GraphOptions {
   name: string;
-  /** Checkpoint file -> name of its link beside the model. F32 tensors of such a file are not copied. */
+  /** Checkpoint file -> name of its clone beside the model. F32 tensors of such a file are not copied. */
   shared?: Readonly<Record<string, string>>;
 }
 
@@ -74,6 +75,8 @@ export class Graph {
   private readonly inputs: Message[] = [];
   private readonly outputs: Message[] = [];
   private counter = 0;
+  /** Bytes that were written since the last collection. */
+  private uncollected = 0;
   private usesOrtOperators = false;
   /** Shapes of inputs and constants. With the values in `integers` they give the shapes of all results. */
   readonly shapes = new Map<string, readonly Dim[]>();
@@ -187,11 +190,11 @@ export class Graph {
   /** A tensor of the checkpoint as f32, optionally under another shape of the same elements. */
   tensor(tensor: Tensor, shape: readonly number[] = tensor.shape): string {
     return this.remember(`tensor:${tensor.file}:${tensor.name}:${shape}`, () => {
-      const link = this.options.shared?.[tensor.file];
+      const clone = this.scope === this.whole ? this.options.shared?.[tensor.file] : undefined;
       const length = bytesOf(shape);
-      if (link !== undefined && tensor.dtype === "F32" && length >= EXTERNAL_FROM_BYTES) {
+      if (clone !== undefined && tensor.dtype === "F32" && length >= EXTERNAL_FROM_BYTES) {
         this.usedShared.add(tensor.file);
-        return this.weight("f32", shape, { sharedFile: link, offset: tensor.offset, length });
+        return this.weight("f32", shape, { sharedFile: clone, offset: tensor.offset, length });
       }
       return this.weight("f32", shape, { bytes: () => asBytes(toFloat32(tensor)), length });
     });
@@ -219,28 +222,28 @@ export class Graph {
     return value;
   }
 
-  /** Writes the model and `PATH.data`, which holds its large weights and may be empty. */
+  /**
+   * Writes the model and `PATH.data`, which holds its large weights and may be empty. Weights of branches go
+   * into the model: ONNX Runtime refuses theirs in a file with several hard links, as `cp -al` makes them.
+   */
   save(path: string): void {
     const data = `${path}.data`;
     const file = openSync(data, "wx");
     let at = 0;
-    let collectedAt = 0;
-    const place = ({ source, ...tensor }: ExternalWeight): Message => {
+    const place = (weight: ExternalWeight): Message => {
+      const { source } = weight;
       if ("sharedFile" in source)
-        return externalTensor(tensor, source.sharedFile, source.offset, source.length);
-      const placed = externalTensor(tensor, basename(data), at, source.length);
+        return externalTensor(weight, source.sharedFile, source.offset, source.length);
+      const placed = externalTensor(weight, basename(data), at, source.length);
       const padding = (ALIGNMENT - (source.length % ALIGNMENT)) % ALIGNMENT;
       writeAll(file, source.bytes());
       writeAll(file, new Uint8Array(padding));
       at += source.length + padding;
-      if (at > collectedAt + COLLECT_EVERY_BYTES) {
-        Bun.gc(true);
-        collectedAt = at;
-      }
+      this.collect(source.length);
       return placed;
     };
     try {
-      writeFileSync(path, this.model(place), { flag: "wx" });
+      this.write(path, this.message(place));
     } finally {
       closeSync(file);
     }
@@ -251,35 +254,34 @@ export class Graph {
    * limits to 2 GB, an older operator set, and a name for every node. Shared weights are not allowed.
    */
   savePortable(path: string): void {
+    this.write(path, this.message(insideTensor, true));
+  }
+
+  private write(path: string, message: Message): void {
     const file = openSync(path, "wx");
-    let collectedAt = 0;
-    let at = 0;
-    const place = ({ name, shape, source, type }: ExternalWeight): Message => {
-      if ("sharedFile" in source) throw new TypeError(`${name} lies in ${source.sharedFile}`);
-      return tensorHead(name, type, shape).lateBytes(9, source.length, source.bytes);
-    };
     try {
-      for (const chunk of this.message(place, true).chunks()) {
+      for (const chunk of message.chunks()) {
         writeAll(file, chunk);
-        at += chunk.length;
-        if (at <= collectedAt + COLLECT_EVERY_BYTES) continue;
-        Bun.gc(true);
-        collectedAt = at;
+        this.collect(chunk.length);
       }
     } finally {
       closeSync(file);
     }
   }
 
-  /** The model as bytes, only for graphs whose weights are all inline. */
-  encode(): Uint8Array {
-    return this.model(() => {
-      throw new TypeError("this graph has external weights: save() it");
-    });
+  private collect(written: number): void {
+    this.uncollected += written;
+    if (this.uncollected <= COLLECT_EVERY_BYTES) return;
+    Bun.gc(true);
+    this.uncollected = 0;
   }
 
-  private model(place: Place): Uint8Array {
-    return this.message(place).encode();
+  /** The model as bytes; only for graphs whose weights are all inline. */
+  encode(): Uint8Array {
+    const refuse = () => {
+      throw new TypeError("this graph has external weights: save() it");
+    };
+    return this.message(refuse).encode();
   }
 
   private message(place: Place, portable = false): Message {
@@ -305,8 +307,9 @@ function scopeMessage(
   const graph = new Message();
   for (const item of nodes) graph.message(1, nodeMessage(item, place, namesNodes));
   graph.string(2, name);
-  for (const item of [...inline, ...external.map(place)]) graph.message(5, item);
-  return output === undefined ? graph : graph.message(12, new Message().string(1, output));
+  const isBranch = output !== undefined;
+  for (const item of [...inline, ...external.map(isBranch ? insideTensor : place)]) graph.message(5, item);
+  return isBranch ? graph.message(12, new Message().string(1, output)) : graph;
 }
 
 const bytesOf = (shape: readonly number[]) => byteLength({ dtype: "F32", shape });
@@ -342,6 +345,12 @@ function tensorHead(name: string, type: ElementType, shape: readonly number[]): 
   const message = new Message();
   for (const size of shape) message.int(1, size);
   return message.int(2, ELEMENT_TYPE[type]).string(8, name);
+}
+
+/** With its bytes in the model file, made when their turn comes. */
+function insideTensor({ name, shape, source, type }: ExternalWeight): Message {
+  if ("sharedFile" in source) throw new TypeError(`${name} lies in ${source.sharedFile}`);
+  return tensorHead(name, type, shape).lateBytes(9, source.length, source.bytes);
 }
 
 function externalTensor(

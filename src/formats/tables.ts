@@ -2,8 +2,8 @@
 // Rows are read on demand.
 
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
-import { TtsError } from "../errors.ts";
-import { BUNDLE_HINT, type Bundle, bundlePath } from "./bundle.ts";
+import { BUNDLE_HINT, TtsError } from "../errors.ts";
+import { type Bundle, bundlePath } from "./bundle.ts";
 import { parseSafetensors, type Tensor, toFloat32 } from "./safetensors.ts";
 
 /** Names inside tables.safetensors; groups count from 0 for the talker's own code. */

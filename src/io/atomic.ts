@@ -15,7 +15,7 @@ export class Draft {
    * Where to make it. Nothing has this name yet, since one process may build the same thing twice at once.
    */
   readonly path: string;
-  private readonly remove = () => rmSync(this.path, { recursive: true, force: true });
+  private readonly remove = () => removeLitter(this.path);
 
   /**
    * @param family a name that drafts of many targets in one folder share: each draft removes what dead
@@ -25,7 +25,7 @@ export class Draft {
     readonly target: string,
     family = target,
   ) {
-    removeAbandoned(family);
+    removeAbandoned(dirname(family), prefixOf(family));
     this.path = join(dirname(family), `${prefixOf(family)}${process.pid}-${randomBytes(4).toString("hex")}`);
     process.once("exit", this.remove);
   }
@@ -61,7 +61,7 @@ export class Draft {
       if (existsSync(old) && !existsSync(this.target)) renameSync(old, this.target);
       throw error;
     } finally {
-      if (existsSync(this.target)) rmSync(old, { recursive: true, force: true });
+      if (existsSync(this.target)) removeLitter(old);
     }
   }
 
@@ -104,18 +104,25 @@ export function replaceFile(
 const prefixOf = (target: string) => `.${basename(target)}.part-`;
 
 /**
- * Removes what killed processes left of the same target. Failures do not matter: the remains do no harm, and
- * may be another user's.
+ * Removes what killed processes left in a folder. Failures do not matter: the remains do no harm, and may be
+ * another user's.
+ * @param prefix of the drafts of one family; default: those of all
  */
-function removeAbandoned(target: string): void {
+export function removeAbandoned(folder: string, prefix = "."): void {
   try {
-    for (const name of readdirSync(dirname(target))) {
-      const owner = name.startsWith(prefixOf(target))
-        ? /^(\d+)(-[0-9a-f]+)?(\.old)?$/.exec(name.slice(prefixOf(target).length))
-        : null;
-      if (owner !== null && !isAlive(Number(owner[1])))
-        rmSync(join(dirname(target), name), { recursive: true, force: true });
+    for (const name of readdirSync(folder)) {
+      const owner = name.startsWith(prefix) ? /\.part-(\d+)(-[0-9a-f]+)?(\.old)?$/.exec(name) : null;
+      if (owner !== null && !isAlive(Number(owner[1]))) removeLitter(join(folder, name));
     }
+  } catch {
+    return;
+  }
+}
+
+/** Cleans up. A failure is not told: it would hide that of the work itself. */
+export function removeLitter(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
   } catch {
     return;
   }

@@ -1,10 +1,11 @@
 // A lock file lets in one process at a time and names its holder. The lock of a dead process is taken over.
 // It works on one machine, not between several.
 
-import { linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { removeLitter } from "./atomic.ts";
 import { textOrNull } from "./read.ts";
 
 /**
@@ -19,7 +20,7 @@ export async function withLock<T>(
 ): Promise<T> {
   await acquire(path, onWait);
   const release = () => {
-    if (textOrNull(path) === identity(process.pid)) rmSync(path, { force: true });
+    if (textOrNull(path) === identity(process.pid)) removeLitter(path);
   };
   process.once("exit", release);
   try {
@@ -28,6 +29,14 @@ export async function withLock<T>(
     process.off("exit", release);
     release();
   }
+}
+
+/** The living process that holds a lock, or null. */
+export function holderOf(path: string): number | null {
+  const holder = textOrNull(path);
+  if (holder === null) return null;
+  const pid = Number.parseInt(holder, 10);
+  return identity(pid) === holder ? pid : null;
 }
 
 async function acquire(path: string, onWait: (pid: number) => void): Promise<void> {
@@ -63,7 +72,7 @@ function tryAcquire(path: string): boolean {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     return false;
   } finally {
-    rmSync(own, { force: true });
+    removeLitter(own);
   }
 }
 
@@ -79,7 +88,7 @@ function removeStale(path: string, holder: string): void {
   } catch {
     // another process was faster
   }
-  rmSync(aside, { force: true });
+  removeLitter(aside);
 }
 
 /** Process id and start time, because the system reuses ids. null when there is no such process. */

@@ -99,7 +99,7 @@ function graphBytesPerWeight({ manifest: { files } }: Bundle, weights: number): 
   const names = Object.keys(files);
   if (names.some((name) => /^predictor(-\d+)?\.safetensors$/.test(name))) return 4;
   const own = names.filter((name) => name.startsWith(BUNDLE_FILES.predictorOnnx));
-  return own.reduce((sum, name) => sum + files[name], 0) / weights;
+  return own.reduce((sum, name) => sum + files[name].bytes, 0) / weights;
 }
 
 /** Total bytes of the named tables; absent ones count as zero. */

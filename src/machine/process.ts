@@ -1,5 +1,5 @@
-// What the system says about this process: memory, mapped files, and the time of every thread. From
-// /proc/self.
+// What the system says about this process: memory, mapped files, and the time of every thread; and who else
+// has mapped a file. From /proc.
 
 import { readdirSync, realpathSync } from "node:fs";
 import { textOrEmpty } from "../io/read.ts";
@@ -30,6 +30,18 @@ export function mappedFiles(folders: readonly string[]): { mapped: number; resid
     else if (inside && line.startsWith("Rss:")) found.resident += kilobytes(line);
   }
   return found;
+}
+
+/** Other processes that have mapped a file below a folder; those of other users cannot be seen. */
+export function processesUsing(folders: readonly string[]): number[] {
+  const below = folders.map((folder) => `${folder}/`);
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
+  return pids
+    .filter((pid) => {
+      const maps = textOrEmpty(`/proc/${pid}/maps`);
+      return below.some((folder) => maps.includes(` ${folder}`));
+    })
+    .map(Number);
 }
 
 const kilobytes = (line: string) => 1024 * Number(/\d+/.exec(line)?.[0] ?? 0);

@@ -102,6 +102,9 @@ const checkpointsFolder = (cacheDir: string) => join(cacheDir, "checkpoints");
 export const modelFolder = (cacheDir: string, hub: string) =>
   join(checkpointsFolder(cacheDir), hub.replace("/", "--"));
 
+/** In a model's folder while it is pulled. */
+export const PULL_LOCK = ".lock";
+
 /** The whole checkpoints in the cache, the one pulled last first. */
 export function listPulled(cacheDir: string): Pulled[] {
   const found = subfolders(checkpointsFolder(cacheDir)).flatMap(subfolders).flatMap(readRecord);

@@ -2,13 +2,21 @@
 // model when none is named: for a voice the one it was taken with, for a recording the only Base model here,
 // for a speaker the one that has it.
 
-import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { TtsError } from "../errors.ts";
-import { openBundle, type PromptSpec, weightsInWords } from "../formats/bundle.ts";
+import { existsSync, lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { asTtsError, TtsError } from "../errors.ts";
+import {
+  isBundle,
+  type Manifest,
+  openBundle,
+  type PromptSpec,
+  weightsHash,
+  weightsInWords,
+} from "../formats/bundle.ts";
 import { type CheckpointAbilities, readAbilities } from "../formats/checkpoint-abilities.ts";
 import type { Voice } from "../formats/voice.ts";
 import { languageNames } from "../text/prompt.ts";
+import { bundlesFolders, placeOf, sourceOf } from "./cache.ts";
 import {
   type Abilities,
   findPulled,
@@ -20,7 +28,7 @@ import {
   nameOf,
   subfolders,
 } from "./catalog.ts";
-import { bundlesFolders, SHIPPED, shippedCheckpoint, sourceOf } from "./resolve.ts";
+import { SHIPPED, shippedCheckpoint } from "./resolve.ts";
 
 /** A model on this machine that has a name. */
 interface ModelHere extends CheckpointAbilities {
@@ -36,7 +44,10 @@ type Here = "built in" | "yes" | "in part" | "no" | "bundle only";
 interface BundleRow {
   weights: string;
   directory: string;
+  /** On disk. What it shares with its checkpoint counts there. */
   bytes: number;
+  /** Why it cannot be used and is made again, or "". */
+  fault: string;
 }
 
 /** A model as tts models lists it; readers of --json rely on its keys. */
@@ -59,16 +70,30 @@ export interface ModelRow {
  * may choose it.
  * @throws TtsError MODEL_NOT_HERE
  */
-export function modelOfVoice({ name, provenance: { model }, xVector }: Voice, cacheDir: string): string {
+export function modelOfVoice({ name, provenance, xVector }: Voice, cacheDir: string): string {
+  const { model, modelSha256 } = provenance;
   const bases = basesHere(cacheDir);
   const hub = hubIdOf(model);
   if (hub !== null && bases.some((base) => base.name === nameOf(hub))) return model;
+  const directory = directoryOf(modelSha256, cacheDir);
+  if (directory !== null) return directory;
   const fitting = bases.filter(({ hidden }) => hidden === xVector.length).map((base) => base.name);
   const choice =
     fitting.length === 0 ? "" : `, or choose one of the same width: {model} ${fitting.join(" or ")}`;
   const where = hub === null ? "which has no name here" : "which is not on this machine";
   const hint = hub === null ? "give its folder with {model}" : `fetch it with: tts pull ${model}`;
   throw new TtsError("MODEL_NOT_HERE", `the voice ${name} was taken with ${model}, ${where}`, hint + choice);
+}
+
+/** A checkpoint that was given by its directory and converted, by the sum of its weights. */
+function directoryOf(modelSha256: string, cacheDir: string): string | null {
+  for (const directory of bundlesFolders(cacheDir).flatMap(subfolders)) {
+    const { manifest } = tryOpen(directory);
+    if (manifest === null || modelSha256 === "" || weightsHash(manifest) !== modelSha256) continue;
+    const source = sourceOf(directory);
+    if (source !== null && existsSync(source)) return source;
+  }
+  return null;
 }
 
 /**
@@ -178,38 +203,42 @@ export function inventory(cacheDir: string): ModelRow[] {
   }));
 }
 
-/**
- * Adds a bundle to the row of its checkpoint, or as a row of its own. Leaves out one that is half made or of
- * another version.
- */
+/** Adds a bundle to the row of its checkpoint, or as a row of its own. Leaves out one that is half made. */
 function addBundle(
   rows: (ModelRow & { sources: string[] })[],
   directory: string,
   counted: Set<string>,
 ): void {
+  if (basename(directory).startsWith(".") || !isBundle(directory)) return;
+  const source = sourceOf(directory);
+  const row = rows.find(
+    ({ sources }) =>
+      sources.includes(source ?? "") ||
+      sources.some((path) => basename(directory).includes(`-${placeOf(path)}-`)),
+  );
+  const { fault, manifest } = tryOpen(directory);
+  const bundle = {
+    weights: manifest === null ? "?" : weightsInWords(manifest.weights),
+    directory,
+    bytes: diskBytes(directory, counted, row === undefined ? NOTHING : CLONES),
+    fault,
+  };
+  if (row !== undefined) row.bundles.push(bundle);
+  else
+    rows.push({
+      ...{ hub: null, here: "bundle only", checkpointBytes: 0, downloadBytes: null },
+      name: source ?? directory,
+      bundles: [bundle],
+      abilities: manifest === null ? null : countAbilities(manifest.prompt),
+      sources: source === null ? [] : [source],
+    });
+}
+
+function tryOpen(directory: string): { fault: string; manifest: Manifest | null } {
   try {
-    const { manifest } = openBundle(directory);
-    const source = sourceOf(directory);
-    const bundle = {
-      weights: weightsInWords(manifest.weights),
-      directory,
-      bytes: diskBytes(directory, counted),
-    };
-    const row = rows.find(({ sources }) => source !== null && sources.includes(source));
-    if (row !== undefined) row.bundles.push(bundle);
-    else {
-      const abilities = countAbilities(manifest.prompt);
-      const place = { hub: null, here: "bundle only" as const, checkpointBytes: 0, downloadBytes: null };
-      rows.push({
-        ...place,
-        name: source ?? directory,
-        bundles: [bundle],
-        abilities,
-        sources: source === null ? [] : [source],
-      });
-    }
-  } catch {
-    // not a bundle that this program can use
+    return { fault: "", manifest: openBundle(directory).manifest };
+  } catch (error) {
+    return { fault: asTtsError(error).message, manifest: null };
   }
 }
 
@@ -233,15 +262,21 @@ function abilitiesOf(directory: string): Abilities | null {
   }
 }
 
+/** Clones of a checkpoint's weight files in a bundle: they take no room of their own. */
+const CLONES = /^(?!tables).*\.safetensors$/;
+const NOTHING = /^$/;
+
 /**
- * Bytes on the disk of the files below `path`. Files in `counted` are left out; the others are added to it.
+ * Bytes on the disk of the files below `path`, except those named like `leftOut`. Files in `counted` are left
+ * out; the others are added to it.
  */
-function diskBytes(path: string, counted: Set<string>): number {
+function diskBytes(path: string, counted: Set<string>, leftOut = NOTHING): number {
+  if (leftOut.test(basename(path))) return 0;
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return 0;
   if (stat.isDirectory()) {
     if (lstatSync(path).isSymbolicLink()) return 0;
-    return readdirSync(path).reduce((sum, name) => sum + diskBytes(join(path, name), counted), 0);
+    return readdirSync(path).reduce((sum, name) => sum + diskBytes(join(path, name), counted, leftOut), 0);
   }
   const inode = `${stat.dev}:${stat.ino}`;
   if (counted.has(inode)) return 0;

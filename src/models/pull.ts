@@ -27,6 +27,7 @@ import { TtsError } from "../errors.ts";
 import type { Bundle } from "../formats/bundle.ts";
 import { withLock } from "../io/lock.ts";
 import type { Progress } from "../types.ts";
+import { cachedBundle } from "./cache.ts";
 import {
   findPulled,
   firstMissing,
@@ -35,13 +36,14 @@ import {
   type KnownModel,
   knownByHub,
   modelFolder,
+  nameOf,
+  PULL_LOCK,
   type Pulled,
   unchangedFiles,
   writeRecord,
 } from "./catalog.ts";
 import { bytesKept, download, inspect, type WantedFile } from "./download.ts";
 import { Hub, namesHint } from "./hub.ts";
-import { bundleOfPulled } from "./resolve.ts";
 
 export interface PullOptions {
   config: Config;
@@ -104,8 +106,8 @@ const CHECKPOINT_WEIGHT_BYTES = 2;
  * take.
  */
 const OTHER_BYTES = 1.3;
-/** Weights that the codec's graphs compute beside those they share, as a share of the codec's weights. */
-const CODEC_SHARE = 0.65;
+/** The most that the codec's graphs take with a copy of its weights, as a share of those weights. */
+const CODEC_SHARE = 1.1;
 
 /**
  * Brings a model into the cache and converts it. A pull that was ended goes on where it stopped; a second one
@@ -120,10 +122,15 @@ export async function pull(options: PullOptions): Promise<PullResult> {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const tellHolder = (pid: number) => onNote(`process ${pid} is pulling ${id}; waiting for it`);
-    return await withLock(join(folder, ".lock"), tellHolder, async () => {
+    return await withLock(join(folder, PULL_LOCK), tellHolder, async () => {
       const { pulled, fetched } = await new Pull(id, folder, options).run();
       const bundle = convert
-        ? await bundleOfPulled(pulled, { config, weights, predictorWeights, onProgress })
+        ? await cachedBundle(pulled.directory, nameOf(pulled.hub), {
+            config,
+            weights,
+            predictorWeights,
+            onProgress,
+          })
         : null;
       return { pulled, bundle, fetched };
     });

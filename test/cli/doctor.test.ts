@@ -231,7 +231,7 @@ describe("what stands in the way", () => {
       folders: { ...answer.folders, cache: describeFolder(join(folder, "file/cache")) },
     };
     expect(problemsOf(broken)[0]).toMatchObject({ code: "OUTPUT_FAILED", serious: true });
-    const bundles = [{ weights: "f32", directory: "/there", bytes: 1 }];
+    const bundles = [{ weights: "f32", directory: "/there", bytes: 1, fault: "" }];
     const prepared = { ...broken, models: [{ ...answer.models[0], bundles }] };
     expect(problemsOf(prepared)[0]).toMatchObject({ code: "OUTPUT_FAILED", serious: false });
   });

@@ -2,12 +2,22 @@
 // conversions.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
 import { loadConfig, WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
 import { convert } from "../../src/convert/index.ts";
-import { BUNDLE_FILES, type Bundle, openBundle } from "../../src/formats/bundle.ts";
+import { BUNDLE_FILES, type Bundle, damageOf, openBundle } from "../../src/formats/bundle.ts";
 import { parseSafetensors, safetensorsHeader, type TensorToWrite } from "../../src/formats/safetensors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import {
@@ -229,15 +239,46 @@ describe("a conversion", () => {
     expect(entriesLike(target)).toEqual([basename(target)]);
   });
 
-  test("shares F32 codec weights with the checkpoint by a hard link and copies no other", () => {
-    const source = copyOfCheckpoint("tiny-custom", "linked");
-    const bundle = convertFolder(source, "linked-bundle");
-    const inBundle = statSync(join(bundle.directory, "vocoder.safetensors"));
-    const inSource = statSync(join(source, CODEC));
-    expect([inBundle.ino, inBundle.nlink]).toEqual([inSource.ino, 2]);
-    expect(statSync(join(source, WEIGHTS)).nlink).toBe(1); // BF16: no graph reads it in place
-    expect(statSync(join(bundle.directory, "vocoder.onnx.data")).size).toBeLessThan(inSource.size / 2);
+  test("links no file to the checkpoint: F32 codec weights are a clone, or a copy", () => {
+    const source = copyOfCheckpoint("tiny-custom", "cloned");
+    linkSync(join(source, CODEC), join(source, "another-name")); // as a copy made with cp -al has
+    const bundle = convertFolder(source, "cloned-bundle");
+    const links = readdirSync(bundle.directory).map((name) => statSync(join(bundle.directory, name)).nlink);
+    expect(links).toEqual(links.map(() => 1));
+    expect(statSync(join(source, CODEC)).nlink).toBe(2);
+    const data = join(bundle.directory, "vocoder.onnx.data");
+    const isCloned = existsSync(join(bundle.directory, "vocoder.safetensors"));
+    expect(statSync(data).size < statSync(join(source, CODEC)).size / 2).toBe(isCloned);
     rmSync(source, { recursive: true });
     expect(speakOneFrame(bundle).samples).toEqual(speakOneFrame(bundleOf("tiny-custom")).samples);
+  });
+
+  test.each(["tiny-custom", "starter"])("a bundle of %s speaks from hard links", (checkpoint) => {
+    const { directory } = bundleOf(checkpoint);
+    const linked = join(scratchFolder(), `${checkpoint}-cp-al`);
+    mkdirSync(linked);
+    for (const name of readdirSync(directory)) linkSync(join(directory, name), join(linked, name));
+    expect(speakOneFrame(openBundle(linked))).toEqual(speakOneFrame(bundleOf(checkpoint)));
+    rmSync(linked, { recursive: true });
+  });
+
+  test("sums every file", () => {
+    const bundle = convertFolder(copyOfCheckpoint("tiny-custom", "summed"), "summed-bundle");
+    expect(Object.keys(bundle.manifest.files).toSorted()).toEqual(
+      readdirSync(bundle.directory)
+        .filter((name) => name !== BUNDLE_FILES.manifest)
+        .toSorted(),
+    );
+    for (const name of Object.keys(bundle.manifest.files)) {
+      expect(damageOf(bundle)).toBeNull();
+      const path = join(bundle.directory, name);
+      const bytes = readFileSync(path);
+      if (bytes.length === 0) continue;
+      bytes[bytes.length - 1] ^= 1;
+      writeFileSync(path, bytes);
+      expect(damageOf(bundle)).toBe(`${path} has other bytes than it was made with`);
+      bytes[bytes.length - 1] ^= 1;
+      writeFileSync(path, bytes);
+    }
   });
 });

@@ -2,7 +2,7 @@
 // refused.
 
 import { describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ENCODERS } from "../../src/backends/index.ts";
 import { weightTypes } from "../../src/config.ts";
@@ -52,17 +52,9 @@ describe("a bundle of a Base model", () => {
     expect(readdirSync(directory)).toEqual(expect.arrayContaining(ENCODER_FILES));
   });
 
-  test("shares the codec's F32 weights with the checkpoint, and keeps them when it goes", () => {
-    const source = copyOfCheckpoint("tiny-base", "encoders-linked");
-    const bundle = convertFolder(source, "encoders-linked-bundle");
-    const inSource = statSync(join(source, CODEC));
-    const links = ["vocoder.safetensors", "codec-encoder.safetensors"].map((name) =>
-      statSync(join(bundle.directory, name)),
-    );
-    expect(links.map(({ ino, nlink }) => [ino, nlink])).toEqual([
-      [inSource.ino, 3],
-      [inSource.ino, 3],
-    ]);
+  test("keeps the codec's weights when the checkpoint goes", () => {
+    const source = copyOfCheckpoint("tiny-base", "encoders-cloned");
+    const bundle = convertFolder(source, "encoders-cloned-bundle");
     // BF16: no graph reads it in place
     expect(readdirSync(bundle.directory)).not.toContain("speaker-encoder.safetensors");
     rmSync(source, { recursive: true });

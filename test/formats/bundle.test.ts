@@ -11,7 +11,7 @@ import { type GgufList, parseGgufHead } from "../../src/formats/gguf.ts";
 import { Embedder } from "../../src/stages/embed.ts";
 import { bundleOf, named, openOptions, ROOT, scratchFolder } from "../_support.ts";
 
-const HINT = "delete the bundle; it is made again";
+const HINT = "make it again from its checkpoint: tts convert DIR -o BUNDLE";
 const refusal = (message: RegExp) =>
   expect.objectContaining({ code: "BUNDLE_INVALID", hint: HINT, message: expect.stringMatching(message) });
 
@@ -78,7 +78,7 @@ describe("a manifest", () => {
     const folder = copyOfStarter();
     const file = join(folder, "bundle.json");
     const manifest = JSON.parse(readFileSync(file, "utf8"));
-    manifest.files["../escape"] = 1;
+    manifest.files["../escape"] = { bytes: 1, sha256: "" };
     writeFileSync(file, JSON.stringify(manifest));
     expect(() => openBundle(folder)).toThrow(refusal(/no plain file name/));
   });

@@ -20,7 +20,8 @@ import {
   threadTimes,
   threadUse,
 } from "../../machine/process.ts";
-import { resolveModel, sourceOf } from "../../models/resolve.ts";
+import { sourceOf } from "../../models/cache.ts";
+import { resolveModel } from "../../models/resolve.ts";
 import { CODES_PER_FRAME, type Progress } from "../../types.ts";
 import { openEngine } from "../shared/engine.ts";
 import { clearProgress, log, showConversion, showProgress } from "../shared/log.ts";
@@ -181,7 +182,7 @@ function modelBytes({ manifest: { files } }: Bundle): number {
   const read = Object.keys(files).filter(
     (name) => name !== BUNDLE_FILES.tables && name !== BUNDLE_FILES.tokenizer,
   );
-  return read.reduce((sum, name) => sum + files[name], 0);
+  return read.reduce((sum, name) => sum + files[name].bytes, 0);
 }
 
 /** The warm-up round is the first speech of the engine; it also shows how much memory is needed. */

@@ -63,6 +63,7 @@ const NAMES: Record<string, Partial<Value>> = {
   "--speaker": { names: "speakers", words: ["none"] },
   "--language": { names: "languages", words: ["auto"] },
   voices: { names: "voices" },
+  models: { names: "models" },
   pull: { words: Object.keys(KNOWN_MODELS) },
 };
 

@@ -28,6 +28,7 @@ import {
   processMs,
 } from "../../machine/load.ts";
 import { measureBandwidth } from "../../machine/memory-speed.ts";
+import { faultOf } from "../../models/cache.ts";
 import { KNOWN_MODELS } from "../../models/catalog.ts";
 import { inventory, type ModelRow } from "../../models/inventory.ts";
 import { spaceNeeded } from "../../models/pull.ts";
@@ -219,10 +220,15 @@ function describeHub(): Hub {
   }
 }
 
-/** A cache that cannot be read holds no models. */
+/**
+ * A cache that cannot be read holds no models. Of the shipped voice, which one speaks with first, every byte
+ * is looked at.
+ */
 function modelsIn(cacheDir: string): ModelRow[] {
   try {
-    return inventory(cacheDir);
+    const [shipped, ...others] = inventory(cacheDir);
+    const bundles = shipped.bundles.map((row) => ({ ...row, fault: faultOf(row.directory) ?? "" }));
+    return [{ ...shipped, bundles }, ...others];
   } catch {
     return [];
   }

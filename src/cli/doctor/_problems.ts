@@ -87,7 +87,7 @@ function folderProblems({ folders: { cache, voices }, models }: Facts): Problem[
           },
         ];
   };
-  const prepared = models.some(({ bundles }) => bundles.length > 0);
+  const prepared = models.some(({ bundles }) => bundles.some(({ fault }) => fault === ""));
   const full = cache.writable && cache.freeBytes !== null && cache.freeBytes < LEAST_DISK_BYTES;
   return [
     ...unwritable(cache, !prepared, "models are prepared there", "TTS_CACHE"),
@@ -163,14 +163,17 @@ function npuProblems({ npus }: Facts): Problem[] {
 }
 
 function modelProblems({ models }: Facts): Problem[] {
-  return models
-    .filter(({ here }) => here === "in part")
-    .map(({ name }) => ({
-      code: "MODEL_NOT_HERE",
-      serious: false,
-      what: `${name} is here in part`,
-      todo: `tts pull ${name}`,
-    }));
+  return models.flatMap(({ bundles, here, name }) => [
+    ...problemIf(here === "in part", "MODEL_NOT_HERE", `${name} is here in part`, `tts pull ${name}`),
+    ...bundles.flatMap(({ fault }) =>
+      problemIf(
+        fault !== "",
+        "BUNDLE_INVALID",
+        `a bundle of ${name} cannot be used: ${oneLine(fault)}`,
+        "tts models --verify: the next use then makes it again",
+      ),
+    ),
+  ]);
 }
 
 const hubProblems = ({ hub }: Facts) => problemIf(hub.problem !== "", "USAGE", hub.problem, hub.hint);

@@ -165,13 +165,15 @@ function modelLines({ models }: Facts): string[] {
   const here = models.filter((model) => model.here !== "no");
   const rows = here.map(({ bundles, checkpointBytes, here: state, name }) => {
     const prepared =
-      bundles.map(({ bytes, weights }) => `${weights} ${size(bytes)}`).join(", ") || "not prepared yet";
+      bundles
+        .map(({ bytes, fault, weights }) => `${weights} ${size(bytes)}${fault === "" ? "" : " unusable"}`)
+        .join(", ") || "not prepared yet";
     return [name, state, checkpointBytes === 0 ? "-" : size(checkpointBytes), prepared];
   });
   return section("models", rows.length === 0 ? ["none"] : columns(rows));
 }
 
-function forecastLines({ forecasts }: Facts): string[] {
+function forecastLines({ forecasts, models: here }: Facts): string[] {
   if (forecasts === null) return section("forecast", ["none: the libraries have to work first"]);
   const rows = forecasts.map((model) => {
     const { firstSoundMs, memoryBytes, models, rtf, weights } = model;
@@ -181,7 +183,9 @@ function forecastLines({ forecasts }: Facts): string[] {
       rtf < 0.995 ? rtf.toFixed(2) : rtf.toFixed(1),
       `${(firstSoundMs / 1000).toFixed(2)} s`,
       size(memoryBytes),
-      verdict(model),
+      here.some(({ bundles, name }) => models.includes(name) && bundles.some(({ fault }) => fault !== ""))
+        ? "is made again first: see below"
+        : verdict(model),
     ];
   });
   const heads = ["of each model, ± 25 %", "weights", "RTF", "first sound", "memory", ""];

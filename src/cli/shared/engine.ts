@@ -12,19 +12,26 @@ import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { clearProgress, log, showConversion, showProgress } from "./log.ts";
 import type { SoundOutput } from "./sound-output.ts";
 
+/** Says once why a bundle is made, which takes long enough, and then how far it has come. */
+export function announcing(model = "the starter voice"): (progress: Progress) => void {
+  let announced = false;
+  return (progress) => {
+    const { because = "" } = progress;
+    if (!announced && because === "") log.info(`preparing ${model} for its first use`);
+    else if (!announced) log.warn(`preparing ${model} again: ${because}`);
+    announced = true;
+    showConversion(progress);
+  };
+}
+
 /**
- * The first use of a checkpoint converts it, which takes long enough to say so.
+ * Opens a model, and tells of its preparation.
  * @param maxFrames the most frames of a sentence
  * @param extra positions that prompts need beyond a plain text, for an instruction or a reference
  */
 export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0): Promise<Engine> {
   const { open } = await import("../../engine.ts");
-  let announced = false;
-  const onProgress = (progress: Progress) => {
-    if (!announced) log.info(`preparing ${options.model ?? "the starter voice"} for its first use`);
-    announced = true;
-    showConversion(progress);
-  };
+  const onProgress = announcing(options.model);
   const contextPositions = extra + Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
   const engine = await open({ ...options, contextPositions, onProgress });
   clearProgress();
