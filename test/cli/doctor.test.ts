@@ -236,6 +236,18 @@ describe("what stands in the way", () => {
     expect(problemsOf(prepared)[0]).toMatchObject({ code: "OUTPUT_FAILED", serious: false });
   });
 
+  test("a bundle that is damaged does not speak at once", () => {
+    const bundles = [
+      { weights: "f32", directory: "/there", bytes: 1, fault: "/there/talker.gguf is no GGUF file" },
+    ];
+    const damaged = { ...answer, models: [{ ...answer.models[0], bundles }] };
+    const problem = problemsOf(damaged).find(({ code }) => code === "BUNDLE_INVALID");
+    expect(problem).toMatchObject({ serious: false, what: expect.stringContaining("talker.gguf") });
+    const lines = reportOf(damaged, problemsOf(damaged), false).split("\n");
+    expect(lines.find((line) => /starter .* s /.test(line))).toContain("is made again first");
+    expect(lines.find((line) => line.startsWith("models"))).toContain("f32 0.0 MB unusable");
+  });
+
   test("libraries that load and cannot compute", () => {
     const measured = { ...answer.measured, speed: null, failure: "it ended its process (SIGILL)" };
     const broken = { ...answer, measured, forecasts: null };

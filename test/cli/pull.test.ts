@@ -365,10 +365,13 @@ describe("a voice", () => {
     for (const server of [official, other]) server.stop();
   });
 
-  test("of a model without a name asks for -m", async () => {
+  test("of a model given as a directory finds it again; once its bundle is gone, it asks for -m", async () => {
     const cacheDir = newCache();
     await tts(["voices", "add", "anna", "--from", recording, "-m", join(GOLDEN, "tiny-base")], cacheDir);
-    expect(await tts(["Hello.", "--voice", "anna", "-o", "/dev/null"], cacheDir)).toEqual({
+    const speak = ["Hello.", "--voice", "anna", "--max-frames", "3", "-o", "/dev/null"];
+    expect((await tts(speak, cacheDir)).status).toBe(0);
+    await tts(["models", "rm", join(GOLDEN, "tiny-base")], cacheDir);
+    expect(await tts(speak, cacheDir)).toEqual({
       ...{ status: 2, stdout: "" },
       stderr:
         "tts: the voice anna was taken with tiny-base, which has no name here; give its folder with -m\n",
