@@ -43,6 +43,8 @@ export function weightFiles(directory: string): string[] {
 
 /** Files whose content decides what a bundle holds, relative to the directory. */
 export function sourceFiles(directory: string): string[] {
+  const config = join(directory, CHECKPOINT_FILES[0]);
+  if (!existsSync(config)) throw invalid(config, "is missing"); // no checkpoint at all
   const weights = WEIGHT_FOLDERS.flatMap((folder) =>
     weightFiles(join(directory, folder)).map((file) => join(folder, basename(file))),
   );
