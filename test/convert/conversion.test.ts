@@ -18,7 +18,12 @@ import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
 import { loadConfig, WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
 import { convert } from "../../src/convert/index.ts";
 import { BUNDLE_FILES, type Bundle, damageOf, openBundle } from "../../src/formats/bundle.ts";
-import { parseSafetensors, safetensorsHeader, type TensorToWrite } from "../../src/formats/safetensors.ts";
+import {
+  parseSafetensors,
+  safetensorsHeader,
+  type TensorToWrite,
+  toFloat32,
+} from "../../src/formats/safetensors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import {
   bundleOf,
@@ -260,6 +265,22 @@ describe("a conversion", () => {
     for (const name of readdirSync(directory)) linkSync(join(directory, name), join(linked, name));
     expect(speakOneFrame(openBundle(linked))).toEqual(speakOneFrame(bundleOf(checkpoint)));
     rmSync(linked, { recursive: true });
+  });
+
+  test("of a checkpoint in F32 with hard links gives what the BF16 one gives", () => {
+    const source = copyOfCheckpoint("tiny-custom", "float32");
+    const path = join(source, WEIGHTS);
+    const tensors = [...parseSafetensors(new Uint8Array(readFileSync(path)), path).values()].map(
+      (tensor): TensorToWrite => ({
+        ...{ name: tensor.name, dtype: "F32", shape: tensor.shape },
+        chunks: () => [new Uint8Array(toFloat32(tensor).slice().buffer)],
+      }),
+    );
+    const chunks = tensors.flatMap((tensor) => [...tensor.chunks()]);
+    writeFileSync(path, Buffer.concat([safetensorsHeader(tensors), ...chunks]));
+    for (const file of [WEIGHTS, CODEC]) linkSync(join(source, file), `${join(source, file)}.linked`);
+    const bundle = convertFolder(source, "float32-bundle");
+    expect(speakOneFrame(bundle)).toEqual(speakOneFrame(bundleOf("tiny-custom")));
   });
 
   test("sums every file", () => {
