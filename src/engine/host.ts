@@ -60,14 +60,18 @@ const STAGES_FOR: Record<NonNullable<HostOptions["use"]>, readonly StageName[]> 
 export async function openHost(options: HostOptions): Promise<EngineHost> {
   const general = loadConfig(options);
   assertNpuFolder(general);
+  const isToSpeak = (options.use ?? "speak") === "speak";
+  const words = isToSpeak
+    ? await readLexicons(general.configDir, options.lexicon)
+    : { given: [], lexicon: new Lexicon() };
   const everyByte = options.use === "encode"; // the encoders are opened later, when nothing can be mended
   const resolved = await resolveModel({ everyByte, ...options, config: general });
   try {
-    return await startHost(resolved, general, options);
+    return await startHost(resolved, general, options, words);
   } catch (error) {
     const damage = damageBehind(error, resolved, general);
     if (damage === null) throw error;
-    return startHost(await resolveModel({ ...options, config: general, damage }), general, options);
+    return startHost(await resolveModel({ ...options, config: general, damage }), general, options, words);
   }
 }
 
@@ -78,11 +82,12 @@ function damageBehind(error: unknown, bundle: Bundle, { cacheDir }: Config): str
   return error.code === "LIBRARY_FAILED" || error.code === "STAGE_DIED" ? damageOf(bundle) : null;
 }
 
-async function startHost(resolved: Bundle, general: Config, options: HostOptions): Promise<EngineHost> {
-  const isToSpeak = (options.use ?? "speak") === "speak";
-  const { given, lexicon } = isToSpeak
-    ? await readLexicons(general.configDir, options.lexicon)
-    : { given: [], lexicon: new Lexicon() };
+async function startHost(
+  resolved: Bundle,
+  general: Config,
+  options: HostOptions,
+  { given, lexicon }: Awaited<ReturnType<typeof readLexicons>>,
+): Promise<EngineHost> {
   const bundle = withSampling(resolved, options);
   const { reading, shape, weights } = bundle.manifest;
   for (const pronunciation of given) assertSayable(pronunciation, reading !== null);
