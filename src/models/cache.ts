@@ -39,7 +39,7 @@ export interface ModelOptions {
   damage?: string;
 }
 
-/** Files up to this size are compared with their sums at every start: that takes a millisecond. */
+/** Files up to this size are compared with their sums at every start: that takes 2 ms. */
 const SMALL_BYTES = 2 ** 20;
 /** Beside the files of a cached bundle: what its source and itself looked like when it was made. */
 const STAMP_FILE = ".source.json";
