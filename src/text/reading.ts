@@ -3,6 +3,8 @@
 // the two tables.
 
 import { TtsError } from "../errors.ts";
+import { SPELT_A } from "./normalize/rule.ts";
+import { SOUNDS } from "./sounds.ts";
 
 /** What became of a text. */
 export interface Reading {
@@ -13,7 +15,11 @@ export interface Reading {
 }
 
 /** A word, a sign that the pronunciation list (lexicon.ts) put in place of one, or any character. */
-const TOKEN = /[A-Za-z]+(?:'[A-Za-z]+)*|[\u{17000}-\u{187f7}](?:'[Ss])*|./gsu;
+const TOKEN = new RegExp(
+  String.raw`[A-Za-z${SPELT_A}]+(?:'[A-Za-z]+)*|[\u{17000}-\u{187f7}](?:'[Ss])*|.`,
+  "gsu",
+);
+const WORD = new RegExp(`^[A-Za-z${SPELT_A}]`);
 /** Words with the accents of other languages; their letters are read as the plain English ones. */
 const LATIN_WORD = /\p{Script=Latin}[\p{Script=Latin}\p{M}]*/gu;
 const NOT_DECOMPOSED: Record<string, string> = {
@@ -88,6 +94,11 @@ export class Reader {
       throw invalid(`lexicon.tsv has no entry for the name of the letter ${nameless}`);
   }
 
+  /** Whether the lexicon has a word, in lower case. */
+  has(word: string): boolean {
+    return this.#lexicon.get(word) !== undefined;
+  }
+
   /**
    * The whole text on one line. Digits are not words: they come back in `unread`.
    * @param sounds of signs that stand for words
@@ -96,8 +107,8 @@ export class Reader {
     const unread: string[] = [];
     let ipa = "";
     let pause = false;
-    for (const [token] of foldAccents(text.normalize("NFC")).replaceAll("’", "'").matchAll(TOKEN)) {
-      if (/^[A-Za-z]/.test(token) || sounds.has(String.fromCodePoint(token.codePointAt(0)!))) {
+    for (const token of tokens(text)) {
+      if (WORD.test(token) || sounds.has(signOf(token))) {
         const word = this.#word(token, sounds);
         if (word === "") {
           unread.push(token); // its letters are all mute
@@ -129,8 +140,10 @@ export class Reader {
   }
 
   #known(written: string, lower: string): string | undefined {
+    if (lower === SPELT_A) return this.#lexicon.get("A");
     const entry = this.#lexicon.get(lower);
-    if (entry !== undefined || !ABBREVIATION.test(written)) return entry;
+    if (entry !== undefined) return entry;
+    if (!ABBREVIATION.test(written)) return SOUNDS.get(lower);
     return Array.from(written, (letter) => this.#lexicon.get(letter)).join(" ");
   }
 
@@ -151,6 +164,36 @@ export class Reader {
     return ipa;
   }
 }
+
+function* tokens(text: string): Iterable<string> {
+  for (const [token] of foldAccents(text.normalize("NFC")).replaceAll("’", "'").matchAll(TOKEN)) yield token;
+}
+
+/**
+ * A text as {@link Reader.read} goes through it, in lower case: its words, and commas for the pauses. Letters
+ * that are spelt come without their apostrophe in the plural: `p cs`.
+ * @param sounds of signs that stand for words; they are shown as `/IPA/`
+ */
+export function plainWords(text: string, sounds = NO_SOUNDS): string {
+  let words = "";
+  let pause = false;
+  for (const token of tokens(text)) {
+    if (PAUSES.has(token)) pause = true;
+    else if (/[\p{L}\p{N}]/u.test(token)) {
+      words += (words === "" ? "" : pause ? ", " : " ") + shown(token, sounds);
+      pause = false;
+    }
+  }
+  return words.replaceAll(SPELT_A, "a").replace(/(?<=\b[a-z] [a-z])'s\b/g, "s");
+}
+
+function shown(token: string, sounds: Sounds): string {
+  const sound = sounds.get(signOf(token));
+  return sound === undefined ? token.toLowerCase() : `/${sound}/${token.slice(signOf(token).length)}`;
+}
+
+/** A token's first character, which stands for a word where a pronunciation list put it. */
+const signOf = (token: string) => String.fromCodePoint(token.codePointAt(0)!);
 
 /** Café becomes Cafe; a word that would not become plain ASCII stays as it is. */
 function foldAccents(text: string): string {
