@@ -190,6 +190,12 @@ export interface SpeakOptions extends SamplingOptions {
   /** `true`: the text goes to the tokenizer as it is, even if the voice reads IPA. Default: false. */
   rawText?: boolean;
   /**
+   * English numbers, times, sums, units and abbreviations become words before the model gets them: `7:30 pm`
+   * is "seven thirty p m". Voices that read IPA always do so, but for `rawText`; official models read most of
+   * it by themselves. Default: false.
+   */
+  normalize?: boolean;
+  /**
    * -100 to 100. The waiting sentence with the highest priority starts first; a sentence under way is not
    * interrupted. Default: 0.
    */
@@ -212,6 +218,7 @@ export interface SpeechSettings {
   maxFrames: number;
   seed: number;
   rawText: boolean;
+  normalize: boolean;
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
 }
 

@@ -2,10 +2,10 @@
 
 import { LIMITS, loadConfig } from "../config.ts";
 import { checkRequest } from "../engine/request.ts";
-import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
+import type { AudioChunk, SpeakOptions, Speech, Summary, Voice } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { weightsHash } from "../formats/bundle.ts";
-import { isSameFile, isStdout, type Output, openOutput } from "../io/output.ts";
+import { isSameFile, isStdout, type Output, openOutput, printText } from "../io/output.ts";
 import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
@@ -85,6 +85,18 @@ const options = {
     valueHint: "FILE",
     description:
       "A pronunciation list: lines of word => respelling, or => /IPA/ for voices that read IPA. It wins over lexicon.txt in the configuration folder.",
+    group: "Text",
+  },
+  normalize: {
+    type: "boolean",
+    description:
+      "Turn English numbers, times, sums, units and abbreviations into words first. A voice that reads IPA always does, but for --raw-text; official models read most of it by themselves.",
+    group: "Text",
+  },
+  "dry-run": {
+    type: "boolean",
+    description:
+      "Speak nothing: print what would be said, a line a sentence, in words as they are read; with --verbose the IPA or the token ids beneath.",
     group: "Text",
   },
   model: {
@@ -170,6 +182,7 @@ export const command = defineCommand({
   examples: [
     ['tts "The kettle is ready."', "speaks to output.wav with the voice that comes with the program"],
     ['tts "Dinner at 7:30." -o - | aplay', "plays while it speaks"],
+    ['tts --dry-run "Dinner is at 7:30 pm."', "shows what would be said: dinner is at seven thirty p m"],
     ["fortune | tts -i - -o fortune.wav", "reads the text from a pipe"],
     [
       'tts "Hello." -m ~/Qwen3-TTS-12Hz-0.6B-CustomVoice -s ryan -l english --seed 7',
@@ -200,7 +213,9 @@ export const command = defineCommand({
   run: say,
 });
 
-async function say(args: Arguments, { positionals }: CommandData): Promise<void> {
+async function say(args: Arguments, data: CommandData): Promise<void> {
+  if (args["dry-run"] === true) return rehearse(args, data);
+  const { positionals } = data;
   const output = readOutput(args);
   const codesPath = readCodesPath(args, output);
   const maxFrames = number(args, "max-frames");
@@ -210,9 +225,7 @@ async function say(args: Arguments, { positionals }: CommandData): Promise<void>
   const { cacheDir } = loadConfig(machine); // also checks the options
   const words = await inputText(positionals, args.input);
   checkRequest(words, speakOptions);
-  const model =
-    args.model ??
-    (voice === undefined ? modelOfSpeaker(speakOptions.speaker, cacheDir) : modelOfVoice(voice, cacheDir));
+  const model = args.model ?? modelFor(speakOptions.speaker, voice, cacheDir);
   // Somebody may listen to a pipe: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, sampling } = speakOptions;
@@ -242,9 +255,38 @@ async function say(args: Arguments, { positionals }: CommandData): Promise<void>
   await engine.close();
 }
 
+/** What would be said, on stdout. Nothing is converted, written or fetched for it. */
+async function rehearse(args: Arguments, { positionals }: CommandData): Promise<void> {
+  const speakOptions = readSpeakOptions(args, number(args, "max-frames"));
+  const voice = readVoice(args.voice);
+  const config = loadConfig(readMachine(args));
+  const words = await inputText(positionals, args.input);
+  checkRequest(words, { ...speakOptions, voice });
+  const model = args.model ?? modelFor(speakOptions.speaker, voice, config.cacheDir);
+  const { previewText } = await import("../engine/preview.ts");
+  const { sentences, unread } = await previewText(words, speakOptions, {
+    model,
+    config,
+    lexicon: filePath(args, "lexicon"),
+    detailed: args.verbose === true,
+  });
+  warnUnread(unread);
+  const lines = sentences.flatMap(({ detail, words }) =>
+    detail === "" ? [words] : [words, `    ${detail}`],
+  );
+  await printText(`${lines.join("\n")}\n`);
+}
+
+const modelFor = (speaker: string | undefined, voice: Voice | undefined, cacheDir: string) =>
+  voice === undefined ? modelOfSpeaker(speaker, cacheDir) : modelOfVoice(voice, cacheDir);
+
+function warnUnread(unread: readonly string[]): void {
+  if (unread.length > 0)
+    log.warn(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
+}
+
 function announce(speech: Speech): void {
-  if (speech.unread.length > 0)
-    log.warn(`this voice cannot read ${speech.unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
+  warnUnread(speech.unread);
   speech.sentences.forEach((sentence, i) => {
     log.debug(`sentence ${i + 1}: ${sentence}`);
   });
@@ -289,6 +331,7 @@ function readSpeakOptions(args: Arguments, maxFrames: number | undefined): Omit<
     maxFrames,
     textMode: choice(args, "text-mode", TEXT_MODES),
     rawText: args["raw-text"] === true,
+    normalize: args.normalize === true,
   };
 }
 

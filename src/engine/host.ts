@@ -180,12 +180,11 @@ export class EngineHost implements SpeechHost {
     const { drawLimits } = this.crew;
     if (drawLimits !== null)
       assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
-    const { rawText } = settings;
-    const read = (part: string) => readText(this.bundle, part, rawText, this.lexicon, this.reader);
+    const read = (part: string) => readText(this.bundle, part, settings, this.lexicon, this.reader);
     const source =
       typeof text === "string"
-        ? wholeText(text, rawText, read)
-        : textInPieces(text, rawText, read, () => this.signals.ring("main"));
+        ? wholeText(text, settings.rawText, read)
+        : textInPieces(text, settings.rawText, read, () => this.signals.ring("main"));
     return new SpokenSpeech(this, source, settings, message, priority, signal);
   }
 

@@ -13,7 +13,7 @@ import { countPhones, Reader } from "../text/reading.ts";
 import { assertSpeakable } from "../text/speakable.ts";
 import { split } from "../text/split.ts";
 import { visibleText } from "../text/visible.ts";
-import type { SamplerSettings, TextMode } from "../types.ts";
+import { NONE, type SamplerSettings, type TextMode } from "../types.ts";
 
 /** The parts of a voice that a Base model needs; voices.ts keeps voices in files. */
 export interface ClonedVoice {
@@ -51,6 +51,7 @@ export interface SpeechOptions extends Sampling {
   maxFrames?: number;
   textMode?: TextMode;
   rawText?: boolean;
+  normalize?: boolean;
 }
 
 /** Everything besides the text and the model that decides the codes: the key of caches and of saved codes. */
@@ -66,6 +67,7 @@ export interface SpeechSettings {
   maxFrames: number;
   seed: number;
   rawText: boolean;
+  normalize: boolean;
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
 }
 
@@ -79,6 +81,8 @@ export interface PreparedVoice {
 /** A text cut into prompts. */
 export interface ReadText {
   sentences: string[];
+  /** What they were cut from: in words where the text is normalised, also where the sentences are IPA. */
+  said: Pronounced;
   /** What the voice cannot read; it is left out. */
   unread: string[];
 }
@@ -104,6 +108,7 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
   const defaults = promptDefaults(prompt);
   const speaker = options.speaker ?? defaults.speaker;
   const language = options.language ?? defaults.language;
+  checkNormalize(bundle, options);
   const settings: SpeechSettings = {
     speaker,
     voice: options.voice?.name ?? "",
@@ -113,6 +118,7 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
     maxFrames: options.maxFrames ?? sampling.maxNewTokens - 1,
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
     rawText: options.rawText ?? false,
+    normalize: options.normalize ?? false,
     sampling: { talker: sampling.talker, predictor: sampling.predictor },
   };
   const message = {
@@ -138,7 +144,7 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
 export function readText(
   { manifest: { prompt, reading } }: Bundle,
   text: string,
-  rawText: boolean,
+  { normalize, rawText }: Pick<SpeechOptions, "normalize" | "rawText">,
   lexicon: Lexicon,
   reader: () => Reader,
 ): ReadText {
@@ -146,7 +152,8 @@ export function readText(
   const clean = cleanText(text);
   if (rawText) return asWritten(clean, reading?.maxPhones ?? 0);
   const pronounced = lexicon.pronounce(clean, reading !== null);
-  return reading === null ? asWritten(pronounced.text, 0) : intoIpa(pronounced, reader(), reading.maxPhones);
+  if (reading !== null) return intoIpa(pronounced, reader(), reading.maxPhones);
+  return asWritten(normalize ? spellOut(pronounced.text) : pronounced.text, 0);
 }
 
 const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
@@ -174,11 +181,19 @@ function checkText(text: string, controlTokens: readonly string[]): void {
 function checkOptions({
   instruct = "",
   maxFrames = 1,
+  normalize,
+  rawText,
   sampling,
   seed = 0,
   speaker,
   voice,
 }: SpeechOptions): void {
+  if (normalize === true && rawText === true)
+    throw new TtsError(
+      "USAGE",
+      "the text cannot be both raw and normalised",
+      "give one of {rawText} and {normalize}",
+    );
   if (voice !== undefined && speaker !== undefined)
     throw new TtsError("USAGE", "both a speaker and a voice are given", "give one of them");
   if (instruct.length > LIMITS.instructChars)
@@ -196,6 +211,8 @@ function checkOptions({
 /** Characters are code points: a surrogate pair counts once. */
 const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
 
+const NO_SOUNDS: Pronounced["sounds"] = new Map();
+
 /**
  * @param maxPhones the limit of a voice that reads IPA and was given IPA, else 0. The limit on characters
  * holds as well.
@@ -203,10 +220,8 @@ const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\ud
 function asWritten(text: string, maxPhones: number): ReadText {
   const charactersPerPhone = LIMITS.promptChars / maxPhones;
   const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
-  return {
-    sentences: split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa),
-    unread: [],
-  };
+  const sentences = split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa);
+  return { sentences, said: { text, sounds: NO_SOUNDS }, unread: [] };
 }
 
 /** Splits by length in phones, then reads. Reports each character without a reading once. */
@@ -217,15 +232,32 @@ function intoIpa({ sounds, text }: Pronounced, reader: Reader, maxPhones: number
       .replace(/\r\n?/g, "\n")
       .replace(/[\u00a0\u202f]/g, " ")
       .replace(/\u2011/g, "-"),
+    (word) => reader.has(word),
   );
   const pieces = split(words, maxPhones, (piece) => countPhones(read(piece).ipa));
   const sentences = pieces.map((piece) => read(piece).ipa).filter((ipa) => ipa !== "");
   const unread = [...new Set(read(words).unread)];
-  if (sentences.length > 0) return { sentences, unread };
+  if (sentences.length > 0) return { sentences, said: { text: words, sounds }, unread };
   throw new TtsError(
     "TEXT_EMPTY",
     `nothing in the text can be read by this voice: ${unread.slice(0, 20).join(" ")}`,
     "it reads English words and numbers",
+  );
+}
+
+/** The reading rules are English. @throws TtsError USAGE, LANGUAGE_UNKNOWN */
+export function checkNormalize(
+  { manifest: { prompt } }: Bundle,
+  { language, normalize }: SpeechOptions,
+): void {
+  if (normalize !== true) return;
+  const asked = language ?? promptDefaults(prompt).language;
+  const id = languageId(prompt, asked, "");
+  if (id === NONE || id === prompt.languages.english) return;
+  throw new TtsError(
+    "USAGE",
+    `text in ${asked} cannot be normalised`,
+    "only English has reading rules: leave out {normalize}",
   );
 }
 

@@ -37,6 +37,8 @@ export interface ModelOptions {
   everyByte?: boolean;
   /** What is known to be wrong with the bundle in the cache: it is made again. */
   damage?: string;
+  /** What to do with a checkpoint that has no usable bundle. Default: converts it, into the cache. */
+  make?: (checkpoint: string, name: string) => Bundle;
 }
 
 /** Files up to this size are compared with their sums at every start: that takes 2 ms. */
@@ -75,6 +77,7 @@ export async function cachedBundle(checkpoint: string, name: string, options: Mo
   if (typeof found !== "string") return found;
   const same = isWritable(folder) ? null : sameElsewhere(folder, source, weights);
   if (same !== null) return same;
+  if (options.make !== undefined) return options.make(source, name);
   try {
     makeCacheFolder(folder);
     removeAbandoned(folder);

@@ -40,6 +40,7 @@ const FIELDS: Record<string, "string" | "number" | "boolean"> = {
   seed: "number",
   greedy: "boolean",
   rawText: "boolean",
+  normalize: "boolean",
 };
 
 type Request = SpeechOptions & { text: string };
@@ -145,9 +146,8 @@ export class TalkerService implements StageService {
       ...(greedy ? { greedy } : {}),
       textMode: "whole",
     });
-    const { rawText } = settings;
-    const said = rawText ? text : visibleText(text);
-    const { sentences, unread } = readText(this.bundle, said, rawText, this.lexicon, this.reader);
+    const said = settings.rawText ? text : visibleText(text);
+    const { sentences, unread } = readText(this.bundle, said, settings, this.lexicon, this.reader);
     if (sentences.length > 1)
       throw new TtsError(
         "TEXT_TOO_LONG",

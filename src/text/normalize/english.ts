@@ -91,6 +91,8 @@ export const ENGLISH: readonly (readonly Rule[])[] = [
   NUMBERS,
 ];
 
+/** Set apart, so that it ends a sentence: `p m. Then` looks like an initial to whoever splits the text. */
+const ENDING_LETTER = /(?<=(?<![\p{L}\p{M}'’.])\p{Ll})\.(?=\s+\S)/gu;
 const SIGN = new RegExp(`[${Object.keys(SIGNS).join("")}]`, "g");
 
 /**
@@ -105,7 +107,8 @@ export function spellOut(text: string, isWord?: (word: string) => boolean): stri
   const words = tables
     .reduce((read, rules) => applyRules(rules, read), written)
     .replace(SIGN, (sign, offset: number, all: string) => spaced(SIGNS[sign], sign, offset, all));
-  return isWord === undefined ? asLatin(words) : readCapitals(words, isWord);
+  const spelt = isWord === undefined ? asLatin(words) : readCapitals(words, isWord);
+  return spelt.replace(ENDING_LETTER, " .");
 }
 
 /** Models that read the letters themselves know no {@link SPELT_A}. */

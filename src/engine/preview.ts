@@ -1,0 +1,122 @@
+// What a text would be read as, without speaking it: no stage is opened, and a checkpoint that was never
+// converted is read where it lies.
+
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openTokenizer } from "../backends/index.ts";
+import { standalone, type Tokenizer } from "../backends/stage.ts";
+import { type Config, DEFAULT_WEIGHTS } from "../config.ts";
+import { readVocabulary, writeTokenizerGguf } from "../convert/gguf-files.ts";
+import { makeManifest } from "../convert/manifest.ts";
+import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
+import { openCheckpoint } from "../formats/checkpoint.ts";
+import { resolveModel } from "../models/resolve.ts";
+import { assertSayable } from "../text/lexicon.ts";
+import { plainWords } from "../text/reading.ts";
+import { sentenceEnds } from "../text/split.ts";
+import { visibleText } from "../text/visible.ts";
+import { type LexiconSource, readLexicons } from "./lexicon.ts";
+import { checkNormalize, readerOf, readText, type SpeechOptions } from "./request.ts";
+
+export interface PreviewOptions {
+  config: Config;
+  /** A name, a hub id, a bundle or a checkpoint directory; default: the starter voice. */
+  model?: string;
+  /** Pronunciation list besides the user's own. */
+  lexicon?: LexiconSource;
+  /** Whether each sentence comes with what the model gets. */
+  detailed: boolean;
+}
+
+export interface Preview {
+  sentences: PreviewedSentence[];
+  /** What the voice cannot read. */
+  unread: string[];
+}
+
+export interface PreviewedSentence {
+  /** On one line. In lower case and with commas for pauses, where the text is read in words. */
+  words: string;
+  /** IPA, or token ids; "" where none was asked for. */
+  detail: string;
+}
+
+/** @throws TtsError as opening the model and speaking the text would */
+export async function previewText(
+  text: string,
+  options: SpeechOptions,
+  { config, detailed, lexicon, model }: PreviewOptions,
+): Promise<Preview> {
+  const { given, lexicon: pronunciations } = await readLexicons(config.configDir, lexicon);
+  const bundle = await resolveModel({ config, model, make: unconverted });
+  for (const pronunciation of given) assertSayable(pronunciation, bundle.manifest.reading !== null);
+  checkNormalize(bundle, options);
+  const reader = readerOf(bundle);
+  const visible = options.rawText === true ? text : visibleText(text);
+  const { said, unread } = readText(bundle, visible, options, pronunciations, reader);
+  const readsIpa = bundle.manifest.reading !== null;
+  const inWords = options.rawText !== true && (readsIpa || options.normalize === true);
+  const tokens = detailed && !readsIpa ? tokenizerOf(bundle, config) : null;
+  const detail = (sentence: string) => {
+    if (tokens !== null) return tokens.encode(sentence).join(" ");
+    return detailed && inWords ? reader().read(sentence, said.sounds).ipa : "";
+  };
+  try {
+    const sentences = sentencesOf(said.text).map((sentence) => ({
+      words: inWords ? plainWords(sentence, said.sounds) : sentence.trim().replace(/\s+/g, " "),
+      detail: detail(sentence),
+    }));
+    return { sentences: sentences.filter(({ words }) => words !== ""), unread };
+  } finally {
+    tokens?.close();
+  }
+}
+
+/** The space between two belongs to the second, as in the tokens of a prompt that holds both. */
+function sentencesOf(text: string): string[] {
+  const ends = [...sentenceEnds(text), text.length];
+  let space = "";
+  return ends.map((end, i) => {
+    const part = text.slice(ends[i - 1] ?? 0, end);
+    const sentence = space + part.trimEnd();
+    space = part.slice(part.trimEnd().length);
+    return sentence;
+  });
+}
+
+/** A checkpoint as if it were a bundle: enough of one to read a text with. */
+function unconverted(directory: string, name: string): Bundle {
+  const checkpoint = openCheckpoint(directory);
+  try {
+    const { controlTokens } = readVocabulary(checkpoint);
+    const made = { name, weights: DEFAULT_WEIGHTS, controlTokens, files: {}, source: {} };
+    return {
+      directory,
+      manifest: makeManifest(checkpoint, { ...made, libraries: { llama: "", onnxruntime: "" } }),
+    };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/** libllama reads a vocabulary from a file only: that of a checkpoint lies in a folder that goes at once. */
+function tokenizerOf(bundle: Bundle, config: Config): Tokenizer {
+  if (existsSync(bundlePath(bundle, "tokenizer"))) return openTokenizer(standalone(bundle, config));
+  const directory = mkdtempSync(join(tmpdir(), "qwen3-tts-"));
+  try {
+    const checkpoint = openCheckpoint(bundle.directory);
+    try {
+      writeTokenizerGguf(
+        join(directory, BUNDLE_FILES.tokenizer),
+        bundle.directory,
+        readVocabulary(checkpoint),
+      );
+    } finally {
+      checkpoint.close();
+    }
+    return openTokenizer(standalone({ ...bundle, directory }, config));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
