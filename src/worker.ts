@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { Worker } from "node:worker_threads";
+import { type MessagePort, Worker } from "node:worker_threads";
 import { compiled } from "../ffi/load/embedded.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "./errors.ts";
 import { textOrEmpty } from "./io/read.ts";
@@ -47,8 +47,9 @@ export function programArguments(): string[] {
   return written.at(-args.length - 1) === "--" ? ["--", ...args] : args;
 }
 
-export function startWorker(role: WorkerRole, job: unknown): Worker {
-  return new Worker(entry, { workerData: { role, job } satisfies WorkerStart });
+/** @param ports of the job, which the worker gets for itself */
+export function startWorker(role: WorkerRole, job: unknown, ports: MessagePort[] = []): Worker {
+  return new Worker(entry, { workerData: { role, job } satisfies WorkerStart, transferList: ports });
 }
 
 /** A child is started with `--child ROLE JOB`. No command has such an option. */

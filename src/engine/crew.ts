@@ -1,7 +1,7 @@
 // Starts, watches and ends the workers that run the stages. If one fails, all end, because they wait for each
 // other.
 
-import type { Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from "node:worker_threads";
 import type { Opening } from "../backends/stage.ts";
 import { type Config, LIMITS } from "../config.ts";
 import { asTtsError, fromWire, TtsError } from "../errors.ts";
@@ -16,6 +16,9 @@ import { startWorker } from "../worker.ts";
 interface Member {
   worker: Worker;
   exited: Promise<unknown>;
+  /** Brings the stage's messages. */
+  port: MessagePort;
+  hear: (message: FromStage) => void;
   /** What the stage is opening, or has opened. */
   opening: Opening | null;
 }
@@ -70,13 +73,8 @@ export class Crew {
 
   private startStage(stage: StageName): Promise<void> {
     const { bundle, config, memory } = this.options;
-    const worker = startWorker(stage, { bundle, config, memory } satisfies StageJob);
-    const member: Member = {
-      worker,
-      exited: new Promise((resolve) => worker.once("exit", resolve)),
-      opening: null,
-    };
-    this.members.set(stage, member);
+    const { port1: port, port2: home } = new MessageChannel();
+    const worker = startWorker(stage, { bundle, config, memory, home } satisfies StageJob, [home]);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let stopTimer = () => {};
     const fail = (error: TtsError) => {
@@ -88,15 +86,20 @@ export class Crew {
       stopTimer();
       const state = this.stateOf(stage, false);
       const patienceMs = patienceWith(state, config);
-      stopTimer = countDown(patienceMs, () => fail(lateStage(state, patienceMs)));
+      stopTimer = countDown(
+        patienceMs,
+        () => fail(lateStage(state, patienceMs)),
+        () => this.collect(member),
+      );
     };
-    waitAnew();
     worker.on("error", (error) => fail(asTtsError(error)));
     worker.on("exit", () => {
+      this.collect(member); // the last words
+      port.close();
       if (!this.isEnding && this.failure === null)
         fail(new TtsError("STAGE_DIED", `the ${stage} worker ended by itself`, "please report this"));
     });
-    worker.on("message", (message: FromStage) => {
+    const hear = (message: FromStage) => {
       if ("failed" in message) fail(fromWire(message.failed));
       else if ("job" in message) this.options.onJobFailed(message.job, fromWire(message.error));
       else if ("opening" in message) {
@@ -107,8 +110,22 @@ export class Crew {
         this.welcome(message.ready);
         resolve();
       }
-    });
+    };
+    const exited = new Promise((ended) => worker.once("exit", ended));
+    const member: Member = { worker, exited, port, hear, opening: null };
+    this.members.set(stage, member);
+    port.on("message", hear);
+    waitAnew();
     return promise;
+  }
+
+  /** Takes the messages that lie at a port: Bun 1.4 may leave one there until the next one comes. */
+  private collect({ hear, port }: Member): void {
+    for (;;) {
+      const received = receiveMessageOnPort(port);
+      if (received === undefined) return;
+      hear(received.message as FromStage);
+    }
   }
 
   private welcome({
@@ -144,6 +161,7 @@ export class Crew {
   async wait(seen: number): Promise<void> {
     const { config, signals } = this.options;
     await signals.waitAsync("main", seen);
+    for (const member of this.members.values()) this.collect(member);
     const late = this.watch.look(performance.now());
     if (late !== null) this.fail(lateStage(this.stateOf(late, true), config.stageTimeoutMs));
   }

@@ -1,6 +1,7 @@
 // What the engine and the stage workers send each other: the shared memory at the start, jobs, and rare
 // messages. Nothing is sent per frame.
 
+import type { MessagePort } from "node:worker_threads";
 import type { Opening } from "../backends/stage.ts";
 import type { Config } from "../config.ts";
 import type { ErrorOnTheWire } from "../errors.ts";
@@ -42,6 +43,8 @@ export interface StageJob {
   bundle: Bundle;
   config: Config;
   memory: SharedMemory;
+  /** Takes {@link FromStage} messages to the engine. */
+  home: MessagePort;
 }
 
 /** One sentence for the talker. */

@@ -37,16 +37,17 @@ export function lateStage(state: StageState, waitedMs: number): TtsError {
 }
 
 /**
- * Calls `late` when this process has run for this long.
+ * Calls `late` when this process has run for this long, and `meanwhile` every slice until then.
  * @returns a function that stops the countdown
  */
-export function countDown(milliseconds: number, late: () => void): () => void {
+export function countDown(milliseconds: number, late: () => void, meanwhile = () => {}): () => void {
   const sliceMs = Math.min(milliseconds, LIMITS.waitSliceMs);
   let [leftMs, beforeMs] = [milliseconds, performance.now()];
   const timer = setInterval(() => {
     const now = performance.now();
     leftMs -= Math.min(now - beforeMs, 2 * sliceMs);
     beforeMs = now;
+    meanwhile();
     if (leftMs > 0) return;
     clearInterval(timer);
     late();

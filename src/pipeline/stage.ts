@@ -15,32 +15,31 @@ interface Loop {
   readonly opened: Opened<unknown>;
 }
 
-const send = (message: FromStage) => parentPort!.postMessage(message);
-const onOpening: OnOpening = (opening) => send({ opening });
-
-function guard(work: () => void): void {
-  try {
-    work();
-  } catch (error) {
-    send({ failed: toWire(error) });
-    parentPort!.close();
-  }
-}
-
-/** @param run runs the opened stage and ends the thread after it */
+/**
+ * @param run runs the opened stage and ends the thread after it; `guard` reports errors and ends the thread
+ */
 function runStage<Stage extends Loop>(
   stage: StageName,
   job: StageJob,
-  open: () => Stage,
-  run: (loop: Stage) => void,
+  open: (onOpening: OnOpening) => Stage,
+  run: (loop: Stage, guard: (work: () => void) => void) => void,
   limitsOf: (loop: Stage) => DrawLimits | null = () => null,
 ): void {
   const warnings = settleThread(stage, job.config);
+  const send = (message: FromStage) => job.home.postMessage(message);
+  const guard = (work: () => void) => {
+    try {
+      work();
+    } catch (error) {
+      send({ failed: toWire(error) });
+      parentPort!.close();
+    }
+  };
   guard(() => {
-    const loop = open();
+    const loop = open((opening) => send({ opening }));
     const { name: backend, unused } = loop.opened;
     send({ ready: { stage, backend, unused, warnings, drawLimits: limitsOf(loop) } });
-    run(loop);
+    run(loop, guard);
   });
 }
 
@@ -48,8 +47,8 @@ export function runTalker(job: StageJob): void {
   runStage(
     "talker",
     job,
-    () => new TalkerLoop(job, onOpening),
-    (loop) => loop.listen(guard), // it ends by itself
+    (onOpening: OnOpening) => new TalkerLoop(job, onOpening),
+    (loop, guard) => loop.listen(guard), // it ends by itself
   );
 }
 
@@ -58,14 +57,14 @@ export function runPredictor(job: StageJob): void {
   runStage(
     "predictor",
     job,
-    () => new PredictorLoop(job, onOpening),
+    (onOpening: OnOpening) => new PredictorLoop(job, onOpening),
     runToTheEnd,
     (loop) => limits(loop.opened.stage),
   );
 }
 
 export function runVocoder(job: StageJob): void {
-  runStage("vocoder", job, () => new VocoderLoop(job, onOpening), runToTheEnd);
+  runStage("vocoder", job, (onOpening: OnOpening) => new VocoderLoop(job, onOpening), runToTheEnd);
 }
 
 function runToTheEnd(loop: { run(): void }): void {

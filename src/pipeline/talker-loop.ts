@@ -34,7 +34,10 @@ export class TalkerLoop {
   private closing = false;
   private closed = false;
 
-  constructor({ bundle, config, memory }: StageJob, onOpening: OnOpening) {
+  private readonly home: MessagePort;
+
+  constructor({ bundle, config, home, memory }: StageJob, onOpening: OnOpening) {
+    this.home = home;
     const { lanes } = config;
     this.signals = new Signals(memory.signals);
     this.mailbox = new Mailbox(memory.mailbox, this.signals);
@@ -134,7 +137,7 @@ export class TalkerLoop {
       try {
         this.begin(lane, job);
       } catch (error) {
-        parentPort!.postMessage({ job: job.job, error: toWire(error) } satisfies FromStage);
+        this.home.postMessage({ job: job.job, error: toWire(error) } satisfies FromStage);
         this.lanes[lane] = null;
         this.rings[lane].pushEnd(job.job, "failed");
       }
