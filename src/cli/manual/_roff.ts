@@ -18,7 +18,12 @@ export function manPage(
     ...[".SH DESCRIPTION", ...paragraphs(speaking.description)],
     ...[".SH OPTIONS", ...optionLines(speaking, ".SS")],
     ...[".SH COMMANDS", "\\fBtts COMMAND \\-\\-help\\fP shows the manual of one command."],
-    ...named.flatMap(([name, command]) => [`.SS tts ${roff(name)}`, ...commandLines(command)]),
+    ...named.flatMap(([name, command]) => [
+      ...[`.SS tts ${roff(name)}`, ...commandLines(command)],
+      ...Object.entries(command.subcommands ?? {}).flatMap(([word, subcommand]) => [
+        ...[`.SS tts ${roff(name)} ${roff(word)}`, ...commandLines(subcommand)],
+      ]),
+    ]),
     ...sectionLines({ ...more, ENVIRONMENT, FILES, "EXIT STATUS": exitStatus }, ".SH"),
     ...[".SH EXAMPLES", ...exampleLines(speaking)],
   ].join("\n")}\n`;
