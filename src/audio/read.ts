@@ -41,6 +41,10 @@ const OTHERS: readonly [RegExp, name: string][] = [
   [/^\.snd/, "an au file"],
 ];
 const LONGEST_MAGIC = 12;
+/** Signature, header and 34 bytes of the block that says how long the sound is. */
+const FLAC_INFO_END = 42;
+/** A shorter gap is a header that counts a few bytes too many. */
+const LEAST_GAP_SECONDS = 0.01;
 
 /** @throws TtsError INPUT_UNREADABLE: no such file, too large, no sound in it, no known form */
 export async function readRecording(path: string): Promise<Recording> {
@@ -53,7 +57,7 @@ export async function readRecording(path: string): Promise<Recording> {
   const file = await readBytes(path, LIMITS.recordingBytes, tooLarge);
   const { bytes, promisedSeconds } = isWave(file)
     ? plainWav(file, path)
-    : { bytes: file, promisedSeconds: null };
+    : { bytes: file, promisedSeconds: flacSeconds(file) };
   const { channelData, sampleRate } = await decode(bytes, path);
   const [first, ...others] = channelData;
   if (first === undefined || first.length === 0)
@@ -61,8 +65,19 @@ export async function readRecording(path: string): Promise<Recording> {
   const rate = Math.round(sampleRate);
   assertRate(rate, path);
   const samples = resample(others.length === 0 ? first : mixDown(channelData), rate, SAMPLE_RATE_HZ);
+  const seconds = samples.length / SAMPLE_RATE_HZ;
+  const isCut = promisedSeconds !== null && promisedSeconds - seconds >= LEAST_GAP_SECONDS;
   const sha256 = createHash("sha256").update(file).digest("hex");
-  return { samples, seconds: samples.length / SAMPLE_RATE_HZ, promisedSeconds, sha256 };
+  return { samples, seconds, promisedSeconds: isCut ? promisedSeconds : null, sha256 };
+}
+
+/** The length in the first block of a flac file; null for other files, and where it is not known. */
+function flacSeconds(file: Uint8Array): number | null {
+  const isFlac = Buffer.from(file.subarray(0, 4)).toString("latin1") === "fLaC";
+  if (!isFlac || file.length < FLAC_INFO_END) return null;
+  const rate = (file[18] << 12) | (file[19] << 4) | (file[20] >> 4);
+  const samples = (file[21] & 15) * 2 ** 32 + new DataView(file.buffer, file.byteOffset).getUint32(22);
+  return samples === 0 || rate === 0 ? null : samples / rate;
 }
 
 async function decode(bytes: Uint8Array, path: string): Promise<Decoded> {

@@ -29,8 +29,6 @@ const KNOWN_BITS: Readonly<Record<number, readonly number[]>> = {
 const UNKNOWN = 0xffffffff;
 /** Programs that write to a pipe put 0 or a size from here on into the header: 2 or 4 GB less some bytes. */
 const STREAMED_FROM = 0x7fff0000;
-/** A shorter gap is a header that counts a few bytes too many. */
-const LEAST_GAP_SECONDS = 0.01;
 
 /** Whether a file begins as one of these, whatever follows. */
 export const isWave = (file: Uint8Array) => /^(RIFF|RF64|BW64)....WAVE/s.test(latin1(file, 0, HEADER_BYTES));
@@ -51,10 +49,9 @@ export function plainWav(file: Uint8Array, name: string): PlainWav {
     );
   const { bytesPerSecond, fields } = readFormat(format, name);
   const there = file.length - data.at;
-  const isCut = !isStreamed(data.size) && data.size > there;
   const bytes = isStreamed(data.size) ? streamedBytes(file, data) : Math.min(data.size, there);
-  const promisedSeconds =
-    isCut && data.size - there >= LEAST_GAP_SECONDS * bytesPerSecond ? data.size / bytesPerSecond : null;
+  const isWhole = isStreamed(data.size) || data.size <= there;
+  const promisedSeconds = isWhole ? null : data.size / bytesPerSecond;
   return { bytes: assemble(fields, file.subarray(data.at, data.at + bytes)), promisedSeconds };
 }
 

@@ -2,10 +2,10 @@
 // the wav itself.
 
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readRecording } from "../../src/audio/read.ts";
-import { ROOT } from "../_support.ts";
+import { ROOT, scratchFolder } from "../_support.ts";
 
 const FOLDER = join(ROOT, "test/golden/recordings");
 /**
@@ -34,8 +34,17 @@ test("every form has a recording here", () => {
 });
 
 test.each(Object.entries(LEAST_DB))("%s sounds like the wav", async (form, leastDb) => {
-  const { samples, seconds } = await readRecording(join(FOLDER, `reference.${form}`));
+  const { promisedSeconds, samples, seconds } = await readRecording(join(FOLDER, `reference.${form}`));
+  expect(promisedSeconds).toBeNull();
   expect(seconds).toBeWithin(SECONDS, SECONDS + 0.1);
   const best = Math.max(...Array.from({ length: MOST_DELAY }, (_, delay) => signalToNoise(samples, delay)));
   expect(best).toBeGreaterThan(leastDb);
+});
+
+test("a flac file that is cut short gives both lengths", async () => {
+  const path = join(scratchFolder(), "cut.flac");
+  writeFileSync(path, readFileSync(join(FOLDER, "reference.flac")).subarray(0, 12_000));
+  const { promisedSeconds, seconds } = await readRecording(path);
+  expect(promisedSeconds).toBeCloseTo(SECONDS);
+  expect(seconds).toBeWithin(0.3, 0.9);
 });
