@@ -281,6 +281,7 @@ describe("subcommands", () => {
       expect(help(word)).toStartWith(`NAME\n    tts voices ${word} - `);
       expect(help(word)).not.toContain("--from");
       expect(help()).toContain(`tts voices ${word}\n`);
+      for (const line of help(word).split("\n")) expect(line.length).toBeLessThanOrEqual(100);
     }
     expect(tts(folder, "voices", "rm", "anna", "--from", "a.wav")).toEqual({
       status: 2,

@@ -2,6 +2,7 @@
 // command.
 
 import type { Command } from "../shared/command.ts";
+import { callsOf } from "./page.ts";
 
 /** @param commands all by name; "" is speaking */
 export function manPage(
@@ -42,11 +43,7 @@ function commandLines(command: Command): string[] {
 
 /** One line per alternative. */
 function synopsisLines({ synopsis }: Command): string[] {
-  const alternatives = synopsis.split("  |  ").map((alternative) => alternative.replace(/^tts /, ""));
-  return alternatives.flatMap((alternative, i) => [
-    ...(i === 0 ? [] : [".br"]),
-    `\\fBtts\\fP ${roff(alternative)}`,
-  ]);
+  return callsOf(synopsis).flatMap((call, i) => [...(i === 0 ? [] : [".br"]), `\\fBtts\\fP ${roff(call)}`]);
 }
 
 function optionLines({ options }: Command, macro: ".SS" | ".PP"): string[] {

@@ -11,7 +11,14 @@ export function manual(name: string, command: Command): string {
   const { brief, description, examples, options, sections = {}, subcommands, synopsis } = command;
   const blocks: [heading: string, paragraphs: string[]][] = [
     ["NAME", [wrap(`${name} - ${brief}`)]],
-    ["SYNOPSIS", [`${INDENT}tts ${synopsis}`]],
+    [
+      "SYNOPSIS",
+      [
+        callsOf(synopsis)
+          .map((call) => `${INDENT}tts ${call}`)
+          .join("\n"),
+      ],
+    ],
     ["DESCRIPTION", description.map((paragraph) => wrap(paragraph))],
     ...(subcommands === undefined ? [] : [commandBlock(name, subcommands)]),
     ...optionGroups(options),
@@ -20,6 +27,10 @@ export function manual(name: string, command: Command): string {
   ];
   return blocks.map(([heading, paragraphs]) => `${heading}\n${paragraphs.join("\n\n")}\n`).join("\n");
 }
+
+/** The ways to call a command, without the program's name. */
+export const callsOf = (synopsis: string): string[] =>
+  synopsis.split("  |  ").map((alternative) => alternative.replace(/^tts /, ""));
 
 /** The manual of speaking, with a list of the commands. `commands` has all by name; "" is speaking. */
 export function overview(commands: ReadonlyMap<string, Command>): string {

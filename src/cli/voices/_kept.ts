@@ -58,7 +58,7 @@ export const rm = defineCommand({
   brief: "remove a voice",
   synopsis: "voices rm NAME",
   description: ["Removes the file of a voice. Nothing brings it back but an export of it."],
-  examples: [],
+  examples: [["tts voices rm anna", "the voice is gone"]],
   options: COMMON,
   run: (_args, { positionals }) => openFolder().remove(named("rm", positionals, ["NAME"])[0]),
 });
