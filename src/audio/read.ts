@@ -55,9 +55,10 @@ export async function readRecording(path: string): Promise<Recording> {
     hint,
   );
   const file = await readBytes(path, LIMITS.recordingBytes, tooLarge);
-  const { bytes, promisedSeconds } = isWave(file)
+  const { bytes, heldSeconds, promisedSeconds } = isWave(file)
     ? plainWav(file, path)
-    : { bytes: file, promisedSeconds: flacSeconds(file) };
+    : { bytes: file, heldSeconds: null, promisedSeconds: flacSeconds(file) };
+  assertLength(file, heldSeconds ?? promisedSeconds, path);
   const { channelData, sampleRate } = await decode(bytes, path);
   const [first, ...others] = channelData;
   if (first === undefined || first.length === 0)
@@ -69,6 +70,16 @@ export async function readRecording(path: string): Promise<Recording> {
   const isCut = promisedSeconds !== null && promisedSeconds - seconds >= LEAST_GAP_SECONDS;
   const sha256 = createHash("sha256").update(file).digest("hex");
   return { samples, seconds, promisedSeconds: isCut ? promisedSeconds : null, sha256 };
+}
+
+/** Refuses before it is decoded what would take too much memory. @param seconds null where it is not known */
+function assertLength(file: Uint8Array, seconds: number | null, path: string): void {
+  const { recordingBytesOfUnknownLength: bytes, recordingSeconds } = LIMITS;
+  const hint = "cut it to the best 3 to 30 s of speech";
+  if (seconds === null && file.length > bytes)
+    throw new TtsError("INPUT_UNREADABLE", `${path} has ${file.length} bytes, more than ${bytes}`, hint);
+  if (seconds !== null && seconds > recordingSeconds)
+    throw new TtsError("INPUT_UNREADABLE", `${path} is ${seconds.toFixed(0)} s long`, hint);
 }
 
 /** The length in the first block of a flac file; null for other files, and where it is not known. */

@@ -7,6 +7,7 @@ import { TtsError } from "../errors.ts";
 export interface PlainWav {
   /** RIFF with a format and a data chunk, whose size is right. */
   bytes: Uint8Array;
+  heldSeconds: number;
   /** The length that the header promises, where less is there; else null. */
   promisedSeconds: number | null;
 }
@@ -52,7 +53,8 @@ export function plainWav(file: Uint8Array, name: string): PlainWav {
   const bytes = isStreamed(data.size) ? streamedBytes(file, data) : Math.min(data.size, there);
   const isWhole = isStreamed(data.size) || data.size <= there;
   const promisedSeconds = isWhole ? null : data.size / bytesPerSecond;
-  return { bytes: assemble(fields, file.subarray(data.at, data.at + bytes)), promisedSeconds };
+  const plain = assemble(fields, file.subarray(data.at, data.at + bytes));
+  return { bytes: plain, heldSeconds: bytes / bytesPerSecond, promisedSeconds };
 }
 
 interface Data {
