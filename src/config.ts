@@ -34,6 +34,13 @@ export const LIMITS = {
   lexiconBytes: 1_000_000,
   /** The file of a recording to take a voice from. */
   recordingBytes: 200_000_000,
+  /** A longer one is not even decoded: an hour takes 9 GB of memory. */
+  recordingSeconds: 600,
+  /** A file that does not say how long it is before it is decoded: as much of an mp3 with 320 kbit/s. */
+  recordingBytesOfUnknownLength: 24_000_000,
+  /** Its sample rate. */
+  recordingLeastHz: 1_000,
+  recordingMostHz: 768_000,
   /** Official max_new_tokens and a long prompt: more would only reserve memory. */
   contextPositions: 9_216,
   threads: 64,

@@ -5,9 +5,10 @@ import { runCommand } from "citty";
 import { asTtsError, TtsError } from "../errors.ts";
 import { printText } from "../io/output.ts";
 import { textOrEmpty } from "../io/read.ts";
+import { nearest } from "../nearest.ts";
 import { commandMeantBy, isCommand, loadCommand, loadCommands } from "./commands.ts";
 import { manual, overview } from "./manual/page.ts";
-import type { CommandData } from "./shared/command.ts";
+import { allOptions, type Command, type CommandData } from "./shared/command.ts";
 import { logError, setOptions, setVerbosity } from "./shared/log.ts";
 import { readArguments } from "./shared/options.ts";
 import { versions, versionsHere } from "./shared/version.ts";
@@ -47,11 +48,13 @@ async function run(args: string[]): Promise<void> {
   if (args.join(" ") === "--version") return printText(versions()); // at once, without loading a command
   const name = isCommand(args[0]) ? args[0] : "";
   if (name === "" && args.length === 1) refuseMistypedCommand(args[0]);
-  const command = await loadCommand(name);
+  const raw = name === "" ? args : args.slice(1);
+  const { called, command, depth } = subcommandOf(await loadCommand(name), name, raw);
   setOptions(command.options);
-  const { flags, positionals } = readArguments(name === "" ? args : args.slice(1), command.options);
+  const read = readArguments(raw, command.options);
+  const [flags, positionals] = [read.flags, read.positionals.slice(depth)];
   if (flags.includes("--help"))
-    return printText(name === "" ? overview(await loadCommands()) : manual(`tts ${name}`, command));
+    return printText(name === "" ? overview(await loadCommands()) : manual(`tts ${called}`, command));
   if (flags.includes("--version"))
     return printText(versions() + (flags.includes("--verbose") ? await versionsHere() : ""));
   if (flags.includes("--quiet")) setVerbosity("quiet");
@@ -60,4 +63,29 @@ async function run(args: string[]): Promise<void> {
     rawArgs: flags,
     data: { positionals, commands: loadCommands } satisfies CommandData,
   });
+}
+
+/**
+ * The subcommand that the first argument names, or the command itself.
+ * @returns `depth` arguments have named it
+ * @throws TtsError USAGE where a command with subcommands has none of that name
+ */
+function subcommandOf(
+  command: Command,
+  name: string,
+  raw: readonly string[],
+): { called: string; command: Command; depth: number } {
+  const { subcommands } = command;
+  if (subcommands === undefined) return { called: name, command, depth: 0 };
+  setOptions(allOptions(command));
+  const [word] = readArguments(raw, allOptions(command)).positionals;
+  if (word === undefined) return { called: name, command, depth: 0 };
+  if (Object.hasOwn(subcommands, word))
+    return { called: `${name} ${word}`, command: subcommands[word], depth: 1 };
+  const guess = nearest(word, Object.keys(subcommands));
+  throw new TtsError(
+    "USAGE",
+    `${name} cannot "${word}"`,
+    guess === null ? `it can ${Object.keys(subcommands).join(", ")}` : `did you mean ${guess}?`,
+  );
 }

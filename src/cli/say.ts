@@ -219,7 +219,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const output = readOutput(args);
   const codesPath = readCodesPath(args, output);
   const maxFrames = number(args, "max-frames");
-  const voice = readVoice(args.voice);
+  const voice = await readVoice(args.voice);
   const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
   const machine = { ...readMachine(args), lanes: number(args, "lanes") };
   const { cacheDir } = loadConfig(machine); // also checks the options
@@ -258,7 +258,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
 /** What would be said, on stdout. Nothing is converted, written or fetched for it. */
 async function rehearse(args: Arguments, { positionals }: CommandData): Promise<void> {
   const speakOptions = readSpeakOptions(args, number(args, "max-frames"));
-  const voice = readVoice(args.voice);
+  const voice = await readVoice(args.voice);
   const config = loadConfig(readMachine(args));
   const words = await inputText(positionals, args.input);
   checkRequest(words, { ...speakOptions, voice });

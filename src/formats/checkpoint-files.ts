@@ -41,7 +41,10 @@ export function weightFiles(directory: string): string[] {
   return files;
 }
 
-/** Files whose content decides what a bundle holds, relative to the directory. */
+/**
+ * Files whose content decides what a bundle holds, relative to the directory.
+ * @throws TtsError CHECKPOINT_INVALID where one is a device or a pipe, which might never end
+ */
 export function sourceFiles(directory: string): string[] {
   const config = join(directory, CHECKPOINT_FILES[0]);
   if (!existsSync(config)) throw invalid(config, "is missing"); // no checkpoint at all
@@ -49,7 +52,11 @@ export function sourceFiles(directory: string): string[] {
     weightFiles(join(directory, folder)).map((file) => join(folder, basename(file))),
   );
   const reading = READING_FILES.filter((name) => existsSync(join(directory, name)));
-  return [...CHECKPOINT_FILES, ...reading, ...weights];
+  const files = [...CHECKPOINT_FILES, ...reading, ...weights];
+  for (const path of files.map((name) => join(directory, name)))
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
+      throw invalid(path, "is no regular file", "copy the file itself");
+  return files;
 }
 
 /** Total size of the source files. @throws TtsError CHECKPOINT_INVALID if one is missing */

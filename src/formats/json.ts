@@ -1,8 +1,8 @@
 // Reads a JSON file of a checkpoint or of a bundle key by key. Every value is checked; every failure names
 // file, key and value.
 
-import { readFileSync } from "node:fs";
 import { type ErrorCode, TtsError } from "../errors.ts";
+import { readRegularFile } from "../io/read.ts";
 import { isWhole } from "../ranges.ts";
 
 /** How a fault in the file is reported. */
@@ -26,7 +26,7 @@ export class JsonFile {
   static read(file: string, fault: JsonFault): JsonFile {
     let value: unknown;
     try {
-      value = JSON.parse(readFileSync(file, "utf8"));
+      value = JSON.parse(readRegularFile(file).toString());
     } catch (cause) {
       const why =
         cause instanceof SyntaxError

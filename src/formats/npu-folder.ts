@@ -6,10 +6,11 @@
 // gives, and its own state `state.NAME`. State is all zero at the start of a speech, and then what the part
 // gave as `next.NAME`. The last part gives `samples` f32, 1920 a frame.
 
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { elementsOf } from "../../ffi/npu/model.ts";
 import { TtsError } from "../errors.ts";
+import { readRegularFile } from "../io/read.ts";
 import { NPU_BUILDS, NPU_TARGETS, type NpuTarget } from "../npu-vendors.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
 import type { Bundle, Manifest } from "./bundle.ts";
@@ -153,7 +154,7 @@ export function readNpuSelfTest({ directory, manifest }: NpuFolder): {
 } {
   const path = join(directory, manifest.selfTest.file);
   try {
-    const tensors = parseSafetensors(readFileSync(path), path);
+    const tensors = parseSafetensors(readRegularFile(path), path);
     const [codes, samples] = [toInt32(tensors.get("codes")!), toFloat32(tensors.get("samples")!).slice()];
     const frames = codes.length / CODES_PER_FRAME;
     if (frames === 0 || frames % manifest.frames !== 0 || samples.length !== frames * SAMPLES_PER_FRAME) {

@@ -2,10 +2,11 @@
 // models/VOICE.md.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { TtsError } from "../errors.ts";
 import { replaceFile } from "../io/atomic.ts";
+import { readBytes, readRegularFile } from "../io/read.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { isFrame } from "./codes.ts";
@@ -104,23 +105,39 @@ const unwritable = (path: string, hint: string, cause: unknown) =>
   new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, hint, { cause });
 
 /**
- * Reads and checks a voice file.
+ * Reads and checks a voice file; refuses what is no regular file.
  * @throws TtsError VOICE_INVALID when it is damaged or changed, or of a newer version or another family
  */
 export function readVoiceFile(path: string): Voice {
-  const fail = (what: string, hint = "export or make the voice again") =>
-    new TtsError("VOICE_INVALID", `${path} ${what}`, hint);
-  let file: VoiceFile;
+  let bytes: Uint8Array;
   try {
-    if (statSync(path).size > MAX_FILE_BYTES) throw fail("is too large for a voice");
-    file = JSON.parse(readFileSync(path, "utf8"));
+    bytes = readRegularFile(path, MAX_FILE_BYTES, tooLarge(path));
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;
-    throw fail(
-      cause instanceof SyntaxError
-        ? "is cut short or no voice file"
-        : `cannot be read: ${(cause as Error).message}`,
-    );
+    throw invalid(path, `cannot be read: ${(cause as Error).message}`);
+  }
+  return parseVoice(bytes, path);
+}
+
+/**
+ * Reads and checks a voice from a file or a pipe that the user names.
+ * @throws TtsError VOICE_INVALID, INPUT_UNREADABLE
+ */
+export const receiveVoice = async (path: string): Promise<Voice> =>
+  parseVoice(await readBytes(path, MAX_FILE_BYTES, tooLarge(path)), path);
+
+const invalid = (path: string, what: string, hint = "export or make the voice again") =>
+  new TtsError("VOICE_INVALID", `${path} ${what}`, hint);
+
+const tooLarge = (path: string) => invalid(path, "is too large for a voice");
+
+function parseVoice(bytes: Uint8Array, path: string): Voice {
+  const fail = (what: string, hint?: string) => invalid(path, what, hint);
+  let file: VoiceFile;
+  try {
+    file = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw fail("is cut short or no voice file");
   }
   if (file?.format !== VOICE_FORMAT)
     throw fail("is no voice file", "voice files are made by tts voices add or export");
@@ -205,9 +222,24 @@ export class VoiceFolder {
     return existsSync(this.path(name));
   }
 
+  /** @throws TtsError OUTPUT_FAILED when the name is taken and its voice is not to be replaced */
+  assertFree(name: string, replace: boolean): void {
+    if (replace || !this.has(name)) return;
+    throw new TtsError(
+      "OUTPUT_FAILED",
+      `there is a voice ${name} already`,
+      "choose another name, or replace it with {force}",
+    );
+  }
+
   /** @throws TtsError VOICE_UNKNOWN with the nearest name, VOICE_INVALID */
   read(name: string): Voice {
-    if (this.has(name)) return readVoiceFile(this.path(name));
+    this.assertKnown(name);
+    return readVoiceFile(this.path(name));
+  }
+
+  private assertKnown(name: string): void {
+    if (this.has(name)) return;
     const names = this.names();
     const guess = nearest(name, names);
     const known =
@@ -221,8 +253,12 @@ export class VoiceFolder {
     );
   }
 
-  /** An older voice of this name stays until the new one is complete. */
-  write(voice: Voice): void {
+  /**
+   * A voice that is replaced stays until the new one is complete.
+   * @throws TtsError OUTPUT_FAILED
+   */
+  write(voice: Voice, { replace = false } = {}): void {
+    this.assertFree(voice.name, replace);
     const path = this.path(voice.name);
     const hint = "set TTS_VOICES to a writable folder";
     try {
@@ -233,8 +269,23 @@ export class VoiceFolder {
     writeVoiceFile(path, voice, hint);
   }
 
+  /** @throws TtsError VOICE_UNKNOWN, and OUTPUT_FAILED for a voice of the new name */
+  rename(name: string, newName: string, { replace = false } = {}): void {
+    const voice = this.read(name);
+    if (newName === name)
+      throw new TtsError("USAGE", `the voice is called ${name} already`, "choose another name");
+    this.write({ ...voice, name: newName }, { replace });
+    this.remove(name);
+  }
+
+  /** A damaged voice can be removed too. @throws TtsError VOICE_UNKNOWN, OUTPUT_FAILED */
   remove(name: string): void {
-    this.read(name); // fails for an unknown name
-    rmSync(this.path(name));
+    this.assertKnown(name);
+    const path = this.path(name);
+    try {
+      rmSync(path);
+    } catch (cause) {
+      throw unwritable(path, "set TTS_VOICES to a writable folder", cause);
+    }
   }
 }

@@ -1,7 +1,8 @@
-// Reads files and standard input whole, up to a limit, as UTF-8 text. A file that may be missing gives "" or
-// null instead of an error.
+// Reads files and standard input whole, up to a limit: every name may lead to something without an end, such
+// as /dev/zero or a pipe that nobody writes to. A file that may be missing gives "" or null instead of an
+// error.
 
-import { closeSync, open, read, readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, open, openSync, read, readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { TtsError } from "../errors.ts";
 
@@ -10,11 +11,34 @@ const readAsync = promisify(read);
 const STDIN = 0;
 const RETRY_MS = 10;
 const BLOCK_BYTES = 65_536;
+/** The largest text or JSON file that a model or the system has is a tokenizer of some 20 MB. */
+const TEXT_BYTES = 128 * 2 ** 20;
+
+/**
+ * The bytes of a regular file. Never waits: a pipe, a device or a socket is refused before it is read. Throws
+ * the system's error, or one that says what is wrong with the file.
+ * @param tooLarge what is thrown where there are more bytes
+ */
+export function readRegularFile(
+  path: string,
+  limit = TEXT_BYTES,
+  tooLarge = new Error(`it has more than ${limit} bytes`),
+): Buffer {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK); // a FIFO would wait for its writer
+  try {
+    const there = fstatSync(file);
+    if (!there.isFile() && !there.isDirectory()) throw new Error("it is no regular file");
+    if (there.isFile() && there.size > limit) throw tooLarge;
+    return readFileSync(file); // the system's own error for a folder
+  } finally {
+    closeSync(file);
+  }
+}
 
 /** A text file, or null where none can be read. */
 export function textOrNull(path: string): string | null {
   try {
-    return readFileSync(path, "utf8");
+    return readRegularFile(path).toString();
   } catch {
     return null;
   }
@@ -29,18 +53,19 @@ export const textOrEmpty = (path: string) => textOrNull(path) ?? "";
 /** The value in a JSON file, or null where it cannot be read or is no JSON. The caller checks the value. */
 export function jsonOrNull(path: string): unknown {
   try {
-    return JSON.parse(readFileSync(path, "utf8"));
+    return JSON.parse(readRegularFile(path).toString());
   } catch {
     return null;
   }
 }
 
 /**
- * The bytes of a file, or of stdin for "-", up to `limit`. Waits off the main thread, so that a signal ends a
- * wait for input.
- * @throws TtsError INPUT_UNREADABLE, TEXT_TOO_LONG
+ * The bytes of a file, pipe or device, or of stdin for "-", up to `limit`. Waits off the main thread, so that
+ * a signal ends a wait for input.
+ * @param tooLarge what is thrown where there are more bytes
+ * @throws TtsError INPUT_UNREADABLE
  */
-async function readBytes(path: string, limit: number): Promise<Buffer> {
+export async function readBytes(path: string, limit: number, tooLarge: TtsError): Promise<Buffer> {
   const name = path === "-" ? "stdin" : path;
   const chunks: Buffer[] = [];
   let total = 0;
@@ -52,12 +77,7 @@ async function readBytes(path: string, limit: number): Promise<Buffer> {
       const count = await readBlock(file, block);
       if (count === 0) return Buffer.concat(chunks);
       total += count;
-      if (total > limit)
-        throw new TtsError(
-          "TEXT_TOO_LONG",
-          `${name} has more than ${limit} bytes`,
-          `at most ${limit} are read at once`,
-        );
+      if (total > limit) throw tooLarge;
       chunks.push(block.subarray(0, count));
     }
   } catch (error) {
@@ -86,10 +106,12 @@ async function readBlock(file: number, block: Buffer): Promise<number> {
 
 /**
  * A UTF-8 file as text, without a byte order mark.
- * @throws TtsError TEXT_ENCODING naming the first bad byte
+ * @throws TtsError INPUT_UNREADABLE, TEXT_TOO_LONG, TEXT_ENCODING naming the first bad byte
  */
 export async function readTextFile(path: string, limit: number): Promise<string> {
-  const bytes = await readBytes(path, limit);
+  const what = `${path === "-" ? "stdin" : path} has more than ${limit} bytes`;
+  const tooLong = new TtsError("TEXT_TOO_LONG", what, `at most ${limit} are read at once`);
+  const bytes = await readBytes(path, limit, tooLong);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {

@@ -179,10 +179,8 @@ describe("wrong options", () => {
       "these are 35 configurations; at most 32 are measured together",
     ],
     ["--synthetic 0.6b -m starter", "there are --synthetic and --model; give one of them"],
-    [
-      "--compare wrong/none.json",
-      /^wrong\/none\.json cannot be read: .*; give what tts bench --json has printed$/,
-    ],
+    ["--compare wrong/none.json", /^cannot read wrong\/none\.json: .+$/],
+    ["--compare /dev/zero", "/dev/zero has more than 8388608 bytes; at most 8388608 are read at once"],
     ["--compare wrong/text.json", "wrong/text.json is not JSON; give what tts bench --json has printed"],
     [
       "--compare wrong/old.json",

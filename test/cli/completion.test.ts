@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadCommands } from "../../src/cli/commands.ts";
+import { allOptions } from "../../src/cli/shared/command.ts";
 import { VOCODER_CHOICES } from "../../src/config.ts";
 import { modelFolder, writeRecord } from "../../src/models/catalog.ts";
 import { GOLDEN } from "../_support.ts";
@@ -13,7 +14,8 @@ import { newFolder } from "./_tts.ts";
 
 const commands = await loadCommands();
 const names = [...commands.keys()].filter((name) => name !== "");
-const optionsOf = (name: string) => commands.get(name)!.options;
+/** With those of subcommands. */
+const optionsOf = (name: string) => allOptions(commands.get(name)!);
 const missing = (program: string) =>
   Bun.which(program) === null ? ` (skipped: ${program} is not installed)` : "";
 
@@ -45,6 +47,9 @@ const CASES: [line: string, offered: readonly string[]][] = [
   ["tts convert --weights q8", ["q8_0"]],
   ["tts pull 1", ["1.7b-base", "1.7b-custom", "1.7b-design"]],
   ["tts voices ex", ["export"]],
+  ["tts voices re", ["rename"]],
+  ["tts voices rename an", ["anna"]],
+  ["tts voices rename anna ", []],
   ["tts voices export ", ["anna", "berta"]],
   ["tts voices --json export an", ["anna"]],
   ["tts voices --text export rm b", ["berta"]], // "export" is the text here
@@ -161,9 +166,14 @@ describe("the manual page", () => {
     const [speaking, ...sections] = page.split(/^\.SS tts /m);
     const sectionOf = (name: string) =>
       name === "" ? speaking : sections.find((section) => section.startsWith(`${name}\n`));
-    for (const name of ["", ...names]) {
+    const all = [...commands].flatMap(([name, { options, subcommands = {} }]) => [
+      [name, options] as const,
+      ...Object.entries(subcommands).map(([word, { options }]) => [`${name} ${word}`, options] as const),
+    ]);
+    expect(all.length).toBeGreaterThan(commands.size);
+    for (const [name, options] of all) {
       const tags = plain(sectionOf(name)!).matchAll(/^\.TP\n(-.*)$/gm);
-      const expected = Object.entries(optionsOf(name)).map(([option, { alias, type, valueHint }]) => {
+      const expected = Object.entries(options).map(([option, { alias, type, valueHint }]) => {
         return `${alias === undefined ? "" : `-${alias}, `}--${option}${type === "string" ? ` ${valueHint ?? "VALUE"}` : ""}`;
       });
       expect([name, [...tags].map(([, tag]) => tag).toSorted()]).toEqual([name, expected.toSorted()]);

@@ -207,7 +207,10 @@ describe("cloning", () => {
     new VoiceFolder(join(folder, "voices")).write(anna);
     expect(tts(folder, "voices").stdout).toStartWith("anna ");
     expect(tts(folder, "voices", "export", "anna", "a.json").status).toBe(0);
-    expect(tts(folder, "voices", "import", "a.json").stderr).toContain("there is a voice anna already");
+    expect(tts(folder, "voices", "import", "a.json").stderr).toContain(
+      "there is a voice anna already; choose another name, or replace it with --force",
+    );
+    expect(tts(folder, "voices", "import", "a.json", "--force").status).toBe(0);
     expect(tts(folder, "voices", "import", "a.json", "berta").status).toBe(0);
     expect(tts(folder, "voices", "rm", "anna").status).toBe(0);
     expect(JSON.parse(tts(folder, "voices", "list", "--json").stdout)).toEqual(["berta"]);
@@ -235,7 +238,98 @@ describe("cloning", () => {
   });
 });
 
+describe("a name that is taken", () => {
+  const taken = "tts: there is a voice anna already; choose another name, or replace it with --force\n";
+
+  test("is refused before a recording is read or a model is opened, and replaced with --force", () => {
+    const folder = newFolder();
+    const voices = new VoiceFolder(join(folder, "voices"));
+    voices.write(anna);
+    const add = ["voices", "add", "anna", "--from", "gold.wav", ...base()];
+    expect(tts(folder, ...add)).toEqual({ status: 5, stdout: "", stderr: taken });
+    expect(voices.read("anna")).toEqual(anna);
+    writeFileSync(join(folder, "gold.wav"), floatWav(reference.floats("audio_24k")));
+    expect(tts(folder, ...add, "--force").status).toBe(0);
+    expect(voices.read("anna").text).toBe("");
+  });
+
+  test("rename", () => {
+    const folder = newFolder();
+    const voices = new VoiceFolder(join(folder, "voices"));
+    for (const name of ["anna", "berta"]) voices.write({ ...anna, name });
+    expect(tts(folder, "voices", "rename", "berta", "anna")).toEqual({
+      status: 5,
+      stdout: "",
+      stderr: taken,
+    });
+    expect(tts(folder, "voices", "rename", "ryan", "carla").stderr).toStartWith(
+      'tts: there is no voice "ryan"; known voices: anna, berta',
+    );
+    expect(tts(folder, "voices", "rename", "berta", "carla")).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(tts(folder, "voices", "rename", "carla", "anna", "--force").status).toBe(0);
+    expect(voices.names()).toEqual(["anna"]);
+  });
+});
+
+describe("subcommands", () => {
+  test("have their own help and take their own options", () => {
+    const folder = newFolder();
+    const help = (...words: string[]) => tts(folder, "voices", ...words, "--help").stdout;
+    expect(help("add")).toMatch(/^NAME\n {4}tts voices add - .*--from FILE.*--no-tail-silence/s);
+    expect(help("rename")).toContain("tts voices rename OLD NEW");
+    for (const word of ["list", "show", "rm", "rename", "export", "import"]) {
+      expect(help(word)).toStartWith(`NAME\n    tts voices ${word} - `);
+      expect(help(word)).not.toContain("--from");
+      expect(help()).toContain(`tts voices ${word}\n`);
+      for (const line of help(word).split("\n")) expect(line.length).toBeLessThanOrEqual(100);
+    }
+    expect(tts(folder, "voices", "rm", "anna", "--from", "a.wav")).toEqual({
+      status: 2,
+      stdout: "",
+      stderr: "tts: there is no option --from; see --help\n",
+    });
+    expect(tts(folder, "voices", "ad").stderr).toBe('tts: voices cannot "ad"; did you mean add?\n');
+    expect(tts(folder, "voices", "rm").stderr).toBe(
+      "tts: voices rm got 0 arguments; write tts voices rm NAME\n",
+    );
+    expect(tts(folder, "voices", "--json", "list")).toEqual({ status: 0, stdout: "[]\n", stderr: "" });
+  });
+});
+
+describe("what has no end", () => {
+  test.each([
+    [["voices", "import", "/dev/zero"]],
+    [["Hello.", "--voice", "/dev/zero"]],
+    [["voices", "add", "a", "--from", "/dev/zero", "-m", "nothing"]],
+  ])("%p is refused", (args) => {
+    const { status, stderr, stdout } = tts(newFolder(), ...args);
+    expect(stderr).toMatch(
+      /^tts: \/dev\/zero (is too large for a voice|has more than 200000000 bytes); .+\n$/,
+    );
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+  });
+});
+
 describe("recordings", () => {
+  test("warns of a file that is cut short, and of words that are missing, with both lengths", () => {
+    const folder = newFolder();
+    const whole = floatWav(reference.floats("audio_24k").slice(0, 48_000));
+    writeFileSync(join(folder, "a.wav"), whole.subarray(0, whole.length - 48_000));
+    const { status, stderr } = tts(
+      folder,
+      ...["voices", "add", "a", "--from", "a.wav", "--text", "Hi.", ...base()],
+    );
+    expect(status).toBe(0);
+    expect(stderr.split("\n").slice(0, 2)).toEqual([
+      "tts: warning: a.wav is cut short: its header promises 2.00 s, 1.50 s are there",
+      "tts: warning: the text has 2 letters, about 0.2 s of speech, but the recording has 1.5 s: speech with this voice may never end; give all the words of the recording",
+    ]);
+    tts(folder, "voices", "export", "a", "a.json");
+    expect(tts(folder, "voices", "import", "a.json", "b").stderr).toStartWith(
+      "tts: warning: the text has 2 letters, ",
+    );
+  });
+
   const golden = reference.floats("audio_24k");
   const intWav = (samples: Float32Array, bits: 8 | 16, channels: number, rate: number) => {
     const header = Buffer.from(wavHeader(0));

@@ -183,13 +183,13 @@ describe("the binary", () => {
     expect((await run([tts, "voices", "list"], { HOME: home })).stdout).toMatch(/flac.*mp3.*ogg/s);
   });
 
-  test("says so where only the sources can read a recording", async () => {
+  test("names a command that makes a wav of a recording it cannot read", async () => {
     const [path, model] = [join(folder, "voice.m4a"), join(ROOT, "test/golden/tiny-base")];
     writeFileSync(path, Buffer.from("0000001c667479704d344120000000004d3441206d70343269736f6d", "hex"));
     const { status, stderr } = await run([tts, "voices", "add", "anna", "--from", path, "-m", model], {
       HOME: used,
     });
-    const line = `tts: ${path} cannot be decoded: the program as one binary has no decoder for it; give a wav, flac, mp3 or ogg file\n`;
+    const line = `tts: ${path} cannot be decoded: it is an MPEG-4 file (m4a, mp4, mov); give a wav, flac, mp3 or ogg file; ffmpeg makes one: ffmpeg -i ${path} ${join(folder, "voice.wav")}\n`;
     expect([status, stderr]).toEqual([2, line]);
   });
 

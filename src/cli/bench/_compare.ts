@@ -1,7 +1,7 @@
 // An earlier result of tts bench --json: read, checked, and set beside the new one.
 
-import { readFileSync } from "node:fs";
 import { TtsError } from "../../errors.ts";
+import { readTextFile } from "../../io/read.ts";
 import { PARTS, type Result, type Run } from "./_figures.ts";
 
 /** One figure then and now. */
@@ -13,16 +13,18 @@ export interface Change {
   ratio: number | null;
 }
 
-/** @throws TtsError INPUT_UNREADABLE; the message says what is wrong with the file */
-export function readResult(path: string): Result {
+/** A run takes 1 kB. */
+const MAX_RESULT_BYTES = 8 * 2 ** 20;
+
+/** @throws TtsError INPUT_UNREADABLE, TEXT_TOO_LONG, TEXT_ENCODING; the message says what is wrong */
+export async function readResult(path: string): Promise<Result> {
+  const text = await readTextFile(path, MAX_RESULT_BYTES);
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, "utf8"));
+    value = JSON.parse(text);
   } catch (cause) {
-    const why = cause instanceof SyntaxError ? "is not JSON" : `cannot be read: ${(cause as Error).message}`;
-    throw new TtsError("INPUT_UNREADABLE", `${path} ${why}`, "give what tts bench --json has printed", {
-      cause,
-    });
+    const hint = "give what tts bench --json has printed";
+    throw new TtsError("INPUT_UNREADABLE", `${path} is not JSON`, hint, { cause });
   }
   const wrong = faultOf(value);
   if (wrong === null) return value as Result;

@@ -48,7 +48,7 @@ async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   const { compare, trace } = options;
   if (trace !== undefined && isStdout(trace))
     throw new TtsError("USAGE", "--trace cannot be standard output", "name a file");
-  const before = compare === undefined ? null : readResult(compare);
+  const before = compare === undefined ? null : await readResult(compare);
   if (trace === undefined) return report((await run(options)).result);
   const { result } = await deliver(openOutput(trace), async (output) => {
     const done = await run(options);

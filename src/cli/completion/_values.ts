@@ -7,7 +7,7 @@ import { VoiceFolder } from "../../formats/voice.ts";
 import { KNOWN_MODELS } from "../../models/catalog.ts";
 import { modelNames, modelsHere } from "../../models/inventory.ts";
 import { languageNames } from "../../text/prompt.ts";
-import type { Command } from "../shared/command.ts";
+import { allOptions, type Command } from "../shared/command.ts";
 
 /** Names that only the program knows, on the machine where it runs. */
 export const NAME_KINDS = ["models", "voices", "speakers", "languages"] as const;
@@ -53,6 +53,7 @@ const CAPITALS: Record<string, Partial<Value>> = {
   DIR: { files: "folders" },
   FOLDER: { files: "folders" },
   BUNDLE: { files: "folders" },
+  OLD: { names: "voices" },
   TYPE: { words: WEIGHT_CHOICES },
   TYPES: { words: WEIGHT_CHOICES },
 };
@@ -69,16 +70,18 @@ const NAMES: Record<string, Partial<Value>> = {
 
 /** @param commands all by name; "" is speaking */
 export function completedCommands(commands: ReadonlyMap<string, Command>): CompletedCommand[] {
-  return [...commands].map(([name, { brief, options, synopsis }]) => ({
+  return [...commands].map(([name, command]) => ({
     name,
-    description: brief,
-    options: Object.entries(options).map(([option, { alias, description, type, valueHint = "VALUE" }]) => ({
-      spellings: [...(alias === undefined ? [] : [`-${alias}`]), `--${option}`],
-      description: firstSentence(description),
-      value: type === "boolean" ? null : valueFor(valueHint, `--${option}`),
-      hint: valueHint,
-    })),
-    places: name === "" ? [] : placesOf(name, synopsis),
+    description: command.brief,
+    options: Object.entries(allOptions(command)).map(
+      ([option, { alias, description, type, valueHint = "VALUE" }]) => ({
+        spellings: [...(alias === undefined ? [] : [`-${alias}`]), `--${option}`],
+        description: firstSentence(description),
+        value: type === "boolean" ? null : valueFor(valueHint, `--${option}`),
+        hint: valueHint,
+      }),
+    ),
+    places: name === "" ? [] : placesOf(name, command.synopsis),
   }));
 }
 

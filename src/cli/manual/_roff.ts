@@ -2,6 +2,7 @@
 // command.
 
 import type { Command } from "../shared/command.ts";
+import { callsOf } from "./page.ts";
 
 /** @param commands all by name; "" is speaking */
 export function manPage(
@@ -18,7 +19,12 @@ export function manPage(
     ...[".SH DESCRIPTION", ...paragraphs(speaking.description)],
     ...[".SH OPTIONS", ...optionLines(speaking, ".SS")],
     ...[".SH COMMANDS", "\\fBtts COMMAND \\-\\-help\\fP shows the manual of one command."],
-    ...named.flatMap(([name, command]) => [`.SS tts ${roff(name)}`, ...commandLines(command)]),
+    ...named.flatMap(([name, command]) => [
+      ...[`.SS tts ${roff(name)}`, ...commandLines(command)],
+      ...Object.entries(command.subcommands ?? {}).flatMap(([word, subcommand]) => [
+        ...[`.SS tts ${roff(name)} ${roff(word)}`, ...commandLines(subcommand)],
+      ]),
+    ]),
     ...sectionLines({ ...more, ENVIRONMENT, FILES, "EXIT STATUS": exitStatus }, ".SH"),
     ...[".SH EXAMPLES", ...exampleLines(speaking)],
   ].join("\n")}\n`;
@@ -37,11 +43,7 @@ function commandLines(command: Command): string[] {
 
 /** One line per alternative. */
 function synopsisLines({ synopsis }: Command): string[] {
-  const alternatives = synopsis.split("  |  ").map((alternative) => alternative.replace(/^tts /, ""));
-  return alternatives.flatMap((alternative, i) => [
-    ...(i === 0 ? [] : [".br"]),
-    `\\fBtts\\fP ${roff(alternative)}`,
-  ]);
+  return callsOf(synopsis).flatMap((call, i) => [...(i === 0 ? [] : [".br"]), `\\fBtts\\fP ${roff(call)}`]);
 }
 
 function optionLines({ options }: Command, macro: ".SS" | ".PP"): string[] {

@@ -8,17 +8,29 @@ const INDENT = "    ";
 const OPTION_COLUMN = 28;
 
 export function manual(name: string, command: Command): string {
-  const { brief, description, examples, options, sections = {}, synopsis } = command;
+  const { brief, description, examples, options, sections = {}, subcommands, synopsis } = command;
   const blocks: [heading: string, paragraphs: string[]][] = [
     ["NAME", [wrap(`${name} - ${brief}`)]],
-    ["SYNOPSIS", [`${INDENT}tts ${synopsis}`]],
+    [
+      "SYNOPSIS",
+      [
+        callsOf(synopsis)
+          .map((call) => `${INDENT}tts ${call}`)
+          .join("\n"),
+      ],
+    ],
     ["DESCRIPTION", description.map((paragraph) => wrap(paragraph))],
+    ...(subcommands === undefined ? [] : [commandBlock(name, subcommands)]),
     ...optionGroups(options),
     ["EXAMPLES", examples.map(([line, does]) => `${INDENT}${line}\n${wrap(does, 2 * INDENT.length)}`)],
     ...Object.entries(sections).map(([heading, lines]): [string, string[]] => [heading, lines.map(titled)]),
   ];
   return blocks.map(([heading, paragraphs]) => `${heading}\n${paragraphs.join("\n\n")}\n`).join("\n");
 }
+
+/** The ways to call a command, without the program's name. */
+export const callsOf = (synopsis: string): string[] =>
+  synopsis.split("  |  ").map((alternative) => alternative.replace(/^tts /, ""));
 
 /** The manual of speaking, with a list of the commands. `commands` has all by name; "" is speaking. */
 export function overview(commands: ReadonlyMap<string, Command>): string {
@@ -30,6 +42,11 @@ export function overview(commands: ReadonlyMap<string, Command>): string {
 export function listOf(commands: ReadonlyMap<string, Command>): string[] {
   const named = [...commands].filter(([name]) => name !== "");
   return [...named.map(([name, { brief }]) => `tts ${name}\n${brief}`), "tts COMMAND --help tells more."];
+}
+
+function commandBlock(name: string, subcommands: Readonly<Record<string, Command>>): [string, string[]] {
+  const lines = Object.entries(subcommands).map(([word, { brief }]) => `${name} ${word}\n${brief}`);
+  return ["COMMANDS", [...lines, `${name} COMMAND --help tells more.`].map(titled)];
 }
 
 /** Breaks between words; every line starts at `column`. */

@@ -21,7 +21,13 @@ interface Manual<T extends Options> {
 export interface Command extends Manual<Options> {
   /** What citty runs, with {@link CommandData} as its data. */
   definition: CommandDef<Options>;
+  /** By the word that follows the command's name. A command with none has its own arguments. */
+  subcommands?: Readonly<Record<string, Command>>;
 }
+
+/** A command's own options, and those of its subcommands. */
+export const allOptions = ({ options, subcommands = {} }: Command): Options =>
+  Object.assign({}, ...Object.values(subcommands).map((command) => command.options), options);
 
 /** What a command gets besides its options. */
 export interface CommandData {

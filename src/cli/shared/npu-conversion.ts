@@ -99,7 +99,7 @@ export async function convertForTarget(
   const frames = number(args, "frames") ?? MOST_NPU_FRAMES;
   assertWhole("--frames", frames, 1, MOST_NPU_FRAMES);
   const snakes = choice(args, "snakes", SNAKE_PLACES) ?? "npu";
-  const voice = readVoice(args.voice);
+  const voice = await readVoice(args.voice);
   assertReplaceable(output, isNpuFolder, "no folder of NPU models");
   if (isBundle(source))
     throw new TtsError(
