@@ -26,7 +26,7 @@ export class JsonFile {
   static read(file: string, fault: JsonFault): JsonFile {
     let value: unknown;
     try {
-      value = JSON.parse(readFileSync(file, "utf8"));
+      value = JSON.parse(readFileSync(file, "utf8").replace(/^\uFEFF/, "")); // Windows editors put one there
     } catch (cause) {
       const why =
         cause instanceof SyntaxError
@@ -113,6 +113,9 @@ export class JsonFile {
       this.fault,
       `${this.path}${key}.`,
     );
+  }
+  values(key: string): unknown[] {
+    return this.get(key, "a list", Array.isArray);
   }
   /** Objects in order, each read by `read`. */
   list<T>(key: string, read: (file: JsonFile) => T): T[] {
