@@ -140,10 +140,10 @@ function layerTensors(shape: TransformerShape): [string, string, number[]][] {
 }
 
 /**
- * Its input is a product that no norm bounds: official activations reach 1.45e5, where f16 ends at 65,504 and
+ * Their inputs are products that no norm bounds: official activations reach 1.45e5, where f16 ends at 65,504 and
  * llama.cpp's f16 kernel, which rounds its input, gives NaN.
  */
-const UNBOUNDED_INPUT = /\.ffn_down\./;
+const UNBOUNDED_INPUT = /\.(attn_output|ffn_down)\./;
 
 /** Norms become f32. In a bf16 file, which is then quantised, only bf16 matrices stay as they are. */
 function fromTensor(name: string, tensor: Tensor, matrixType: TensorType): GgufTensor {
