@@ -140,8 +140,8 @@ function layerTensors(shape: TransformerShape): [string, string, number[]][] {
 }
 
 /**
- * Their inputs are products that no norm bounds: official activations reach 1.45e5, where f16 ends at 65,504 and
- * llama.cpp's f16 kernel, which rounds its input, gives NaN.
+ * Their inputs are products that no norm bounds: official activations reach 1.45e5. llama.cpp's f16 kernel
+ * rounds its input to f16, which ends at 65,504, and gives NaN.
  */
 const UNBOUNDED_INPUT = /\.(attn_output|ffn_down)\./;
 

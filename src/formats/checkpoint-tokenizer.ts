@@ -44,7 +44,7 @@ export function readVocabulary(directory: string, config: JsonFile, textVocabula
   };
   const { file, merges, vocabulary } = readPieces(directory);
   for (const [token, id] of vocabulary) tokens[checkId(file, token, id)] = token;
-  const added = addedTokens(directory, config).map(({ content, file, id, special }) => {
+  const added = addedTokens(directory, config, textVocabulary).map(({ content, file, id, special }) => {
     return { id: checkId(file, content, id), content, special };
   });
   for (const { content, id } of added) tokens[id] = content;
@@ -88,11 +88,11 @@ function readPieces(directory: string): {
 }
 
 /** From the first source that has any: each lists all. Those of config.json are never without their text. */
-function addedTokens(directory: string, config: JsonFile): AddedToken[] {
+function addedTokens(directory: string, config: JsonFile, textVocabulary: number): AddedToken[] {
   const added = listedTokens(directory);
   const ids = new Set(added.map(({ id }) => id));
   const named = Object.entries(CONFIG_TOKENS).map(([key, content]): AddedToken => {
-    return { file: config.file, id: config.count(key), content, special: true };
+    return { file: config.file, id: config.id(key, textVocabulary), content, special: true };
   });
   return [...added, ...named.filter(({ id }) => !ids.has(id))];
 }

@@ -193,8 +193,7 @@ export interface Checkpoint {
  */
 export function openCheckpoint(directory: string): Checkpoint {
   const missing = missingFile((name) => existsSync(join(directory, name)));
-  if (missing !== null)
-    throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
+  if (missing !== null) throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
   const config = readJson(join(directory, "config.json"));
   const codecFile = readJson(join(directory, "speech_tokenizer/config.json"));
   for (const file of [config, codecFile]) refusePacked(file);
@@ -238,8 +237,7 @@ export function openCheckpoint(directory: string): Checkpoint {
 
 /** Packed weights would be told by their types, too, but not who can read them. */
 function refusePacked(config: JsonFile): void {
-  if (config.has("quantization"))
-    throw invalid(config.file, "has quantization, the mark of MLX", MLX_HINT);
+  if (config.has("quantization")) throw invalid(config.file, "has quantization, the mark of MLX", MLX_HINT);
   if (!config.has("quantization_config")) return;
   const method = config.object("quantization_config").string("quant_method", "MLX");
   throw invalid(
