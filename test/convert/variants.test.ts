@@ -314,19 +314,16 @@ const REFUSED: [string, Damage, RegExp][] = [
   ],
 ];
 
-test.each(REFUSED.map((row, i) => [...row, i] as const))(
-  "weights %s are refused",
-  async (_what, damage, said, i) => {
-    const source = copyOfCheckpoint("tiny-custom", `refused-variant-${i}`);
-    damage(source);
-    const target = join(scratchFolder(), `refused-variant-bundle-${i}`);
-    const error = await rejectionOf(
-      convert({ source, target, weights: weightTypes("f32"), config: loadConfig({}, {}) }, () => {}),
-    );
-    expect(error.code).toBe("CHECKPOINT_INVALID");
-    expect(`${error.message}; ${error.hint}`).toMatch(said);
-  },
-);
+test.each(REFUSED.map((row, i) => [...row, i] as const))("refused: %s", async (_what, damage, said, i) => {
+  const source = copyOfCheckpoint("tiny-custom", `refused-variant-${i}`);
+  damage(source);
+  const target = join(scratchFolder(), `refused-variant-bundle-${i}`);
+  const error = await rejectionOf(
+    convert({ source, target, weights: weightTypes("f32"), config: loadConfig({}, {}) }, () => {}),
+  );
+  expect(error.code).toBe("CHECKPOINT_INVALID");
+  expect(`${error.message}; ${error.hint}`).toMatch(said);
+});
 
 describe("a predictor whose activations pass 65,504", () => {
   /** Multiplies one matrix of a layer by 2^power and divides the one behind it: the function stays. */
