@@ -67,7 +67,7 @@ export class Conversion {
       onnxruntime: loadOnnxRuntime(libraries.onnxruntime).version,
     };
     const checkpoint = openCheckpoint(source);
-    const vocabulary = readVocabulary(source, checkpoint.config, checkpoint.textVocabulary);
+    const vocabulary = readVocabulary(checkpoint);
     writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), vocabulary);
     if (checkpoint.abilities.readsIpa)
       for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));

@@ -40,7 +40,7 @@ export const PACKED_SUFFIX = ".zst";
 /** The first of {@link REQUIRED_FILES} or of the tokenizer's that a checkpoint lacks, or null. */
 export function missingFile(has: (name: string) => boolean): string | null {
   const tokenizer = has(WHOLE_TOKENIZER) ? [] : TOKENIZER_FILES;
-  return [...tokenizer, ...REQUIRED_FILES].find((name) => !has(name)) ?? null;
+  return [REQUIRED_FILES[0], ...tokenizer, ...REQUIRED_FILES].find((name) => !has(name)) ?? null;
 }
 
 /**

@@ -3,6 +3,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Checkpoint } from "./checkpoint.ts";
 import { invalid, isId, type JsonFile, readJson, readJsonOrEmpty } from "./checkpoint-json.ts";
 
 const TOKEN_TYPE = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
@@ -33,7 +34,7 @@ interface AddedToken {
 }
 
 /** @throws TtsError CHECKPOINT_INVALID naming file, token and value */
-export function readVocabulary(directory: string, config: JsonFile, textVocabulary: number): Vocabulary {
+export function readVocabulary({ config, directory, textVocabulary }: Checkpoint): Vocabulary {
   const tokens: string[] = [];
   const checkId = (file: string, token: string, id: unknown): number => {
     if (isId(id, textVocabulary)) return id;
