@@ -365,15 +365,23 @@ function userDirectory(
   usual: string,
   part: string,
 ): string {
-  const chosen = environment[own];
-  if (chosen) return chosen;
-  const base = environment[xdg];
-  if (base) return join(base, "qwen3-tts", part);
+  const chosen = pathIn(environment, own);
+  if (chosen !== "") return chosen;
+  const base = pathIn(environment, xdg);
+  if (base !== "") return join(base, "qwen3-tts", part);
   const home = environment.HOME || passwordFileHome();
   const hasHome = home !== "" && home !== "/";
   return hasHome
     ? join(home, usual, "qwen3-tts", part)
     : join(tmpdir(), `qwen3-tts-${process.getuid?.() ?? 0}`, part);
+}
+
+/**
+ * The path in a variable, or "". A leading `~` is the home, as in other hub programs: no shell expands it in
+ * quotes, in a unit or in an env file.
+ */
+function pathIn(environment: Record<string, string | undefined>, name: string): string {
+  return (environment[name] ?? "").replace(/^~(?=\/|$)/, () => environment.HOME || passwordFileHome());
 }
 
 function passwordFileHome(): string {
@@ -411,12 +419,16 @@ export function loadHubConfig(environment: Record<string, string | undefined> = 
       "give an address such as https://huggingface.co",
     );
   }
-  const caches = environment.XDG_CACHE_HOME || join(environment.HOME || passwordFileHome(), ".cache");
-  const home = environment.HF_HOME || join(caches, "huggingface");
+  const caches =
+    pathIn(environment, "XDG_CACHE_HOME") || join(environment.HOME || passwordFileHome(), ".cache");
+  const home = pathIn(environment, "HF_HOME") || join(caches, "huggingface");
   return Object.freeze({
     endpoint,
-    token: hubToken(environment.HF_TOKEN?.trim() ?? "", environment.HF_TOKEN_PATH || join(home, "token")),
-    cacheDir: environment.HF_HUB_CACHE || join(home, "hub"),
+    token: hubToken(
+      environment.HF_TOKEN?.trim() ?? "",
+      pathIn(environment, "HF_TOKEN_PATH") || join(home, "token"),
+    ),
+    cacheDir: pathIn(environment, "HF_HUB_CACHE") || join(home, "hub"),
     offline: /^(1|true|yes|on)$/i.test(environment.HF_HUB_OFFLINE ?? ""),
   });
 }

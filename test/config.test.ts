@@ -36,6 +36,8 @@ test("flags go before the environment, and the environment before defaults", () 
   expect(loadConfig({ cacheDir: "/a" }, { TTS_CACHE: "/b" }).cacheDir).toBe("/a");
   expect(loadConfig({}, { TTS_CACHE: "/b", XDG_CACHE_HOME: "/c" }).cacheDir).toBe("/b");
   expect(loadConfig({}, { XDG_CACHE_HOME: "/c" }).cacheDir).toBe("/c/qwen3-tts");
+  expect(loadConfig({}, { TTS_CACHE: "~/c", HOME: "/home" }).cacheDir).toBe("/home/c");
+  expect(loadConfig({}, { TTS_CACHE: "/a~b", HOME: "/home" }).cacheDir).toBe("/a~b");
 });
 
 test("weights: a small checkpoint becomes f32, a larger one the default, and a choice is a choice", () => {

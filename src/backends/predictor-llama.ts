@@ -34,7 +34,8 @@ class LlamaLayers implements PredictorLayers {
     const batchRows = 2 * lanes;
     this.input = new Float32Array(new SharedArrayBuffer(4 * batchRows * this.width));
     const { threads } = config;
-    const exact = manifest.weights.predictor === "f32";
+    // f16 caches end at 65,504, too; only quantised weights are worth their speed
+    const exact = ["f32", "f16", "bf16"].includes(manifest.weights.predictor);
     try {
       const model = this.keep(LlamaModel.open(path, { copied: isRearranged(manifest.weights.predictor) }));
       const cores = config.cpus.predictor;

@@ -15,9 +15,10 @@ import {
   type Weights,
 } from "../formats/checkpoint.ts";
 import { isPacked, READING_FILES, sourceBytes } from "../formats/checkpoint-files.ts";
+import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import type { Graph } from "../formats/onnx.ts";
 import type { Progress } from "../types.ts";
-import { readVocabulary, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
+import { type TensorType, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
 import { makeManifest } from "./manifest.ts";
 import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
 import { predictorGraph } from "./onnx/predictor.ts";
@@ -45,7 +46,7 @@ const COST = {
   write: 10,
   graph: 15,
   fold: 16,
-  quantise: { f32: 0, f16: 5, bf16: 2, q8_0: 3, q4_0: 2, q4_k_m: 31, iq4_nl: 94 } satisfies Record<
+  quantise: { f32: 0, f16: 0, bf16: 2, q8_0: 3, q4_0: 2, q4_k_m: 31, iq4_nl: 94 } satisfies Record<
     WeightType,
     number
   >,
@@ -67,7 +68,7 @@ export class Conversion {
     };
     const checkpoint = openCheckpoint(source);
     const vocabulary = readVocabulary(checkpoint);
-    writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), source, vocabulary);
+    writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), vocabulary);
     if (checkpoint.abilities.readsIpa)
       for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
     const [hashes, sums]: [Manifest["source"], Manifest["files"]] = [{}, {}];
@@ -96,16 +97,16 @@ export class Conversion {
     checkpoint.close();
   }
 
-  /** f32 is written directly; other types go through a bf16 file and llama.cpp's quantiser. */
+  /** f32 and f16 are written directly; other types go through a bf16 file and llama.cpp's quantiser. */
   private ggufSteps(
     stage: keyof WeightTypes,
     shape: TransformerShape,
-    write: (path: string, type: "f32" | "bf16", onTensor: () => void) => void,
+    write: (path: string, type: TensorType, onTensor: () => void) => void,
   ): Step[] {
     const type = this.job.weights[stage];
     const path = join(this.folder, stage === "talker" ? BUNDLE_FILES.talker : BUNDLE_FILES.predictorGguf);
     const billions = weightCount(shape) / 1e9;
-    const writing = (target: string, matrixType: "f32" | "bf16"): Step => ({
+    const writing = (target: string, matrixType: TensorType): Step => ({
       title: stage,
       cost: COST.write * billions,
       run: (advance) => {
@@ -113,7 +114,7 @@ export class Conversion {
         write(target, matrixType, () => advance(Math.min(1, ++layers / (TENSORS_PER_LAYER * shape.layers))));
       },
     });
-    if (type === "f32") return [writing(path, "f32")];
+    if (type === "f32" || type === "f16") return [writing(path, type)];
     const intermediate = `${path}.tmp`;
     const quantising: Step = {
       title: `${stage} to ${type}`,

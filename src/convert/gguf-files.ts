@@ -1,17 +1,17 @@
 // Writes GGUF version 3, key-value pairs and aligned tensors, as a stream: the talker, the predictor's layers
 // and the tokenizer.
 
-import { closeSync, openSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, openSync } from "node:fs";
 import type { Checkpoint, TransformerShape, Weights } from "../formats/checkpoint.ts";
-import { invalid, isId, readJson } from "../formats/checkpoint-json.ts";
-import { type Tensor, toFloat32 } from "../formats/safetensors.ts";
+import type { Vocabulary } from "../formats/checkpoint-tokenizer.ts";
+import { fitsHalf, type Tensor, toBf16, toFloat32 } from "../formats/safetensors.ts";
 import { asBytes, writeAll } from "../io/bytes.ts";
 
 const ALIGNMENT = 32;
 const VALUE_TYPE = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
-const TENSOR_TYPE = { f32: 0, bf16: 30 } as const;
-type TensorType = keyof typeof TENSOR_TYPE;
+const TENSOR_TYPE = { f32: 0, f16: 1, bf16: 30 } as const;
+/** What matrices become. */
+export type TensorType = keyof typeof TENSOR_TYPE;
 
 type Value =
   | { type: "u32" | "f32"; value: number }
@@ -139,15 +139,27 @@ function layerTensors(shape: TransformerShape): [string, string, number[]][] {
   ];
 }
 
-/** Norms become f32. Matrices stay bf16 where they are and the file may hold it; others become f32. */
+/**
+ * Their inputs are products that no norm bounds: official activations reach 1.45e5. llama.cpp's f16 kernel
+ * rounds its input to f16, which ends at 65,504, and gives NaN.
+ */
+const UNBOUNDED_INPUT = /\.(attn_output|ffn_down)\./;
+
+/** Norms become f32. In a bf16 file, which is then quantised, only bf16 matrices stay as they are. */
 function fromTensor(name: string, tensor: Tensor, matrixType: TensorType): GgufTensor {
-  const keep = matrixType === "bf16" && tensor.dtype === "BF16" && tensor.shape.length === 2;
-  return {
-    name,
-    shape: tensor.shape,
-    type: keep ? "bf16" : "f32",
-    bytes: () => (keep ? tensor.bytes : asBytes(toFloat32(tensor))),
+  const type = typeOf(name, tensor, matrixType);
+  const bytes = () => {
+    if (type === "bf16") return toBf16(tensor);
+    if (type === "f32") return asBytes(toFloat32(tensor));
+    return tensor.dtype === "F16" ? tensor.bytes : asBytes(new Float16Array(toFloat32(tensor)));
   };
+  return { name, shape: tensor.shape, type, bytes };
+}
+
+function typeOf(name: string, tensor: Tensor, matrixType: TensorType): TensorType {
+  if (tensor.shape.length !== 2) return "f32";
+  if (matrixType === "f16") return UNBOUNDED_INPUT.test(name) || !fitsHalf(tensor) ? "bf16" : "f16";
+  return matrixType === "bf16" && tensor.dtype === "BF16" ? "bf16" : "f32";
 }
 
 function transformerTensors(
@@ -230,56 +242,15 @@ export function writePredictorGguf(
   writeGguf(path, transformerValues(predictor, 1), tensors, onTensor);
 }
 
-const TOKEN_TYPE = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
-
-export interface Vocabulary {
-  tokens: string[];
-  types: Int32Array;
-  /** Tokens that are recognised inside text, for example `<|im_end|>`. */
-  controlTokens: string[];
-}
-
-/**
- * vocab.json and the added tokens of tokenizer_config.json, in id order; every id is a row of the text
- * embedding.
- */
-export function readVocabulary({ directory, textVocabulary }: Checkpoint): Vocabulary {
-  const tokens: string[] = [];
-  const checkId = (file: string, token: string, id: unknown): number => {
-    if (isId(id, textVocabulary)) return id;
-    throw invalid(
-      file,
-      `${JSON.stringify(token)} has the id ${JSON.stringify(id)}, not one from 0 to ${textVocabulary - 1}`,
-    );
-  };
-  const vocabulary = readJson(join(directory, "vocab.json"));
-  for (const [token, id] of vocabulary.entries()) tokens[checkId(vocabulary.file, token, id)] = token;
-  const added = readJson(join(directory, "tokenizer_config.json")).object("added_tokens_decoder");
-  const control: [number, string, boolean][] = added.entries().map(([id]) => {
-    const entry = added.object(id);
-    const content = entry.string("content");
-    return [checkId(added.file, content, Number(id)), content, entry.boolean("special", true)];
-  });
-  for (const [id, content] of control) tokens[id] = content;
-  const types = Int32Array.from(tokens, (token) =>
-    token === undefined ? TOKEN_TYPE.unused : TOKEN_TYPE.normal,
-  );
-  for (const [id, , special] of control) types[id] = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
-  for (let id = 0; id < tokens.length; id++) tokens[id] ??= `[unused ${id}]`;
-  return { tokens, types, controlTokens: control.map(([, content]) => content) };
-}
-
 /** The tokenizer alone: byte-level BPE with the qwen2 pre-tokenizer. */
-export function writeTokenizerGguf(path: string, directory: string, vocabulary: Vocabulary): void {
-  const lines = readFileSync(join(directory, "merges.txt"), "utf8").split("\n");
-  const merges = lines.filter((line) => line !== "" && !line.startsWith("#version"));
+export function writeTokenizerGguf(path: string, vocabulary: Vocabulary): void {
   const values: Record<string, Value> = {
     "general.architecture": text("qwen3"),
     "tokenizer.ggml.model": text("gpt2"),
     "tokenizer.ggml.pre": text("qwen2"),
     "tokenizer.ggml.tokens": { type: "strings", value: vocabulary.tokens },
     "tokenizer.ggml.token_type": { type: "i32s", value: vocabulary.types },
-    "tokenizer.ggml.merges": { type: "strings", value: merges },
+    "tokenizer.ggml.merges": { type: "strings", value: vocabulary.merges },
     "tokenizer.ggml.add_bos_token": { type: "bool", value: false },
     "tokenizer.ggml.add_eos_token": { type: "bool", value: false },
   };

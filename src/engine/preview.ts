@@ -7,10 +7,11 @@ import { join } from "node:path";
 import { openTokenizer } from "../backends/index.ts";
 import { standalone, type Tokenizer } from "../backends/stage.ts";
 import { type Config, DEFAULT_WEIGHTS } from "../config.ts";
-import { readVocabulary, writeTokenizerGguf } from "../convert/gguf-files.ts";
+import { writeTokenizerGguf } from "../convert/gguf-files.ts";
 import { makeManifest } from "../convert/manifest.ts";
 import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
+import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { assertSayable } from "../text/lexicon.ts";
 import { plainWords } from "../text/reading.ts";
@@ -107,11 +108,7 @@ function tokenizerOf(bundle: Bundle, config: Config): Tokenizer {
   try {
     const checkpoint = openCheckpoint(bundle.directory);
     try {
-      writeTokenizerGguf(
-        join(directory, BUNDLE_FILES.tokenizer),
-        bundle.directory,
-        readVocabulary(checkpoint),
-      );
+      writeTokenizerGguf(join(directory, BUNDLE_FILES.tokenizer), readVocabulary(checkpoint));
     } finally {
       checkpoint.close();
     }

@@ -5,8 +5,8 @@ import { basename, join, resolve } from "node:path";
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
 import { type CheckpointAbilities, readAbilities } from "./checkpoint-abilities.ts";
-import { CHECKPOINT_FILES, isPacked, unpackedWeights, weightFiles } from "./checkpoint-files.ts";
-import { invalid, type JsonFile, readJson } from "./checkpoint-json.ts";
+import { isPacked, missingFile, unpackedWeights, weightFiles } from "./checkpoint-files.ts";
+import { invalid, type JsonFile, readJson, readJsonOrEmpty } from "./checkpoint-json.ts";
 import { assertFinite, parseSafetensors, type Tensor } from "./safetensors.ts";
 
 /** Shape of one Qwen3 transformer (talker or code predictor). */
@@ -76,6 +76,12 @@ export interface SpeakerEncoderShape {
 
 /** Stride of the convolution between the encoder's transformer and its quantizer. */
 export const ENCODER_DOWNSAMPLING = 2;
+const LAYER_TYPES = ["full_attention", "sliding_attention"];
+/** Names of the rotation that every position gets alike. */
+const PLAIN_ROPE = ["default", "mrope"];
+/** Types that weights may have. */
+const FLOATS = ["F32", "F16", "BF16"];
+const MLX_HINT = "MLX has packed these weights: take the checkpoint that they were made from";
 /** Every Mimi of this family has these values; the encoder's graph supports no others. */
 const CODEC_ENCODER_KNOWN = {
   audio_channels: 1,
@@ -116,6 +122,8 @@ export class Weights {
     const tensor = this.tensors.get(name);
     if (tensor === undefined)
       throw invalid(this.files[0], `tensor ${name} is missing`, "the checkpoint is incomplete");
+    if (!FLOATS.includes(tensor.dtype))
+      throw invalid(tensor.file, `tensor ${name} is ${tensor.dtype}`, this.hintForType(name));
     if (tensor.shape.join() !== shape.join()) {
       throw invalid(
         tensor.file,
@@ -125,6 +133,11 @@ export class Weights {
     }
     assertFinite(tensor);
     return tensor;
+  }
+
+  private hintForType(name: string): string {
+    const isPackedByMlx = this.has(name.replace(/\.weight$/, ".scales"));
+    return isPackedByMlx ? MLX_HINT : `weights must be ${FLOATS.join(", ")}`;
   }
 
   /** Refuses more layers than the config counts: they would be left out silently. */
@@ -179,16 +192,16 @@ export interface Checkpoint {
  * @throws TtsError CHECKPOINT_INVALID with file, key and value.
  */
 export function openCheckpoint(directory: string): Checkpoint {
-  const missing = CHECKPOINT_FILES.find((name) => !existsSync(join(directory, name)));
-  if (missing !== undefined)
-    throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
+  const missing = missingFile((name) => existsSync(join(directory, name)));
+  if (missing !== null) throw invalid(join(directory, missing), "is missing", "the checkpoint is incomplete");
   const config = readJson(join(directory, "config.json"));
+  const codecFile = readJson(join(directory, "speech_tokenizer/config.json"));
+  for (const file of [config, codecFile]) refusePacked(file);
   const abilities = readAbilities(directory, config);
   const talker = config.object("talker_config");
   const predictor = talker.object("code_predictor_config");
   if (talker.count("num_code_groups") !== 16) throw invalid(config.file, "num_code_groups is not 16");
   const shapes = { talker: transformerShape(talker), predictor: transformerShape(predictor) };
-  const codecFile = readJson(join(directory, "speech_tokenizer/config.json"));
   const codes = predictor.size("vocab_size");
   const codec = codecShape(codecFile);
   checkCodec(codecFile.file, codec, codes);
@@ -205,7 +218,7 @@ export function openCheckpoint(directory: string): Checkpoint {
     name: basename(resolve(directory)),
     abilities,
     config,
-    generation: readJson(join(directory, "generation_config.json")),
+    generation: readJsonOrEmpty(join(directory, "generation_config.json")),
     ...shapes,
     codec,
     encoders,
@@ -220,6 +233,18 @@ export function openCheckpoint(directory: string): Checkpoint {
       codecWeights.close();
     },
   };
+}
+
+/** Packed weights would be told by their types, too, but not who can read them. */
+function refusePacked(config: JsonFile): void {
+  if (config.has("quantization")) throw invalid(config.file, "has quantization, the mark of MLX", MLX_HINT);
+  if (!config.has("quantization_config")) return;
+  const method = config.object("quantization_config").string("quant_method", "MLX");
+  throw invalid(
+    config.file,
+    `its weights are packed by ${method} (quantization_config)`,
+    "take the checkpoint that they were made from",
+  );
 }
 
 function checkCodec(file: string, codec: CodecShape, codes: number): void {
@@ -244,9 +269,30 @@ function transformerShape(config: JsonFile): TransformerShape {
     heads: config.size("num_attention_heads"),
     kvHeads: config.size("num_key_value_heads"),
     headDim: config.size("head_dim"), // never hidden / heads: 0.6B differs
-    ropeTheta: config.number("rope_theta"),
+    ropeTheta: ropeTheta(config),
     rmsEps: config.number("rms_norm_eps"),
   };
+}
+
+/**
+ * Transformers 5 moved theta into `rope_parameters`, where it may stand once for each type of layer. The
+ * three axes of `mrope_section` are one here: they only differ for pictures.
+ */
+function ropeTheta(config: JsonFile, fallback?: number): number {
+  const outside = config.has("rope_theta") ? config.number("rope_theta") : fallback;
+  const key = ["rope_parameters", "rope_scaling"].find((name) => config.has(name));
+  if (key === undefined) return config.number("rope_theta", fallback);
+  const rope = config.object(key);
+  const types = config.has("layer_types") ? config.strings("layer_types") : LAYER_TYPES;
+  const perType = types.filter((type) => LAYER_TYPES.includes(type) && rope.has(type));
+  const parts = perType.length > 0 ? [...new Set(perType)].map((type) => rope.object(type)) : [rope];
+  const thetas = parts.map((part) => {
+    const kind = part.string("rope_type", part.string("type", "default"));
+    if (!PLAIN_ROPE.includes(kind)) throw config.wrong(`rope_type is "${kind}", which is not supported`);
+    return part.number("rope_theta", outside);
+  });
+  if (new Set(thetas).size > 1) throw config.wrong(`${key} has several rope_theta: ${thetas.join(", ")}`);
+  return thetas[0];
 }
 
 function codecShape(file: JsonFile): CodecShape {
@@ -261,7 +307,7 @@ function codecShape(file: JsonFile): CodecShape {
     heads: config.size("num_attention_heads"),
     headDim: config.size("head_dim", 64),
     rmsEps: config.number("rms_norm_eps"),
-    ropeTheta: config.number("rope_theta"),
+    ropeTheta: ropeTheta(config),
     slidingWindow: config.size("sliding_window"),
     decoderDim: config.size("decoder_dim"),
     upsamplingRatios: config.counts("upsampling_ratios"),
@@ -310,7 +356,7 @@ function codecEncoderShape(file: JsonFile): CodecEncoderShape {
     heads,
     headDim: config.size("head_dim", hidden / heads),
     normEps: config.number("norm_eps", 1e-5),
-    ropeTheta: config.number("rope_theta", 10_000),
+    ropeTheta: ropeTheta(config, 10_000),
     filters: config.size("num_filters"),
     kernel: config.size("kernel_size", 7),
     lastKernel: config.size("last_kernel_size", 3),

@@ -26,7 +26,12 @@ export class JsonFile {
   static read(file: string, fault: JsonFault): JsonFile {
     let value: unknown;
     try {
-      value = JSON.parse(readRegularFile(file).toString());
+      // Windows editors put a byte order mark at the start
+      value = JSON.parse(
+        readRegularFile(file)
+          .toString()
+          .replace(/^\uFEFF/, ""),
+      );
     } catch (cause) {
       const why =
         cause instanceof SyntaxError
@@ -113,6 +118,9 @@ export class JsonFile {
       this.fault,
       `${this.path}${key}.`,
     );
+  }
+  values(key: string): unknown[] {
+    return this.get(key, "a list", Array.isArray);
   }
   /** Objects in order, each read by `read`. */
   list<T>(key: string, read: (file: JsonFile) => T): T[] {

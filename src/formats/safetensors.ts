@@ -24,7 +24,8 @@ const MAX_HEADER_BYTES = 64 * 2 ** 20;
 /** One tensor as it lies in its file; `bytes` is a view, row-major. */
 export interface Tensor {
   name: string;
-  dtype: Dtype;
+  /** A {@link Dtype} or one that this program cannot read: checkpoints hold tensors that nobody asks for. */
+  dtype: string;
   shape: number[];
   bytes: Uint8Array;
   /** Where the bytes are: the file and the offset in it. */
@@ -57,14 +58,14 @@ export function parseSafetensors(bytes: Uint8Array, file: string): Map<string, T
       dtype,
       shape,
       data_offsets: range,
-    } = (entry ?? {}) as { dtype: Dtype; shape: number[]; data_offsets: [number, number] };
-    if (!Object.hasOwn(ELEMENT_BYTES, dtype)) throw fail(`tensor ${name} has the unknown type ${dtype}`);
+    } = (entry ?? {}) as { dtype: string; shape: number[]; data_offsets: [number, number] };
+    if (typeof dtype !== "string") throw fail(`tensor ${name} has the unknown type ${dtype}`);
     if (!isSizeList(shape) || !isSizeList(range) || range.length !== 2)
       throw fail(`tensor ${name} has a broken header entry`);
     const [begin, end] = range;
     if (begin > end || end > data.length)
       throw fail(`tensor ${name} ends at byte ${end} of ${data.length}: the file is truncated`);
-    const expected = byteLength({ dtype, shape });
+    const expected = isDtype(dtype) ? byteLength({ dtype, shape }) : end - begin;
     if (end - begin !== expected)
       throw fail(`tensor ${name} has ${end - begin} bytes, its shape [${shape}] needs ${expected}`);
     tensors.set(name, {
@@ -91,12 +92,14 @@ function parseHeader(json: Uint8Array, fail: (what: string) => TtsError): Record
   return header as Record<string, unknown>;
 }
 
+const isDtype = (dtype: string): dtype is Dtype => Object.hasOwn(ELEMENT_BYTES, dtype);
+
 function isSizeList(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
 function elementCount(tensor: Tensor): number {
-  return tensor.bytes.length / ELEMENT_BYTES[tensor.dtype];
+  return tensor.bytes.length / ELEMENT_BYTES[tensor.dtype as Dtype];
 }
 
 /** The values as f32: a view where type and alignment allow it, otherwise a converted copy. */
@@ -176,6 +179,22 @@ export function isZero({ bytes, dtype }: Tensor): boolean {
   return asU16(bytes).every((bits) => (bits & 0x7fff) === 0);
 }
 
+/** Whether no value rounds to infinity in f16, whose largest number is 65,504. */
+export function fitsHalf({ bytes, dtype }: Tensor): boolean {
+  if (dtype === "F32") return wordsOf(bytes).every((bits) => (bits & 0x7fffffff) < 0x477ff000);
+  return dtype === "F16" || asU16(bytes).every((bits) => (bits & 0x7fff) < 0x4780);
+}
+
+/** The values as bf16, rounded to nearest even. */
+export function toBf16(tensor: Tensor): Uint8Array {
+  if (tensor.dtype === "BF16") return tensor.bytes;
+  const values = toFloat32(tensor);
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const halves = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) halves[i] = (words[i] + 0x7fff + ((words[i] >>> 16) & 1)) >>> 16;
+  return new Uint8Array(halves.buffer);
+}
+
 const wordsOf = (bytes: Uint8Array) =>
   bytes.byteOffset % 4 === 0
     ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
@@ -190,7 +209,7 @@ export interface TensorToWrite {
   chunks: () => Iterable<Uint8Array>;
 }
 
-export function byteLength({ dtype, shape }: { dtype: Tensor["dtype"]; shape: readonly number[] }): number {
+export function byteLength({ dtype, shape }: { dtype: Dtype; shape: readonly number[] }): number {
   return shape.reduce((product, size) => product * size, ELEMENT_BYTES[dtype]);
 }
 

@@ -93,6 +93,8 @@ export interface Pulled {
   hub: string;
   /** The full commit. */
   revision: string;
+  /** The branch, tag or commit that was asked for; older records lack it. */
+  name?: string;
   files: HubFile[];
   directory: string;
 }
@@ -149,12 +151,12 @@ export function unchangedFiles(directory: string): Map<string, HubFile> {
 
 function readRecord(directory: string): { pulled: Pulled; time: number }[] {
   const path = join(directory, RECORD_FILE);
-  const { hub, revision, files } = (jsonOrNull(path) ?? {}) as Partial<Pulled>;
+  const { hub, revision, name, files } = (jsonOrNull(path) ?? {}) as Partial<Pulled>;
   // not whole
   if (revision !== basename(directory) || typeof hub !== "string" || !Array.isArray(files)) return [];
   return [
     {
-      pulled: { hub, revision, files, directory },
+      pulled: { hub, revision, name, files, directory },
       time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0,
     },
   ];

@@ -1,18 +1,7 @@
 // Pulls a model: finds out which files it needs, takes them from the hub's cache or the network, and converts
 // them. Knows no terminal.
 
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  symlinkSync,
-} from "node:fs";
+import { existsSync, lstatSync, mkdirSync, realpathSync, rmSync, statfsSync, symlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import {
   type Config,
@@ -25,6 +14,15 @@ import {
 } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import type { Bundle } from "../formats/bundle.ts";
+import {
+  indexedFiles,
+  missingFile,
+  OPTIONAL_FILES,
+  REQUIRED_FILES,
+  WEIGHT_FOLDERS,
+  weightsAmong,
+} from "../formats/checkpoint-files.ts";
+import { readJson } from "../formats/checkpoint-json.ts";
 import { withLock } from "../io/lock.ts";
 import type { Progress } from "../types.ts";
 import { cachedBundle } from "./cache.ts";
@@ -35,6 +33,7 @@ import {
   hubIdOf,
   type KnownModel,
   knownByHub,
+  listPulled,
   modelFolder,
   nameOf,
   PULL_LOCK,
@@ -44,6 +43,7 @@ import {
 } from "./catalog.ts";
 import { bytesKept, download, inspect, type WantedFile } from "./download.ts";
 import { Hub, namesHint } from "./hub.ts";
+import { HubCache } from "./hub-cache.ts";
 
 export interface PullOptions {
   config: Config;
@@ -84,11 +84,6 @@ export interface PullResult {
   fetched: number;
 }
 
-/** Files that a converter reads; nothing else of a repository is fetched. */
-const NEEDED =
-  /^(speech_tokenizer\/)?(config\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json)$|^(generation_config|vocab|tokenizer_config)\.json$|^merges\.txt$|^(lexicon|letters)\.tsv$/;
-/** Without these it is no model of this kind. */
-const REQUIRED = ["config.json", "vocab.json", "merges.txt", "speech_tokenizer/config.json"];
 /** Bytes per weight of a bundle, rounded up. */
 const WEIGHT_BYTES: Record<WeightType, number> = {
   f32: 4,
@@ -146,6 +141,7 @@ interface Plan {
 
 class Pull {
   private readonly hub: Hub;
+  private readonly cache: HubCache;
   private readonly revision: string;
   /** Files that an earlier run checked and that have not changed since. */
   private unchanged = new Map<string, HubFile>();
@@ -159,13 +155,14 @@ class Pull {
     private readonly options: PullOptions,
   ) {
     this.hub = new Hub(options.hub, id, { ...HUB_LIMITS, ...options.limits }, options.onNote ?? (() => {}));
+    this.cache = new HubCache(options.hub.cacheDir, id);
     this.revision = options.revision ?? knownByHub(id)?.revision ?? "main";
   }
 
   async run(): Promise<{ pulled: Pulled; fetched: number }> {
-    const { commit, files } =
-      this.planFromRecord() ?? (this.options.hub.offline ? this.planFromCache() : await this.planFromHub());
+    const { commit, files } = await this.plan();
     const directory = join(this.folder, commit);
+    this.done = 0; // an index counts once, with the files that it names
     this.total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     this.checkDisk(directory, files);
     this.unchanged = unchangedFiles(directory);
@@ -176,70 +173,109 @@ class Pull {
       records.push({ path, bytes, gitOid, sha256: await this.obtain(directory, commit, file) });
       this.advance(before + bytes - this.done);
     }
-    const pulled = { hub: this.id, revision: commit, files: records, directory };
+    const pulled = { hub: this.id, revision: commit, name: this.revision, files: records, directory };
     writeRecord(pulled);
     return { pulled, fetched: this.fetched };
   }
 
-  /** A commit that is here already, known by its digits, needs no hub. */
-  private planFromRecord(): Plan | null {
-    const isCommit = /^[0-9a-f]{7,40}$/.test(this.revision);
-    if (!isCommit && !this.options.hub.offline) return null;
-    const pulled = findPulled(this.options.config.cacheDir, this.id, isCommit ? this.revision : "");
-    return pulled === null || firstMissing(pulled) !== null
-      ? null
-      : { commit: pulled.revision, files: pulled.files };
+  private async plan(): Promise<Plan> {
+    const { offline } = this.options.hub;
+    const isCommit = /^[0-9a-f]{4,40}$/.test(this.revision) && (offline || this.revision.length >= 7);
+    const here = isCommit || offline ? this.commitHere(isCommit) : null;
+    const pulled = here === null ? null : findPulled(this.options.config.cacheDir, this.id, here);
+    if (pulled !== null && firstMissing(pulled) === null)
+      return { commit: pulled.revision, files: pulled.files };
+    if (!offline) return this.planFromHub();
+    if (here === null || !this.cache.commits().includes(here)) throw this.notHere();
+    return this.planFromCache(here);
   }
 
-  /** A plan without a network, from what other programs left in the hub's own cache. */
-  private planFromCache(): Plan {
-    const snapshots = join(this.cacheFolder, "snapshots");
-    const commit = this.cachedCommit(snapshots);
-    if (commit === null) {
-      const where = `neither in ${this.options.config.cacheDir} nor in ${this.options.hub.cacheDir}`;
-      throw new TtsError(
-        "MODEL_NOT_HERE",
-        `${this.id} is ${where}, and HF_HUB_OFFLINE is set`,
-        "unset it to download",
-      );
+  /** Without a network: the commit that the wanted revision stands for on this machine, or null. */
+  private commitHere(isCommit: boolean): string | null {
+    const { cacheDir } = this.options.config;
+    const ref = this.cache.commitOf(this.revision);
+    if (ref !== null) return ref;
+    if (isCommit) {
+      const pulled = findPulled(cacheDir, this.id, this.revision);
+      if (pulled !== null) return pulled.revision;
+      const cached = this.cache.commits().filter((commit) => commit.startsWith(this.revision));
+      return cached.length === 1 ? cached[0] : null;
     }
-    const directory = join(snapshots, commit);
-    const names = readdirSync(directory, { recursive: true, encoding: "utf8" });
-    const files = names.filter((name) => NEEDED.test(name)).map((name) => cachedFile(directory, name));
-    return { commit, files: this.checked(files, commit) };
+    const named = listPulled(cacheDir).find(({ hub, name }) => hub === this.id && name === this.revision);
+    if (named !== undefined) return named.revision;
+    if (this.options.revision !== undefined) return null;
+    // nobody asked for this revision by its name
+    return findPulled(cacheDir, this.id)?.revision ?? this.cache.unnamed();
   }
 
-  private cachedCommit(snapshots: string): string | null {
-    const ref = join(this.cacheFolder, "refs", this.revision);
-    const wanted = existsSync(ref) ? readFileSync(ref, "utf8").trim() : this.revision;
-    if (!existsSync(snapshots) || wanted === "") return null;
-    return (
-      readdirSync(snapshots).find((name) => /^[0-9a-f]{40}$/.test(name) && name.startsWith(wanted)) ?? null
+  private notHere(): TtsError {
+    const { config, hub, revision } = this.options;
+    const pulled = listPulled(config.cacheDir).filter((model) => model.hub === this.id);
+    const commits = [...new Set([...pulled.map((model) => model.revision), ...this.cache.commits()])];
+    const what = revision === undefined ? this.id : `revision "${revision}" of ${this.id}`;
+    const where = `neither in ${config.cacheDir} nor in ${hub.cacheDir}`;
+    const choice =
+      commits.length === 0 ? "" : `, or set {revision} to one that is here: ${commits.join(", ")}`;
+    return new TtsError(
+      "MODEL_NOT_HERE",
+      `${what} is ${where}, and HF_HUB_OFFLINE is set`,
+      `unset it to download${choice}`,
     );
+  }
+
+  /** A plan from what other programs left in the hub's own cache. */
+  private async planFromCache(commit: string): Promise<Plan> {
+    const files = this.cache.files(commit);
+    return { commit, files: this.checked(await this.needed(files, commit), commit) };
   }
 
   private async planFromHub(): Promise<Plan> {
     const commit = await this.hub.commit(this.revision);
     const files = await this.hub.files(commit);
-    return { commit, files: this.checked(files, commit) };
+    return { commit, files: this.checked(await this.needed(files, commit), commit) };
   }
 
-  /** Only the needed files, compared with what is known of them. */
-  private checked(files: HubFile[], commit: string): WantedFile[] {
-    const single = (path: string) =>
-      files.some((file) => file.path === path.replace(/model[^/]*$/, "model.safetensors"));
-    const isShard = (path: string) => /model(-|\.safetensors\.index)[^/]*$/.test(path);
-    const needed = files.filter(({ path }) => NEEDED.test(path) && !(isShard(path) && single(path)));
+  /** The files that a converter reads. Nothing else of a repository is fetched. */
+  private async needed(files: HubFile[], commit: string): Promise<HubFile[]> {
+    const has = (path: string) => files.some((file) => file.path === path);
+    const missing = missingFile(has);
+    if (missing !== null) throw this.lacks(missing);
+    const weights: string[] = [];
+    for (const folder of WEIGHT_FOLDERS) {
+      const prefix = folder === "" ? "" : `${folder}/`;
+      const inside = files
+        .filter(({ path }) => path.startsWith(prefix))
+        .map(({ path }) => path.slice(prefix.length));
+      const found = weightsAmong(inside.filter((name) => !name.includes("/")));
+      if (found === null) throw this.lacks(`${prefix}model.safetensors`);
+      if ("files" in found) weights.push(...found.files.map((name) => prefix + name));
+      else weights.push(...(await this.indexed(files, commit, prefix, found.index)));
+    }
+    const wanted = [...REQUIRED_FILES, ...OPTIONAL_FILES, ...weights];
+    const lacking = weights.find((path) => !has(path));
+    if (lacking !== undefined) throw this.lacks(lacking);
+    return files.filter(({ path }) => wanted.includes(path));
+  }
+
+  /** Obtains an index and says which files it stands for, itself included. */
+  private async indexed(files: HubFile[], commit: string, prefix: string, name: string): Promise<string[]> {
+    const directory = join(this.folder, commit);
+    const path = prefix + name;
+    await this.obtain(directory, commit, files.find((file) => file.path === path)!);
+    return [path, ...indexedFiles(readJson(join(directory, path))).map((file) => prefix + file)];
+  }
+
+  private lacks(path: string): TtsError {
+    const hint = "it is no Qwen3-TTS checkpoint, or not whole";
+    return new TtsError("HUB_MISMATCH", `${this.id} has no ${path}`, hint);
+  }
+
+  /** Needed files, compared with what is known of them. */
+  private checked(needed: HubFile[], commit: string): WantedFile[] {
     const known = knownByHub(this.id);
     const facts = known !== null && commit.startsWith(known.revision) ? known.files : {};
-    for (const path of new Set([...REQUIRED, ...Object.keys(facts)])) {
-      if (!needed.some((file) => file.path === path))
-        throw new TtsError(
-          "HUB_MISMATCH",
-          `${this.id} has no ${path}`,
-          "it is no Qwen3-TTS checkpoint, or not whole",
-        );
-    }
+    const missing = Object.keys(facts).find((path) => !needed.some((file) => file.path === path));
+    if (missing !== undefined) throw this.lacks(missing);
     return needed.map((file): WantedFile => {
       const fact = facts[file.path];
       if (fact === undefined) return file;
@@ -265,7 +301,7 @@ class Pull {
     if (here.fault === null) return here.sha256;
     if (existsSync(path)) this.options.onNote?.(`${path}: ${here.fault}; fetching it again`);
     if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) rmSync(path);
-    const cached = join(this.cacheFolder, "snapshots", commit, file.path);
+    const cached = this.cache.pathOf(commit, file.path);
     const found = await inspect(cached, file);
     if (found.fault === null) {
       symlinkSync(realpathSync(cached), path);
@@ -290,15 +326,11 @@ class Pull {
     this.options.onDownload?.({ done: this.done, total: this.total, fetched: this.fetched });
   }
 
-  private get cacheFolder(): string {
-    return join(this.options.hub.cacheDir, `models--${this.id.replace("/", "--")}`);
-  }
-
   /** Checks for room for what is still to come, for the bundle, and some more. */
   private checkDisk(directory: string, files: WantedFile[]): void {
     const missing = (file: WantedFile) => {
       const path = join(directory, file.path);
-      const cached = join(this.cacheFolder, "snapshots", basename(directory), file.path);
+      const cached = this.cache.pathOf(basename(directory), file.path);
       return existsSync(path) || existsSync(cached) ? 0 : file.bytes - bytesKept(path, file);
     };
     const toCome = files.reduce((sum, file) => sum + missing(file), 0);
@@ -328,26 +360,13 @@ function isWanted(
   );
 }
 
-/** A file of the hub's cache: blobs are named after their sum. */
-function cachedFile(directory: string, path: string): HubFile {
-  const file = join(directory, path);
-  const sum = existsSync(file) ? basename(realpathSync(file)) : "";
-  const bytes = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-  return {
-    path,
-    bytes,
-    sha256: /^[0-9a-f]{64}$/.test(sum) ? sum : null,
-    gitOid: /^[0-9a-f]{40}$/.test(sum) ? sum : null,
-  };
-}
-
 /** The most bytes that a conversion has on the disk, its own result included. */
 function bundleBytes(files: readonly { path: string; bytes: number }[], weights: WeightType): number {
   const bytesOf = (pattern: RegExp) =>
     files.filter(({ path }) => pattern.test(path)).reduce((sum, { bytes }) => sum + bytes, 0);
   const [main, codec] = [
-    bytesOf(/^model.*\.safetensors$/),
-    bytesOf(/^speech_tokenizer\/model.*\.safetensors$/),
+    bytesOf(/^(?!speech_tokenizer\/).*\.safetensors$/),
+    bytesOf(/^speech_tokenizer\/.*\.safetensors$/),
   ];
   return Math.ceil(
     (main / CHECKPOINT_WEIGHT_BYTES) * (WEIGHT_BYTES[weights] + OTHER_BYTES) + CODEC_SHARE * codec,

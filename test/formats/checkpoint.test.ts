@@ -104,7 +104,7 @@ const HOSTILE: [string, Damage, RegExp][] = [
     editHeader(WEIGHTS, (header) => ({ ...header, [HEAD]: null })),
     /codec_head\.weight has the unknown type undefined/,
   ],
-  ["a tensor of unknown type", setEntry(WEIGHTS, HEAD, "dtype", "F4"), /unknown type F4/],
+  ["a tensor of unknown type", setEntry(WEIGHTS, HEAD, "dtype", "F4"), /codec_head\.weight is F4/],
   ["a tensor of a type no weight has", setEntry(WEIGHTS, HEAD, "dtype", "I16"), /codec_head\.weight is I16/],
   ["a negative offset", setEntry(WEIGHTS, HEAD, "data_offsets", [-4, 0]), /broken header entry/],
   [

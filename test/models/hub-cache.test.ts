@@ -45,12 +45,12 @@ async function failure(work: Promise<unknown>): Promise<TtsError> {
 
 describe("the hub's own cache", () => {
   /** As other programs lay it out: blobs named after their sums, links in a snapshot. */
-  function fillCache(cacheDir: string, leaveOut: string[] = []): void {
+  function fillCache(cacheDir: string, leaveOut: string[] = [], ref = "main", commit = COMMIT): void {
     const folder = join(cacheDir, "hf/hub/models--acme--tiny-custom");
-    const snapshot = join(folder, "snapshots", COMMIT);
+    const snapshot = join(folder, "snapshots", commit);
     for (const part of [join(folder, "blobs"), join(folder, "refs"), join(snapshot, "speech_tokenizer")])
       mkdirSync(part, { recursive: true });
-    writeFileSync(join(folder, "refs/main"), COMMIT);
+    if (ref !== "") writeFileSync(join(folder, "refs", ref), commit);
     for (const [name, bytes] of hub.files) {
       if (leaveOut.includes(name)) continue;
       const sum = name.endsWith(".safetensors")
@@ -83,6 +83,68 @@ describe("the hub's own cache", () => {
     expect(gone).toMatchObject({ code: "MODEL_NOT_HERE", hint: `fetch it with: tts pull ${ID}` });
     await fetchOnly(cacheDir);
     hub.expectWholeIn(cacheDir);
+  });
+
+  describe("without a network", () => {
+    const [DEV, TAGGED] = ["a".repeat(40), "b".repeat(40)];
+    const revisionOf = async (cacheDir: string, revision?: string) => {
+      const offline = hubConfig(cacheDir, { offline: true });
+      return (await fetchOnly(cacheDir, { hub: offline, revision })).pulled.revision;
+    };
+    /** A cache of three commits; the name of `COMMIT` is main, or nothing. */
+    function newHubCache(main = "main"): string {
+      const cacheDir = newCache();
+      for (const [ref, commit] of [
+        [main, COMMIT],
+        ["dev", DEV],
+        ["v1.0", TAGGED],
+      ] as const)
+        fillCache(cacheDir, [], ref, commit);
+      return cacheDir;
+    }
+
+    test("a branch, a tag and a commit are each found, whatever was pulled before", async () => {
+      const cacheDir = newHubCache();
+      const wanted: [string | undefined, string][] = [
+        [undefined, COMMIT],
+        ["dev", DEV],
+        [undefined, COMMIT],
+        ["v1.0", TAGGED],
+        [TAGGED.slice(0, 7), TAGGED],
+        ["main", COMMIT],
+        ["dev", DEV],
+      ];
+      for (const [revision, commit] of wanted) expect(await revisionOf(cacheDir, revision)).toBe(commit);
+      rmSync(join(cacheDir, "hf/hub/models--acme--tiny-custom/refs"), { recursive: true });
+      // the records of what was pulled know the names
+      expect(await revisionOf(cacheDir, "dev")).toBe(DEV);
+      expect(await revisionOf(cacheDir, "main")).toBe(COMMIT);
+    });
+
+    test("what no name leads to is refused with the commits that are here", async () => {
+      for (const revision of ["nope", "../snapshots", "c".repeat(40)]) {
+        expect(await failure(revisionOf(newHubCache(), revision))).toMatchObject({
+          code: "MODEL_NOT_HERE",
+          message: expect.stringContaining(`revision "${revision}" of ${ID}`),
+          hint: expect.stringContaining(DEV),
+        });
+      }
+    });
+
+    test("a cache without refs/main means the commit that nothing names", async () => {
+      expect(await revisionOf(newHubCache(""))).toBe(COMMIT);
+      const cacheDir = newCache();
+      fillCache(cacheDir, [], "", DEV);
+      expect(await revisionOf(cacheDir)).toBe(DEV);
+    });
+
+    test.each(["HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"])("~ in %s is the home", async (variable) => {
+      const home = newHubCache();
+      const path = { HF_HOME: "~/hf", HF_HUB_CACHE: "~/hf/hub", XDG_CACHE_HOME: "~" }[variable]!;
+      const expected = variable === "XDG_CACHE_HOME" ? "huggingface/hub" : "hf/hub";
+      const { cacheDir } = loadHubConfig({ HOME: home, [variable]: path });
+      expect(cacheDir).toBe(join(home, expected));
+    });
   });
 
   test("is not believed: a damaged blob is left alone", async () => {

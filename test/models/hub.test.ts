@@ -2,7 +2,15 @@
 // go wrong. No real network.
 
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type HubConfig, loadConfig, loadHubConfig } from "../../src/config.ts";
 import { TtsError } from "../../src/errors.ts";
@@ -208,6 +216,33 @@ describe("fetching", () => {
       "does not answer like a hub",
     );
     portal.stop();
+  });
+
+  test("the files that an index names come, whatever they are called; others stay there", async () => {
+    const whole = hub.files.get(MAIN)!;
+    const files = new Map(hub.files);
+    files.delete(MAIN);
+    const index = { weight_map: { a: "parts/first.bin", b: "model.safetensors-00002-of-00002.safetensors" } };
+    files.set("model.safetensors.index.json", Buffer.from(JSON.stringify(index)));
+    files.set("parts/first.bin", whole);
+    files.set(index.weight_map.b, Buffer.from("second"));
+    files.set("parts/other.bin", Buffer.from("third"));
+    const sharded = await FakeHub.start("acme/shards", files);
+    const config = hubConfig(newCache(), { endpoint: sharded.endpoint });
+    const { directory } = (await fetchOnly(newCache(), { model: "acme/shards", hub: config })).pulled;
+    expect(readFileSync(join(directory, "parts/first.bin")).equals(whole)).toBe(true);
+    expect(readFileSync(join(directory, index.weight_map.b), "utf8")).toBe("second");
+    expect(existsSync(join(directory, "parts/other.bin"))).toBe(false);
+    for (const [name, message] of [
+      ["gone.safetensors", "acme/shards has no gone.safetensors"],
+      ["../config.json", 'a is in "../config.json", which is no file of the checkpoint'],
+    ]) {
+      const broken = JSON.stringify({ weight_map: { a: name } });
+      files.set("model.safetensors.index.json", Buffer.from(broken));
+      const refused = fetchOnly(newCache(), { model: "acme/shards", hub: config });
+      expect((await failure(refused)).message).toContain(message);
+    }
+    sharded.stop();
   });
 
   test("a repository without the files of a checkpoint is refused", async () => {
