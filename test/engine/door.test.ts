@@ -152,6 +152,8 @@ describe("a speech that is cancelled ends at once, without an error, and the eng
 test("the most urgent waiting sentence starts first, and equals keep their order", async () => {
   const engine = await openStarter();
   const heard: string[] = [];
+  // One sentence each, so long that a busy machine does not let this thread miss a whole one.
+  const slow = `${"please close the windows, and turn off the lights, ".repeat(3)}now.`;
   const listen = async (name: string, text: string, priority: number) => {
     for await (const _ of engine.speak(text, { ...greedily, priority })) {
       if (!heard.includes(name)) heard.push(name);
@@ -159,10 +161,10 @@ test("the most urgent waiting sentence starts first, and equals keep their order
   };
   await Promise.all([
     listen("long", LONG, 0),
-    listen("usual", "Dinner is ready.", 0),
-    listen("later", "Dinner is ready.", -5),
-    listen("urgent", "Dinner is ready.", 10),
-    listen("usual too", "Dinner is ready.", 0),
+    listen("usual", slow, 0),
+    listen("later", slow, -5),
+    listen("urgent", slow, 10),
+    listen("usual too", slow, 0),
   ]);
   expect(heard).toEqual(["long", "urgent", "usual", "usual too", "later"]);
   expect(() => engine.speak(TEXT, { priority: 101 })).toThrow("the priority is 101");
