@@ -346,7 +346,7 @@ describe("a voice", () => {
     });
 
     await tts(["pull", "acme/tiny-base", "--no-convert"], cacheDir, { HF_ENDPOINT: other.endpoint });
-    expect(await add()).toMatchObject({
+    expect(await add("--force")).toMatchObject({
       status: 2,
       stderr: "tts: there are 2 Base models here; choose one with -m: acme/tiny-base, 0.6b-base\n",
     });
