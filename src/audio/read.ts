@@ -3,7 +3,7 @@
 
 import { readFileSync, statSync } from "node:fs";
 import { LIMITS } from "../config.ts";
-import { TtsError } from "../errors.ts";
+import { fileError, TtsError } from "../errors.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import { resample } from "./resample.ts";
 
@@ -40,8 +40,7 @@ async function decodeFile(path: string): Promise<{ channelData: Float32Array[]; 
     }
     bytes = readFileSync(path);
   } catch (cause) {
-    if (cause instanceof TtsError) throw cause;
-    throw new TtsError("INPUT_UNREADABLE", `cannot read ${path}: ${(cause as Error).message}`, "", { cause });
+    throw fileError("INPUT_UNREADABLE", path, cause, { use: "read" });
   }
   const { default: decode } = await import("@audio/decode");
   try {

@@ -2,7 +2,7 @@
 // file, key and value.
 
 import { readFileSync } from "node:fs";
-import { type ErrorCode, TtsError } from "../errors.ts";
+import { type ErrorCode, meaningOf, TtsError } from "../errors.ts";
 import { isWhole } from "../ranges.ts";
 
 /** How a fault in the file is reported. */
@@ -31,7 +31,7 @@ export class JsonFile {
       const why =
         cause instanceof SyntaxError
           ? `is not JSON (${cause.message})`
-          : `cannot be read (${(cause as Error).message})`;
+          : `cannot be read (${meaningOf(cause, "read").what})`;
       throw new TtsError(fault.code, `${file} ${why}`, fault.unreadable, { cause });
     }
     if (!isObject(value)) throw new TtsError(fault.code, `${file}: holds no JSON object`, fault.hint);

@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { TtsError } from "../errors.ts";
+import { fileError, TtsError } from "../errors.ts";
 import { replaceFile } from "../io/atomic.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME } from "../types.ts";
@@ -92,16 +92,13 @@ const hashOf = (content: object) => createHash("sha256").update(JSON.stringify(c
  * Writes a voice file completely or not at all.
  * @throws TtsError OUTPUT_FAILED with this hint
  */
-export function writeVoiceFile(path: string, voice: Voice, hint = "choose a place you may write to"): void {
+export function writeVoiceFile(path: string, voice: Voice, hint?: string): void {
   try {
     replaceFile(path, `${JSON.stringify(voiceToFile(voice))}\n`);
   } catch (cause) {
-    throw unwritable(path, hint, cause);
+    throw fileError("OUTPUT_FAILED", path, cause, { use: "write", hint });
   }
 }
-
-const unwritable = (path: string, hint: string, cause: unknown) =>
-  new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, hint, { cause });
 
 /**
  * Reads and checks a voice file.
@@ -115,12 +112,8 @@ export function readVoiceFile(path: string): Voice {
     if (statSync(path).size > MAX_FILE_BYTES) throw fail("is too large for a voice");
     file = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    if (cause instanceof TtsError) throw cause;
-    throw fail(
-      cause instanceof SyntaxError
-        ? "is cut short or no voice file"
-        : `cannot be read: ${(cause as Error).message}`,
-    );
+    if (cause instanceof SyntaxError) throw fail("is cut short or no voice file");
+    throw fileError("VOICE_INVALID", path, cause, { use: "read" });
   }
   if (file?.format !== VOICE_FORMAT)
     throw fail("is no voice file", "voice files are made by tts voices add or export");
@@ -228,7 +221,7 @@ export class VoiceFolder {
     try {
       mkdirSync(this.directory, { recursive: true, mode: 0o700 });
     } catch (cause) {
-      throw unwritable(path, hint, cause);
+      throw fileError("OUTPUT_FAILED", path, cause, { use: "write", hint });
     }
     writeVoiceFile(path, voice, hint);
   }

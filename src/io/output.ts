@@ -17,7 +17,7 @@ import {
 } from "node:fs";
 import { basename, dirname } from "node:path";
 import { promisify } from "node:util";
-import { TtsError } from "../errors.ts";
+import { fileError, TtsError } from "../errors.ts";
 import { Draft } from "./atomic.ts";
 
 const openAsync = promisify(open);
@@ -48,9 +48,10 @@ export interface Output {
 export async function openOutput(path: string): Promise<Output> {
   try {
     if (isStdout(path)) return new Stream("stdout", STDOUT);
-    const there = statOf(path); // follows links: /dev/fd/3 is a pipe, not a name
+    // follows links: /dev/fd/3 is a pipe, not a name
+    const there = statSync(path, { throwIfNoEntry: false });
     if (there?.isDirectory()) throw new TtsError("OUTPUT_FAILED", `${path} is a folder`, "name a file in it");
-    if (there === null) return new WholeFile(path, path);
+    if (there === undefined) return new WholeFile(path, path);
     const target = there.isFile() ? realName(path, there) : null;
     return target !== null ? new WholeFile(path, target) : new Stream(path, await openAsync(path, "w"));
   } catch (error) {
@@ -110,21 +111,8 @@ function realName(path: string, there: Stats): string | null {
   }
 }
 
-/** The failure of a disk or pipe as an error of one line. */
-function outputError(path: string, error: unknown): TtsError {
-  if (error instanceof TtsError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  const known: Record<string, [what: string, hint: string]> = {
-    EPIPE: ["its reader has gone", ""],
-    ENOSPC: ["the disk is full", "free some space"],
-    EDQUOT: ["your disk quota is used up", "free some space"],
-    EACCES: ["no permission", "choose a place you may write to"],
-    EROFS: ["the disk is read-only", "choose another place"],
-    ENOENT: ["its folder does not exist", "make the folder first"],
-  };
-  const [what, hint] = known[code ?? ""] ?? [message, ""];
-  return new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${what}`, hint, { cause: error });
-}
+const outputError = (path: string, error: unknown) =>
+  fileError("OUTPUT_FAILED", path, error, { use: "write" });
 
 /** Writes everything; tries again while a pipe is full. */
 async function writeAll(file: number, bytes: Uint8Array, position: number | null): Promise<void> {

@@ -17,7 +17,7 @@ import {
   type WeightType,
   weightTypes,
 } from "../config.ts";
-import { TtsError } from "../errors.ts";
+import { meaningOf, TtsError } from "../errors.ts";
 import { BUNDLE_VERSION, type Bundle, isBundle, openBundle, weightsInWords } from "../formats/bundle.ts";
 import { hashFiles, sourceFiles } from "../formats/checkpoint-files.ts";
 import { jsonOrNull, textOrNull } from "../io/read.ts";
@@ -209,7 +209,7 @@ function makeCacheFolder(folder: string): void {
   } catch (cause) {
     throw new TtsError(
       "OUTPUT_FAILED",
-      `cannot make the cache folder ${folder}: ${(cause as Error).message}`,
+      `cannot make the cache folder ${folder}: ${meaningOf(cause, "write").what}`,
       "set TTS_CACHE to a writable folder",
       { cause },
     );

@@ -188,24 +188,24 @@ describe("tts pull", () => {
     environment?: Record<string, string>,
   ][] = [
     ["no model", [], 2, /pull needs one model/],
-    ["an unknown name", ["0.6b-custm"], 2, /there is no model "0.6b-custm"; did you mean 0.6b-custom\?/],
+    ["an unknown name", ["0.6b-custm"], 3, /there is no model "0.6b-custm"; did you mean 0.6b-custom\?/],
     [
       "an unknown hub id",
       ["Qwen/Qwen3-TTS-12Hz-0.6B-Bas"],
-      2,
+      3,
       /has no model "Qwen.*; did you mean Qwen\/Qwen3-TTS-12Hz-0.6B-Base\?/,
     ],
-    ["an unknown revision", [ID, "--revision", "nightly"], 2, /no model|no such revision/],
-    ["a commit that is not there", [ID, "--revision", "abcdef1"], 2, /has no revision "abcdef1"/],
+    ["an unknown revision", [ID, "--revision", "nightly"], 3, /no model|no such revision/],
+    ["a commit that is not there", [ID, "--revision", "abcdef1"], 3, /has no revision "abcdef1"/],
     ["an endpoint that is no address", [ID], 2, /HF_ENDPOINT is "hub"/, { HF_ENDPOINT: "hub" }],
     [
       "nothing here and no network allowed",
       ["0.6b-base"],
-      2,
+      3,
       /0.6B-Base is neither in .* nor in .*, and HF_HUB_OFFLINE/,
       { HF_HUB_OFFLINE: "1" },
     ],
-    ["a path with dots", ["../x"], 2, /there is no model/],
+    ["a path with dots", ["../x"], 3, /there is no model/],
   ];
   for (const [title, args, status, message, environment] of wrong) {
     test(`says in one line: ${title}`, async () => {
@@ -287,7 +287,7 @@ describe("known models", () => {
     const { hub: id, revision } = KNOWN_MODELS["0.6b-custom"];
     const missing = await tts(["Hello.", "-m", "0.6b-custom", "-o", "/dev/null"], cacheDir);
     expect(missing).toMatchObject({
-      status: 2,
+      status: 3,
       stderr: "tts: 0.6b-custom is not on this machine yet; fetch it with: tts pull 0.6b-custom\n",
     });
     expect((await tts(["Hello.", "-m", "acme/other", "-o", "/dev/null"], cacheDir)).stderr).toContain(
@@ -331,7 +331,7 @@ describe("a voice", () => {
     const speak = () =>
       tts(["Hello from Anna", "--voice", "anna", "--max-frames", "5", "--json", "-o", "anna.wav"], cacheDir);
     expect(await add()).toEqual({
-      ...{ status: 2, stdout: "" },
+      ...{ status: 3, stdout: "" },
       stderr:
         "tts: there is no Base model on this machine yet; fetch one with: tts pull 0.6b-base or tts pull 1.7b-base\n",
     });
@@ -356,7 +356,7 @@ describe("a voice", () => {
     const gone =
       "tts: the voice anna was taken with 0.6b-base, which is not on this machine; fetch it with: tts pull 0.6b-base";
     expect(await speak()).toEqual({
-      status: 2,
+      status: 3,
       stdout: "",
       stderr: `${gone}, or choose one of the same width: -m acme/tiny-base\n`,
     });
@@ -369,7 +369,7 @@ describe("a voice", () => {
     const cacheDir = newCache();
     await tts(["voices", "add", "anna", "--from", recording, "-m", join(GOLDEN, "tiny-base")], cacheDir);
     expect(await tts(["Hello.", "--voice", "anna", "-o", "/dev/null"], cacheDir)).toEqual({
-      ...{ status: 2, stdout: "" },
+      ...{ status: 3, stdout: "" },
       stderr:
         "tts: the voice anna was taken with tiny-base, which has no name here; give its folder with -m\n",
     });

@@ -1,7 +1,7 @@
 // An earlier result of tts bench --json: read, checked, and set beside the new one.
 
 import { readFileSync } from "node:fs";
-import { TtsError } from "../../errors.ts";
+import { fileError, TtsError } from "../../errors.ts";
 import { PARTS, type Result, type Run } from "./_figures.ts";
 
 /** One figure then and now. */
@@ -19,8 +19,8 @@ export function readResult(path: string): Result {
   try {
     value = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    const why = cause instanceof SyntaxError ? "is not JSON" : `cannot be read: ${(cause as Error).message}`;
-    throw new TtsError("INPUT_UNREADABLE", `${path} ${why}`, "give what tts bench --json has printed", {
+    if (!(cause instanceof SyntaxError)) throw fileError("INPUT_UNREADABLE", path, cause, { use: "read" });
+    throw new TtsError("INPUT_UNREADABLE", `${path} is not JSON`, "give what tts bench --json has printed", {
       cause,
     });
   }

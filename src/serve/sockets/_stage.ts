@@ -6,7 +6,7 @@ import { chmodSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { withSampling } from "../../engine/request.ts";
-import { asTtsError, TtsError, toWire } from "../../errors.ts";
+import { asTtsError, meaningOf, TtsError, toWire } from "../../errors.ts";
 import { type Bundle, openBundle } from "../../formats/bundle.ts";
 import { renameIntoPlace } from "../../io/atomic.ts";
 import { endWithParent, settleThread } from "../../pipeline/placement.ts";
@@ -131,7 +131,7 @@ class StageHost {
       rmSync(hidden, { force: true });
       throw new TtsError(
         "OUTPUT_FAILED",
-        `cannot listen on ${path}: ${(cause as Error).message}`,
+        `cannot listen on ${path}: ${meaningOf(cause, "write").what}`,
         "choose another folder",
         { cause },
       );
