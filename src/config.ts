@@ -78,6 +78,9 @@ export const HUB_LIMITS = {
 } as const;
 export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
 
+/** Timers that are set to more end at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** Generation waits for weights to be read, and four cores read as fast as any number. */
 const MOST_GENERATION_THREADS = 4;
 /** Prompts are bound by arithmetic, and so gain from more cores; but they are short. */
@@ -255,6 +258,13 @@ export function loadConfig(
   assertWhole("threads", config.threads, 1, LIMITS.threads);
   assertWhole("promptThreads", config.promptThreads, 1, LIMITS.threads);
   assertWhole("lanes", config.lanes, 1, LIMITS.lanes);
+  assertWhole("contextPositions", config.contextPositions, 1, LIMITS.contextPositions);
+  if (!(config.stageTimeoutMs > 0 && config.stageTimeoutMs <= LONGEST_TIMER_MS))
+    throw new TtsError(
+      "USAGE",
+      `stageTimeoutMs is ${config.stageTimeoutMs}`,
+      `give milliseconds, above 0 and up to ${LONGEST_TIMER_MS}`,
+    );
   for (const stage of ["talker", "predictor"] as const) checkCores(stage, config.threads, cpus[stage].length);
   checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
   checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);

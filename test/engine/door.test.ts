@@ -3,7 +3,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import type { HostOptions, SpeakRequest } from "../../src/engine/host.ts";
+import type { HostOptions, SpeakRequest } from "../../src/engine/options.ts";
 import type {
   SpeechSettings as NarrowSettings,
   ClonedVoice as NarrowVoice,
