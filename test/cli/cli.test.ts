@@ -22,6 +22,7 @@ import {
   goldenCases,
   goldenFile,
   maxDifference,
+  patient,
   ROOT,
   S16_ERROR,
   STARTER,
@@ -263,7 +264,7 @@ describe("the cache", () => {
       const folder = join(home, ".cache/qwen3-tts/bundles");
       expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
     }
-  }, 30_000);
+  }, 600_000);
 });
 
 describe("bad input", () => {
@@ -381,7 +382,7 @@ describe("outputs", () => {
     const long = TEXT.repeat(40);
     const result = await say([long, "-o", "a.wav"], {
       cwd: folder,
-      whileRunning: (kill) => setTimeout(() => kill("SIGINT"), 900),
+      whileRunning: (kill) => setTimeout(() => kill("SIGINT"), patient(900)),
     });
     expect(result.status).toBe(130);
     expect(readFileSync(path, "utf8")).toBe("precious");

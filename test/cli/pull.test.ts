@@ -20,7 +20,7 @@ import {
   SOURCE,
   TOKEN,
 } from "../_hub.ts";
-import { GOLDEN, goldenCases, goldenFile, ROOT, scratchFolder } from "../_support.ts";
+import { GOLDEN, goldenCases, goldenFile, patient, ROOT, scratchFolder } from "../_support.ts";
 import { goldenArgs } from "./_tts.ts";
 
 const hub = FakeHub.duringTests();
@@ -74,9 +74,9 @@ function startProgram(
 const tts = (args: string[], cacheDir: string, environment: Record<string, string> = {}) =>
   start(args, cacheDir, environment).done;
 
-/** Waits for at most 10 s. */
+/** Waits for at most 10 s, or longer on a busy machine. */
 async function until(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 1_000 && !condition(); i++) await sleep(10);
+  for (let waitedMs = 0; waitedMs < patient(10_000) && !condition(); waitedMs += 10) await sleep(10);
   expect(condition()).toBe(true);
 }
 
