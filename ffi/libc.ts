@@ -2,10 +2,11 @@
 // threads, one clock for all of them, memory to measure reading with, and two harmless functions used as
 // callbacks.
 
-import { dlopen, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
+import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { closeSync, fstatSync, openSync } from "node:fs";
+import { openSymbols } from "./load/open.ts";
 
-const libc = dlopen("libc.so.6", {
+const libc = openSymbols("libc.so.6", {
   setenv: { args: ["cstring", "cstring", "i32"], returns: "i32" }, // name, value, overwrite
   abs: { args: ["i32"], returns: "i32" },
   strlen: { args: ["ptr"], returns: "u64" },

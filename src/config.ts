@@ -1,10 +1,11 @@
 // Every default and limit, and the settings of one run: flags > environment > defaults, frozen.
 
-import { homedir, tmpdir, totalmem } from "node:os";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
 import { ANYWHERE, allowedCores, fastCores, type Placement, placementOf, type WantedCores } from "./cores.ts";
 import { TtsError } from "./errors.ts";
+import { passwordFileHome, pathIn, userDirectory } from "./io/folders.ts";
 import { textOrEmpty } from "./io/read.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 import { assertWhole } from "./ranges.ts";
@@ -86,6 +87,9 @@ export const HUB_LIMITS = {
   entries: 10_000,
 } as const;
 export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
+
+/** Timers that are set to more end at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Generation waits for weights to be read, and four cores read as fast as any number. */
 const MOST_GENERATION_THREADS = 4;
@@ -276,6 +280,13 @@ export function loadConfig(
   assertWhole("threads", config.threads, 1, LIMITS.threads);
   assertWhole("promptThreads", config.promptThreads, 1, LIMITS.threads);
   assertWhole("lanes", config.lanes, 1, LIMITS.lanes);
+  assertWhole("contextPositions", config.contextPositions, 1, LIMITS.contextPositions);
+  if (!(config.stageTimeoutMs > 0 && config.stageTimeoutMs <= LONGEST_TIMER_MS))
+    throw new TtsError(
+      "USAGE",
+      `stageTimeoutMs is ${config.stageTimeoutMs}`,
+      `give milliseconds, above 0 and up to ${LONGEST_TIMER_MS}`,
+    );
   for (const stage of ["talker", "predictor"] as const) checkCores(stage, config.threads, cpus[stage].length);
   checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
   checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);
@@ -352,44 +363,6 @@ function checkCores(stage: string, threads: number, cores: number): void {
   if (cores === 0 || threads <= cores) return;
   const what = `${threads} threads do not fit on the ${cores} ${cores === 1 ? "core" : "cores"} of the ${stage}`;
   throw new TtsError("USAGE", what, `give {threads} ${cores}, or more cores with {cpus.${stage}}`);
-}
-
-/**
- * The program's folder below one of the user's, by the XDG rules. Works without HOME and without a terminal,
- * as under cron.
- */
-function userDirectory(
-  environment: Record<string, string | undefined>,
-  own: string,
-  xdg: string,
-  usual: string,
-  part: string,
-): string {
-  const chosen = pathIn(environment, own);
-  if (chosen !== "") return chosen;
-  const base = pathIn(environment, xdg);
-  if (base !== "") return join(base, "qwen3-tts", part);
-  const home = environment.HOME || passwordFileHome();
-  const hasHome = home !== "" && home !== "/";
-  return hasHome
-    ? join(home, usual, "qwen3-tts", part)
-    : join(tmpdir(), `qwen3-tts-${process.getuid?.() ?? 0}`, part);
-}
-
-/**
- * The path in a variable, or "". A leading `~` is the home, as in other hub programs: no shell expands it in
- * quotes, in a unit or in an env file.
- */
-function pathIn(environment: Record<string, string | undefined>, name: string): string {
-  return (environment[name] ?? "").replace(/^~(?=\/|$)/, () => environment.HOME || passwordFileHome());
-}
-
-function passwordFileHome(): string {
-  try {
-    return homedir();
-  } catch {
-    return "";
-  }
 }
 
 /**

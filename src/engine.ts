@@ -6,8 +6,9 @@
 //   await using engine = await open({ model: "starter" });
 //   for await (const { samples } of engine.speak("The kettle is ready.")) play(samples); // f32, 24 kHz mono
 //
-// A failure is a TtsError: its code, what happened, and what to do. A wrong call is a TypeError or
-// RangeError.
+// A failure is a TtsError: its code, what happened, and what to do. So is an argument of a wrong type and an
+// option with an unknown name (USAGE). A call at a wrong time, such as iterating a speech twice, is a
+// TypeError.
 
 import { openHost } from "./engine/host.ts";
 import type { Progress, SamplerSettings, StageName, StopReason, TextMode } from "./types.ts";

@@ -1,5 +1,5 @@
-// Expected failures: one class, one table of codes, and their form on the wire. Imports nothing.
-// Programmer errors stay plain TypeError and RangeError.
+// Expected failures: one class, one table of codes, one of the system's errors on files, and their form on
+// the wire. Imports nothing. Programmer errors stay plain TypeError and RangeError.
 
 /** Every code a TtsError can carry, with the exit status the command line gives it. */
 const EXIT_STATUS = {
@@ -10,14 +10,14 @@ const EXIT_STATUS = {
   INPUT_UNREADABLE: 2,
   SPEAKER_UNKNOWN: 2,
   LANGUAGE_UNKNOWN: 2,
-  MODEL_UNKNOWN: 2, // no such name or directory
-  MODEL_NOT_HERE: 2, // known, but not pulled yet
   MODEL_UNSUITABLE: 2, // the model cannot do what was asked
   VOICE_UNKNOWN: 2,
   VOICE_INVALID: 2, // a voice file that is damaged, or of a newer version
   CODES_INVALID: 2, // a codes file that cannot be decoded
   REFERENCE_UNUSABLE: 2, // a recording to clone that is too short, too long, silent or not made of numbers
   REQUEST_INVALID: 2, // what a client sent to a server cannot be understood
+  MODEL_UNKNOWN: 3, // no such name or directory
+  MODEL_NOT_HERE: 3, // known, but not pulled yet
   CHECKPOINT_INVALID: 3, // a source checkpoint that is incomplete, damaged or of another kind
   BUNDLE_INVALID: 3, // a converted bundle that is incomplete, damaged or of another version
   HUB_MISMATCH: 3, // files of a hub that are not the ones they should be
@@ -87,6 +87,83 @@ export class TtsError extends Error {
   }
 }
 
+/** What was to be done with the file. */
+export type FileUse = "read" | "write";
+
+/** What happened, and what to do next. */
+type Meaning = readonly [what: string, hint: string];
+
+const NEEDS_A_FILE = "name a file, a pipe or -";
+
+const MEANINGS: Readonly<Record<string, Meaning>> = {
+  EACCES: ["no permission", "make it readable for this user"],
+  EBADF: ["it is closed", NEEDS_A_FILE],
+  EBUSY: ["another program has it", "end that program, or choose another file"],
+  EDQUOT: ["your disk quota is used up", "free some space"],
+  EEXIST: ["something of that name is there", "move it away, or choose another name"],
+  EFBIG: ["the file is too large", "give a smaller one"],
+  EIO: ["the device failed", "look into dmesg, and try another file"],
+  EISDIR: ["it is a folder", "name a file in it"],
+  ELOOP: ["its links lead in a circle", "name the file itself"],
+  EMFILE: ["this program has too many files open", "raise the limit with ulimit -n"],
+  ENAMETOOLONG: ["its name is too long", "at most 255 bytes, and 4095 with its folders"],
+  ENFILE: ["the system has too many files open", "close other programs"],
+  ENODEV: ["the device is not there", NEEDS_A_FILE],
+  ENOENT: ["there is no such file", "check its name and its folder"],
+  ENOSPC: ["the disk is full", "free some space"],
+  ENOTDIR: ["a part of its path is no folder", "check the path"],
+  ENXIO: ["it is a socket, or a device that is not there", NEEDS_A_FILE],
+  EPERM: ["the system does not allow it", "choose another file"],
+  EPIPE: ["its reader has gone", ""],
+  EROFS: ["the disk is read-only", "choose another place"],
+  ESTALE: ["the network disk has lost it", "mount the disk again"],
+  ETXTBSY: ["a program in it is running", "end that program, or choose another name"],
+};
+
+/** The rows that mean something else where a file is written. */
+const WRITING: Readonly<Record<string, Meaning>> = {
+  EACCES: ["no permission", "choose a place you may write to"],
+  EFBIG: ["it may grow no larger", "raise the limit with ulimit -f, or choose another disk"],
+  EIO: ["the device failed", "look into dmesg, and choose another disk"],
+  ENOENT: ["its folder does not exist", "make the folder first"],
+  EPERM: ["the system does not allow it", "choose a place you may write to"],
+};
+
+/** Calls that change what is on a disk. */
+const WRITES: ReadonlySet<string> = new Set(
+  "chmod copyfile ftruncate link mkdir rename rm rmdir symlink unlink utime write".split(" "),
+);
+
+/** The code of an error that comes from the system, or "". */
+export function systemCode(error: unknown): string {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : "";
+}
+
+/** @param error what the file system threw; an error without a row keeps its own words */
+export function meaningOf(error: unknown, use: FileUse): { what: string; hint: string } {
+  const code = systemCode(error);
+  const row = (use === "write" ? WRITING[code] : undefined) ?? MEANINGS[code];
+  const [what, hint] = row ?? [error instanceof Error ? error.message : String(error), ""];
+  return { what, hint };
+}
+
+/**
+ * The failure of a read or write as an error of one line; a TtsError passes.
+ * @param name what the user calls the file
+ * @param hint what to do next, if that does not depend on the failure
+ */
+export function fileError(
+  code: ErrorCode,
+  name: string,
+  cause: unknown,
+  { use, hint }: { use: FileUse; hint?: string },
+): TtsError {
+  if (cause instanceof TtsError) return cause;
+  const meaning = meaningOf(cause, use);
+  return new TtsError(code, `cannot ${use} ${name}: ${meaning.what}`, hint ?? meaning.hint, { cause });
+}
+
 /** An error as it crosses from a worker to the main thread. */
 export interface ErrorOnTheWire {
   code: ErrorCode;
@@ -97,9 +174,17 @@ export interface ErrorOnTheWire {
   stack?: string;
 }
 
-/** Any thrown value as a TtsError; what nobody expected becomes INTERNAL and keeps its cause. */
+/**
+ * Any thrown value as a TtsError. An error of the file system names its path; what nobody expected becomes
+ * INTERNAL. Both keep their cause.
+ */
 export function asTtsError(thrown: unknown): TtsError {
   if (thrown instanceof TtsError) return thrown;
+  const { path, syscall } = (thrown ?? {}) as NodeJS.ErrnoException;
+  if (systemCode(thrown) !== "" && path !== undefined)
+    return WRITES.has(syscall ?? "")
+      ? fileError("OUTPUT_FAILED", path, thrown, { use: "write" })
+      : fileError("INPUT_UNREADABLE", path, thrown, { use: "read" });
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new TtsError("INTERNAL", message, "", { cause: thrown });
 }

@@ -8,7 +8,7 @@ import type { Worker } from "node:worker_threads";
 import { allowedCores } from "../src/cores.ts";
 import { type AudioChunk, type Engine, type OpenOptions, open, type SpeakOptions } from "../src/engine.ts";
 import { BUNDLE_FILES } from "../src/formats/bundle.ts";
-import { bundleOf, GoldenFile, maxDifference, readJson, scratchFolder } from "./_support.ts";
+import { bundleOf, GoldenFile, maxDifference, patient, readJson, scratchFolder } from "./_support.ts";
 
 /** All workers: each announces itself on the process. */
 const started: Worker[] = [];
@@ -261,7 +261,7 @@ describe("failures", () => {
     const listening = (async () => {
       for await (const _ of speech) {
         // by now every ring is full and every stage waits
-        await new Promise((resolve) => setTimeout(resolve, 600));
+        await new Promise((resolve) => setTimeout(resolve, patient(600)));
         await started[which].terminate();
       }
     })();

@@ -12,7 +12,7 @@ import { ROOT } from "./_support.ts";
  */
 const STAIR: readonly (readonly string[])[] = [
   ["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/npu-vendors.ts"],
-  ["ffi/", "src/ranges.ts", "src/io/read.ts"],
+  ["ffi/", "src/ranges.ts", "src/io/read.ts", "src/io/folders.ts"],
   ["src/cores.ts"],
   ["src/config.ts"],
   ["src/worker.ts", "src/sampler.ts", "src/io/"],

@@ -1,12 +1,13 @@
 // Finds and opens a shared library: the path the user gave, else the npm package, else beside the executable.
 // A compiled binary unpacks its own.
 
-import { dlopen, type FFIFunction } from "bun:ffi";
+import type { FFIFunction } from "bun:ffi";
 import { existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, isAbsolute, join } from "node:path";
 import { TtsError } from "../../src/errors.ts";
 import { compiled, remedyFor } from "./embedded.ts";
+import { openSymbols } from "./open.ts";
 import { requireSystem } from "./system.ts";
 import { unpack } from "./unpack.ts";
 
@@ -69,8 +70,9 @@ function packagePaths(place: LibraryPlace): string[] {
 export function openLibrary<T extends Record<string, FFIFunction>>(title: string, path: string, symbols: T) {
   if (isAbsolute(path) && existsSync(path)) requireSystem(title, path);
   try {
-    return dlopen(path, symbols);
+    return openSymbols(path, symbols);
   } catch (cause) {
+    if (cause instanceof TtsError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new TtsError(
       "LIBRARY_MISMATCH",

@@ -1,12 +1,12 @@
 // Checks that this system is new enough for a library before it is loaded: the loader's own message names no
 // system that would do. Also tells where the loader found a library.
 
-import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { TtsError } from "../../src/errors.ts";
 import { libcVersion } from "../libc.ts";
 import { type ElfFacts, readElf } from "./elf.ts";
+import { openSymbols } from "./open.ts";
 
 const MACHINES: Record<string, { code: number; title: string }> = {
   x64: { code: 62, title: "x86-64" },
@@ -125,7 +125,7 @@ let known: readonly string[] | null = null;
 function stdcppVersions(): SystemVersions["stdcpp"] {
   if (known !== null) return known;
   try {
-    dlopen(STDCPP, { __cxa_pure_virtual: { args: [], returns: "void" } });
+    openSymbols(STDCPP, { __cxa_pure_virtual: { args: [], returns: "void" } });
   } catch {
     return [];
   }

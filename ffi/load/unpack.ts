@@ -17,7 +17,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { TtsError } from "../../src/errors.ts";
+import { meaningOf, systemCode, TtsError } from "../../src/errors.ts";
 import { tryLockFile } from "../libc.ts";
 import { type Contents, contentsOf, type Part, partOf, readArchive } from "./embedded.ts";
 
@@ -57,15 +57,20 @@ export function unpack(folder: string, everyByte = false): void {
     }
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;
-    const { code, message } = cause as NodeJS.ErrnoException;
+    const code = systemCode(cause);
     const hint =
       code === "ENOSPC" || code === "EDQUOT"
         ? "free some space, or set TTS_LIB_DIR to a folder that has it"
         : WAY_OUT;
     const megabytes = Math.ceil(sizeOf(contentsOf(part)) / 1e6);
-    throw new TtsError("OUTPUT_FAILED", `cannot unpack ${megabytes} MB to ${folder}: ${message}`, hint, {
-      cause,
-    });
+    throw new TtsError(
+      "OUTPUT_FAILED",
+      `cannot unpack ${megabytes} MB to ${folder}: ${meaningOf(cause, "write").what}`,
+      hint,
+      {
+        cause,
+      },
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 // Checks a model file before the vendor's library sees it, and names what such a file often is instead. Knows
 // no vendor.
 
-import { TtsError } from "../../src/errors.ts";
+import { fileError, systemCode, TtsError } from "../../src/errors.ts";
 import { type MappedFile, mapFile } from "../libc.ts";
 
 /** Vendors' functions take sizes of 32 bits. */
@@ -29,7 +29,7 @@ function openModelFile(path: string): MappedFile {
   try {
     return mapFile(path);
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
+    const code = systemCode(cause);
     if (code === "ENOENT")
       throw new TtsError(
         "NPU_MODEL_INVALID",
@@ -39,7 +39,7 @@ function openModelFile(path: string): MappedFile {
       );
     const hint =
       code === "EACCES" ? "make it readable for this user" : "give the path of the model file itself";
-    throw new TtsError("NPU_MODEL_INVALID", `the model ${path} cannot be read: ${message}`, hint, { cause });
+    throw fileError("NPU_MODEL_INVALID", `the model ${path}`, cause, { use: "read", hint });
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { mapFile } from "../../ffi/libc.ts";
 import type { WeightType } from "../config.ts";
-import { BUNDLE_HINT, TtsError } from "../errors.ts";
+import { BUNDLE_HINT, fileError, TtsError } from "../errors.ts";
 import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../formats/gguf.ts";
 
 /**
@@ -106,9 +106,7 @@ function readMapped(path: string, read: (bytes: Uint8Array) => void): void {
   try {
     file = mapFile(path);
   } catch (cause) {
-    throw new TtsError("BUNDLE_INVALID", `${path} cannot be read: ${(cause as Error).message}`, BUNDLE_HINT, {
-      cause,
-    });
+    throw fileError("BUNDLE_INVALID", path, cause, { use: "read", hint: BUNDLE_HINT });
   }
   try {
     read(file.bytes);

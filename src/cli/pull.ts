@@ -53,7 +53,7 @@ export const command = defineCommand({
       "HF_HUB_OFFLINE\n1: use only what is on this machine.",
     ],
     "EXIT STATUS": [
-      "0 done; 2 wrong options, or no such model; 3 files that are not what they should be; 5 disk full or not writable; 7 the hub cannot be reached or refuses; 130 interrupted; 1 anything else.",
+      "0 done; 2 wrong options; 3 no such model, or files that are not what they should be; 5 disk full or not writable; 7 the hub cannot be reached or refuses; 130 interrupted; 1 anything else.",
     ],
   },
   options,

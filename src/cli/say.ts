@@ -206,7 +206,7 @@ export const command = defineCommand({
       "TTS_STAGE_TIMEOUT\nThe program gives up when a stage gives no sign of life for this many seconds. Default: 120.",
     ],
     "EXIT STATUS": [
-      "0 done; 2 wrong options or text; 3 unusable model; 4 library trouble; 5 output failed; 6 a worker or an NPU failed; 7 the hub did not answer; 8 a stage hung; 129, 130, 143 ended by a signal, 141 because the reader of its output has gone; 1 anything else.",
+      "0 done; 2 wrong options or text; 3 no such model, or one that cannot be used; 4 library trouble; 5 output failed; 6 a worker or an NPU failed; 7 the hub did not answer; 8 a stage hung; 129, 130, 143 ended by a signal, 141 because the reader of its output has gone; 1 anything else.",
     ],
   },
   options,

@@ -102,6 +102,7 @@ export const command = defineCommand({
       'talker.sock\nThe client sends u32 length and that many bytes of JSON: {"text", "language"}, and optionally speaker, instruct, maxFrames, seed, greedy, rawText, normalize. The text is one sentence, given to the model whole, and read as tts reads it. For every frame the server sends i32 code_0 and f32[H] hidden state, and waits for f32[H], the complete next input: the sum of the embeddings of the frame\'s 16 codes and of tts_pad. After the feedback for the last frame the server sends i32 -1, and the connection may go on with another sentence. i32 -2 is an error, after which the server closes the connection.',
       "predictor.sock\nThe client sends f32[H] hidden state and i32 code_0, and gets 15 x i32, as often as it likes. An error closes the connection.",
       "vocoder.sock\nThe client sends i32 n, up to 10000, and i64[n*16] codes, and gets i32 samples and i16[samples], as often as it likes; every request starts afresh. An error closes the connection.",
+      "A stage has up to 64 clients at once. A further one takes the place of the client that has been idle longest, if that is longer than --patience; else it is sent away.",
       "A line on standard error says what was wrong with a request. A connection that ends early was refused, or its stage has died: connect again, the stage comes back by itself.",
     ],
     ENVIRONMENT: [

@@ -2,7 +2,7 @@
 // whole, so an interruption leaves nothing. Progress, Ctrl-C and timers go on meanwhile.
 
 import { existsSync, mkdirSync } from "node:fs";
-import { TtsError } from "../errors.ts";
+import { fileError, systemCode } from "../errors.ts";
 import { Draft } from "../io/atomic.ts";
 import { answerErrand } from "../pipeline/errand.ts";
 import type { Progress } from "../types.ts";
@@ -34,13 +34,7 @@ function moveIntoPlace(draft: Draft, isWhole: (folder: string) => boolean): void
     draft.replaceFolder();
   } catch (cause) {
     const finishedByAnother = isWhole(target) && !replaces;
-    if (!finishedByAnother)
-      throw new TtsError(
-        "OUTPUT_FAILED",
-        `cannot move the new folder to ${target}: ${(cause as Error).message}`,
-        "",
-        { cause },
-      );
+    if (!finishedByAnother) throw fileError("OUTPUT_FAILED", target, cause, { use: "write" });
   }
 }
 
@@ -54,27 +48,16 @@ export function buildInWorker(
       mkdirSync(part, { recursive: true, mode: 0o755 });
       build(onProgress);
     } catch (error) {
-      throw asOutputError(error, target);
+      throw asFileError(error, part, target);
     }
   });
 }
 
-/** Turns a failed write into an error that names the target and says what to do; other errors pass. */
-function asOutputError(error: unknown, target: string): unknown {
-  const code = (error as NodeJS.ErrnoException).code ?? "";
-  const hints: Record<string, string> = {
-    ENOSPC: "free disk space",
-    EACCES: "choose a folder you may write to",
-    EROFS: "choose a writable disk",
-    EDQUOT: "free disk space",
-  };
-  if (!(code in hints) && code !== "ENOTDIR" && code !== "EEXIST") return error;
-  return new TtsError(
-    "OUTPUT_FAILED",
-    `cannot write ${target}: ${(error as Error).message}`,
-    hints[code] ?? "",
-    {
-      cause: error,
-    },
-  );
+/** Turns an error of the file system into one that names the target or the source; other errors pass. */
+function asFileError(error: unknown, part: string, target: string): unknown {
+  if (systemCode(error) === "") return error;
+  const { path = part } = error as NodeJS.ErrnoException;
+  return path.startsWith(part)
+    ? fileError("OUTPUT_FAILED", target, error, { use: "write" })
+    : fileError("CHECKPOINT_INVALID", path, error, { use: "read" });
 }

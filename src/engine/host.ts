@@ -1,12 +1,12 @@
 // An open model: the crew of its stages, and the calls that programs make. The door (src/engine.ts) documents
 // them.
 
-import { type Config, type ConfigFlags, LIMITS, lanesFor, loadConfig, threadsFor } from "../config.ts";
+import { type Config, LIMITS, lanesFor, loadConfig, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { type Bundle, damageOf, type Manifest } from "../formats/bundle.ts";
 import { assertCodes } from "../formats/codes.ts";
 import { assertNpuFolder } from "../formats/npu-folder.ts";
-import { isCached, type ModelOptions } from "../models/cache.ts";
+import { isCached } from "../models/cache.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { runErrand } from "../pipeline/errand.ts";
 import { PREDICTOR_HAS_IT } from "../pipeline/mailbox.ts";
@@ -21,31 +21,17 @@ import type { Reader } from "../text/reading.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, STAGES, type StageName } from "../types.ts";
 import { Crew } from "./crew.ts";
 import { Jobs } from "./jobs.ts";
-import { type LexiconSource, readLexicons } from "./lexicon.ts";
+import { readLexicons } from "./lexicon.ts";
 import {
-  prepareVoice,
-  readerOf,
-  readText,
-  type Sampling,
-  type SpeechOptions,
-  withSampling,
-} from "./request.ts";
+  checkArgument,
+  checkOptions,
+  checkVoiceType,
+  type HostOptions,
+  type SpeakRequest,
+} from "./options.ts";
+import { prepareVoice, readerOf, readText, withSampling } from "./request.ts";
 import { DecodedSpeech, type SpeechHost, SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
-
-export interface HostOptions
-  extends ConfigFlags,
-    Omit<ModelOptions, "config" | "damage" | "everyByte">,
-    Sampling {
-  use?: "speak" | "decode" | "encode";
-  lexicon?: LexiconSource;
-  sentences?: number;
-}
-
-export interface SpeakRequest extends SpeechOptions {
-  priority?: number;
-  signal?: AbortSignal;
-}
 
 /** A whole text, or one that comes in pieces. */
 export type Text = string | AsyncIterable<string> | Iterable<string>;
@@ -58,6 +44,8 @@ const STAGES_FOR: Record<NonNullable<HostOptions["use"]>, readonly StageName[]> 
 
 /** @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*, USAGE */
 export async function openHost(options: HostOptions): Promise<EngineHost> {
+  checkOptions("open", options);
+  assertWhole("sentences", options.sentences ?? 1, 0, Number.MAX_SAFE_INTEGER);
   const general = loadConfig(options);
   assertNpuFolder(general);
   const isToSpeak = (options.use ?? "speak") === "speak";
@@ -173,8 +161,12 @@ export class EngineHost implements SpeechHost {
     return this.jobs.isSpeaking && !predictorHasIt && !this.jobs.vocoderHoldsUpTalker;
   }
 
-  speak(text: Text, { priority = 0, signal, ...options }: SpeakRequest = {}): SpokenSpeech {
+  speak(text: Text, request: SpeakRequest = {}): SpokenSpeech {
     this.assertUsable("talker");
+    checkArgument("speak", "text", text);
+    checkOptions("speak", request);
+    const { priority = 0, signal, ...options } = request;
+    if (options.voice !== undefined) checkVoiceType("speak", options.voice);
     assertWhole("the priority", priority, -LIMITS.priority, LIMITS.priority);
     const { message, settings } = prepareVoice(this.bundle, options);
     const { drawLimits } = this.crew;
@@ -188,8 +180,10 @@ export class EngineHost implements SpeechHost {
     return new SpokenSpeech(this, source, settings, message, priority, signal);
   }
 
-  decode(codes: Int32Array, { signal }: { signal?: AbortSignal } = {}): DecodedSpeech {
+  decode(codes: Int32Array, options: { signal?: AbortSignal } = {}): DecodedSpeech {
     this.assertUsable("vocoder");
+    checkArgument("decode", "codes", codes);
+    checkOptions("decode", options);
     if (codes.length % CODES_PER_FRAME !== 0) {
       throw new TtsError(
         "CODES_INVALID",
@@ -198,7 +192,7 @@ export class EngineHost implements SpeechHost {
       );
     }
     assertCodes(codes, this.manifest.shape.codes, { hint: "was it made with another model?" });
-    return new DecodedSpeech(this, codes, signal);
+    return new DecodedSpeech(this, codes, options.signal);
   }
 
   async encode(
@@ -207,6 +201,15 @@ export class EngineHost implements SpeechHost {
     options: { signal?: AbortSignal } = {},
   ): Promise<EncodedReference> {
     this.assertOpen();
+    checkArgument("encode", "samples", samples);
+    checkArgument("encode", "tailSilenceSeconds", tailSilenceSeconds);
+    checkOptions("encode", options);
+    if (!(tailSilenceSeconds >= 0 && tailSilenceSeconds <= LIMITS.referenceTailSeconds))
+      throw new TtsError(
+        "USAGE",
+        `the silence after the recording is ${tailSilenceSeconds} s`,
+        `give 0 to ${LIMITS.referenceTailSeconds} s`,
+      );
     const { name, prompt } = this.manifest;
     if (prompt.modelType !== "base")
       throw new TtsError(

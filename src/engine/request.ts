@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { type Bundle, bundlePath } from "../formats/bundle.ts";
+import { assertCodes } from "../formats/codes.ts";
 import { assertWhole, isWhole } from "../ranges.ts";
 import type { Sentence, SpokenReference } from "../stages/sentence.ts";
 import type { Lexicon, Pronounced } from "../text/lexicon.ts";
@@ -291,6 +292,7 @@ function checkVoice({ manifest }: Bundle, voice: ClonedVoice | undefined): Spoke
       "make the voice with this model",
     );
   }
+  if (codes !== null) assertCodes(codes, shape.codes, { hint: `the voice ${voice.name} is damaged` });
   return text === "" ? { xVector, text, codes: null } : { xVector, text, codes };
 }
 

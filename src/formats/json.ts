@@ -1,7 +1,7 @@
 // Reads a JSON file of a checkpoint or of a bundle key by key. Every value is checked; every failure names
 // file, key and value.
 
-import { type ErrorCode, TtsError } from "../errors.ts";
+import { type ErrorCode, meaningOf, TtsError } from "../errors.ts";
 import { readRegularFile } from "../io/read.ts";
 import { isWhole } from "../ranges.ts";
 
@@ -36,7 +36,7 @@ export class JsonFile {
       const why =
         cause instanceof SyntaxError
           ? `is not JSON (${cause.message})`
-          : `cannot be read (${(cause as Error).message})`;
+          : `cannot be read (${meaningOf(cause, "read").what})`;
       throw new TtsError(fault.code, `${file} ${why}`, fault.unreadable, { cause });
     }
     if (!isObject(value)) throw new TtsError(fault.code, `${file}: holds no JSON object`, fault.hint);

@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { TtsError } from "../errors.ts";
+import { fileError, TtsError } from "../errors.ts";
 import { replaceFile } from "../io/atomic.ts";
 import { readBytes, readRegularFile } from "../io/read.ts";
 import { nearest } from "../nearest.ts";
@@ -93,16 +93,13 @@ const hashOf = (content: object) => createHash("sha256").update(JSON.stringify(c
  * Writes a voice file completely or not at all.
  * @throws TtsError OUTPUT_FAILED with this hint
  */
-export function writeVoiceFile(path: string, voice: Voice, hint = "choose a place you may write to"): void {
+export function writeVoiceFile(path: string, voice: Voice, hint?: string): void {
   try {
     replaceFile(path, `${JSON.stringify(voiceToFile(voice))}\n`);
   } catch (cause) {
-    throw unwritable(path, hint, cause);
+    throw fileError("OUTPUT_FAILED", path, cause, { use: "write", hint });
   }
 }
-
-const unwritable = (path: string, hint: string, cause: unknown) =>
-  new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${(cause as Error).message}`, hint, { cause });
 
 /**
  * Reads and checks a voice file; refuses what is no regular file.
@@ -113,8 +110,7 @@ export function readVoiceFile(path: string): Voice {
   try {
     bytes = readRegularFile(path, MAX_FILE_BYTES, tooLarge(path));
   } catch (cause) {
-    if (cause instanceof TtsError) throw cause;
-    throw invalid(path, `cannot be read: ${(cause as Error).message}`);
+    throw fileError("VOICE_INVALID", path, cause, { use: "read" });
   }
   return parseVoice(bytes, path);
 }
@@ -264,7 +260,7 @@ export class VoiceFolder {
     try {
       mkdirSync(this.directory, { recursive: true, mode: 0o700 });
     } catch (cause) {
-      throw unwritable(path, hint, cause);
+      throw fileError("OUTPUT_FAILED", path, cause, { use: "write", hint });
     }
     writeVoiceFile(path, voice, hint);
   }
@@ -285,7 +281,10 @@ export class VoiceFolder {
     try {
       rmSync(path);
     } catch (cause) {
-      throw unwritable(path, "set TTS_VOICES to a writable folder", cause);
+      throw fileError("OUTPUT_FAILED", path, cause, {
+        use: "write",
+        hint: "set TTS_VOICES to a writable folder",
+      });
     }
   }
 }

@@ -17,7 +17,7 @@ import {
 } from "node:fs";
 import { basename, dirname } from "node:path";
 import { promisify } from "node:util";
-import { TtsError } from "../errors.ts";
+import { fileError, TtsError } from "../errors.ts";
 import { Draft } from "./atomic.ts";
 import { textOrEmpty } from "./read.ts";
 
@@ -51,9 +51,10 @@ export interface Output {
 export async function openOutput(path: string): Promise<Output> {
   try {
     if (isStdout(path)) return new Stream("stdout", openStdout());
-    const there = statOf(path); // follows links: /dev/fd/3 is a pipe, not a name
+    // follows links: /dev/fd/3 is a pipe, not a name
+    const there = statSync(path, { throwIfNoEntry: false });
     if (there?.isDirectory()) throw new TtsError("OUTPUT_FAILED", `${path} is a folder`, "name a file in it");
-    if (there === null) return new WholeFile(path, path);
+    if (there === undefined) return new WholeFile(path, path);
     const target = there.isFile() ? realName(path, there) : null;
     return target !== null ? new WholeFile(path, target) : new Stream(path, await openAsync(path, "w"));
   } catch (error) {
@@ -155,19 +156,9 @@ function realName(path: string, there: Stats): string | null {
 
 /** The failure of a disk or pipe as an error of one line. */
 function outputError(path: string, error: unknown): TtsError {
-  if (error instanceof TtsError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === "EPIPE")
+  if ((error as NodeJS.ErrnoException).code === "EPIPE")
     return new TtsError("READER_GONE", `cannot write ${path}: its reader has gone`, "", { cause: error });
-  const known: Record<string, [what: string, hint: string]> = {
-    ENOSPC: ["the disk is full", "free some space"],
-    EDQUOT: ["your disk quota is used up", "free some space"],
-    EACCES: ["no permission", "choose a place you may write to"],
-    EROFS: ["the disk is read-only", "choose another place"],
-    ENOENT: ["its folder does not exist", "make the folder first"],
-  };
-  const [what, hint] = known[code ?? ""] ?? [message, ""];
-  return new TtsError("OUTPUT_FAILED", `cannot write ${path}: ${what}`, hint, { cause: error });
+  return fileError("OUTPUT_FAILED", path, error, { use: "write" });
 }
 
 /** Writes everything; tries again while a pipe is full. */

@@ -2,9 +2,10 @@
 // as /dev/zero or a pipe that nobody writes to. A file that may be missing gives "" or null instead of an
 // error.
 
+import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, open, openSync, read, readFileSync } from "node:fs";
 import { promisify } from "node:util";
-import { TtsError } from "../errors.ts";
+import { fileError, TtsError } from "../errors.ts";
 
 const openAsync = promisify(open);
 const readAsync = promisify(read);
@@ -81,10 +82,7 @@ export async function readBytes(path: string, limit: number, tooLarge: TtsError)
       chunks.push(block.subarray(0, count));
     }
   } catch (error) {
-    if (error instanceof TtsError) throw error;
-    throw new TtsError("INPUT_UNREADABLE", `cannot read ${name}: ${(error as Error).message}`, "", {
-      cause: error,
-    });
+    throw fileError("INPUT_UNREADABLE", name, error, { use: "read" });
   } finally {
     if (file !== STDIN) closeSync(file);
   }
@@ -109,40 +107,68 @@ async function readBlock(file: number, block: Buffer): Promise<number> {
  * @throws TtsError INPUT_UNREADABLE, TEXT_TOO_LONG, TEXT_ENCODING naming the first bad byte
  */
 export async function readTextFile(path: string, limit: number): Promise<string> {
-  const what = `${path === "-" ? "stdin" : path} has more than ${limit} bytes`;
-  const tooLong = new TtsError("TEXT_TOO_LONG", what, `at most ${limit} are read at once`);
+  const name = path === "-" ? "stdin" : path;
+  const hint = `at most ${limit} are read at once`;
+  const tooLong = new TtsError("TEXT_TOO_LONG", `${name} has more than ${limit} bytes`, hint);
   const bytes = await readBytes(path, limit, tooLong);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    const at = firstInvalidByte(bytes);
-    const byte = `0x${bytes[at].toString(16).padStart(2, "0")}`;
-    throw new TtsError(
-      "TEXT_ENCODING",
-      `${path === "-" ? "stdin" : path} is not UTF-8: byte ${byte} at offset ${at}`,
-      "convert it first, for example with iconv -t UTF-8",
-    );
-  }
+  const at = firstInvalidByte(bytes);
+  if (at === bytes.length) return new TextDecoder().decode(bytes);
+  const byte = `0x${bytes[at].toString(16).padStart(2, "0")}`;
+  const [what, advice] = encodingOf(bytes, at);
+  throw new TtsError("TEXT_ENCODING", `${name} is not UTF-8: byte ${byte} at offset ${at}${what}`, advice);
 }
 
-/** The offset where decoding stops, found by bisection over valid prefixes. */
+/**
+ * The offset of the first byte that begins no character, or the length if there is none. Plain English in
+ * UTF-16 is valid UTF-8, with a zero for every second character, which counts as the first such byte.
+ */
 function firstInvalidByte(bytes: Buffer): number {
-  let valid = 0;
-  let invalid = bytes.length;
-  while (invalid - valid > 1) {
-    const middle = (valid + invalid) >> 1;
-    if (isValidPrefix(bytes.subarray(0, middle))) valid = middle;
-    else invalid = middle;
+  if (!isUtf8(bytes)) {
+    let at = 0;
+    while (beginsCharacter(bytes, at)) at += charactersBytes(bytes[at]);
+    return at;
   }
-  return valid;
+  return isZeroPadded(bytes) ? bytes.indexOf(0) : bytes.length;
 }
 
-/** Whether the bytes are valid so far; a character may be cut at the end. */
-function isValidPrefix(bytes: Buffer): boolean {
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });
-    return true;
-  } catch {
-    return false;
+/** How many bytes the character has that begins with this one; 0 for a byte that begins none. */
+function charactersBytes(lead: number): number {
+  if (lead < 0x80) return 1;
+  if (lead < 0xc2 || lead > 0xf4) return 0;
+  return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+function beginsCharacter(bytes: Buffer, at: number): boolean {
+  const end = at + charactersBytes(bytes[at]);
+  return end > at && end <= bytes.length && isUtf8(bytes.subarray(at, end));
+}
+
+const isZeroPadded = (bytes: Buffer) =>
+  bytes.reduce((zeros, byte) => zeros + (byte === 0 ? 1 : 0), 0) > bytes.length / 4;
+const isContinuation = (byte: number | undefined) => byte !== undefined && byte >> 6 === 0b10;
+const iconv = (from: string) => `convert it first: iconv -f ${from} -t UTF-8`;
+
+/** What bytes probably are that stop being UTF-8 at `at`, to put behind the offset; and what to do. */
+function encodingOf(bytes: Buffer, at: number): [what: string, hint: string] {
+  const mark = bytes.toString("hex", 0, 4);
+  if (mark === "fffe0000" || mark === "0000feff") return [" (it is UTF-32)", iconv("UTF-32")];
+  if (/^(fffe|feff)/.test(mark)) return [" (it is UTF-16)", iconv("UTF-16")];
+  if (isZeroPadded(bytes)) {
+    const encoding = bytes[0] === 0 ? "UTF-16BE" : "UTF-16LE";
+    return [` (it looks like ${encoding})`, iconv(encoding)];
   }
+  if (bytes.includes(0)) return [" (it is no text)", "give a text file"];
+  const tail = bytes.subarray(at + 1);
+  const isCut = tail.length < charactersBytes(bytes[at]) - 1 && tail.every(isContinuation);
+  // a single odd letter at the end of a plain text may as well be Latin-1
+  if (isCut)
+    return [
+      " (it ends inside a character)",
+      `get the whole of it; if it is Latin-1, ${iconv("WINDOWS-1252")}`,
+    ];
+  const isDamaged = bytes[at] >= 0xc0 && isContinuation(tail[0]);
+  const before = bytes.subarray(0, at);
+  if (isDamaged || before.some((byte) => byte >= 0x80))
+    return [" (the text is damaged there)", "mend it, or leave the byte out: iconv -c -f UTF-8 -t UTF-8"];
+  return [" (it may be Latin-1)", iconv("WINDOWS-1252")];
 }

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { partOf } from "../../ffi/load/embedded.ts";
 import { unpack } from "../../ffi/load/unpack.ts";
 import { type Config, unpackFolder, type WeightType, weightsFor } from "../config.ts";
-import { asTtsError, TtsError } from "../errors.ts";
+import { asTtsError, meaningOf, TtsError } from "../errors.ts";
 import {
   BUNDLE_FILES,
   type Bundle,
@@ -224,7 +224,7 @@ function makeCacheFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    const what = `cannot make the cache folder ${folder}: ${(cause as Error).message}`;
+    const what = `cannot make the cache folder ${folder}: ${meaningOf(cause, "write").what}`;
     throw new TtsError("OUTPUT_FAILED", what, "", { cause });
   }
 }

@@ -4,7 +4,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import known from "../../models/manifest.json";
-import { TtsError } from "../errors.ts";
+import { fileError } from "../errors.ts";
 import { replaceFile } from "../io/atomic.ts";
 import { jsonOrNull } from "../io/read.ts";
 import type { ModelType } from "../types.ts";
@@ -174,8 +174,6 @@ export function subfolders(folder: string): string[] {
       .filter((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory());
   } catch (cause) {
     const hint = "let this user read it, or set TTS_CACHE to a folder of your own";
-    throw new TtsError("INPUT_UNREADABLE", `cannot read ${folder}: ${(cause as Error).message}`, hint, {
-      cause,
-    });
+    throw fileError("INPUT_UNREADABLE", folder, cause, { use: "read", hint });
   }
 }

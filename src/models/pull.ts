@@ -12,7 +12,7 @@ import {
   LIMITS,
   type WeightType,
 } from "../config.ts";
-import { TtsError } from "../errors.ts";
+import { fileError, systemCode, TtsError } from "../errors.ts";
 import type { Bundle } from "../formats/bundle.ts";
 import {
   indexedFiles,
@@ -408,14 +408,11 @@ function diskFree(folder: string): number {
 
 /** Turns a failure of the file system into an error that names the folder and what to do. */
 function asDiskError(error: unknown, folder: string): unknown {
-  const code = (error as NodeJS.ErrnoException).code ?? "";
-  const hints: Record<string, string> = {
-    ENOSPC: "free disk space; the pull goes on where it stopped",
-    EDQUOT: "free disk space",
-  };
-  if (error instanceof TtsError || !/^E[A-Z]+$/.test(code)) return error;
-  const hint = hints[code] ?? "set TTS_CACHE to a folder you may write to";
-  return new TtsError("OUTPUT_FAILED", `cannot write to ${folder}: ${(error as Error).message}`, hint, {
-    cause: error,
-  });
+  const code = systemCode(error);
+  if (error instanceof TtsError || code === "") return error;
+  const isFull = code === "ENOSPC" || code === "EDQUOT";
+  const hint = isFull
+    ? "free some space; the pull goes on where it stopped"
+    : "set TTS_CACHE to a folder you may write to";
+  return fileError("OUTPUT_FAILED", `to ${folder}`, error, { use: "write", hint });
 }

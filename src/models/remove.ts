@@ -3,7 +3,7 @@
 
 import { existsSync, lstatSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { TtsError } from "../errors.ts";
+import { meaningOf, TtsError } from "../errors.ts";
 import { isBundle } from "../formats/bundle.ts";
 import { holderOf } from "../io/lock.ts";
 import { processesUsing } from "../machine/process.ts";
@@ -91,7 +91,7 @@ function remove(path: string): number {
   try {
     rmSync(path, { recursive: true });
   } catch (cause) {
-    const what = `cannot remove ${path}: ${(cause as Error).message}`;
+    const what = `cannot remove ${path}: ${meaningOf(cause, "write").what}`;
     throw new TtsError(
       "OUTPUT_FAILED",
       what,

@@ -3,7 +3,7 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { ROOT } from "../_support.ts";
+import { patient, ROOT } from "../_support.ts";
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof SHELLS)[number];
@@ -53,7 +53,7 @@ export function complete(shell: Shell, place: Place, lines: readonly string[]): 
   const { stdout, stderr } = Bun.spawnSync([shell, ...flags, harness], {
     env: place.env,
     cwd: place.folder,
-    timeout: 60_000,
+    timeout: patient(60_000),
   });
   const answers = stdout.toString().split("==\n").slice(1);
   if (answers.length !== lines.length || stderr.length > 0)

@@ -179,7 +179,10 @@ describe("wrong options", () => {
       "these are 35 configurations; at most 32 are measured together",
     ],
     ["--synthetic 0.6b -m starter", "there are --synthetic and --model; give one of them"],
-    ["--compare wrong/none.json", /^cannot read wrong\/none\.json: .+$/],
+    [
+      "--compare wrong/none.json",
+      /^cannot read wrong\/none\.json: there is no such file; check its name and its folder$/,
+    ],
     ["--compare /dev/zero", "/dev/zero has more than 8388608 bytes; at most 8388608 are read at once"],
     ["--compare wrong/text.json", "wrong/text.json is not JSON; give what tts bench --json has printed"],
     [
@@ -208,7 +211,7 @@ describe("wrong options", () => {
 
   test("a failed measurement leaves no trace file", async () => {
     const { status } = await shell("$TTS bench -m nowhere --trace failed.json", folder);
-    expect(status).toBe(2);
+    expect(status).toBe(3);
     expect(existsSync(join(folder, "failed.json"))).toBe(false);
     expect(readdirSync(folder).filter((name) => name.includes(".part-"))).toEqual([]);
   });

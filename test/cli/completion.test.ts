@@ -186,7 +186,9 @@ describe("the manual page", () => {
       for (const text of command.description) expect(plain(page).replace(/\n(?!\.)/g, " ")).toContain(text);
       for (const [line] of command.examples) expect(plain(page)).toContain(line);
     }
-    expect(() => output(place, "man", "--date", "today")).toThrow('--date is "today"');
+    for (const date of ["today", "", "2026-1-31", "2026-13-01", "2026-02-30", "2026-01-31T00:00"])
+      expect(() => output(place, "man", "--date", date)).toThrow(`--date is "${date}"`);
+    expect(output(place, "man", "--date", "2028-02-29")).toStartWith(".TH TTS 1 2028-02-29 ");
   });
 
   test("has no line that roff would take for a request by accident", () => {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { NpuTarget } from "../../src/npu-vendors.ts";
 import { npuFolderOf } from "../_npu.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
-import { bundleOf, maxDifference, wavSamples } from "../_support.ts";
+import { bundleOf, maxDifference, patientSeconds, wavSamples } from "../_support.ts";
 import { newFolder, shell } from "./_tts.ts";
 
 const TEXT = '"The kettle is ready."';
@@ -27,6 +27,9 @@ interface Trouble {
   patience?: number;
 }
 
+/** Of a run whose device is to hang. */
+const PATIENCE_S = patientSeconds(2);
+
 describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
   let cwd: string;
   beforeAll(async () => {
@@ -41,7 +44,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
       fault = "",
       folder = npuFolderOf(bundleOf("starter"), TARGETS[library]),
       path = compileStandIns()[library],
-      patience = 60,
+      patience = patientSeconds(60),
     } = trouble;
     const variables = {
       [VARIABLES[library]]: path,
@@ -184,26 +187,33 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
   ] as [Library, string][])(
     "%s hangs in the middle: the program gives up after its patience",
     async (library, fault) => {
-      const { status, stderr } = await speak(library, "--greedy --predictor ort", { fault, patience: 2 });
+      const { status, stderr } = await speak(library, "--greedy --predictor ort", {
+        fault,
+        patience: PATIENCE_S,
+      });
       expect(status).toBe(8);
-      expect(stderr).toMatch(/the vocoder \(\w+\) has given no sign for 2 s; --vocoder ort does without it/);
+      expect(stderr).toMatch(
+        /the vocoder \(\w+\) has given no sign for \d+ s; --vocoder ort does without it/,
+      );
     },
   );
 
   test("a code predictor that hangs is named, though frames wait for the vocoder", async () => {
     const { status, stderr } = await speak("axcl", "--vocoder ort", {
       fault: "axclrtEngineExecute:hang:6",
-      patience: 2,
+      patience: PATIENCE_S,
     });
     expect(status).toBe(8);
     expect(stderr).toContain(
-      "the predictor (axcl) has given no sign for 2 s; --predictor ort does without it",
+      `the predictor (axcl) has given no sign for ${PATIENCE_S} s; --predictor ort does without it`,
     );
   });
 
   test("a device that hangs before the first frame is given up as well", async () => {
-    const { status, stderr } = await speak("rknn", "", { fault: "rknn_run:hang:1", patience: 2 });
+    const { status, stderr } = await speak("rknn", "", { fault: "rknn_run:hang:1", patience: PATIENCE_S });
     expect(status).toBe(8);
-    expect(stderr).toContain("the vocoder (rknn) was not ready after 2 s; --vocoder ort does without it");
+    expect(stderr).toContain(
+      `the vocoder (rknn) was not ready after ${PATIENCE_S} s; --vocoder ort does without it`,
+    );
   });
 });

@@ -112,7 +112,7 @@ function codeTests(open: () => Encoder): void {
     expect(open().codes(samples).length).toBe(
       Math.ceil(samples.length / SAMPLES_PER_FRAME) * CODES_PER_FRAME,
     );
-  }, 60_000);
+  }, 600_000);
 }
 
 function vectorTests(open: () => Encoder, largest: Largest): void {

@@ -12,6 +12,7 @@ import { findPulled, KNOWN_MODELS, modelFolder, writeRecord } from "../../src/mo
 import { type PullOptions, pull } from "../../src/models/pull.ts";
 import { resolveModel } from "../../src/models/resolve.ts";
 import { COMMIT, FakeHub, gitOid, ID, MAIN, NEEDED, newCache, TOKEN } from "../_hub.ts";
+import { patient } from "../_support.ts";
 
 const hub = FakeHub.duringTests();
 
@@ -20,7 +21,7 @@ function hubConfig(cacheDir: string, more: Partial<HubConfig> = {}): HubConfig {
 }
 
 /** Short waits, small pieces: the golden files are small, too. */
-const LIMITS = { pieceBytes: 300_000, backoffMs: 20, progressBytes: 100_000, stallMs: 1_000 };
+const LIMITS = { pieceBytes: 300_000, backoffMs: 20, progressBytes: 100_000, stallMs: patient(1_000) };
 
 function fetchOnly(cacheDir: string, more: Partial<PullOptions> = {}) {
   const options = {

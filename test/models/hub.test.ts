@@ -17,7 +17,7 @@ import { TtsError } from "../../src/errors.ts";
 import { findPulled } from "../../src/models/catalog.ts";
 import { checkSpace, type Downloaded, type PullOptions, pull } from "../../src/models/pull.ts";
 import { CODEC, directoryOf, FakeHub, ID, keptBytes, MAIN, NEEDED, newCache, TOKEN } from "../_hub.ts";
-import { scratchFolder } from "../_support.ts";
+import { patient, scratchFolder } from "../_support.ts";
 
 const hub = FakeHub.duringTests();
 
@@ -26,7 +26,7 @@ function hubConfig(cacheDir: string, more: Partial<HubConfig> = {}): HubConfig {
 }
 
 /** Short waits, small pieces: the golden files are small, too. */
-const LIMITS = { pieceBytes: 300_000, backoffMs: 20, progressBytes: 100_000, stallMs: 1_000 };
+const LIMITS = { pieceBytes: 300_000, backoffMs: 20, progressBytes: 100_000, stallMs: patient(1_000) };
 
 function fetchOnly(cacheDir: string, more: Partial<PullOptions> = {}) {
   const options = {
@@ -106,12 +106,13 @@ describe("fetching", () => {
   });
 
   test("silence counts as a cut", async () => {
-    const cacheDir = newCache();
-    hub.fault = ({ path, count }) => (path === `/cdn/${MAIN}` && count === 0 ? { silentMs: 3_000 } : null);
+    const [cacheDir, stallMs] = [newCache(), patient(200)];
+    hub.fault = ({ path, count }) =>
+      path === `/cdn/${MAIN}` && count === 0 ? { silentMs: 15 * stallMs } : null;
     const notes: string[] = [];
-    await fetchOnly(cacheDir, { limits: { ...LIMITS, stallMs: 200 }, onNote: (note) => notes.push(note) });
+    await fetchOnly(cacheDir, { limits: { ...LIMITS, stallMs }, onNote: (note) => notes.push(note) });
     hub.expectWholeIn(cacheDir);
-    expect(notes.join()).toContain("nothing came for 0.2 s; trying again in");
+    expect(notes.join()).toContain(`nothing came for ${stallMs / 1000} s; trying again in`);
   });
 
   test("500 twice is tried again, and 429 waits as long as it asks", async () => {

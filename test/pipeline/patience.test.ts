@@ -6,7 +6,7 @@ import { open } from "../../src/engine.ts";
 import { countDown, Watch } from "../../src/pipeline/patience.ts";
 import { createTimelineMemory, Timeline } from "../../src/stages/timeline.ts";
 import type { StageName } from "../../src/types.ts";
-import { bundleOf } from "../_support.ts";
+import { bundleOf, patient } from "../_support.ts";
 
 const PATIENCE_MS = 10_000;
 /** Looks come at least this often while somebody waits. */
@@ -72,8 +72,8 @@ test("a countdown does not count what its process slept", async () => {
 });
 
 test("a speech behind others that nobody fetches does not make the talker late", async () => {
-  const { directory } = bundleOf("starter");
-  const engine = await open({ model: directory, lanes: 4, stageTimeoutMs: 1_000 });
+  const [{ directory }, patienceMs] = [bundleOf("starter"), patient(1_000)];
+  const engine = await open({ model: directory, lanes: 4, stageTimeoutMs: patienceMs });
   try {
     const options = { greedy: true, maxFrames: 3 };
     const long = "Good morning, and good evening to everybody. ".repeat(200);
@@ -82,7 +82,10 @@ test("a speech behind others that nobody fetches does not make the talker late",
     );
     for (const speech of paused) expect((await speech.next()).done).toBe(false);
     const third = Array.fromAsync(engine.speak("Hello.", options));
-    const waited = await Promise.race([third.then(() => "spoken"), Bun.sleep(4_000).then(() => "waiting")]);
+    const waited = await Promise.race([
+      third.then(() => "spoken"),
+      Bun.sleep(4 * patienceMs).then(() => "waiting"),
+    ]);
     expect(waited).toBe("waiting"); // there must be no room, or the test proves nothing
     for (const speech of paused) await speech.return?.();
     expect((await third).length).toBeGreaterThan(0);

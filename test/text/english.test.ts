@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { spellOut } from "../../src/text/normalize/english.ts";
+import { patient } from "../_support.ts";
 
 // Without a lexicon, as for models that read letters and words in capitals by themselves.
 
@@ -150,5 +151,5 @@ test.each([
       expect(/\d/.test(spellOut(unit.repeat(200_000 / unit.length) + end))).toBe(false);
     }
   },
-  2_000,
+  patient(2_000),
 );

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { countPhones, Reader } from "../../src/text/reading.ts";
+import { patient } from "../_support.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const LEXICON = readFileSync(join(ROOT, "models/starter/lexicon.tsv"), "utf8");
@@ -100,5 +101,5 @@ test.each([
   (_, text) => {
     reader.read(text);
   },
-  2_000,
+  patient(2_000),
 );

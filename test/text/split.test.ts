@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { split } from "../../src/text/split.ts";
+import { patient } from "../_support.ts";
 
 const units = (piece: string) => piece.length;
 
@@ -196,5 +197,5 @@ test.each([
     expect(calls).toBeLessThan(text.length);
     expect(measured).toBeLessThan(20 * text.length);
   },
-  2_000,
+  patient(2_000),
 );

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { version } from "../../../package.json";
 import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, loadHubConfig, weightTypes } from "../../config.ts";
 import { officialShape, type SyntheticSize } from "../../convert/synthetic.ts";
-import { asTtsError } from "../../errors.ts";
+import { asTtsError, meaningOf } from "../../errors.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
 import { type Board, describeBoard } from "../../machine/board.ts";
 import { measureSpeed, type Speed } from "../../machine/compute-speed.ts";
@@ -197,7 +197,7 @@ export function describeFolder(path: string): Folder {
     }
     return { path, writable: true, reason: "", freeBytes };
   } catch (error) {
-    return { path, writable: false, reason: (error as Error).message, freeBytes };
+    return { path, writable: false, reason: meaningOf(error, "write").what, freeBytes };
   }
 }
 

@@ -32,7 +32,12 @@ async function man(args: Values<typeof options>, { positionals, commands }: Comm
   if (positionals.length > 0)
     throw new TtsError("USAGE", `man takes no argument, but got "${positionals[0]}"`, "write tts man");
   const date = args.date ?? new Date().toISOString().slice(0, 10);
-  if (!/^\d{4}-\d\d-\d\d$/.test(date))
-    throw new TtsError("USAGE", `--date is "${date}"`, "write it as 2026-01-31");
+  if (!isDate(date)) throw new TtsError("USAGE", `--date is "${date}"`, "give a day such as 2026-01-31");
   await printText(manPage(await commands(), { version, date }));
+}
+
+/** Whether it is a day of the calendar: a Date takes February 30 for March 2. */
+function isDate(text: string): boolean {
+  const time = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(text) : Number.NaN;
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
 }

@@ -7,7 +7,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { readLexicons } from "../../engine/lexicon.ts";
 import { withSampling } from "../../engine/request.ts";
-import { asTtsError, TtsError, toWire } from "../../errors.ts";
+import { asTtsError, meaningOf, TtsError, toWire } from "../../errors.ts";
 import { type Bundle, openBundle } from "../../formats/bundle.ts";
 import { renameIntoPlace } from "../../io/atomic.ts";
 import { endWithParent, settleThread } from "../../pipeline/placement.ts";
@@ -143,7 +143,7 @@ class StageHost {
       rmSync(hidden, { force: true });
       throw new TtsError(
         "OUTPUT_FAILED",
-        `cannot listen on ${path}: ${(cause as Error).message}`,
+        `cannot listen on ${path}: ${meaningOf(cause, "write").what}`,
         "choose another folder",
         { cause },
       );

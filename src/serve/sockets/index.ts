@@ -17,7 +17,7 @@ import {
 import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import type { Opening } from "../../backends/stage.ts";
-import { fromWire, TtsError } from "../../errors.ts";
+import { fromWire, meaningOf, TtsError } from "../../errors.ts";
 import { withLock } from "../../io/lock.ts";
 import { lateStage, patienceWith } from "../../pipeline/patience.ts";
 import { STAGES, type StageName } from "../../types.ts";
@@ -141,7 +141,7 @@ function prepareFolder(directory: string, mode: number): void {
     tryFolder(directory);
   } catch (cause) {
     if (cause instanceof TtsError) throw cause;
-    refuse(directory, (cause as Error).message, "choose another folder");
+    refuse(directory, meaningOf(cause, "write").what, "choose another folder");
   }
 }
 

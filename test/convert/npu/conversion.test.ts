@@ -341,7 +341,7 @@ describe("tts convert --target", () => {
       codes.subarray(frame * CODES_PER_FRAME + 1, (frame + 1) * CODES_PER_FRAME).join(),
     );
     expect(spoken.map((frame) => said.includes(frame))).toEqual([true, true, true]);
-  }, 60_000);
+  }, 600_000);
 
   test.each<[string, string, RegExp]>([
     ["an unknown target", "--target cuda", /--target is "cuda"/],

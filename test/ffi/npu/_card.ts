@@ -28,7 +28,7 @@ import {
   compileText,
   containerOf,
 } from "../../_standins.ts";
-import { ROOT, scratchFolder } from "../../_support.ts";
+import { patient, ROOT, scratchFolder } from "../../_support.ts";
 
 export const STATES: StatePair[] = [
   ["state.sum", "next.sum"],
@@ -261,7 +261,7 @@ const ALONE = "TTS_TEST_ALONE";
 export function testAlone(file: string, title: string, work: () => void): void {
   test(title, () => {
     if (process.env[ALONE] === "1") return work();
-    run([process.execPath, "test", file, "--timeout", "120000", "-t", title], "", {
+    run([process.execPath, "test", file, "--timeout", String(patient(120_000)), "-t", title], "", {
       ...process.env,
       [ALONE]: "1",
     });

@@ -5,7 +5,9 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { npuFolderOf } from "../../_npu.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../../_standins.ts";
-import { bundleOf, ROOT } from "../../_support.ts";
+import { bundleOf, patientSeconds, ROOT } from "../../_support.ts";
+
+const PATIENCE_S = patientSeconds(2);
 
 describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}`, () => {
   /**
@@ -17,7 +19,7 @@ describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}
     const options = {
       predictor: "axcl",
       vocoder: "ort",
-      stageTimeoutMs: 2_000,
+      stageTimeoutMs: 1_000 * PATIENCE_S,
       model: bundle.directory,
       npu: npuFolderOf(bundle, "axcl"),
     };
@@ -45,7 +47,7 @@ describe.skipIf(compiler === null)(`with a code predictor on a card${noCompiler}
       } catch {} // the engine may be down before the speech says so
       console.log(await speech);`;
     expect(await said("axclrtEngineExecute:hang:6", script)).toStartWith(
-      "STAGE_TIMEOUT the predictor (axcl) has given no sign for 2 s",
+      `STAGE_TIMEOUT the predictor (axcl) has given no sign for ${PATIENCE_S} s`,
     );
   });
 

@@ -3,12 +3,14 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { patientSeconds } from "../../_support.ts";
 import { converse, LONG_FRAMES, nextFrame, request, vocode, Wire, zeros } from "./_client.ts";
 import { pause, type Served, STAGES, type Stage, serveStarter, stopServers, TEXT } from "./_server.ts";
 
+const PATIENCE_S = patientSeconds(1);
 let { allGood, expected, server, tables } = {} as Served;
 beforeAll(async () => {
-  ({ allGood, expected, server, tables } = await serveStarter("--patience", "1"));
+  ({ allGood, expected, server, tables } = await serveStarter("--patience", String(PATIENCE_S)));
 });
 afterAll(stopServers);
 
@@ -106,7 +108,7 @@ describe("while somebody speaks", () => {
       STAGES.flatMap((stage) => Array.from({ length: 64 }, () => Wire.open(server.socket(stage)))),
     );
     for (let i = 0; i < 3; i++) {
-      await pause(380);
+      await pause(380 * PATIENCE_S);
       for (const wire of many) wire.send(Uint8Array.of(0));
     }
     await allGood();

@@ -16,7 +16,7 @@ import {
 import { join } from "node:path";
 import { npuFolderOf } from "../../_npu.ts";
 import { compiler, compileStandIns, compileText, noCompiler, standInEnvironment } from "../../_standins.ts";
-import { bundleOf, openOptions, ROOT, scratchFolder } from "../../_support.ts";
+import { bundleOf, openOptions, patientSeconds, ROOT, scratchFolder } from "../../_support.ts";
 import {
   converse,
   type Frame,
@@ -42,9 +42,12 @@ import {
   until,
 } from "./_server.ts";
 
+/** Of the server with clients, and of stages that are to be late. */
+const PATIENCE_S = patientSeconds(1);
+
 let { allGood, expected, server, starter, tables } = {} as Served;
 beforeAll(async () => {
-  ({ allGood, expected, server, starter, tables } = await serveStarter("--patience", "1"));
+  ({ allGood, expected, server, starter, tables } = await serveStarter("--patience", String(PATIENCE_S)));
 });
 afterAll(stopServers);
 
@@ -154,7 +157,7 @@ describe("a stage that is killed", () => {
 
 describe("a stage that gives no sign of life", () => {
   test("is replaced, and its clients see the end", async () => {
-    const one = await Server.start(["-m", starter, "--greedy"], { TTS_STAGE_TIMEOUT: "1" });
+    const one = await Server.start(["-m", starter, "--greedy"], { TTS_STAGE_TIMEOUT: `${PATIENCE_S}` });
     const pid = one.processOf("predictor");
     const predictor = await Wire.open(one.socket("predictor"));
     process.kill(pid, "SIGSTOP");
@@ -163,7 +166,10 @@ describe("a stage that gives no sign of life", () => {
     const patience = "TTS_STAGE_TIMEOUT is the patience in seconds";
     const what = `process ${pid} is killed, and another one starts when it is gone; ${patience}\n`;
     await one.says(
-      new RegExp(`^tts: warning: the predictor \\(\\w+\\) has given no sign for 1 s; ${what}`, "m"),
+      new RegExp(
+        `^tts: warning: the predictor \\(\\w+\\) has given no sign for ${PATIENCE_S} s; ${what}`,
+        "m",
+      ),
     );
     await one.says(/^tts: warning: the predictor process ended \(SIGKILL\); it is started again\n/m);
     await one.says(/^predictor: back on /m);
@@ -171,7 +177,7 @@ describe("a stage that gives no sign of life", () => {
     await allGood(one);
     // A supervisor that was stopped itself knows nothing of its stages.
     process.kill(one.pid, "SIGSTOP");
-    await pause(1_500);
+    await pause(1_500 * PATIENCE_S);
     process.kill(one.pid, "SIGCONT");
     await pause(500);
     await allGood(one);
@@ -185,13 +191,13 @@ describe("a stage that gives no sign of life", () => {
       const [library, kills] = [join(scratchFolder(), "in-a-driver.so"), join(scratchFolder(), "kills")];
       compileText(library, IN_A_DRIVER);
       const one = await Server.start(["-m", starter, "--stage", "vocoder"], {
-        ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: "0.5" },
+        ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: String(PATIENCE_S / 2) },
       });
       const pid = one.processOf("vocoder");
       writeFileSync(kills, "");
       process.kill(pid, "SIGSTOP");
       await until(() => statSync(kills).size > 0);
-      await pause(1_000); // it is looked at every 125 ms
+      await pause(1_000 * PATIENCE_S); // it is looked at eight times meanwhile
       expect(statSync(kills).size).toBe(1);
       rmSync(kills);
       process.kill(pid, "SIGKILL");
@@ -213,7 +219,7 @@ describe("a stage that gives no sign of life", () => {
       mode: 0o600,
       bundle: starter,
       greedy: true,
-      patienceMs: 1_000,
+      patienceMs: 1_000 * PATIENCE_S,
       beatMs: 2 ** 30,
     };
     const child = spawn(process.execPath, [join(ROOT, "tts.ts"), "serve", "stage"], {
@@ -247,7 +253,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
       TTS_LIBAXCL: axcl,
       TTS_LIBRKNNRT: rknn,
       TTS_NPU_FAULT: fault,
-      TTS_STAGE_TIMEOUT: "2",
+      TTS_STAGE_TIMEOUT: String(2 * PATIENCE_S),
       ...more,
     };
     const folder = npuFolderOf(bundleOf("starter"), stage === "vocoder" ? "rknn" : "axcl");
@@ -304,7 +310,9 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     for (const [i, [stage, , , backend]] of cases.entries()) {
       expect(await all[i].exited).toBe(8);
       const hint = `--${stage} ort does without it; TTS_STAGE_TIMEOUT is the patience in seconds`;
-      expect(all[i].stderr).toBe(`tts: the ${stage} (${backend}) was not ready after 2 s; ${hint}\n`);
+      expect(all[i].stderr).toBe(
+        `tts: the ${stage} (${backend}) was not ready after ${2 * PATIENCE_S} s; ${hint}\n`,
+      );
       expect(readdirSync(all[i].folder)).toEqual([]);
     }
   });
@@ -327,7 +335,10 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     use(slow);
     process.kill(one.processOf("vocoder"), "SIGKILL");
     await one.says(
-      /^tts: warning: the vocoder \(rknn\) was not ready after 2 s; process \d+ is killed.*; --vocoder ort does without it; /m,
+      new RegExp(
+        `^tts: warning: the vocoder \\(rknn\\) was not ready after ${2 * PATIENCE_S} s; process \\d+ is killed.*; --vocoder ort does without it; `,
+        "m",
+      ),
     );
     use(good);
     await one.says(/^vocoder: back on /m);
@@ -337,10 +348,10 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
   test("has more time to open on the processor, if that takes the NPU's place", async () => {
     const [library, marker] = [join(scratchFolder(), "slow.so"), join(scratchFolder(), "slow")];
     compileText(library, SLOW_LIBRARY);
-    const slow = { TTS_LIBONNXRUNTIME: library, TTS_TEST_SLOW: marker, TTS_STAGE_TIMEOUT: "1" };
+    const slow = { TTS_LIBONNXRUNTIME: library, TTS_TEST_SLOW: marker, TTS_STAGE_TIMEOUT: `${PATIENCE_S}` };
     const one = onStandIn("vocoder", "auto", "", { ...slow, TTS_NPU_STANDIN: "" }); // so the NPU's library is refused
     await until(() => existsSync(marker));
-    await pause(1_500);
+    await pause(1_500 * PATIENCE_S);
     expect(one.stderr).toBe("");
     await one.stop();
   });
