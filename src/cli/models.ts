@@ -17,7 +17,7 @@ const options = {
   verify: {
     type: "boolean",
     description:
-      "Compare every file in the cache with its sum, and print a line for each checkpoint and bundle. A damaged bundle is made again at its next use.",
+      "Compare every file in the cache with its sum, and print a line for each checkpoint and bundle. A damaged bundle, or one that another version of the program made, is made again at its next use.",
     group: "Output",
   },
   json: {
@@ -78,14 +78,14 @@ async function verifyAll(cacheDir: string, json: boolean): Promise<void> {
   );
   clearProgress();
   await printText(json ? `${JSON.stringify(verified, null, 1)}\n` : verified.map(lineOf).join(""));
-  const damaged = verified.filter(({ fault }) => fault !== "");
+  const damaged = verified.filter(({ state }) => state === "damaged");
   if (damaged.length === 0) return;
   const what = `${damaged.length} of ${verified.length} in the cache ${damaged.length === 1 ? "is" : "are"} damaged`;
   throw new TtsError("BUNDLE_INVALID", what, damaged[0].remedy);
 }
 
-const lineOf = ({ fault, kind, path, remedy }: Verified) =>
-  fault === "" ? `whole    ${kind} ${path}\n` : `damaged  ${kind} ${path}: ${fault}; to do: ${remedy}\n`;
+const lineOf = ({ fault, kind, path, remedy, state }: Verified) =>
+  `${state.padEnd(8)} ${kind} ${path}${fault === "" ? "" : `: ${fault}; ${remedy}`}\n`;
 
 const GAP = "   ";
 

@@ -7,6 +7,7 @@ import { basename, join } from "node:path";
 import { WEIGHT_CHOICES, type WeightTypes } from "../config.ts";
 import { BUNDLE_HINT, TtsError } from "../errors.ts";
 import { hashFile } from "../io/hash.ts";
+import { jsonOrNull } from "../io/read.ts";
 import { MODEL_TYPES, type ModelType, type SamplerSettings } from "../types.ts";
 import { JsonFile } from "./json.ts";
 
@@ -166,6 +167,12 @@ export function openBundle(directory: string): Bundle {
   const manifest = readManifest(file);
   for (const [name, { bytes }] of Object.entries(manifest.files)) checkSize(join(directory, name), bytes);
   return { directory, manifest };
+}
+
+/** Whether another version of this program made the bundle. False where its manifest cannot be read. */
+export function isOutdated(directory: string): boolean {
+  const { version } = (jsonOrNull(join(directory, BUNDLE_FILES.manifest)) ?? {}) as { version?: unknown };
+  return typeof version === "number" && version !== BUNDLE_VERSION;
 }
 
 /**

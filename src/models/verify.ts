@@ -3,7 +3,7 @@
 
 import { basename, join } from "node:path";
 import { unpack } from "../../ffi/load/unpack.ts";
-import { isBundle } from "../formats/bundle.ts";
+import { isBundle, isOutdated } from "../formats/bundle.ts";
 import { bundlesFolders, distrust, faultOf } from "./cache.ts";
 import { listPulled, nameOf, type Pulled, subfolders } from "./catalog.ts";
 import { inspect } from "./download.ts";
@@ -13,7 +13,9 @@ import { shippedCheckpoint } from "./resolve.ts";
 export interface Verified {
   kind: "checkpoint" | "bundle";
   path: string;
-  /** What is wrong with it, and what to do; both "" where it is whole. */
+  /** Outdated: another version of this program made it. That is no fault. */
+  state: "whole" | "damaged" | "outdated";
+  /** What is wrong with it, and what to do; both "" where nothing is. */
   fault: string;
   remedy: string;
 }
@@ -50,19 +52,21 @@ async function verifyPulled({ directory, files, hub, revision }: Pulled): Promis
     const { fault } = await inspect(path, file);
     if (fault === null) continue;
     const remedy = `rm -f ${path}; tts pull ${nameOf(hub)} --revision ${revision}`;
-    return { ...item, fault: `${file.path}: ${fault}`, remedy };
+    return { ...item, state: "damaged", fault: `${file.path}: ${fault}`, remedy };
   }
-  return { ...item, fault: "", remedy: "" };
+  return { ...item, state: "whole", fault: "", remedy: "" };
 }
 
 function verifyBundle(path: string): Verified {
+  const item = { kind: "bundle" as const, path };
+  if (isOutdated(path)) return { ...item, state: "outdated", fault: "", remedy: "" };
   const fault = faultOf(path);
-  if (fault === null) return { kind: "bundle", path, fault: "", remedy: "" };
-  let remedy = "nothing: its next use makes it again";
+  if (fault === null) return { ...item, state: "whole", fault: "", remedy: "" };
+  let remedy = "its next use makes it again";
   try {
     distrust(path);
   } catch {
     remedy = `rm -r ${path}: its next use makes it again`; // a cache that cannot be written
   }
-  return { kind: "bundle", path, fault, remedy };
+  return { ...item, state: "damaged", fault, remedy };
 }

@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { openBundle } from "../../src/formats/bundle.ts";
 import { checkpointFolder, ROOT } from "../_support.ts";
@@ -33,13 +33,22 @@ describe("tts models --verify", () => {
     expect(damaged.stdout).toStartWith(
       `damaged  bundle ${bundle}: ${bundle}/vocoder.onnx.data has other bytes`,
     );
-    expect(damaged.stderr).toBe(
-      "tts: 1 of 1 in the cache is damaged; nothing: its next use makes it again\n",
-    );
+    expect(damaged.stderr).toBe("tts: 1 of 1 in the cache is damaged; its next use makes it again\n");
     const again = await run("$TTS Hi. --max-frames 2 -o x.wav -m m");
     expect(again.status).toBe(0);
     expect(again.stderr).toStartWith("tts: warning: preparing m again: ");
-    expect((await run("$TTS models --verify --json")).stdout).toContain('"fault": ""');
+    expect((await run("$TTS models --verify --json")).stdout).toContain('"state": "whole"');
+  });
+
+  test("does not call a bundle damaged that another version of the program made", async () => {
+    const manifest = join(bundle, "bundle.json");
+    const text = readFileSync(manifest, "utf8");
+    writeFileSync(manifest, text.replace(/"version": *\d+/, '"version": 4'));
+    expect(await run("$TTS models --verify")).toEqual({
+      ...{ status: 0, stderr: "" },
+      stdout: `outdated bundle ${bundle}\n`,
+    });
+    writeFileSync(manifest, text);
   });
 });
 

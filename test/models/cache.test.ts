@@ -141,7 +141,9 @@ describe("verifying", () => {
 
   test("finds damage that loads, and has the bundle made again", async () => {
     const { bundle, cacheDir } = cacheWithBundle();
-    expect(await verify(cacheDir)).toEqual([{ kind: "bundle", path: bundle, fault: "", remedy: "" }]);
+    expect(await verify(cacheDir)).toEqual([
+      { kind: "bundle", path: bundle, state: "whole", fault: "", remedy: "" },
+    ]);
     const weights = join(bundle, "vocoder.onnx.data");
     flip(weights, statSync(weights).size >> 1, true);
     expect(await openIn(cacheDir)).toEqual([]); // nobody sees it
