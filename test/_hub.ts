@@ -8,8 +8,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type HubConfig, loadConfig, loadHubConfig } from "../src/config.ts";
+import { TtsError } from "../src/errors.ts";
 import { modelFolder } from "../src/models/catalog.ts";
-import { GOLDEN, scratchFolder } from "./_support.ts";
+import { type PullOptions, pull } from "../src/models/pull.ts";
+import { GOLDEN, patient, scratchFolder } from "./_support.ts";
 
 /** What goes wrong with one answer. */
 export interface Fault {
@@ -260,4 +263,33 @@ export class FakeHub {
       request.socket.destroy();
     } else response.end();
   }
+}
+
+/** Short waits, small pieces: the golden files are small, too. */
+export const LIMITS = { pieceBytes: 300_000, backoffMs: 20, progressBytes: 100_000, stallMs: patient(1_000) };
+
+/** What pulls from a hub, with the hub cache of other programs below `cacheDir`. */
+export function clientOf(hub: FakeHub) {
+  const hubConfig = (cacheDir: string, more: Partial<HubConfig> = {}): HubConfig => ({
+    ...loadHubConfig({ HF_ENDPOINT: hub.endpoint, HF_HOME: join(cacheDir, "hf") }),
+    ...more,
+  });
+  const fetchOnly = (cacheDir: string, more: Partial<PullOptions> = {}) => {
+    const config = loadConfig({ cacheDir }, {});
+    const options = { config, hub: hubConfig(cacheDir), model: ID, convert: false };
+    return pull({ ...options, limits: LIMITS, ...more });
+  };
+  return { fetchOnly, hubConfig };
+}
+
+/** The error of a pull that fails. It is one line, and never holds the token. */
+export async function failure(work: Promise<unknown>): Promise<TtsError> {
+  const error = await work.then(
+    () => new Error("it did not fail"),
+    (thrown) => thrown,
+  );
+  if (!(error instanceof TtsError)) throw error;
+  expect(`${error.message}${error.hint}`).not.toContain("\n");
+  expect(`${error.message}${error.hint}`).not.toContain(TOKEN);
+  return error;
 }

@@ -5,44 +5,15 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type HubConfig, loadConfig, loadHubConfig } from "../../src/config.ts";
-import { TtsError } from "../../src/errors.ts";
+import { loadConfig, loadHubConfig } from "../../src/config.ts";
 import { withLock } from "../../src/io/lock.ts";
 import { findPulled, KNOWN_MODELS, modelFolder, writeRecord } from "../../src/models/catalog.ts";
-import { type PullOptions, pull } from "../../src/models/pull.ts";
 import { resolveModel } from "../../src/models/resolve.ts";
-import { COMMIT, FakeHub, gitOid, ID, MAIN, NEEDED, newCache, TOKEN } from "../_hub.ts";
-import { patient } from "../_support.ts";
+import { COMMIT, clientOf, FakeHub, failure, gitOid, ID, MAIN, NEEDED, newCache, TOKEN } from "../_hub.ts";
 
 const hub = FakeHub.duringTests();
 
-function hubConfig(cacheDir: string, more: Partial<HubConfig> = {}): HubConfig {
-  return { ...loadHubConfig({ HF_ENDPOINT: hub.endpoint, HF_HOME: join(cacheDir, "hf") }), ...more };
-}
-
-/** Short waits, small pieces: the golden files are small, too. */
-const LIMITS = { pieceBytes: 300_000, backoffMs: 20, progressBytes: 100_000, stallMs: patient(1_000) };
-
-function fetchOnly(cacheDir: string, more: Partial<PullOptions> = {}) {
-  const options = {
-    config: loadConfig({ cacheDir }, {}),
-    hub: hubConfig(cacheDir),
-    model: ID,
-    convert: false,
-  };
-  return pull({ ...options, limits: LIMITS, ...more });
-}
-
-async function failure(work: Promise<unknown>): Promise<TtsError> {
-  const error = await work.then(
-    () => new Error("it did not fail"),
-    (thrown) => thrown,
-  );
-  if (!(error instanceof TtsError)) throw error;
-  expect(`${error.message}${error.hint}`).not.toContain("\n");
-  expect(`${error.message}${error.hint}`).not.toContain(TOKEN);
-  return error;
-}
+const { fetchOnly, hubConfig } = clientOf(hub);
 
 describe("the hub's own cache", () => {
   /** As other programs lay it out: blobs named after their sums, links in a snapshot. */

@@ -12,42 +12,27 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { type HubConfig, loadConfig, loadHubConfig } from "../../src/config.ts";
-import { TtsError } from "../../src/errors.ts";
 import { findPulled } from "../../src/models/catalog.ts";
-import { checkSpace, type Downloaded, type PullOptions, pull } from "../../src/models/pull.ts";
-import { CODEC, directoryOf, FakeHub, ID, keptBytes, MAIN, NEEDED, newCache, TOKEN } from "../_hub.ts";
+import { checkSpace, type Downloaded } from "../../src/models/pull.ts";
+import {
+  CODEC,
+  clientOf,
+  directoryOf,
+  FakeHub,
+  failure,
+  ID,
+  keptBytes,
+  LIMITS,
+  MAIN,
+  NEEDED,
+  newCache,
+  TOKEN,
+} from "../_hub.ts";
 import { patient, scratchFolder } from "../_support.ts";
 
 const hub = FakeHub.duringTests();
 
-function hubConfig(cacheDir: string, more: Partial<HubConfig> = {}): HubConfig {
-  return { ...loadHubConfig({ HF_ENDPOINT: hub.endpoint, HF_HOME: join(cacheDir, "hf") }), ...more };
-}
-
-/** Short waits, small pieces: the golden files are small, too. */
-const LIMITS = { pieceBytes: 300_000, backoffMs: 20, progressBytes: 100_000, stallMs: patient(1_000) };
-
-function fetchOnly(cacheDir: string, more: Partial<PullOptions> = {}) {
-  const options = {
-    config: loadConfig({ cacheDir }, {}),
-    hub: hubConfig(cacheDir),
-    model: ID,
-    convert: false,
-  };
-  return pull({ ...options, limits: LIMITS, ...more });
-}
-
-async function failure(work: Promise<unknown>): Promise<TtsError> {
-  const error = await work.then(
-    () => new Error("it did not fail"),
-    (thrown) => thrown,
-  );
-  if (!(error instanceof TtsError)) throw error;
-  expect(`${error.message}${error.hint}`).not.toContain("\n");
-  expect(`${error.message}${error.hint}`).not.toContain(TOKEN);
-  return error;
-}
+const { fetchOnly, hubConfig } = clientOf(hub);
 
 describe("fetching", () => {
   test("large files come in ranges over several connections", async () => {
