@@ -136,7 +136,9 @@ export interface MappedFile {
 export function mapFile(path: string): MappedFile {
   const file = openSync(path, "r");
   try {
-    const length = fstatSync(file).size;
+    const stat = fstatSync(file);
+    if (stat.isDirectory()) throw Object.assign(new Error(`${path} is a folder`), { code: "EISDIR", path });
+    const length = stat.size;
     if (length === 0) return { path, bytes: new Uint8Array(0), release: () => {}, close: () => {} };
     const base = libc.symbols.mmap(null, length, PROT_READ, MAP_PRIVATE, file, 0);
     if (base === null || (base as number) === -1 || (base as number) > 2 ** 63)

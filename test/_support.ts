@@ -17,7 +17,7 @@ import { basename, dirname, join } from "node:path";
 import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
 import { openTokenizer } from "../src/backends/index.ts";
 import { type Backend, isAccelerator, type OpenOptions, type Tokenizer } from "../src/backends/stage.ts";
-import { type ConfigFlags, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
+import { type ConfigFlags, LIMITS, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
 import { TtsError } from "../src/errors.ts";
 import { type Bundle, openBundle } from "../src/formats/bundle.ts";
@@ -104,8 +104,9 @@ export function patient(milliseconds: number): number {
 }
 const WORTH_OF_A_CROWD = 2;
 
-/** The same for settings in whole seconds. */
-export const patientSeconds = (seconds: number) => Math.ceil(patient(1000 * seconds) / 1000);
+/** The same for TTS_STAGE_TIMEOUT: whole seconds, at most as many as it may be. */
+export const patientSeconds = (seconds: number) =>
+  Math.ceil(Math.min(patient(1000 * seconds), LIMITS.startTimeoutMs) / 1000);
 
 /** Longer than it takes to make any of these folders. */
 const MADE_WITHIN_MS = 90_000;

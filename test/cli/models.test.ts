@@ -3,7 +3,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { openBundle } from "../../src/formats/bundle.ts";
 import { checkpointFolder, ROOT } from "../_support.ts";
@@ -109,6 +110,7 @@ describe("a cache", () => {
     async () => {
       const place = newFolder();
       chmodSync(dirname(place), 0o711);
+      chmodSync(tmpdir(), statSync(tmpdir()).mode | 0o011); // the folder of a whole run is its owner's alone
       chmodSync(place, 0o777);
       cpSync(checkpointFolder("tiny-custom"), join(place, "m"), { recursive: true });
       await run(`${SPEAK} -m m`, place);

@@ -202,7 +202,7 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
 
   refusalCases(RKNN, [
     ["that is missing", () => join(scratchFolder(), "no.rknn"), "does not exist", "build it"],
-    ["that is a folder", () => scratchFolder(), "cannot be read", "model file itself"],
+    ["that is a folder", () => scratchFolder(), "it is a folder", "model file itself"],
     ["that is empty", () => fileOf("empty.rknn", ""), "is empty", "again"],
     [
       "that is a Git LFS pointer",
