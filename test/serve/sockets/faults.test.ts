@@ -261,6 +261,13 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     return new Server(newFolder(), args, standInEnvironment(environment));
   };
 
+  /** What the server says of a vocoder that it replaces. */
+  const late = (what: string) =>
+    new RegExp(
+      `^tts: warning: the vocoder \\(rknn\\) ${what} ${2 * PATIENCE_S} s; process \\d+ is killed.*; --vocoder ort does without it; `,
+      "m",
+    );
+
   test("speaks to clients as on the processor", async () => {
     const one = onStandIn("vocoder", "rknn", "");
     await one.says(/^ready: /m);
@@ -279,9 +286,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await one.says(/^ready: /m);
     const pid = one.processOf("vocoder");
     await expect(vocode(one.folder, expected.frames)).rejects.toThrow();
-    await one.says(
-      /^tts: warning: the vocoder \(rknn\) has given no sign for 2 s; process \d+ is killed.*; --vocoder ort does without it; /m,
-    );
+    await one.says(late("has given no sign for"));
     await one.says(/^tts: warning: the vocoder process ended \(SIGKILL\); it is started again\n/m);
     await one.says(/^vocoder: back on /m);
     expect(isRunning(pid)).toBe(false);
@@ -334,12 +339,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await one.says(/^ready: /m);
     use(slow);
     process.kill(one.processOf("vocoder"), "SIGKILL");
-    await one.says(
-      new RegExp(
-        `^tts: warning: the vocoder \\(rknn\\) was not ready after ${2 * PATIENCE_S} s; process \\d+ is killed.*; --vocoder ort does without it; `,
-        "m",
-      ),
-    );
+    await one.says(late("was not ready after"));
     use(good);
     await one.says(/^vocoder: back on /m);
     await one.stop();
