@@ -22,7 +22,6 @@ import {
   goldenCases,
   goldenFile,
   maxDifference,
-  patient,
   ROOT,
   S16_ERROR,
   STARTER,
@@ -378,7 +377,13 @@ describe("outputs", () => {
     const long = TEXT.repeat(40);
     const result = await say([long, "-o", "a.wav"], {
       cwd: folder,
-      whileRunning: (kill) => setTimeout(() => kill("SIGINT"), patient(900)),
+      whileRunning: (kill) => {
+        const timer = setInterval(() => {
+          if (readdirSync(folder).length === 1) return;
+          clearInterval(timer); // the new one has begun
+          kill("SIGINT");
+        }, 10);
+      },
     });
     expect(result.status).toBe(130);
     expect(readFileSync(path, "utf8")).toBe("precious");
