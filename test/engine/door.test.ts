@@ -154,13 +154,17 @@ test("the most urgent waiting sentence starts first, and equals keep their order
   const heard: string[] = [];
   // One sentence each, so long that a busy machine does not let this thread miss a whole one.
   const slow = `${"please close the windows, and turn off the lights, ".repeat(3)}now.`;
+  const begun = Promise.withResolvers<void>();
   const listen = async (name: string, text: string, priority: number) => {
     for await (const _ of engine.speak(text, { ...greedily, priority })) {
       if (!heard.includes(name)) heard.push(name);
+      begun.resolve();
     }
   };
+  const long = listen("long", LONG, 0);
+  await begun.promise;
   await Promise.all([
-    listen("long", LONG, 0),
+    long,
     listen("usual", slow, 0),
     listen("later", slow, -5),
     listen("urgent", slow, 10),
