@@ -3,14 +3,8 @@
 // that may crash in a process of its own.
 
 import { isMainThread, workerData } from "node:worker_threads";
-import {
-  answerAsChild,
-  type ChildRole,
-  childStart,
-  programArguments,
-  type WorkerRole,
-  type WorkerStart,
-} from "./src/worker.ts";
+import { answerAsChild, type ChildRole, childStart, programArguments } from "./src/child.ts";
+import type { WorkerRole, WorkerStart } from "./src/worker.ts";
 
 /** Does a role's job. Only the role and the code that starts it know what the job is made of. */
 type Runner = (job: never) => unknown;

@@ -7,8 +7,9 @@ import { dirname, join } from "node:path";
 import { TtsError } from "../src/errors.ts";
 import { GGML_BASE_SYMBOLS, GGML_CPU_SYMBOLS, GGML_SYMBOLS, GGML_VERSION } from "./_ggml-abi.ts";
 import { CONTEXT_PARAMS, LLAMA_SYMBOLS, LLAMA_VERSION, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
-import { NOOP_CALLBACK, setEnvironment } from "./libc.ts";
+import { NOOP_CALLBACK } from "./libc.ts";
 import { compiled } from "./load/embedded.ts";
+import { settleEnvironment } from "./load/environment.ts";
 import { findLibrary, type LibraryPlace, openLibrary } from "./load/library.ts";
 import { Pin } from "./load/memory.ts";
 import { byValueOnStack, Struct } from "./load/struct.ts";
@@ -28,7 +29,7 @@ type CpuFunctions = ReturnType<typeof linkCpu>;
 let opened: (Libraries & { cpu: CpuFunctions }) | null = null;
 
 function openAll(override: string) {
-  setEnvironment("GGML_NO_BACKTRACE", "1"); // a failed assertion would start a debugger first
+  settleEnvironment();
   const path = findLibrary(PLACE, override);
   const folder = dirname(path);
   const llama = openLibrary("libllama", path, LLAMA_SYMBOLS).symbols;

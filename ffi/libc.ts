@@ -8,6 +8,7 @@ import { openSymbols } from "./load/open.ts";
 
 const libc = openSymbols("libc.so.6", {
   setenv: { args: ["cstring", "cstring", "i32"], returns: "i32" }, // name, value, overwrite
+  getenv: { args: ["cstring"], returns: "ptr" }, // name
   abs: { args: ["i32"], returns: "i32" },
   strlen: { args: ["ptr"], returns: "u64" },
   memcpy: { args: ["ptr", "ptr", "u64"], returns: "ptr" }, // to, from, bytes
@@ -52,14 +53,13 @@ export const NOOP_CALLBACK = addressOf(libc.symbols.abs);
  */
 export const FLAG_CALLBACK = addressOf(libc.symbols.strlen);
 
-/**
- * Sets a variable for C, which `process.env` does not reach. Call this before the library that reads it is
- * loaded.
- * @param replaces whether this overwrites a value that the user has set
- */
-export function setEnvironment(name: string, value: string, replaces = true): void {
-  libc.symbols.setenv(Buffer.from(`${name}\0`), Buffer.from(`${value}\0`), replaces ? 1 : 0);
+/** Sets a variable for C, which `process.env` does not reach. Only while no other thread may read one. */
+export function setEnvironment(name: string, value: string): void {
+  libc.symbols.setenv(Buffer.from(`${name}\0`), Buffer.from(`${value}\0`), 1);
 }
+
+/** Whether C has a variable of this name. */
+export const environmentHas = (name: string) => libc.symbols.getenv(Buffer.from(`${name}\0`)) !== null;
 
 /** Version of the C library, such as "2.36". */
 export const libcVersion = () => String(libc.symbols.gnu_get_libc_version());

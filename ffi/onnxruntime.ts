@@ -4,7 +4,7 @@
 import { CFunction, type Pointer, read } from "bun:ffi";
 import { BUNDLE_HINT, TtsError } from "../src/errors.ts";
 import { ORT_API_VERSION, ORT_SLOTS, ORT_TYPE, type OrtSlot, type OrtType } from "./_ort-slots.ts";
-import { setEnvironment } from "./libc.ts";
+import { settleEnvironment } from "./load/environment.ts";
 import { findLibrary, type LibraryPlace, openLibrary } from "./load/library.ts";
 import { address, Pin } from "./load/memory.ts";
 
@@ -38,7 +38,7 @@ let runtime: Runtime | null = null;
  */
 export function loadOnnxRuntime(override = ""): { path: string; version: string } {
   if (runtime === null) {
-    setEnvironment("ORT_DISABLE_TELEMETRY", "1"); // else it writes a database of model names into the user's cache
+    settleEnvironment();
     const path = findLibrary(PLACE, override);
     const base = openLibrary("ONNX Runtime", path, ENTRY).symbols.OrtGetApiBase() as Pointer;
     const version = String(CFunction({ ptr: read.ptr(base, 8) as Pointer, args: [], returns: "cstring" })());

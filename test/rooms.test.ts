@@ -13,7 +13,7 @@ import { ROOT } from "./_support.ts";
 const STAIR: readonly (readonly string[])[] = [
   ["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/npu-vendors.ts"],
   ["ffi/", "src/ranges.ts", "src/io/read.ts", "src/io/folders.ts"],
-  ["src/cores.ts"],
+  ["src/cores.ts", "src/child.ts"],
   ["src/config.ts"],
   ["src/worker.ts", "src/sampler.ts", "src/io/"],
   ["src/formats/", "src/audio/"],
@@ -33,7 +33,7 @@ const STAIR: readonly (readonly string[])[] = [
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi/"],
   "node:net": ["src/serve/sockets/"],
-  "node:child_process": ["src/worker.ts", "src/serve/sockets/"],
+  "node:child_process": ["src/child.ts", "src/serve/sockets/"],
   "@audio/decode": ["src/audio/"],
   "@huggingface/hub": ["src/models/"],
   n2words: ["src/text/"],
@@ -64,6 +64,11 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
     (file) => /^src\/(text\/|sampler|audio\/(mel|reference))/.test(file),
   ],
   [
+    "only ffi/load/environment.ts changes the environment of C, before threads start",
+    /\bsetEnvironment\(/,
+    (file) => !/^ffi\/(libc|load\/environment)\.ts$/.test(file),
+  ],
+  [
     "files that are renamed into place are written by src/io",
     /\brenameSync\(/,
     (file) => /^src\/(?!io\/)/.test(file),
@@ -71,7 +76,7 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
   [
     "hints below the command line name settings, not options; whole commands may stand in them",
     /["`](?:(?!\btts )[^"`\n])*(?<=[\s"`])--[a-z$]/,
-    (file) => !/^(tts\.ts|src\/(cli\/|packaging\/|worker\.ts|convert\/npu\/_toolkit))/.test(file),
+    (file) => !/^(tts\.ts|src\/(cli\/|packaging\/|child\.ts|convert\/npu\/_toolkit))/.test(file),
   ],
   [
     "a stage has no transport",

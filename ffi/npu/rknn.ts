@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { TtsError } from "../../src/errors.ts";
 import { NPU_VENDORS } from "../../src/npu-vendors.ts";
-import { setEnvironment } from "../libc.ts";
+import { settleEnvironment } from "../load/environment.ts";
 import { fieldAt, Struct } from "../load/struct.ts";
 import { describeDevice, openSystemLibrary, refuseStandIn, type SystemLibrary } from "./_library.ts";
 import { withModelFile } from "./_model-file.ts";
@@ -57,7 +57,7 @@ let runtime: Runtime | null = null;
  */
 export function loadRknn({ allowStandIn, override }: NpuLibraryOptions): NpuLibrary {
   if (runtime === null) {
-    setEnvironment("RKNN_LOG_LEVEL", "0", false); // its lines may go to standard output, which is for sound
+    settleEnvironment();
     const { path, symbols } = openSystemLibrary(PLACE, override, RKNN_SYMBOLS);
     const version = versionIn(path);
     checkVersion(path, version, allowStandIn);

@@ -6,9 +6,9 @@ import { type Matrix, MatrixProducts, quantizeRows, ThreadPool } from "../../ffi
 import { monotonicMs, pinThread } from "../../ffi/libc.ts";
 import { loadLlama } from "../../ffi/llama.ts";
 import { loadOnnxRuntime, OrtSession, OrtTensor, PreparedRun } from "../../ffi/onnxruntime.ts";
+import { runChild } from "../child.ts";
 import type { Config } from "../config.ts";
 import { Graph } from "../formats/onnx.ts";
-import { runChild } from "../worker.ts";
 import type { PlannedType } from "./frame-cost.ts";
 import { availableBytes } from "./load.ts";
 

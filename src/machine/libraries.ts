@@ -4,10 +4,10 @@
 
 import { remedyFor } from "../../ffi/load/embedded.ts";
 import { glibcNeeded } from "../../ffi/load/system.ts";
+import { runChild } from "../child.ts";
 import type { Config } from "../config.ts";
 import { type ErrorOnTheWire, toWire } from "../errors.ts";
 import type { NpuName } from "../npu-vendors.ts";
-import { runChild } from "../worker.ts";
 
 /** Without these two nothing can be spoken. */
 export const NEEDED_LIBRARIES = ["llama", "onnxruntime"] as const;

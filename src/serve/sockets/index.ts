@@ -17,11 +17,11 @@ import {
 import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import type { Opening } from "../../backends/stage.ts";
+import { ENTRY_ARGS } from "../../child.ts";
 import { fromWire, meaningOf, TtsError } from "../../errors.ts";
 import { withLock } from "../../io/lock.ts";
 import { lateStage, patienceWith } from "../../pipeline/patience.ts";
 import { STAGES, type StageName } from "../../types.ts";
-import { ENTRY_ARGS } from "../../worker.ts";
 import type { FromStageProcess, StageStart } from "./_wire.ts";
 
 export { STAGES };
