@@ -5,6 +5,7 @@ import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { safetensorsHeader, type TensorToWrite } from "../formats/safetensors.ts";
 import { writeAll } from "../io/bytes.ts";
+import { textOrEmpty } from "../io/read.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 
 export const SYNTHETIC_SIZES = ["0.6b", "1.7b"] as const;
@@ -25,8 +26,16 @@ const KV_HEADS = 8;
 const HEAD_DIM = 128;
 /** That of the official initialiser, small enough that values stay small through 28 layers. */
 const DEVIATION = 0.02;
-/** This many random numbers are drawn once and used over and over. */
+/** This many random numbers are drawn once and used over and over, from another place on for each tensor. */
 const NOISE_VALUES = 1 << 20;
+/** Holds the version of this generator: what an older one made measures something else. */
+const VERSION_FILE = "synthetic-version";
+/** Tensors of version 1 were equal, and so ONNX Runtime read weights of one layer for all of them. */
+const VERSION = "2";
+
+/** Whether {@link writeSyntheticCheckpoint} of this version wrote the folder. */
+export const isSyntheticCheckpoint = (directory: string) =>
+  textOrEmpty(join(directory, VERSION_FILE)) === VERSION;
 
 /**
  * An official model of that size: every tensor of the checkpoint's main file, and the decoder as config.json
@@ -62,6 +71,7 @@ export function writeSyntheticCheckpoint(
     closeSync(file);
   }
   writeConfigs(directory, size);
+  writeFileSync(join(directory, VERSION_FILE), VERSION);
 }
 
 /** Bytes of uniform noise in one type, with this standard deviation around `centre`. */
@@ -90,8 +100,13 @@ function random(
   function* chunks() {
     NOISE[`${dtype}:${centre}:${deviation}`] ??= noise(dtype, centre, deviation);
     const block = NOISE[`${dtype}:${centre}:${deviation}`];
-    for (let at = 0; at < length; at += block.length)
-      yield block.subarray(0, Math.min(block.length, length - at));
+    let from = (block.length / NOISE_VALUES) * Number(Bun.hash.wyhash(name) % BigInt(NOISE_VALUES));
+    for (let at = 0; at < length; ) {
+      const chunk = block.subarray(from, Math.min(block.length, from + length - at));
+      yield chunk;
+      at += chunk.length;
+      from = 0;
+    }
   }
   return { name, dtype, shape, chunks };
 }

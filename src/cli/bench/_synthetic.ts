@@ -1,6 +1,6 @@
 // The random checkpoint of full size, made once in the cache.
 
-import { existsSync, mkdirSync, statfsSync } from "node:fs";
+import { mkdirSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { loadConfig } from "../../config.ts";
 import type { SyntheticSize } from "../../convert/synthetic.ts";
@@ -13,9 +13,10 @@ const SYNTHETIC_BYTES: Record<SyntheticSize, number> = { "0.6b": 6e9, "1.7b": 13
 
 /** Makes the checkpoint beside its place and renames it, so that an interrupted run leaves none. */
 export async function syntheticCheckpoint(size: SyntheticSize): Promise<string> {
-  const { writeSyntheticCheckpoint } = await import("../../convert/synthetic.ts");
+  const { isSyntheticCheckpoint, writeSyntheticCheckpoint } = await import("../../convert/synthetic.ts");
   const target = join(loadConfig().cacheDir, "synthetic", size);
-  if (existsSync(target)) return target;
+  if (isSyntheticCheckpoint(target)) return target;
+  rmSync(target, { recursive: true, force: true });
   mkdirSync(join(target, ".."), { recursive: true, mode: 0o700 });
   const { bavail, bsize } = statfsSync(join(target, ".."));
   if (bavail * bsize < SYNTHETIC_BYTES[size]) {
