@@ -38,7 +38,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@huggingface/hub": ["src/models/"],
   n2words: ["src/text/"],
   citty: ["src/cli/"],
-  consola: ["src/cli/"],
+  "consola/core": ["src/cli/"],
 };
 
 /** [habit, the pattern that breaks it, the files that must keep it] */
@@ -52,6 +52,11 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
     "only src/cli and the build write to the console",
     /\bconsole\./,
     (file) => !/^src\/(cli\/|packaging\/binary)/.test(file),
+  ],
+  [
+    "only src/io/terminal.ts touches Bun's output streams",
+    /\bprocess(\.std(out|err)\b|\[)|from "consola"/,
+    (file) => file !== "src/io/terminal.ts",
   ],
   [
     "only src/cli and the build end the process",

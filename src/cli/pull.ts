@@ -4,6 +4,7 @@ import { existsSync, statSync } from "node:fs";
 import { loadConfig, loadHubConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { isBundle, weightsInWords } from "../formats/bundle.ts";
+import { isTerminal } from "../io/terminal.ts";
 import { KNOWN_MODELS, nameOf } from "../models/catalog.ts";
 import { type Downloaded, pull } from "../models/pull.ts";
 import { resolveModel, SHIPPED } from "../models/resolve.ts";
@@ -125,7 +126,7 @@ class DownloadLine {
     while (now - this.samples[0][0] > WINDOW_MS) this.samples.shift();
     const line = `${size(done, GB_DIGITS)} of ${size(total, GB_DIGITS)}${done < total ? this.speed(total - done) : ", checking"}`;
     showProgress(line, done, total);
-    if (process.stderr.isTTY || now - this.said < LINE_MS) return;
+    if (isTerminal(2) || now - this.said < LINE_MS) return;
     this.said = now;
     log.info(line);
   }

@@ -16,12 +16,22 @@ describe("names of standard output and of pipes", () => {
     ["/dev/stdout", `${SAY} -o /dev/stdout | cat`],
     ["/dev/fd/3", `${SAY} -o /dev/fd/3 3>&1 | cat`],
     ["a process substitution", `(${SAY} -o >(cat)) | cat`],
+    ["a process substitution that is full for a while", `(${SAY} -o >(sleep 1; cat)) | cat`],
     ["a FIFO", `mkfifo fifo; cat fifo & ${SAY} -o fifo; wait; rm fifo`],
   ])("%s gets the sound, and no file is left", async (_name, command) => {
     const folder = newFolder();
     const { stdout } = await shell(command, folder);
     expect({ bytes: stdout.length, start: stdout.slice(0, 4) }).toEqual({ bytes: BYTES, start: "RIFF" });
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("pipes stay as they were for the programs that share them", async () => {
+    const flags = "grep flags /proc/self/fdinfo/1 /proc/self/fdinfo/2";
+    const { stdout } = await shell(
+      `(${SAY} -o x.wav; $TTS models; rm x.wav; ${flags}) 2>&1 | cat`,
+      newFolder(),
+    );
+    expect(stdout.match(/flags:\s+\d+/g)).toEqual(["flags:\t01", "flags:\t01"]);
   });
 
   test.each([

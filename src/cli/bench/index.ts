@@ -2,6 +2,7 @@
 
 import { TtsError } from "../../errors.ts";
 import { isStdout, openOutput, printText } from "../../io/output.ts";
+import { columnsOf } from "../../io/terminal.ts";
 import { coreTime, describeMachine, othersShare, processMs } from "../../machine/load.ts";
 import { measureBandwidth } from "../../machine/memory-speed.ts";
 import { defineCommand } from "../shared/command.ts";
@@ -58,8 +59,7 @@ async function bench(args: Values<typeof OPTIONS>): Promise<void> {
   return report(result);
 
   function report(result: Result): Promise<void> {
-    if (!options.json)
-      return printText(reportOf(result, process.stdout.columns || PLAIN_WIDTH, before, compare ?? ""));
+    if (!options.json) return printText(reportOf(result, columnsOf(1, PLAIN_WIDTH), before, compare ?? ""));
     return printText(`${JSON.stringify(before === null ? result : withChanges(result, before))}\n`);
   }
 }

@@ -1,7 +1,8 @@
 // What the program tells its user, all on stderr: stdout carries only data.
 
-import { createConsola, LogLevels } from "consola";
+import { createConsola, LogLevels } from "consola/core"; // the whole package touches Bun's streams
 import { spellSettings, type TtsError } from "../../errors.ts";
+import { columnsOf, isTerminal, writeStderr } from "../../io/terminal.ts";
 import type { Progress } from "../../types.ts";
 import { flagOf, type Options } from "./options.ts";
 
@@ -19,8 +20,7 @@ export const log = createConsola({
   level: LEVEL.normal,
   reporters: [
     {
-      log: ({ type, args }) =>
-        void process.stderr.write(`${progressEnd()}${PREFIX[type] ?? ""}${args.join(" ")}\n`),
+      log: ({ type, args }) => writeStderr(`${progressEnd()}${PREFIX[type] ?? ""}${args.join(" ")}\n`),
     },
   ],
 });
@@ -52,8 +52,8 @@ const [BAR_WIDTH, NARROW_BAR_WIDTH, NARROW_COLUMNS] = [24, 8, 80];
 
 /** Overwrites one line of a terminal; elsewhere shows nothing. */
 export function showProgress(title: string, done: number, total: number): void {
-  if (!process.stderr.isTTY || log.level < LEVEL.normal) return;
-  const columns = process.stderr.columns || NARROW_COLUMNS; // 0: the terminal does not tell its width
+  if (!isTerminal(2) || log.level < LEVEL.normal) return;
+  const columns = columnsOf(2, NARROW_COLUMNS);
   const width = columns < NARROW_COLUMNS ? NARROW_BAR_WIDTH : BAR_WIDTH;
   const filled = Math.round((width * done) / total);
   const percent = String(Math.floor((100 * done) / total)).padStart(3);
@@ -63,7 +63,7 @@ export function showProgress(title: string, done: number, total: number): void {
     columns - 1,
   );
   if (line === shown) return;
-  process.stderr.write(`\r\x1b[K${line}`);
+  writeStderr(`\r\x1b[K${line}`);
   shown = line;
 }
 
@@ -89,7 +89,7 @@ function progressEnd(): string {
 }
 
 export function clearProgress(): void {
-  if (shown !== "") process.stderr.write(progressEnd());
+  if (shown !== "") writeStderr(progressEnd());
 }
 
 process.on("exit", clearProgress); // Ctrl-C leaves no half line
