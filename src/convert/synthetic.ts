@@ -70,7 +70,7 @@ export function writeSyntheticCheckpoint(
     }
     closeSync(file);
   }
-  writeConfigs(directory, size);
+  writeSyntheticConfigs(directory, size);
   writeFileSync(join(directory, VERSION_FILE), VERSION);
 }
 
@@ -276,7 +276,8 @@ function codecLayer(prefix: string): TensorToWrite[] {
 /**
  * The JSON files, with the official numbers. The vocabulary is bytes and fillers, so that every id exists.
  */
-function writeConfigs(directory: string, size: SyntheticSize): void {
+/** Writes everything but the weights. */
+export function writeSyntheticConfigs(directory: string, size: SyntheticSize): void {
   const save = (name: string, value: unknown) => writeFileSync(join(directory, name), JSON.stringify(value));
   const { hidden, intermediate } = TALKER[size];
   const attention = {
@@ -317,7 +318,13 @@ function writeConfigs(directory: string, size: SyntheticSize): void {
     spk_is_dialect: { noise: false },
     code_predictor_config: predictor,
   };
-  const ids = { tts_pad_token_id: 151_671, tts_bos_token_id: 151_672, tts_eos_token_id: 151_673 };
+  const ids = {
+    im_start_token_id: 151_644,
+    im_end_token_id: 151_645,
+    tts_pad_token_id: 151_671,
+    tts_bos_token_id: 151_672,
+    tts_eos_token_id: 151_673,
+  };
   save("config.json", {
     model_type: "qwen3_tts",
     tts_model_type: "custom_voice",
