@@ -22,6 +22,13 @@ export const THREADPOOL_PARAMS: Layout<"nThreads" | "poll" | "strictCpu"> = {
   defaults: { poll: 50 },
 };
 
+/** A tensor: `name` is 64 bytes of text; `buffer` says where `data` lies, `extra` which kernels it is for. */
+export const GGML_TENSOR: Layout<"buffer" | "data" | "name" | "extra"> = {
+  size: 336,
+  fields: { buffer: [8, "u64"], data: [248, "u64"], name: [256, "u8"], extra: [320, "u64"] },
+  defaults: {},
+};
+
 /** libggml: the registry of what can compute. */
 export const GGML_SYMBOLS = asFunctions({
   ggml_backend_load_all_from_path: { args: ["ptr"], returns: "void" }, // folder of the CPU variants
@@ -52,9 +59,15 @@ export const GGML_BASE_SYMBOLS = asFunctions({
   // type, f32 from, to, first, rows, row length, importance
   ggml_quantize_chunk: { args: ["i32", "ptr", "ptr", "i64", "i64", "i64", "ptr"], returns: "u64" },
   ggml_backend_reg_get_proc_address: { args: ["ptr", "ptr"], returns: "ptr" }, // registry, name
-  ggml_backend_get_device: { args: ["ptr"], returns: "ptr" },
+  ggml_backend_reg_dev_get: { args: ["ptr", "u64"], returns: "ptr" }, // registry, number -> device
   ggml_backend_supports_op: { args: ["ptr", "ptr"], returns: "bool" }, // backend, result
   ggml_backend_get_default_buffer_type: { args: ["ptr"], returns: "ptr" },
+  ggml_backend_buft_name: { args: ["ptr"], returns: "cstring" }, // buffer type
+  ggml_backend_buft_alloc_buffer: { args: ["ptr", "u64"], returns: "ptr" }, // type, bytes -> buffer, or null
+  ggml_backend_buffer_get_type: { args: ["ptr"], returns: "ptr" },
+  ggml_backend_buffer_set_usage: { args: ["ptr", "i32"], returns: "void" },
+  ggml_backend_buffer_init_tensor: { args: ["ptr", "ptr"], returns: "i32" }, // buffer, tensor -> 0 ok
+  ggml_nbytes: { args: ["ptr"], returns: "u64" }, // tensor
   // context, buffer type -> buffer, or null: no memory
   ggml_backend_alloc_ctx_tensors_from_buft: { args: ["ptr", "ptr"], returns: "ptr" },
   // memory aligned to 32, bytes -> buffer over it
@@ -74,6 +87,7 @@ export const GGML_CPU_SYMBOLS = asFunctions({
   ggml_threadpool_free: { args: ["ptr"], returns: "void" },
   ggml_backend_set_n_threads: { args: ["ptr", "i32"], returns: "void" }, // backend, threads
   ggml_backend_cpu_set_threadpool: { args: ["ptr", "ptr"], returns: "void" }, // backend, pool
+  ggml_backend_get_features: { args: ["ptr"], returns: "ptr" }, // registry -> names and values, null-ended
   // device -> null-ended list of buffer types
   ggml_backend_dev_get_extra_bufts: { args: ["ptr"], returns: "ptr" },
 });

@@ -124,9 +124,14 @@ function loadCpuCode({ path, folder, ggml }: Libraries, turn: Int32Array): void 
   }
 }
 
+const registryOf = ({ ggml }: Libraries) => ggml.ggml_backend_reg_by_name(Buffer.from("CPU\0")) as Pointer;
+/** The registry of the loaded CPU code. */
+export const cpuRegistry = () => registryOf(library());
+
 /** The functions of the loaded CPU code, whose file has no fixed name. */
-function linkCpu({ base, ggml, path }: Libraries) {
-  const registry = ggml.ggml_backend_reg_by_name(Buffer.from("CPU\0"));
+function linkCpu(libraries: Libraries) {
+  const { base, path } = libraries;
+  const registry = registryOf(libraries);
   const find = (name: string): Pointer => {
     const pointer = base.ggml_backend_reg_get_proc_address(
       registry,

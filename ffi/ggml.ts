@@ -4,7 +4,7 @@
 import { type Pointer, read } from "bun:ffi";
 import { TtsError } from "../src/errors.ts";
 import { GGML_INIT_PARAMS, THREADPOOL_CORES, THREADPOOL_PARAMS } from "./_ggml-abi.ts";
-import { library } from "./_llama-library.ts";
+import { cpuRegistry, library } from "./_llama-library.ts";
 import { address, Pin } from "./load/memory.ts";
 import { callByValue, Struct } from "./load/struct.ts";
 
@@ -227,13 +227,23 @@ function openCpu(pool: ThreadPool | null): Pointer {
 }
 
 /** Kinds of memory for weights: first those that order elements for this processor, then the plain one. */
-function memoryTypes(backend: Pointer): Pointer[] {
+const memoryTypes = (backend: Pointer): Pointer[] => [
+  ...orderingTypes(),
+  library().base.ggml_backend_get_default_buffer_type(backend) as Pointer,
+];
+
+/** Kinds of memory in which the CPU code keeps weights in an order of its own. */
+export function orderingTypes(): Pointer[] {
   const { base, cpu } = library();
-  const list = cpu.ggml_backend_dev_get_extra_bufts(base.ggml_backend_get_device(backend)) as Pointer | null;
-  const types: Pointer[] = [];
-  while (list !== null && read.ptr(list, 8 * types.length) !== 0)
-    types.push(read.ptr(list, 8 * types.length) as Pointer);
-  return [...types, base.ggml_backend_get_default_buffer_type(backend) as Pointer];
+  const list = cpu.ggml_backend_dev_get_extra_bufts(base.ggml_backend_reg_dev_get(cpuRegistry(), 0));
+  return pointersAt(list as Pointer);
+}
+
+/** A list of pointers that ends with null. */
+function pointersAt(list: Pointer): Pointer[] {
+  const found: Pointer[] = [];
+  for (let at = 0; read.ptr(list, at) !== 0; at += 8) found.push(read.ptr(list, at) as Pointer);
+  return found;
 }
 
 function checkSizes(matrices: readonly Matrix[], rows: number, width: number): void {

@@ -5,12 +5,13 @@ import { statSync } from "node:fs";
 import { BUNDLE_HINT, TtsError } from "../src/errors.ts";
 import { BATCH, CONTEXT_PARAMS, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
 import { library, loadLlama } from "./_llama-library.ts";
+import { arrangedWeights, cpuCode, useArranged } from "./_llama-weights.ts";
 import { ThreadPool } from "./ggml.ts";
 import { copyFloats, FLAG_CALLBACK } from "./libc.ts";
 import { address, Pin } from "./load/memory.ts";
 import { byValueOnStack, callByValue, Struct } from "./load/struct.ts";
 
-export { loadLlama };
+export { cpuCode, loadLlama };
 
 /** The weight types a GGUF file can be quantised to, with llama.cpp's number for each. */
 const FILE_TYPE = { f32: 0, f16: 1, q4_0: 2, q8_0: 7, q4_k_m: 15, iq4_nl: 25, bf16: 32 } as const;
@@ -25,15 +26,22 @@ export class LlamaModel {
   private constructor(
     readonly path: string,
     readonly pointer: Pointer,
+    /** What {@link useArranged} gave. */
+    private readonly arranged: Pointer | null,
   ) {}
 
   /**
    * @param options.copied read the weights into memory instead of mapping the file
+   * @param options.arranged the file holds what {@link arrangedWeights} gave
    * @throws TtsError BUNDLE_INVALID when libllama refuses the file (it says no more than that).
    */
-  static open(path: string, options: { vocabOnly?: boolean; copied?: boolean } = {}): LlamaModel {
-    const params = new Struct(MODEL_PARAMS).set("nGpuLayers", 0).set("vocabOnly", options.vocabOnly ? 1 : 0);
-    if (options.copied) params.set("loadMode", LOAD_MODE.read);
+  static open(
+    path: string,
+    { arranged, copied, vocabOnly }: { vocabOnly?: boolean; copied?: boolean; arranged?: boolean } = {},
+  ): LlamaModel {
+    const params = new Struct(MODEL_PARAMS).set("nGpuLayers", 0).set("vocabOnly", vocabOnly ? 1 : 0);
+    if (copied) params.set("loadMode", LOAD_MODE.read);
+    if (arranged) params.set("useExtraBufts", 0);
     const name = Buffer.from(`${path}\0`);
     const pointer = callByValue(
       library().llama.llama_model_load_from_file as never,
@@ -45,7 +53,15 @@ export class LlamaModel {
       const what = size === undefined ? "is missing" : `cannot be loaded by libllama (${size} bytes)`;
       throw new TtsError("BUNDLE_INVALID", `${path} ${what}`, BUNDLE_HINT);
     }
-    return new LlamaModel(path, pointer);
+    return new LlamaModel(path, pointer, arranged ? useArranged(pointer) : null);
+  }
+
+  /**
+   * The weights that libllama has put in the order of this processor's kernels; a file that holds them in
+   * place of its own is for `arranged` of {@link open}. null where no such file can be made.
+   */
+  arrangedWeights(): { name: string; bytes: Uint8Array }[] | null {
+    return arrangedWeights(this.pointer);
   }
 
   /** Width of the hidden state. */
@@ -80,6 +96,7 @@ export class LlamaModel {
 
   close(): void {
     library().llama.llama_model_free(this.pointer);
+    if (this.arranged !== null) library().base.ggml_backend_buffer_free(this.arranged);
   }
 }
 

@@ -72,7 +72,22 @@ struct ggml_threadpool_params {
   bool strict_cpu, paused;
 };
 
-#define TYPE(x) _Generic((x), int32_t: "i32", uint32_t: "u32", float: "f32", bool: "u8", default: sizeof(x) == 8 ? "u64" : "other")
+struct ggml_tensor {
+  c_enum type;
+  void *buffer;
+  int64_t ne[4];
+  size_t nb[4];
+  c_enum op;
+  int32_t op_params[16], flags;
+  struct ggml_tensor *src[10], *view_src;
+  size_t view_offs;
+  void *data;
+  char name[64];
+  void *extra;
+  char padding[8];
+};
+
+#define TYPE(x) _Generic((x), int32_t: "i32", uint32_t: "u32", float: "f32", bool: "u8", char *: "u8", default: sizeof(x) == 8 ? "u64" : "other")
 #define FIELD(s, f) printf(#s " " #f " %zu %s\n", offsetof(struct s, f), TYPE(((struct s *)0)->f))
 #define SIZE(s) printf(#s " sizeof %zu\n", sizeof(struct s))
 
@@ -143,6 +158,11 @@ static void ggml(void) {
   FIELD(ggml_threadpool_params, n_threads);
   FIELD(ggml_threadpool_params, poll);
   FIELD(ggml_threadpool_params, strict_cpu);
+  SIZE(ggml_tensor);
+  FIELD(ggml_tensor, buffer);
+  FIELD(ggml_tensor, data);
+  FIELD(ggml_tensor, name);
+  FIELD(ggml_tensor, extra);
 }
 
 int main(void) {

@@ -198,12 +198,13 @@ export const setJson =
     writeFileSync(join(folder, file), JSON.stringify(json));
   };
 
-function convertTo(target: string, source: string, weights: WeightType): void {
+function convertTo(target: string, source: string, weights: WeightType, arranged = false): void {
   runConversion({
     source,
     target,
     part: target,
     weights: weightTypes(weights),
+    arranged,
     libraries: { llama: "", onnxruntime: "" },
   });
 }
@@ -219,9 +220,14 @@ function bundleIn(target: string, source: string): Bundle {
 export const checkpointOf = (bundle: Bundle) => checkpoints.get(bundle)!;
 
 /** Converts a checkpoint folder, on this thread, into the bundle `name` of the scratch folder. */
-export function convertFolder(source: string, name: string, weights: WeightType = "f32"): Bundle {
+export function convertFolder(
+  source: string,
+  name: string,
+  weights: WeightType = "f32",
+  arranged = false,
+): Bundle {
   const target = join(scratchFolder(), name);
-  convertTo(target, source, weights);
+  convertTo(target, source, weights, arranged);
   return bundleIn(target, source);
 }
 

@@ -1,15 +1,17 @@
 // What a GGUF file of a bundle must say before libllama may open it: a damaged file would end the process.
 
 import { mapFile } from "../../ffi/libc.ts";
+import { cpuCode, LlamaModel } from "../../ffi/llama.ts";
 import type { WeightType } from "../config.ts";
 import { BUNDLE_HINT, fileError, TtsError } from "../errors.ts";
+import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
 import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../formats/gguf.ts";
 
 /**
- * Whether libllama rearranges weights of this type for its kernels. It then uses only the rearranged copy,
- * and a mapped file would take memory for nothing.
+ * Types whose weights libllama puts in another order when it opens a file that is not arranged. It then uses
+ * only that copy, and a mapped file would take memory for nothing.
  */
-export const isRearranged = (type: WeightType) => type === "q4_0" || type === "q4_k_m" || type === "iq4_nl";
+const REARRANGED: readonly WeightType[] = ["q4_0", "q4_k_m", "iq4_nl"];
 
 export interface TransformerHead {
   layers: number;
@@ -56,8 +58,27 @@ class Values {
   }
 }
 
-/** @throws TtsError BUNDLE_INVALID */
-export function checkTransformerGguf(path: string, { layers, vocabulary, width }: TransformerHead): void {
+/**
+ * Opens a transformer of a bundle once its file is checked.
+ * @throws TtsError BUNDLE_INVALID
+ */
+export function openTransformer(
+  bundle: Bundle,
+  file: "talker" | "predictorGguf",
+  type: WeightType,
+  head: TransformerHead,
+): LlamaModel {
+  const path = bundlePath(bundle, file);
+  checkTransformerGguf(path, head);
+  const { arranged } = bundle.manifest;
+  if (!arranged?.files.includes(BUNDLE_FILES[file]))
+    return LlamaModel.open(path, { copied: REARRANGED.includes(type) });
+  if (arranged.code === cpuCode()) return LlamaModel.open(path, { arranged: true });
+  const what = `${path} is laid out for another processor or library (${arranged.code})`;
+  throw new TtsError("BUNDLE_INVALID", what, "convert the checkpoint again here");
+}
+
+function checkTransformerGguf(path: string, { layers, vocabulary, width }: TransformerHead): void {
   readMapped(path, (bytes) => {
     const values = new Values(path, parseGgufHead(bytes, path));
     values.only("general.architecture", "qwen3");

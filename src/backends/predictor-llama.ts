@@ -2,11 +2,10 @@
 // its heads are products of ggml on the same threads.
 
 import { MatrixProducts } from "../../ffi/ggml.ts";
-import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
-import { bundlePath } from "../formats/bundle.ts";
+import { LlamaContext, loadLlama } from "../../ffi/llama.ts";
 import { Tables } from "../formats/tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
+import { openTransformer } from "./_gguf.ts";
 import type { Backend, OpenOptions, Predictor } from "./stage.ts";
 import { type PredictorLayers, StepwisePredictor } from "./stepwise.ts";
 
@@ -29,15 +28,14 @@ class LlamaLayers implements PredictorLayers {
     const { manifest } = bundle;
     const { predictorHidden, predictorLayers } = manifest.shape;
     this.width = predictorHidden;
-    const path = bundlePath(bundle, "predictorGguf");
-    checkTransformerGguf(path, { layers: predictorLayers, width: predictorHidden, vocabulary: 1 });
     const batchRows = 2 * lanes;
     this.input = new Float32Array(new SharedArrayBuffer(4 * batchRows * this.width));
     const { threads } = config;
     // f16 caches end at 65,504, too; only quantised weights are worth their speed
     const exact = ["f32", "f16", "bf16"].includes(manifest.weights.predictor);
     try {
-      const model = this.keep(LlamaModel.open(path, { copied: isRearranged(manifest.weights.predictor) }));
+      const head = { layers: predictorLayers, width: predictorHidden, vocabulary: 1 };
+      const model = this.keep(openTransformer(bundle, "predictorGguf", manifest.weights.predictor, head));
       const cores = config.cpus.predictor;
       this.context = this.keep(
         new LlamaContext(model, {

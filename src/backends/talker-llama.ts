@@ -1,10 +1,9 @@
 // The talker on libllama: one context, one KV sequence per lane.
 
-import { LlamaContext, LlamaModel, loadLlama } from "../../ffi/llama.ts";
+import { LlamaContext, type LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { PROMPT_PIECE_ROWS } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { bundlePath } from "../formats/bundle.ts";
-import { checkTransformerGguf, isRearranged } from "./_gguf.ts";
+import { openTransformer } from "./_gguf.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "./stage.ts";
 
 export const talkerLlama: Backend<Talker> = { name: "llama", open: (options) => new LlamaTalker(options) };
@@ -23,14 +22,14 @@ class LlamaTalker implements Talker {
 
   constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
     const { version } = loadLlama(config.libraries.llama, loadTurn);
-    const path = bundlePath(bundle, "talker");
-    const { codecVocabulary, hidden, layers } = bundle.manifest.shape;
-    checkTransformerGguf(path, { layers, width: hidden, vocabulary: codecVocabulary });
-    this.model = LlamaModel.open(path, { copied: isRearranged(bundle.manifest.weights.talker) });
+    const { shape, weights } = bundle.manifest;
+    const { codecVocabulary, hidden, layers } = shape;
+    const head = { layers, width: hidden, vocabulary: codecVocabulary };
+    this.model = openTransformer(bundle, "talker", weights.talker, head);
     [this.hidden, this.codecVocabulary] = [hidden, codecVocabulary];
     this.limit = config.contextPositions;
     [this.threads, this.mostThreads] = [config.threads, config.promptThreads];
-    const exact = bundle.manifest.weights.talker === "f32";
+    const exact = weights.talker === "f32";
     // libllama refuses state from a context with another number of sequences; threads are named to be safe.
     const kind = [
       version,

@@ -2,8 +2,8 @@
 
 import { constants, copyFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
-import { loadLlama, quantize } from "../../ffi/llama.ts";
+import { basename, join } from "node:path";
+import { cpuCode, loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Config, WeightType, WeightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
@@ -18,6 +18,7 @@ import { isPacked, READING_FILES, sourceBytes } from "../formats/checkpoint-file
 import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import type { Graph } from "../formats/onnx.ts";
 import type { Progress } from "../types.ts";
+import { arrangeGguf } from "./arrange.ts";
 import { type TensorType, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
 import { makeManifest } from "./manifest.ts";
 import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
@@ -35,6 +36,8 @@ export interface ConvertJob {
   /** What the model is called; default: the checkpoint's folder. */
   name?: string;
   weights: WeightTypes;
+  /** Whether weights take the order of this processor's kernels: the bundle opens faster, but only here. Default: false. */
+  arranged?: boolean;
   libraries: Pick<Config["libraries"], "llama" | "onnxruntime">;
 }
 
@@ -46,6 +49,7 @@ const COST = {
   write: 10,
   graph: 15,
   fold: 16,
+  arrange: 2,
   quantise: { f32: 0, f16: 0, bf16: 2, q8_0: 3, q4_0: 2, q4_k_m: 31, iq4_nl: 94 } satisfies Record<
     WeightType,
     number
@@ -54,6 +58,8 @@ const COST = {
 
 /** One conversion on this thread. `folder` exists and is empty. */
 export class Conversion {
+  private readonly arranged: string[] = [];
+
   constructor(
     private readonly job: ConvertJob,
     private readonly folder: string,
@@ -89,6 +95,7 @@ export class Conversion {
       name: this.job.name ?? checkpoint.name,
       weights: this.job.weights,
       controlTokens: vocabulary.controlTokens,
+      arranged: this.arranged.length === 0 ? null : { code: cpuCode(), files: this.arranged },
       files: sums,
       source: hashes,
       libraries: versions,
@@ -124,7 +131,14 @@ export class Conversion {
         rmSync(intermediate);
       },
     };
-    return [writing(intermediate, "bf16"), quantising];
+    const arranging: Step = {
+      title: `${stage} for this processor`,
+      cost: COST.arrange * billions,
+      run: () => {
+        if (arrangeGguf(path)) this.arranged.push(basename(path));
+      },
+    };
+    return [writing(intermediate, "bf16"), quantising, ...(this.job.arranged ? [arranging] : [])];
   }
 
   /** libllama does not say why it failed: a disk that is nearly full is reason enough. */

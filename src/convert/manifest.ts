@@ -1,7 +1,13 @@
 // The manifest of a bundle, from the checkpoint's configuration and what the conversion made.
 
 import { LIMITS, SAMPLING_DEFAULTS, type WeightTypes } from "../config.ts";
-import { BUNDLE_FORMAT, BUNDLE_VERSION, type Manifest, type PromptSpec } from "../formats/bundle.ts";
+import {
+  type Arrangement,
+  BUNDLE_FORMAT,
+  BUNDLE_VERSION,
+  type Manifest,
+  type PromptSpec,
+} from "../formats/bundle.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import type { JsonFile } from "../formats/checkpoint-json.ts";
 import type { SamplerSettings } from "../types.ts";
@@ -12,6 +18,7 @@ export interface Made {
   weights: WeightTypes;
   /** Texts of the tokenizer's added tokens. */
   controlTokens: string[];
+  arranged: Arrangement | null;
   files: Manifest["files"];
   source: Manifest["source"];
   libraries: Manifest["libraries"];
@@ -36,6 +43,7 @@ export function makeManifest(checkpoint: Checkpoint, made: Made): Manifest {
       predictorLayers: predictor.layers,
     },
     predictorMs: {},
+    arranged: made.arranged,
     prompt: promptSpec(checkpoint, made.controlTokens),
     sampling: samplingDefaults(checkpoint.generation),
     reading: checkpoint.abilities.readsIpa ? { maxPhones: LIMITS.promptPhones } : null,

@@ -94,7 +94,11 @@ function unconverted(directory: string, name: string): Bundle {
     const made = { name, weights: DEFAULT_WEIGHTS, controlTokens, files: {}, source: {} };
     return {
       directory,
-      manifest: makeManifest(checkpoint, { ...made, libraries: { llama: "", onnxruntime: "" } }),
+      manifest: makeManifest(checkpoint, {
+        ...made,
+        arranged: null,
+        libraries: { llama: "", onnxruntime: "" },
+      }),
     };
   } finally {
     checkpoint.close();

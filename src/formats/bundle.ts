@@ -13,7 +13,7 @@ import { JsonFile } from "./json.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
-export const BUNDLE_VERSION = 5;
+export const BUNDLE_VERSION = 6;
 /** No model has larger sizes: only a damaged manifest does. */
 const LARGEST = {
   width: 16_384,
@@ -84,6 +84,13 @@ export interface FileSum {
   sha256: string;
 }
 
+/** Files whose weights only one kind of processor can use as they lie. */
+export interface Arrangement {
+  /** The CPU code that they are for, as libllama's wrapper names it. */
+  code: string;
+  files: string[];
+}
+
 export interface Manifest {
   format: typeof BUNDLE_FORMAT;
   version: number;
@@ -109,6 +116,8 @@ export interface Manifest {
    * May be empty.
    */
   predictorMs: Record<string, number>;
+  /** Weights in the order of one processor's kernels; null where all may be read on any. */
+  arranged: Arrangement | null;
   prompt: PromptSpec;
   /**
    * From generation_config.json. maxNewTokens counts the closing token, so it is the most frames plus one.
@@ -231,6 +240,7 @@ function readManifest(file: JsonFile): Manifest {
     },
     shape,
     predictorMs: file.object("predictorMs").record((times, backend) => times.number(backend)),
+    arranged: file.has("arranged") ? readArrangement(file.object("arranged")) : null,
     prompt,
     sampling: {
       talker: readSampler(sampling.object("talker")),
@@ -243,6 +253,11 @@ function readManifest(file: JsonFile): Manifest {
     libraries: { llama: libraries.string("llama"), onnxruntime: libraries.string("onnxruntime") },
   };
 }
+
+const readArrangement = (file: JsonFile): Arrangement => ({
+  code: file.string("code"),
+  files: file.strings("files"),
+});
 
 const readSums = (file: JsonFile): Record<string, FileSum> =>
   file.record((sums, name) => {

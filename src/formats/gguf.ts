@@ -27,6 +27,8 @@ export interface GgufTensor {
   /** How many numbers the tensor has. */
   elements: number;
   axes: number;
+  /** Offset in the file. */
+  at: number;
   /** Bytes in the file, including the padding up to the next tensor. */
   bytes: number;
 }
@@ -164,7 +166,8 @@ function readTensors(reader: Reader, count: number, fileBytes: number): GgufTens
   }
   const placed = found.toSorted((a, b) => a.offset - b.offset);
   return placed.map(({ name, axes, elements, offset }, i) => {
-    return { name, axes, elements, bytes: (placed[i + 1]?.offset ?? fileBytes - data) - offset };
+    const bytes = (placed[i + 1]?.offset ?? fileBytes - data) - offset;
+    return { name, axes, elements, at: data + offset, bytes };
   });
 }
 

@@ -62,7 +62,7 @@ function tensorsOf(bundle: Bundle, file: "talker" | "predictorGguf"): GgufTensor
 const isRead = ({ name }: GgufTensor) => name !== "token_embd.weight";
 
 /** Vectors (norms, biases) are read, but their products do not count. */
-function sumOf(tensors: GgufTensor[]): Cost {
+function sumOf(tensors: Pick<GgufTensor, "axes" | "bytes" | "elements">[]): Cost {
   const matrices = tensors.filter(({ axes }) => axes > 1);
   return {
     bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -211,7 +211,7 @@ export function plannedCosts(
       .map(({ shape }) => ({ axes: shape.length, elements: product(shape) }));
     const bytes = ({ axes, elements }: (typeof found)[number]) =>
       elements * (axes > 1 ? elementBytes : MATRIX_BYTES.f32);
-    return sumOf(found.map((tensor) => ({ name: "", ...tensor, bytes: bytes(tensor) })));
+    return sumOf(found.map((tensor) => ({ ...tensor, bytes: bytes(tensor) })));
   };
   const [talker, talkerHead] = [
     sum(/^talker\.model\.(layers|norm)\./, MATRIX_BYTES[weights.talker]),

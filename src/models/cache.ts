@@ -84,7 +84,8 @@ export async function cachedBundle(checkpoint: string, name: string, options: Mo
     unpack(source, true); // a shipped voice that was damaged since would be damaged in every bundle
     const { convert } = await import("../convert/index.ts"); // only now: every start passes here
     const tell = (progress: Progress) => onProgress({ ...progress, because: found });
-    const running = converting.get(target) ?? convert({ source, target, name, weights, config }, tell);
+    const running =
+      converting.get(target) ?? convert({ source, target, name, weights, arranged: true, config }, tell);
     converting.set(target, running);
     await running.finally(() => converting.delete(target));
   } catch (error) {

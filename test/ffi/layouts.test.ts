@@ -9,6 +9,7 @@ import {
   GGML_BASE_SYMBOLS,
   GGML_INIT_PARAMS,
   GGML_SYMBOLS,
+  GGML_TENSOR,
   GGML_VERSION,
   THREADPOOL_PARAMS,
 } from "../../ffi/_ggml-abi.ts";
@@ -37,6 +38,7 @@ const LAYOUTS: [string, Layout][] = [
   ["llama_batch", BATCH],
   ["ggml_init_params", GGML_INIT_PARAMS],
   ["ggml_threadpool_params", THREADPOOL_PARAMS],
+  ["ggml_tensor", GGML_TENSOR],
 ];
 
 /** C's n_gpu_layers is our nGpuLayers. */

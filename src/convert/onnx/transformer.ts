@@ -34,11 +34,11 @@ export interface TransformerOptions {
 }
 
 /**
- * Layers and final norm: `x` f32 [lanes, rows, hidden] -> a value [lanes, rows, hidden]. Adds the inputs `last`
- * i32 [lanes], the position of each lane's last row; `positions` i32 [1], the most positions of a lane after
- * the run; per layer L `past.k.L` and `past.v.L` f32 [lanes, kvHeads, cachePositions, headDim]; and the outputs
- * `present.k.L` and `present.v.L`, shaped as the past ones. Give both the same memory, and new rows are written
- * in place.
+ * Layers and final norm: `x` f32 [lanes, rows, hidden] -> a value [lanes, rows, hidden]. Adds the inputs
+ * `last` i32 [lanes], the position of each lane's last row; `positions` i32 [1], the most positions of a lane
+ * after the run; per layer L `past.k.L` and `past.v.L` f32 [lanes, kvHeads, cachePositions, headDim]; and the
+ * outputs `present.k.L` and `present.v.L`, shaped as the past ones. Give both the same memory, and new rows
+ * are written in place.
  */
 export function transformer(g: Graph, x: string, options: TransformerOptions): string {
   const { cachePositions, prefix, shape, times, weights } = options;
