@@ -128,14 +128,10 @@ export interface WeightTypes {
   predictor: WeightType;
 }
 /**
- * Weight types of larger checkpoints when the user does not choose. A small machine spends its time reading
- * weights; below 4 bits the speech suffers. On x64 the predictor's 8-bit products are faster than its 4-bit
- * ones, and nearer to f32; boards lack the bandwidth for them.
+ * Weight type of larger checkpoints when the user does not choose. Machines spend their time reading weights,
+ * and below 4 bits the speech suffers.
  */
-export const DEFAULT_WEIGHTS: WeightTypes = {
-  talker: "q4_0",
-  predictor: process.arch === "x64" ? "q8_0" : "q4_0",
-};
+export const DEFAULT_WEIGHTS: WeightType = "q4_0";
 /** The code predictor's type is the talker's unless it is named. */
 export const weightTypes = (talker: WeightType, predictor = talker): WeightTypes => ({ talker, predictor });
 /** The weight types for a checkpoint of `bytes`, given what the user chose. */
@@ -143,9 +139,7 @@ export function weightsFor(
   bytes: number,
   { weights, predictorWeights }: { weights?: WeightType; predictorWeights?: WeightType },
 ): WeightTypes {
-  const usual = bytes < F32_BELOW_BYTES ? weightTypes("f32") : DEFAULT_WEIGHTS;
-  const chosen = weights === undefined ? usual : weightTypes(weights);
-  return weightTypes(chosen.talker, predictorWeights ?? chosen.predictor);
+  return weightTypes(weights ?? (bytes < F32_BELOW_BYTES ? "f32" : DEFAULT_WEIGHTS), predictorWeights);
 }
 /** Codes and samples wait in rings of this many frames (2.56 s) per lane; a full ring blocks the producer. */
 export const RING_FRAMES = 32;

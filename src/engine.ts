@@ -56,10 +56,7 @@ export interface OpenOptions extends SamplingOptions {
   model?: string;
   /** Weight type for a checkpoint that must be converted. Default: f32 for small ones, else q4_0. */
   weights?: WeightType;
-  /**
-   * Weight type of the code predictor alone. Default: as `weights`; for large checkpoints without `weights`
-   * on x64, q8_0.
-   */
+  /** Weight type of the code predictor alone. Default: as `weights`. */
   predictorWeights?: WeightType;
   /** Called with the progress of a conversion. */
   onProgress?: (progress: Progress) => void;

@@ -42,7 +42,7 @@ test("flags go before the environment, and the environment before defaults", () 
 
 test("weights: a small checkpoint becomes f32, a larger one the default, and a choice is a choice", () => {
   expect(weightsFor(199e6, {})).toEqual(weightTypes("f32"));
-  expect(weightsFor(200e6, {})).toEqual(DEFAULT_WEIGHTS);
+  expect(weightsFor(200e6, {})).toEqual(weightTypes(DEFAULT_WEIGHTS));
   expect(weightsFor(2.5e9, { weights: "q8_0" })).toEqual(weightTypes("q8_0"));
   expect(weightsFor(1e6, { predictorWeights: "q4_0" })).toEqual(weightTypes("f32", "q4_0"));
 });

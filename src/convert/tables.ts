@@ -33,6 +33,18 @@ const HEAD_TYPE: Record<WeightType, HeadType> = {
   iq4_nl: "q4_0",
 };
 
+type TableType = "f32" | "f16" | "q8_0";
+/** Beside weights of 4 bits, 8 bits of a text row lose little, and halve the largest table. */
+const TEXT_TYPE: Record<WeightType, TableType> = {
+  f32: "f32",
+  f16: "f16",
+  bf16: "f16",
+  q8_0: "f16",
+  q4_0: "q8_0",
+  q4_k_m: "q8_0",
+  iq4_nl: "q8_0",
+};
+
 /**
  * Writes half precision where that is lossless or harmless; beside an f32 talker all stays f32. Calls
  * `advance` with the share that is done, 0 to 1.
@@ -46,7 +58,7 @@ export function writeTables(
 ): void {
   const half = types.talker !== "f32";
   const tensors = [
-    textTable(checkpoint, half, threads),
+    textTable(checkpoint, TEXT_TYPE[types.talker], threads),
     ...codeTables(checkpoint, half),
     ...headTables(checkpoint, HEAD_TYPE[types.predictor]),
     ...projectionTables(checkpoint, half, threads),
@@ -71,7 +83,7 @@ export function writeTables(
 const stored = (values: Float32Array, half: boolean) => asBytes(half ? new Float16Array(values) : values);
 
 /** W2 silu(W1 E + b1) + b2 for every text id, computed in f32. */
-function textTable(checkpoint: Checkpoint, half: boolean, threads: number): TensorToWrite {
+function textTable(checkpoint: Checkpoint, type: TableType, threads: number): TensorToWrite {
   const { weights, textVocabulary: rows, textHidden: width, talker } = checkpoint;
   const embedding = weights.take("talker.model.text_embedding.weight", [rows, width]);
   const projection = "talker.text_projection";
@@ -87,7 +99,7 @@ function textTable(checkpoint: Checkpoint, half: boolean, threads: number): Tens
     rows,
     graph: textFold(width, talker.hidden),
     parameters,
-    half,
+    type: type === "q8_0" && blockRowBytes(type, talker.hidden) === null ? "f16" : type,
     threads,
   });
 }
@@ -100,12 +112,12 @@ interface FoldedTable {
   /** `x` [rows, in] -> `y` [rows, out], with `parameters` as further inputs. */
   graph: { model: Graph; out: number };
   parameters: Record<string, Tensor>;
-  half: boolean;
+  type: TableType;
   threads: number;
 }
 
 /** A table whose rows go through a graph, computed in f32 while it is written. */
-function throughGraph({ name, source, rows, graph, parameters, half, threads }: FoldedTable): TensorToWrite {
+function throughGraph({ name, source, rows, graph, parameters, type, threads }: FoldedTable): TensorToWrite {
   const width = source.shape[1];
   function* chunks() {
     const session = OrtSession.fromBytes(name, graph.model.encode(), { threads });
@@ -115,7 +127,7 @@ function throughGraph({ name, source, rows, graph, parameters, half, threads }: 
     // All runs share these buffers: else garbage would pile up to the size of the table.
     const input = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * width));
     const folded = new Float32Array(new ArrayBuffer(4 * FOLD_ROWS * graph.out));
-    const rounded = half ? new Float16Array(folded.length) : null;
+    const rounded = new Float16Array(type === "f16" ? folded.length : 0);
     for (let from = 0; from < rows; from += FOLD_ROWS) {
       const count = Math.min(FOLD_ROWS, rows - from);
       copyRows(source, from, count, input);
@@ -126,7 +138,8 @@ function throughGraph({ name, source, rows, graph, parameters, half, threads }: 
       new PreparedRun(session, { ...fixed, x: tensors.x }, { y: tensors.y }).run();
       for (const tensor of Object.values(tensors)) tensor.close();
       const values = folded.subarray(0, count * graph.out);
-      if (rounded === null) yield asBytes(values);
+      if (type === "f32") yield asBytes(values);
+      else if (type === "q8_0") yield quantizeRows(type, values, graph.out);
       else {
         rounded.set(values);
         yield asBytes(rounded.subarray(0, values.length));
@@ -135,7 +148,8 @@ function throughGraph({ name, source, rows, graph, parameters, half, threads }: 
     for (const tensor of Object.values(fixed)) tensor.close();
     session.close();
   }
-  return { name, dtype: half ? "F16" : "F32", shape: [rows, graph.out], chunks };
+  if (type === "q8_0") return { name, dtype: "U8", shape: [rows, blockRowBytes(type, graph.out)!], chunks };
+  return { name, dtype: type === "f16" ? "F16" : "F32", shape: [rows, graph.out], chunks };
 }
 
 /** A tensor with its own memory, which native code needs. */
@@ -252,7 +266,10 @@ function projectionTables(checkpoint: Checkpoint, half: boolean, threads: number
   for (let group = 0; group < CODES_PER_FRAME - 1; group++) {
     const [name, source] = [TABLE.predictorInput(group), codeEmbedding(checkpoint, group)];
     tensors.push(
-      throughGraph({ name, source, rows: codes, graph, parameters: { weight, bias }, half, threads }),
+      throughGraph({
+        ...{ name, source, rows: codes, graph, threads },
+        ...{ parameters: { weight, bias }, type: half ? "f16" : "f32" },
+      }),
     );
   }
   return tensors;

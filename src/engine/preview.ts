@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openTokenizer } from "../backends/index.ts";
 import { standalone, type Tokenizer } from "../backends/stage.ts";
-import { type Config, DEFAULT_WEIGHTS } from "../config.ts";
+import { type Config, DEFAULT_WEIGHTS, weightTypes } from "../config.ts";
 import { writeTokenizerGguf } from "../convert/gguf-files.ts";
 import { makeManifest } from "../convert/manifest.ts";
 import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
@@ -91,7 +91,7 @@ function unconverted(directory: string, name: string): Bundle {
   const checkpoint = openCheckpoint(directory);
   try {
     const { controlTokens } = readVocabulary(checkpoint);
-    const made = { name, weights: DEFAULT_WEIGHTS, controlTokens, files: {}, source: {} };
+    const made = { name, weights: weightTypes(DEFAULT_WEIGHTS), controlTokens, files: {}, source: {} };
     return {
       directory,
       manifest: makeManifest(checkpoint, {

@@ -38,19 +38,11 @@ export function blockRowBytes(type: keyof typeof BLOCK_BYTES, width: number): nu
 }
 
 /** A table whose rows are read one at a time. */
-export class RowTable {
-  readonly rows: number;
-  readonly width: number;
-  private readonly values: Float32Array | Float16Array | Uint16Array;
-
-  constructor({ dtype, shape, bytes }: Tensor) {
-    [this.rows, this.width] = shape;
-    const { buffer, byteOffset } = bytes;
-    const count = this.rows * this.width;
-    if (dtype === "F32") this.values = new Float32Array(buffer, byteOffset, count);
-    else if (dtype === "F16") this.values = new Float16Array(buffer, byteOffset, count);
-    else this.values = new Uint16Array(buffer, byteOffset, count); // bf16
-  }
+export abstract class RowTable {
+  constructor(
+    readonly rows: number,
+    readonly width: number,
+  ) {}
 
   /** target[at ...] = row */
   copyRow(row: number, target: Float32Array, at: number): void {
@@ -61,9 +53,29 @@ export class RowTable {
   /** target[at ...] += row */
   addRow(row: number, target: Float32Array, at: number): void {
     if (row < 0 || row >= this.rows) throw new RangeError(`row ${row} of ${this.rows}`);
+    this.add(row, target, at);
+  }
+
+  protected abstract add(row: number, target: Float32Array, at: number): void;
+}
+
+/** Rows of numbers. */
+class PlainTable extends RowTable {
+  private readonly values: Float32Array | Float16Array | Uint16Array;
+
+  constructor({ dtype, shape, bytes }: Tensor) {
+    super(shape[0], shape[1]);
+    const { buffer, byteOffset } = bytes;
+    const count = this.rows * this.width;
+    if (dtype === "F32") this.values = new Float32Array(buffer, byteOffset, count);
+    else if (dtype === "F16") this.values = new Float16Array(buffer, byteOffset, count);
+    else this.values = new Uint16Array(buffer, byteOffset, count); // bf16
+  }
+
+  protected add(row: number, target: Float32Array, at: number): void {
     const { values, width } = this;
     const from = row * width;
-    if (values.length === 0) throw new TypeError("the tables are closed");
+    if (values.length === 0) throw closed();
     if (values instanceof Uint16Array) {
       for (let i = 0; i < width; i++) target[at + i] += widen(values[from + i]);
     } else {
@@ -71,6 +83,32 @@ export class RowTable {
     }
   }
 }
+
+/** Rows of ggml's q8_0: blocks of an f16 scale and 32 signed bytes. */
+class BlockTable extends RowTable {
+  private readonly halves: Float16Array;
+  private readonly codes: Int8Array;
+
+  constructor({ bytes, shape }: Tensor, width: number) {
+    super(shape[0], width);
+    const { buffer, byteOffset, length } = bytes;
+    this.halves = new Float16Array(buffer, byteOffset, length / 2);
+    this.codes = new Int8Array(buffer, byteOffset, length);
+  }
+
+  protected add(row: number, target: Float32Array, at: number): void {
+    const { codes, halves, width } = this;
+    if (codes.length === 0) throw closed();
+    const size = BLOCK_BYTES.q8_0;
+    let from = (row * width * size) / BLOCK_ELEMENTS;
+    for (let column = 0; column < width; column += BLOCK_ELEMENTS, from += size) {
+      const scale = halves[from / 2];
+      for (let i = 0; i < BLOCK_ELEMENTS; i++) target[at + column + i] += scale * codes[from + 2 + i];
+    }
+  }
+}
+
+const closed = () => new TypeError("the tables are closed");
 
 const bits = new Uint32Array(1);
 const number = new Float32Array(bits.buffer);
@@ -103,15 +141,17 @@ export class Tables {
     return this.tensors.has(name);
   }
 
-  /** @throws TtsError BUNDLE_INVALID when it is missing or has another shape */
+  /**
+   * Its type and shape together tell how it is stored.
+   * @throws TtsError BUNDLE_INVALID when it is missing or has another shape
+   */
   table(name: string, rows: number, width: number): RowTable {
-    const tensor = this.tensor(name, [rows, width]);
-    if (tensor.offset % (tensor.dtype === "F32" ? 4 : 2) === 0) return new RowTable(tensor);
-    throw new TtsError(
-      "BUNDLE_INVALID",
-      `${this.file.path}: table ${name} lies at the odd byte ${tensor.offset}`,
-      BUNDLE_HINT,
-    );
+    const { dtype, offset, shape } = this.find(name);
+    const isBlocks = dtype === "U8" && shape.join() === `${rows},${blockRowBytes("q8_0", width)}`;
+    const tensor = isBlocks ? this.find(name) : this.tensor(name, [rows, width]);
+    if (offset % (dtype === "F32" ? 4 : 2) !== 0)
+      throw this.invalid(`table ${name} lies at the odd byte ${offset}`);
+    return isBlocks ? new BlockTable(tensor, width) : new PlainTable(tensor);
   }
 
   /**

@@ -338,9 +338,7 @@ class Pull {
     checkSpace({
       folder: this.folder,
       download: toCome,
-      bundle: this.options.convert
-        ? bundleBytes(files, this.options.weights ?? DEFAULT_WEIGHTS.predictor)
-        : 0,
+      bundle: this.options.convert ? bundleBytes(files, this.options.weights ?? DEFAULT_WEIGHTS) : 0,
       freeBytes: this.options.freeBytes,
     });
   }
@@ -376,7 +374,7 @@ function bundleBytes(files: readonly { path: string; bytes: number }[], weights:
 /** The most bytes that a pull of a model and its default conversion take on the disk. */
 export function spaceNeeded({ bytes, files }: KnownModel): number {
   const known = Object.entries(files).map(([path, file]) => ({ path, ...file }));
-  return bytes + bundleBytes(known, DEFAULT_WEIGHTS.predictor) + LIMITS.diskMarginBytes;
+  return bytes + bundleBytes(known, DEFAULT_WEIGHTS) + LIMITS.diskMarginBytes;
 }
 
 interface SpaceNeeded {

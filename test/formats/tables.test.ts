@@ -19,7 +19,7 @@ import {
   safetensorsHeader,
   type TensorToWrite,
 } from "../../src/formats/safetensors.ts";
-import { TABLE } from "../../src/formats/tables.ts";
+import { TABLE, Tables } from "../../src/formats/tables.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import { bundleOf, checkpointFolder, openOptions, scratchFolder } from "../_support.ts";
 
@@ -41,11 +41,12 @@ function convertTables(
   path: string,
   type: WeightType,
   change: (checkpoint: Checkpoint) => Checkpoint = (same) => same,
+  talker: WeightType = "f32",
 ): void {
   loadLlama();
   loadOnnxRuntime("");
   const checkpoint = openCheckpoint(checkpointFolder(CHECKPOINT));
-  writeTables(path, change(checkpoint), { talker: "f32", predictor: type }, 1, () => {});
+  writeTables(path, change(checkpoint), { talker, predictor: type }, 1, () => {});
   checkpoint.close();
 }
 
@@ -195,4 +196,40 @@ test("a predictor that is opened and closed 200 times leaves nothing behind", ()
   for (let i = 0; i < 200; i++) round();
   Bun.gc(true);
   expect((process.memoryUsage.rss() - before) / 2 ** 20).toBeLessThan(8);
+});
+
+describe("the text table beside a talker", () => {
+  const { hidden, textVocabulary } = bundleOf(CHECKPOINT).manifest.shape;
+  const rowsOf = ({ directory, manifest }: Bundle) => {
+    const tables = Tables.open({ directory, manifest });
+    const table = tables.table(TABLE.text, textVocabulary, hidden);
+    const values = new Float32Array(textVocabulary * hidden);
+    for (let row = 0; row < textVocabulary; row++) table.copyRow(row, values, row * hidden);
+    table.addRow(1, values, 0);
+    tables.close();
+    return values;
+  };
+  const exact = rowsOf(bundleOf(CHECKPOINT));
+
+  // the last number: rms of the error as a share of the rms of the values
+  test.each<[WeightType, Dtype, number, number]>([
+    ["f32", "F32", hidden, 0],
+    ["bf16", "F16", hidden, 3e-4],
+    ["q8_0", "F16", hidden, 3e-4],
+    ["q4_0", "U8", (hidden / 32) * 34, 6e-3],
+    ["iq4_nl", "U8", (hidden / 32) * 34, 6e-3],
+  ])("in %s is stored as %s", (type, dtype, row, largest) => {
+    const bundle = bundleWith((path) => convertTables(path, "f32", undefined, type));
+    const path = join(bundle.directory, "tables.safetensors");
+    expect(parseSafetensors(readFileSync(path), path).get(TABLE.text)).toMatchObject({
+      dtype,
+      shape: [textVocabulary, row],
+    });
+    const rows = rowsOf(bundle);
+    const rms = (values: Float32Array) =>
+      Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / values.length);
+    const error = rms(rows.map((value, i) => value - exact[i])) / rms(exact);
+    expect(error).toBeLessThanOrEqual(largest);
+    if (largest > 0) expect(error).toBeGreaterThan(0);
+  });
 });

@@ -243,7 +243,7 @@ interface Room {
 
 function forecasts(speed: Speed, room: Room): ModelForecast[] {
   const small = weightTypes("f32") as Record<"talker" | "predictor", PlannedType>;
-  const usual = DEFAULT_WEIGHTS as typeof small;
+  const usual = weightTypes(DEFAULT_WEIGHTS) as typeof small;
   const sizes = Map.groupBy(Object.keys(KNOWN_MODELS), (name) => KNOWN_MODELS[name].modelSize);
   return [
     forecastOf([DEFAULT_MODEL], readPlan(shippedCheckpoint()), small, 0),

@@ -38,7 +38,7 @@ export const COMMON = {
 } as const satisfies Options;
 
 /** What a checkpoint becomes by default, in words; weightsFor decides. */
-export const USUAL_WEIGHTS = "q4_0, with q8_0 for the code predictor on x64; f32 for small models";
+export const USUAL_WEIGHTS = "q4_0; f32 for small models";
 
 /** Options of commands that convert. `standard` is the default, in words. */
 export const weightOptions = (standard: string, group: string) =>
