@@ -16,11 +16,12 @@ import {
   type Vocoder,
 } from "./stage.ts";
 import { talkerLlama } from "./talker-llama.ts";
+import { talkerOrt } from "./talker-ort.ts";
 import { vocoderOrt } from "./vocoder-ort.ts";
 
 export { openTokenizer } from "./tokenizer-llama.ts";
 
-export const TALKERS: readonly Backend<Talker>[] = [talkerLlama];
+export const TALKERS: readonly Backend<Talker>[] = [talkerLlama, talkerOrt];
 /** In the order that `auto` tries them where nothing was measured. */
 export const PREDICTORS: readonly Backend<Predictor>[] = [...NPU_PREDICTORS, predictorLlama, predictorOrt];
 export const VOCODERS: readonly Backend<Vocoder>[] = [...NPU_VOCODERS, vocoderOrt];

@@ -24,6 +24,7 @@ import { makeManifest } from "./manifest.ts";
 import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
 import { predictorGraph } from "./onnx/predictor.ts";
 import { speakerEncoderGraph } from "./onnx/speaker-encoder.ts";
+import { hasGraph, talkerGraph } from "./onnx/talker.ts";
 import { vocoderGraph } from "./onnx/vocoder.ts";
 import { hashStep, runSteps, type Step, sumStep } from "./steps.ts";
 import { writeTables } from "./tables.ts";
@@ -36,7 +37,10 @@ export interface ConvertJob {
   /** What the model is called; default: the checkpoint's folder. */
   name?: string;
   weights: WeightTypes;
-  /** Whether weights take the order of this processor's kernels: the bundle opens faster, but only here. Default: false. */
+  /**
+   * Whether weights take the order of this processor's kernels: the bundle opens faster, but only here.
+   * Default: false.
+   */
   arranged?: boolean;
   libraries: Pick<Config["libraries"], "llama" | "onnxruntime">;
 }
@@ -165,6 +169,13 @@ export class Conversion {
       return { title, cost: COST.graph * billions, run: () => this.saveGraph(name, from.files, build) };
     };
     const steps = [
+      ...(hasGraph(this.job.weights.talker)
+        ? [
+            step("talker", BUNDLE_FILES.talkerOnnx, weights, weightCount(checkpoint.talker) / 1e9, (shared) =>
+              talkerGraph(checkpoint, this.job.weights.talker, shared),
+            ),
+          ]
+        : []),
       step("code predictor", BUNDLE_FILES.predictorOnnx, weights, weightCount(predictor) / 1e9, (shared) =>
         predictorGraph(checkpoint, this.job.weights.predictor, shared),
       ),

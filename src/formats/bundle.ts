@@ -31,6 +31,7 @@ const LARGEST = {
 export const BUNDLE_FILES = {
   manifest: "bundle.json",
   talker: "talker.gguf",
+  talkerOnnx: "talker.onnx",
   predictorGguf: "predictor.gguf",
   predictorOnnx: "predictor.onnx",
   vocoder: "vocoder.onnx",

@@ -6,6 +6,10 @@ import { Graph } from "../../formats/onnx.ts";
 import { slice } from "./layers.ts";
 import { BITS, product, transformer } from "./transformer.ts";
 
+/** ONNX Runtime computes with these alone as they are; of the others it would make one of them. */
+const TYPES: readonly WeightType[] = ["f32", "q8_0", "q4_0"];
+export const hasGraph = (type: WeightType) => TYPES.includes(type);
+
 /**
  * Inputs besides those of {@link transformer}: `x` f32 [lanes, rows, hidden]. Outputs besides: of each lane's
  * last row, `hidden` f32 [lanes, hidden] after the final norm, and `logits` f32 [lanes, codec vocabulary].
