@@ -15,6 +15,13 @@ import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./stage.ts";
 
 /** The vocoder runs beside generation, which needs the other cores. */
 const THREADS = 1;
+/**
+ * These optimisations would let a product of few rows read its input transposed, which takes ONNX Runtime up
+ * to five times as long.
+ */
+const SETTINGS = {
+  "optimization.disable_specified_optimizers": "MatmulTransposeFusion;GemmTransposeFusion",
+};
 /** Largest axis of a state: only a damaged graph has a larger one. */
 const LARGEST_STATE = 65_536;
 
@@ -45,7 +52,11 @@ class OrtVocoder implements Vocoder {
 
   constructor({ bundle, config, lanes }: OpenOptions) {
     loadOnnxRuntime(config.libraries.onnxruntime);
-    this.session = OrtSession.open(bundlePath(bundle, "vocoder"), { threads: THREADS, plansMemory: false });
+    this.session = OrtSession.open(bundlePath(bundle, "vocoder"), {
+      threads: THREADS,
+      plansMemory: false,
+      settings: SETTINGS,
+    });
     const shapes = this.checkGraph();
     this.lanes = Array.from({ length: lanes }, () => newState(shapes));
   }

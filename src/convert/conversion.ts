@@ -162,11 +162,11 @@ export class Conversion {
     const step = (
       title: string,
       name: string,
-      from: Weights,
+      sharing: Pick<Weights, "files">,
       billions: number,
       build: (shared: Record<string, string>) => Graph,
     ): Step => {
-      return { title, cost: COST.graph * billions, run: () => this.saveGraph(name, from.files, build) };
+      return { title, cost: COST.graph * billions, run: () => this.saveGraph(name, sharing.files, build) };
     };
     const steps = [
       ...(hasGraph(this.job.weights.talker)
@@ -179,9 +179,8 @@ export class Conversion {
       step("code predictor", BUNDLE_FILES.predictorOnnx, weights, weightCount(predictor) / 1e9, (shared) =>
         predictorGraph(checkpoint, this.job.weights.predictor, shared),
       ),
-      step("vocoder", BUNDLE_FILES.vocoder, codecWeights, CODEC_BILLIONS, (shared) =>
-        vocoderGraph(checkpoint, shared),
-      ),
+      // It lays out most weights anew: a clone would add more bytes to a copied bundle than it saves.
+      step("vocoder", BUNDLE_FILES.vocoder, { files: [] }, CODEC_BILLIONS, () => vocoderGraph(checkpoint)),
     ];
     if (encoders === null) return steps;
     // only Base models can clone; others may lack these weights

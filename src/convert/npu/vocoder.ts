@@ -239,6 +239,10 @@ class NpuVocoderBuilder extends VocoderNetwork {
     return linear(this.g, x, weight, bias);
   }
 
+  protected product(x: string, weight: Tensor, bias?: Tensor): string {
+    return linear(this.g, x, weight, bias);
+  }
+
   protected pointwise(x: string, weight: Tensor, bias: Tensor): string {
     const parameters = [this.scaled(weight, 1), this.scaled(bias, this.scales[this.level])];
     return this.g.op("Conv", [x, ...parameters], { kernel_shape: [1], pads: [0, 0], strides: [1] });

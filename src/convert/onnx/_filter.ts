@@ -4,7 +4,7 @@
 // weights that were written down instead of trained have many such filters.
 
 import type { Graph } from "../../formats/onnx.ts";
-import { reshape, slice, transpose } from "./layers.ts";
+import { linearOfFew, reshape, slice, transpose } from "./layers.ts";
 
 export interface Filter {
   /** Input rows, `dilation` apart, that make one row of results. */
@@ -87,24 +87,30 @@ function plainFilter(g: Graph, rows: Rows, what: Filter): string {
     (_, i) => Math.floor(i / taps) + (i % taps) * dilation,
   );
   const columns = taps === 1 ? rows.padded : reshape(g, gather(g, rows, g.ints(index)), [-1, taps * inputs]);
-  return g.op("Gemm", [
-    columns,
-    g.values(() => matricesOf(what), [taps * inputs, outputs]),
-    g.values(bias, [outputs]),
-  ]);
+  const width = taps * inputs;
+  const added = g.values(bias, [outputs]);
+  if (rows.perFrame > FEW_ROWS)
+    return g.op("Gemm", [columns, g.values(() => laidOut(what), [width, outputs]), added]);
+  const weights = g.values(() => laidOut(what, [inputs, 1, width]), [outputs, width]);
+  return linearOfFew(g, columns, weights, added);
 }
 
-/** [taps, inputs, outputs] */
-function matricesOf({ taps, inputs, outputs, weights }: Filter): Float32Array {
+/** The weights as [taps, inputs, outputs], or in the order that these strides give. */
+function laidOut(
+  { taps, inputs, outputs, weights }: Filter,
+  strides = [inputs * outputs, outputs, 1],
+): Float32Array {
   const weight = weights();
-  const matrices = new Float32Array(taps * inputs * outputs);
-  let at = 0;
+  const [ofTap, ofInput, ofOutput] = strides;
+  const values = new Float32Array(taps * inputs * outputs);
   for (let tap = 0; tap < taps; tap++) {
     for (let input = 0; input < inputs; input++) {
-      for (let output = 0; output < outputs; output++) matrices[at++] = weight(tap, input, output);
+      let at = tap * ofTap + input * ofInput;
+      for (let output = 0; output < outputs; output++, at += ofOutput)
+        values[at] = weight(tap, input, output);
     }
   }
-  return matrices;
+  return values;
 }
 
 /**
@@ -135,6 +141,8 @@ const POINTS = [0, 2 / 5, -2 / 5, 4 / 5, -4 / 5, 5 / 4, -5 / 4, 5 / 2, -5 / 2];
 const LEAST_WIDTH = 64;
 /** With fewer rows a frame, reading matrices takes most of the time, and blocks have more of them. */
 const LEAST_ROWS = 32;
+/** Up to so many rows a frame, the weight is the left operand: see {@link linearOfFew}. */
+const FEW_ROWS = 32;
 
 type Matrix = number[][];
 
@@ -158,23 +166,32 @@ function blockFilter(g: Graph, rows: Rows, what: Filter): string {
     rows,
     g.ints(windowIndex(blocks, dilation, perFrame), [PRODUCTS, 1, blocks * dilation]),
   );
-  const evaluated = reshape(g, apply(WINDOW_TO_POINTS, windows), [-1, inputs]);
-  const atHand = heldWhileWritten(() => matricesOf(what));
-  const products = g
-    .ops("Split", PRODUCTS, [evaluated], { axis: 0, num_outputs: PRODUCTS })
-    .map((part, point) => {
-      return g.op("MatMul", [
-        part,
-        g.values(() => weightedSum(atHand(point), TAPS_TO_POINTS[point]), [inputs, outputs]),
-      ]);
-    });
+  const evaluated = reshape(g, apply(WINDOW_TO_POINTS, windows), [PRODUCTS, -1, inputs]);
+  const products =
+    perFrame <= FEW_ROWS ? productsOfFew(g, evaluated, what) : productsOfMany(g, evaluated, what);
   // [BLOCK, frames * blocks * dilation * outputs]
-  const results = apply(FROM_POINTS, g.op("Concat", products, { axis: 0 }));
+  const results = apply(FROM_POINTS, products);
   const inTime = transpose(g, reshape(g, results, [BLOCK, -1, dilation * outputs]), [1, 0, 2]);
   const computed = blocks * BLOCK * dilation;
   const wanted =
     computed === perFrame ? inTime : slice(g, reshape(g, inTime, [-1, computed, outputs]), 1, 0, perFrame);
   return g.op("Add", [reshape(g, wanted, [-1, outputs]), g.values(bias, [outputs])]);
+}
+
+// Both take and give [PRODUCTS, rows, width]. ONNX Runtime reads weights with three axes where they lie, too.
+
+function productsOfMany(g: Graph, evaluated: string, what: Filter): string {
+  const weights = () => atPoints(laidOut(what));
+  return g.op("MatMul", [evaluated, g.values(weights, [PRODUCTS, what.inputs, what.outputs])]);
+}
+
+function productsOfFew(g: Graph, evaluated: string, what: Filter): string {
+  const { inputs, outputs } = what;
+  const weights = g.values(
+    () => atPoints(laidOut(what, [inputs * outputs, 1, inputs])),
+    [PRODUCTS, outputs, inputs],
+  );
+  return transpose(g, g.op("MatMul", [weights, transpose(g, evaluated, [0, 2, 1])]), [0, 2, 1]);
 }
 
 /**
@@ -223,23 +240,16 @@ function inverse(matrix: Matrix): Matrix {
   return rows.map((row) => row.slice(size));
 }
 
-/** Makes the matrices for the first product and drops them with the last; weights are written in order. */
-function heldWhileWritten(matrices: () => Float32Array): (product: number) => Float32Array {
-  let held: Float32Array | null = null;
-  return (product) => {
-    const present = held ?? matrices();
-    held = product === PRODUCTS - 1 ? null : present;
-    return present;
-  };
-}
-
-/** [taps, n] -> [n], rounded once */
-function weightedSum(matrices: Float32Array, weights: readonly number[]): Float32Array {
-  const sums = new Float32Array(matrices.length / weights.length);
-  for (let i = 0; i < sums.length; i++) {
-    let sum = 0;
-    for (let tap = 0; tap < weights.length; tap++) sum += weights[tap] * matrices[tap * sums.length + i];
-    sums[i] = sum;
-  }
-  return sums;
+/** The taps' matrices [taps, n] evaluated at the points: [PRODUCTS, n], each value rounded once. */
+function atPoints(matrices: Float32Array): Float32Array {
+  const size = matrices.length / BLOCK_TAPS;
+  const values = new Float32Array(PRODUCTS * size);
+  TAPS_TO_POINTS.forEach((weights, point) => {
+    for (let i = 0; i < size; i++) {
+      let sum = 0;
+      for (let tap = 0; tap < BLOCK_TAPS; tap++) sum += weights[tap] * matrices[tap * size + i];
+      values[point * size + i] = sum;
+    }
+  });
+  return values;
 }

@@ -27,6 +27,15 @@ export function linear(g: Graph, x: string, weight: Tensor, bias?: Tensor): stri
   return g.op("Gemm", bias === undefined ? inputs : [...inputs, g.tensor(bias)], { transB: 1 });
 }
 
+/**
+ * The same for few rows. ONNX Runtime reads a weight that is the left operand where it lies in the file; one
+ * that is the right operand it rearranges in memory of its own at each start. `weight` is [out, in].
+ */
+export function linearOfFew(g: Graph, x: string, weight: string, bias?: string): string {
+  const rows = transpose(g, g.op("MatMul", [weight, transpose(g, x, [1, 0])]), [1, 0]);
+  return bias === undefined ? rows : g.op("Add", [rows, bias]);
+}
+
 /** SwiGLU: down(silu(gate x) * up x). */
 export function swiGlu(
   g: Graph,

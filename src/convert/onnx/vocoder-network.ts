@@ -7,7 +7,7 @@ import type { CodecShape, Weights } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
 import { isZero, type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { NEXT, STATE } from "../../types.ts";
-import { layerNorm, linear, reshape, slice, swiGlu, transpose } from "./layers.ts";
+import { layerNorm, reshape, slice, swiGlu, transpose } from "./layers.ts";
 
 const LAYER_NORM_EPS = 1e-6;
 const SNAKE_EPS = 1e-9;
@@ -84,6 +84,8 @@ export abstract class VocoderNetwork {
    * copy here.
    */
   protected abstract project(x: string, weight: Tensor, bias?: Tensor): string;
+  /** Rows through a matrix, [out, in], at a low rate. */
+  protected abstract product(x: string, weight: Tensor, bias?: Tensor): string;
   /** A convolution of kernel 1. */
   protected abstract pointwise(x: string, weight: Tensor, bias: Tensor): string;
   /**
@@ -187,13 +189,12 @@ export abstract class VocoderNetwork {
       this.take(`${prefix}.norm.weight`, [width]),
       this.take(`${prefix}.norm.bias`, [width]),
     ] as const;
-    const wide = linear(
-      g,
+    const wide = this.product(
       layerNorm(g, this.toRows(mixed, width, perFrame), ...norm, LAYER_NORM_EPS),
       this.take(`${prefix}.pwconv1.weight`, [4 * width, width]),
       this.take(`${prefix}.pwconv1.bias`, [4 * width]),
     );
-    const scaled = g.op("Mul", [linear(g, this.gelu(wide), ...narrow), g.tensor(gamma)]);
+    const scaled = g.op("Mul", [this.product(this.gelu(wide), ...narrow), g.tensor(gamma)]);
     return g.op("Add", [x, this.toSignal(scaled, width, perFrame)]);
   }
 
@@ -289,7 +290,7 @@ export abstract class VocoderNetwork {
     const normed = this.rmsNorm(x, take("input_layernorm.weight", [hidden]), shape.rmsEps);
     /** [time, heads * dim] -> [heads, time, dim] */
     const project = (part: "q" | "k" | "v") =>
-      transpose(g, reshape(g, linear(g, normed, matrix(part)), [-1, heads, headDim]), [1, 0, 2]);
+      transpose(g, reshape(g, this.product(normed, matrix(part)), [-1, heads, headDim]), [1, 0, 2]);
     const window = (name: string, added: string) => {
       const state = this.state(`layer.${layer}.${name}`, [heads, past, headDim]);
       const all = g.op("Concat", [state.value, added], { axis: 1 });
@@ -301,7 +302,7 @@ export abstract class VocoderNetwork {
     const values = window("v", project("v"));
     const scores = g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
     const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values]);
-    const attended = linear(g, reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]), output);
+    const attended = this.product(reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]), output);
     return g.op("Add", [x, g.op("Mul", [attended, g.tensor(scale)])]);
   }
 
@@ -317,7 +318,7 @@ export abstract class VocoderNetwork {
     const scale = take("mlp_layer_scale.scale", [hidden]);
     if ([...Object.values(mlp), scale].some(isZero)) return x;
     const normed = this.rmsNorm(x, take("post_attention_layernorm.weight", [hidden]), shape.rmsEps);
-    const fed = swiGlu(g, normed, mlp, (value, weight) => linear(g, value, weight));
+    const fed = swiGlu(g, normed, mlp, (value, weight) => this.product(value, weight));
     return g.op("Add", [x, g.op("Mul", [fed, g.tensor(scale)])]);
   }
 }

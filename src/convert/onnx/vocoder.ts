@@ -15,6 +15,7 @@ import {
   additiveMask,
   codeVectors,
   linear,
+  linearOfFew,
   reshape,
   rmsNorm,
   rotaryTables,
@@ -48,8 +49,8 @@ const NPU_MASKED = -100;
  * Inputs: `codes` i32 [frames, 16]; `position` i32 [1], frames decoded so far; `state.*` f32, all zero at the
  * start. Outputs: `samples` f32 [frames * 1920] in [-1, 1]; `next.*`, the state for the following call.
  */
-export function vocoderGraph(checkpoint: Checkpoint, shared: Record<string, string>): Graph {
-  const g = new Graph({ name: "vocoder", shared });
+export function vocoderGraph(checkpoint: Checkpoint): Graph {
+  const g = new Graph({ name: "vocoder" });
   return new OrtVocoderBuilder(g, checkpoint.codec, checkpoint.codecWeights, "frames").whole();
 }
 
@@ -160,6 +161,13 @@ class OrtVocoderBuilder extends VocoderNetwork {
 
   protected toRows = (x: string) => x;
   protected toSignal = (x: string) => x;
+  protected product = (x: string, weight: Tensor, bias?: Tensor) =>
+    linearOfFew(
+      this.g,
+      x,
+      this.g.tensor(weight, [weight.shape[0], weight.shape[1]]),
+      bias === undefined ? undefined : this.g.tensor(bias),
+    );
   protected pointwise = (x: string, weight: Tensor, bias: Tensor) => linear(this.g, x, weight, bias);
   protected rmsNorm = (x: string, weight: Tensor, eps: number) => rmsNorm(this.g, x, weight, eps);
   protected rotate = (x: string, attention: Attention) => rotate(this.g, x, attention);
@@ -191,7 +199,7 @@ class OrtVocoderBuilder extends VocoderNetwork {
         return (_, input, output) => values[output * inputs + input];
       },
     });
-    return copied === null ? linear(this.g, x, weight, bias) : select(this.g, x, copied);
+    return copied === null ? this.product(x, weight, bias) : select(this.g, x, copied);
   }
 
   /** Uses ONNX Runtime's operator, which takes channels first. */

@@ -52,7 +52,7 @@ function operators(folder: string, target: "cpu" | "rknn"): string[] {
   closing.push(() => checkpoint.close());
   const graph =
     target === "cpu"
-      ? vocoderGraph(checkpoint, {})
+      ? vocoderGraph(checkpoint)
       : vocoderNpuGraph(checkpoint, { frames: 4, target, end: "samples", ranges });
   return graph.nodes.map(({ outputs, type }) => (/^next\./.test(outputs[0]) ? outputs[0] : type));
 }
