@@ -167,7 +167,7 @@ export interface Voice extends ClonedVoice {
   };
 }
 
-export interface SpeakOptions extends SamplingOptions {
+export interface SpeakOptions extends SamplingOptions, SoundOptions {
   /** Name of a speaker, or "none". Default: the model's first. */
   speaker?: string;
   /** A cloned voice; Base models need one. */
@@ -198,8 +198,18 @@ export interface SpeakOptions extends SamplingOptions {
    * interrupted. Default: 0.
    */
   priority?: number;
+}
+
+/** How a speech, or decoded sound, is given out. */
+export interface SoundOptions {
   /** Aborting it cancels the speech, as {@link Speech.cancel} does. */
   signal?: AbortSignal;
+  /**
+   * `true`: what is silent (up to -50 dB of full scale) before the first heard sample is left out, but for
+   * 10 ms. Pauses between sentences stay, and so do all codes. Sound that is silent throughout has no samples
+   * then. Default: false.
+   */
+  trimStart?: boolean;
 }
 
 /** Everything besides the text and the model that decides the codes: the key of caches and of saved codes. */
@@ -222,7 +232,7 @@ export interface SpeechSettings {
 
 /** A piece of sound, given out as soon as it is made. Its arrays belong to the receiver. */
 export interface AudioChunk {
-  /** f32 in [-1, 1], 24 kHz mono, 1920 per frame. */
+  /** f32 in [-1, 1], 24 kHz mono, 1920 per frame; fewer or none where `trimStart` leaves silence out. */
   samples: Float32Array;
   /** i32 [frames, 16] */
   codes: Int32Array;
@@ -235,12 +245,18 @@ export interface AudioChunk {
  * the name says otherwise.
  */
 export interface Summary {
+  /** Of the samples that were given out. */
   audioSeconds: number;
   wallSeconds: number;
   /** Wall time divided by the length of the sound: below 1 is faster than real time. */
   rtf: number;
-  /** From the start of the iteration to the first chunk. */
+  /** From the start of the iteration to the first chunk that has samples. 0: there was none. */
   firstAudioMs: number;
+  /**
+   * From the start of the iteration until a player that starts with the first chunk plays the first sample
+   * above -50 dB of full scale: the silence that models start with counts. 0: there was none.
+   */
+  firstHeardMs: number;
   frames: number;
   /** Sentences that share a step share its time evenly. */
   msPerFrame: { talker: number; predictor: number; vocoder: number };
@@ -359,7 +375,7 @@ export interface Engine extends AsyncDisposable {
    * Turns codes, i32 [frames, 16], back into sound: the same samples as when they were spoken.
    * @throws TtsError CODES_INVALID
    */
-  decode(codes: Int32Array, options?: { signal?: AbortSignal }): Sounding;
+  decode(codes: Int32Array, options?: SoundOptions): Sounding;
   /**
    * Turns a recording, f32 mono 24 kHz of 0.5 to 60 s, into the parts of a cloned voice. Base models only;
    * takes at most 15 minutes.

@@ -396,6 +396,12 @@ export function starterRun({ input_ids: official, ipa, frames, name }: StarterCa
 }
 
 /** Floats in memory that native code may read and write. */
+/** Codes [frames, 16] of silence in the starter voice: the last frame of a golden run, repeated. */
+export function silentCodes(frames: number): number[] {
+  const codes = new GoldenFile("starter/starter-00.safetensors").ints("codes");
+  return Array.from({ length: frames }, () => [...codes.slice(-CODES_PER_FRAME)]).flat();
+}
+
 export const sharedFloats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
 
 /** The samples of a 16-bit wav file that the program wrote. */

@@ -1,5 +1,6 @@
 // tts decode: turns saved codes back into sound.
 
+import { Listener } from "../audio/onset.ts";
 import type { Sink } from "../audio/sink.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
@@ -8,11 +9,11 @@ import { isFrame } from "../formats/codes.ts";
 import { readTextFile } from "../io/read.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
-import { openEngine, pour, report } from "./shared/engine.ts";
+import { assertSound, openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { readVocoder, VOCODER_OPTIONS } from "./shared/machine-options.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
-import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput } from "./shared/sound-output.ts";
+import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput, TRIM_OPTION } from "./shared/sound-output.ts";
 
 /** About 3 hours of sound. */
 const MAX_CODES_BYTES = 16 * 2 ** 20;
@@ -28,6 +29,7 @@ const options = {
     group: "Voice",
   },
   ...OUTPUT_OPTIONS,
+  ...TRIM_OPTION,
   ...JSON_OPTION,
   ...VOCODER_OPTIONS,
   ...COMMON,
@@ -62,36 +64,47 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
       log.warn(
         `${positionals[0]} was made by another model than ${engine.manifest.name}: it may sound wrong; choose it with --model`,
       );
-    return { engine, summary: await decodeAll(engine, sentences, sink) };
+    const summary = await decodeAll(engine, sentences, sink, args["trim-start"] === true);
+    assertSound(summary);
+    return { engine, summary };
   });
   await report(summary, output);
   await engine.close();
 }
 
 /** One summary of all sentences; counts and times are added. */
-async function decodeAll(engine: Engine, sentences: Int32Array[], sink: Sink): Promise<Summary> {
+async function decodeAll(
+  engine: Engine,
+  sentences: Int32Array[],
+  sink: Sink,
+  trimStart: boolean,
+): Promise<Summary> {
   const summaries: Summary[] = [];
+  const [listener, startMs] = [new Listener(), performance.now()];
   for (const codes of sentences) {
-    const speech = engine.decode(codes);
-    await pour(speech, sink);
+    // The silence before a later sentence is a pause, which stays.
+    const speech = engine.decode(codes, { trimStart: trimStart && listener.heardMs === 0 });
+    await pour(speech, sink, ({ samples }) => listener.take(samples, performance.now() - startMs));
     summaries.push(speech.summary());
   }
+  const round = (value: number) => Math.round(1000 * value) / 1000;
   const sum = (pick: (summary: Summary) => number) =>
-    Math.round(1000 * summaries.reduce((total, summary) => total + pick(summary), 0)) / 1000;
+    round(summaries.reduce((total, summary) => total + pick(summary), 0));
   const [frames, audioSeconds, wallSeconds] = [
     sum((s) => s.frames),
     sum((s) => s.audioSeconds),
     sum((s) => s.wallSeconds),
   ];
-  const vocoder =
-    frames === 0 ? 0 : Math.round((1000 * sum((s) => s.msPerFrame.vocoder * s.frames)) / frames) / 1000;
-  const rtf = audioSeconds === 0 ? 0 : Math.round((1000 * wallSeconds) / audioSeconds) / 1000;
+  const vocoder = frames === 0 ? 0 : round(sum((s) => s.msPerFrame.vocoder * s.frames) / frames);
+  const rtf = audioSeconds === 0 ? 0 : round(wallSeconds / audioSeconds);
   return {
     ...summaries[0],
     frames,
     audioSeconds,
     wallSeconds,
     rtf,
+    firstAudioMs: round(listener.firstMs),
+    firstHeardMs: round(listener.heardMs),
     msPerFrame: { talker: 0, predictor: 0, vocoder },
   };
 }

@@ -10,7 +10,7 @@ import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
-import { openEngine, pour, report } from "./shared/engine.ts";
+import { assertSound, openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
 import { COMMON, choice, filePath, number, type Options, type Values } from "./shared/options.ts";
@@ -21,6 +21,7 @@ import {
   OUTPUT_OPTIONS,
   readOutput,
   type SoundOutput,
+  TRIM_OPTION,
 } from "./shared/sound-output.ts";
 import { inputText } from "./shared/text.ts";
 import { VERSION_OPTION } from "./shared/version.ts";
@@ -127,6 +128,7 @@ const options = {
     group: "Voice",
   },
   ...OUTPUT_OPTIONS,
+  ...TRIM_OPTION,
   "save-codes": {
     type: "string",
     valueHint: "FILE",
@@ -240,8 +242,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
       const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));
       await pour(speech, sink, codes === null ? undefined : keep);
       const summary = speech.summary();
-      if (summary.frames === 0)
-        throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
+      assertSound(summary);
       await codes?.write(
         codesFile({ words, frames, speech, summary, modelSha256: weightsHash(engine.manifest) }),
       );
@@ -332,6 +333,7 @@ function readSpeakOptions(args: Arguments, maxFrames: number | undefined): Omit<
     textMode: choice(args, "text-mode", TEXT_MODES),
     rawText: args["raw-text"] === true,
     normalize: args.normalize === true,
+    trimStart: args["trim-start"] === true,
   };
 }
 

@@ -30,7 +30,7 @@ import {
   type SpeakRequest,
 } from "./options.ts";
 import { prepareVoice, readerOf, readText, withSampling } from "./request.ts";
-import { DecodedSpeech, type SpeechHost, SpokenSpeech } from "./speech.ts";
+import { DecodedSpeech, type SoundRequest, type SpeechHost, SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
 
 /** A whole text, or one that comes in pieces. */
@@ -165,7 +165,7 @@ export class EngineHost implements SpeechHost {
     this.assertUsable("talker");
     checkArgument("speak", "text", text);
     checkOptions("speak", request);
-    const { priority = 0, signal, ...options } = request;
+    const { priority = 0, signal, trimStart, ...options } = request;
     if (options.voice !== undefined) checkVoiceType("speak", options.voice);
     assertWhole("the priority", priority, -LIMITS.priority, LIMITS.priority);
     const { message, settings } = prepareVoice(this.bundle, options);
@@ -177,10 +177,10 @@ export class EngineHost implements SpeechHost {
       typeof text === "string"
         ? wholeText(text, settings.rawText, read)
         : textInPieces(text, settings.rawText, read, () => this.signals.ring("main"));
-    return new SpokenSpeech(this, source, settings, message, priority, signal);
+    return new SpokenSpeech(this, source, settings, message, priority, { signal, trimStart });
   }
 
-  decode(codes: Int32Array, options: { signal?: AbortSignal } = {}): DecodedSpeech {
+  decode(codes: Int32Array, options: SoundRequest = {}): DecodedSpeech {
     this.assertUsable("vocoder");
     checkArgument("decode", "codes", codes);
     checkOptions("decode", options);
@@ -192,7 +192,7 @@ export class EngineHost implements SpeechHost {
       );
     }
     assertCodes(codes, this.manifest.shape.codes, { hint: "was it made with another model?" });
-    return new DecodedSpeech(this, codes, options.signal);
+    return new DecodedSpeech(this, codes, options);
   }
 
   async encode(

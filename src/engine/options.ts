@@ -14,6 +14,7 @@ import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import type { LexiconSource } from "./lexicon.ts";
 import type { ClonedVoice, Sampling, SpeechOptions } from "./request.ts";
+import type { SoundRequest } from "./speech.ts";
 
 export interface HostOptions
   extends ConfigFlags,
@@ -24,9 +25,8 @@ export interface HostOptions
   sentences?: number;
 }
 
-export interface SpeakRequest extends SpeechOptions {
+export interface SpeakRequest extends SpeechOptions, SoundRequest {
   priority?: number;
-  signal?: AbortSignal;
 }
 
 /** What a value must be. */
@@ -107,6 +107,8 @@ const OPEN: ShapeOf<HostOptions> = {
   voicesDir: TEXT,
 };
 
+const SOUND: ShapeOf<SoundRequest> = { signal: SIGNAL, trimStart: FLAG };
+
 const SPEAK: ShapeOf<SpeakRequest> = {
   ...SAMPLING,
   speaker: TEXT,
@@ -119,7 +121,7 @@ const SPEAK: ShapeOf<SpeakRequest> = {
   normalize: FLAG,
   rawText: FLAG,
   priority: NUMBER,
-  signal: SIGNAL,
+  ...SOUND,
 };
 
 /** A voice is data, not options: it may hold more than this, and must hold all of it. */
@@ -137,7 +139,7 @@ const VOICE: Readonly<Record<keyof ClonedVoice, Kind>> = {
 const SHAPES = {
   open: OPEN,
   speak: SPEAK,
-  decode: { signal: SIGNAL },
+  decode: SOUND,
   encode: { signal: SIGNAL },
   provenanceOf: { recordingSha256: TEXT, recordingSeconds: NUMBER, tailSilenceSeconds: NUMBER },
 };

@@ -1,12 +1,13 @@
 // One speech as the program iterates it: chunks in order, its own figures, cancelling at any moment. The
 // sound is spoken from a text or decoded from known codes.
 
+import { Listener, StartTrimmer } from "../audio/onset.ts";
 import type { TtsError } from "../errors.ts";
 import { type JobFigures, noFigures } from "../pipeline/figures.ts";
 import { KIND } from "../pipeline/ring.ts";
 import type { Signals } from "../pipeline/signals.ts";
 import type { Sentence } from "../stages/sentence.ts";
-import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, type StopReason } from "../types.ts";
+import { CODES_PER_FRAME, SAMPLE_RATE_HZ, type StopReason } from "../types.ts";
 import { type AudioChunk, type DecodeLane, type Job, type JobOwner, type Jobs, takeFrames } from "./jobs.ts";
 import type { SpeechSettings } from "./request.ts";
 
@@ -16,6 +17,7 @@ export interface Summary {
   wallSeconds: number;
   rtf: number;
   firstAudioMs: number;
+  firstHeardMs: number;
   frames: number;
   msPerFrame: { talker: number; predictor: number; vocoder: number };
   prompt: { rows: number; cachedRows: number; savedMs: number };
@@ -38,6 +40,12 @@ export interface SpeechHost {
   wait(seen: number): Promise<void>;
 }
 
+/** How the caller wants its sound. */
+export interface SoundRequest {
+  signal?: AbortSignal;
+  trimStart?: boolean;
+}
+
 const round = (value: number) => Math.round(value * 1000) / 1000;
 
 /** What spoken and decoded sound have in common: the clock, the figures, and the end. */
@@ -49,14 +57,19 @@ abstract class TimedSpeech {
   protected readonly figures: JobFigures = noFigures();
   private started = false;
   private startedMs = performance.now();
-  private firstMs = 0;
   private endedMs = 0;
   private frames = 0;
+  private readonly listener = new Listener();
+  private readonly trimmer: StartTrimmer | null;
+  private readonly signal: AbortSignal | undefined;
 
   constructor(
     protected readonly host: SpeechHost,
-    private readonly signal?: AbortSignal,
-  ) {}
+    { signal, trimStart = false }: SoundRequest,
+  ) {
+    this.signal = signal;
+    this.trimmer = trimStart ? new StartTrimmer() : null;
+  }
 
   protected abstract readonly seed: number;
   protected abstract chunks(): AsyncGenerator<AudioChunk>;
@@ -92,7 +105,8 @@ abstract class TimedSpeech {
     try {
       for await (const chunk of this.chunks()) {
         if (this.cancelled) return;
-        if (this.frames === 0) this.firstMs = performance.now() - this.startedMs;
+        if (this.trimmer !== null) chunk.samples = this.trimmer.take(chunk.samples);
+        this.listener.take(chunk.samples, performance.now() - this.startedMs);
         this.frames += chunk.codes.length / CODES_PER_FRAME;
         yield chunk;
       }
@@ -103,15 +117,16 @@ abstract class TimedSpeech {
   }
 
   summary(): Summary {
-    const { figures, frames, host } = this;
+    const { figures, frames, host, listener } = this;
     const perFrame = (ms: number, count: number) => (count === 0 ? 0 : round(ms / count));
-    const audioSeconds = (frames * SAMPLES_PER_FRAME) / SAMPLE_RATE_HZ;
+    const audioSeconds = listener.samples / SAMPLE_RATE_HZ;
     const wallSeconds = ((this.endedMs || performance.now()) - this.startedMs) / 1000;
     return {
       audioSeconds: round(audioSeconds),
       wallSeconds: round(wallSeconds),
-      rtf: frames === 0 ? 0 : round(wallSeconds / audioSeconds),
-      firstAudioMs: round(this.firstMs),
+      rtf: audioSeconds === 0 ? 0 : round(wallSeconds / audioSeconds),
+      firstAudioMs: round(listener.firstMs),
+      firstHeardMs: round(listener.heardMs),
       frames,
       msPerFrame: {
         talker: perFrame(figures.talkerMs, figures.talkerFrames),
@@ -163,9 +178,9 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     readonly settings: SpeechSettings,
     private readonly message: Omit<Sentence, "text" | "stream">,
     readonly priority: number,
-    signal?: AbortSignal,
+    request: SoundRequest,
   ) {
-    super(host, signal);
+    super(host, request);
   }
 
   protected get seed(): number {
@@ -260,9 +275,9 @@ export class DecodedSpeech extends TimedSpeech {
   constructor(
     host: SpeechHost,
     private readonly codes: Int32Array,
-    signal?: AbortSignal,
+    request: SoundRequest,
   ) {
-    super(host, signal);
+    super(host, request);
   }
 
   protected async *chunks(): AsyncGenerator<AudioChunk> {

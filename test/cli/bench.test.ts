@@ -55,6 +55,7 @@ describe("--json", () => {
       for (const figure of [
         "rtf",
         "firstAudioMs",
+        "firstHeardMs",
         "bytesPerFrame",
         "bandwidthShare",
         "rssMb",
@@ -118,7 +119,7 @@ describe("--trace", () => {
   test("shows the configurations in turn, and when each sentence was submitted, heard and over", () => {
     const prefills = events.filter(({ name }) => name === "prefill").toSorted((a, b) => a.ts - b.ts);
     expect(prefills.map(({ pid }) => pid)).toEqual([1, 2, 2, 1, 2, 2]);
-    for (const name of ["submit", "first audio", "end"])
+    for (const name of ["submit", "first audio", "first heard", "end"])
       expect(events.filter((event) => event.name === name).length).toBe(6);
   });
 });

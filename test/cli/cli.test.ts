@@ -96,7 +96,7 @@ describe("speaking", () => {
     const [start, sound] = stderr.split(" s of sound in ");
     expect(start).toBe(`output.wav: ${(frames / FRAMES_PER_SECOND).toFixed(2)}`);
     expect(sound).toMatch(
-      /^[\d.]+ s \(RTF [\d.]+\), first audio \d+ ms, ms per frame: talker [\d.]+, predictor [\d.]+, vocoder [\d.]+; seed \d+\n$/,
+      /^[\d.]+ s \(RTF [\d.]+\), first audio \d+ ms, first heard \d+ ms, ms per frame: talker [\d.]+, predictor [\d.]+, vocoder [\d.]+; seed \d+\n$/,
     );
     const wav = readFileSync(join(folder, "output.wav"));
     expect(wav.subarray(0, 4).toString()).toBe("RIFF");
@@ -140,6 +140,7 @@ describe("speaking", () => {
       "wallSeconds",
       "rtf",
       "firstAudioMs",
+      "firstHeardMs",
       "frames",
       "msPerFrame",
       "stop",

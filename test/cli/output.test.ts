@@ -5,11 +5,39 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { WAV_HEADER_BYTES } from "../../src/audio/wav.ts";
-import { copyOfCheckpoint, patient } from "../_support.ts";
+import { copyOfCheckpoint, patient, silentCodes } from "../_support.ts";
 import { newFolder, shell } from "./_tts.ts";
 
 const SAY = '$TTS -m "$STARTER" "Dinner is ready." --greedy --quiet';
 const BYTES = 18 * 1920 * 2 + WAV_HEADER_BYTES;
+
+describe("--trim-start", () => {
+  test("leaves out the silence before the sound, and no code", async () => {
+    const { status, stderr } = await shell(
+      `${SAY} --seed 1 -o a.pcm --save-codes a.json && ${SAY} --seed 1 -o b.pcm --save-codes b.json --trim-start &&
+      cmp a.json b.json && $TTS decode a.json -m "$STARTER" --quiet -o c.pcm --trim-start && cmp b.pcm c.pcm &&
+      [ $(stat -c %s b.pcm) -lt $(stat -c %s a.pcm) ] && tail -c $(stat -c %s b.pcm) a.pcm | cmp - b.pcm`,
+      newFolder(),
+    );
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  });
+
+  test("says that nothing is left of a silent speech, and leaves no file; without it, the silence stays", async () => {
+    const folder = newFolder();
+    const frames = Array.from({ length: 5 }, () => silentCodes(1));
+    writeFileSync(join(folder, "silent.json"), JSON.stringify({ frames }));
+    const decode = '$TTS decode silent.json -m "$STARTER" -o a.pcm';
+    const trimmed = await shell(`${decode} --trim-start`, folder);
+    expect(trimmed).toMatchObject({ status: 2, stdout: "" });
+    expect(trimmed.stderr).toBe(
+      "tts: all 5 frames are silent, so that nothing is left of their sound; leave out --trim-start, or try another text or seed\n",
+    );
+    expect(readdirSync(folder)).toEqual(["silent.json"]);
+    const whole = await shell(decode, folder);
+    expect(whole).toMatchObject({ status: 0, stderr: expect.stringContaining("first heard never") });
+    expect(readFileSync(join(folder, "a.pcm")).length).toBe(5 * 1920 * 2);
+  });
+});
 
 describe("names of standard output and of pipes", () => {
   test.each([

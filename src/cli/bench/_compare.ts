@@ -82,6 +82,10 @@ export function changesOf(run: Run, before: Run): Change[] {
     ...PARTS.map((part) => change(part, before.msPerFrame[part], run.msPerFrame[part])),
     change("RTF", before.rtf, run.rtf),
     change("first audio", before.firstAudioMs, run.firstAudioMs),
+    // results of earlier versions lack it
+    ...(Number.isFinite(before.firstHeardMs)
+      ? [change("first heard", before.firstHeardMs, run.firstHeardMs)]
+      : []),
     change("prefill", before.prefillMs, run.prefillMs),
     change("load", before.loadMs, run.loadMs),
     change("memory", before.rssMb, run.rssMb),

@@ -31,6 +31,8 @@ export interface Run {
   /** Wall time divided by the duration of the sound of all lanes. */
   rtf: number;
   firstAudioMs: number;
+  /** Until a player that plays the sound as it comes is at the first sample above -50 dB. */
+  firstHeardMs: number;
   /** Per frame of sound: the time of a step is divided by the lanes that it moves. */
   msPerFrame: PerPart;
   msPerFrameP90: PerPart;
@@ -147,6 +149,7 @@ export function figuresOf(subject: Subject, frames: number, bytesPerSecond: numb
     repeat: rounds.length,
     rtf: round(median(rounds.map(rtfOf)), 4),
     firstAudioMs: round(median(spoken.map(({ firstMs, submittedMs }) => firstMs - submittedMs)), 1),
+    firstHeardMs: round(median(spoken.map(({ heardMs }) => heardMs)), 1),
     msPerFrame: perPart((part) => round(median(frameMs[part]))),
     msPerFrameP90: perPart((part) => round(quantile(frameMs[part], 0.9))),
     lanesPerTurn: round(rowsPerTurn.generation, 2),

@@ -102,13 +102,9 @@ function runLines(run: Run, width: number): string[] {
     "",
     ...pairs([
       ["RTF", run.rtf.toFixed(3), "first audio", `${short(run.firstAudioMs)} ms`],
-      [
-        "load",
-        `${short(run.loadMs)} ms`,
-        "prefill",
-        `${short(run.prefillMs)} ms, ${plural(run.prefillRows, "row")}`,
-      ],
+      ["load", `${short(run.loadMs)} ms`, "first heard", `${short(run.firstHeardMs)} ms`],
     ]),
+    named("prefill", `${short(run.prefillMs)} ms, ${plural(run.prefillRows, "row")}`),
     named(
       "memory",
       `${short(run.rssMb)} MB: own ${short(run.rssAnonMb)}, files ${short(run.rssFileMb)}; ${short(run.mappedMb)} of the model mapped`,

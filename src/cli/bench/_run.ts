@@ -69,6 +69,8 @@ export interface Length {
 export interface Spoken {
   submittedMs: number;
   firstMs: number;
+  /** Milliseconds until the first sample that a listener hears. */
+  heardMs: number;
   endedMs: number;
   frames: number;
 }
@@ -241,10 +243,11 @@ async function speakRound(engine: Engine, lanes: number, frames: number, onChunk
 async function speakOnce(engine: Engine, maxFrames: number, onChunk: () => void): Promise<Spoken> {
   const submittedMs = monotonicMs();
   let [firstMs, frames] = [0, 0];
-  for await (const { codes } of engine.speak(TEXT, { seed: SEED, maxFrames })) {
+  const speech = engine.speak(TEXT, { seed: SEED, maxFrames });
+  for await (const { codes } of speech) {
     if (frames === 0) firstMs = monotonicMs();
     frames += codes.length / CODES_PER_FRAME;
     onChunk();
   }
-  return { submittedMs, firstMs, endedMs: monotonicMs(), frames };
+  return { submittedMs, firstMs, heardMs: speech.summary().firstHeardMs, endedMs: monotonicMs(), frames };
 }

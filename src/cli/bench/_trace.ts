@@ -53,9 +53,10 @@ function eventsOf({ slices, spoken }: Round, pid: number, ts: (ms: number) => nu
   const moment = (name: string, ms: number, lane: number): TraceEvent => {
     return { name, ph: "i", s: "t", pid, tid: TRACKS.engine, ts: ts(ms), args: { lane } };
   };
-  const moments = spoken.flatMap(({ endedMs, firstMs, submittedMs }, lane) => [
+  const moments = spoken.flatMap(({ endedMs, firstMs, heardMs, submittedMs }, lane) => [
     moment("submit", submittedMs, lane),
     ...(firstMs > 0 ? [moment("first audio", firstMs, lane)] : []),
+    ...(heardMs > 0 ? [moment("first heard", submittedMs + heardMs, lane)] : []),
     moment("end", endedMs, lane),
   ]);
   const works = (Object.keys(slices) as StageName[]).flatMap((stage) =>

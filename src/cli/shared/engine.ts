@@ -5,6 +5,7 @@ import type { Sink } from "../../audio/sink.ts";
 import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../../config.ts";
 import { formatCores } from "../../cores.ts";
 import type { AudioChunk, Engine, OpenOptions, Sounding, Speech, StageName, Summary } from "../../engine.ts";
+import { TtsError } from "../../errors.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
 import { isStdout, printText } from "../../io/output.ts";
 import type { Progress } from "../../types.ts";
@@ -61,7 +62,7 @@ export async function pour(
 ): Promise<void> {
   let samples = 0;
   for await (const chunk of speech) {
-    await sink.write(chunk.samples);
+    if (chunk.samples.length > 0) await sink.write(chunk.samples);
     onCodes(chunk);
     samples += chunk.samples.length;
     showProgress(
@@ -72,6 +73,21 @@ export async function pour(
   }
   clearProgress();
 }
+
+/** @throws TtsError TEXT_EMPTY where a speech has no sound, or none that is heard was left of it */
+export function assertSound({ audioSeconds, frames }: Summary): void {
+  if (frames === 0)
+    throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
+  if (audioSeconds === 0)
+    throw new TtsError(
+      "TEXT_EMPTY",
+      `all ${frames} frames are silent, so that nothing is left of their sound`,
+      "leave out {trimStart}, or try another text or seed",
+    );
+}
+
+const heardWords = ({ firstHeardMs }: Summary) =>
+  firstHeardMs === 0 ? "never" : `${firstHeardMs.toFixed(0)} ms`;
 
 /** One stable line on stderr, or the same as one JSON object on stdout. */
 export async function report(summary: Summary, { path, json }: SoundOutput): Promise<void> {
@@ -88,7 +104,7 @@ export async function report(summary: Summary, { path, json }: SoundOutput): Pro
   }
   log.info(
     `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
-      `first audio ${summary.firstAudioMs.toFixed(0)} ms, ms per frame: ` +
+      `first audio ${summary.firstAudioMs.toFixed(0)} ms, first heard ${heardWords(summary)}, ms per frame: ` +
       `${generation}vocoder ${vocoder.toFixed(1)}${spoken ? `; seed ${summary.seed}` : ""}`,
   );
 }

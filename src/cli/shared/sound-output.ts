@@ -32,6 +32,15 @@ export const JSON_OPTION = {
   },
 } as const satisfies Options;
 
+export const TRIM_OPTION = {
+  "trim-start": {
+    type: "boolean",
+    description:
+      "Leave out the silence before the first sound (up to -50 dB), but for 10 ms. Pauses between sentences and saved codes stay as they are.",
+    group: "Output",
+  },
+} as const satisfies Options;
+
 export interface SoundOutput {
   path: string;
   format: Format;
