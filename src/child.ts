@@ -1,7 +1,6 @@
 // Runs a job in a process of its own: this program again, as tts.ts sees from CHILD_FLAG. This works the same
 // from source and in a compiled binary.
 
-import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { compiled } from "../ffi/load/embedded.ts";
@@ -47,6 +46,7 @@ type Answer<T> = { done: T } | { failed: ErrorOnTheWire };
  */
 export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: number): Promise<T> {
   const args = [...ENTRY_ARGS, CHILD_FLAG, role, JSON.stringify(job)];
+  const { spawn } = await import("node:child_process"); // only now: every thread passes here, and it takes 2 ms
   const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe", "pipe"] });
   const end = () => void child.kill("SIGKILL");
   process.once("exit", end);

@@ -1,7 +1,6 @@
 // Unpacks what travels inside a compiled binary: once, whole or not at all, into a folder that nobody else
 // can write. Every start looks only at the sizes of the files; a conversion wants every byte.
 
-import { createHash } from "node:crypto";
 import {
   closeSync,
   fsyncSync,
@@ -187,5 +186,9 @@ const damagedBinary = (cause?: unknown) =>
 
 /** The id of these contents. */
 export function identify(files: Contents["files"], bytes: Uint8Array): string {
-  return createHash("sha256").update(JSON.stringify(files)).update(bytes).digest("hex").slice(0, 16);
+  return new Bun.CryptoHasher("sha256")
+    .update(JSON.stringify(files))
+    .update(bytes)
+    .digest("hex")
+    .slice(0, 16);
 }

@@ -1,10 +1,10 @@
 // A recording as mono samples at the model's rate: wav, flac, mp3, ogg and aiff, told apart by how the file
 // begins. The sources and a binary read the same forms.
 
-import { createHash } from "node:crypto";
 import { extname } from "node:path";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { newHash } from "../io/hash.ts";
 import { readBytes } from "../io/read.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import { resample } from "./resample.ts";
@@ -68,7 +68,7 @@ export async function readRecording(path: string): Promise<Recording> {
   const samples = resample(others.length === 0 ? first : mixDown(channelData), rate, SAMPLE_RATE_HZ);
   const seconds = samples.length / SAMPLE_RATE_HZ;
   const isCut = promisedSeconds !== null && promisedSeconds - seconds >= LEAST_GAP_SECONDS;
-  const sha256 = createHash("sha256").update(file).digest("hex");
+  const sha256 = newHash().update(file).digest("hex");
   return { samples, seconds, promisedSeconds: isCut ? promisedSeconds : null, sha256 };
 }
 

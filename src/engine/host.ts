@@ -17,7 +17,6 @@ import { assertDrawable } from "../sampler.ts";
 import type { EncodedReference } from "../stages/encoder.ts";
 import { Timeline } from "../stages/timeline.ts";
 import { assertSayable, Lexicon } from "../text/lexicon.ts";
-import type { Reader } from "../text/reading.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, STAGES, type StageName } from "../types.ts";
 import { Crew } from "./crew.ts";
 import { Jobs } from "./jobs.ts";
@@ -29,7 +28,7 @@ import {
   type HostOptions,
   type SpeakRequest,
 } from "./options.ts";
-import { prepareVoice, readerOf, readText, withSampling } from "./request.ts";
+import { loadRules, prepareVoice, type ReadingRules, readText, withSampling } from "./request.ts";
 import { DecodedSpeech, type SoundRequest, type SpeechHost, SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
 
@@ -100,7 +99,8 @@ export class EngineHost implements SpeechHost {
   readonly signals: Signals;
   readonly jobs: Jobs;
   private readonly crew: Crew;
-  private readonly reader: () => Reader;
+  /** Of an engine that speaks. */
+  private rules: ReadingRules | null = null;
   private readonly closing = new AbortController();
   private closed: Promise<void> | null = null;
 
@@ -111,7 +111,6 @@ export class EngineHost implements SpeechHost {
   ) {
     const memory = createSharedMemory(config.lanes, bundle.manifest.shape.hidden);
     this.manifest = bundle.manifest;
-    this.reader = readerOf(bundle);
     this.signals = new Signals(memory.signals);
     this.timeline = new Timeline(memory.timeline);
     const send = (stage: StageName) => (message: unknown) => this.crew.send(stage, message);
@@ -123,8 +122,10 @@ export class EngineHost implements SpeechHost {
     });
   }
 
-  start(stages: readonly StageName[]): Promise<void> {
-    return this.crew.start(stages);
+  async start(stages: readonly StageName[]): Promise<void> {
+    const crew = this.crew.start(stages); // first: the rules are loaded while the stages open
+    const rules = stages.includes("talker") ? loadRules(this.bundle) : null;
+    [, this.rules] = await Promise.all([crew, rules]);
   }
 
   get backends(): Readonly<Record<string, string>> {
@@ -172,7 +173,7 @@ export class EngineHost implements SpeechHost {
     const { drawLimits } = this.crew;
     if (drawLimits !== null)
       assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
-    const read = (part: string) => readText(this.bundle, part, settings, this.lexicon, this.reader);
+    const read = (part: string) => readText(this.bundle, part, settings, this.lexicon, this.rules!);
     const source =
       typeof text === "string"
         ? wholeText(text, settings.rawText, read)

@@ -1,9 +1,9 @@
 // Sentences on their way through the stages: gives them slots and numbers, and sorts the sound in the rings
 // by job.
 
-import { createHash } from "node:crypto";
 import { RING_FRAMES, VOCODER_CHUNK_FRAMES } from "../config.ts";
 import type { TtsError } from "../errors.ts";
+import { newHash } from "../io/hash.ts";
 import { Figures, type JobFigures } from "../pipeline/figures.ts";
 import type { SharedMemory, SpeakJob, ToTalker, ToVocoder } from "../pipeline/messages.ts";
 import { type EndReason, KIND, Ring } from "../pipeline/ring.ts";
@@ -118,7 +118,7 @@ export class Jobs {
     this.jobs.set(job.id, job);
     const codes = sentence.reference?.codes ?? null;
     if (codes !== null)
-      this.outbox.vocoder({ job: job.id, key: createHash("sha256").update(codes).digest("hex"), codes });
+      this.outbox.vocoder({ job: job.id, key: newHash().update(codes).digest("hex"), codes });
     return job;
   }
 

@@ -18,7 +18,7 @@ import { plainWords } from "../text/reading.ts";
 import { sentenceEnds } from "../text/split.ts";
 import { visibleText } from "../text/visible.ts";
 import { type LexiconSource, readLexicons } from "./lexicon.ts";
-import { checkNormalize, readerOf, readText, type SpeechOptions } from "./request.ts";
+import { checkNormalize, loadRules, readText, type SpeechOptions } from "./request.ts";
 
 export interface PreviewOptions {
   config: Config;
@@ -53,15 +53,15 @@ export async function previewText(
   const bundle = await resolveModel({ config, model, make: unconverted });
   for (const pronunciation of given) assertSayable(pronunciation, bundle.manifest.reading !== null);
   checkNormalize(bundle, options);
-  const reader = readerOf(bundle);
+  const rules = await loadRules(bundle);
   const visible = options.rawText === true ? text : visibleText(text);
-  const { said, unread } = readText(bundle, visible, options, pronunciations, reader);
+  const { said, unread } = readText(bundle, visible, options, pronunciations, rules);
   const readsIpa = bundle.manifest.reading !== null;
   const inWords = options.rawText !== true && (readsIpa || options.normalize === true);
   const tokens = detailed && !readsIpa ? tokenizerOf(bundle, config) : null;
   const detail = (sentence: string) => {
     if (tokens !== null) return tokens.encode(sentence).join(" ");
-    return detailed && inWords ? reader().read(sentence, said.sounds).ipa : "";
+    return detailed && inWords ? rules.reader!.read(sentence, said.sounds).ipa : "";
   };
   try {
     const sentences = sentencesOf(said.text).map((sentence) => ({

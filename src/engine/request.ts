@@ -8,7 +8,7 @@ import { assertCodes } from "../formats/codes.ts";
 import { assertWhole, isWhole } from "../ranges.ts";
 import type { Sentence, SpokenReference } from "../stages/sentence.ts";
 import type { Lexicon, Pronounced } from "../text/lexicon.ts";
-import { spellOut } from "../text/normalize/english.ts";
+import type { spellOut } from "../text/normalize/english.ts";
 import { languageId, promptDefaults, speakerId } from "../text/prompt.ts";
 import { countPhones, Reader } from "../text/reading.ts";
 import { assertSpeakable } from "../text/speakable.ts";
@@ -88,14 +88,23 @@ export interface ReadText {
   unread: string[];
 }
 
-/** The reading rules of a bundle; they are read when the first text needs them. */
-export function readerOf(bundle: Bundle): () => Reader {
-  let reader: Reader | null = null;
+/** What a text is read by. */
+export interface ReadingRules {
+  spellOut: typeof spellOut;
+  /** Of a voice that reads IPA, else null. */
+  reader: Reader | null;
+}
+
+/**
+ * Loads the reading rules for a bundle: many files and patterns, which a start should not wait for before its
+ * stages open.
+ */
+export async function loadRules(bundle: Bundle): Promise<ReadingRules> {
+  const { spellOut } = await import("../text/normalize/english.ts");
+  if (bundle.manifest.reading === null) return { spellOut, reader: null };
+  spellOut(""); // patterns are compiled at their first use
   const read = (file: "lexicon" | "letters") => readFileSync(bundlePath(bundle, file), "utf8");
-  return () => {
-    reader ??= new Reader(read("lexicon"), read("letters"));
-    return reader;
-  };
+  return { spellOut, reader: new Reader(read("lexicon"), read("letters")) };
 }
 
 /**
@@ -139,7 +148,6 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
  * Cuts a text into prompts that the model takes.
  * @param text of one that is not raw what can be seen: {@link visibleText}
  * @param lexicon how words of it are said; of no use to a raw one
- * @param reader gives the reading rules of a voice that reads IPA; only called then
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE for what the lexicon has
  */
 export function readText(
@@ -147,14 +155,14 @@ export function readText(
   text: string,
   { normalize, rawText }: Pick<SpeechOptions, "normalize" | "rawText">,
   lexicon: Lexicon,
-  reader: () => Reader,
+  rules: ReadingRules,
 ): ReadText {
   checkText(text, prompt.controlTokens);
   const clean = cleanText(text);
   if (rawText) return asWritten(clean, reading?.maxPhones ?? 0);
   const pronounced = lexicon.pronounce(clean, reading !== null);
-  if (reading !== null) return intoIpa(pronounced, reader(), reading.maxPhones);
-  return asWritten(normalize ? spellOut(pronounced.text) : pronounced.text, 0);
+  if (reading !== null) return intoIpa(pronounced, rules, reading.maxPhones);
+  return asWritten(normalize ? rules.spellOut(pronounced.text) : pronounced.text, 0);
 }
 
 const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
@@ -226,9 +234,10 @@ function asWritten(text: string, maxPhones: number): ReadText {
 }
 
 /** Splits by length in phones, then reads. Reports each character without a reading once. */
-function intoIpa({ sounds, text }: Pronounced, reader: Reader, maxPhones: number): ReadText {
+function intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: number): ReadText {
+  const reader = rules.reader!;
   const read = (piece: string) => reader.read(piece, sounds);
-  const words = spellOut(
+  const words = rules.spellOut(
     text
       .replace(/\r\n?/g, "\n")
       .replace(/[\u00a0\u202f]/g, " ")

@@ -1,12 +1,11 @@
 // The run-time form of a model: a folder of files and the manifest `bundle.json` that describes them (see
 // models/MODEL.md).
 
-import { createHash } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { WEIGHT_CHOICES, type WeightTypes } from "../config.ts";
 import { BUNDLE_HINT, TtsError } from "../errors.ts";
-import { hashFile } from "../io/hash.ts";
+import { hashFile, newHash } from "../io/hash.ts";
 import { jsonOrNull } from "../io/read.ts";
 import { MODEL_TYPES, type ModelType, type SamplerSettings } from "../types.ts";
 import { JsonFile } from "./json.ts";
@@ -152,7 +151,7 @@ export const bundlePath = (bundle: Bundle, file: keyof typeof BUNDLE_FILES) =>
 export function weightsHash({ source }: Pick<Manifest, "source">): string {
   const files = Object.keys(source).filter((file) => file.startsWith("model"));
   const sums = files.toSorted().map((file) => source[file].sha256);
-  return sums.length > 1 ? createHash("sha256").update(sums.join("")).digest("hex") : (sums[0] ?? "");
+  return sums.length > 1 ? newHash().update(sums.join("")).digest("hex") : (sums[0] ?? "");
 }
 
 /** Whether a folder looks like a bundle, whole or not. */

@@ -1,11 +1,10 @@
 // Names and hashes the files of a checkpoint that decide what a bundle holds. It must be quick: every start
 // compares them with the cached bundle.
 
-import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, normalize, relative } from "node:path";
 import { remedyFor } from "../../ffi/load/embedded.ts";
-import { hashFile } from "../io/hash.ts";
+import { hashFile, newHash } from "../io/hash.ts";
 import type { Manifest } from "./bundle.ts";
 import { invalid, type JsonFile, readJson } from "./checkpoint-json.ts";
 
@@ -131,7 +130,7 @@ export function hashFiles(source: string, onBytes: (count: number) => void = () 
     onBytes(statSync(path).size);
     return [
       name.slice(0, -PACKED_SUFFIX.length),
-      { bytes: content.length, sha256: createHash("sha256").update(content).digest("hex") },
+      { bytes: content.length, sha256: newHash().update(content).digest("hex") },
     ];
   });
   return Object.fromEntries(entries);

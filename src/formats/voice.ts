@@ -1,11 +1,11 @@
 // Cloned voices: small JSON files with which a Base model speaks, and the folder that keeps them. Format:
 // models/VOICE.md.
 
-import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileError, TtsError } from "../errors.ts";
 import { replaceFile } from "../io/atomic.ts";
+import { newHash } from "../io/hash.ts";
 import { readBytes, readRegularFile } from "../io/read.ts";
 import { nearest } from "../nearest.ts";
 import { CODES_PER_FRAME } from "../types.ts";
@@ -87,7 +87,7 @@ export function voiceToFile(voice: Voice): VoiceFile {
   return { ...content, sha256: hashOf(content) };
 }
 
-const hashOf = (content: object) => createHash("sha256").update(JSON.stringify(content)).digest("hex");
+const hashOf = (content: object) => newHash().update(JSON.stringify(content)).digest("hex");
 
 /**
  * Writes a voice file completely or not at all.

@@ -1,7 +1,6 @@
 // Results appear whole or not at all: each is made beside its place, under a name with its process's id, and
 // renamed when it is finished. Only this file renames results; a lock renames its own file in lock.ts.
 
-import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { writeAll } from "./bytes.ts";
@@ -26,7 +25,8 @@ export class Draft {
     family = target,
   ) {
     removeAbandoned(dirname(family), prefixOf(family));
-    this.path = join(dirname(family), `${prefixOf(family)}${process.pid}-${randomBytes(4).toString("hex")}`);
+    const random = crypto.getRandomValues(Buffer.alloc(4)).toString("hex");
+    this.path = join(dirname(family), `${prefixOf(family)}${process.pid}-${random}`);
     process.once("exit", this.remove);
   }
 

@@ -1,7 +1,6 @@
 // The bundles that this program makes by itself, in the cache: of a checkpoint at its first use, again when
 // its files change, and again when the bundle is damaged. What a user converted by hand is never touched.
 
-import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, mkdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { partOf } from "../../ffi/load/embedded.ts";
@@ -19,7 +18,7 @@ import {
 } from "../formats/bundle.ts";
 import { hashFiles, sourceBytes, sourceFiles } from "../formats/checkpoint-files.ts";
 import { removeAbandoned, replaceFile } from "../io/atomic.ts";
-import { hashFile } from "../io/hash.ts";
+import { hashFile, newHash } from "../io/hash.ts";
 import { jsonOrNull } from "../io/read.ts";
 import type { Progress } from "../types.ts";
 import { subfolders } from "./catalog.ts";
@@ -57,7 +56,7 @@ export const isCached = ({ directory }: Bundle, cacheDir: string) =>
   bundlesFolders(cacheDir).includes(dirname(directory));
 
 /** Part of the names of all bundles of a checkpoint. @param source its resolved path */
-export const placeOf = (source: string) => createHash("sha256").update(source).digest("hex").slice(0, 8);
+export const placeOf = (source: string) => newHash().update(source).digest("hex").slice(0, 8);
 
 /** Conversions of this process, by target: a second request for the same one waits for it. */
 const converting = new Map<string, Promise<void>>();

@@ -1,7 +1,6 @@
 // Downloads one file from a hub: into FILE.part in pieces that survive a kill, then checks and renames it.
 // Knows nothing of models.
 
-import { createHash } from "node:crypto";
 import {
   closeSync,
   createReadStream,
@@ -15,6 +14,7 @@ import {
 import { type FileHandle, open } from "node:fs/promises";
 import { TtsError } from "../errors.ts";
 import { renameIntoPlace } from "../io/atomic.ts";
+import { newHash } from "../io/hash.ts";
 import { jsonOrNull } from "../io/read.ts";
 import type { HubFile } from "./catalog.ts";
 import { type Hub, Interrupted, Watchdog } from "./hub.ts";
@@ -311,7 +311,7 @@ export async function inspect(
   if (!existsSync(path)) return fault("it is missing");
   const { size } = statSync(path);
   if (size !== file.bytes) return fault(`it has ${size} bytes, not ${file.bytes}`);
-  const [sha256, git] = [createHash("sha256"), createHash("sha1").update(`blob ${size}\0`)];
+  const [sha256, git] = [newHash(), new Bun.CryptoHasher("sha1").update(`blob ${size}\0`)];
   for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) {
     sha256.update(block);
     if (file.gitOid !== null) git.update(block);

@@ -3,7 +3,6 @@
 // error: a damaged, foreign or missing file counts as none, and so does a full or read-only disk. Many
 // processes may use the folder at once.
 
-import { createHash } from "node:crypto";
 import {
   appendFileSync,
   chmodSync,
@@ -21,6 +20,7 @@ import { join } from "node:path";
 import { PREFIX_LIMITS } from "../config.ts";
 import { type Bundle, bundlePath } from "../formats/bundle.ts";
 import { replaceFile } from "../io/atomic.ts";
+import { newHash } from "../io/hash.ts";
 import { textOrEmpty } from "../io/read.ts";
 
 /** The talker after a prompt or the start of one. */
@@ -77,7 +77,7 @@ export function promptKeys(
   prefixRows: number,
   hidden: number,
 ): { prefix: string; whole: string } {
-  const hash = createHash("sha256").update(JSON.stringify([FORMAT, identity, prefixRows, hidden]));
+  const hash = newHash().update(JSON.stringify([FORMAT, identity, prefixRows, hidden]));
   hash.update(rows.subarray(0, prefixRows * hidden));
   const prefix = hash.copy().digest("hex");
   return { prefix, whole: hash.update(rows.subarray(prefixRows * hidden)).digest("hex") };
@@ -259,4 +259,4 @@ function fromFile(file: Buffer<ArrayBuffer>, key: string): PromptState | null {
 }
 
 const sumOf = (file: Uint8Array) =>
-  createHash("sha256").update(file.subarray(0, HEADER.sum)).update(file.subarray(HEADER.size)).digest();
+  newHash().update(file.subarray(0, HEADER.sum)).update(file.subarray(HEADER.size)).digest();

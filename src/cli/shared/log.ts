@@ -1,6 +1,7 @@
 // What the program tells its user, all on stderr: stdout carries only data.
 
-import { createConsola, LogLevels } from "consola/core"; // the whole package touches Bun's streams
+// the whole package touches Bun's streams, and takes 12 ms to load
+import { createConsola, LogLevels } from "consola/core";
 import { spellSettings, type TtsError } from "../../errors.ts";
 import { columnsOf, isTerminal, writeStderr } from "../../io/terminal.ts";
 import type { Progress } from "../../types.ts";

@@ -5,9 +5,10 @@
 import { standalone } from "../../backends/stage.ts";
 import { PROMPT_POSITIONS } from "../../config.ts";
 import {
+  loadRules,
   type PreparedVoice,
   prepareVoice,
-  readerOf,
+  type ReadingRules,
   readText,
   type SpeechOptions,
 } from "../../engine/request.ts";
@@ -17,7 +18,6 @@ import type { Sentence } from "../../stages/sentence.ts";
 import { TalkerStage } from "../../stages/talker.ts";
 import { createTimelineMemory, Track } from "../../stages/timeline.ts";
 import type { Lexicon } from "../../text/lexicon.ts";
-import type { Reader } from "../../text/reading.ts";
 import { visibleText } from "../../text/visible.ts";
 import { Lanes } from "./_lanes.ts";
 import { isGone, type Peer } from "./_peer.ts";
@@ -67,7 +67,8 @@ export class TalkerService implements StageService {
    * others.
    */
   private readonly stepLane = new Int32Array(1);
-  private readonly reader: () => Reader;
+  /** Loaded for the first text. */
+  private rules: Promise<ReadingRules> | null = null;
   private tidying = false;
 
   constructor(
@@ -81,7 +82,6 @@ export class TalkerService implements StageService {
     const options = { ...standalone(bundle, config, config.lanes), onOpening: signs.opening };
     this.talker = new TalkerStage({ ...options, track, onPiece: signs.alive });
     this.opened = this.talker.opened;
-    this.reader = readerOf(bundle);
     this.lanes = new Lanes(config.lanes, patienceMs, (peer) => peer.isSilent);
     this.buffers = Array.from({ length: config.lanes }, () => newBuffers(this.talker.width));
   }
@@ -98,7 +98,8 @@ export class TalkerService implements StageService {
   }
 
   private async speak(peer: Peer, request: Request, tell: Tell): Promise<void> {
-    const { message, sentence, unread } = this.prepare(request);
+    this.rules ??= loadRules(this.bundle);
+    const { message, sentence, unread } = this.prepare(request, await this.rules);
     if (unread.length > 0)
       tell(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
     const lane = await this.lanes.take(peer);
@@ -134,7 +135,10 @@ export class TalkerService implements StageService {
   }
 
   /** Prepares a text as `tts` does. It must be one prompt: the layout has no place for a second one. */
-  private prepare({ text, ...options }: Request): {
+  private prepare(
+    { text, ...options }: Request,
+    rules: ReadingRules,
+  ): {
     message: PreparedVoice["message"];
     sentence: string;
     unread: string[];
@@ -147,7 +151,7 @@ export class TalkerService implements StageService {
       textMode: "whole",
     });
     const said = settings.rawText ? text : visibleText(text);
-    const { sentences, unread } = readText(this.bundle, said, settings, this.lexicon, this.reader);
+    const { sentences, unread } = readText(this.bundle, said, settings, this.lexicon, rules);
     if (sentences.length > 1)
       throw new TtsError(
         "TEXT_TOO_LONG",
