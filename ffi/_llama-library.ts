@@ -12,6 +12,7 @@ import { compiled } from "./load/embedded.ts";
 import { settleEnvironment } from "./load/environment.ts";
 import { findLibrary, type LibraryPlace, openLibrary } from "./load/library.ts";
 import { Pin } from "./load/memory.ts";
+import { noted } from "./load/steps.ts";
 import { byValueOnStack, Struct } from "./load/struct.ts";
 
 const arch = process.arch === "arm64" ? "arm64" : "x64";
@@ -64,12 +65,14 @@ export function loadLlama(
   turn: Int32Array = new Int32Array(new SharedArrayBuffer(4)),
 ): { path: string; version: string } {
   if (opened === null) {
-    const libraries = openAll(override);
-    checkVersion(libraries);
-    if (byValueOnStack) checkLayouts(libraries);
-    libraries.llama.llama_log_set(NOOP_CALLBACK, null);
-    loadCpuCode(libraries, turn);
-    opened = { ...libraries, cpu: linkCpu(libraries) };
+    opened = noted("libllama", () => {
+      const libraries = openAll(override);
+      checkVersion(libraries);
+      if (byValueOnStack) checkLayouts(libraries);
+      libraries.llama.llama_log_set(NOOP_CALLBACK, null);
+      loadCpuCode(libraries, turn);
+      return { ...libraries, cpu: linkCpu(libraries) };
+    });
   }
   return {
     path: opened.path,

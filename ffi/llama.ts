@@ -2,6 +2,7 @@
 
 import type { Pointer } from "bun:ffi";
 import { statSync } from "node:fs";
+import { basename } from "node:path";
 import { BUNDLE_HINT, TtsError } from "../src/errors.ts";
 import { BATCH, CONTEXT_PARAMS, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
 import { library, loadLlama } from "./_llama-library.ts";
@@ -9,6 +10,7 @@ import { arrangedWeights, cpuCode, useArranged } from "./_llama-weights.ts";
 import { ThreadPool } from "./ggml.ts";
 import { copyFloats, FLAG_CALLBACK } from "./libc.ts";
 import { address, Pin } from "./load/memory.ts";
+import { noted } from "./load/steps.ts";
 import { byValueOnStack, callByValue, Struct } from "./load/struct.ts";
 
 export { cpuCode, loadLlama };
@@ -43,11 +45,8 @@ export class LlamaModel {
     if (copied) params.set("loadMode", LOAD_MODE.read);
     if (arranged) params.set("useExtraBufts", 0);
     const name = Buffer.from(`${path}\0`);
-    const pointer = callByValue(
-      library().llama.llama_model_load_from_file as never,
-      [name],
-      params,
-    ) as Pointer | null;
+    const load = library().llama.llama_model_load_from_file as never;
+    const pointer = noted(basename(path), () => callByValue(load, [name], params)) as Pointer | null;
     if (pointer === null) {
       const size = statSync(path, { throwIfNoEntry: false })?.size;
       const what = size === undefined ? "is missing" : `cannot be loaded by libllama (${size} bytes)`;
@@ -140,11 +139,8 @@ export class LlamaContext {
   ) {
     const { llama } = library();
     const params = contextParams(options);
-    const pointer = callByValue(
-      llama.llama_init_from_model as never,
-      [model.pointer],
-      params,
-    ) as Pointer | null;
+    const make = llama.llama_init_from_model as never;
+    const pointer = noted("context", () => callByValue(make, [model.pointer], params)) as Pointer | null;
     if (pointer === null) {
       const what = `${options.lanes} lanes of ${options.positions} positions`;
       throw new TtsError(

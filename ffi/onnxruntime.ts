@@ -2,11 +2,13 @@
 // once. Pointers stay in this file.
 
 import { CFunction, type Pointer, read } from "bun:ffi";
+import { basename } from "node:path";
 import { BUNDLE_HINT, TtsError } from "../src/errors.ts";
 import { ORT_API_VERSION, ORT_SLOTS, ORT_TYPE, type OrtSlot, type OrtType } from "./_ort-slots.ts";
 import { settleEnvironment } from "./load/environment.ts";
 import { findLibrary, type LibraryPlace, openLibrary } from "./load/library.ts";
 import { address, Pin } from "./load/memory.ts";
+import { noted } from "./load/steps.ts";
 
 const PLACE: LibraryPlace = {
   title: "ONNX Runtime",
@@ -37,41 +39,43 @@ let runtime: Runtime | null = null;
  * @param override TTS_LIBONNXRUNTIME: a file or folder, or "" for the package.
  */
 export function loadOnnxRuntime(override = ""): { path: string; version: string } {
-  if (runtime === null) {
-    settleEnvironment();
-    const path = findLibrary(PLACE, override);
-    const base = openLibrary("ONNX Runtime", path, ENTRY).symbols.OrtGetApiBase() as Pointer;
-    const version = String(CFunction({ ptr: read.ptr(base, 8) as Pointer, args: [], returns: "cstring" })());
-    const minor = /^1\.(\d+)\./.exec(version);
-    if (minor === null || Number(minor[1]) < ORT_API_VERSION) {
-      throw new TtsError(
-        "LIBRARY_MISMATCH",
-        `${path} is ONNX Runtime ${version}`,
-        `this program needs 1.${ORT_API_VERSION} or newer, below 2`,
-      );
-    }
-    const table = CFunction({ ptr: read.ptr(base, 0) as Pointer, args: ["u32"], returns: "ptr" })(
-      ORT_API_VERSION,
-    ) as Pointer | null;
-    if (table === null)
-      throw new TtsError("LIBRARY_MISMATCH", `${path} has no function table of version ${ORT_API_VERSION}`);
-    const api = bindTable(table);
-    const out = new Pin().u64(1);
-    const take = (slot: OrtSlot, ...args: unknown[]) => {
-      check(api, slot, api[slot](...args, out));
-      return out[0];
-    };
-    const env = take("CreateEnv", LOG_FATAL, Buffer.from("tts\0"));
-    runtime = {
-      path,
-      version,
-      api,
-      env,
-      allocator: take("GetAllocatorWithDefaultOptions"),
-      memory: take("CreateCpuMemoryInfo", 0, 0),
-    };
-  }
+  runtime ??= noted("ONNX Runtime", () => openRuntime(override));
   return { path: runtime.path, version: runtime.version };
+}
+
+function openRuntime(override: string): Runtime {
+  settleEnvironment();
+  const path = findLibrary(PLACE, override);
+  const base = openLibrary("ONNX Runtime", path, ENTRY).symbols.OrtGetApiBase() as Pointer;
+  const version = String(CFunction({ ptr: read.ptr(base, 8) as Pointer, args: [], returns: "cstring" })());
+  const minor = /^1\.(\d+)\./.exec(version);
+  if (minor === null || Number(minor[1]) < ORT_API_VERSION) {
+    throw new TtsError(
+      "LIBRARY_MISMATCH",
+      `${path} is ONNX Runtime ${version}`,
+      `this program needs 1.${ORT_API_VERSION} or newer, below 2`,
+    );
+  }
+  const table = CFunction({ ptr: read.ptr(base, 0) as Pointer, args: ["u32"], returns: "ptr" })(
+    ORT_API_VERSION,
+  ) as Pointer | null;
+  if (table === null)
+    throw new TtsError("LIBRARY_MISMATCH", `${path} has no function table of version ${ORT_API_VERSION}`);
+  const api = bindTable(table);
+  const out = new Pin().u64(1);
+  const take = (slot: OrtSlot, ...args: unknown[]) => {
+    check(api, slot, api[slot](...args, out));
+    return out[0];
+  };
+  const env = take("CreateEnv", LOG_FATAL, Buffer.from("tts\0"));
+  return {
+    path,
+    version,
+    api,
+    env,
+    allocator: take("GetAllocatorWithDefaultOptions"),
+    memory: take("CreateCpuMemoryInfo", 0, 0),
+  };
 }
 
 function bindTable(table: Pointer): Api {
@@ -158,7 +162,9 @@ export class OrtSession {
   static open(path: string, options: SessionOptions): OrtSession {
     const settings = sessionOptions(options);
     try {
-      return new OrtSession(path, take("CreateSession", ready().env, Buffer.from(`${path}\0`), settings));
+      const name = Buffer.from(`${path}\0`);
+      const create = () => take("CreateSession", ready().env, name, settings);
+      return new OrtSession(path, noted(basename(path), create));
     } catch (cause) {
       const what = `${path} or its data cannot be loaded by ONNX Runtime`;
       throw new TtsError("BUNDLE_INVALID", what, BUNDLE_HINT, { cause });

@@ -349,6 +349,17 @@ export interface ModelFacts {
   readonly source: Readonly<Record<string, { bytes: number; sha256: string }>>;
 }
 
+/** Something that opening a model took time for: a library, a file, the start of threads. */
+export interface OpeningStep {
+  /** "engine": the thread that called {@link open}. */
+  thread: "engine" | StageName;
+  /** In words, such as "libllama" or "talker.gguf". */
+  what: string;
+  /** Milliseconds of the system's monotonic clock, as those of {@link Slice}. */
+  startMs: number;
+  endMs: number;
+}
+
 /** An open model. */
 export interface Engine extends AsyncDisposable {
   readonly manifest: ModelFacts;
@@ -361,6 +372,8 @@ export interface Engine extends AsyncDisposable {
     readonly threads: number;
     readonly cpus: Readonly<Record<StageName, readonly number[]>>;
   };
+  /** What {@link open} took its time for, thread by thread. */
+  readonly opening: readonly OpeningStep[];
   /** What the stages did, slice by slice. Read-only. */
   readonly timeline: { readonly tracks: Readonly<Record<StageName, Track>> };
   /**

@@ -23,6 +23,7 @@ import {
   type SoundOutput,
   TRIM_OPTION,
 } from "./shared/sound-output.ts";
+import { tellFirstSound } from "./shared/start.ts";
 import { inputText } from "./shared/text.ts";
 import { VERSION_OPTION } from "./shared/version.ts";
 import { readVoice } from "./shared/voice.ts";
@@ -241,6 +242,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
       const frames: number[][][] = speech.sentences.map(() => []);
       const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));
       await pour(speech, sink, codes === null ? undefined : keep);
+      tellFirstSound(engine);
       const summary = speech.summary();
       assertSound(summary);
       await codes?.write(

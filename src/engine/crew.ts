@@ -2,6 +2,8 @@
 // other.
 
 import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from "node:worker_threads";
+import { monotonicMs } from "../../ffi/libc.ts";
+import type { Step } from "../../ffi/load/steps.ts";
 import type { Opening } from "../backends/stage.ts";
 import { type Config, LIMITS } from "../config.ts";
 import { asTtsError, fromWire, TtsError } from "../errors.ts";
@@ -23,6 +25,11 @@ interface Member {
   opening: Opening | null;
 }
 
+/** Something that opening the model took time for. */
+export interface OpeningStep extends Step {
+  thread: "engine" | StageName;
+}
+
 export interface CrewOptions {
   bundle: Bundle;
   config: Config;
@@ -38,6 +45,8 @@ export interface CrewOptions {
 export class Crew {
   /** Stage -> backend that runs it. */
   readonly backends: Record<string, string> = {};
+  /** What each thread has opened, and when. */
+  readonly opening: OpeningStep[] = [];
   /** Why the stages had to end, or null. */
   failure: TtsError | null = null;
   /** Limits of a code predictor that draws inside its model, else null. */
@@ -74,7 +83,8 @@ export class Crew {
   private startStage(stage: StageName): Promise<void> {
     const { bundle, config, memory } = this.options;
     const { port1: port, port2: home } = new MessageChannel();
-    const worker = startWorker(stage, { bundle, config, memory, home } satisfies StageJob, [home]);
+    const job: StageJob = { bundle, config, memory, home, startedMs: monotonicMs() };
+    const worker = startWorker(stage, job, [home]);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let stopTimer = () => {};
     const fail = (error: TtsError) => {
@@ -132,9 +142,11 @@ export class Crew {
     backend,
     drawLimits,
     stage,
+    steps,
     unused,
     warnings,
   }: Extract<FromStage, { ready: unknown }>["ready"]): void {
+    this.opening.push(...steps.map((step) => ({ thread: stage, ...step })));
     this.backends[stage] = backend;
     this.drawLimits ??= drawLimits;
     this.refusals.push(...warnings);

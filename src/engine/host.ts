@@ -1,6 +1,7 @@
 // An open model: the crew of its stages, and the calls that programs make. The door (src/engine.ts) documents
 // them.
 
+import { monotonicMs } from "../../ffi/libc.ts";
 import { type Config, LIMITS, lanesFor, loadConfig, threadsFor } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { type Bundle, damageOf, type Manifest } from "../formats/bundle.ts";
@@ -18,7 +19,7 @@ import type { EncodedReference } from "../stages/encoder.ts";
 import { Timeline } from "../stages/timeline.ts";
 import { assertSayable, Lexicon } from "../text/lexicon.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, STAGES, type StageName } from "../types.ts";
-import { Crew } from "./crew.ts";
+import { Crew, type OpeningStep } from "./crew.ts";
 import { Jobs } from "./jobs.ts";
 import { readLexicons } from "./lexicon.ts";
 import {
@@ -52,13 +53,15 @@ export async function openHost(options: HostOptions): Promise<EngineHost> {
     ? await readLexicons(general.configDir, options.lexicon)
     : { given: [], lexicon: new Lexicon() };
   const everyByte = options.use === "encode"; // the encoders are opened later, when nothing can be mended
+  const startMs = monotonicMs();
   const resolved = await resolveModel({ everyByte, ...options, config: general });
   try {
-    return await startHost(resolved, general, options, words);
+    return await startHost(resolved, general, options, words, startMs);
   } catch (error) {
     const damage = damageBehind(error, resolved, general);
     if (damage === null) throw error;
-    return startHost(await resolveModel({ ...options, config: general, damage }), general, options, words);
+    const again = await resolveModel({ ...options, config: general, damage });
+    return startHost(again, general, options, words, startMs);
   }
 }
 
@@ -74,6 +77,7 @@ async function startHost(
   general: Config,
   options: HostOptions,
   { given, lexicon }: Awaited<ReturnType<typeof readLexicons>>,
+  startMs: number,
 ): Promise<EngineHost> {
   const bundle = withSampling(resolved, options);
   const { reading, shape, weights } = bundle.manifest;
@@ -84,6 +88,7 @@ async function startHost(
     lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
   });
   const host = new EngineHost(bundle, config, lexicon);
+  host.note("bundle", startMs);
   try {
     await host.start(STAGES_FOR[options.use ?? "speak"]);
   } catch (error) {
@@ -123,9 +128,28 @@ export class EngineHost implements SpeechHost {
   }
 
   async start(stages: readonly StageName[]): Promise<void> {
+    const startMs = monotonicMs();
     const crew = this.crew.start(stages); // first: the rules are loaded while the stages open
-    const rules = stages.includes("talker") ? loadRules(this.bundle) : null;
+    this.note("threads started", startMs);
+    const rules = stages.includes("talker") ? this.loadRules() : null;
     [, this.rules] = await Promise.all([crew, rules]);
+    this.note("open", startMs);
+  }
+
+  private async loadRules(): Promise<ReadingRules> {
+    const startMs = monotonicMs();
+    const rules = await loadRules(this.bundle);
+    this.note("reading rules", startMs);
+    return rules;
+  }
+
+  /** Notes that this thread has taken the time since `startMs` for something. */
+  note(what: string, startMs: number): void {
+    this.crew.opening.push({ thread: "engine", what, startMs, endMs: monotonicMs() });
+  }
+
+  get opening(): readonly OpeningStep[] {
+    return this.crew.opening;
   }
 
   get backends(): Readonly<Record<string, string>> {

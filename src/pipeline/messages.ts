@@ -2,6 +2,7 @@
 // messages. Nothing is sent per frame.
 
 import type { MessagePort } from "node:worker_threads";
+import type { Step } from "../../ffi/load/steps.ts";
 import type { Opening } from "../backends/stage.ts";
 import type { Config } from "../config.ts";
 import type { ErrorOnTheWire } from "../errors.ts";
@@ -45,6 +46,8 @@ export interface StageJob {
   memory: SharedMemory;
   /** Takes {@link FromStage} messages to the engine. */
   home: MessagePort;
+  /** When its thread was started. */
+  startedMs: number;
 }
 
 /** One sentence for the talker. */
@@ -107,6 +110,8 @@ export type FromStage =
         backend: string;
         unused: string[];
         warnings: string[];
+        /** What the stage's thread has opened. */
+        steps: Step[];
         drawLimits: DrawLimits | null;
       };
     }

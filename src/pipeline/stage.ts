@@ -1,6 +1,8 @@
 // The worker's side of every stage: opens it, says so, runs it, and sends every error home.
 
 import { parentPort } from "node:worker_threads";
+import { monotonicMs } from "../../ffi/libc.ts";
+import { type Step, takeSteps } from "../../ffi/load/steps.ts";
 import type { OnOpening, Opened, Predictor } from "../backends/stage.ts";
 import { toWire } from "../errors.ts";
 import type { DrawLimits, StageName } from "../types.ts";
@@ -25,6 +27,7 @@ function runStage<Stage extends Loop>(
   run: (loop: Stage, guard: (work: () => void) => void) => void,
   limitsOf: (loop: Stage) => DrawLimits | null = () => null,
 ): void {
+  const loaded: Step = { what: "thread and modules", startMs: job.startedMs, endMs: monotonicMs() };
   const warnings = settleThread(stage, job.config);
   const send = (message: FromStage) => job.home.postMessage(message);
   const guard = (work: () => void) => {
@@ -38,7 +41,8 @@ function runStage<Stage extends Loop>(
   guard(() => {
     const loop = open((opening) => send({ opening }));
     const { name: backend, unused } = loop.opened;
-    send({ ready: { stage, backend, unused, warnings, drawLimits: limitsOf(loop) } });
+    const steps = [loaded, ...takeSteps()];
+    send({ ready: { stage, backend, unused, warnings, steps, drawLimits: limitsOf(loop) } });
     run(loop, guard);
   });
 }

@@ -100,6 +100,19 @@ describe("--trace", () => {
     ]);
   });
 
+  test("shows what each thread opened before the first round", () => {
+    for (const pid of [1, 2]) {
+      const opened = (tid: number) =>
+        events.filter(
+          ({ args, ph, ...event }) =>
+            ph === "X" && args === undefined && event.pid === pid && event.tid === tid,
+        );
+      expect(opened(1).map(({ name }) => name)).toContain("threads started");
+      expect(opened(2).map(({ name }) => name)).toContain("talker.gguf");
+      expect(opened(4).map(({ name }) => name)).toContain("vocoder.onnx");
+    }
+  });
+
   test("has every slice, one at a time on each track", () => {
     const slices = events.filter(({ ph }) => ph === "X");
     for (const pid of [1, 2]) {

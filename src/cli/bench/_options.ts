@@ -93,7 +93,7 @@ export const OPTIONS = {
   trace: {
     type: "string",
     valueHint: "FILE",
-    description: "Write when each thread did what, for ui.perfetto.dev or about:tracing.",
+    description: "Write when each thread opened and did what, for ui.perfetto.dev or about:tracing.",
     group: "Output",
   },
   ...COMMON,

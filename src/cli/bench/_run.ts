@@ -8,7 +8,7 @@ import {
   threadsFor,
   type WeightType,
 } from "../../config.ts";
-import type { Engine, Slice, StageName } from "../../engine.ts";
+import type { Engine, OpeningStep, Slice, StageName } from "../../engine.ts";
 import { BUNDLE_FILES, type Bundle } from "../../formats/bundle.ts";
 import { type FrameCosts, frameCosts } from "../../machine/frame-cost.ts";
 import { availableBytes, monotonicMs } from "../../machine/load.ts";
@@ -91,6 +91,7 @@ export interface Subject {
   backends: Readonly<Record<string, string>>;
   costs: FrameCosts;
   loadMs: number;
+  opening: readonly OpeningStep[];
   /**
    * Peak while speaking, of the program and this engine. Other open engines are left out as far as they can
    * be told apart.
@@ -215,6 +216,7 @@ async function openSubject(
       backends: engine.backends,
       costs: frameCosts(bundle, engine.backends.predictor, sourceOf(bundle.directory)),
       loadMs,
+      opening: engine.opening,
       memory: { rss: anon + file, anon, file },
       mappedBytes: mappedFiles(folders).mapped - before.mapped,
       rounds: [],

@@ -1,5 +1,5 @@
 // The trace that Chrome (about:tracing) and Perfetto show: a process per configuration, a track per thread, a
-// slice per piece of work.
+// slice per piece of work, the opening of the model included.
 
 import type { Slice, StageName } from "../../engine.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
@@ -31,10 +31,13 @@ const NAMES: Record<Slice["kind"], string> = {
 
 export function traceOf(subjects: Subject[]): string {
   const rounds = subjects.flatMap((subject) => subject.rounds);
-  const originMs = Math.min(...rounds.map(({ startMs }) => startMs));
+  const opened = subjects.flatMap(({ opening }) => opening);
+  const originMs = Math.min(...[...rounds, ...opened].map(({ startMs }) => startMs));
+  const ts = (ms: number) => Math.round((ms - originMs) * 1e3);
   const events = subjects.flatMap((subject, i) => [
     ...namesOf(subject, i + 1),
-    ...subject.rounds.flatMap((round) => eventsOf(round, i + 1, (ms) => Math.round((ms - originMs) * 1e3))),
+    ...subject.opening.map((step) => slice(step.what, i + 1, TRACKS[step.thread], step, ts)),
+    ...subject.rounds.flatMap((round) => eventsOf(round, i + 1, ts)),
   ]);
   return `${JSON.stringify({ displayTimeUnit: "ms", traceEvents: events })}\n`;
 }
@@ -49,6 +52,16 @@ function namesOf({ backends, bundle, setting }: Subject, pid: number): TraceEven
   return [{ name: "process_name", ph: "M", pid, tid: 0, args: { name: title } }, ...tracks];
 }
 
+function slice(
+  name: string,
+  pid: number,
+  tid: number,
+  { endMs, startMs }: { startMs: number; endMs: number },
+  ts: (ms: number) => number,
+): TraceEvent {
+  return { name, ph: "X", pid, tid, ts: ts(startMs), dur: ts(endMs) - ts(startMs) };
+}
+
 function eventsOf({ slices, spoken }: Round, pid: number, ts: (ms: number) => number): TraceEvent[] {
   const moment = (name: string, ms: number, lane: number): TraceEvent => {
     return { name, ph: "i", s: "t", pid, tid: TRACKS.engine, ts: ts(ms), args: { lane } };
@@ -60,16 +73,8 @@ function eventsOf({ slices, spoken }: Round, pid: number, ts: (ms: number) => nu
     moment("end", endedMs, lane),
   ]);
   const works = (Object.keys(slices) as StageName[]).flatMap((stage) =>
-    slices[stage].map(({ endMs, kind, rows, startMs }): TraceEvent => {
-      return {
-        name: NAMES[kind],
-        ph: "X",
-        pid,
-        tid: TRACKS[stage],
-        ts: ts(startMs),
-        dur: ts(endMs) - ts(startMs),
-        args: { rows },
-      };
+    slices[stage].map((work): TraceEvent => {
+      return { ...slice(NAMES[work.kind], pid, TRACKS[stage], work, ts), args: { rows: work.rows } };
     }),
   );
   return [...moments, ...works];

@@ -12,6 +12,7 @@ import type { Progress } from "../../types.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { clearProgress, log, showConversion, showProgress } from "./log.ts";
 import type { SoundOutput } from "./sound-output.ts";
+import { tellOpening } from "./start.ts";
 
 /** Says once why a bundle is made, which takes long enough, and then how far it has come. */
 export function announcing(model = "the starter voice"): (progress: Progress) => void {
@@ -48,6 +49,7 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
   );
   log.debug(`cores: ${cores.join(", ")}; ${threads} threads for talker and predictor`);
   log.debug(`made with llama.cpp ${llama} and ONNX Runtime ${onnxruntime}`);
+  tellOpening(engine);
   return engine;
 }
 
