@@ -5,10 +5,11 @@ import {
   type ConfigFlags,
   loadConfig,
   type PredictorChoice,
+  type SpeculateChoice,
   threadsFor,
   type WeightType,
 } from "../../config.ts";
-import type { Engine, Slice, StageName } from "../../engine.ts";
+import type { Engine, Slice, StageName, Summary } from "../../engine.ts";
 import { BUNDLE_FILES, type Bundle } from "../../formats/bundle.ts";
 import { type FrameCosts, frameCosts } from "../../machine/frame-cost.ts";
 import { availableBytes, monotonicMs } from "../../machine/load.ts";
@@ -39,6 +40,12 @@ export interface Setting {
   threads: number;
   promptThreads: number;
   predictor: PredictorChoice;
+  speculate: SpeculateChoice;
+  /**
+   * Codes per call that wrong guesses are taken as right for; 0: they are not. The same in all
+   * configurations.
+   */
+  pretendedCodes: number;
   weights: WeightType | undefined;
   predictorWeights: WeightType | undefined;
   /** The same in all configurations. */
@@ -71,6 +78,7 @@ export interface Spoken {
   firstMs: number;
   endedMs: number;
   frames: number;
+  speculation: Summary["speculation"];
 }
 
 /** All lanes speaking at the same time, once. */
@@ -191,11 +199,12 @@ async function openSubject(
   frames: number,
   others: readonly OpenSubject[],
 ): Promise<OpenSubject> {
-  const { lanes, machine, predictor, promptThreads, threads } = setting;
+  const { lanes, machine, predictor, pretendedCodes, promptThreads, speculate, threads } = setting;
   const folders = [bundle.directory, ...others.map(({ subject }) => subject.bundle.directory)];
   const before = { ...memoryNow(), ...mappedFiles(folders) };
   const startMs = monotonicMs();
-  const flags = { ...machine, lanes, threads, promptThreads, predictor, prefixCache: "off" } as const;
+  const generation = { lanes, threads, promptThreads, predictor, pretendedCodes, speculate };
+  const flags = { ...machine, ...generation, prefixCache: "off" } as const;
   const engine = await openEngine({ model: bundle.directory, ...flags }, frames);
   const loadMs = monotonicMs() - startMs;
   try {
@@ -241,10 +250,12 @@ async function speakRound(engine: Engine, lanes: number, frames: number, onChunk
 async function speakOnce(engine: Engine, maxFrames: number, onChunk: () => void): Promise<Spoken> {
   const submittedMs = monotonicMs();
   let [firstMs, frames] = [0, 0];
-  for await (const { codes } of engine.speak(TEXT, { seed: SEED, maxFrames })) {
+  const speech = engine.speak(TEXT, { seed: SEED, maxFrames });
+  for await (const { codes } of speech) {
     if (frames === 0) firstMs = monotonicMs();
     frames += codes.length / CODES_PER_FRAME;
     onChunk();
   }
-  return { submittedMs, firstMs, endedMs: monotonicMs(), frames };
+  const { speculation } = speech.summary();
+  return { submittedMs, firstMs, endedMs: monotonicMs(), frames, speculation };
 }
