@@ -258,9 +258,9 @@ export class LlamaContext {
     return pointer as Pointer;
   }
 
-  /** Forgets one lane. */
-  clearLane(lane: number): void {
-    library().llama.llama_memory_seq_rm(this.memory, lane, -1, -1);
+  /** Forgets one lane, from this position on. */
+  clearLane(lane: number, from = 0): void {
+    library().llama.llama_memory_seq_rm(this.memory, lane, from, -1);
   }
 
   /** Forgets all lanes. */

@@ -45,6 +45,11 @@ export const LIMITS = {
   /** Official max_new_tokens and a long prompt: more would only reserve memory. */
   contextPositions: 9_216,
   threads: 64,
+  /**
+   * Rows of a pass of the code predictor: a code and the drafts of the next ones. A further one is seldom
+   * right.
+   */
+  passRows: 4,
   lanes: 8,
   /** The default of {@link Config.stageTimeoutMs}. */
   stageTimeoutMs: 120_000,
@@ -181,6 +186,9 @@ export const SAMPLING_DEFAULTS = {
 
 /** The backends of a stage; `auto` prefers an NPU that the model was prepared for. */
 export const PREDICTOR_CHOICES = ["auto", "ort", "llama", ...npuBackends("predictor")] as const;
+/** Whether codes are guessed ahead where that is proven to change none: where it pays, never, always. */
+export const SPECULATE_CHOICES = ["auto", "off", "on"] as const;
+export type SpeculateChoice = (typeof SPECULATE_CHOICES)[number];
 export type PredictorChoice = (typeof PREDICTOR_CHOICES)[number];
 export const VOCODER_CHOICES = ["auto", "ort", ...npuBackends("vocoder")] as const;
 export type VocoderChoice = (typeof VOCODER_CHOICES)[number];
@@ -218,6 +226,13 @@ export interface Config {
   /** Compute threads of a prompt while the vocoder has nothing to do. */
   promptThreads: number;
   predictor: PredictorChoice;
+  /** Changes no code. */
+  speculate: SpeculateChoice;
+  /**
+   * For measurements: drafts are taken as right, wrong ones too, until every pass of the code predictor gives
+   * so many codes on average. The codes mean nothing. 0: never.
+   */
+  pretendedCodes: number;
   vocoder: VocoderChoice;
   /**
    * TTS_STAGE_TIMEOUT: a stage that gives no sign for this long has failed. No single step takes nearly as
@@ -264,6 +279,8 @@ export function loadConfig(
     promptThreads:
       flags.promptThreads ?? flags.threads ?? Math.min(cpus.talker.length || fast, MOST_PROMPT_THREADS),
     predictor: flags.predictor ?? "auto",
+    speculate: flags.speculate ?? "auto",
+    pretendedCodes: flags.pretendedCodes ?? 0,
     vocoder: flags.vocoder ?? "auto",
     stageTimeoutMs: flags.stageTimeoutMs ?? stageTimeoutMs(environment.TTS_STAGE_TIMEOUT),
     // checked below
@@ -284,6 +301,15 @@ export function loadConfig(
   for (const stage of ["talker", "predictor"] as const) checkCores(stage, config.threads, cpus[stage].length);
   checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
   checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);
+  if (
+    !(config.pretendedCodes === 0 || (config.pretendedCodes >= 1 && config.pretendedCodes <= LIMITS.passRows))
+  )
+    throw new TtsError(
+      "USAGE",
+      `pretendedCodes is ${config.pretendedCodes}`,
+      `give codes per call, from 1 to ${LIMITS.passRows}`,
+    );
+  checkChoice("speculate", config.speculate, SPECULATE_CHOICES);
   if (!PREFIX_CACHE_CHOICES.includes(config.prefixCache)) {
     throw new TtsError(
       "USAGE",

@@ -106,6 +106,17 @@ export interface OpenOptions extends SamplingOptions {
    */
   predictor?: "auto" | "ort" | "llama" | "axcl";
   /**
+   * Whether the code predictor guesses codes ahead and verifies several in one call, which changes no code:
+   * "auto" as far as it pays, "on" always. Both only where conversion has proven it for this model and
+   * backend, and while one sentence is spoken at a time. Default: "auto".
+   */
+  speculate?: "auto" | "off" | "on";
+  /**
+   * For measurements of random models: wrong guesses are taken as right ones, so that a call gives so many
+   * codes on average, from 1 to 4. The codes mean nothing: save none. Default: 0, never.
+   */
+  pretendedCodes?: number;
+  /**
    * Backend of the vocoder. Default: "auto": a working NPU that the model was built for, else "ort", the
    * processor.
    */
@@ -260,6 +271,11 @@ export interface Summary {
   frames: number;
   /** Sentences that share a step share its time evenly. */
   msPerFrame: { talker: number; predictor: number; vocoder: number };
+  /**
+   * Calls of the code predictor per frame: 15 without speculation, 0 for decoded codes. Share of right drafts
+   * by their place in a call, among those that followed right ones; empty if there were none.
+   */
+  speculation: { callsPerFrame: number; rightDrafts: number[] };
   /**
    * Positions of all prompts, how many of them were kept from before instead of computed, and the time this
    * saved.

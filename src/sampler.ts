@@ -55,6 +55,11 @@ class Random {
     }
   }
 
+  /** Goes on from where `other` is. */
+  follow(other: Random): void {
+    for (let i = 0; i < 4; i++) this.s[i] = other.s[i];
+  }
+
   /** In [0, 1), 32 bits. */
   next(): number {
     const { s } = this;
@@ -74,6 +79,8 @@ class Random {
 /** One timeline of draws: its settings, its random numbers and, for the penalty, the codes drawn so far. */
 export class Sampler {
   private readonly random = new Random();
+  /** For {@link guess}. */
+  private readonly later = new Random();
   private readonly scores: Float32Array;
   private readonly kept: Int32Array;
   /** Ids, the one that {@link isBefore} all others on top. */
@@ -119,9 +126,22 @@ export class Sampler {
    */
   draw(logits: Float32Array, at = 0): number {
     this.score(logits, at);
-    const code = this.settings.greedy ? this.argmax() : this.pick(this.filter());
+    const code = this.settings.greedy ? this.argmax() : this.pick(this.filter(), this.random);
     this.record(code);
     return code;
+  }
+
+  /**
+   * What {@link draw} would choose from `logits`, `ahead` draws after the next one, if nothing else were
+   * drawn until then. Changes nothing.
+   */
+  guess(logits: Float32Array, ahead: number): number {
+    this.score(logits, 0);
+    if (this.settings.greedy) return this.argmax();
+    const { later } = this;
+    later.follow(this.random);
+    for (let i = 0; i < ahead; i++) later.next();
+    return this.pick(this.filter(), later);
   }
 
   /**
@@ -246,9 +266,9 @@ export class Sampler {
     for (let i = 0; i < count; i++) this.total += Math.exp(this.scores[this.kept[i]] - this.max);
   }
 
-  private pick(count: number): number {
+  private pick(count: number, random: Random): number {
     this.softmaxTerms(count);
-    let rest = this.random.next() * this.total;
+    let rest = random.next() * this.total;
     for (let i = 0; i < count; i++) {
       rest -= Math.exp(this.scores[this.kept[i]] - this.max);
       if (rest < 0) return this.kept[i];

@@ -7,6 +7,8 @@ export const SAMPLES_PER_FRAME = 1_920;
 export const FRAMES_PER_SECOND = 12.5;
 /** Code 0 comes from the talker, codes 1 to 15 from the code predictor. */
 export const CODES_PER_FRAME = 16;
+/** Positions of a frame in the code predictor's graph: one for each code, and one for a spare row. */
+export const PREDICTOR_POSITIONS = CODES_PER_FRAME + 1;
 /** Marks "nothing added on this side" in a {@link Row}. */
 export const NONE = -1;
 

@@ -186,6 +186,22 @@ describe("the sampler", () => {
     expect(draws(seed, stream)).not.toEqual(draws(42, 3));
   });
 
+  test.each([
+    ["greedy", greedily(1.3)],
+    ["sampled", { ...PLAIN, topK: 50, repetitionPenalty: 1.3 }],
+    ["sampled with top-p", { ...PLAIN, topP: 0.9 }],
+  ])("guesses what comes several draws ahead, and changes nothing by it: %s", (_how, settings) => {
+    const [guessing, drawing] = [started(settings), started(settings)];
+    for (let turn = 0; turn < 20; turn++) {
+      // a penalty moves on with the draws: only the next one is known for certain
+      const sure = settings.repetitionPenalty === 1 ? 3 : 1;
+      const guesses = [0, 1, 2].map((ahead) => guessing.guess(logits, ahead));
+      const drawn = Array.from({ length: sure }, () => drawing.draw(logits));
+      expect(guesses.slice(0, sure)).toEqual(drawn);
+      for (const code of drawn) expect(guessing.draw(logits)).toBe(code);
+    }
+  });
+
   test("keeps everything that ties with the k-th best", () => {
     const tied = new Float32Array(TALKER.size).fill(-5);
     tied.set([1, 3, 2, 2, 2, 1]);

@@ -23,7 +23,9 @@ export { openTokenizer } from "./tokenizer-llama.ts";
 
 export const TALKERS: readonly Backend<Talker>[] = [talkerLlama, talkerOrt];
 /** In the order that `auto` tries them where nothing was measured. */
-export const PREDICTORS: readonly Backend<Predictor>[] = [...NPU_PREDICTORS, predictorLlama, predictorOrt];
+export const PROCESSOR_PREDICTORS = [predictorLlama, predictorOrt] as const;
+/** Accelerators come first. */
+export const PREDICTORS: readonly Backend<Predictor>[] = [...NPU_PREDICTORS, ...PROCESSOR_PREDICTORS];
 export const VOCODERS: readonly Backend<Vocoder>[] = [...NPU_VOCODERS, vocoderOrt];
 export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
 

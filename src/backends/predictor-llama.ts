@@ -6,13 +6,13 @@ import { LlamaContext, loadLlama } from "../../ffi/llama.ts";
 import { Tables } from "../formats/tables.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { openTransformer } from "./_gguf.ts";
-import type { Backend, OpenOptions, Predictor } from "./stage.ts";
-import { type PredictorLayers, StepwisePredictor } from "./stepwise.ts";
+import type { OpenOptions } from "./stage.ts";
+import { FIRST_ROWS, type PredictorLayers, stepwiseBackend } from "./stepwise.ts";
 
-export const predictorLlama: Backend<Predictor> = {
-  name: "llama",
-  open: (options) => new StepwisePredictor(options.bundle, new LlamaLayers(options), options.lanes),
-};
+export const predictorLlama = stepwiseBackend(
+  "llama",
+  (options, passRows) => new LlamaLayers(options, passRows),
+);
 
 class LlamaLayers implements PredictorLayers {
   readonly input: Float32Array;
@@ -21,14 +21,18 @@ class LlamaLayers implements PredictorLayers {
   private readonly context: LlamaContext;
   private readonly heads: MatrixProducts;
   private readonly width: number;
+  /** Rows of the last pass, and the position after it. */
+  private rows = 0;
+  private end = 0;
+  private decoded = false;
 
-  constructor(options: OpenOptions) {
+  constructor(options: OpenOptions, passRows: number) {
     const { bundle, config, lanes, stop } = options;
     loadLlama(config.libraries.llama, options.loadTurn);
     const { manifest } = bundle;
     const { predictorHidden, predictorLayers } = manifest.shape;
     this.width = predictorHidden;
-    const batchRows = 2 * lanes;
+    const batchRows = Math.max(FIRST_ROWS * lanes, passRows);
     this.input = new Float32Array(new SharedArrayBuffer(4 * batchRows * this.width));
     const { threads } = config;
     // f16 caches end at 65,504, too; only quantised weights are worth their speed
@@ -63,16 +67,22 @@ class LlamaLayers implements PredictorLayers {
 
   begin(): void {
     this.context.clear();
+    this.end = 0;
   }
 
-  step(count: number, group: number): void {
-    const rows = group === 1 ? 2 : 1;
+  pass(count: number, rows: number, from: number): void {
+    if (from < this.end) this.context.clearLane(0, from); // drafts that were wrong: of one lane alone
+    this.end = from + rows;
+    this.rows = rows;
     for (let row = 0; row < count * rows; row++)
-      this.context.place(row, Math.floor(row / rows), group - rows + 1 + (row % rows));
-    if (!this.context.decode(this.input, count * rows)) return; // stopping: nobody reads the result
-    const { input } = this.heads;
+      this.context.place(row, Math.floor(row / rows), from + (row % rows));
+    this.decoded = this.context.decode(this.input, count * rows);
+  }
+
+  head(count: number, row: number, group: number): void {
+    if (!this.decoded) return; // stopping: nobody reads the result
     for (let lane = 0; lane < count; lane++)
-      this.context.readHidden((lane + 1) * rows - 1, input, lane * this.width, this.width);
+      this.context.readHidden(lane * this.rows + row, this.heads.input, lane * this.width, this.width);
     this.heads.run(group - 1, count);
   }
 

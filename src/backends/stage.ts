@@ -126,9 +126,14 @@ export interface Talker {
 /** Chooses a code for packed row `row` and `group` 1 to 15 from `logits` [codes]. */
 export type Draw = (row: number, group: number, logits: Float32Array) => number;
 
-/** What a model that draws codes itself needs for packed row `row`. */
+/** What a model that draws codes itself, or guesses those to come, needs for packed row `row`. */
 export interface Chances {
   settings(row: number): SamplerSettings;
+  /**
+   * What {@link Draw} would choose for `group` from `logits`, `ahead` draws after the next one. A guess,
+   * which changes nothing.
+   */
+  draft(row: number, group: number, ahead: number, logits: Float32Array): number;
   /**
    * Fills `target` with -ln(-ln u) of uniform random numbers u: the largest of logit / temperature + noise is
    * a draw.
@@ -136,14 +141,28 @@ export interface Chances {
   noise(row: number, target: Float32Array): void;
 }
 
-/** Codes 1 to 15 of a frame. Keeps nothing from frame to frame. */
+/** How the last frame was made. */
+export interface Tally {
+  /** Passes of the layers. */
+  calls: number;
+  /**
+   * i32, by position in a pass: drafts whose predecessors were right, and those that were right themselves.
+   */
+  readonly tried: Int32Array;
+  readonly right: Int32Array;
+}
+
+/** Codes 1 to 15 of a frame. No frame changes the codes of another. */
 export interface Predictor {
+  /** Absent for a predictor that makes a whole frame in one call. */
+  readonly tally?: Tally;
   /** Limits of a predictor that draws the codes itself; absent for all others. */
   readonly drawsInside?: DrawLimits;
   /**
    * `hidden` f32 [count, hidden] is the talker's; `codes` i32 [count, 16] holds code 0 and gets the others.
-   * Rows are packed as the talker's are. `draw` chooses the codes. A model with
-   * {@link drawsInside} chooses them itself: by `chances`, or the likeliest ones without `chances`.
+   * Rows are packed as the talker's are. `draw` chooses the codes. A model with {@link drawsInside} chooses
+   * them itself: by `chances`, or the likeliest ones without `chances`. Others may use `chances` to guess
+   * codes to come.
    */
   predict(count: number, hidden: Float32Array, codes: Int32Array, draw: Draw, chances?: Chances): void;
   close(): void;

@@ -17,12 +17,12 @@ import {
 import { isPacked, READING_FILES, sourceBytes } from "../formats/checkpoint-files.ts";
 import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import type { Graph } from "../formats/onnx.ts";
-import type { Progress } from "../types.ts";
+import { CODES_PER_FRAME, type Progress } from "../types.ts";
 import { arrangeGguf } from "./arrange.ts";
 import { type TensorType, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
 import { makeManifest } from "./manifest.ts";
 import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
-import { predictorGraph } from "./onnx/predictor.ts";
+import { predictorHeadsGraph, predictorLayersGraph } from "./onnx/predictor.ts";
 import { speakerEncoderGraph } from "./onnx/speaker-encoder.ts";
 import { hasGraph, talkerGraph } from "./onnx/talker.ts";
 import { vocoderGraph } from "./onnx/vocoder.ts";
@@ -158,7 +158,9 @@ export class Conversion {
   }
 
   private graphSteps(checkpoint: Checkpoint): Step[] {
-    const { codecWeights, encoders, predictor, weights } = checkpoint;
+    const { codecWeights, codes, encoders, predictor, weights } = checkpoint;
+    const type = this.job.weights.predictor;
+    const headCount = (CODES_PER_FRAME - 1) * codes * predictor.hidden;
     const step = (
       title: string,
       name: string,
@@ -177,7 +179,10 @@ export class Conversion {
           ]
         : []),
       step("code predictor", BUNDLE_FILES.predictorOnnx, weights, weightCount(predictor) / 1e9, (shared) =>
-        predictorGraph(checkpoint, this.job.weights.predictor, shared),
+        predictorLayersGraph(checkpoint, type, shared),
+      ),
+      step("code predictor's heads", BUNDLE_FILES.predictorHeads, weights, headCount / 1e9, () =>
+        predictorHeadsGraph(checkpoint, type, "rows"),
       ),
       // It lays out most weights anew: a clone would add more bytes to a copied bundle than it saves.
       step("vocoder", BUNDLE_FILES.vocoder, { files: [] }, CODEC_BILLIONS, () => vocoderGraph(checkpoint)),

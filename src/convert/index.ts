@@ -7,6 +7,7 @@ import { type Config, threadsFor } from "../config.ts";
 import { BUNDLE_FILES, isBundle, openBundle } from "../formats/bundle.ts";
 import { runErrand } from "../pipeline/errand.ts";
 import type { MeasureJob } from "../pipeline/messages.ts";
+import type { Measured } from "../stages/measure.ts";
 import type { Progress } from "../types.ts";
 import { buildFolder, buildInWorker } from "./building.ts";
 import { Conversion, type ConvertJob } from "./conversion.ts";
@@ -32,17 +33,17 @@ export function convert(
   });
 }
 
-/** Adds to the manifest how fast each predictor backend is on this machine. */
+/** Adds to the manifest how fast each predictor backend is on this machine, and what is proven of it. */
 async function measure(directory: string, config: Config): Promise<void> {
   const asSpoken = { ...config, ...threadsFor(openBundle(directory).manifest.shape.hidden, config) };
   const job: MeasureJob = { directory, config: asSpoken };
-  const predictorMs = await runErrand<Record<string, number>>("measure", job, {
+  const measured = await runErrand<Measured>("measure", job, {
     title: "the measurement of the code predictor",
   });
   const path = join(directory, BUNDLE_FILES.manifest);
   writeFileSync(
     path,
-    `${JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), predictorMs }, null, 1)}\n`,
+    `${JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...measured }, null, 1)}\n`,
   );
 }
 

@@ -5,6 +5,7 @@ import {
   type ConfigFlags,
   PREDICTOR_CHOICES,
   PREFIX_CACHE_CHOICES,
+  SPECULATE_CHOICES,
   VOCODER_CHOICES,
   WEIGHT_CHOICES,
 } from "../config.ts";
@@ -97,6 +98,8 @@ const OPEN: ShapeOf<HostOptions> = {
     ConfigFlags["cpus"]
   >,
   predictor: oneOf(PREDICTOR_CHOICES),
+  speculate: oneOf(SPECULATE_CHOICES),
+  pretendedCodes: NUMBER,
   vocoder: oneOf(VOCODER_CHOICES),
   npu: TEXT,
   prefixCache: oneOf(PREFIX_CACHE_CHOICES),

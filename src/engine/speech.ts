@@ -3,7 +3,7 @@
 
 import { Listener, StartTrimmer } from "../audio/onset.ts";
 import type { TtsError } from "../errors.ts";
-import { type JobFigures, noFigures } from "../pipeline/figures.ts";
+import { DRAFTS, type JobFigures, noFigures } from "../pipeline/figures.ts";
 import { KIND } from "../pipeline/ring.ts";
 import type { Signals } from "../pipeline/signals.ts";
 import type { Sentence } from "../stages/sentence.ts";
@@ -20,6 +20,7 @@ export interface Summary {
   firstHeardMs: number;
   frames: number;
   msPerFrame: { talker: number; predictor: number; vocoder: number };
+  speculation: { callsPerFrame: number; rightDrafts: number[] };
   prompt: { rows: number; cachedRows: number; savedMs: number };
   stop: StopReason;
   model: string;
@@ -132,6 +133,12 @@ abstract class TimedSpeech {
         talker: perFrame(figures.talkerMs, figures.talkerFrames),
         predictor: perFrame(figures.predictorMs, figures.predictorFrames),
         vocoder: perFrame(figures.vocoderMs, figures.vocoderFrames),
+      },
+      speculation: {
+        callsPerFrame: perFrame(figures.predictorCalls, figures.predictorFrames),
+        rightDrafts: DRAFTS.filter(({ tried }) => figures[tried] > 0).map(({ right, tried }) =>
+          round(figures[right] / figures[tried]),
+        ),
       },
       prompt: {
         rows: figures.computedRows + figures.knownRows,

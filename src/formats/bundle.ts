@@ -17,6 +17,7 @@ export const BUNDLE_VERSION = 6;
 const LARGEST = {
   width: 16_384,
   layers: 256,
+  heads: 1_024,
   codes: 65_536,
   vocabulary: 2 ** 20,
   bytes: 2 ** 50,
@@ -33,6 +34,7 @@ export const BUNDLE_FILES = {
   talkerOnnx: "talker.onnx",
   predictorGguf: "predictor.gguf",
   predictorOnnx: "predictor.onnx",
+  predictorHeads: "predictor-heads.onnx",
   vocoder: "vocoder.onnx",
   speakerEncoder: "speaker-encoder.onnx",
   codecEncoder: "codec-encoder.onnx",
@@ -110,12 +112,19 @@ export interface Manifest {
     textVocabulary: number;
     layers: number;
     predictorLayers: number;
+    predictorKvHeads: number;
   };
   /**
    * Predictor backend -> milliseconds per frame, measured when the bundle was made; `auto` takes the fastest.
    * May be empty.
    */
   predictorMs: Record<string, number>;
+  /**
+   * Predictor backend -> milliseconds of a pass of 1, 2, 3 ... rows of a frame with the drafts that it
+   * takes, as many rows as were proven to give the bits of single ones. May be empty: nothing is proven
+   * then.
+   */
+  predictorPassMs: Record<string, number[]>;
   /** Weights in the order of one processor's kernels; null where all may be read on any. */
   arranged: Arrangement | null;
   prompt: PromptSpec;
@@ -136,6 +145,10 @@ export interface Bundle {
   directory: string;
   manifest: Manifest;
 }
+
+/** Milliseconds of a pass of 1, 2 ... rows of this predictor backend: one row where no more are proven. */
+export const provenPassMs = ({ manifest }: Bundle, backend: string): readonly number[] =>
+  manifest.predictorPassMs[backend] ?? [1];
 
 /** For people, and in folder names. */
 export const weightsInWords = ({ talker, predictor }: WeightTypes) =>
@@ -240,6 +253,7 @@ function readManifest(file: JsonFile): Manifest {
     },
     shape,
     predictorMs: file.object("predictorMs").record((times, backend) => times.number(backend)),
+    predictorPassMs: file.object("predictorPassMs").record((times, backend) => times.sizes(backend)),
     arranged: file.has("arranged") ? readArrangement(file.object("arranged")) : null,
     prompt,
     sampling: {
@@ -271,6 +285,7 @@ function neededFiles(modelType: ModelType, reads: boolean): string[] {
     letters,
     lexicon,
     predictorGguf,
+    predictorHeads,
     predictorOnnx,
     speakerEncoder,
     tables,
@@ -282,6 +297,7 @@ function neededFiles(modelType: ModelType, reads: boolean): string[] {
   return [
     talker,
     predictorGguf,
+    predictorHeads,
     predictorOnnx,
     vocoder,
     tokenizer,
@@ -300,6 +316,7 @@ function readShape(file: JsonFile): Manifest["shape"] {
     textVocabulary: file.within("textVocabulary", 1, LARGEST.vocabulary - 1),
     layers: file.within("layers", 1, LARGEST.layers),
     predictorLayers: file.within("predictorLayers", 1, LARGEST.layers),
+    predictorKvHeads: file.within("predictorKvHeads", 1, LARGEST.heads),
   };
   if (shape.codes > shape.codecVocabulary)
     throw file.wrong(`shape.codes is ${shape.codes}, more than the ${shape.codecVocabulary} codec ids`);

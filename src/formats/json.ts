@@ -111,6 +111,12 @@ export class JsonFile {
       Array.isArray(value) && value.every((n) => isWhole(n, 1, Number.MAX_SAFE_INTEGER));
     return this.get(key, "a list of whole numbers", accept, fallback);
   }
+  /** Numbers above 0, at least one. */
+  sizes(key: string): number[] {
+    const accept = (value: unknown) =>
+      Array.isArray(value) && value.length > 0 && value.every((n) => Number.isFinite(n) && n > 0);
+    return this.get(key, "a list of numbers above 0", accept);
+  }
   object(key: string, fallback?: Record<string, unknown>): JsonFile {
     return new JsonFile(
       this.file,

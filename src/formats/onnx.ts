@@ -51,8 +51,8 @@ interface Scope {
   external: ExternalWeight[];
   /** Values that {@link Graph.remember} has made in this scope or an outer one. */
   known: Map<string, string>;
-  /** Only a branch has one. */
-  output?: string;
+  /** Only a branch has some. */
+  outputs?: readonly string[];
 }
 
 const newScope = (known?: Map<string, string>): Scope => ({
@@ -140,11 +140,15 @@ export class Graph {
     this.scope.nodes.push({ type, domain, inputs, outputs, attributes });
   }
 
-  /** One of two values; only the chosen one is computed. Branches see every value made before. */
-  choose(condition: string, then: () => string, otherwise: () => string): string {
-    return this.op("If", [condition], {
-      then_branch: { graph: this.branch(then) },
-      else_branch: { graph: this.branch(otherwise) },
+  /**
+   * The values of one of two branches, as many in both; only the chosen one is computed. Branches see every
+   * value made before.
+   */
+  choose(condition: string, then: () => string[], otherwise: () => string[]): string[] {
+    const [yes, no] = [this.branch(then), this.branch(otherwise)];
+    return this.ops("If", yes.outputs!.length, [condition], {
+      then_branch: { graph: yes },
+      else_branch: { graph: no },
     });
   }
 
@@ -152,12 +156,15 @@ export class Graph {
    * Weights made by `build` are stored in the branch itself, because only there ONNX Runtime prepares them
    * for its matrix products.
    */
-  private branch(build: () => string): Scope {
+  private branch(build: () => string[]): Scope {
     const outer = this.scope;
     this.scope = newScope(outer.known);
-    const output = `branch_${this.counter++}`;
-    this.add("Identity", [build()], [output]);
-    const branch = { ...this.scope, output };
+    const outputs = build().map((value) => {
+      const output = `branch_${this.counter++}`;
+      this.add("Identity", [value], [output]);
+      return output;
+    });
+    const branch = { ...this.scope, outputs };
     this.scope = outer;
     return branch;
   }
@@ -299,7 +306,7 @@ export class Graph {
 type Place = (weight: ExternalWeight) => Message;
 
 function scopeMessage(
-  { nodes, inline, external, output }: Scope,
+  { nodes, inline, external, outputs = [] }: Scope,
   name: string,
   place: Place,
   namesNodes = false,
@@ -307,9 +314,10 @@ function scopeMessage(
   const graph = new Message();
   for (const item of nodes) graph.message(1, nodeMessage(item, place, namesNodes));
   graph.string(2, name);
-  const isBranch = output !== undefined;
+  const isBranch = outputs.length > 0;
   for (const item of [...inline, ...external.map(isBranch ? insideTensor : place)]) graph.message(5, item);
-  return isBranch ? graph.message(12, new Message().string(1, output)) : graph;
+  for (const output of outputs) graph.message(12, new Message().string(1, output));
+  return graph;
 }
 
 const bytesOf = (shape: readonly number[]) => byteLength({ dtype: "F32", shape });

@@ -18,13 +18,22 @@ export interface Cost {
   multiplications: number;
 }
 
+/** Of 15 calls. `layerBytes`: what one call reads of them, whatever the number of its rows. */
+export interface PredictorCost extends Cost {
+  layerBytes: number;
+}
+
+/** What a frame reads that takes so many calls. The heads that guess come on top: a small share. */
+export const predictorBytes = ({ bytes, layerBytes }: PredictorCost, calls: number): number =>
+  bytes - (GROUPS - calls) * layerBytes;
+
 /**
  * A step of talker or predictor reads its weights once, however many lanes it moves; the multiplications are
  * those of one lane.
  */
 export interface FrameCosts {
   talker: Cost;
-  predictor: Cost;
+  predictor: PredictorCost;
   /** Multiplications of one frame and bytes of one chunk; null where the bundle's checkpoint is not there. */
   vocoder: Cost | null;
 }
@@ -74,7 +83,7 @@ function sumOf(tensors: Pick<GgufTensor, "axes" | "bytes" | "elements">[]): Cost
  * The layers are read once per code: the first time for two positions, the hidden state and code 0. Each head
  * is read once per frame, and so is the input projection of a predictor that is narrower than its talker.
  */
-function predictorCost(bundle: Bundle, backend: string): Cost {
+function predictorCost(bundle: Bundle, backend: string): PredictorCost {
   const { codes, hidden, predictorHidden } = bundle.manifest.shape;
   const inGguf = sumOf(tensorsOf(bundle, "predictorGguf").filter(isRead));
   const heads = GROUPS * codes * predictorHidden;
@@ -86,6 +95,7 @@ function predictorCost(bundle: Bundle, backend: string): Cost {
   const projectionBytes = tableBytes(bundle, [TABLE.projectionWeight]);
   const projection = projectionBytes === 0 ? 0 : hidden * predictorHidden;
   return {
+    layerBytes,
     bytes: GROUPS * layerBytes + headBytes + projectionBytes,
     multiplications: CODES_PER_FRAME * inGguf.multiplications + heads + projection,
   };
@@ -98,7 +108,8 @@ function predictorCost(bundle: Bundle, backend: string): Cost {
 function graphBytesPerWeight({ manifest: { files } }: Bundle, weights: number): number {
   const names = Object.keys(files);
   if (names.some((name) => /^predictor(-\d+)?\.safetensors$/.test(name))) return 4;
-  const own = names.filter((name) => name.startsWith(BUNDLE_FILES.predictorOnnx));
+  const graphs = [BUNDLE_FILES.predictorOnnx, BUNDLE_FILES.predictorHeads];
+  const own = names.filter((name) => graphs.some((graph) => name.startsWith(graph)));
   return own.reduce((sum, name) => sum + files[name].bytes, 0) / weights;
 }
 
@@ -226,6 +237,7 @@ export function plannedCosts(
       multiplications: talker.multiplications + talkerHead.multiplications,
     },
     predictor: {
+      layerBytes: layers.bytes,
       bytes: GROUPS * layers.bytes + heads.bytes + projection.bytes,
       multiplications:
         CODES_PER_FRAME * layers.multiplications + heads.multiplications + projection.multiplications,

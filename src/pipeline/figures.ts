@@ -3,11 +3,20 @@
 
 import { MAX_JOBS } from "./signals.ts";
 
+/** Drafts by their position in a pass, and the right ones among them. */
+export const DRAFTS = [
+  { tried: "drafts1", right: "rightDrafts1" },
+  { tried: "drafts2", right: "rightDrafts2" },
+  { tried: "drafts3", right: "rightDrafts3" },
+] as const;
+
 const FIELDS = [
   "talkerMs",
   "talkerFrames",
   "predictorMs",
   "predictorFrames",
+  "predictorCalls",
+  ...DRAFTS.flatMap(({ right, tried }) => [tried, right]),
   "vocoderMs",
   "vocoderFrames",
   "computedRows",

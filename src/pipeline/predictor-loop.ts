@@ -7,7 +7,7 @@ import { Embedder } from "../stages/embed.ts";
 import { PredictorStage } from "../stages/predictor.ts";
 import { Track } from "../stages/timeline.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-import { Figures } from "./figures.ts";
+import { DRAFTS, Figures } from "./figures.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { StageJob } from "./messages.ts";
 import { Signals } from "./signals.ts";
@@ -67,7 +67,20 @@ export class PredictorLoop {
       this.figures.add(this.jobs[lanes[row]], "predictorMs", (endMs - startMs) / count);
       this.figures.add(this.jobs[lanes[row]], "predictorFrames", 1);
     }
+    this.count(count, lanes);
     this.mailbox.answer();
+  }
+
+  /** The calls of the frame, and what became of its drafts: only a single lane has any. */
+  private count(count: number, lanes: Int32Array): void {
+    const { tally } = this.stage;
+    for (let row = 0; row < count; row++)
+      this.figures.add(this.jobs[lanes[row]], "predictorCalls", tally?.calls ?? 1);
+    if (tally === undefined) return;
+    for (let i = 0; i < tally.tried.length; i++) {
+      this.figures.add(this.jobs[lanes[0]], DRAFTS[i].tried, tally.tried[i]);
+      this.figures.add(this.jobs[lanes[0]], DRAFTS[i].right, tally.right[i]);
+    }
   }
 
   private followJob(lane: number): void {

@@ -3,7 +3,7 @@
 // frame.
 
 import { openBackend, PREDICTORS } from "../backends/index.ts";
-import type { Chances, Draw, Opened, OpenOptions, Predictor } from "../backends/stage.ts";
+import type { Chances, Draw, Opened, OpenOptions, Predictor, Tally } from "../backends/stage.ts";
 import { Sampler } from "../sampler.ts";
 import type { SamplerSettings } from "../types.ts";
 
@@ -17,6 +17,7 @@ export class PredictorStage {
   private readonly draw: Draw = (row, _group, logits) => this.samplers[this.lines[row]].draw(logits);
   private readonly chances: Chances = {
     settings: (row) => this.samplers[this.lines[row]].settings,
+    draft: (row, _group, ahead, logits) => this.samplers[this.lines[row]].guess(logits, ahead),
     noise: (row, target) => this.samplers[this.lines[row]].noise(target),
   };
 
@@ -44,6 +45,11 @@ export class PredictorStage {
   predict(lines: Int32Array, count: number, hidden: Float32Array, codes: Int32Array): void {
     this.lines = lines as Int32Array<ArrayBuffer>;
     this.predictor.predict(count, hidden, codes, this.draw, this.chances);
+  }
+
+  /** How the last frame was made; undefined for a predictor that makes a frame in one call. */
+  get tally(): Tally | undefined {
+    return this.predictor.tally;
   }
 
   close(): void {

@@ -82,6 +82,37 @@ describe("--json", () => {
   });
 });
 
+describe("--accept", () => {
+  test("gives so many codes a call, and every figure says that they mean nothing", async () => {
+    const bench =
+      "$TTS bench -m $STARTER --predictor ort --accept 2.5 --speculate auto,off --frames 20 --repeat 1";
+    const { stdout, status } = await shell(`${bench} --json`, newFolder());
+    expect(status).toBe(0);
+    const [guessing, plain] = JSON.parse(stdout).runs;
+    expect([guessing.pretendedCodes, plain.pretendedCodes]).toEqual([2.5, 2.5]);
+    expect([plain.speculate, plain.callsPerFrame, plain.rightDrafts]).toEqual(["off", 15, []]);
+    expect(guessing.speculate).toBe("auto");
+    if (guessing.rightDrafts.length < 2) return; // not proven on this processor
+    expect(guessing.callsPerFrame).toBeWithin(5.8, 6.3);
+    expect(guessing.bytes.predictor).toBeLessThan(0.6 * plain.bytes.predictor);
+    const text = (await shell(bench, newFolder())).stdout;
+    expect(text.match(/PRETENDED 2.5 codes a call\n/g)?.length).toBe(2);
+    expect(text.match(/the codes, and so the sound, mean nothing\n/g)?.length).toBe(2);
+    expect(text.match(/ PRETENDED 2.5 /g)?.length).toBe(4);
+  });
+
+  test.each(["0", "0.9", "5", "many"])("refuses %s codes a call", async (codes) => {
+    const { status, stderr } = await shell(`$TTS bench -m $STARTER --accept ${codes}`, newFolder());
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^tts: .*(accept|pretendedCodes) is .*\n$/);
+  });
+
+  test("is an option of bench alone", async () => {
+    const { status, stderr } = await shell(`$TTS "Hello." --accept 2.5`, newFolder());
+    expect([status, stderr]).toEqual([2, expect.stringContaining("there is no option --accept")]);
+  });
+});
+
 describe("--trace", () => {
   let events: TraceEvent[];
   beforeAll(() => {

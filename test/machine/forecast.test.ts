@@ -33,7 +33,7 @@ test("blocks of 4 and 8 bits weigh 18 and 34 bytes for 32 numbers; the talker's 
   const { predictor, talker } = plannedCosts({ decoder, tensors }, { talker: "q4_0", predictor: "q8_0" });
   // As tts bench --synthetic 0.6b counts them in the bundle.
   expect(talker).toEqual({ bytes: 250_568_704, multiplications: 443_547_648 });
-  expect(predictor).toEqual({ bytes: 1_287_552_000, multiplications: 1_289_748_480 });
+  expect(predictor).toMatchObject({ bytes: 1_287_552_000, multiplications: 1_289_748_480 });
 });
 
 describe("a forecast", () => {

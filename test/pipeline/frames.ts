@@ -56,6 +56,7 @@ export function leavesNoTrace(
   const draw = (_row: number, _group: number, logits: Float32Array) => theirs.draw(logits);
   const chances = {
     settings: () => theirs.settings,
+    draft: (_row: number, _group: number, ahead: number, values: Float32Array) => theirs.guess(values, ahead),
     noise: (_row: number, target: Float32Array) => theirs.noise(target),
   };
   const [rows, inputs, state, logits] = [3 * hidden, hidden, hidden, codecVocabulary].map(sharedFloats);

@@ -22,6 +22,8 @@ export class CardLayers implements PredictorLayers {
   /** f32 [2, width]; f32 [2, 16], a 1 at the position of each row */
   private readonly x: Float32Array;
   private readonly position: Float32Array;
+  /** f32 [width] of each lane, of the last pass */
+  private readonly states: Float32Array[];
   /** f32 [1, width]: what the layers give, and what the heads take */
   private readonly hidden: { from: Float32Array; to: Float32Array };
   /** f32 [1, codes] */
@@ -35,6 +37,7 @@ export class CardLayers implements PredictorLayers {
     const { codes, predictorHidden: width } = bundle.manifest.shape;
     this.input = new Float32Array(lanes * ROWS * width);
     this.logits = new Float32Array(lanes * codes);
+    this.states = Array.from({ length: lanes }, () => new Float32Array(width));
     try {
       this.layers = this.keep(openModel({ path: step.path, lanes, states: statesOf(step.part) }));
       const options = { path: heads.path, lanes: 1, states: [] };
@@ -60,19 +63,25 @@ export class CardLayers implements PredictorLayers {
   /** Does nothing: no step reads what an earlier frame left in the window. */
   begin(): void {}
 
-  step(count: number, group: number): void {
+  pass(count: number, rows: number, from: number): void {
     const width = this.x.length / ROWS;
-    const rows = group === 1 ? ROWS : 1;
-    this.group[0] = group;
     this.position.fill(0);
-    if (rows === ROWS) this.position[0] = 1;
-    this.position[CODES_PER_FRAME + group] = 1;
+    if (rows === ROWS) this.position[from] = 1;
+    this.position[CODES_PER_FRAME + from + rows - 1] = 1;
     for (let lane = 0; lane < count; lane++) {
-      const [to, from] = [(ROWS - rows) * width, lane * rows * width];
-      for (let i = 0; i < rows * width; i++) this.x[to + i] = this.input[from + i];
+      const [to, first] = [(ROWS - rows) * width, lane * rows * width];
+      for (let i = 0; i < rows * width; i++) this.x[to + i] = this.input[first + i];
       this.layers.run(lane);
       this.layers.keep();
-      this.hidden.to.set(this.hidden.from);
+      this.states[lane].set(this.hidden.from);
+    }
+  }
+
+  /** Of the last row alone: the graph for the layers gives no other state. */
+  head(count: number, _row: number, group: number): void {
+    this.group[0] = group;
+    for (let lane = 0; lane < count; lane++) {
+      this.hidden.to.set(this.states[lane]);
       this.heads.run(0);
       this.logits.set(this.scores, lane * this.scores.length);
     }

@@ -1,6 +1,7 @@
 // The code predictor on an NPU, in the form that was built: all 15 codes of a frame in one run, drawn on the
 // device, because every run may cross a bus; or else one step per run, with heads and sampling on the CPU.
 
+import { DraftWindow } from "../draft-window.ts";
 import type { Accelerator, Predictor } from "../stage.ts";
 import { StepwisePredictor } from "../stepwise.ts";
 import { acceleratorOn, type NpuDevice } from "./_accelerator.ts";
@@ -13,8 +14,9 @@ export const npuPredictor = (device: NpuDevice): Accelerator<Predictor> =>
     device,
     findPredictor,
     (found, options, { openModel }) => {
-      const { bundle, lanes } = options;
-      if (found.kind === "frame") return new FramePredictor(found, bundle, openModel);
-      return new StepwisePredictor(bundle, new CardLayers(found, options, openModel), lanes);
+      if (found.kind === "frame") return new FramePredictor(found, options.bundle, openModel);
+      // its graph for the layers takes one row a pass: there is no room for drafts
+      const window = new DraftWindow([1], "off");
+      return new StepwisePredictor(new CardLayers(found, options, openModel), window, options);
     },
   );

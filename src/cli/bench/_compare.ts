@@ -67,8 +67,18 @@ function faultOf(value: unknown): string | null {
 const asRecord = (value: unknown): Record<string, unknown> =>
   typeof value === "object" && value !== null ? { ...value } : {};
 
-const keyOf = ({ frames, lanes, model, predictor, threads, weights }: Run) =>
-  JSON.stringify([model, weights, predictor, lanes, threads, frames]);
+/** Results of before there was speculation name neither kind of it. */
+const keyOf = ({ frames, lanes, model, predictor, pretendedCodes, speculate, threads, weights }: Run) =>
+  JSON.stringify([
+    model,
+    weights,
+    predictor,
+    speculate ?? "auto",
+    pretendedCodes ?? null,
+    lanes,
+    threads,
+    frames,
+  ]);
 
 /** The earlier run of the same configuration. */
 export const sameRun = (run: Run, before: Result): Run | undefined =>

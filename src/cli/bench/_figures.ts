@@ -3,11 +3,11 @@
 
 import type { Slice } from "../../engine.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
-import type { Cost } from "../../machine/frame-cost.ts";
+import { type Cost, predictorBytes } from "../../machine/frame-cost.ts";
 import type { Machine } from "../../machine/load.ts";
 import type { ThreadUse } from "../../machine/process.ts";
 import { FRAMES_PER_SECOND } from "../../types.ts";
-import type { Round, Subject } from "./_run.ts";
+import type { Round, Spoken, Subject } from "./_run.ts";
 
 /** `generation` is a whole turn of talker and code predictor. */
 export const PARTS = ["talker", "predictor", "generation", "vocoder"] as const;
@@ -23,6 +23,14 @@ export interface Run {
   threads: number;
   weights: string;
   predictor: string;
+  speculate: string;
+  /**
+   * Codes per call that wrong drafts were taken as right for: then no figure is that of a speech. Else null.
+   */
+  pretendedCodes: number | null;
+  /** Calls of the code predictor per frame, and the share of right drafts by their place in a call. */
+  callsPerFrame: number;
+  rightDrafts: number[];
   /** The most that one lane may make. */
   frames: number;
   /** Frames that all lanes of a round made. */
@@ -38,7 +46,7 @@ export interface Run {
   msPerFrameP90: PerPart;
   /** Mean lanes per turn. A turn leaves out lanes that start or have ended, or whose vocoder is behind. */
   lanesPerTurn: number;
-  /** Weights of talker and code predictor, read once per turn. */
+  /** Weights of talker and code predictor, as often as a turn reads them. */
   bytesPerFrame: number;
   bytes: KnownPerPart;
   flopPerFrame: KnownPerPart;
@@ -123,11 +131,14 @@ export function figuresOf(subject: Subject, frames: number, bytesPerSecond: numb
   const rowsPerTurn = perPart(
     (part) => sum(turns[part].map(({ rows }) => rows)) / Math.max(1, turns[part].length),
   );
+  const spoken = rounds.flatMap((each) => each.spoken);
+  const callsPerFrame = round(median(spoken.map(({ speculation }) => speculation.callsPerFrame)));
+  const predictor = { ...costs.predictor, bytes: predictorBytes(costs.predictor, callsPerFrame) };
   const generation: Cost = {
-    bytes: costs.talker.bytes + costs.predictor.bytes,
-    multiplications: costs.talker.multiplications + costs.predictor.multiplications,
+    bytes: costs.talker.bytes + predictor.bytes,
+    multiplications: costs.talker.multiplications + predictor.multiplications,
   };
-  const costOf = { ...costs, generation };
+  const costOf = { ...costs, predictor, generation };
   const known = (of: (cost: Cost, part: Part) => number) =>
     perPart((part) => (costOf[part] === null ? null : of(costOf[part], part))) as KnownPerPart;
   const gbPerSecond = known(({ bytes }, part) =>
@@ -137,13 +148,16 @@ export function figuresOf(subject: Subject, frames: number, bytesPerSecond: numb
   const prefills = rounds.flatMap(({ slices }) =>
     slices.talker.filter(({ kind }) => kind === "prefill").map(turnOf),
   );
-  const spoken = rounds.flatMap((each) => each.spoken);
   return {
     model: bundle.manifest.name,
     lanes: setting.lanes,
     threads: setting.threads,
     weights: weightsInWords(bundle.manifest.weights),
     predictor: backends.predictor,
+    speculate: setting.speculate,
+    pretendedCodes: setting.pretendedCodes || null,
+    callsPerFrame,
+    rightDrafts: rightDraftsOf(spoken),
     frames,
     framesMade: median(rounds.map((each) => sum(each.spoken.map((one) => one.frames)))),
     repeat: rounds.length,
@@ -168,6 +182,13 @@ export function figuresOf(subject: Subject, frames: number, bytesPerSecond: numb
     wallMs: round(median(rounds.map(({ endMs, startMs }) => endMs - startMs)), 1),
     threadTimes: meanUse(rounds),
   };
+}
+
+/** Medians over the speeches that had drafts in this place. */
+function rightDraftsOf(spoken: Spoken[]): number[] {
+  const shares = spoken.map(({ speculation }) => speculation.rightDrafts);
+  const places = Math.max(0, ...shares.map(({ length }) => length));
+  return Array.from({ length: places }, (_, i) => median(shares.flatMap((share) => share[i] ?? [])));
 }
 
 function rtfOf({ endMs, spoken, startMs }: Round): number {

@@ -1,6 +1,6 @@
 // The options of tts bench: lists of values. Every combination of them is one configuration.
 
-import { LIMITS, loadConfig, PREDICTOR_CHOICES, WEIGHT_CHOICES } from "../../config.ts";
+import { LIMITS, loadConfig, PREDICTOR_CHOICES, SPECULATE_CHOICES, WEIGHT_CHOICES } from "../../config.ts";
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts";
 import { TtsError } from "../../errors.ts";
 import { assertWhole } from "../../ranges.ts";
@@ -67,6 +67,18 @@ export const OPTIONS = {
     type: "string",
     valueHint: "LIST",
     description: "What runs the code predictor: auto, ort, llama.",
+    group: "How",
+  },
+  speculate: {
+    type: "string",
+    valueHint: "LIST",
+    description: `Whether the code predictor guesses codes ahead: ${SPECULATE_CHOICES.join(", ")}. Default: auto.`,
+    group: "How",
+  },
+  accept: {
+    type: "string",
+    valueHint: "N",
+    description: `Take wrong guesses as right ones, so that a call of the code predictor gives N codes on average, 1 to ${LIMITS.passRows}: it shows what a trained model may gain, where random weights guess nothing right. The codes mean nothing, and none are kept.`,
     group: "How",
   },
   ...VOCODER_OPTIONS,
@@ -136,11 +148,19 @@ function settingsOf(args: Arguments): WantedSetting[] {
     weights: list(args, "weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
     predictorWeights: list(args, "predictor-weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
     predictor: list(args, "predictor", (name, item) => asChoice(name, item, PREDICTOR_CHOICES)),
+    speculate: list(args, "speculate", (name, item) => asChoice(name, item, SPECULATE_CHOICES)),
     threads: list(args, "threads", (name, item) => whole(name, asNumber(name, item), LIMITS.threads)),
     lanes: list(args, "lanes", (name, item) => whole(name, asNumber(name, item), LIMITS.lanes)),
   };
   const machine = readVocoder(args);
-  const defaults = loadConfig(machine);
+  const pretendedCodes = number(args, "accept") ?? 0;
+  if (args.accept !== undefined && !(pretendedCodes >= 1 && pretendedCodes <= LIMITS.passRows))
+    throw new TtsError(
+      "USAGE",
+      `--accept is ${pretendedCodes}`,
+      `give codes per call, from 1 to ${LIMITS.passRows}`,
+    );
+  const defaults = loadConfig({ ...machine, pretendedCodes });
   let settings: Partial<WantedSetting>[] = [{}];
   for (const [name, values] of Object.entries(lists))
     settings = settings.flatMap((some) => values.map((value) => ({ ...some, [name]: value })));
@@ -150,10 +170,12 @@ function settingsOf(args: Arguments): WantedSetting[] {
       `these are ${settings.length} configurations`,
       `at most ${MOST_SETTINGS} are measured together`,
     );
-  return settings.map(({ lanes, predictor, predictorWeights, threads, weights }) => ({
+  return settings.map(({ lanes, predictor, predictorWeights, speculate, threads, weights }) => ({
     lanes: lanes ?? defaults.lanes,
     threads,
     predictor: predictor ?? defaults.predictor,
+    speculate: speculate ?? defaults.speculate,
+    pretendedCodes,
     weights,
     predictorWeights,
     machine,

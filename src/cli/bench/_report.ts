@@ -56,8 +56,11 @@ function machineLines({ bandwidthGbPerSecond, cores, cpu, features, memoryMb }: 
   ];
 }
 
-const titleOf = ({ lanes, model, predictor, threads, weights }: Run) =>
-  `${model} ${weights}, predictor ${predictor}, ${plural(lanes, "lane")}, ${plural(threads, "thread")}`;
+const titleOf = ({ lanes, model, predictor, pretendedCodes, speculate, threads, weights }: Run) => {
+  const guesses = speculate === "auto" ? "" : `, speculate ${speculate}`;
+  const pretended = pretendedCodes === null ? "" : `, PRETENDED ${pretendedCodes} codes a call`;
+  return `${model} ${weights}, predictor ${predictor}${guesses}, ${plural(lanes, "lane")}, ${plural(threads, "thread")}${pretended}`;
+};
 
 /** Aligns the first column to the left and the others to the right. */
 function table(rows: string[][]): string[] {
@@ -96,6 +99,9 @@ function runLines(run: Run, width: number): string[] {
     `${INDENT}medians of ${plural(run.repeat, "round")}, ${plural(Math.round(made), "frame")} each${lanes}`,
     "",
     ...table([["per frame", "ms", "p90", "MB", "GFLOP", "GB/s", "of memory"], ...stages]),
+    ...(run.pretendedCodes === null
+      ? []
+      : [`${INDENT}wrong guesses of codes were taken as right: the codes, and so the sound, mean nothing`]),
     ...(run.bandwidthShare > 1
       ? [`${INDENT}above 100 %: part of the weights stayed in the processor's caches`]
       : []),
@@ -105,12 +111,19 @@ function runLines(run: Run, width: number): string[] {
       ["load", `${short(run.loadMs)} ms`, "first heard", `${short(run.firstHeardMs)} ms`],
     ]),
     named("prefill", `${short(run.prefillMs)} ms, ${plural(run.prefillRows, "row")}`),
+    named("calls", `${short(run.callsPerFrame)} of the predictor per frame${draftsOf(run)}`),
     named(
       "memory",
       `${short(run.rssMb)} MB: own ${short(run.rssAnonMb)}, files ${short(run.rssFileMb)}; ${short(run.mappedMb)} of the model mapped`,
     ),
     ...wrap("threads", threadParts(run), width),
   ];
+}
+
+function draftsOf({ pretendedCodes, rightDrafts }: Run): string {
+  if (rightDrafts.length === 0) return "";
+  const shares = rightDrafts.map((share) => percent(share)).join(", then ");
+  return `; drafts ${pretendedCodes === null ? "right" : "taken as right"}: ${shares}`;
 }
 
 const named = (name: string, value: string) => `${INDENT}${name.padEnd(NAME_WIDTH)}${value}`;
@@ -156,7 +169,10 @@ function overview(runs: Run[]): string[] {
   const [first] = runs;
   const times = (of: (run: Run) => number) => runs.map((run) => (of(run) / of(first)).toFixed(2));
   const rows = rowsOf([
-    runs.map((run) => `${run.weights} ${run.predictor}`),
+    runs.map(({ predictor, pretendedCodes, speculate, weights }) => {
+      const guesses = speculate === "auto" ? "" : ` ${speculate}`;
+      return `${weights} ${predictor}${guesses}${pretendedCodes === null ? "" : ` PRETENDED ${pretendedCodes}`}`;
+    }),
     runs.map(({ lanes }) => String(lanes)),
     runs.map(({ threads }) => String(threads)),
     runs.map(({ rtf }) => rtf.toFixed(3)),

@@ -5,10 +5,11 @@ import {
   type ConfigFlags,
   loadConfig,
   type PredictorChoice,
+  type SpeculateChoice,
   threadsFor,
   type WeightType,
 } from "../../config.ts";
-import type { Engine, OpeningStep, Slice, StageName } from "../../engine.ts";
+import type { Engine, OpeningStep, Slice, StageName, Summary } from "../../engine.ts";
 import { BUNDLE_FILES, type Bundle } from "../../formats/bundle.ts";
 import { type FrameCosts, frameCosts } from "../../machine/frame-cost.ts";
 import { availableBytes, monotonicMs } from "../../machine/load.ts";
@@ -39,6 +40,12 @@ export interface Setting {
   threads: number;
   promptThreads: number;
   predictor: PredictorChoice;
+  speculate: SpeculateChoice;
+  /**
+   * Codes per call that wrong guesses are taken as right for; 0: they are not. The same in all
+   * configurations.
+   */
+  pretendedCodes: number;
   weights: WeightType | undefined;
   predictorWeights: WeightType | undefined;
   /** The same in all configurations. */
@@ -73,6 +80,7 @@ export interface Spoken {
   heardMs: number;
   endedMs: number;
   frames: number;
+  speculation: Summary["speculation"];
 }
 
 /** All lanes speaking at the same time, once. */
@@ -194,11 +202,12 @@ async function openSubject(
   frames: number,
   others: readonly OpenSubject[],
 ): Promise<OpenSubject> {
-  const { lanes, machine, predictor, promptThreads, threads } = setting;
+  const { lanes, machine, predictor, pretendedCodes, promptThreads, speculate, threads } = setting;
   const folders = [bundle.directory, ...others.map(({ subject }) => subject.bundle.directory)];
   const before = { ...memoryNow(), ...mappedFiles(folders) };
   const startMs = monotonicMs();
-  const flags = { ...machine, lanes, threads, promptThreads, predictor, prefixCache: "off" } as const;
+  const generation = { lanes, threads, promptThreads, predictor, pretendedCodes, speculate };
+  const flags = { ...machine, ...generation, prefixCache: "off" } as const;
   const engine = await openEngine({ model: bundle.directory, ...flags }, frames);
   const loadMs = monotonicMs() - startMs;
   try {
@@ -251,5 +260,6 @@ async function speakOnce(engine: Engine, maxFrames: number, onChunk: () => void)
     frames += codes.length / CODES_PER_FRAME;
     onChunk();
   }
-  return { submittedMs, firstMs, heardMs: speech.summary().firstHeardMs, endedMs: monotonicMs(), frames };
+  const { firstHeardMs: heardMs, speculation } = speech.summary();
+  return { submittedMs, firstMs, heardMs, endedMs: monotonicMs(), frames, speculation };
 }

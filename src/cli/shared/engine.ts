@@ -100,6 +100,11 @@ export async function report(summary: Summary, { path, json }: SoundOutput): Pro
   const target = isStdout(path) ? "stdout" : path;
   if (spoken) {
     const { cachedRows, rows, savedMs } = summary.prompt;
+    const { callsPerFrame, rightDrafts } = summary.speculation;
+    const shares = rightDrafts.map((share) => `${(100 * share).toFixed(0)} %`).join(", then ");
+    log.debug(
+      `code predictor: ${callsPerFrame} calls per frame${shares && `, guesses ahead right: ${shares}`}`,
+    );
     log.debug(
       `prompts of ${rows} positions, ${cachedRows} of them known from before, which saved ${savedMs.toFixed(0)} ms`,
     );

@@ -1,6 +1,6 @@
 // The options that say what computes, and on which cores: the same for every command that opens a model.
 
-import { type ConfigFlags, PREDICTOR_CHOICES, VOCODER_CHOICES } from "../../config.ts";
+import { type ConfigFlags, PREDICTOR_CHOICES, SPECULATE_CHOICES, VOCODER_CHOICES } from "../../config.ts";
 import { parseCores, type WantedCores } from "../../cores.ts";
 import { choice, number, type Options, type Values } from "./options.ts";
 
@@ -31,6 +31,13 @@ export const MACHINE_OPTIONS = {
     valueHint: PREDICTOR_CHOICES.join("|"),
     description:
       "What runs the code predictor. auto takes an NPU if it works and the model was built for it, else the faster of ort and llama. Default: auto.",
+    group,
+  },
+  speculate: {
+    type: "string",
+    valueHint: SPECULATE_CHOICES.join("|"),
+    description:
+      "Whether the code predictor guesses codes ahead and verifies several in one call, which changes no code. auto: as far as it pays; on: always; both only where conversion has proven it for this model, and for one sentence at a time. Default: auto.",
     group,
   },
   ...VOCODER_OPTIONS,
@@ -65,10 +72,11 @@ export function readVocoder(args: VocoderValues): Pick<ConfigFlags, "vocoder" | 
 /** @throws TtsError USAGE */
 export function readMachine(
   args: MachineValues,
-): Pick<ConfigFlags, "predictor" | "vocoder" | "npu" | "threads" | "cpus"> {
+): Pick<ConfigFlags, "predictor" | "speculate" | "vocoder" | "npu" | "threads" | "cpus"> {
   return {
     ...readVocoder(args),
     predictor: choice(args, "predictor", PREDICTOR_CHOICES),
+    speculate: choice(args, "speculate", SPECULATE_CHOICES),
     threads: number(args, "threads"),
   };
 }

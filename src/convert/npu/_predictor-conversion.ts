@@ -48,7 +48,7 @@ export function predictorSteps(
   });
   return [
     graph("code predictor, a step", PART.step, () => predictorStepGraph(checkpoint, {})),
-    graph("code predictor, its heads", PART.heads, () => predictorHeadsGraph(checkpoint, job.weights)),
+    graph("code predictor, its heads", PART.heads, () => predictorHeadsGraph(checkpoint, job.weights, 1)),
     graph("code predictor, a frame", PART.frame, () => predictorFrameGraph(checkpoint, {})),
     {
       title: "calibration of the code predictor",

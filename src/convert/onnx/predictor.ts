@@ -1,13 +1,13 @@
-// The code predictor as one step, with its KV cache in and out and the head of the step's group. Embeddings
-// and the input projection are in the bundle's tables: this graph sees only rows of its own width.
+// The code predictor as two graphs: its layers, with their KV cache in and out, and its heads. Embeddings and
+// the input projection are in the bundle's tables: these graphs see only rows of the predictor's own width.
 
-import type { WeightType } from "../../config.ts";
-import type { Checkpoint } from "../../formats/checkpoint.ts";
+import { LIMITS, type WeightType } from "../../config.ts";
+import type { Checkpoint, TransformerShape } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
 import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
-import { CODES_PER_FRAME } from "../../types.ts";
+import { CODES_PER_FRAME, PREDICTOR_POSITIONS } from "../../types.ts";
 import { type Bits, BLOCK_SIZE, quantizeMatrix } from "../quantize.ts";
-import { linear, type Product, reshape, slice, swiGlu } from "./layers.ts";
+import { linear, type Product, reshape, slice, swiGlu, transpose } from "./layers.ts";
 
 /**
  * ONNX Runtime has matrices of 4 and 8 bits; half precision would be slower on a CPU than f32 and gain
@@ -24,24 +24,20 @@ const BITS: Record<WeightType, Bits | null> = {
 };
 
 /**
- * Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [lanes], the position of each lane's last row;
- * `positions` i32 [1], the number of positions after the step; `group` i64 [1], 1 to 15; per layer L
- * `past.k.L` and `past.v.L` f32 [lanes, kvHeads, 16, headDim]. Outputs: `logits` f32 [lanes, codes] of the
- * last row; `present.k.L` and `present.v.L`, shaped as the past ones. Give both the same memory, and new rows
- * are written in place.
+ * The layers. Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [1], the position after the last row;
+ * `positions` i32 [1], a number larger by one; per layer L `past.k.L` and `past.v.L` f32 [1, lanes *
+ * kvHeads, 17, headDim]. Outputs: `states` f32 [lanes * rows, hidden], after the final norm; `present.k.L`
+ * and `present.v.L`, shaped as the past ones. Give both the same memory, and new rows are written in place.
  */
-export function predictorGraph(
+export function predictorLayersGraph(
   checkpoint: Checkpoint,
   type: WeightType,
   shared: Record<string, string>,
 ): Graph {
-  const { codes, weights, predictor: shape } = checkpoint;
+  const { weights, predictor: shape } = checkpoint;
   const { hidden, heads, kvHeads, headDim, layers, rmsEps } = shape;
   const g = new Graph({ name: "predictor", shared });
   const x = g.input("x", "f32", ["lanes", "rows", hidden]);
-  const last = g.input("last", "i32", ["lanes"]);
-  const positions = g.input("positions", "i32", [1]);
-  const rotary = rotaryRows(g, headDim, shape.ropeTheta);
   const times: Product = (value, weight) => product(g, value, weight, BITS[type]);
   const norm = (value: string, weight: Tensor) => {
     return g.op("SimplifiedLayerNormalization", [value, g.tensor(weight)], {
@@ -50,36 +46,26 @@ export function predictorGraph(
       stash_type: 1,
     });
   };
-  const lanes = g.op("Shape", [x], { end: 1 });
-  /** [lanes * rows, ...] -> [lanes, rows, width] */
-  const byLane = (value: string, width: number) =>
-    g.op("Reshape", [value, g.op("Concat", [lanes, g.ints([-1, width])], { axis: 0 })]);
+  const attend = attention(g, x, shape);
   let h = reshape(g, x, [-1, hidden]);
   for (let layer = 0; layer < layers; layer++) {
     const take = (part: string, size: number[]) =>
       weights.take(`talker.code_predictor.model.layers.${layer}.${part}.weight`, size);
     const cache = ["k", "v"].map((part) =>
-      g.input(`past.${part}.${layer}`, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]),
+      g.input(`past.${part}.${layer}`, "f32", [1, "heads", PREDICTOR_POSITIONS, headDim]),
     );
     const normed = norm(h, take("input_layernorm", [hidden]));
-    /** Queries or keys, normalised head by head. */
-    const project = (part: "q" | "k", count: number) => {
-      const all = times(normed, take(`self_attn.${part}_proj`, [count * headDim, hidden]));
-      const perHead = norm(reshape(g, all, [-1, count, headDim]), take(`self_attn.${part}_norm`, [headDim]));
-      return byLane(perHead, count * headDim);
-    };
-    const values = byLane(
-      times(normed, take("self_attn.v_proj", [kvHeads * headDim, hidden])),
-      kvHeads * headDim,
-    );
-    const [mixed, ...present] = g.ortOps(
-      "GroupQueryAttention",
-      3,
-      [project("q", heads), project("k", kvHeads), values, ...cache, last, positions, rotary.cos, rotary.sin],
-      { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1 },
-    );
+    const project = (part: "q" | "k" | "v", count: number) =>
+      reshape(g, times(normed, take(`self_attn.${part}_proj`, [count * headDim, hidden])), [
+        -1,
+        count,
+        headDim,
+      ]);
+    const query = norm(project("q", heads), take("self_attn.q_norm", [headDim]));
+    const key = norm(project("k", kvHeads), take("self_attn.k_norm", [headDim]));
+    const [mixed, ...present] = attend([query, key, project("v", kvHeads)], cache);
     present.forEach((value, i) => {
-      g.output(`present.${"kv"[i]}.${layer}`, value, "f32", ["lanes", kvHeads, CODES_PER_FRAME, headDim]);
+      g.output(`present.${"kv"[i]}.${layer}`, value, "f32", [1, "heads", PREDICTOR_POSITIONS, headDim]);
     });
     h = g.op("Add", [
       h,
@@ -92,55 +78,109 @@ export function predictorGraph(
     };
     h = g.op("Add", [h, swiGlu(g, norm(h, take("post_attention_layernorm", [hidden])), mlp, times)]);
   }
-  const lastRows = g.op("Squeeze", [slice(g, byLane(h, hidden), 1, -1), g.ints([1])]);
-  const state = norm(lastRows, weights.take("talker.code_predictor.model.norm.weight", [hidden]));
-  g.output("logits", logitsOf(g, checkpoint, g.input("group", "i64", [1]), state, times), "f32", [
-    "lanes",
-    codes,
-  ]);
+  const states = norm(h, weights.take("talker.code_predictor.model.norm.weight", [hidden]));
+  g.output("states", states, "f32", ["rows in all", hidden]);
   return g;
 }
 
 /**
- * The heads alone, for layers that run elsewhere. Inputs: `hidden` f32 [1, hidden], after the final norm;
- * `group` i32 [1], 1 to 15. Outputs: `logits` f32 [1, codes].
+ * The heads. Inputs: `hidden` f32 [rows, hidden], after the final norm; `group` i32 [1], 1 to 15. Outputs:
+ * `logits` f32 [rows, codes].
+ * @param rows 1 for a part of an NPU folder, whose shapes are fixed
  */
-export function predictorHeadsGraph(checkpoint: Checkpoint, type: WeightType): Graph {
+export function predictorHeadsGraph(checkpoint: Checkpoint, type: WeightType, rows: 1 | "rows"): Graph {
   const { codes, predictor } = checkpoint;
-  const g = new Graph({ name: "predictor-heads", shared: {} });
-  const state = g.input("hidden", "f32", [1, predictor.hidden]);
+  const g = new Graph({ name: "predictor-heads" });
+  const states = g.input("hidden", "f32", [rows, predictor.hidden]);
   const group = g.op("Cast", [g.input("group", "i32", [1])], { to: 7 });
   g.output(
     "logits",
-    logitsOf(g, checkpoint, group, state, (value, weight) => product(g, value, weight, BITS[type])),
+    logitsOf(g, checkpoint, group, states, (value, weight) => product(g, value, weight, BITS[type])),
     "f32",
-    [1, codes],
+    [rows, codes],
   );
   return g;
 }
 
-/** Applies the head of `group`, i64 [1], to the normed `state`. */
+/** Applies the head of `group`, i64 [1], to normed states. */
 function logitsOf(
   g: Graph,
   { codes, predictor, weights }: Checkpoint,
   group: string,
-  state: string,
+  states: string,
   times: Product,
 ): string {
   const head = (index: number) =>
     weights.take(`talker.code_predictor.lm_head.${index - 1}.weight`, [codes, predictor.hidden]);
-  return chooseHead(g, g.op("Squeeze", [group]), [1, CODES_PER_FRAME], (index) => times(state, head(index)));
+  return chooseHead(g, g.op("Squeeze", [group]), [1, CODES_PER_FRAME], (index) => times(states, head(index)));
 }
 
-/** cos and sin of position * theta^(-2i/headDim) for the 16 positions of a frame: [16, headDim/2]. */
+/**
+ * Attention of the rows of all lanes, as one sequence whose heads are those of all lanes:
+ * GroupQueryAttention takes several rows of one sequence alone, and the lanes are always at the same
+ * position. A spare row is added and thrown away, because on x64 a single row has a kernel of its own, which
+ * rounds otherwise.
+ * @returns a function from queries, keys and values f32 [lanes * rows, heads, headDim], and the keys and
+ * values so far, to the mixed values, keys and values with the new rows
+ */
+function attention(g: Graph, x: string, { headDim, heads, kvHeads, ropeTheta }: TransformerShape) {
+  const { cos, sin } = rotaryRows(g, headDim, ropeTheta);
+  const [last, positions] = [g.input("last", "i32", [1]), g.input("positions", "i32", [1])];
+  const sizes = g.op("Shape", [x], { end: 2 });
+  const rows = slice(g, sizes, 0, 1);
+  const isUpTo = Array.from({ length: LIMITS.lanes }, (_, count) =>
+    g.op("LessOrEqual", [g.op("Squeeze", [slice(g, sizes, 0, 0, 1)]), g.ints([count], [])]),
+  );
+  const width = (heads + 2 * kvHeads) * headDim;
+  const spare = g.values(new Float32Array(width), [1, 1, width]);
+  /** @param qkv [1, rows, width of all lanes] */
+  const attend = (qkv: string, spareRow: string, past: string[], count: number) => {
+    const [mixed, ...present] = g.ortOps(
+      "GroupQueryAttention",
+      3,
+      [g.op("Concat", [qkv, spareRow], { axis: 1 }), "", "", ...past, last, positions, cos, sin],
+      { num_heads: count * heads, kv_num_heads: count * kvHeads, do_rotary: 1 },
+    );
+    return [slice(g, mixed, 1, 0, -1), ...present];
+  };
+  const alone = (parts: string[], past: string[]) =>
+    attend(reshape(g, g.op("Concat", parts, { axis: 1 }), [1, -1, width]), spare, past, 1);
+  const together = (parts: string[], past: string[], count: number) => {
+    /** [lanes * rows, heads, headDim] -> [1, rows, lanes * heads * headDim] */
+    const beside = (part: string, i: number) => {
+      const wide = (i === 0 ? heads : kvHeads) * headDim;
+      const shape = (sides: string[]) => g.op("Concat", sides, { axis: 0 });
+      const apart = g.op("Reshape", [part, shape([sizes, g.ints([wide])])]);
+      const joined = shape([g.ints([1]), rows, g.ints([count * wide])]);
+      return g.op("Reshape", [transpose(g, apart, [1, 0, 2]), joined]);
+    };
+    const spareRow = g.op("Expand", [g.float(0), g.ints([1, 1, count * width])]);
+    const qkv = g.op("Concat", parts.map(beside), { axis: 2 });
+    const [mixed, ...present] = attend(qkv, spareRow, past, count);
+    return [transpose(g, reshape(g, mixed, [-1, count, heads * headDim]), [1, 0, 2]), ...present];
+  };
+  return (parts: string[], past: string[]): string[] => {
+    const from = (count: number): string[] =>
+      count === LIMITS.lanes
+        ? together(parts, past, count)
+        : g.choose(
+            isUpTo[count],
+            () => (count === 1 ? alone(parts, past) : together(parts, past, count)),
+            () => from(count + 1),
+          );
+    return from(1);
+  };
+}
+
+/** cos and sin of position * theta^(-2i/headDim) for the positions of a frame: [17, headDim/2]. */
 function rotaryRows(g: Graph, headDim: number, theta: number): { cos: string; sin: string } {
   const half = headDim / 2;
   const angles = Float64Array.from(
-    { length: CODES_PER_FRAME * half },
+    { length: PREDICTOR_POSITIONS * half },
     (_, i) => Math.floor(i / half) * theta ** ((-2 * (i % half)) / headDim),
   );
   const table = (fn: (angle: number) => number) =>
-    g.values(Float32Array.from(angles, fn), [CODES_PER_FRAME, half]);
+    g.values(Float32Array.from(angles, fn), [PREDICTOR_POSITIONS, half]);
   return { cos: table(Math.cos), sin: table(Math.sin) };
 }
 
@@ -157,8 +197,8 @@ function chooseHead(
   if (to - from === 1) return build(from);
   const middle = (from + to) >> 1;
   const isLow = g.op("Less", [group, g.ints([middle], [])]);
-  const half = (range: [number, number]) => () => chooseHead(g, group, range, build);
-  return g.choose(isLow, half([from, middle]), half([middle, to]));
+  const half = (range: [number, number]) => () => [chooseHead(g, group, range, build)];
+  return g.choose(isLow, half([from, middle]), half([middle, to]))[0];
 }
 
 /** x [rows, in] -> [rows, out] with a weight [out, in], quantised unless `bits` is null. */

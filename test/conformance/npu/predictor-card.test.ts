@@ -32,7 +32,11 @@ describe.skipIf(compiler === null)(`the code predictor on a card${noCompiler}`, 
     const notAsked = () => {
       throw new Error("it draws by itself");
     };
-    predictor.predict(1, hidden, codes, notAsked, { settings: () => ({ ...SETTINGS, ...settings }), noise });
+    predictor.predict(1, hidden, codes, notAsked, {
+      settings: () => ({ ...SETTINGS, ...settings }),
+      draft: notAsked,
+      noise,
+    });
     return Array.from(codes.subarray(1));
   }
   const silence: Chances["noise"] = (_row, target) => void target.fill(0);
