@@ -4,24 +4,9 @@
 import { LIMITS, type WeightType } from "../../config.ts";
 import type { Checkpoint, TransformerShape } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
-import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { CODES_PER_FRAME, PREDICTOR_POSITIONS } from "../../types.ts";
-import { type Bits, BLOCK_SIZE, quantizeMatrix } from "../quantize.ts";
-import { linear, type Product, reshape, slice, swiGlu, transpose } from "./layers.ts";
-
-/**
- * ONNX Runtime has matrices of 4 and 8 bits; half precision would be slower on a CPU than f32 and gain
- * nothing.
- */
-const BITS: Record<WeightType, Bits | null> = {
-  f32: null,
-  f16: null,
-  bf16: null,
-  q8_0: 8,
-  q4_0: 4,
-  q4_k_m: 4,
-  iq4_nl: 4,
-};
+import { type Product, reshape, slice, transpose } from "./layers.ts";
+import { type Attend, BITS, product, rotaryRows, transformer } from "./transformer.ts";
 
 /**
  * The layers. Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [1], the position after the last row;
@@ -35,50 +20,15 @@ export function predictorLayersGraph(
   shared: Record<string, string>,
 ): Graph {
   const { weights, predictor: shape } = checkpoint;
-  const { hidden, heads, kvHeads, headDim, layers, rmsEps } = shape;
+  const { headDim, hidden } = shape;
   const g = new Graph({ name: "predictor", shared });
   const x = g.input("x", "f32", ["lanes", "rows", hidden]);
-  const times: Product = (value, weight) => product(g, value, weight, BITS[type]);
-  const norm = (value: string, weight: Tensor) => {
-    return g.op("SimplifiedLayerNormalization", [value, g.tensor(weight)], {
-      axis: -1,
-      epsilon: { float: rmsEps },
-      stash_type: 1,
-    });
-  };
-  const attend = attention(g, x, shape);
-  let h = reshape(g, x, [-1, hidden]);
-  for (let layer = 0; layer < layers; layer++) {
-    const take = (part: string, size: number[]) =>
-      weights.take(`talker.code_predictor.model.layers.${layer}.${part}.weight`, size);
-    const cache = ["k", "v"].map((part) =>
-      g.input(`past.${part}.${layer}`, "f32", [1, "heads", PREDICTOR_POSITIONS, headDim]),
-    );
-    const normed = norm(h, take("input_layernorm", [hidden]));
-    const project = (part: "q" | "k" | "v", count: number) =>
-      reshape(g, times(normed, take(`self_attn.${part}_proj`, [count * headDim, hidden])), [
-        -1,
-        count,
-        headDim,
-      ]);
-    const query = norm(project("q", heads), take("self_attn.q_norm", [headDim]));
-    const key = norm(project("k", kvHeads), take("self_attn.k_norm", [headDim]));
-    const [mixed, ...present] = attend([query, key, project("v", kvHeads)], cache);
-    present.forEach((value, i) => {
-      g.output(`present.${"kv"[i]}.${layer}`, value, "f32", [1, "heads", PREDICTOR_POSITIONS, headDim]);
-    });
-    h = g.op("Add", [
-      h,
-      times(reshape(g, mixed, [-1, heads * headDim]), take("self_attn.o_proj", [hidden, heads * headDim])),
-    ]);
-    const mlp = {
-      gate: take("mlp.gate_proj", [shape.intermediate, hidden]),
-      up: take("mlp.up_proj", [shape.intermediate, hidden]),
-      down: take("mlp.down_proj", [hidden, shape.intermediate]),
-    };
-    h = g.op("Add", [h, swiGlu(g, norm(h, take("post_attention_layernorm", [hidden])), mlp, times)]);
-  }
-  const states = norm(h, weights.take("talker.code_predictor.model.norm.weight", [hidden]));
+  const states = transformer(g, x, {
+    ...{ prefix: "talker.code_predictor.model", weights, shape },
+    cacheShape: [1, "heads", PREDICTOR_POSITIONS, headDim],
+    attend: attention(g, x, shape),
+    times: (value, weight) => product(g, value, weight, BITS[type]),
+  });
   g.output("states", states, "f32", ["rows in all", hidden]);
   return g;
 }
@@ -120,11 +70,9 @@ function logitsOf(
  * GroupQueryAttention takes several rows of one sequence alone, and the lanes are always at the same
  * position. A spare row is added and thrown away, because on x64 a single row has a kernel of its own, which
  * rounds otherwise.
- * @returns a function from queries, keys and values f32 [lanes * rows, heads, headDim], and the keys and
- * values so far, to the mixed values, keys and values with the new rows
  */
-function attention(g: Graph, x: string, { headDim, heads, kvHeads, ropeTheta }: TransformerShape) {
-  const { cos, sin } = rotaryRows(g, headDim, ropeTheta);
+function attention(g: Graph, x: string, { headDim, heads, kvHeads, ropeTheta }: TransformerShape): Attend {
+  const { cos, sin } = rotaryRows(g, PREDICTOR_POSITIONS, headDim, ropeTheta);
   const [last, positions] = [g.input("last", "i32", [1]), g.input("positions", "i32", [1])];
   const sizes = g.op("Shape", [x], { end: 2 });
   const rows = slice(g, sizes, 0, 1);
@@ -172,18 +120,6 @@ function attention(g: Graph, x: string, { headDim, heads, kvHeads, ropeTheta }: 
   };
 }
 
-/** cos and sin of position * theta^(-2i/headDim) for the positions of a frame: [17, headDim/2]. */
-function rotaryRows(g: Graph, headDim: number, theta: number): { cos: string; sin: string } {
-  const half = headDim / 2;
-  const angles = Float64Array.from(
-    { length: PREDICTOR_POSITIONS * half },
-    (_, i) => Math.floor(i / half) * theta ** ((-2 * (i % half)) / headDim),
-  );
-  const table = (fn: (angle: number) => number) =>
-    g.values(Float32Array.from(angles, fn), [PREDICTOR_POSITIONS, half]);
-  return { cos: table(Math.cos), sin: table(Math.sin) };
-}
-
 /**
  * What `build` makes for `group`, one of `from` to below `to`. Nested branches halve the range until one
  * group is left, so only that one is computed.
@@ -199,26 +135,4 @@ function chooseHead(
   const isLow = g.op("Less", [group, g.ints([middle], [])]);
   const half = (range: [number, number]) => () => [chooseHead(g, group, range, build)];
   return g.choose(isLow, half([from, middle]), half([middle, to]))[0];
-}
-
-/** x [rows, in] -> [rows, out] with a weight [out, in], quantised unless `bits` is null. */
-function product(g: Graph, x: string, weight: Tensor, bits: Bits | null): string {
-  if (bits === null) return linear(g, x, weight);
-  const [out, width] = weight.shape;
-  const blockSize = BLOCK_SIZE[bits];
-  const blocks = Math.ceil(width / blockSize);
-  let scales: Float32Array | undefined;
-  /**
-   * Runs when the weight is written: all codes together would take too much memory. The scales are small and
-   * kept until their turn.
-   */
-  const quantized = () => {
-    const matrix = quantizeMatrix(toFloat32(weight), width, bits);
-    scales = matrix.scales;
-    return matrix;
-  };
-  const codes = g.bytes(() => quantized().codes, [out, blocks, (blockSize * bits) / 8]);
-  const inputs = [x, codes, g.values(() => scales ?? quantized().scales, [out * blocks])];
-  // Activations are rounded to 8 bits per block: integer products make this fast.
-  return g.ortOp("MatMulNBits", inputs, { K: width, N: out, bits, block_size: blockSize, accuracy_level: 4 });
 }

@@ -1,4 +1,5 @@
-// The layers of a Qwen3 transformer for ONNX Runtime, with the KV cache in and out, and quantised products.
+// The layers of a Qwen3 transformer for ONNX Runtime, with the KV cache in and out, and quantised products:
+// talker and code predictor are such.
 
 import type { WeightType } from "../../config.ts";
 import type { TransformerShape, Weights } from "../../formats/checkpoint.ts";
@@ -21,67 +22,50 @@ export const BITS: Record<WeightType, Bits | null> = {
   iq4_nl: 4,
 };
 
+/**
+ * Attention of a layer: queries, keys and values f32 [rows of all lanes, heads, headDim], and the keys and
+ * values so far -> the mixed values, whose rows are [heads * headDim], and keys and values with the new rows.
+ */
+export type Attend = (parts: string[], past: string[]) => string[];
+
 export interface TransformerOptions {
   /** Part of the names of its tensors: "talker.model". */
   prefix: string;
   weights: Weights;
   shape: TransformerShape;
-  /** Size of the KV cache's axis of positions: a number, or the name of one that may vary. */
-  cachePositions: number | string;
-  /** Positions that the rotary tables cover. */
-  positions: number;
+  /** Of the keys, and of the values, of a layer. */
+  cacheShape: (number | string)[];
+  attend: Attend;
   times: Product;
 }
 
 /**
- * Layers and final norm: `x` f32 [lanes, rows, hidden] -> a value [lanes, rows, hidden]. Adds the inputs
- * `last` i32 [lanes], the position of each lane's last row; `positions` i32 [1], the most positions of a lane
- * after the run; per layer L `past.k.L` and `past.v.L` f32 [lanes, kvHeads, cachePositions, headDim]; and the
- * outputs `present.k.L` and `present.v.L`, shaped as the past ones. Give both the same memory, and new rows
- * are written in place.
+ * Layers and final norm: `x` f32 [lanes, rows, hidden] -> [lanes * rows, hidden]. Adds, per layer L, the inputs
+ * `past.k.L` and `past.v.L` f32 of `cacheShape`, and the outputs `present.k.L` and `present.v.L`. Give both
+ * the same memory, and new rows are written in place.
  */
 export function transformer(g: Graph, x: string, options: TransformerOptions): string {
-  const { cachePositions, prefix, shape, times, weights } = options;
+  const { attend, cacheShape, prefix, shape, times, weights } = options;
   const { hidden, heads, kvHeads, headDim, layers } = shape;
-  const last = g.input("last", "i32", ["lanes"]);
-  const positions = g.input("positions", "i32", [1]);
-  const rotary = rotaryRows(g, options.positions, headDim, shape.ropeTheta);
   const norm = (value: string, weight: Tensor) => rmsNormOf(g, value, weight, shape.rmsEps);
-  const lanes = g.op("Shape", [x], { end: 1 });
-  /** [lanes * rows, width] -> [lanes, rows, width] */
-  const byLane = (value: string, width: number) =>
-    g.op("Reshape", [value, g.op("Concat", [lanes, g.ints([-1, width])], { axis: 0 })]);
   let h = reshape(g, x, [-1, hidden]);
   for (let layer = 0; layer < layers; layer++) {
     const take = (part: string, size: number[]) =>
       weights.take(`${prefix}.layers.${layer}.${part}.weight`, size);
-    const cacheShape = ["lanes", kvHeads, cachePositions, headDim];
     const cache = ["k", "v"].map((part) => g.input(`past.${part}.${layer}`, "f32", cacheShape));
     const normed = norm(h, take("input_layernorm", [hidden]));
-    /** Queries or keys, normalised head by head. */
-    const project = (part: "q" | "k", count: number) => {
+    const project = (part: "q" | "k" | "v", count: number) => {
       const all = times(normed, take(`self_attn.${part}_proj`, [count * headDim, hidden]));
-      const perHead = norm(reshape(g, all, [-1, count, headDim]), take(`self_attn.${part}_norm`, [headDim]));
-      return byLane(perHead, count * headDim);
+      return reshape(g, all, [-1, count, headDim]);
     };
-    const values = times(normed, take("self_attn.v_proj", [kvHeads * headDim, hidden]));
-    const [mixed, ...present] = g.ortOps(
-      "GroupQueryAttention",
-      3,
-      [
-        ...[project("q", heads), project("k", kvHeads), byLane(values, kvHeads * headDim)],
-        ...[...cache, last, positions, rotary.cos, rotary.sin],
-      ],
-      { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1 },
-    );
+    const query = norm(project("q", heads), take("self_attn.q_norm", [headDim]));
+    const key = norm(project("k", kvHeads), take("self_attn.k_norm", [headDim]));
+    const [mixed, ...present] = attend([query, key, project("v", kvHeads)], cache);
     present.forEach((value, i) => {
       g.output(`present.${"kv"[i]}.${layer}`, value, "f32", cacheShape);
     });
-    const attended = times(
-      reshape(g, mixed, [-1, heads * headDim]),
-      take("self_attn.o_proj", [hidden, heads * headDim]),
-    );
-    h = g.op("Add", [h, attended]);
+    const attended = reshape(g, mixed, [-1, heads * headDim]);
+    h = g.op("Add", [h, times(attended, take("self_attn.o_proj", [hidden, heads * headDim]))]);
     const mlp = {
       gate: take("mlp.gate_proj", [shape.intermediate, hidden]),
       up: take("mlp.up_proj", [shape.intermediate, hidden]),
@@ -89,7 +73,7 @@ export function transformer(g: Graph, x: string, options: TransformerOptions): s
     };
     h = g.op("Add", [h, swiGlu(g, norm(h, take("post_attention_layernorm", [hidden])), mlp, times)]);
   }
-  return byLane(norm(h, weights.take(`${prefix}.norm.weight`, [hidden])), hidden);
+  return norm(h, weights.take(`${prefix}.norm.weight`, [hidden]));
 }
 
 /** x [..., C] -> x / sqrt(mean(x^2) + eps) * weight, as one operator. */
@@ -102,7 +86,7 @@ function rmsNormOf(g: Graph, value: string, weight: Tensor, eps: number): string
 }
 
 /** cos and sin of position * theta^(-2i/headDim): [positions, headDim/2]. */
-function rotaryRows(
+export function rotaryRows(
   g: Graph,
   positions: number,
   headDim: number,
