@@ -185,6 +185,8 @@ export const SAMPLING_DEFAULTS = {
 } as const;
 
 /** The backends of a stage; `auto` prefers an NPU that the model was prepared for. */
+export const TALKER_CHOICES = ["auto", "llama", "ort"] as const;
+export type TalkerChoice = (typeof TALKER_CHOICES)[number];
 export const PREDICTOR_CHOICES = ["auto", "ort", "llama", ...npuBackends("predictor")] as const;
 /** Whether codes are guessed ahead where that is proven to change none: where it pays, never, always. */
 export const SPECULATE_CHOICES = ["auto", "off", "on"] as const;
@@ -225,6 +227,7 @@ export interface Config {
   cpus: Placement;
   /** Compute threads of a prompt while the vocoder has nothing to do. */
   promptThreads: number;
+  talker: TalkerChoice;
   predictor: PredictorChoice;
   /** Changes no code. */
   speculate: SpeculateChoice;
@@ -278,6 +281,7 @@ export function loadConfig(
     cpus,
     promptThreads:
       flags.promptThreads ?? flags.threads ?? Math.min(cpus.talker.length || fast, MOST_PROMPT_THREADS),
+    talker: flags.talker ?? "auto",
     predictor: flags.predictor ?? "auto",
     speculate: flags.speculate ?? "auto",
     pretendedCodes: flags.pretendedCodes ?? 0,
@@ -299,6 +303,7 @@ export function loadConfig(
       `give milliseconds, above 0 and up to ${LONGEST_TIMER_MS}`,
     );
   for (const stage of ["talker", "predictor"] as const) checkCores(stage, config.threads, cpus[stage].length);
+  checkChoice("talker", config.talker, TALKER_CHOICES);
   checkChoice("predictor", config.predictor, PREDICTOR_CHOICES);
   checkChoice("vocoder", config.vocoder, VOCODER_CHOICES);
   if (

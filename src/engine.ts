@@ -100,6 +100,8 @@ export interface OpenOptions extends SamplingOptions {
     predictor?: readonly number[];
     vocoder?: readonly number[];
   };
+  /** Backend of the talker. Default: "auto", what was measured to be faster. */
+  talker?: "auto" | "llama" | "ort";
   /**
    * Backend of the code predictor. Default: "auto": a working NPU that the model was built for, else the
    * backend that was measured to be faster.

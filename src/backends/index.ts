@@ -1,6 +1,7 @@
 // The ordered list of backends for each stage, and the choice among them.
 
 import { TtsError } from "../errors.ts";
+import { BUNDLE_FILES } from "../formats/bundle.ts";
 import { encoderOrt } from "./encoder-ort.ts";
 import { NPU_PREDICTORS, NPU_VOCODERS } from "./npu/index.ts";
 import { predictorLlama } from "./predictor-llama.ts";
@@ -59,13 +60,22 @@ export function openBackend<Stage>(
       unused.push(error.inOneLine);
     }
   }
+  const { directory, manifest } = options.bundle;
+  const isFor = ({ file }: Backend<Stage>) =>
+    file === undefined || Object.hasOwn(manifest.files, BUNDLE_FILES[file]);
   const timeOf = ({ name }: Backend<Stage>) => measuredMs[name] ?? Number.MAX_VALUE;
   const processors = backends
-    .filter((backend) => !isAccelerator(backend))
+    .filter((backend) => !isAccelerator(backend) && isFor(backend))
     .toSorted((a, b) => timeOf(a) - timeOf(b));
   const chosen = choice === "auto" ? processors[0] : backends.find(({ name }) => name === choice);
   if (chosen === undefined)
     throw new RangeError(`there is no backend ${choice} among ${backends.map(({ name }) => name)}`);
+  if (!isFor(chosen))
+    throw new TtsError(
+      "MODEL_UNSUITABLE",
+      `${directory} has no ${BUNDLE_FILES[chosen.file!]}, which ${choice} needs`,
+      `choose ${processors.map(({ name }) => name).join(" or ")}, or convert the checkpoint again for ${choice}`,
+    );
   announce(chosen);
   return open(chosen);
 }

@@ -11,6 +11,7 @@ import { FIRST_ROWS, type PredictorLayers, stepwiseBackend } from "./stepwise.ts
 
 export const predictorLlama = stepwiseBackend(
   "llama",
+  "predictorGguf",
   (options, passRows) => new LlamaLayers(options, passRows),
 );
 

@@ -14,7 +14,11 @@ import { PREDICTOR_POSITIONS } from "../types.ts";
 import type { OpenOptions } from "./stage.ts";
 import { FIRST_ROWS, type PredictorLayers, stepwiseBackend } from "./stepwise.ts";
 
-export const predictorOrt = stepwiseBackend("ort", (options, passRows) => new OrtLayers(options, passRows));
+export const predictorOrt = stepwiseBackend(
+  "ort",
+  "predictorOnnx",
+  (options, passRows) => new OrtLayers(options, passRows),
+);
 
 class OrtLayers implements PredictorLayers {
   readonly input: Float32Array;

@@ -2,7 +2,7 @@
 // the pipeline; every backend of a stage passes the same conformance suite (test/conformance).
 
 import type { Config } from "../config.ts";
-import type { Bundle } from "../formats/bundle.ts";
+import type { BUNDLE_FILES, Bundle } from "../formats/bundle.ts";
 import type { DrawLimits, SamplerSettings } from "../types.ts";
 
 /** What a stage is about to open. It may take long, and a call into an accelerator's driver may hang. */
@@ -39,6 +39,8 @@ export const standalone = (bundle: Bundle, config: Config, lanes = 1): OpenOptio
 /** One way to run a stage. */
 export interface Backend<Stage> {
   readonly name: string;
+  /** The file without which a bundle is not for this backend. Default: every bundle is. */
+  readonly file?: keyof typeof BUNDLE_FILES;
   /** @throws TtsError; only an accelerator that does not work makes `auto` go on, and that is reported */
   open(options: OpenOptions): Stage;
 }

@@ -38,14 +38,18 @@ export interface StepwiseBackend extends Backend<Predictor> {
   openLayers(options: OpenOptions, passRows: number): PredictorLayers;
 }
 
-export function stepwiseBackend(name: string, openLayers: StepwiseBackend["openLayers"]): StepwiseBackend {
+export function stepwiseBackend(
+  name: string,
+  file: StepwiseBackend["file"],
+  openLayers: StepwiseBackend["openLayers"],
+): StepwiseBackend {
   const open = (options: OpenOptions) => {
     const { pretendedCodes, speculate } = options.config;
     const window = new DraftWindow(provenPassMs(options.bundle, name), speculate, pretendedCodes);
     const layers = openLayers(options, Math.max(FIRST_ROWS, 1 + window.most));
     return new StepwisePredictor(layers, window, options);
   };
-  return { name, openLayers, open };
+  return { name, file, openLayers, open };
 }
 
 export class StepwisePredictor implements Predictor {

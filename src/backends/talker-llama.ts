@@ -6,7 +6,11 @@ import { TtsError } from "../errors.ts";
 import { openTransformer } from "./_gguf.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "./stage.ts";
 
-export const talkerLlama: Backend<Talker> = { name: "llama", open: (options) => new LlamaTalker(options) };
+export const talkerLlama: Backend<Talker> = {
+  name: "llama",
+  file: "talker",
+  open: (options) => new LlamaTalker(options),
+};
 
 class LlamaTalker implements Talker {
   readonly hidden: number;

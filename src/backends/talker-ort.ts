@@ -13,7 +13,11 @@ import { TtsError } from "../errors.ts";
 import { bundlePath } from "../formats/bundle.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "./stage.ts";
 
-export const talkerOrt: Backend<Talker> = { name: "ort", open: (options) => new OrtTalker(options) };
+export const talkerOrt: Backend<Talker> = {
+  name: "ort",
+  file: "talkerOnnx",
+  open: (options) => new OrtTalker(options),
+};
 
 /** A run over lanes side by side, with what it reads and writes. */
 interface Turn {

@@ -7,7 +7,7 @@ import { cpuCode, loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Config, WeightType, WeightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { BUNDLE_FILES, type Manifest } from "../formats/bundle.ts";
+import { BUNDLE_FILES, isFormable, type Manifest } from "../formats/bundle.ts";
 import {
   type Checkpoint,
   openCheckpoint,
@@ -20,11 +20,11 @@ import type { Graph } from "../formats/onnx.ts";
 import { CODES_PER_FRAME, type Progress } from "../types.ts";
 import { arrangeGguf } from "./arrange.ts";
 import { type TensorType, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
-import { makeManifest } from "./manifest.ts";
+import { makeManifest, weightCount } from "./manifest.ts";
 import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
 import { predictorHeadsGraph, predictorLayersGraph } from "./onnx/predictor.ts";
 import { speakerEncoderGraph } from "./onnx/speaker-encoder.ts";
-import { hasGraph, talkerGraph } from "./onnx/talker.ts";
+import { talkerGraph } from "./onnx/talker.ts";
 import { vocoderGraph } from "./onnx/vocoder.ts";
 import { hashStep, runSteps, type Step, sumStep } from "./steps.ts";
 import { writeTables } from "./tables.ts";
@@ -171,7 +171,7 @@ export class Conversion {
       return { title, cost: COST.graph * billions, run: () => this.saveGraph(name, sharing.files, build) };
     };
     const steps = [
-      ...(hasGraph(this.job.weights.talker)
+      ...(isFormable("talker", "ort", this.job.weights)
         ? [
             step("talker", BUNDLE_FILES.talkerOnnx, weights, weightCount(checkpoint.talker) / 1e9, (shared) =>
               talkerGraph(checkpoint, this.job.weights.talker, shared),
@@ -240,10 +240,6 @@ const SUMMED_SHARE = 0.5;
 const TENSORS_PER_LAYER = 11;
 /** Billions of weights in the codec's encoder, and in its decoder, at full size. */
 const CODEC_BILLIONS = 0.1;
-
-function weightCount({ headDim, heads, hidden, intermediate, kvHeads, layers }: TransformerShape): number {
-  return layers * hidden * (2 * headDim * (heads + kvHeads) + 3 * intermediate);
-}
 
 /** Whether it could clone: another file system, or one that cannot share blocks, copies the bytes. */
 function tryClone(from: string, to: string): boolean {

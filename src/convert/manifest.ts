@@ -8,9 +8,15 @@ import {
   type Manifest,
   type PromptSpec,
 } from "../formats/bundle.ts";
-import type { Checkpoint } from "../formats/checkpoint.ts";
+import type { Checkpoint, TransformerShape } from "../formats/checkpoint.ts";
 import type { JsonFile } from "../formats/checkpoint-json.ts";
 import type { SamplerSettings } from "../types.ts";
+
+/** Numbers in the matrices of the layers. */
+export function weightCount(shape: TransformerShape): number {
+  const { headDim, heads, hidden, intermediate, kvHeads, layers } = shape;
+  return layers * hidden * (2 * headDim * (heads + kvHeads) + 3 * intermediate);
+}
 
 /** What the manifest needs and the checkpoint does not say. */
 export interface Made {
@@ -41,8 +47,11 @@ export function makeManifest(checkpoint: Checkpoint, made: Made): Manifest {
       textVocabulary,
       layers: talker.layers,
       predictorLayers: predictor.layers,
+      talkerWeights: weightCount(talker),
+      predictorWeights: weightCount(predictor),
       predictorKvHeads: predictor.kvHeads,
     },
+    talkerMs: {},
     predictorMs: {},
     predictorPassMs: {},
     arranged: made.arranged,

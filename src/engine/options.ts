@@ -6,6 +6,7 @@ import {
   PREDICTOR_CHOICES,
   PREFIX_CACHE_CHOICES,
   SPECULATE_CHOICES,
+  TALKER_CHOICES,
   VOCODER_CHOICES,
   WEIGHT_CHOICES,
 } from "../config.ts";
@@ -97,6 +98,7 @@ const OPEN: ShapeOf<HostOptions> = {
   cpus: { all: NUMBERS, talker: NUMBERS, predictor: NUMBERS, vocoder: NUMBERS } satisfies ShapeOf<
     ConfigFlags["cpus"]
   >,
+  talker: oneOf(TALKER_CHOICES),
   predictor: oneOf(PREDICTOR_CHOICES),
   speculate: oneOf(SPECULATE_CHOICES),
   pretendedCodes: NUMBER,

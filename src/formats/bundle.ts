@@ -3,7 +3,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { WEIGHT_CHOICES, type WeightTypes } from "../config.ts";
+import { WEIGHT_CHOICES, type WeightType, type WeightTypes } from "../config.ts";
 import { BUNDLE_HINT, TtsError } from "../errors.ts";
 import { hashFile, newHash } from "../io/hash.ts";
 import { jsonOrNull } from "../io/read.ts";
@@ -17,6 +17,7 @@ export const BUNDLE_VERSION = 6;
 const LARGEST = {
   width: 16_384,
   layers: 256,
+  weights: 2 ** 40,
   heads: 1_024,
   codes: 65_536,
   vocabulary: 2 ** 20,
@@ -43,6 +44,34 @@ export const BUNDLE_FILES = {
   lexicon: "lexicon.tsv",
   letters: "letters.tsv",
 } as const;
+
+/**
+ * Talker and code predictor have a form for each library, of which a bundle may hold one alone: its main
+ * file, and all its files.
+ */
+export const FORMS = {
+  talker: {
+    llama: { main: BUNDLE_FILES.talker, files: /^talker\.gguf$/ },
+    ort: { main: BUNDLE_FILES.talkerOnnx, files: /^talker(-\d+)?\.(onnx(\.data)?|safetensors)$/ },
+  },
+  predictor: {
+    llama: { main: BUNDLE_FILES.predictorGguf, files: /^predictor\.gguf$/ },
+    ort: {
+      main: BUNDLE_FILES.predictorOnnx,
+      files: /^predictor(-heads|-\d+)?\.(onnx(\.data)?|safetensors)$/,
+    },
+  },
+} as const;
+export const FORMED_STAGES = ["talker", "predictor"] as const;
+export type FormedStage = (typeof FORMED_STAGES)[number];
+export type Form = keyof (typeof FORMS)["talker"];
+/** Talkers of other types have no form for ONNX Runtime: it would compute with one of these. */
+const ORT_TALKER_TYPES: readonly WeightType[] = ["f32", "q8_0", "q4_0"];
+export const isFormable = (stage: FormedStage, form: Form, weights: WeightTypes) =>
+  stage === "predictor" || form === "llama" || ORT_TALKER_TYPES.includes(weights.talker);
+/** The forms that a bundle holds. */
+export const formsOf = ({ files }: Pick<Manifest, "files">, stage: FormedStage) =>
+  (Object.keys(FORMS[stage]) as Form[]).filter((form) => Object.hasOwn(files, FORMS[stage][form].main));
 
 /** Ids of the text side, from config.json. */
 export interface TextIds {
@@ -112,6 +141,9 @@ export interface Manifest {
     textVocabulary: number;
     layers: number;
     predictorLayers: number;
+    /** Numbers in the matrices of their layers. */
+    talkerWeights: number;
+    predictorWeights: number;
     predictorKvHeads: number;
   };
   /**
@@ -125,6 +157,8 @@ export interface Manifest {
    * then.
    */
   predictorPassMs: Record<string, number[]>;
+  /** The same of the talker, a prompt shared out among the frames of a sentence. */
+  talkerMs: Record<string, number>;
   /** Weights in the order of one processor's kernels; null where all may be read on any. */
   arranged: Arrangement | null;
   prompt: PromptSpec;
@@ -238,8 +272,16 @@ function readManifest(file: JsonFile): Manifest {
     (name) => name !== basename(name) || [".", "..", ""].includes(name) || name.includes("\0"),
   );
   if (odd !== undefined) throw file.wrong(`files names ${JSON.stringify(odd)}, which is no plain file name`);
-  const needed = neededFiles(prompt.modelType, reading !== null).find((name) => !Object.hasOwn(files, name));
+  const lacks = (name: string) => !Object.hasOwn(files, name);
+  const needed = neededFiles(prompt.modelType, reading !== null).find(lacks);
   if (needed !== undefined) throw file.wrong(`files does not name ${needed}`);
+  for (const forms of Object.values(FORMS))
+    if (Object.values(forms).every(({ main }) => lacks(main)))
+      throw file.wrong(
+        `files names none of ${Object.values(forms)
+          .map(({ main }) => main)
+          .join(", ")}`,
+      );
   const sampling = file.object("sampling");
   const [libraries, weights] = [file.object("libraries"), file.object("weights")];
   return {
@@ -254,6 +296,7 @@ function readManifest(file: JsonFile): Manifest {
     shape,
     predictorMs: file.object("predictorMs").record((times, backend) => times.number(backend)),
     predictorPassMs: file.object("predictorPassMs").record((times, backend) => times.sizes(backend)),
+    talkerMs: file.object("talkerMs").record((times, backend) => times.number(backend)),
     arranged: file.has("arranged") ? readArrangement(file.object("arranged")) : null,
     prompt,
     sampling: {
@@ -280,31 +323,9 @@ const readSums = (file: JsonFile): Record<string, FileSum> =>
   });
 
 function neededFiles(modelType: ModelType, reads: boolean): string[] {
-  const {
-    codecEncoder,
-    letters,
-    lexicon,
-    predictorGguf,
-    predictorHeads,
-    predictorOnnx,
-    speakerEncoder,
-    tables,
-    talker,
-    tokenizer,
-    vocoder,
-  } = BUNDLE_FILES;
+  const { codecEncoder, letters, lexicon, speakerEncoder, tables, tokenizer, vocoder } = BUNDLE_FILES;
   const encoders = modelType === "base" ? [speakerEncoder, codecEncoder] : [];
-  return [
-    talker,
-    predictorGguf,
-    predictorHeads,
-    predictorOnnx,
-    vocoder,
-    tokenizer,
-    tables,
-    ...encoders,
-    ...(reads ? [lexicon, letters] : []),
-  ];
+  return [vocoder, tokenizer, tables, ...encoders, ...(reads ? [lexicon, letters] : [])];
 }
 
 function readShape(file: JsonFile): Manifest["shape"] {
@@ -316,6 +337,8 @@ function readShape(file: JsonFile): Manifest["shape"] {
     textVocabulary: file.within("textVocabulary", 1, LARGEST.vocabulary - 1),
     layers: file.within("layers", 1, LARGEST.layers),
     predictorLayers: file.within("predictorLayers", 1, LARGEST.layers),
+    talkerWeights: file.within("talkerWeights", 1, LARGEST.weights),
+    predictorWeights: file.within("predictorWeights", 1, LARGEST.weights),
     predictorKvHeads: file.within("predictorKvHeads", 1, LARGEST.heads),
   };
   if (shape.codes > shape.codecVocabulary)

@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { mapFile } from "../../ffi/libc.ts";
-import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
+import { type Bundle, bundlePath, FORMS, type FormedStage } from "../formats/bundle.ts";
 import { type GgufTensor, parseGgufHead } from "../formats/gguf.ts";
 import { JsonFile } from "../formats/json.ts";
 import { parseSafetensors } from "../formats/safetensors.ts";
@@ -42,14 +42,18 @@ export interface FrameCosts {
 const GROUPS = CODES_PER_FRAME - 1;
 
 /**
- * @param predictor name of the backend that runs it
+ * @param backends stage -> name of the backend that runs it
  * @param checkpoint what the bundle was made from, if that is known
  * @throws TtsError BUNDLE_INVALID, CHECKPOINT_INVALID
  */
-export function frameCosts(bundle: Bundle, predictor: string, checkpoint: string | null): FrameCosts {
+export function frameCosts(
+  bundle: Bundle,
+  backends: Readonly<Record<string, string>>,
+  checkpoint: string | null,
+): FrameCosts {
   return {
-    talker: sumOf(tensorsOf(bundle, "talker").filter(isRead)),
-    predictor: predictorCost(bundle, predictor),
+    talker: talkerCost(bundle, backends.talker),
+    predictor: predictorCost(bundle, backends.predictor),
     vocoder: checkpoint === null ? null : vocoderCost(checkpoint),
   };
 }
@@ -79,38 +83,45 @@ function sumOf(tensors: Pick<GgufTensor, "axes" | "bytes" | "elements">[]): Cost
   };
 }
 
+/** A step reads all layers and the head of code 0. */
+function talkerCost(bundle: Bundle, backend: string): Cost {
+  const { codecVocabulary, hidden, talkerWeights } = bundle.manifest.shape;
+  const multiplications = talkerWeights + codecVocabulary * hidden;
+  const bytes = backend === "llama" ? ggufBytes(bundle, "talker") : graphBytes(bundle, "talker");
+  return { bytes: bytes ?? F32_BYTES * multiplications, multiplications };
+}
+
 /**
  * The layers are read once per code: the first time for two positions, the hidden state and code 0. Each head
  * is read once per frame, and so is the input projection of a predictor that is narrower than its talker.
  */
 function predictorCost(bundle: Bundle, backend: string): PredictorCost {
-  const { codes, hidden, predictorHidden } = bundle.manifest.shape;
-  const inGguf = sumOf(tensorsOf(bundle, "predictorGguf").filter(isRead));
+  const { codes, hidden, predictorHidden, predictorWeights: layers } = bundle.manifest.shape;
   const heads = GROUPS * codes * predictorHidden;
-  const bytesPerWeight =
-    backend === "llama" ? null : graphBytesPerWeight(bundle, inGguf.multiplications + heads);
-  const layerBytes = bytesPerWeight === null ? inGguf.bytes : bytesPerWeight * inGguf.multiplications;
   const headNames = Array.from({ length: GROUPS }, (_, i) => TABLE.head(i + 1));
-  const headBytes = bytesPerWeight === null ? tableBytes(bundle, headNames) : bytesPerWeight * heads;
+  const perWeight = (graphBytes(bundle, "predictor") ?? F32_BYTES * (layers + heads)) / (layers + heads);
+  const isLlama = backend === "llama";
+  const layerBytes = isLlama ? ggufBytes(bundle, "predictorGguf") : perWeight * layers;
+  const headBytes = isLlama ? tableBytes(bundle, headNames) : perWeight * heads;
   const projectionBytes = tableBytes(bundle, [TABLE.projectionWeight]);
   const projection = projectionBytes === 0 ? 0 : hidden * predictorHidden;
   return {
     layerBytes,
     bytes: GROUPS * layerBytes + headBytes + projectionBytes,
-    multiplications: CODES_PER_FRAME * inGguf.multiplications + heads + projection,
+    multiplications: CODES_PER_FRAME * layers + heads + projection,
   };
 }
 
-/**
- * Bytes per weight of the graph for ONNX Runtime, whose weights are all of one type. Weights in the
- * checkpoint's own file are f32.
- */
-function graphBytesPerWeight({ manifest: { files } }: Bundle, weights: number): number {
-  const names = Object.keys(files);
-  if (names.some((name) => /^predictor(-\d+)?\.safetensors$/.test(name))) return 4;
-  const graphs = [BUNDLE_FILES.predictorOnnx, BUNDLE_FILES.predictorHeads];
-  const own = names.filter((name) => graphs.some((graph) => name.startsWith(graph)));
-  return own.reduce((sum, name) => sum + files[name].bytes, 0) / weights;
+const F32_BYTES = 4;
+
+const ggufBytes = (bundle: Bundle, file: "talker" | "predictorGguf") =>
+  sumOf(tensorsOf(bundle, file).filter(isRead)).bytes;
+
+/** Bytes of a stage's own graphs; null where its weights are in a clone of the checkpoint, which is f32. */
+function graphBytes({ manifest: { files } }: Bundle, stage: FormedStage): number | null {
+  const names = Object.keys(files).filter((name) => FORMS[stage].ort.files.test(name));
+  if (names.some((name) => name.endsWith(".safetensors"))) return null;
+  return names.reduce((sum, name) => sum + files[name].bytes, 0);
 }
 
 /** Total bytes of the named tables; absent ones count as zero. */

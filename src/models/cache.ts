@@ -6,12 +6,19 @@ import { dirname, join } from "node:path";
 import { partOf } from "../../ffi/load/embedded.ts";
 import { unpack } from "../../ffi/load/unpack.ts";
 import { type Config, unpackFolder, type WeightType, weightsFor } from "../config.ts";
+import type { KeptForms } from "../convert/index.ts";
 import { asTtsError, meaningOf, TtsError } from "../errors.ts";
 import {
   BUNDLE_FILES,
   type Bundle,
   damageOf,
+  FORMED_STAGES,
+  FORMS,
+  type Form,
+  type FormedStage,
+  formsOf,
   isBundle,
+  isFormable,
   type Manifest,
   openBundle,
   weightsInWords,
@@ -83,8 +90,8 @@ export async function cachedBundle(checkpoint: string, name: string, options: Mo
     unpack(source, true); // a shipped voice that was damaged since would be damaged in every bundle
     const { convert } = await import("../convert/index.ts"); // only now: every start passes here
     const tell = (progress: Progress) => onProgress({ ...progress, because: found });
-    const running =
-      converting.get(target) ?? convert({ source, target, name, weights, arranged: true, config }, tell);
+    const request = { source, target, name, weights, arranged: true, config, keep: wanted(target, config) };
+    const running = converting.get(target) ?? convert(request, tell);
     converting.set(target, running);
     await running.finally(() => converting.delete(target));
   } catch (error) {
@@ -111,7 +118,11 @@ export function distrust(directory: string): void {
 }
 
 /** The bundle at `target`, or why it must be made; "" where there is none yet. */
-function look(target: string, source: string, { damage, everyByte = false }: ModelOptions): Bundle | string {
+function look(
+  target: string,
+  source: string,
+  { config, damage, everyByte = false }: ModelOptions,
+): Bundle | string {
   if (!isBundle(target)) return "";
   if (damage !== undefined) return damage;
   let bundle: Bundle;
@@ -123,10 +134,32 @@ function look(target: string, source: string, { damage, everyByte = false }: Mod
   const stamp = readStamp(target);
   const isOfThis = stamp?.source === source && isSame(stamp.files, datesOf(source, sourceFiles(source)));
   if (!isOfThis && !isMadeOf(bundle, hashFiles(source))) return `${source} has changed`;
-  const changed = changeOf(bundle, everyByte);
+  const changed = changeOf(bundle, everyByte) ?? lackOf(bundle, config);
   if (changed !== null) return changed;
   writeStamp(bundle, source);
   return bundle;
+}
+
+/** The forms that a setting names. */
+const namedForms = (stage: FormedStage, config: Config) =>
+  (Object.keys(FORMS[stage]) as Form[]).filter((form) => form === config[stage]);
+
+/** Which form is named and not there, or null; a bundle keeps the faster ones alone. */
+function lackOf({ directory, manifest }: Bundle, config: Config): string | null {
+  for (const stage of FORMED_STAGES)
+    for (const form of namedForms(stage, config))
+      if (isFormable(stage, form, manifest.weights) && !formsOf(manifest, stage).includes(form))
+        return `${directory} holds no ${FORMS[stage][form].main}`;
+  return null;
+}
+
+/** The forms that a bundle has already, and those that are named now. */
+function wanted(target: string, config: Config): KeptForms {
+  const manifest = (jsonOrNull(join(target, BUNDLE_FILES.manifest)) ?? {}) as Partial<Manifest>;
+  const held = (stage: FormedStage) => (manifest.files ? formsOf({ files: manifest.files }, stage) : []);
+  return Object.fromEntries(
+    FORMED_STAGES.map((stage) => [stage, [...held(stage), ...namedForms(stage, config)]]),
+  );
 }
 
 /** What is wrong with a bundle that was written to since it was made, or null. */

@@ -6,7 +6,7 @@ import type { Step } from "../../ffi/load/steps.ts";
 import type { Opening } from "../backends/stage.ts";
 import type { Config } from "../config.ts";
 import type { ErrorOnTheWire } from "../errors.ts";
-import type { Bundle } from "../formats/bundle.ts";
+import type { Bundle, Manifest } from "../formats/bundle.ts";
 import type { SpokenText } from "../stages/replay.ts";
 import type { Sentence } from "../stages/sentence.ts";
 import { createTimelineMemory, type TimelineMemory } from "../stages/timeline.ts";
@@ -80,6 +80,9 @@ export interface EncodeJob {
   forCodes: Float32Array;
   forVector: Float32Array;
 }
+
+/** What is measured of a bundle and kept in its manifest. */
+export type Measured = Pick<Manifest, "talkerMs" | "predictorMs" | "predictorPassMs">;
 
 /** workerData of a measurement: a bundle that was just made. */
 export interface MeasureJob {

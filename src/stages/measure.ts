@@ -6,15 +6,9 @@ import { PredictorRows } from "../backends/predictor-rows.ts";
 import type { OpenOptions } from "../backends/stage.ts";
 import { FIRST_ROWS, type PredictorLayers } from "../backends/stepwise.ts";
 import { LIMITS } from "../config.ts";
-
+import type { Manifest } from "../formats/bundle.ts";
 import { Sampler } from "../sampler.ts";
 import { CODES_PER_FRAME } from "../types.ts";
-
-/** What the manifest keeps of it. */
-export interface Measured {
-  predictorMs: Record<string, number>;
-  predictorPassMs: Record<string, number[]>;
-}
 
 /** At least so many rounds, and so long: a busy machine disturbs most of the short ones. */
 const LEAST_ROUNDS = 12;
@@ -27,8 +21,8 @@ const WRONG_EVERY = 3;
 const MIDDLE = 8;
 
 /** Covers only backends on the processor: accelerators come first anyway. */
-export function measurePredictors(options: OpenOptions): Measured {
-  const results: Measured = { predictorMs: {}, predictorPassMs: {} };
+export function measurePredictors(options: OpenOptions): Pick<Manifest, "predictorMs" | "predictorPassMs"> {
+  const results: ReturnType<typeof measurePredictors> = { predictorMs: {}, predictorPassMs: {} };
   for (const backend of PROCESSOR_PREDICTORS) {
     const trial = new Trial(options, backend.openLayers(options, MOST_ROWS));
     try {

@@ -25,7 +25,12 @@ export interface SpokenText {
 /** f32 [frames, hidden] for each speech: the talker's states that its frames were made from. */
 export function replay(options: OpenOptions, speeches: readonly SpokenText[]): Float32Array[] {
   const { bundle } = options;
-  const { stage: talker } = openBackend(TALKERS, "auto", options);
+  const { stage: talker } = openBackend(
+    TALKERS,
+    options.config.talker,
+    options,
+    options.bundle.manifest.talkerMs,
+  );
   const tokenizer = openTokenizer(options);
   const embedder = new Embedder(bundle);
   const replay = new Replay(talker, embedder, bundle);

@@ -61,7 +61,7 @@ export class TalkerStage {
     const identity = modelIdentity(bundle);
     this.tokenizer = openTokenizer(options);
     this.embedder = new Embedder(bundle);
-    this.opened = openBackend(TALKERS, "auto", options); // last: it takes much memory
+    this.opened = openBackend(TALKERS, config.talker, options, bundle.manifest.talkerMs); // last: it takes much memory
     this.talker = this.opened.stage;
     this.width = hidden;
     [this.eos, this.textPad] = [prompt.codec.eos, prompt.text.ttsPad];

@@ -7,7 +7,7 @@ import type { Chances, Predictor } from "../../src/backends/stage.ts";
 import { LIMITS } from "../../src/config.ts";
 import type { Bundle } from "../../src/formats/bundle.ts";
 import { Sampler } from "../../src/sampler.ts";
-import { type Measured, measurePredictors } from "../../src/stages/measure.ts";
+import { measurePredictors } from "../../src/stages/measure.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import { bundleNamed, bundleOf, openOptions, STARTER, sharedFloats } from "../_support.ts";
 
@@ -72,7 +72,7 @@ describe.each([
   ["starter in q8_0", () => bundleNamed("starter-q8_0", STARTER, "q8_0")],
   ["starter in q4_0", () => bundleNamed("starter-q4_0", STARTER, "q4_0")],
 ] as const)("%s", (title, bundle) => {
-  let kept: Measured | undefined;
+  let kept: ReturnType<typeof measurePredictors> | undefined;
   const measured = () => (kept ??= measurePredictors(openOptions(bundle())));
 
   test("conversion proves what this processor's kernels allow", () => {

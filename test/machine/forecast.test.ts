@@ -25,7 +25,9 @@ test.each(["0.6b", "1.7b"] as const)(
 
 test("the planned costs of a checkpoint are those of its bundle", () => {
   const planned = plannedCosts(readPlan(STARTER), F32);
-  expect(planned).toEqual(frameCosts(bundleOf("starter"), "llama", STARTER) as typeof planned);
+  expect(planned).toEqual(
+    frameCosts(bundleOf("starter"), { talker: "llama", predictor: "llama" }, STARTER) as typeof planned,
+  );
 });
 
 test("blocks of 4 and 8 bits weigh 18 and 34 bytes for 32 numbers; the talker's head keeps 6 bits", () => {

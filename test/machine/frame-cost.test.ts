@@ -25,34 +25,34 @@ describe("the cost of a frame", () => {
   const bundle = bundleOf("starter");
 
   test("of the talker: its layers and the head of code 0, once", () => {
-    const { talker } = frameCosts(bundle, "llama", null);
+    const { talker } = frameCosts(bundle, { talker: "llama", predictor: "llama" }, null);
     const pattern = /^talker\.(model\.(layers|norm)\.|codec_head)/;
     expect(talker.multiplications).toBe(elements(main, pattern));
     expect(talker.bytes).toBe(4 * elements(main, pattern, 1));
   });
 
   test("of the code predictor: layers read 15 times for 16 positions, every head once, the input projection once", () => {
-    const { predictor } = frameCosts(bundle, "llama", null);
+    const { predictor } = frameCosts(bundle, { talker: "llama", predictor: "llama" }, null);
     expect(projection).toBeGreaterThan(0);
     expect(predictor.multiplications).toBe(16 * layers(2) + heads + projection);
     expect(predictor.bytes).toBe(4 * (15 * layers(1) + heads + projection));
   });
 
   test("of the code predictor on ONNX Runtime: as many multiplications", () => {
-    expect(frameCosts(bundle, "ort", null).predictor.multiplications).toBe(
+    expect(frameCosts(bundle, { talker: "llama", predictor: "ort" }, null).predictor.multiplications).toBe(
       16 * layers(2) + heads + projection,
     );
   });
 
   test("of the vocoder: every matrix once a chunk, as the checkpoint has them", () => {
-    const { vocoder } = frameCosts(bundle, "llama", STARTER);
+    const { vocoder } = frameCosts(bundle, { talker: "llama", predictor: "llama" }, STARTER);
     const pattern = /^decoder\.(?!.*(_codebook|quantizer.*input_proj))/; // what is left out serves encoding
     expect(vocoder?.bytes).toBe(4 * elements("speech_tokenizer/model.safetensors", pattern));
     expect(vocoder?.multiplications).toBeGreaterThan(vocoder!.bytes / 4);
   });
 
   test("of the vocoder is unknown without the checkpoint", () => {
-    expect(frameCosts(bundle, "llama", null).vocoder).toBeNull();
-    expect(frameCosts(bundle, "llama", bundle.directory).vocoder).toBeNull();
+    expect(frameCosts(bundle, { talker: "llama", predictor: "llama" }, null).vocoder).toBeNull();
+    expect(frameCosts(bundle, { talker: "llama", predictor: "llama" }, bundle.directory).vocoder).toBeNull();
   });
 });

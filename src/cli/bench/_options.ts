@@ -1,6 +1,13 @@
 // The options of tts bench: lists of values. Every combination of them is one configuration.
 
-import { LIMITS, loadConfig, PREDICTOR_CHOICES, SPECULATE_CHOICES, WEIGHT_CHOICES } from "../../config.ts";
+import {
+  LIMITS,
+  loadConfig,
+  PREDICTOR_CHOICES,
+  SPECULATE_CHOICES,
+  TALKER_CHOICES,
+  WEIGHT_CHOICES,
+} from "../../config.ts";
 import { SYNTHETIC_SIZES, type SyntheticSize } from "../../convert/synthetic.ts";
 import { TtsError } from "../../errors.ts";
 import { assertWhole } from "../../ranges.ts";
@@ -61,6 +68,12 @@ export const OPTIONS = {
     type: "string",
     valueHint: "LIST",
     description: "Threads for talker and code predictor.",
+    group: "How",
+  },
+  talker: {
+    type: "string",
+    valueHint: "LIST",
+    description: "What runs the talker: auto, llama, ort.",
     group: "How",
   },
   predictor: {
@@ -147,6 +160,7 @@ function settingsOf(args: Arguments): WantedSetting[] {
   const lists = {
     weights: list(args, "weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
     predictorWeights: list(args, "predictor-weights", (name, item) => asChoice(name, item, WEIGHT_CHOICES)),
+    talker: list(args, "talker", (name, item) => asChoice(name, item, TALKER_CHOICES)),
     predictor: list(args, "predictor", (name, item) => asChoice(name, item, PREDICTOR_CHOICES)),
     speculate: list(args, "speculate", (name, item) => asChoice(name, item, SPECULATE_CHOICES)),
     threads: list(args, "threads", (name, item) => whole(name, asNumber(name, item), LIMITS.threads)),
@@ -170,9 +184,10 @@ function settingsOf(args: Arguments): WantedSetting[] {
       `these are ${settings.length} configurations`,
       `at most ${MOST_SETTINGS} are measured together`,
     );
-  return settings.map(({ lanes, predictor, predictorWeights, speculate, threads, weights }) => ({
+  return settings.map(({ lanes, predictor, predictorWeights, speculate, talker, threads, weights }) => ({
     lanes: lanes ?? defaults.lanes,
     threads,
+    talker: talker ?? defaults.talker,
     predictor: predictor ?? defaults.predictor,
     speculate: speculate ?? defaults.speculate,
     pretendedCodes,

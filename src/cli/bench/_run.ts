@@ -6,6 +6,7 @@ import {
   loadConfig,
   type PredictorChoice,
   type SpeculateChoice,
+  type TalkerChoice,
   threadsFor,
   type WeightType,
 } from "../../config.ts";
@@ -39,6 +40,7 @@ export interface Setting {
   lanes: number;
   threads: number;
   promptThreads: number;
+  talker: TalkerChoice;
   predictor: PredictorChoice;
   speculate: SpeculateChoice;
   /**
@@ -202,11 +204,11 @@ async function openSubject(
   frames: number,
   others: readonly OpenSubject[],
 ): Promise<OpenSubject> {
-  const { lanes, machine, predictor, pretendedCodes, promptThreads, speculate, threads } = setting;
+  const { lanes, machine, pretendedCodes, predictor, promptThreads, speculate, talker, threads } = setting;
   const folders = [bundle.directory, ...others.map(({ subject }) => subject.bundle.directory)];
   const before = { ...memoryNow(), ...mappedFiles(folders) };
   const startMs = monotonicMs();
-  const generation = { lanes, threads, promptThreads, predictor, pretendedCodes, speculate };
+  const generation = { lanes, threads, promptThreads, talker, predictor, pretendedCodes, speculate };
   const flags = { ...machine, ...generation, prefixCache: "off" } as const;
   const engine = await openEngine({ model: bundle.directory, ...flags }, frames);
   const loadMs = monotonicMs() - startMs;
@@ -223,7 +225,7 @@ async function openSubject(
       setting,
       bundle,
       backends: engine.backends,
-      costs: frameCosts(bundle, engine.backends.predictor, sourceOf(bundle.directory)),
+      costs: frameCosts(bundle, engine.backends, sourceOf(bundle.directory)),
       loadMs,
       opening: engine.opening,
       memory: { rss: anon + file, anon, file },

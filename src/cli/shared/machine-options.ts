@@ -1,6 +1,12 @@
 // The options that say what computes, and on which cores: the same for every command that opens a model.
 
-import { type ConfigFlags, PREDICTOR_CHOICES, SPECULATE_CHOICES, VOCODER_CHOICES } from "../../config.ts";
+import {
+  type ConfigFlags,
+  PREDICTOR_CHOICES,
+  SPECULATE_CHOICES,
+  TALKER_CHOICES,
+  VOCODER_CHOICES,
+} from "../../config.ts";
 import { parseCores, type WantedCores } from "../../cores.ts";
 import { choice, number, type Options, type Values } from "./options.ts";
 
@@ -26,6 +32,13 @@ export const VOCODER_OPTIONS = {
 } as const satisfies Options;
 
 export const MACHINE_OPTIONS = {
+  talker: {
+    type: "string",
+    valueHint: TALKER_CHOICES.join("|"),
+    description:
+      "What runs the talker. auto takes what was faster when the model was converted. Default: auto.",
+    group,
+  },
   predictor: {
     type: "string",
     valueHint: PREDICTOR_CHOICES.join("|"),
@@ -72,9 +85,10 @@ export function readVocoder(args: VocoderValues): Pick<ConfigFlags, "vocoder" | 
 /** @throws TtsError USAGE */
 export function readMachine(
   args: MachineValues,
-): Pick<ConfigFlags, "predictor" | "speculate" | "vocoder" | "npu" | "threads" | "cpus"> {
+): Pick<ConfigFlags, "talker" | "predictor" | "speculate" | "vocoder" | "npu" | "threads" | "cpus"> {
   return {
     ...readVocoder(args),
+    talker: choice(args, "talker", TALKER_CHOICES),
     predictor: choice(args, "predictor", PREDICTOR_CHOICES),
     speculate: choice(args, "speculate", SPECULATE_CHOICES),
     threads: number(args, "threads"),

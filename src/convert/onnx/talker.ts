@@ -6,15 +6,11 @@ import { Graph } from "../../formats/onnx.ts";
 import { slice } from "./layers.ts";
 import { type Attend, BITS, product, rotaryRows, transformer } from "./transformer.ts";
 
-/** ONNX Runtime computes with these alone as they are; of the others it would make one of them. */
-const TYPES: readonly WeightType[] = ["f32", "q8_0", "q4_0"];
-export const hasGraph = (type: WeightType) => TYPES.includes(type);
-
 /**
- * Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [lanes], the position of each lane's last row; `positions`
- * i32 [1], the most positions of a lane after the run; keys and values so far, f32 [lanes, kvHeads, positions,
- * headDim], as {@link transformer} says. Outputs besides: of each lane's last row, `hidden` f32 [lanes,
- * hidden] after the final norm, and `logits` f32 [lanes, codec vocabulary].
+ * Inputs: `x` f32 [lanes, rows, hidden]; `last` i32 [lanes], the position of each lane's last row;
+ * `positions` i32 [1], the most positions of a lane after the run; keys and values so far, f32 [lanes,
+ * kvHeads, positions, headDim], as {@link transformer} says. Outputs besides: of each lane's last row,
+ * `hidden` f32 [lanes, hidden] after the final norm, and `logits` f32 [lanes, codec vocabulary].
  */
 export function talkerGraph(
   { codecVocabulary, talker: shape, weights }: Checkpoint,

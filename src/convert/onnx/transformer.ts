@@ -40,9 +40,9 @@ export interface TransformerOptions {
 }
 
 /**
- * Layers and final norm: `x` f32 [lanes, rows, hidden] -> [lanes * rows, hidden]. Adds, per layer L, the inputs
- * `past.k.L` and `past.v.L` f32 of `cacheShape`, and the outputs `present.k.L` and `present.v.L`. Give both
- * the same memory, and new rows are written in place.
+ * Layers and final norm: `x` f32 [lanes, rows, hidden] -> [lanes * rows, hidden]. Adds, per layer L, the
+ * inputs `past.k.L` and `past.v.L` f32 of `cacheShape`, and the outputs `present.k.L` and `present.v.L`. Give
+ * both the same memory, and new rows are written in place.
  */
 export function transformer(g: Graph, x: string, options: TransformerOptions): string {
   const { attend, cacheShape, prefix, shape, times, weights } = options;
