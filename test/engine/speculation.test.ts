@@ -22,7 +22,8 @@ let proven = 1;
 beforeAll(async () => {
   if (!existsSync(model)) {
     const config = loadConfig({ cacheDir: scratchFolder() });
-    await convert({ source: STARTER, target: model, weights: weightTypes("f32"), config }, () => {});
+    const keep = { predictor: ["ort"] } as const;
+    await convert({ source: STARTER, target: model, weights: weightTypes("f32"), config, keep }, () => {});
   }
   proven = openBundle(model).manifest.predictorPassMs.ort.length;
 });

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -17,7 +18,7 @@ import {
 import { join } from "node:path";
 import { type Config, loadConfig } from "../../src/config.ts";
 import { open } from "../../src/engine.ts";
-import { weightsHash } from "../../src/formats/bundle.ts";
+import { damageOf, FORMS, openBundle, weightsHash } from "../../src/formats/bundle.ts";
 import { withLock } from "../../src/io/lock.ts";
 import { modelFolder, PULL_LOCK, writeRecord } from "../../src/models/catalog.ts";
 import { modelOfVoice } from "../../src/models/inventory.ts";
@@ -50,9 +51,13 @@ const SOURCE = copyOfCheckpoint("tiny-base", "cached");
 const resolveIn = (config: Config, model = SOURCE) =>
   reasonsOf((onProgress) => resolveModel({ config, model, onProgress }));
 const openIn = (cacheDir: string, use: "speak" | "encode" = "speak") =>
-  reasonsOf(async (onProgress) => (await open({ cacheDir, model: SOURCE, use, onProgress })).close());
+  reasonsOf(async (onProgress) =>
+    (await open({ cacheDir, model: SOURCE, talker: "llama", use, onProgress })).close(),
+  );
 const ready = newCache();
-const { directory } = await resolveModel({ config: loadConfig({ cacheDir: ready }, {}), model: SOURCE });
+// with libllama's forms, whatever was faster
+const named = loadConfig({ cacheDir: ready, talker: "llama", predictor: "llama" }, {});
+const { directory } = await resolveModel({ config: named, model: SOURCE });
 
 for (const name of readdirSync(directory)) utimesSync(join(directory, name), DATE, DATE);
 await resolveModel({ config: loadConfig({ cacheDir: ready }, {}), model: SOURCE }); // the dates are known now
@@ -109,7 +114,7 @@ describe("a bundle in the cache", () => {
   test("opened by its own path is the user's: the advice is how to make it again", async () => {
     const { bundle } = cacheWithBundle();
     flip(join(bundle, "talker.gguf"), 0, false);
-    expect(await rejectionOf(open({ model: bundle, cacheDir: newCache() }))).toMatchObject({
+    expect(await rejectionOf(open({ model: bundle, talker: "llama", cacheDir: newCache() }))).toMatchObject({
       code: "BUNDLE_INVALID",
       hint: "make it again from its checkpoint: tts convert DIR -o BUNDLE",
     });
@@ -240,4 +245,49 @@ describe("removing", () => {
     );
     expect(existsSync(folder)).toBe(true);
   });
+});
+
+describe("forms of talker and code predictor", () => {
+  const formsIn = (bundle: string) =>
+    Object.values(FORMS).map((forms) =>
+      Object.values(forms)
+        .map(({ main }) => main)
+        .filter((name) => existsSync(join(bundle, name))),
+    );
+
+  test("a bundle keeps the faster one; another is made when it is asked for, and stays", async () => {
+    const cacheDir = newCache();
+    await resolveIn(loadConfig({ cacheDir }, {}));
+    const bundle = directory.replace(ready, cacheDir);
+    expect(formsIn(bundle).map(({ length }) => length)).toEqual([1, 1]);
+    const named = ["ort", "llama"] as const;
+    for (const form of named) await resolveIn(loadConfig({ cacheDir, talker: form, predictor: form }, {}));
+    expect(formsIn(bundle)).toEqual([
+      ["talker.gguf", "talker.onnx"],
+      ["predictor.gguf", "predictor.onnx"],
+    ]);
+    for (const form of named)
+      expect(await resolveIn(loadConfig({ cacheDir, talker: form, predictor: form }, {}))).toEqual([]);
+    expect(damageOf(openBundle(bundle))).toBeNull();
+  });
+
+  test("a bundle of the user's is never changed: the error names the file", async () => {
+    const own = copyOfBundle();
+    const { manifest } = openBundle(own);
+    rmSync(join(own, "talker.onnx"), { force: true });
+    const { "talker.onnx": _, ...files } = manifest.files;
+    writeFileSync(join(own, "bundle.json"), JSON.stringify({ ...manifest, files }));
+    const error = await rejectionOf(open({ model: own, talker: "ort", cacheDir: newCache() }));
+    expect(error).toMatchObject({
+      code: "MODEL_UNSUITABLE",
+      message: `${own} has no talker.onnx, which ort needs`,
+      hint: "choose llama, or convert the checkpoint again for ort",
+    });
+  });
+
+  function copyOfBundle(): string {
+    const own = newCache();
+    cpSync(directory, own, { recursive: true });
+    return own;
+  }
 });
