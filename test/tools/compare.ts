@@ -13,6 +13,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, s
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadConfig } from "../../src/config.ts";
+import { textOrEmpty } from "../../src/io/read.ts";
 import { ROOT } from "../_support.ts";
 
 /**
@@ -24,8 +25,10 @@ const SPACE: Record<string, { bundles: number; checkpoint: number }> = {
   "0.6b": { bundles: 3e9, checkpoint: 2.6e9 },
   "1.7b": { bundles: 5e9, checkpoint: 4.6e9 },
 };
-/** A random model does not end by itself. */
-const MOST_FRAMES = 50;
+/** Frames of the sentence in a new process: a random model does not end by itself. */
+const MOST_FRAMES: Record<string, number> = { starter: 100, "0.6b": 20, "1.7b": 20 };
+/** How often the memory of a process is read. */
+const WATCH_MS = 10;
 const LEAST_FIGURE_WIDTH = 24;
 
 /** Figure -> value of one measurement. */
@@ -145,6 +148,7 @@ async function run(
   const child = Bun.spawn(command, { cwd, env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
   running = child;
   const said = child.stderr.text();
+  const memory = watchMemory(child.pid);
   const chunks: Uint8Array[] = [];
   let firstByteMs = 0;
   for await (const chunk of child.stdout) {
@@ -160,8 +164,24 @@ async function run(
       `${title} ended with ${child.signalCode ?? `status ${status}`}${lastLine === "" ? "" : `: ${lastLine}`}`,
     );
   }
-  const maxRssMb = child.resourceUsage()!.maxRSS / 1e6;
-  return { stdout: Buffer.concat(chunks).toString(), figures: { wallMs, firstByteMs, maxRssMb } };
+  const [maxRssMb, maxAnonMb] = [child.resourceUsage()!.maxRSS / 1e6, memory.stop() / 1e6];
+  return { stdout: Buffer.concat(chunks).toString(), figures: { wallMs, firstByteMs, maxRssMb, maxAnonMb } };
+}
+
+/** Follows the memory of a process that no file backs. `stop` gives the most that was seen, in bytes. */
+function watchMemory(pid: number): { stop: () => number } {
+  let most = 0;
+  const look = () => {
+    const kilobytes = /^RssAnon:\s+(\d+)/m.exec(textOrEmpty(`/proc/${pid}/status`))?.[1];
+    most = Math.max(most, 1024 * Number(kilobytes ?? 0));
+  };
+  const timer = setInterval(look, WATCH_MS);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      return most;
+    },
+  };
 }
 
 const git = async (...args: string[]) => (await run(`git ${args[0]}`, ["git", ...args], ROOT)).stdout.trim();
@@ -203,7 +223,7 @@ async function announce(side: Side, model: string, round: number): Promise<Figur
     "--seed",
     "1",
     "--max-frames",
-    String(MOST_FRAMES),
+    String(MOST_FRAMES[model]),
     "--format",
     "pcm",
     "-o",
