@@ -117,6 +117,11 @@ export class MatrixProducts {
     }
   }
 
+  /** How many threads of the pool compute from now on. */
+  useThreads(count: number): void {
+    library().cpu.ggml_backend_set_n_threads(this.backend, count);
+  }
+
   /** output[lane] = matrix `matrix` times input[lane], for the first `count` lanes. */
   run(matrix: number, count: number): void {
     const graph =

@@ -191,11 +191,11 @@ export class LlamaContext {
   }
 
   /**
-   * How many threads compute decodes of several rows from now on. No bit of a result was seen to depend on
-   * it.
+   * How many threads compute decodes of one row, and of several, from now on; at most as many as the options
+   * name. No bit of a result was seen to depend on it.
    */
-  useThreads(count: number): void {
-    library().llama.llama_set_n_threads(this.pointer, this.options.threads, count);
+  useThreads(single: number, several: number): void {
+    library().llama.llama_set_n_threads(this.pointer, single, several);
   }
 
   /** Says where row `row` of the next decode belongs. */

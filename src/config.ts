@@ -7,91 +7,11 @@ import { ANYWHERE, allowedCores, fastCores, type Placement, placementOf, type Wa
 import { TtsError } from "./errors.ts";
 import { passwordFileHome, pathIn, userDirectory } from "./io/folders.ts";
 import { textOrEmpty } from "./io/read.ts";
+import { HUB_LIMITS, type HubLimits, LIMITS } from "./limits.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 import { assertWhole } from "./ranges.ts";
 
-export const LIMITS = {
-  /** Larger texts are refused. */
-  textBytes: 200_000,
-  /** A text up to this many characters is one prompt, unless the bundle says otherwise. */
-  promptChars: 300,
-  /** Phones per prompt of a voice that reads IPA: what the starter voice was trained on. */
-  promptPhones: 60,
-  /** Instructions are part of every prompt. */
-  instructChars: 2_000,
-  maxFrames: 100_000,
-  /**
-   * A recording to clone; official ones have 3 to 30 s. The full-size codec encoder takes 0.25 GB and 24 MB a
-   * second (0.9 GB for 30 s, 1.7 GB for 60 s); beyond that its attention grows with the square.
-   */
-  referenceSeconds: 60,
-  /** Silence that may follow the recording when it is made into codes. */
-  referenceTailSeconds: 1,
-  /** Less speech says too little about a voice. */
-  referenceLeastSeconds: 0.5,
-  /** -80 dB; a lower peak counts as silence. */
-  referenceLeastPeak: 1e-4,
-  /** The file of a pronunciation list. */
-  lexiconBytes: 1_000_000,
-  /** The file of a recording to take a voice from. */
-  recordingBytes: 200_000_000,
-  /** A longer one is not even decoded: an hour takes 9 GB of memory. */
-  recordingSeconds: 600,
-  /** A file that does not say how long it is before it is decoded: as much of an mp3 with 320 kbit/s. */
-  recordingBytesOfUnknownLength: 24_000_000,
-  /** Its sample rate. */
-  recordingLeastHz: 1_000,
-  recordingMostHz: 768_000,
-  /** Official max_new_tokens and a long prompt: more would only reserve memory. */
-  contextPositions: 9_216,
-  threads: 64,
-  /**
-   * Rows of a pass of the code predictor: a code and the drafts of the next ones. A further one is seldom
-   * right.
-   */
-  passRows: 4,
-  lanes: 8,
-  /** The default of {@link Config.stageTimeoutMs}. */
-  stageTimeoutMs: 120_000,
-  /** How often a waiting thread looks at the stop word. */
-  waitSliceMs: 500,
-  /** How long a closing engine waits for a stage to end by itself. */
-  closeGraceMs: 5_000,
-  /** How long its thread then has to end; a native call that hangs prevents that. */
-  terminateGraceMs: 500,
-  /** Taking a voice from a recording; enough for a minute of it on a slow board. */
-  encodeTimeoutMs: 900_000,
-  /** The priority of a speech is from -100 to 100; 0 is usual. */
-  priority: 100,
-  /** Starting a worker and opening its model. */
-  startTimeoutMs: 300_000,
-  /** A pull waits this long for another pull of the same model. */
-  lockWaitMs: 12 * 3_600_000,
-  lockPollMs: 500,
-  /** Left free on the disk beside a download and its bundle. */
-  diskMarginBytes: 256 * 2 ** 20,
-} as const;
-
-/** How files are fetched from a hub. */
-export const HUB_LIMITS = {
-  /** Connections for one file, where the server can send parts of it. */
-  connections: 4,
-  /** Files are fetched in pieces of this size. A connection may run as far ahead of a slow disk. */
-  pieceBytes: 32 * 2 ** 20,
-  /** Failures in a row, with less than progressBytes in between, until a pull gives up. */
-  attempts: 6,
-  progressBytes: 2 ** 20,
-  /** The wait before the second attempt; doubled after each failure. */
-  backoffMs: 500,
-  /** The longest wait between attempts, whatever a hub asks for. */
-  waitMs: 300_000,
-  /** A connection without a byte for this long counts as cut. */
-  stallMs: 30_000,
-  redirects: 5,
-  /** Entries of one repository, and commits that are searched for a short revision. */
-  entries: 10_000,
-} as const;
-export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
+export { HUB_LIMITS, type HubLimits, LIMITS };
 
 /** Timers that are set to more end at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -222,8 +142,12 @@ export interface Config {
   allowStandIn: boolean;
   /** The folder of models built for an NPU; "" means npu/ in the bundle. */
   npu: string;
-  /** Compute threads of talker and predictor, which alternate; the vocoder has one of its own. */
+  /**
+   * The most compute threads of talker and predictor, which alternate. Fewer compute while other work runs.
+   */
   threads: number;
+  /** Those that compute, whatever runs, where their number cannot change or would change a bit. */
+  steadyThreads: number;
   cpus: Placement;
   /** Compute threads of a prompt while the vocoder has nothing to do. */
   promptThreads: number;
@@ -249,7 +173,9 @@ export interface Config {
   contextPositions: number;
 }
 
-export type ConfigFlags = Partial<Omit<Config, "libDir" | "libraries" | "allowStandIn" | "cpus">> & {
+export type ConfigFlags = Partial<
+  Omit<Config, "steadyThreads" | "libDir" | "libraries" | "allowStandIn" | "cpus">
+> & {
   cpus?: WantedCores;
 };
 
@@ -262,6 +188,7 @@ export function loadConfig(
   const cpus = placementOf(flags.cpus ?? {}, allowed);
   const fast = fastCores(allowed).length;
   const libDir = unpackFolder(environment);
+  const threads = flags.threads ?? generationThreads(fast, cpus);
   const config: Config = {
     cacheDir: flags.cacheDir ?? userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", ""),
     libDir,
@@ -277,7 +204,8 @@ export function loadConfig(
     },
     allowStandIn: environment.TTS_NPU_STANDIN === "1",
     npu: flags.npu ?? "",
-    threads: flags.threads ?? generationThreads(fast, cpus),
+    threads,
+    steadyThreads: Math.min(threads, Math.max(fast - 1, 1)), // the vocoder has the other core
     cpus,
     promptThreads:
       flags.promptThreads ?? flags.threads ?? Math.min(cpus.talker.length || fast, MOST_PROMPT_THREADS),
@@ -331,16 +259,12 @@ export function unpackFolder(environment: Record<string, string | undefined> = p
   return environment.TTS_LIB_DIR || userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", "");
 }
 
-/**
- * Talker and predictor take turns and so share these threads; of `fast` cores one is left to the vocoder, and
- * beyond four nothing is gained.
- */
+/** Talker and predictor take turns and so share these threads; beyond four nothing is gained. */
 export function generationThreads(
   fast: number,
   { predictor, talker }: Pick<Placement, "predictor" | "talker"> = ANYWHERE,
 ): number {
-  const usual = Math.max(fast - 1, 1);
-  return Math.min(talker.length || usual, predictor.length || usual, MOST_GENERATION_THREADS);
+  return Math.min(talker.length || fast, predictor.length || fast, MOST_GENERATION_THREADS);
 }
 
 /**
@@ -357,9 +281,10 @@ export function lanesFor({ talker }: WeightTypes, sentences: number): number {
 /** The threads that a talker of this width gains from, among those that are set. */
 export function threadsFor(
   hidden: number,
-  { promptThreads, threads }: Config,
-): Pick<Config, "threads" | "promptThreads"> {
-  return hidden < NARROW_TALKER ? { threads: 1, promptThreads: 1 } : { threads, promptThreads };
+  { promptThreads, steadyThreads, threads }: Config,
+): Pick<Config, "threads" | "steadyThreads" | "promptThreads"> {
+  if (hidden < NARROW_TALKER) return { threads: 1, steadyThreads: 1, promptThreads: 1 };
+  return { threads, steadyThreads, promptThreads };
 }
 
 /** Milliseconds from TTS_STAGE_TIMEOUT, which is in seconds. */

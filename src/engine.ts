@@ -84,8 +84,8 @@ export interface OpenOptions extends SamplingOptions {
   /** Positions for a prompt and its frames, per lane, at most 9216; each takes memory. Default: 1024. */
   contextPositions?: number;
   /**
-   * Compute threads of talker and code predictor, which alternate, 1 to 64. Default: all fast cores but one,
-   * at most 4.
+   * The most compute threads of talker and code predictor, which alternate, 1 to 64; fewer compute while the
+   * vocoder or other programs do. Default: all fast cores, at most 4.
    */
   threads?: number;
   /** Compute threads for a prompt while the vocoder is idle, 1 to 64. Default: all fast cores, at most 8. */

@@ -16,16 +16,19 @@ import { scratchFolder } from "./_support.ts";
 
 test.each([
   [1, 1],
-  [2, 1],
-  [4, 3],
+  [2, 2],
+  [4, 4],
   [8, 4],
   [64, 4],
-])(
-  "with %d fast cores talker and predictor share %d threads, so that the vocoder has a core",
-  (cores, threads) => {
-    expect(generationThreads(cores)).toBe(threads);
-  },
-);
+])("with %d fast cores talker and predictor share %d threads at most", (cores, threads) => {
+  expect(generationThreads(cores)).toBe(threads);
+});
+
+test("threads whose number stays the same leave a core to the vocoder", () => {
+  const fast = fastCores(allowedCores()).length;
+  expect(loadConfig({ threads: 64 }, {}).steadyThreads).toBe(Math.max(fast - 1, 1));
+  expect(loadConfig({ threads: 1 }, {}).steadyThreads).toBe(1);
+});
 
 test("a narrow talker has one thread, whatever the machine", () => {
   const config = loadConfig({ threads: 3 });

@@ -14,6 +14,7 @@ const STAIR: readonly (readonly string[])[] = [
   ["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/npu-vendors.ts"],
   ["ffi/", "src/ranges.ts", "src/io/read.ts", "src/io/folders.ts"],
   ["src/cores.ts", "src/child.ts"],
+  ["src/limits.ts"],
   ["src/config.ts"],
   ["src/worker.ts", "src/sampler.ts", "src/io/"],
   ["src/formats/", "src/audio/"],

@@ -4,6 +4,7 @@
 import { MatrixProducts } from "../../ffi/ggml.ts";
 import { LlamaContext, loadLlama } from "../../ffi/llama.ts";
 import { Tables } from "../formats/tables.ts";
+import { SpareCores } from "../machine/spare-cores.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { openTransformer } from "./_gguf.ts";
 import type { OpenOptions } from "./stage.ts";
@@ -22,6 +23,8 @@ class LlamaLayers implements PredictorLayers {
   private readonly context: LlamaContext;
   private readonly heads: MatrixProducts;
   private readonly width: number;
+  private readonly threads: number;
+  private readonly spare = new SpareCores();
   /** Rows of the last pass, and the position after it. */
   private rows = 0;
   private end = 0;
@@ -36,6 +39,7 @@ class LlamaLayers implements PredictorLayers {
     const batchRows = Math.max(FIRST_ROWS * lanes, passRows);
     this.input = new Float32Array(new SharedArrayBuffer(4 * batchRows * this.width));
     const { threads } = config;
+    this.threads = threads;
     // f16 caches end at 65,504, too; only quantised weights are worth their speed
     const exact = ["f32", "f16", "bf16"].includes(manifest.weights.predictor);
     try {
@@ -69,6 +73,9 @@ class LlamaLayers implements PredictorLayers {
   begin(): void {
     this.context.clear();
     this.end = 0;
+    const threads = this.spare.threads(this.threads);
+    this.context.useThreads(threads, threads);
+    this.heads.useThreads(threads);
   }
 
   pass(count: number, rows: number, from: number): void {
@@ -89,6 +96,7 @@ class LlamaLayers implements PredictorLayers {
 
   /** Closes in reverse order of opening: each object uses those before it. */
   close(): void {
+    this.spare.close();
     while (this.opened.length > 0) this.opened.pop()!.close();
   }
 }

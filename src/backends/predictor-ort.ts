@@ -55,7 +55,7 @@ class OrtLayers implements PredictorLayers {
     const { codes, predictorHidden: width, predictorKvHeads, predictorLayers } = bundle.manifest.shape;
     [this.width, this.codes] = [width, codes];
     try {
-      const { threads } = config;
+      const { steadyThreads: threads } = config;
       this.layers = this.keep(OrtSession.open(bundlePath(bundle, "predictorOnnx"), { threads }));
       this.heads = this.keep(OrtSession.open(bundlePath(bundle, "predictorHeads"), { threads }));
       const headDim = this.checkLayers(predictorLayers);

@@ -3,6 +3,7 @@
 import { LlamaContext, type LlamaModel, loadLlama } from "../../ffi/llama.ts";
 import { PROMPT_PIECE_ROWS } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { SpareCores } from "../machine/spare-cores.ts";
 import { openTransformer } from "./_gguf.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "./stage.ts";
 
@@ -11,6 +12,12 @@ export const talkerLlama: Backend<Talker> = {
   file: "talker",
   open: (options) => new LlamaTalker(options),
 };
+
+/**
+ * From here on libllama shares out the attention of a single row among the threads, and its bits depend on
+ * their number (seen with llama.cpp v0.5.0: never before position 256).
+ */
+const SPLIT_POSITIONS = 256;
 
 class LlamaTalker implements Talker {
   readonly hidden: number;
@@ -22,7 +29,9 @@ class LlamaTalker implements Talker {
   private readonly positions: Int32Array;
   private readonly limit: number;
   private readonly threads: number;
+  private readonly steadyThreads: number;
   private readonly mostThreads: number;
+  private readonly spare = new SpareCores();
 
   constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
     const { version } = loadLlama(config.libraries.llama, loadTurn);
@@ -32,14 +41,15 @@ class LlamaTalker implements Talker {
     this.model = openTransformer(bundle, "talker", weights.talker, head);
     [this.hidden, this.codecVocabulary] = [hidden, codecVocabulary];
     this.limit = config.contextPositions;
-    [this.threads, this.mostThreads] = [config.threads, config.promptThreads];
+    [this.threads, this.steadyThreads] = [config.threads, config.steadyThreads];
+    this.mostThreads = config.promptThreads;
     const exact = weights.talker === "f32";
     // libllama refuses state from a context with another number of sequences; threads are named to be safe.
     const kind = [
       version,
       exact ? "exact" : "fast",
       `${lanes} lanes`,
-      `${config.threads} threads`,
+      `${config.steadyThreads} threads`,
       `batches of ${PROMPT_PIECE_ROWS}`,
     ];
     this.memoryKind = `llama.cpp ${kind.join(", ")}`;
@@ -66,10 +76,8 @@ class LlamaTalker implements Talker {
     alone = false,
   ): boolean {
     if (from === 0) this.clear(lane);
-    this.context.useThreads(alone ? this.mostThreads : this.threads);
-    const done = this.decodeRows(lane, rows, from, to, hidden, logits);
-    this.context.useThreads(this.threads); // steps of several lanes are decodes of several rows as well
-    return done;
+    this.context.useThreads(1, this.spare.threads(alone ? this.mostThreads : this.threads));
+    return this.decodeRows(lane, rows, from, to, hidden, logits);
   }
 
   private decodeRows(
@@ -122,7 +130,13 @@ class LlamaTalker implements Talker {
     hidden: Float32Array,
     logits: Float32Array,
   ): boolean {
-    for (let row = 0; row < count; row++) this.context.place(row, lanes[row], this.positions[lanes[row]]++);
+    let isShort = true;
+    for (let row = 0; row < count; row++) {
+      isShort &&= this.positions[lanes[row]] < SPLIT_POSITIONS;
+      this.context.place(row, lanes[row], this.positions[lanes[row]]++);
+    }
+    const threads = isShort ? this.spare.threads(this.threads) : this.steadyThreads;
+    this.context.useThreads(threads, threads);
     if (!this.context.decode(inputs, count)) return false;
     for (let row = 0; row < count; row++) this.read(row, row, hidden, logits);
     return true;
@@ -134,6 +148,7 @@ class LlamaTalker implements Talker {
   }
 
   close(): void {
+    this.spare.close();
     this.context.close();
     this.model.close();
   }

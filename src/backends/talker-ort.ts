@@ -53,8 +53,9 @@ class OrtTalker implements Talker {
     const { codecVocabulary, hidden, layers } = bundle.manifest.shape;
     [this.hidden, this.codecVocabulary, this.layers] = [hidden, codecVocabulary, layers];
     this.limit = config.contextPositions;
-    this.memoryKind = `ONNX Runtime ${version}, ${config.threads} threads, pieces of ${PROMPT_PIECE_ROWS}`;
-    this.session = OrtSession.open(bundlePath(bundle, "talkerOnnx"), { threads: config.threads });
+    const { steadyThreads: threads } = config;
+    this.memoryKind = `ONNX Runtime ${version}, ${threads} threads, pieces of ${PROMPT_PIECE_ROWS}`;
+    this.session = OrtSession.open(bundlePath(bundle, "talkerOnnx"), { threads });
     [this.kvHeads, this.headDim] = this.checkGraph();
     this.ends = new Int32Array(lanes);
     this.input = shared(lanes * hidden);

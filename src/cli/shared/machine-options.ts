@@ -58,7 +58,7 @@ export const MACHINE_OPTIONS = {
     type: "string",
     valueHint: "N",
     description:
-      "Threads for talker and code predictor; the vocoder has its own. Default: all fast cores but one, at most 4.",
+      "Most threads for talker and code predictor; fewer compute while the vocoder or other programs do. Default: all fast cores, at most 4.",
     group,
   },
   cpus: {

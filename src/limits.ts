@@ -1,0 +1,84 @@
+// Limits of everything that comes from outside: texts, recordings, files, networks, waits.
+
+export const LIMITS = {
+  /** Larger texts are refused. */
+  textBytes: 200_000,
+  /** A text up to this many characters is one prompt, unless the bundle says otherwise. */
+  promptChars: 300,
+  /** Phones per prompt of a voice that reads IPA: what the starter voice was trained on. */
+  promptPhones: 60,
+  /** Instructions are part of every prompt. */
+  instructChars: 2_000,
+  maxFrames: 100_000,
+  /**
+   * A recording to clone; official ones have 3 to 30 s. The full-size codec encoder takes 0.25 GB and 24 MB a
+   * second (0.9 GB for 30 s, 1.7 GB for 60 s); beyond that its attention grows with the square.
+   */
+  referenceSeconds: 60,
+  /** Silence that may follow the recording when it is made into codes. */
+  referenceTailSeconds: 1,
+  /** Less speech says too little about a voice. */
+  referenceLeastSeconds: 0.5,
+  /** -80 dB; a lower peak counts as silence. */
+  referenceLeastPeak: 1e-4,
+  /** The file of a pronunciation list. */
+  lexiconBytes: 1_000_000,
+  /** The file of a recording to take a voice from. */
+  recordingBytes: 200_000_000,
+  /** A longer one is not even decoded: an hour takes 9 GB of memory. */
+  recordingSeconds: 600,
+  /** A file that does not say how long it is before it is decoded: as much of an mp3 with 320 kbit/s. */
+  recordingBytesOfUnknownLength: 24_000_000,
+  /** Its sample rate. */
+  recordingLeastHz: 1_000,
+  recordingMostHz: 768_000,
+  /** Official max_new_tokens and a long prompt: more would only reserve memory. */
+  contextPositions: 9_216,
+  threads: 64,
+  /**
+   * Rows of a pass of the code predictor: a code and the drafts of the next ones. A further one is seldom
+   * right.
+   */
+  passRows: 4,
+  lanes: 8,
+  /** The default of {@link Config.stageTimeoutMs}. */
+  stageTimeoutMs: 120_000,
+  /** How often a waiting thread looks at the stop word. */
+  waitSliceMs: 500,
+  /** How long a closing engine waits for a stage to end by itself. */
+  closeGraceMs: 5_000,
+  /** How long its thread then has to end; a native call that hangs prevents that. */
+  terminateGraceMs: 500,
+  /** Taking a voice from a recording; enough for a minute of it on a slow board. */
+  encodeTimeoutMs: 900_000,
+  /** The priority of a speech is from -100 to 100; 0 is usual. */
+  priority: 100,
+  /** Starting a worker and opening its model. */
+  startTimeoutMs: 300_000,
+  /** A pull waits this long for another pull of the same model. */
+  lockWaitMs: 12 * 3_600_000,
+  lockPollMs: 500,
+  /** Left free on the disk beside a download and its bundle. */
+  diskMarginBytes: 256 * 2 ** 20,
+} as const;
+
+/** How files are fetched from a hub. */
+export const HUB_LIMITS = {
+  /** Connections for one file, where the server can send parts of it. */
+  connections: 4,
+  /** Files are fetched in pieces of this size. A connection may run as far ahead of a slow disk. */
+  pieceBytes: 32 * 2 ** 20,
+  /** Failures in a row, with less than progressBytes in between, until a pull gives up. */
+  attempts: 6,
+  progressBytes: 2 ** 20,
+  /** The wait before the second attempt; doubled after each failure. */
+  backoffMs: 500,
+  /** The longest wait between attempts, whatever a hub asks for. */
+  waitMs: 300_000,
+  /** A connection without a byte for this long counts as cut. */
+  stallMs: 30_000,
+  redirects: 5,
+  /** Entries of one repository, and commits that are searched for a short revision. */
+  entries: 10_000,
+} as const;
+export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
