@@ -73,18 +73,23 @@ class LlamaLayers implements PredictorLayers {
   begin(): void {
     this.context.clear();
     this.end = 0;
-    const threads = this.spare.threads(this.threads);
-    this.context.useThreads(threads, threads);
-    this.heads.useThreads(threads);
   }
 
   pass(count: number, rows: number, from: number): void {
     if (from < this.end) this.context.clearLane(0, from); // drafts that were wrong: of one lane alone
     this.end = from + rows;
     this.rows = rows;
+    this.useSpareCores();
     for (let row = 0; row < count * rows; row++)
       this.context.place(row, Math.floor(row / rows), from + (row % rows));
     this.decoded = this.context.decode(this.input, count * rows);
+  }
+
+  /** Before every pass: at the first one of a frame the talker's thread has often not gone to sleep yet. */
+  private useSpareCores(): void {
+    const threads = this.spare.threads(this.threads);
+    this.context.useThreads(threads, threads);
+    this.heads.useThreads(threads);
   }
 
   head(count: number, row: number, group: number): void {
