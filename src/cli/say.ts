@@ -216,6 +216,9 @@ export const command = defineCommand({
   run: say,
 });
 
+/** Tags, and the phones of a sentence that a voice reads as IPA. */
+const LEAST_PROMPT_POSITIONS = 200;
+
 async function say(args: Arguments, data: CommandData): Promise<void> {
   if (args["dry-run"] === true) return rehearse(args, data);
   const { positionals } = data;
@@ -233,7 +236,8 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, sampling } = speakOptions;
   const lexicon = filePath(args, "lexicon");
-  const openOptions = { model, lexicon, sentences, greedy, sampling, ...machine };
+  const contextPositions = positionsFor(words, speakOptions, lexicon);
+  const openOptions = { model, lexicon, sentences, greedy, sampling, contextPositions, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (sink) => {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
@@ -302,6 +306,18 @@ function announce(speech: Speech): void {
 function extraPositions({ instruct = "", voice }: SpeakOptions): number {
   const frames = (voice?.codes?.length ?? 0) / CODES_PER_FRAME;
   return instruct.length + (voice?.text.length ?? 0) + frames;
+}
+
+/**
+ * Positions that a short text with a limit of frames can fill: memory is taken for no more. undefined where
+ * nothing bounds them.
+ */
+function positionsFor(words: string, options: SpeakOptions, lexicon?: string): number | undefined {
+  const { maxFrames, normalize = false } = options;
+  if (maxFrames === undefined || normalize || lexicon !== undefined) return undefined;
+  // a token has a byte or more, and composing a character may double its bytes
+  const prompt = Math.max(LEAST_PROMPT_POSITIONS, 2 * Buffer.byteLength(words));
+  return extraPositions(options) + prompt + maxFrames;
 }
 
 /** @throws TtsError USAGE if the codes would go to stdout, or into the file of the sound */

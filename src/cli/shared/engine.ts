@@ -27,14 +27,16 @@ export function announcing(model = "the starter voice"): (progress: Progress) =>
 }
 
 /**
- * Opens a model, and tells of its preparation.
+ * Opens a model, and tells of its preparation. Its context has the usual size, or that of the options if it
+ * is smaller.
  * @param maxFrames the most frames of a sentence
  * @param extra positions that prompts need beyond a plain text, for an instruction or a reference
  */
 export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0): Promise<Engine> {
   const { open } = await import("../../engine.ts");
   const onProgress = announcing(options.model);
-  const contextPositions = extra + Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
+  const usual = extra + Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
+  const contextPositions = Math.min(usual, options.contextPositions ?? usual);
   const engine = await open({ ...options, contextPositions, onProgress });
   clearProgress();
   const backends = Object.entries(engine.backends).map(([stage, backend]) => `${stage} ${backend}`);
