@@ -18,8 +18,6 @@ import {
 import { talkerLlama } from "./talker-llama.ts";
 import { vocoderOrt } from "./vocoder-ort.ts";
 
-export { openTokenizer } from "./tokenizer-llama.ts";
-
 export const TALKERS: readonly Backend<Talker>[] = [talkerLlama];
 /** In the order that `auto` tries them where nothing was measured. */
 export const PREDICTORS: readonly Backend<Predictor>[] = [...NPU_PREDICTORS, predictorLlama, predictorOrt];
