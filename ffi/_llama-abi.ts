@@ -5,16 +5,13 @@ import { asFunctions, byValue, type Layout } from "./load/struct.ts";
 /** What llama_version() must answer; another version may have other layouts. */
 export const LLAMA_VERSION = "0.5.0-dev";
 
-export const MODEL_PARAMS: Layout<
-  "nGpuLayers" | "splitMode" | "loadMode" | "lazyMode" | "useExtraBufts" | "vocabOnly"
-> = {
+export const MODEL_PARAMS: Layout<"nGpuLayers" | "splitMode" | "loadMode" | "lazyMode" | "useExtraBufts"> = {
   size: 80,
   fields: {
     nGpuLayers: [16, "i32"],
     splitMode: [20, "i32"],
     loadMode: [24, "i32"],
     lazyMode: [28, "i32"],
-    vocabOnly: [72, "u8"],
     useExtraBufts: [74, "u8"],
   },
   defaults: { nGpuLayers: -1, splitMode: 1, loadMode: -1, lazyMode: 1, useExtraBufts: 1 },
@@ -161,8 +158,6 @@ export const LLAMA_SYMBOLS = asFunctions({
   llama_set_n_threads: { args: ["ptr", "i32", "i32"], returns: "void" }, // context, for one row, for several
   // context, pool, pool for prefill
   llama_attach_threadpool: { args: ["ptr", "ptr", "ptr"], returns: "void" },
-  // vocab, text, bytes, out, room, add special, parse special
-  llama_tokenize: { args: ["ptr", "ptr", "i32", "ptr", "i32", "bool", "bool"], returns: "i32" },
   llama_model_quantize: { args: ["ptr", "ptr", "ptr"], returns: "u32" }, // from, to, params -> 0 ok
   // Only called on x64, where the struct they return is written through a hidden first pointer.
   llama_model_default_params: { args: ["ptr"], returns: "ptr" },

@@ -1,4 +1,4 @@
-// libllama: embeddings in, hidden states and logits out; the tokenizer; the quantiser. Pointers stay in ffi/.
+// libllama: embeddings in, hidden states and logits out; the quantiser. Pointers stay in ffi/.
 
 import type { Pointer } from "bun:ffi";
 import { statSync } from "node:fs";
@@ -37,11 +37,8 @@ export class LlamaModel {
    * @param options.arranged the file holds what {@link arrangedWeights} gave
    * @throws TtsError BUNDLE_INVALID when libllama refuses the file (it says no more than that).
    */
-  static open(
-    path: string,
-    { arranged, copied, vocabOnly }: { vocabOnly?: boolean; copied?: boolean; arranged?: boolean } = {},
-  ): LlamaModel {
-    const params = new Struct(MODEL_PARAMS).set("nGpuLayers", 0).set("vocabOnly", vocabOnly ? 1 : 0);
+  static open(path: string, { arranged, copied }: { copied?: boolean; arranged?: boolean } = {}): LlamaModel {
+    const params = new Struct(MODEL_PARAMS).set("nGpuLayers", 0);
     if (copied) params.set("loadMode", LOAD_MODE.read);
     if (arranged) params.set("useExtraBufts", 0);
     const name = Buffer.from(`${path}\0`);
@@ -71,26 +68,6 @@ export class LlamaModel {
   /** Rows of the output head. */
   get outputs(): number {
     return library().llama.llama_vocab_n_tokens(library().llama.llama_model_get_vocab(this.pointer));
-  }
-
-  /**
-   * Text to ids, as the vocabulary of this file has them; control tokens inside the text become their ids, as
-   * in the official tokenizer. The text must be NFC already.
-   */
-  tokenize(text: string): Int32Array {
-    const { llama } = library();
-    const vocab = llama.llama_model_get_vocab(this.pointer);
-    const utf8 = Buffer.from(`${text}\0`);
-    const pin = new Pin();
-    let out = pin.i32(utf8.length + 8);
-    let count = llama.llama_tokenize(vocab, utf8, utf8.length - 1, out, out.length, false, true);
-    if (count < 0) {
-      out = pin.i32(-count);
-      count = llama.llama_tokenize(vocab, utf8, utf8.length - 1, out, out.length, false, true);
-    }
-    if (count < 0)
-      throw new TtsError("LIBRARY_FAILED", `libllama could not tokenise ${utf8.length - 1} bytes of text`);
-    return out.slice(0, count);
   }
 
   close(): void {

@@ -15,8 +15,7 @@ import {
 import { availableParallelism, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
-import { openTokenizer } from "../src/backends/index.ts";
-import { type Backend, isAccelerator, type OpenOptions, type Tokenizer } from "../src/backends/stage.ts";
+import { type Backend, isAccelerator, type OpenOptions } from "../src/backends/stage.ts";
 import { type ConfigFlags, LIMITS, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";
 import { TtsError } from "../src/errors.ts";
@@ -32,6 +31,7 @@ import {
   wrapReference,
   wrapText,
 } from "../src/text/prompt.ts";
+import { openTokenizer, type Tokenizer } from "../src/text/tokenizer.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../src/types.ts";
 
 export const ROOT = join(import.meta.dir, "..");
@@ -292,7 +292,7 @@ export function openOptions(bundle: Bundle, lanes = 1, flags: ConfigFlags = {}):
 const tokenizers = new Map<string, Tokenizer>();
 /** The tokenizer of a bundle, opened at first use. */
 export function tokenizerOf(bundle: Bundle): Tokenizer {
-  const tokenizer = tokenizers.get(bundle.directory) ?? openTokenizer(openOptions(bundle));
+  const tokenizer = tokenizers.get(bundle.directory) ?? openTokenizer(bundle);
   tokenizers.set(bundle.directory, tokenizer);
   return tokenizer;
 }

@@ -5,7 +5,7 @@ import { cpuCode, LlamaModel } from "../../ffi/llama.ts";
 import type { WeightType } from "../config.ts";
 import { BUNDLE_HINT, fileError, TtsError } from "../errors.ts";
 import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
-import { findRepeated, GGUF_TYPE, type GgufHead, type GgufList, parseGgufHead } from "../formats/gguf.ts";
+import { GGUF_TYPE, type GgufHead, parseGgufHead } from "../formats/gguf.ts";
 
 /**
  * Types whose weights libllama puts in another order when it opens a file that is not arranged. It then uses
@@ -49,13 +49,6 @@ class Values {
       throw this.wrong(`${key} is ${value}, not from ${least} to ${most}`);
     return value;
   }
-
-  list(key: string, entryType: "string" | "i32"): GgufList {
-    const list = this.get(key, "list") as GgufList;
-    if (list.entryType !== GGUF_TYPE[entryType])
-      throw this.wrong(`${key} is no list of the type ${entryType}`);
-    return list;
-  }
 }
 
 /**
@@ -96,29 +89,6 @@ function checkTransformerGguf(path: string, { layers, vocabulary, width }: Trans
     values.only("qwen3.attention.value_length", dim);
     values.within("qwen3.attention.layer_norm_rms_epsilon", 0, 1, "f32");
     values.within("qwen3.rope.freq_base", 1, 1e12, "f32");
-  });
-}
-
-/** @throws TtsError BUNDLE_INVALID */
-export function checkTokenizerGguf(path: string, textVocabulary: number): void {
-  readMapped(path, (bytes) => {
-    const head = parseGgufHead(bytes, path);
-    const values = new Values(path, head);
-    values.only("general.architecture", "qwen3");
-    values.only("tokenizer.ggml.model", "gpt2");
-    values.only("tokenizer.ggml.pre", "qwen2");
-    if (head.tensors.length > 0)
-      throw values.wrong(`has ${head.tensors.length} tensors, a tokenizer has none`);
-    const tokens = values.list("tokenizer.ggml.tokens", "string");
-    if (tokens.count < 1 || tokens.count > textVocabulary) {
-      throw values.wrong(`has ${tokens.count} tokens, the text table has ${textVocabulary} rows`);
-    }
-    const types = values.list("tokenizer.ggml.token_type", "i32");
-    if (types.count !== tokens.count)
-      throw values.wrong(`has ${tokens.count} tokens and ${types.count} token types`);
-    values.list("tokenizer.ggml.merges", "string");
-    const repeated = findRepeated(bytes, tokens);
-    if (repeated >= 0) throw values.wrong(`token ${repeated} is there twice`);
   });
 }
 

@@ -20,8 +20,6 @@ import { talkerLlama } from "./talker-llama.ts";
 import { talkerOrt } from "./talker-ort.ts";
 import { vocoderOrt } from "./vocoder-ort.ts";
 
-export { openTokenizer } from "./tokenizer-llama.ts";
-
 export const TALKERS: readonly Backend<Talker>[] = [talkerLlama, talkerOrt];
 /** In the order that `auto` tries them where nothing was measured. */
 export const PROCESSOR_PREDICTORS = [predictorLlama, predictorOrt] as const;

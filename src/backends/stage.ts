@@ -75,13 +75,6 @@ export interface TalkerMemory {
   bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** Text to ids of a model. */
-export interface Tokenizer {
-  /** Ids of an NFC text; control tokens inside it count as such, as in the official tokenizer. */
-  encode(text: string): Int32Array;
-  close(): void;
-}
-
 /** The autoregressive model. Lanes are independent sentences; each keeps its own KV cache. */
 export interface Talker {
   readonly hidden: number;

@@ -19,7 +19,7 @@ import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import type { Graph } from "../formats/onnx.ts";
 import { CODES_PER_FRAME, type Progress } from "../types.ts";
 import { arrangeGguf } from "./arrange.ts";
-import { type TensorType, writePredictorGguf, writeTalkerGguf, writeTokenizerGguf } from "./gguf-files.ts";
+import { type TensorType, writePredictorGguf, writeTalkerGguf } from "./gguf-files.ts";
 import { makeManifest, weightCount } from "./manifest.ts";
 import { codecEncoderGraph } from "./onnx/codec-encoder.ts";
 import { predictorHeadsGraph, predictorLayersGraph } from "./onnx/predictor.ts";
@@ -28,6 +28,7 @@ import { talkerGraph } from "./onnx/talker.ts";
 import { vocoderGraph } from "./onnx/vocoder.ts";
 import { hashStep, runSteps, type Step, sumStep } from "./steps.ts";
 import { writeTables } from "./tables.ts";
+import { writeTokenizer } from "./tokenizer.ts";
 
 export interface ConvertJob {
   source: string;
@@ -77,8 +78,8 @@ export class Conversion {
       onnxruntime: loadOnnxRuntime(libraries.onnxruntime).version,
     };
     const checkpoint = openCheckpoint(source);
-    const vocabulary = readVocabulary(checkpoint);
-    writeTokenizerGguf(join(this.folder, BUNDLE_FILES.tokenizer), vocabulary);
+    const { controlTokens, merges } = readVocabulary(checkpoint);
+    writeTokenizer(join(this.folder, BUNDLE_FILES.tokenizer), merges);
     if (checkpoint.abilities.readsIpa)
       for (const name of READING_FILES) copyFileSync(join(source, name), join(this.folder, name));
     const [hashes, sums]: [Manifest["source"], Manifest["files"]] = [{}, {}];
@@ -98,7 +99,7 @@ export class Conversion {
     const manifest = makeManifest(checkpoint, {
       name: this.job.name ?? checkpoint.name,
       weights: this.job.weights,
-      controlTokens: vocabulary.controlTokens,
+      controlTokens,
       arranged: this.arranged.length === 0 ? null : { code: cpuCode(), files: this.arranged },
       files: sums,
       source: hashes,

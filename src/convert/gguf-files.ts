@@ -1,24 +1,18 @@
-// Writes GGUF version 3, key-value pairs and aligned tensors, as a stream: the talker, the predictor's layers
-// and the tokenizer.
+// Writes GGUF version 3, key-value pairs and aligned tensors, as a stream: the talker and the predictor's
+// layers.
 
 import { closeSync, openSync } from "node:fs";
 import type { Checkpoint, TransformerShape, Weights } from "../formats/checkpoint.ts";
-import type { Vocabulary } from "../formats/checkpoint-tokenizer.ts";
 import { fitsHalf, type Tensor, toBf16, toFloat32 } from "../formats/safetensors.ts";
 import { asBytes, writeAll } from "../io/bytes.ts";
 
 const ALIGNMENT = 32;
-const VALUE_TYPE = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
+const VALUE_TYPE = { u32: 4, f32: 6, string: 8 } as const;
 const TENSOR_TYPE = { f32: 0, f16: 1, bf16: 30 } as const;
 /** What matrices become. */
 export type TensorType = keyof typeof TENSOR_TYPE;
 
-type Value =
-  | { type: "u32" | "f32"; value: number }
-  | { type: "bool"; value: boolean }
-  | { type: "string"; value: string }
-  | { type: "strings"; value: string[] }
-  | { type: "i32s"; value: Int32Array };
+type Value = { type: "u32" | "f32"; value: number } | { type: "string"; value: string };
 
 interface GgufTensor {
   name: string;
@@ -62,19 +56,8 @@ class Bytes {
         chunk.writeFloatLE(item.value);
         return this.u32(VALUE_TYPE.f32).push(chunk);
       }
-      case "bool":
-        return this.u32(VALUE_TYPE.bool).push(Buffer.from([item.value ? 1 : 0]));
       case "string":
         return this.u32(VALUE_TYPE.string).string(item.value);
-      case "strings":
-        this.u32(VALUE_TYPE.array).u32(VALUE_TYPE.string).u64(item.value.length);
-        for (const entry of item.value) this.string(entry);
-        return this;
-      case "i32s":
-        return this.u32(VALUE_TYPE.array)
-          .u32(VALUE_TYPE.i32)
-          .u64(item.value.length)
-          .push(Buffer.from(item.value.buffer));
     }
   }
   done(): Buffer {
@@ -240,19 +223,4 @@ export function writePredictorGguf(
     ...transformerTensors(weights, "talker.code_predictor.model", predictor, matrixType),
   ];
   writeGguf(path, transformerValues(predictor, 1), tensors, onTensor);
-}
-
-/** The tokenizer alone: byte-level BPE with the qwen2 pre-tokenizer. */
-export function writeTokenizerGguf(path: string, vocabulary: Vocabulary): void {
-  const values: Record<string, Value> = {
-    "general.architecture": text("qwen3"),
-    "tokenizer.ggml.model": text("gpt2"),
-    "tokenizer.ggml.pre": text("qwen2"),
-    "tokenizer.ggml.tokens": { type: "strings", value: vocabulary.tokens },
-    "tokenizer.ggml.token_type": { type: "i32s", value: vocabulary.types },
-    "tokenizer.ggml.merges": { type: "strings", value: vocabulary.merges },
-    "tokenizer.ggml.add_bos_token": { type: "bool", value: false },
-    "tokenizer.ggml.add_eos_token": { type: "bool", value: false },
-  };
-  writeGguf(path, values, [], () => {});
 }

@@ -22,8 +22,8 @@ export function weightCount(shape: TransformerShape): number {
 export interface Made {
   name: string;
   weights: WeightTypes;
-  /** Texts of the tokenizer's added tokens. */
-  controlTokens: string[];
+  /** The tokenizer's added tokens: text -> id. */
+  controlTokens: Record<string, number>;
   arranged: Arrangement | null;
   files: Manifest["files"];
   source: Manifest["source"];
@@ -66,7 +66,7 @@ export function makeManifest(checkpoint: Checkpoint, made: Made): Manifest {
 
 function promptSpec(
   { abilities, codecVocabulary, config, textVocabulary }: Checkpoint,
-  controlTokens: string[],
+  controlTokens: Record<string, number>,
 ): PromptSpec {
   const { dialects, languages, modelType, speakers, takesInstruct } = abilities;
   const talker = config.object("talker_config");

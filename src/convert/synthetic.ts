@@ -3,6 +3,7 @@
 
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { byteAlphabet } from "../formats/checkpoint-tokenizer.ts";
 import { safetensorsHeader, type TensorToWrite } from "../formats/safetensors.ts";
 import { writeAll } from "../io/bytes.ts";
 import { textOrEmpty } from "../io/read.ts";
@@ -385,15 +386,4 @@ function saveVocabulary(save: (name: string, value: unknown) => void): void {
       [...added, ...speech].map(([id, content]) => [id, { content, special: true }]),
     ),
   });
-}
-
-/**
- * The 256 characters that stand for bytes in GPT-2's vocabularies: printable ones for themselves, the others
- * from U+0100 on.
- */
-function byteAlphabet(): string[] {
-  const printable = (byte: number) =>
-    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-  let next = 256;
-  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }

@@ -1,21 +1,17 @@
 // What a text would be read as, without speaking it: no stage is opened, and a checkpoint that was never
 // converted is read where it lies.
 
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { openTokenizer } from "../backends/index.ts";
-import { standalone, type Tokenizer } from "../backends/stage.ts";
 import { type Config, DEFAULT_WEIGHTS, weightTypes } from "../config.ts";
-import { writeTokenizerGguf } from "../convert/gguf-files.ts";
 import { makeManifest } from "../convert/manifest.ts";
-import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
+import { type Bundle, isBundle } from "../formats/bundle.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
+import { Merges } from "../formats/tokenizer.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { assertSayable } from "../text/lexicon.ts";
 import { plainWords } from "../text/reading.ts";
 import { sentenceEnds } from "../text/split.ts";
+import { openTokenizer, Tokenizer } from "../text/tokenizer.ts";
 import { visibleText } from "../text/visible.ts";
 import { type LexiconSource, readLexicons } from "./lexicon.ts";
 import { checkNormalize, loadRules, readText, type SpeechOptions } from "./request.ts";
@@ -58,7 +54,7 @@ export async function previewText(
   const { said, unread } = readText(bundle, visible, options, pronunciations, rules);
   const readsIpa = bundle.manifest.reading !== null;
   const inWords = options.rawText !== true && (readsIpa || options.normalize === true);
-  const tokens = detailed && !readsIpa ? tokenizerOf(bundle, config) : null;
+  const tokens = detailed && !readsIpa ? tokenizerOf(bundle) : null;
   const detail = (sentence: string) => {
     if (tokens !== null) return tokens.encode(sentence).join(" ");
     return detailed && inWords ? rules.reader!.read(sentence, said.sounds).ipa : "";
@@ -105,19 +101,13 @@ function unconverted(directory: string, name: string): Bundle {
   }
 }
 
-/** libllama reads a vocabulary from a file only: that of a checkpoint lies in a folder that goes at once. */
-function tokenizerOf(bundle: Bundle, config: Config): Tokenizer {
-  if (existsSync(bundlePath(bundle, "tokenizer"))) return openTokenizer(standalone(bundle, config));
-  const directory = mkdtempSync(join(tmpdir(), "qwen3-tts-"));
+function tokenizerOf(bundle: Bundle): Tokenizer {
+  if (isBundle(bundle.directory)) return openTokenizer(bundle);
+  const checkpoint = openCheckpoint(bundle.directory);
   try {
-    const checkpoint = openCheckpoint(bundle.directory);
-    try {
-      writeTokenizerGguf(join(directory, BUNDLE_FILES.tokenizer), readVocabulary(checkpoint));
-    } finally {
-      checkpoint.close();
-    }
-    return openTokenizer(standalone({ ...bundle, directory }, config));
+    const { controlTokens, merges } = readVocabulary(checkpoint);
+    return new Tokenizer(new Merges(merges, checkpoint.textVocabulary), controlTokens);
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    checkpoint.close();
   }
 }

@@ -157,7 +157,7 @@ export function readText(
   lexicon: Lexicon,
   rules: ReadingRules,
 ): ReadText {
-  checkText(text, prompt.controlTokens);
+  checkText(text, Object.keys(prompt.controlTokens));
   const clean = cleanText(text);
   if (rawText) return asWritten(clean, reading?.maxPhones ?? 0);
   const pronounced = lexicon.pronounce(clean, reading !== null);

@@ -39,7 +39,7 @@ export const BUNDLE_FILES = {
   vocoder: "vocoder.onnx",
   speakerEncoder: "speaker-encoder.onnx",
   codecEncoder: "codec-encoder.onnx",
-  tokenizer: "tokenizer.gguf",
+  tokenizer: "tokenizer.safetensors",
   tables: "tables.safetensors",
   lexicon: "lexicon.tsv",
   letters: "letters.tsv",
@@ -104,8 +104,8 @@ export interface PromptSpec {
   speakers: Record<string, number>;
   /** Speaker -> the dialect it speaks. */
   dialects: Record<string, string>;
-  /** Strings that the tokenizer reads as one id, wherever they occur. */
-  controlTokens: string[];
+  /** Text -> the id that the tokenizer reads it as, wherever it occurs. */
+  controlTokens: Record<string, number>;
 }
 
 /** What a file must be. */
@@ -370,8 +370,13 @@ function readPrompt(file: JsonFile, { codecVocabulary, textVocabulary }: Manifes
     languages,
     speakers: file.object("speakers").record(codecId),
     dialects,
-    controlTokens: file.strings("controlTokens"),
+    controlTokens: readControlTokens(file.object("controlTokens"), textVocabulary),
   };
+}
+
+function readControlTokens(file: JsonFile, textVocabulary: number): Record<string, number> {
+  if (file.has("")) throw file.wrong("prompt.controlTokens has one without a text");
+  return file.record((from, text) => from.id(text, textVocabulary));
 }
 
 /**

@@ -5,8 +5,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Checkpoint } from "./checkpoint.ts";
 import { invalid, isId, type JsonFile, readJson, readJsonOrEmpty } from "./checkpoint-json.ts";
+import { type MergeTables, MOST_MERGES } from "./tokenizer.ts";
 
-const TOKEN_TYPE = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
 /** Special tokens by the key of config.json that holds their id, where no file of the tokenizer gives it. */
 const CONFIG_TOKENS = {
   im_start_token_id: "<|im_start|>",
@@ -17,25 +17,19 @@ const CONFIG_TOKENS = {
 } as const;
 
 export interface Vocabulary {
-  /** In id order; every id is a row of the text embedding. */
-  tokens: string[];
-  types: Int32Array;
-  /** Tokens that are recognised inside text, for example `<|im_end|>`. */
-  controlTokens: string[];
-  /** Two pieces and a space between them; the first merge wins. */
-  merges: string[];
+  merges: MergeTables;
+  /** Text -> id of tokens that are recognised inside text, for example `<|im_end|>`. */
+  controlTokens: Record<string, number>;
 }
 
 interface AddedToken {
   file: string;
   id: unknown;
   content: string;
-  special: boolean;
 }
 
 /** @throws TtsError CHECKPOINT_INVALID naming file, token and value */
 export function readVocabulary({ config, directory, textVocabulary }: Checkpoint): Vocabulary {
-  const tokens: string[] = [];
   const checkId = (file: string, token: string, id: unknown): number => {
     if (isId(id, textVocabulary)) return id;
     throw invalid(
@@ -43,23 +37,60 @@ export function readVocabulary({ config, directory, textVocabulary }: Checkpoint
       `${JSON.stringify(token)} has the id ${JSON.stringify(id)}, not one from 0 to ${textVocabulary - 1}`,
     );
   };
-  const { file, merges, vocabulary } = readPieces(directory);
-  for (const [token, id] of vocabulary) tokens[checkId(file, token, id)] = token;
-  const added = addedTokens(directory, config, textVocabulary).map(({ content, file, id, special }) => {
-    return { id: checkId(file, content, id), content, special };
+  const { file, merges, mergesFile, vocabulary } = readPieces(directory);
+  const pieces = new Map(vocabulary.map(([piece, id]) => [piece, checkId(file, piece, id)]));
+  const control = new Map<string, number>();
+  for (const { content, file, id } of addedTokens(directory, config, textVocabulary)) {
+    const checked = checkId(file, content, id);
+    const known = control.get(content) ?? pieces.get(content) ?? checked;
+    if (known !== checked)
+      throw invalid(file, `${JSON.stringify(content)} is there twice, with the ids ${known} and ${checked}`);
+    if (content !== "") control.set(content, known); // the official tokenizer leaves an empty one out, too
+  }
+  return { merges: mergeTables(mergesFile, pieces, merges), controlTokens: Object.fromEntries(control) };
+}
+
+/** Of a merge that is listed twice the last place counts, as in the official tokenizer. */
+function mergeTables(file: string, pieces: Map<string, number>, merges: string[]): MergeTables {
+  if (merges.length > MOST_MERGES)
+    throw invalid(file, `lists ${merges.length} merges, more than ${MOST_MERGES}`);
+  const ranks = new Map<number, number>(); // by the pair as one number
+  const ids = merges.map((merge, rank) => {
+    const [left, right, ...more] = merge.split(" ");
+    const [a, b, result] = [left, right, left + right].map((piece) => pieces.get(piece));
+    if (a === undefined || b === undefined || result === undefined || more.length > 0)
+      throw invalid(
+        file,
+        `the merge ${JSON.stringify(merge)} does not join two pieces of the vocabulary to one`,
+      );
+    ranks.set(a * 2 ** 32 + b, rank);
+    return [a, b, result];
   });
-  for (const { content, id } of added) tokens[id] = content;
-  const types = Int32Array.from(tokens, (token) =>
-    token === undefined ? TOKEN_TYPE.unused : TOKEN_TYPE.normal,
-  );
-  for (const { id, special } of added) types[id] = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
-  for (let id = 0; id < tokens.length; id++) tokens[id] ??= `[unused ${id}]`;
-  return { tokens, types, controlTokens: added.map(({ content }) => content), merges };
+  const sorted = [...ranks].toSorted(([a], [b]) => a - b).map(([, rank]) => rank);
+  return {
+    bytes: Int32Array.from(byteAlphabet(), (piece) => pieces.get(piece) ?? -1),
+    merges: Int32Array.from(sorted.flatMap((rank) => ids[rank].slice(0, 2))),
+    ranks: Int32Array.from(sorted),
+    results: Int32Array.from(sorted, (rank) => ids[rank][2]),
+  };
+}
+
+/**
+ * The 256 characters that stand for bytes in GPT-2's vocabularies: printable ones for themselves, the others
+ * from U+0100 on.
+ */
+export function byteAlphabet(): string[] {
+  const printable = (byte: number) =>
+    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  let next = 256;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }
 
 function readPieces(directory: string): {
   file: string;
-  vocabulary: [token: string, id: unknown][];
+  vocabulary: [piece: string, id: unknown][];
+  mergesFile: string;
+  /** Two pieces and a space between them. */
   merges: string[];
 } {
   const [vocabulary, merges] = ["vocab.json", "merges.txt"].map((name) => join(directory, name));
@@ -70,6 +101,7 @@ function readPieces(directory: string): {
     return {
       file: vocabulary,
       vocabulary: readJson(vocabulary).entries(),
+      mergesFile: merges,
       merges: lines.filter((line) => line !== "" && !line.startsWith("#version")),
     };
   }
@@ -79,6 +111,7 @@ function readPieces(directory: string): {
   return {
     file: whole.file,
     vocabulary: model.object("vocab").entries(),
+    mergesFile: whole.file,
     merges: model.values("merges").map((merge, i) => {
       const pieces = typeof merge === "string" ? merge.split(" ") : merge;
       if (Array.isArray(pieces) && pieces.length === 2 && pieces.every((piece) => typeof piece === "string"))
@@ -93,7 +126,7 @@ function addedTokens(directory: string, config: JsonFile, textVocabulary: number
   const added = listedTokens(directory);
   const ids = new Set(added.map(({ id }) => id));
   const named = Object.entries(CONFIG_TOKENS).map(([key, content]): AddedToken => {
-    return { file: config.file, id: config.id(key, textVocabulary), content, special: true };
+    return { file: config.file, id: config.id(key, textVocabulary), content };
   });
   return [...added, ...named.filter(({ id }) => !ids.has(id))];
 }
@@ -108,9 +141,9 @@ function listedTokens(directory: string): AddedToken[] {
   if (whole.has("added_tokens"))
     return whole.list("added_tokens", (entry) => addedToken(entry, entry.count("id")));
   const ids = readJsonOrEmpty(join(directory, "added_tokens.json"));
-  return ids.entries().map(([content, id]) => ({ file: ids.file, id, content, special: true }));
+  return ids.entries().map(([content, id]) => ({ file: ids.file, id, content }));
 }
 
 const addedToken = (entry: JsonFile, id: number): AddedToken => {
-  return { file: entry.file, id, content: entry.string("content"), special: entry.boolean("special", true) };
+  return { file: entry.file, id, content: entry.string("content") };
 };

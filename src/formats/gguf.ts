@@ -1,6 +1,6 @@
-// Reads the head of a GGUF file (version 3): its single values, the places of its lists and of its tensors.
-// Pure: bytes in, values out. libllama ends the process on some damaged files, so they are read here first.
-// Strings in lists are stepped over, not decoded.
+// Reads the head of a GGUF file (version 3): its single values and the places of its tensors. Lists are
+// stepped over. Pure: bytes in, values out. libllama ends the process on some damaged files, so they are read
+// here first.
 
 import { BUNDLE_HINT, TtsError } from "../errors.ts";
 
@@ -10,17 +10,9 @@ const ALIGNMENT = 32;
 const MOST = { values: 4_096, tensors: 65_536, axes: 4, keyBytes: 1_024, listEntries: 2 ** 24 } as const;
 /** Bytes of one value by its type number; strings (8) and lists (9) carry their own length. */
 const VALUE_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
-export const GGUF_TYPE = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, list: 9 } as const;
-
-/** Where the entries of a list lie. */
-export interface GgufList {
-  /** A number of {@link GGUF_TYPE}. */
-  entryType: number;
-  count: number;
-  /** Offset of the first byte; `to` is the offset after the last. */
-  from: number;
-  to: number;
-}
+const LIST = 9;
+/** The types of values that are read. */
+export const GGUF_TYPE = { u32: 4, f32: 6, string: 8 } as const;
 
 export interface GgufTensor {
   name: string;
@@ -35,7 +27,7 @@ export interface GgufTensor {
 
 export interface GgufHead {
   /** key -> value; types that {@link GGUF_TYPE} lacks are left out. */
-  values: Map<string, { type: number; value: number | string | boolean | GgufList }>;
+  values: Map<string, { type: number; value: number | string }>;
   /** In file order. */
   tensors: GgufTensor[];
 }
@@ -62,24 +54,11 @@ class Reader {
   }
   u32 = () => this.view.getUint32(this.skip(4), true);
   f32 = () => this.view.getFloat32(this.skip(4), true);
-  i32 = () => this.view.getInt32(this.skip(4), true);
-  u8 = () => this.view.getUint8(this.skip(1));
   /** A size; beyond 2^53 it is inexact, and beyond any bound. */
   u64 = () => {
     const from = this.skip(8);
     return this.view.getUint32(from, true) + 2 ** 32 * this.view.getUint32(from + 4, true);
   };
-  /** This is one loop over plain numbers, because a vocabulary has 151,000 strings and as many merges. */
-  skipStrings(count: number): void {
-    const { view } = this;
-    const last = this.bytes.length - 8;
-    let { at } = this;
-    for (let i = 0; i < count; i++) {
-      if (at > last) throw this.fail(`ends inside its head (${this.bytes.length} bytes)`);
-      at += 8 + view.getUint32(at, true) + 2 ** 32 * view.getUint32(at + 4, true);
-    }
-    this.skip(at - this.at);
-  }
   count(what: string, most: number): number {
     const count = this.u64();
     if (count > most) throw this.fail(`claims ${count} ${what}`);
@@ -114,20 +93,17 @@ export function parseGgufHead(bytes: Uint8Array, file: string): GgufHead {
   return { values, tensors: readTensors(reader, tensorCount, bytes.length) };
 }
 
-function readValue(reader: Reader, type: number): number | string | boolean | GgufList | null {
+function readValue(reader: Reader, type: number): number | string | null {
   switch (type) {
     case GGUF_TYPE.u32:
       return reader.u32();
-    case GGUF_TYPE.i32:
-      return reader.i32();
     case GGUF_TYPE.f32:
       return reader.f32();
-    case GGUF_TYPE.bool:
-      return reader.u8() !== 0;
     case GGUF_TYPE.string:
       return reader.text();
-    case GGUF_TYPE.list:
-      return readList(reader);
+    case LIST:
+      skipList(reader);
+      return null;
     default:
       if (VALUE_BYTES[type] === undefined) throw reader.fail(`has a value of the unknown type ${type}`);
       reader.skip(VALUE_BYTES[type]);
@@ -135,16 +111,13 @@ function readValue(reader: Reader, type: number): number | string | boolean | Gg
   }
 }
 
-function readList(reader: Reader): GgufList {
-  const entryType = reader.u32();
-  const size = VALUE_BYTES[entryType];
-  if (size === undefined || entryType === GGUF_TYPE.list)
-    throw reader.fail(`has a list of the type ${entryType}`);
+function skipList(reader: Reader): void {
+  const type = reader.u32();
+  const size = VALUE_BYTES[type];
+  if (size === undefined || type === LIST) throw reader.fail(`has a list of the type ${type}`);
   const count = reader.count("entries of a list", MOST.listEntries);
-  const from = reader.at;
-  if (entryType === GGUF_TYPE.string) reader.skipStrings(count);
-  else reader.skip(size * count);
-  return { entryType, count, from, to: reader.at };
+  if (type !== GGUF_TYPE.string) reader.skip(size * count);
+  else for (let i = 0; i < count; i++) reader.skip(reader.u64());
 }
 
 /** Each tensor must begin inside the file. libllama itself checks shapes and sizes. */
@@ -169,30 +142,4 @@ function readTensors(reader: Reader, count: number, fileBytes: number): GgufTens
     const bytes = (placed[i + 1]?.offset ?? fileBytes - data) - offset;
     return { name, axes, elements, at: data + offset, bytes };
   });
-}
-
-/**
- * The index of the first string in a list that equals an earlier one, or -1. Compares bytes; decodes nothing.
- */
-export function findRepeated(bytes: Uint8Array, list: GgufList): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const slots = 2 ** Math.ceil(Math.log2(2 * list.count + 2));
-  const seen = new Int32Array(slots); // offset of a string's length field + 1
-  for (let i = 0, at = list.from; i < list.count; i++) {
-    const length = view.getUint32(at, true);
-    let hash = length | 0;
-    for (let k = at + 8; k < at + 8 + length; k++) hash = Math.imul(hash ^ bytes[k], 0x01000193);
-    let slot = (hash ^ (hash >>> 15)) & (slots - 1);
-    for (; seen[slot] !== 0; slot = (slot + 1) & (slots - 1))
-      if (sameString(bytes, view, seen[slot] - 1, at, length)) return i;
-    seen[slot] = at + 1;
-    at += 8 + length;
-  }
-  return -1;
-}
-
-function sameString(bytes: Uint8Array, view: DataView, a: number, b: number, length: number): boolean {
-  if (view.getUint32(a, true) !== length) return false;
-  for (let k = 8; k < 8 + length; k++) if (bytes[a + k] !== bytes[b + k]) return false;
-  return true;
 }

@@ -3,7 +3,7 @@
 import { writeSync } from "node:fs";
 
 /** The same memory, byte by byte. */
-export const asBytes = (values: Float32Array | Float16Array) =>
+export const asBytes = (values: Float32Array | Float16Array | Int32Array) =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 /** Writes all bytes, in parts: one write call takes at most 2 GiB. */

@@ -1,10 +1,11 @@
 // Computes what the talker hands to the code predictor for known codes: the talker is given its codes instead
 // of drawing them.
 
-import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
+import { openBackend, TALKERS } from "../backends/index.ts";
 import type { OpenOptions, Talker } from "../backends/stage.ts";
 import type { Bundle } from "../formats/bundle.ts";
 import { languageId, type Prompt, speakerId } from "../text/prompt.ts";
+import { openTokenizer } from "../text/tokenizer.ts";
 import { CODES_PER_FRAME, type TextMode } from "../types.ts";
 import { Embedder } from "./embed.ts";
 import { type PromptedSentence, promptOf, type SpokenReference } from "./sentence.ts";
@@ -25,13 +26,8 @@ export interface SpokenText {
 /** f32 [frames, hidden] for each speech: the talker's states that its frames were made from. */
 export function replay(options: OpenOptions, speeches: readonly SpokenText[]): Float32Array[] {
   const { bundle } = options;
-  const { stage: talker } = openBackend(
-    TALKERS,
-    options.config.talker,
-    options,
-    options.bundle.manifest.talkerMs,
-  );
-  const tokenizer = openTokenizer(options);
+  const { stage: talker } = openBackend(TALKERS, options.config.talker, options, bundle.manifest.talkerMs);
+  const tokenizer = openTokenizer(bundle);
   const embedder = new Embedder(bundle);
   const replay = new Replay(talker, embedder, bundle);
   const hidden = speeches.map((speech) =>

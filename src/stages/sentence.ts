@@ -1,7 +1,6 @@
 // A sentence as the stages get it, and the prompt that the talker makes of it: the tokens of its text and of
 // a cloned voice.
 
-import type { Tokenizer } from "../backends/stage.ts";
 import type { Bundle } from "../formats/bundle.ts";
 import {
   buildPrompt,
@@ -11,6 +10,7 @@ import {
   wrapReference,
   wrapText,
 } from "../text/prompt.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { CODES_PER_FRAME, type SamplerSettings, type TextMode } from "../types.ts";
 
 /** A cloned voice as the stages need it. */

@@ -3,10 +3,11 @@
 // move its data. Nothing is allocated per frame.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import { openBackend, openTokenizer, TALKERS } from "../backends/index.ts";
-import type { Opened, OpenOptions, Talker, Tokenizer } from "../backends/stage.ts";
+import { openBackend, TALKERS } from "../backends/index.ts";
+import type { Opened, OpenOptions, Talker } from "../backends/stage.ts";
 import { Sampler } from "../sampler.ts";
 import type { Prompt } from "../text/prompt.ts";
+import { openTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import type { StopReason } from "../types.ts";
 import { Embedder, type VoiceVectors } from "./embed.ts";
 import { Prefill, type TakenPrompt } from "./prefill.ts";
@@ -59,7 +60,7 @@ export class TalkerStage {
     const { codecVocabulary, codes, hidden } = bundle.manifest.shape;
     const { prompt } = bundle.manifest;
     const identity = modelIdentity(bundle);
-    this.tokenizer = openTokenizer(options);
+    this.tokenizer = openTokenizer(bundle);
     this.embedder = new Embedder(bundle);
     this.opened = openBackend(TALKERS, config.talker, options, bundle.manifest.talkerMs); // last: it takes much memory
     this.talker = this.opened.stage;

@@ -13,13 +13,7 @@ test("an engine tells what each thread opened, and when", async () => {
   const stepsOf = (thread: string) => engine.opening.filter((step) => step.thread === thread);
   const names = (thread: string) => stepsOf(thread).map(({ what }) => what);
   expect(names("engine").toSorted()).toEqual(["bundle", "open", "reading rules", "threads started"]);
-  expect(names("talker")).toEqual([
-    "thread and modules",
-    "libllama",
-    "tokenizer.gguf",
-    "talker.gguf",
-    "context",
-  ]);
+  expect(names("talker")).toEqual(["thread and modules", "libllama", "talker.gguf", "context"]);
   expect(names("predictor")).toEqual(["thread and modules", "libllama", "predictor.gguf", "context"]);
   expect(names("vocoder")).toEqual(["thread and modules", "ONNX Runtime", "vocoder.onnx"]);
   for (const { endMs, startMs } of engine.opening) {

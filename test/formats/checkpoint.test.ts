@@ -212,6 +212,29 @@ const HOSTILE: [string, Damage, RegExp][] = [
   ["a negative token id", setJson("vocab.json", "zzz", -1), /"zzz" has the id -1/],
   ["a token without an id", setJson("vocab.json", "zzz", "one"), /"zzz" has the id "one"/],
   [
+    "a merge of a piece that is none",
+    write("merges.txt", "a s\nzz s\n"),
+    /merges\.txt: the merge "zz s" does/,
+  ],
+  ["a merge that gives no piece", write("merges.txt", "z z\n"), /the merge "z z" does not join two pieces/],
+  ["a merge of one piece", write("merges.txt", "as\n"), /the merge "as" does/],
+  ["a merge of three", write("merges.txt", "a s s\n"), /the merge "a s s" does/],
+  [
+    "more merges than any model",
+    write("merges.txt", "a s\n".repeat(2 ** 20 + 1)),
+    /lists 1048577 merges, more than 1048576/,
+  ],
+  [
+    "an added token that is a piece of another id",
+    setJson("tokenizer_config.json", "added_tokens_decoder.1010", { content: "a" }),
+    /tokenizer_config\.json: "a" is there twice, with the ids 97 and 1010/,
+  ],
+  [
+    "an added token twice",
+    setJson("tokenizer_config.json", "added_tokens_decoder.1010", { content: "<|im_start|>" }),
+    /"<\|im_start\|>" is there twice, with the ids 1000 and 1010/,
+  ],
+  [
     "an added token out of range",
     setJson("tokenizer_config.json", "added_tokens_decoder.99999999", { content: "<x>" }),
     /has the id 99999999/,

@@ -18,7 +18,6 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
-import type { Tokenizer } from "../../src/backends/stage.ts";
 import { weightTypes } from "../../src/config.ts";
 import { runConversion } from "../../src/convert/index.ts";
 import { type Engine, open } from "../../src/engine.ts";
@@ -28,6 +27,7 @@ import { type Checkpoint, openCheckpoint } from "../../src/formats/checkpoint.ts
 import { parseSafetensors, toFloat32, toInt32 } from "../../src/formats/safetensors.ts";
 import { withLock } from "../../src/io/lock.ts";
 import { wrapText } from "../../src/text/prompt.ts";
+import type { Tokenizer } from "../../src/text/tokenizer.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import {
   GOLDEN,
