@@ -10,9 +10,9 @@ import type { WorkerRole, WorkerStart } from "./src/worker.ts";
 type Runner = (job: never) => unknown;
 
 const WORKERS: Record<WorkerRole, () => Promise<Runner>> = {
-  talker: async () => (await import("./src/pipeline/stage.ts")).runTalker,
-  predictor: async () => (await import("./src/pipeline/stage.ts")).runPredictor,
-  vocoder: async () => (await import("./src/pipeline/stage.ts")).runVocoder,
+  talker: async () => (await import("./src/pipeline/talker-loop.ts")).runTalker,
+  predictor: async () => (await import("./src/pipeline/predictor-loop.ts")).runPredictor,
+  vocoder: async () => (await import("./src/pipeline/vocoder-loop.ts")).runVocoder,
   encoder: async () => (await import("./src/pipeline/errands.ts")).runEncoder,
   measure: async () => (await import("./src/pipeline/errands.ts")).runMeasure,
   replay: async () => (await import("./src/pipeline/errands.ts")).runReplay,

@@ -2,7 +2,7 @@
 // embeddings as feedback.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import type { OnOpening } from "../backends/stage.ts";
+import type { OnOpening, Predictor } from "../backends/stage.ts";
 import { Embedder } from "../stages/embed.ts";
 import { PredictorStage } from "../stages/predictor.ts";
 import { Track } from "../stages/timeline.ts";
@@ -11,6 +11,7 @@ import { DRAFTS, Figures } from "./figures.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { StageJob } from "./messages.ts";
 import { Signals } from "./signals.ts";
+import { runStage, runToTheEnd } from "./stage.ts";
 
 export class PredictorLoop {
   private readonly mailbox: Mailbox;
@@ -90,4 +91,16 @@ export class PredictorLoop {
     this.stage.begin(lane, settings, seed, stream);
     this.jobs[lane] = job;
   }
+}
+
+/** Runs a worker to its end. */
+export function runPredictor(job: StageJob): void {
+  const limits = (predictor: Predictor) => predictor.drawsInside ?? null;
+  runStage(
+    "predictor",
+    job,
+    (onOpening: OnOpening) => new PredictorLoop(job, onOpening),
+    runToTheEnd,
+    (loop) => limits(loop.opened.stage),
+  );
 }

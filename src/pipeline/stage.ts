@@ -3,14 +3,11 @@
 import { parentPort } from "node:worker_threads";
 import { monotonicMs } from "../../ffi/libc.ts";
 import { type Step, takeSteps } from "../../ffi/load/steps.ts";
-import type { OnOpening, Opened, Predictor } from "../backends/stage.ts";
+import type { OnOpening, Opened } from "../backends/stage.ts";
 import { toWire } from "../errors.ts";
 import type { DrawLimits, StageName } from "../types.ts";
 import type { FromStage, StageJob } from "./messages.ts";
 import { settleThread } from "./placement.ts";
-import { PredictorLoop } from "./predictor-loop.ts";
-import { TalkerLoop } from "./talker-loop.ts";
-import { VocoderLoop } from "./vocoder-loop.ts";
 
 /** A stage as a thread, opened. */
 interface Loop {
@@ -20,7 +17,7 @@ interface Loop {
 /**
  * @param run runs the opened stage and ends the thread after it; `guard` reports errors and ends the thread
  */
-function runStage<Stage extends Loop>(
+export function runStage<Stage extends Loop>(
   stage: StageName,
   job: StageJob,
   open: (onOpening: OnOpening) => Stage,
@@ -47,31 +44,8 @@ function runStage<Stage extends Loop>(
   });
 }
 
-export function runTalker(job: StageJob): void {
-  runStage(
-    "talker",
-    job,
-    (onOpening: OnOpening) => new TalkerLoop(job, onOpening),
-    (loop, guard) => loop.listen(guard), // it ends by itself
-  );
-}
-
-export function runPredictor(job: StageJob): void {
-  const limits = (predictor: Predictor) => predictor.drawsInside ?? null;
-  runStage(
-    "predictor",
-    job,
-    (onOpening: OnOpening) => new PredictorLoop(job, onOpening),
-    runToTheEnd,
-    (loop) => limits(loop.opened.stage),
-  );
-}
-
-export function runVocoder(job: StageJob): void {
-  runStage("vocoder", job, (onOpening: OnOpening) => new VocoderLoop(job, onOpening), runToTheEnd);
-}
-
-function runToTheEnd(loop: { run(): void }): void {
+/** For a loop that blocks its thread until it ends. */
+export function runToTheEnd(loop: { run(): void }): void {
   loop.run();
   parentPort!.close();
 }

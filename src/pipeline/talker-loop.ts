@@ -14,6 +14,7 @@ import { Mailbox } from "./mailbox.ts";
 import type { FromStage, SpeakJob, StageJob, ToTalker } from "./messages.ts";
 import { Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
+import { runStage } from "./stage.ts";
 
 /** A start, a frame, and the block that a busy lane keeps free for its end. */
 const BLOCKS_PER_TURN = 3;
@@ -235,4 +236,14 @@ export class TalkerLoop {
     this.stage.close();
     parentPort!.close();
   }
+}
+
+/** Runs a worker to its end. */
+export function runTalker(job: StageJob): void {
+  runStage(
+    "talker",
+    job,
+    (onOpening: OnOpening) => new TalkerLoop(job, onOpening),
+    (loop, guard) => loop.listen(guard), // it ends by itself
+  );
 }

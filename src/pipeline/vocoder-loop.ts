@@ -11,6 +11,7 @@ import { Figures } from "./figures.ts";
 import type { StageJob, ToVocoder } from "./messages.ts";
 import { KIND, Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
+import { runStage, runToTheEnd } from "./stage.ts";
 
 const port = parentPort as unknown as MessagePort;
 
@@ -141,4 +142,9 @@ export class VocoderLoop {
     }
     input.release(frames);
   }
+}
+
+/** Runs a worker to its end. */
+export function runVocoder(job: StageJob): void {
+  runStage("vocoder", job, (onOpening: OnOpening) => new VocoderLoop(job, onOpening), runToTheEnd);
 }

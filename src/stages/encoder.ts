@@ -1,7 +1,8 @@
 // The encoder: turns one recording into the parts of a cloned voice. Base models only. Synchronous, without
 // transport.
 
-import { ENCODERS, openBackend } from "../backends/index.ts";
+import { ENCODERS } from "../backends/encoder/index.ts";
+import { openBackend } from "../backends/open.ts";
 import type { OpenOptions } from "../backends/stage.ts";
 
 /** What a recording becomes: codes i32 [frames, 16] and a speaker vector f32 [hidden]. */

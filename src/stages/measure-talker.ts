@@ -1,7 +1,7 @@
 // How long a sentence keeps each talker of a bundle busy on this machine.
 
-import { TALKERS } from "../backends/index.ts";
 import type { OpenOptions, Talker } from "../backends/stage.ts";
+import { TALKERS } from "../backends/talker/index.ts";
 import { BUNDLE_FILES } from "../formats/bundle.ts";
 
 /** A sentence of 3 seconds. */

@@ -1,10 +1,10 @@
 // How long a frame of the code predictor takes with each backend on this machine, and how many rows its
 // layers may take in one pass: as many as give the bits of single rows, proven on the bundle's own weights.
 
-import { PROCESSOR_PREDICTORS } from "../backends/index.ts";
-import { PredictorRows } from "../backends/predictor-rows.ts";
+import { PROCESSOR_PREDICTORS } from "../backends/predictor/index.ts";
+import { PredictorRows } from "../backends/predictor/rows.ts";
+import { FIRST_ROWS, type PredictorLayers } from "../backends/predictor/stepwise.ts";
 import type { OpenOptions } from "../backends/stage.ts";
-import { FIRST_ROWS, type PredictorLayers } from "../backends/stepwise.ts";
 import { LIMITS } from "../config.ts";
 import type { Manifest } from "../formats/bundle.ts";
 import { Sampler } from "../sampler.ts";

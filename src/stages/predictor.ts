@@ -2,7 +2,8 @@
 // sequence of draws, for a lane or for a client. Synchronous, without transport. Nothing is allocated per
 // frame.
 
-import { openBackend, PREDICTORS } from "../backends/index.ts";
+import { openBackend } from "../backends/open.ts";
+import { PREDICTORS } from "../backends/predictor/index.ts";
 import type { Chances, Draw, Opened, OpenOptions, Predictor, Tally } from "../backends/stage.ts";
 import { Sampler } from "../sampler.ts";
 import type { SamplerSettings } from "../types.ts";

@@ -1,8 +1,9 @@
 // Computes what the talker hands to the code predictor for known codes: the talker is given its codes instead
 // of drawing them.
 
-import { openBackend, TALKERS } from "../backends/index.ts";
+import { openBackend } from "../backends/open.ts";
 import type { OpenOptions, Talker } from "../backends/stage.ts";
+import { TALKERS } from "../backends/talker/index.ts";
 import type { Bundle } from "../formats/bundle.ts";
 import { languageId, type Prompt, speakerId } from "../text/prompt.ts";
 import { openTokenizer } from "../text/tokenizer.ts";

@@ -3,8 +3,9 @@
 // move its data. Nothing is allocated per frame.
 
 import { monotonicMs } from "../../ffi/libc.ts";
-import { openBackend, TALKERS } from "../backends/index.ts";
+import { openBackend } from "../backends/open.ts";
 import type { Opened, OpenOptions, Talker } from "../backends/stage.ts";
+import { TALKERS } from "../backends/talker/index.ts";
 import { Sampler } from "../sampler.ts";
 import type { Prompt } from "../text/prompt.ts";
 import { openTokenizer, type Tokenizer } from "../text/tokenizer.ts";

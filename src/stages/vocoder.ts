@@ -2,8 +2,9 @@
 // sentence, so the same codes give the same bytes. Synchronous, without transport. Nothing is allocated per
 // frame.
 
-import { openBackend, VOCODERS } from "../backends/index.ts";
+import { openBackend } from "../backends/open.ts";
 import type { Opened, OpenOptions, Vocoder, VocoderMemory } from "../backends/stage.ts";
+import { VOCODERS } from "../backends/vocoder/index.ts";
 import { REMEMBERED_REFERENCES, VOCODER_CHUNK_FRAMES } from "../config.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
 

@@ -4,7 +4,8 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { PREDICTORS, VOCODERS } from "../../src/backends/index.ts";
+import { PREDICTORS } from "../../src/backends/predictor/index.ts";
+import { VOCODERS } from "../../src/backends/vocoder/index.ts";
 import { loadConfig, PREDICTOR_CHOICES, VOCODER_CHOICES } from "../../src/config.ts";
 import { NPU_NAMES, NPU_TARGETS, NPU_VENDORS, npuBackends } from "../../src/npu-vendors.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";

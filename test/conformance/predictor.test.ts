@@ -1,6 +1,6 @@
 // Every code predictor backend that needs no accelerator passes the same suite.
 
-import { PREDICTORS } from "../../src/backends/index.ts";
+import { PREDICTORS } from "../../src/backends/predictor/index.ts";
 import { isAccelerator } from "../../src/backends/stage.ts";
 import { predictorConformance } from "./predictor.ts";
 

@@ -2,7 +2,7 @@
 // speculates gives every code and every logit of one that does not, whatever becomes of its drafts.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { PROCESSOR_PREDICTORS } from "../../src/backends/index.ts";
+import { PROCESSOR_PREDICTORS } from "../../src/backends/predictor/index.ts";
 import type { Chances, Predictor } from "../../src/backends/stage.ts";
 import { LIMITS } from "../../src/config.ts";
 import type { Bundle } from "../../src/formats/bundle.ts";

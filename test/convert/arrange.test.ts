@@ -5,7 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cpuCode, loadLlama } from "../../ffi/llama.ts";
-import { PREDICTORS, TALKERS } from "../../src/backends/index.ts";
+import { PREDICTORS } from "../../src/backends/predictor/index.ts";
+import { TALKERS } from "../../src/backends/talker/index.ts";
 import { BUNDLE_FILES, type Bundle, openBundle } from "../../src/formats/bundle.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import {

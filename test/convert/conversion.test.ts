@@ -15,7 +15,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
+import { PREDICTORS } from "../../src/backends/predictor/index.ts";
+import { TALKERS } from "../../src/backends/talker/index.ts";
+import { VOCODERS } from "../../src/backends/vocoder/index.ts";
 import { loadConfig, WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
 import { convert } from "../../src/convert/index.ts";
 import { BUNDLE_FILES, type Bundle, damageOf, openBundle } from "../../src/formats/bundle.ts";

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ENCODERS } from "../../src/backends/index.ts";
+import { ENCODERS } from "../../src/backends/encoder/index.ts";
 import { weightTypes } from "../../src/config.ts";
 import { runConversion } from "../../src/convert/index.ts";
 import { TtsError } from "../../src/errors.ts";

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { PREDICTORS } from "../../src/backends/index.ts";
+import { PREDICTORS } from "../../src/backends/predictor/index.ts";
 import { loadConfig, type WeightType, weightTypes } from "../../src/config.ts";
 import { convert } from "../../src/convert/index.ts";
 import { BUNDLE_FILES, type Bundle } from "../../src/formats/bundle.ts";

@@ -7,7 +7,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadLlama } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
-import { predictorLlama } from "../../src/backends/predictor-llama.ts";
+import { predictorLlama } from "../../src/backends/predictor/llama.ts";
 import type { WeightType } from "../../src/config.ts";
 import { writeTables } from "../../src/convert/tables.ts";
 import type { Bundle } from "../../src/formats/bundle.ts";

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { talkerLlama } from "../../src/backends/talker-llama.ts";
+import { talkerLlama } from "../../src/backends/talker/llama.ts";
 import { SpareCores } from "../../src/machine/spare-cores.ts";
 import { bundleNamed, openOptions, STARTER, scratchFolder, sharedFloats } from "../_support.ts";
 

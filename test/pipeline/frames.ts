@@ -3,8 +3,10 @@
 
 import { heapStats } from "bun:jsc";
 import { expect } from "bun:test";
-import { PREDICTORS, TALKERS, VOCODERS } from "../../src/backends/index.ts";
+import { PREDICTORS } from "../../src/backends/predictor/index.ts";
 import type { OpenOptions } from "../../src/backends/stage.ts";
+import { TALKERS } from "../../src/backends/talker/index.ts";
+import { VOCODERS } from "../../src/backends/vocoder/index.ts";
 import { VOCODER_CHUNK_FRAMES } from "../../src/config.ts";
 import { createMailboxMemory, Mailbox } from "../../src/pipeline/mailbox.ts";
 import { createRingMemory, Ring } from "../../src/pipeline/ring.ts";

@@ -1,7 +1,8 @@
 // Signs of life in long work that completes no slice: long prompts, and a vocoder that hears a reference.
 
 import { expect, test } from "bun:test";
-import { openBackend, TALKERS } from "../../src/backends/index.ts";
+import { openBackend } from "../../src/backends/open.ts";
+import { TALKERS } from "../../src/backends/talker/index.ts";
 import { PROMPT_PIECE_ROWS, VOCODER_CHUNK_FRAMES } from "../../src/config.ts";
 import { open } from "../../src/engine.ts";
 import { Prefill } from "../../src/stages/prefill.ts";

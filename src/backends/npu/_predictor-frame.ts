@@ -7,7 +7,7 @@ import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { assertDrawable } from "../../sampler.ts";
 import { CODES_PER_FRAME, type DrawLimits } from "../../types.ts";
-import { PredictorRows } from "../predictor-rows.ts";
+import { PredictorRows } from "../predictor/rows.ts";
 import type { Chances, Draw, Predictor } from "../stage.ts";
 import { type PartFile, tensorOf } from "./_predictor-files.ts";
 

@@ -3,8 +3,8 @@
 
 import type { NpuModel, NpuRuntime } from "../../../ffi/npu/model.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
+import type { PredictorLayers } from "../predictor/stepwise.ts";
 import type { OpenOptions } from "../stage.ts";
-import type { PredictorLayers } from "../stepwise.ts";
 import { statesOf } from "./_folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
 import { type PartFile, tensorOf } from "./_predictor-files.ts";

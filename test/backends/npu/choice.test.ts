@@ -3,9 +3,10 @@
 
 import { expect, test } from "bun:test";
 import { loadRknn, openRknnModel } from "../../../ffi/npu/rknn.ts";
-import { PREDICTORS, VOCODERS } from "../../../src/backends/index.ts";
-import { npuVocoder } from "../../../src/backends/npu/_vocoder.ts";
+import { npuVocoder } from "../../../src/backends/npu/vocoder.ts";
+import { PREDICTORS } from "../../../src/backends/predictor/index.ts";
 import type { Backend } from "../../../src/backends/stage.ts";
+import { VOCODERS } from "../../../src/backends/vocoder/index.ts";
 import type { NpuName, NpuTarget } from "../../../src/npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
 import { npuOptions } from "../../_npu.ts";

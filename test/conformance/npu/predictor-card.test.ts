@@ -1,7 +1,8 @@
 // How a code predictor that draws by itself uses noise and settings, on the stand-in for the card's library.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { openBackend, PREDICTORS } from "../../../src/backends/index.ts";
+import { openBackend } from "../../../src/backends/open.ts";
+import { PREDICTORS } from "../../../src/backends/predictor/index.ts";
 import type { Chances, Predictor } from "../../../src/backends/stage.ts";
 import { Sampler } from "../../../src/sampler.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../../../src/types.ts";

@@ -1,8 +1,9 @@
 // Every code predictor backend of a card passes the suite on the stand-in for its library, and every talker
 // speaks the official codes with it.
 
-import { PREDICTORS, TALKERS } from "../../../src/backends/index.ts";
+import { PREDICTORS } from "../../../src/backends/predictor/index.ts";
 import { isAccelerator } from "../../../src/backends/stage.ts";
+import { TALKERS } from "../../../src/backends/talker/index.ts";
 import type { Bundle } from "../../../src/formats/bundle.ts";
 import { npuOptions } from "../../_npu.ts";
 import { compiler, noCompiler } from "../../_standins.ts";

@@ -1,8 +1,8 @@
 // Every vocoder backend of an NPU passes the suite, on the stand-in for its library, which computes the
 // graphs as they are.
 
-import { VOCODERS } from "../../../src/backends/index.ts";
 import { isAccelerator } from "../../../src/backends/stage.ts";
+import { VOCODERS } from "../../../src/backends/vocoder/index.ts";
 import type { NpuName, NpuTarget } from "../../../src/npu-vendors.ts";
 import { npuOptions } from "../../_npu.ts";
 import { compiler, noCompiler } from "../../_standins.ts";

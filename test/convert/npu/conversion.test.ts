@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from "node:path";
 import { elementsOf } from "../../../ffi/npu/model.ts";
 import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
-import { VOCODERS } from "../../../src/backends/index.ts";
+import { VOCODERS } from "../../../src/backends/vocoder/index.ts";
 import { PartChain } from "../../../src/convert/npu/_chain.ts";
 import { runNpuConversion } from "../../../src/convert/npu/index.ts";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";

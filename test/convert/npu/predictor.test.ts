@@ -4,8 +4,9 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
-import { PREDICTORS, TALKERS } from "../../../src/backends/index.ts";
+import { PREDICTORS } from "../../../src/backends/predictor/index.ts";
 import type { Draw } from "../../../src/backends/stage.ts";
+import { TALKERS } from "../../../src/backends/talker/index.ts";
 import { PartChain } from "../../../src/convert/npu/_chain.ts";
 import { predictorFrameGraph, predictorStepGraph } from "../../../src/convert/npu/predictor.ts";
 import { Message } from "../../../src/formats/_protobuf.ts";

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadOnnxRuntime } from "../../../ffi/onnxruntime.ts";
-import { VOCODERS } from "../../../src/backends/index.ts";
+import { VOCODERS } from "../../../src/backends/vocoder/index.ts";
 import { PartChain } from "../../../src/convert/npu/_chain.ts";
 import {
   LARGEST_SIGNAL,

@@ -2,7 +2,7 @@
 // too small to be heard but not 0, so that the whole graph is made.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { VOCODERS } from "../../../src/backends/index.ts";
+import { VOCODERS } from "../../../src/backends/vocoder/index.ts";
 import { vocoderNpuGraph } from "../../../src/convert/npu/vocoder.ts";
 import { vocoderGraph } from "../../../src/convert/onnx/vocoder.ts";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";

@@ -4,11 +4,11 @@
 // with its drafts gives the states that verify them. Every code is drawn as in plain passes, from the same
 // logits: a draft is right when it is the code that was drawn.
 
-import { provenPassMs } from "../formats/bundle.ts";
-import { CODES_PER_FRAME } from "../types.ts";
+import { provenPassMs } from "../../formats/bundle.ts";
+import { CODES_PER_FRAME } from "../../types.ts";
+import type { Backend, Chances, Draw, OpenOptions, Predictor, Tally } from "../stage.ts";
 import { DraftWindow } from "./draft-window.ts";
-import { PredictorRows } from "./predictor-rows.ts";
-import type { Backend, Chances, Draw, OpenOptions, Predictor, Tally } from "./stage.ts";
+import { PredictorRows } from "./rows.ts";
 
 const LAST_GROUP = CODES_PER_FRAME - 1;
 /** The first pass of a frame takes the talker's state and code 0. */

@@ -1,11 +1,11 @@
 // The talker on libllama: one context, one KV sequence per lane.
 
-import { LlamaContext, type LlamaModel, loadLlama } from "../../ffi/llama.ts";
-import { PROMPT_PIECE_ROWS } from "../config.ts";
-import { TtsError } from "../errors.ts";
-import { SpareCores } from "../machine/spare-cores.ts";
-import { openTransformer } from "./_gguf.ts";
-import type { Backend, OpenOptions, Talker, TalkerMemory } from "./stage.ts";
+import { LlamaContext, type LlamaModel, loadLlama } from "../../../ffi/llama.ts";
+import { PROMPT_PIECE_ROWS } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
+import { SpareCores } from "../../machine/spare-cores.ts";
+import { openTransformer } from "../gguf.ts";
+import type { Backend, OpenOptions, Talker, TalkerMemory } from "../stage.ts";
 
 export const talkerLlama: Backend<Talker> = {
   name: "llama",

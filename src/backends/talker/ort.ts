@@ -7,11 +7,11 @@ import {
   OrtTensor,
   PreparedRun,
   type TensorData,
-} from "../../ffi/onnxruntime.ts";
-import { PROMPT_PIECE_ROWS } from "../config.ts";
-import { TtsError } from "../errors.ts";
-import { bundlePath } from "../formats/bundle.ts";
-import type { Backend, OpenOptions, Talker, TalkerMemory } from "./stage.ts";
+} from "../../../ffi/onnxruntime.ts";
+import { PROMPT_PIECE_ROWS } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
+import { bundlePath } from "../../formats/bundle.ts";
+import type { Backend, OpenOptions, Talker, TalkerMemory } from "../stage.ts";
 
 export const talkerOrt: Backend<Talker> = {
   name: "ort",

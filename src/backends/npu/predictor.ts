@@ -1,15 +1,15 @@
 // The code predictor on an NPU, in the form that was built: all 15 codes of a frame in one run, drawn on the
 // device, because every run may cross a bus; or else one step per run, with heads and sampling on the CPU.
 
-import { DraftWindow } from "../draft-window.ts";
+import { DraftWindow } from "../predictor/draft-window.ts";
+import { StepwisePredictor } from "../predictor/stepwise.ts";
 import type { Accelerator, Predictor } from "../stage.ts";
-import { StepwisePredictor } from "../stepwise.ts";
-import { acceleratorOn, type NpuDevice } from "./_accelerator.ts";
+import { acceleratorOn, devicesFor, type NpuDevice } from "./_accelerator.ts";
 import { findPredictor } from "./_predictor-files.ts";
 import { FramePredictor } from "./_predictor-frame.ts";
 import { CardLayers } from "./_predictor-step.ts";
 
-export const npuPredictor = (device: NpuDevice): Accelerator<Predictor> =>
+const npuPredictor = (device: NpuDevice): Accelerator<Predictor> =>
   acceleratorOn<Predictor, ReturnType<typeof findPredictor>>(
     device,
     findPredictor,
@@ -20,3 +20,6 @@ export const npuPredictor = (device: NpuDevice): Accelerator<Predictor> =>
       return new StepwisePredictor(new CardLayers(found, options, openModel), window, options);
     },
   );
+
+/** One for each vendor in src/npu-vendors.ts. */
+export const NPU_PREDICTORS: readonly Accelerator<Predictor>[] = devicesFor("predictor").map(npuPredictor);

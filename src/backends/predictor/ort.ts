@@ -8,10 +8,10 @@ import {
   OrtTensor,
   PreparedRun,
   type TensorData,
-} from "../../ffi/onnxruntime.ts";
-import { bundlePath } from "../formats/bundle.ts";
-import { PREDICTOR_POSITIONS } from "../types.ts";
-import type { OpenOptions } from "./stage.ts";
+} from "../../../ffi/onnxruntime.ts";
+import { bundlePath } from "../../formats/bundle.ts";
+import { PREDICTOR_POSITIONS } from "../../types.ts";
+import type { OpenOptions } from "../stage.ts";
 import { FIRST_ROWS, type PredictorLayers, stepwiseBackend } from "./stepwise.ts";
 
 export const predictorOrt = stepwiseBackend(

@@ -7,11 +7,11 @@ import {
   OrtTensor,
   PreparedRun,
   type TensorInfo,
-} from "../../ffi/onnxruntime.ts";
-import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../config.ts";
-import { bundlePath } from "../formats/bundle.ts";
-import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
-import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "./stage.ts";
+} from "../../../ffi/onnxruntime.ts";
+import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../../config.ts";
+import { bundlePath } from "../../formats/bundle.ts";
+import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../../types.ts";
+import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "../stage.ts";
 
 /** The vocoder runs beside generation, which needs the other cores. */
 const THREADS = 1;

@@ -1,13 +1,13 @@
 // The code predictor on libllama: its layers, embeddings in and hidden states out, one KV sequence per lane;
 // its heads are products of ggml on the same threads.
 
-import { MatrixProducts } from "../../ffi/ggml.ts";
-import { LlamaContext, loadLlama } from "../../ffi/llama.ts";
-import { Tables } from "../formats/tables.ts";
-import { SpareCores } from "../machine/spare-cores.ts";
-import { CODES_PER_FRAME } from "../types.ts";
-import { openTransformer } from "./_gguf.ts";
-import type { OpenOptions } from "./stage.ts";
+import { MatrixProducts } from "../../../ffi/ggml.ts";
+import { LlamaContext, loadLlama } from "../../../ffi/llama.ts";
+import { Tables } from "../../formats/tables.ts";
+import { SpareCores } from "../../machine/spare-cores.ts";
+import { CODES_PER_FRAME } from "../../types.ts";
+import { openTransformer } from "../gguf.ts";
+import type { OpenOptions } from "../stage.ts";
 import { FIRST_ROWS, type PredictorLayers, stepwiseBackend } from "./stepwise.ts";
 
 export const predictorLlama = stepwiseBackend(

@@ -2,8 +2,8 @@
 // was right of late, and by what a pass of so many rows costs. The choice changes how long a frame takes, and
 // never a code. Allocates nothing after the start.
 
-import type { Config } from "../config.ts";
-import type { Tally } from "./stage.ts";
+import type { Config } from "../../config.ts";
+import type { Tally } from "../stage.ts";
 
 /** Weight of the latest draft in how often one is right: about three frames are remembered. */
 const LATEST = 1 / 32;

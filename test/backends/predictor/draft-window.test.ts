@@ -1,7 +1,7 @@
 // How many drafts a pass takes: as many as pay, by their luck of late and by what a pass costs.
 
 import { expect, test } from "bun:test";
-import { DraftWindow } from "../../src/backends/draft-window.ts";
+import { DraftWindow } from "../../../src/backends/predictor/draft-window.ts";
 
 const PASS_MS = [1, 1.3, 1.6, 1.9];
 

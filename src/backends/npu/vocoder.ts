@@ -8,7 +8,7 @@ import { TtsError } from "../../errors.ts";
 import { type NpuFolder, type NpuPart, npuPartPath, readNpuSelfTest } from "../../formats/npu-folder.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME } from "../../types.ts";
 import type { Accelerator, OpenOptions, Vocoder, VocoderMemory } from "../stage.ts";
-import { acceleratorOn, type NpuDevice } from "./_accelerator.ts";
+import { acceleratorOn, devicesFor, type NpuDevice } from "./_accelerator.ts";
 import { openFolder, statesOf, unfit } from "./_folder.ts";
 import { openOrtPart } from "./_ort-part.ts";
 
@@ -16,6 +16,9 @@ export const npuVocoder = (device: NpuDevice): Accelerator<Vocoder> =>
   acceleratorOn<Vocoder, NpuFolder>(device, openFolder, (folder, options) =>
     openChecked(new NpuVocoder(folder, options, device), device),
   );
+
+/** One for each vendor in src/npu-vendors.ts. */
+export const NPU_VOCODERS: readonly Accelerator<Vocoder>[] = devicesFor("vocoder").map(npuVocoder);
 
 /** Copies an output of one part to the input of a later one. */
 interface Link {

@@ -1,8 +1,8 @@
 // The input rows of the code predictor's layers, of the predictor's width, from the tables of the bundle.
 
-import type { Bundle } from "../formats/bundle.ts";
-import { matVec, type RowTable, TABLE, Tables } from "../formats/tables.ts";
-import { CODES_PER_FRAME } from "../types.ts";
+import type { Bundle } from "../../formats/bundle.ts";
+import { matVec, type RowTable, TABLE, Tables } from "../../formats/tables.ts";
+import { CODES_PER_FRAME } from "../../types.ts";
 
 export class PredictorRows {
   readonly width: number;

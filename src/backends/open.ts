@@ -1,32 +1,9 @@
-// The ordered list of backends for each stage, and the choice among them.
+// The choice among the backends of a stage. Each stage has its list in a folder of its own, so that a thread
+// loads the code of its stage alone.
 
 import { TtsError } from "../errors.ts";
 import { BUNDLE_FILES } from "../formats/bundle.ts";
-import { encoderOrt } from "./encoder-ort.ts";
-import { NPU_PREDICTORS, NPU_VOCODERS } from "./npu/index.ts";
-import { predictorLlama } from "./predictor-llama.ts";
-import { predictorOrt } from "./predictor-ort.ts";
-import {
-  type Backend,
-  type Encoder,
-  isAccelerator,
-  type Opened,
-  type OpenOptions,
-  type Predictor,
-  type Talker,
-  type Vocoder,
-} from "./stage.ts";
-import { talkerLlama } from "./talker-llama.ts";
-import { talkerOrt } from "./talker-ort.ts";
-import { vocoderOrt } from "./vocoder-ort.ts";
-
-export const TALKERS: readonly Backend<Talker>[] = [talkerLlama, talkerOrt];
-/** In the order that `auto` tries them where nothing was measured. */
-export const PROCESSOR_PREDICTORS = [predictorLlama, predictorOrt] as const;
-/** Accelerators come first. */
-export const PREDICTORS: readonly Backend<Predictor>[] = [...NPU_PREDICTORS, ...PROCESSOR_PREDICTORS];
-export const VOCODERS: readonly Backend<Vocoder>[] = [...NPU_VOCODERS, vocoderOrt];
-export const ENCODERS: readonly Backend<Encoder>[] = [encoderOrt];
+import { type Backend, isAccelerator, type Opened, type OpenOptions } from "./stage.ts";
 
 /**
  * Opens the chosen backend. `auto` takes a prepared accelerator that works, or else a processor backend: the

@@ -7,14 +7,14 @@ import {
   OrtTensor,
   PreparedRun,
   type TensorData,
-} from "../../ffi/onnxruntime.ts";
-import { logMel, MEL_BANDS } from "../audio/mel.ts";
-import { checkReference } from "../audio/reference.ts";
-import { LIMITS } from "../config.ts";
-import { TtsError } from "../errors.ts";
-import { type Bundle, bundlePath } from "../formats/bundle.ts";
-import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../types.ts";
-import type { Backend, Encoder, OpenOptions } from "./stage.ts";
+} from "../../../ffi/onnxruntime.ts";
+import { logMel, MEL_BANDS } from "../../audio/mel.ts";
+import { checkReference } from "../../audio/reference.ts";
+import { LIMITS } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
+import { type Bundle, bundlePath } from "../../formats/bundle.ts";
+import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
+import type { Backend, Encoder, OpenOptions } from "../stage.ts";
 
 /** The longest reference plus the silence after it. */
 const CODES_MOST_SECONDS = LIMITS.referenceSeconds + LIMITS.referenceTailSeconds;
