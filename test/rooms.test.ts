@@ -157,7 +157,7 @@ function circles(): string[] {
 describe("rooms", () => {
   test("the checks see the imports", () => {
     expect(files.length).toBeGreaterThan(100);
-    expect(importsOf("src/backends/predictor-ort.ts")).toEqual(
+    expect(importsOf("src/backends/predictor/ort.ts")).toEqual(
       expect.arrayContaining(["ffi/onnxruntime.ts", "src/backends/stage.ts"]),
     );
     expect(importsOf("src/models/download.ts")).toContain("node:fs"); // over several lines
