@@ -147,6 +147,7 @@ describe("speaking", () => {
       "model",
       "backends",
       "seed",
+      "speculation",
     ];
     expect(Object.keys(summary).toSorted()).toEqual([...keys, "prompt"].toSorted());
     expect(Object.keys(summary.prompt)).toEqual(["rows", "cachedRows", "savedMs"]);
