@@ -204,7 +204,7 @@ class OrtTalker implements Talker {
     this.ends[lane] = 0;
     const size = positions * this.headDim;
     if (bytes.length !== 4 * this.layers * 2 * this.kvHeads * size) return false;
-    const values = new Float32Array(bytes.slice().buffer); // a part of a file may begin anywhere
+    const values = new Float32Array(new Uint8Array(bytes).buffer); // a copy: a part of a file may begin anywhere
     this.eachHead(lane, positions, (head, at) => head.set(values.subarray(at, at + size)));
     this.ends[lane] = positions;
     return true;
