@@ -97,7 +97,6 @@ static void model(void) {
   FIELD(llama_model_params, split_mode);
   FIELD(llama_model_params, load_mode);
   FIELD(llama_model_params, lazy_mode);
-  FIELD(llama_model_params, vocab_only);
   FIELD(llama_model_params, use_extra_bufts);
 }
 

@@ -428,9 +428,9 @@ describe("libraries of the user", () => {
   });
 
   test("are refused with a reason otherwise", async () => {
-    const wrong = join(folder, "libllama.so");
+    const wrong = join(folder, "libonnxruntime.so");
     writeFileSync(wrong, "no library");
-    const failed = await say(used, { TTS_LIBLLAMA: wrong });
+    const failed = await say(used, { TTS_LIBONNXRUNTIME: wrong });
     expect(failed).toMatchObject({ status: 4, stderr: expect.stringContaining(wrong) });
   });
 });
