@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type Config, threadsFor } from "../config.ts";
 import {
   BUNDLE_FILES,
+  expectedMs,
   FORMED_STAGES,
   FORMS,
   type Form,
@@ -52,7 +53,7 @@ async function choose(directory: string, config: Config, keep: KeptForms): Promi
   const asSpoken = { ...config, ...threadsFor(manifest.shape.hidden, config) };
   const job: MeasureJob = { directory, config: asSpoken };
   const measured = await runErrand<Measured>("measure", job, { title: "the measurement of the backends" });
-  const times = { talker: measured.talkerMs, predictor: measured.predictorMs };
+  const times = { talker: measured.talkerMs, predictor: expectedMs(measured) };
   const files = { ...manifest.files };
   for (const stage of FORMED_STAGES) {
     const forms = formsOf(manifest, stage).toSorted((a, b) => times[stage][a] - times[stage][b]);

@@ -184,6 +184,20 @@ export interface Bundle {
 export const provenPassMs = ({ manifest }: Bundle, backend: string): readonly number[] =>
   manifest.predictorPassMs[backend] ?? [1];
 
+/** Guesses that are right half of the time make a predictor that takes them about so much faster. */
+const GUESSING_SHARE = 0.8;
+/** Predictor backend -> milliseconds per frame to be expected, by which `auto` chooses. */
+export const expectedMs = ({
+  predictorMs,
+  predictorPassMs,
+}: Pick<Manifest, "predictorMs" | "predictorPassMs">) =>
+  Object.fromEntries(
+    Object.entries(predictorMs).map(([backend, ms]) => {
+      const guesses = (predictorPassMs[backend]?.length ?? 1) > 1;
+      return [backend, guesses ? GUESSING_SHARE * ms : ms];
+    }),
+  );
+
 /** For people, and in folder names. */
 export const weightsInWords = ({ talker, predictor }: WeightTypes) =>
   talker === predictor ? talker : `${talker}-${predictor}`;

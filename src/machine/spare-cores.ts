@@ -23,11 +23,16 @@ export class SpareCores {
 
   /**
    * `wanted`, or fewer where other threads of the machine are running. At least 1. Allocates nothing.
+   * @param patienceMs for long work: how long others, as the thread that sent it, may take to fall asleep
    */
-  threads(wanted: number): number {
+  threads(wanted: number, patienceMs = 0): number {
     if (wanted === 1 || this.file === null) return wanted;
-    const others = this.running() - 1; // this thread is one of them
-    return Math.min(wanted, Math.max(1, this.cores - others));
+    const endMs = performance.now() + patienceMs;
+    for (;;) {
+      const others = this.running() - 1; // this thread is one of them
+      const free = Math.max(1, this.cores - others);
+      if (free >= wanted || performance.now() >= endMs) return Math.min(wanted, free);
+    }
   }
 
   /** Threads that run or wait for a core: the number before the slash in "0.31 0.43 0.40 3/412 9012". */

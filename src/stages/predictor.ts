@@ -5,6 +5,7 @@
 import { openBackend } from "../backends/open.ts";
 import { PREDICTORS } from "../backends/predictor/index.ts";
 import type { Chances, Draw, Opened, OpenOptions, Predictor, Tally } from "../backends/stage.ts";
+import { expectedMs } from "../formats/bundle.ts";
 import { Sampler } from "../sampler.ts";
 import type { SamplerSettings } from "../types.ts";
 
@@ -26,7 +27,7 @@ export class PredictorStage {
   constructor(options: OpenOptions) {
     const { bundle, config } = options;
     this.codes = bundle.manifest.shape.codes;
-    this.opened = openBackend(PREDICTORS, config.predictor, options, bundle.manifest.predictorMs);
+    this.opened = openBackend(PREDICTORS, config.predictor, options, expectedMs(bundle.manifest));
     this.predictor = this.opened.stage;
   }
 

@@ -19,6 +19,9 @@ export const talkerLlama: Backend<Talker> = {
  */
 const SPLIT_POSITIONS = 256;
 
+/** A prompt takes a hundred times as long. */
+const PROMPT_PATIENCE_MS = 2;
+
 class LlamaTalker implements Talker {
   readonly hidden: number;
   readonly codecVocabulary: number;
@@ -76,7 +79,8 @@ class LlamaTalker implements Talker {
     alone = false,
   ): boolean {
     if (from === 0) this.clear(lane);
-    this.context.useThreads(1, this.spare.threads(alone ? this.mostThreads : this.threads));
+    const threads = alone ? this.mostThreads : this.threads;
+    this.context.useThreads(1, this.spare.threads(threads, PROMPT_PATIENCE_MS));
     return this.decodeRows(lane, rows, from, to, hidden, logits);
   }
 
