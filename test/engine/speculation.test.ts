@@ -22,7 +22,7 @@ let proven = 1;
 beforeAll(async () => {
   if (!existsSync(model)) {
     const config = loadConfig({ cacheDir: scratchFolder() });
-    const keep = { predictor: ["ort"] } as const;
+    const keep = { predictor: ["ort", "llama"] } as const;
     await convert({ source: STARTER, target: model, weights: weightTypes("f32"), config, keep }, () => {});
   }
   proven = openBundle(model).manifest.predictorPassMs.ort.length;
