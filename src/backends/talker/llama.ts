@@ -2,10 +2,10 @@
 
 import { LlamaContext, type LlamaModel, loadLlama } from "../../../ffi/llama.ts";
 import { PROMPT_PIECE_ROWS } from "../../config.ts";
-import { TtsError } from "../../errors.ts";
 import { SpareCores } from "../../machine/spare-cores.ts";
 import { openTransformer } from "../gguf.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "../stage.ts";
+import { assertPiece, assertRoom } from "./_pieces.ts";
 
 export const talkerLlama: Backend<Talker> = {
   name: "llama",
@@ -92,11 +92,8 @@ class LlamaTalker implements Talker {
     hidden: Float32Array,
     logits: Float32Array,
   ): boolean {
-    if (from !== this.positions[lane])
-      throw new RangeError(`lane ${lane} stands at ${this.positions[lane]}, the rows begin at ${from}`);
+    assertPiece(lane, this.positions[lane], from, to);
     const count = to - from;
-    if (count > PROMPT_PIECE_ROWS)
-      throw new RangeError(`${count} rows at once, at most ${PROMPT_PIECE_ROWS} are allowed`);
     for (let row = 0; row < count; row++) this.context.place(row, lane, from + row);
     if (!this.context.decode(rows.subarray(from * this.hidden), count)) return false;
     this.read(count - 1, 0, hidden, logits);
@@ -105,9 +102,7 @@ class LlamaTalker implements Talker {
   }
 
   assertFits(positions: number): void {
-    if (positions < this.limit) return;
-    const what = `the prompt has ${positions} positions, the talker's context holds ${this.limit}`;
-    throw new TtsError("TEXT_TOO_LONG", what, "shorten the text, or the instruction");
+    assertRoom(positions, this.limit);
   }
 
   private clear(lane: number): void {

@@ -9,9 +9,9 @@ import {
   type TensorData,
 } from "../../../ffi/onnxruntime.ts";
 import { PROMPT_PIECE_ROWS } from "../../config.ts";
-import { TtsError } from "../../errors.ts";
 import { bundlePath } from "../../formats/bundle.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "../stage.ts";
+import { assertPiece, assertRoom } from "./_pieces.ts";
 
 export const talkerOrt: Backend<Talker> = {
   name: "ort",
@@ -92,9 +92,7 @@ class OrtTalker implements Talker {
   }
 
   assertFits(positions: number): void {
-    if (positions < this.limit) return;
-    const what = `the prompt has ${positions} positions, the talker's context holds ${this.limit}`;
-    throw new TtsError("TEXT_TOO_LONG", what, "shorten the text, or the instruction");
+    assertRoom(positions, this.limit);
   }
 
   prefill(
@@ -106,11 +104,8 @@ class OrtTalker implements Talker {
     logits: Float32Array,
   ): boolean {
     if (from === 0) this.ends[lane] = 0;
-    if (from !== this.ends[lane])
-      throw new RangeError(`lane ${lane} stands at ${this.ends[lane]}, the rows begin at ${from}`);
+    assertPiece(lane, this.ends[lane], from, to);
     const count = to - from;
-    if (count > PROMPT_PIECE_ROWS)
-      throw new RangeError(`${count} rows at once, at most ${PROMPT_PIECE_ROWS} are allowed`);
     const turn = this.prepare(lane, 1, rows.subarray(from * this.hidden, to * this.hidden), count);
     turn.last[0] = to - 1;
     turn.positions[0] = to;
