@@ -49,7 +49,7 @@ export function openBackend<Stage>(
     throw new TtsError(
       "MODEL_UNSUITABLE",
       `${directory} has no ${BUNDLE_FILES[chosen.file!]}, which ${choice} needs`,
-      `choose ${processors.map(({ name }) => name).join(" or ")}, or convert the checkpoint again for ${choice}`,
+      `choose ${processors.map(({ name }) => name).join(" or ")}: only bundles in the cache get another form`,
     );
   announce(chosen);
   return open(chosen);

@@ -62,8 +62,10 @@ const SEEN_DIGITS = 16;
  */
 export function modelIdentity(bundle: Bundle): string {
   const { source, version, weights } = bundle.manifest;
-  const stat = statSync(bundlePath(bundle, "talker"), { bigint: true, throwIfNoEntry: false });
-  const file = [stat?.size, stat?.mtimeNs, stat?.ctimeNs].map(String);
+  const file = [bundlePath(bundle, "talker"), `${bundlePath(bundle, "talkerOnnx")}.data`].flatMap((path) => {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return [stat?.size, stat?.mtimeNs, stat?.ctimeNs].map(String);
+  });
   return JSON.stringify([version, weights.talker, source, file, process.arch, cpus()[0]?.model]);
 }
 

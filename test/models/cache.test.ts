@@ -284,7 +284,7 @@ describe("forms of talker and code predictor", () => {
     expect(error).toMatchObject({
       code: "MODEL_UNSUITABLE",
       message: `${own} has no talker.onnx, which ort needs`,
-      hint: "choose llama, or convert the checkpoint again for ort",
+      hint: "choose llama: only bundles in the cache get another form",
     });
   });
 

@@ -136,9 +136,15 @@ export async function prepareModels(
   };
   const configurations: Configuration[] = [];
   for (const setting of settings) {
-    const { machine, predictorWeights, weights } = setting;
+    const { machine, predictor, predictorWeights, talker, weights } = setting;
     const config = loadConfig(machine);
-    const bundle = await resolveModel({ config, model, weights, predictorWeights, onProgress });
+    const bundle = await resolveModel({
+      config: { ...config, talker, predictor },
+      model,
+      weights,
+      predictorWeights,
+      onProgress,
+    });
     const usual = threadsFor(bundle.manifest.shape.hidden, config);
     const { threads, promptThreads } =
       setting.threads === undefined ? usual : { threads: setting.threads, promptThreads: setting.threads };
