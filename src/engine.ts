@@ -66,6 +66,11 @@ export interface OpenOptions extends SamplingOptions {
    */
   use?: "speak" | "decode" | "encode";
   /**
+   * What will be spoken first: the work on it begins while the vocoder still opens, and {@link Engine.first}
+   * is its speech. Default: nothing.
+   */
+  first?: { text: string; options?: SpeakOptions };
+  /**
    * A pronunciation list: a file with lines of `word => respelling` (or a tab), or a Map or an object. It
    * replaces whole words, whatever their case; where several entries fit, the longest one. `/.../` is IPA for
    * voices that read IPA; other voices refuse it, and these refuse signs that they have no sound for. The
@@ -255,7 +260,8 @@ export interface AudioChunk {
 
 /**
  * Figures of one {@link Speech} alone, whatever else is spoken meanwhile. Times are in milliseconds unless
- * the name says otherwise.
+ * the name says otherwise. They count from the start of the iteration; those of {@link Engine.first} from the
+ * start of its work.
  */
 export interface Summary {
   /** Of the samples that were given out. */
@@ -263,11 +269,11 @@ export interface Summary {
   wallSeconds: number;
   /** Wall time divided by the length of the sound: below 1 is faster than real time. */
   rtf: number;
-  /** From the start of the iteration to the first chunk that has samples. 0: there was none. */
+  /** Until the first chunk that has samples. 0: there was none. */
   firstAudioMs: number;
   /**
-   * From the start of the iteration until a player that starts with the first chunk plays the first sample
-   * above -50 dB of full scale: the silence that models start with counts. 0: there was none.
+   * Until a player that starts with the first chunk plays the first sample above -50 dB of full scale: the
+   * silence that models start with counts. 0: there was none.
    */
   firstHeardMs: number;
   frames: number;
@@ -390,6 +396,8 @@ export interface Engine extends AsyncDisposable {
     readonly threads: number;
     readonly cpus: Readonly<Record<StageName, readonly number[]>>;
   };
+  /** The speech of {@link OpenOptions.first}, to be iterated like any other; else null. */
+  readonly first: Speech | null;
   /** What {@link open} took its time for, thread by thread. */
   readonly opening: readonly OpeningStep[];
   /** What the stages did, slice by slice. Read-only. */

@@ -237,11 +237,12 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const { greedy, sampling } = speakOptions;
   const lexicon = filePath(args, "lexicon");
   const contextPositions = positionsFor(words, speakOptions, lexicon);
-  const openOptions = { model, lexicon, sentences, greedy, sampling, contextPositions, ...machine };
+  const first = { text: words, options: speakOptions };
+  const openOptions = { model, first, lexicon, sentences, greedy, sampling, contextPositions, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (sink) => {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
-      const speech = engine.speak(words, speakOptions);
+      const speech = engine.first!;
       announce(speech);
       const frames: number[][][] = speech.sentences.map(() => []);
       const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));

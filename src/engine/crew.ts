@@ -67,6 +67,10 @@ export class Crew {
     return this.members.has(stage);
   }
 
+  isReady(stage: StageName): boolean {
+    return stage in this.backends;
+  }
+
   /** What was prepared or requested but cannot be used, such as an NPU or cores; a line each. */
   get warnings(): string[] {
     const unused = [...this.unused].map(
@@ -75,9 +79,9 @@ export class Crew {
     return [...this.refusals, ...unused];
   }
 
-  /** @throws TtsError of the first stage that fails */
-  async start(stages: readonly StageName[]): Promise<void> {
-    await Promise.all(stages.map((stage) => this.startStage(stage)));
+  /** @returns for each stage when it is ready; fails with the stage's TtsError */
+  start(stages: readonly StageName[]): Map<StageName, Promise<void>> {
+    return new Map(stages.map((stage) => [stage, this.startStage(stage)]));
   }
 
   private startStage(stage: StageName): Promise<void> {

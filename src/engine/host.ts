@@ -90,7 +90,7 @@ async function startHost(
   const host = new EngineHost(bundle, config, lexicon);
   host.note("bundle", startMs);
   try {
-    await host.start(STAGES_FOR[options.use ?? "speak"]);
+    await host.start(STAGES_FOR[options.use ?? "speak"], options.first);
   } catch (error) {
     await host.close();
     throw error;
@@ -104,6 +104,8 @@ export class EngineHost implements SpeechHost {
   readonly signals: Signals;
   readonly jobs: Jobs;
   private readonly crew: Crew;
+  /** The speech that began while the engine opened, or null. */
+  first: SpokenSpeech | null = null;
   /** Of an engine that speaks. */
   private rules: ReadingRules | null = null;
   private readonly closing = new AbortController();
@@ -127,12 +129,21 @@ export class EngineHost implements SpeechHost {
     });
   }
 
-  async start(stages: readonly StageName[]): Promise<void> {
+  /** @param first what to begin with while the vocoder still opens */
+  async start(stages: readonly StageName[], first?: HostOptions["first"]): Promise<void> {
     const startMs = monotonicMs();
-    const crew = this.crew.start(stages); // first: the rules are loaded while the stages open
+    const ready = this.crew.start(stages); // before the rules, which are loaded while the stages open
     this.note("threads started", startMs);
     const rules = stages.includes("talker") ? this.loadRules() : null;
-    [, this.rules] = await Promise.all([crew, rules]);
+    const all = Promise.all([...ready.values(), rules]);
+    all.catch(() => {}); // it is awaited below, unless something else fails first
+    if (first !== undefined) {
+      [this.rules] = await Promise.all([rules, ready.get("talker"), ready.get("predictor")]);
+      this.first = this.speak(first.text, first.options);
+      this.first.begin();
+    }
+    this.rules = await rules;
+    await all;
     this.note("open", startMs);
   }
 
@@ -178,7 +189,7 @@ export class EngineHost implements SpeechHost {
 
   /** Whether a stage has work that waits for no other stage. */
   private owes(stage: StageName): boolean {
-    if (!this.crew.has(stage)) return false;
+    if (!this.crew.isReady(stage)) return false; // opening has a patience of its own
     const predictorHasIt = this.crew.has("predictor") && this.signals.turn === PREDICTOR_HAS_IT;
     if (stage === "predictor") return predictorHasIt;
     if (stage === "vocoder") return this.jobs.vocoderOwes;

@@ -25,6 +25,7 @@ export interface HostOptions
   lexicon?: LexiconSource;
   use?: "speak" | "decode" | "encode";
   sentences?: number;
+  first?: { text: string; options?: SpeakRequest };
 }
 
 export interface SpeakRequest extends SpeechOptions, SoundRequest {
@@ -83,12 +84,30 @@ const SAMPLER: ShapeOf<SamplerSettings> = {
 };
 const SAMPLING = { greedy: FLAG, sampling: { talker: SAMPLER, predictor: SAMPLER } };
 
+const SOUND: ShapeOf<SoundRequest> = { signal: SIGNAL, trimStart: FLAG };
+
+const SPEAK: ShapeOf<SpeakRequest> = {
+  ...SAMPLING,
+  speaker: TEXT,
+  voice: OBJECT,
+  language: TEXT,
+  instruct: TEXT,
+  seed: NUMBER,
+  maxFrames: NUMBER,
+  textMode: oneOf(["whole", "stream"] satisfies SpeakRequest["textMode"][]),
+  normalize: FLAG,
+  rawText: FLAG,
+  priority: NUMBER,
+  ...SOUND,
+};
+
 const OPEN: ShapeOf<HostOptions> = {
   ...SAMPLING,
   model: TEXT,
   weights: oneOf(WEIGHT_CHOICES),
   predictorWeights: oneOf(WEIGHT_CHOICES),
   onProgress: FUNCTION,
+  first: { text: TEXT, options: SPEAK } satisfies ShapeOf<NonNullable<HostOptions["first"]>>,
   use: oneOf(["speak", "decode", "encode"] satisfies HostOptions["use"][]),
   sentences: NUMBER,
   lanes: NUMBER,
@@ -110,23 +129,6 @@ const OPEN: ShapeOf<HostOptions> = {
   configDir: TEXT,
   lexicon: LEXICON,
   voicesDir: TEXT,
-};
-
-const SOUND: ShapeOf<SoundRequest> = { signal: SIGNAL, trimStart: FLAG };
-
-const SPEAK: ShapeOf<SpeakRequest> = {
-  ...SAMPLING,
-  speaker: TEXT,
-  voice: OBJECT,
-  language: TEXT,
-  instruct: TEXT,
-  seed: NUMBER,
-  maxFrames: NUMBER,
-  textMode: oneOf(["whole", "stream"] satisfies SpeakRequest["textMode"][]),
-  normalize: FLAG,
-  rawText: FLAG,
-  priority: NUMBER,
-  ...SOUND,
 };
 
 /** A voice is data, not options: it may hold more than this, and must hold all of it. */

@@ -57,6 +57,9 @@ abstract class TimedSpeech {
   /** Sums over the jobs that have ended or were given up. */
   protected readonly figures: JobFigures = noFigures();
   private started = false;
+  /** What {@link begin} has begun: the first step, and the rest. */
+  private begun: { first: Promise<IteratorResult<AudioChunk>>; rest: AsyncGenerator<AudioChunk> } | null =
+    null;
   private startedMs = performance.now();
   private endedMs = 0;
   private frames = 0;
@@ -84,12 +87,22 @@ abstract class TimedSpeech {
     this.stop = "cancelled";
     this.abandon();
     this.host.signals.ring("main");
+    if (!this.started) void this.begun?.rest.return(undefined); // nobody else will end it
+  }
+
+  /** Starts the work before anybody listens. The clock runs from here on. */
+  begin(): void {
+    this.startedMs = performance.now();
+    const rest = this.chunks();
+    const first = rest.next();
+    first.catch(() => {}); // who listens gets the error
+    this.begun = { first, rest };
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<AudioChunk> {
     if (this.started) throw new TypeError("a speech can be listened to once: speak the text again");
     this.started = true;
-    this.startedMs = performance.now();
+    if (this.begun === null) this.startedMs = performance.now();
     const chunks = this.timed();
     const leave = chunks.return.bind(chunks);
     chunks.return = (value) => {
@@ -104,7 +117,7 @@ abstract class TimedSpeech {
     this.signal?.addEventListener("abort", cancel, { once: true });
     if (this.signal?.aborted) this.cancel();
     try {
-      for await (const chunk of this.chunks()) {
+      for await (const chunk of this.begun === null ? this.chunks() : resumed(this.begun)) {
         if (this.cancelled) return;
         if (this.trimmer !== null) chunk.samples = this.trimmer.take(chunk.samples);
         this.listener.take(chunk.samples, performance.now() - this.startedMs);
@@ -269,6 +282,18 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
       if (!host.jobs.drain()) await host.wait(seen);
     }
     for (const job of open) host.jobs.forget(job);
+  }
+}
+
+/** An iteration whose first step is under way. */
+async function* resumed<T>({ first, rest }: { first: Promise<IteratorResult<T>>; rest: AsyncGenerator<T> }) {
+  try {
+    const { done, value } = await first;
+    if (done) return;
+    yield value;
+    yield* rest;
+  } finally {
+    await rest.return(undefined);
   }
 }
 

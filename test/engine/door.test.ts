@@ -351,3 +351,46 @@ test("the types of the door satisfy the narrower ones behind it", () => {
   };
   expect(Object.keys(accept).length).toBe(5);
 });
+
+describe("what is spoken first", () => {
+  const first = { text: "Dinner is ready.", options: greedily };
+
+  test("begins while the engine opens, and is the speech that speak would give", async () => {
+    const engine = await openStarter({ first });
+    expect(engine.first!.sentences).toHaveLength(1);
+    expect(codesOf(await Array.fromAsync(engine.first!))).toEqual(golden("starter-00"));
+    const { firstAudioMs, stop, wallSeconds } = engine.first!.summary();
+    expect(stop).toBe("eos");
+    expect(firstAudioMs).toBeGreaterThan(0);
+    expect(firstAudioMs).toBeLessThanOrEqual(1000 * wallSeconds);
+    expect(() => engine.first![Symbol.asyncIterator]()).toThrow("a speech can be listened to once");
+    expect(codesOf(await Array.fromAsync(engine.speak(first.text, greedily)))).toEqual(golden("starter-00"));
+  });
+
+  test("an engine without it has none", async () => {
+    expect((await openStarter()).first).toBeNull();
+  });
+
+  test("may be left alone or cancelled: others speak on", async () => {
+    const engine = await openStarter({ first: { text: LONG, options: greedily } });
+    const speak = () => Array.fromAsync(engine.speak(first.text, { ...greedily, priority: 1 }));
+    engine.first!.cancel();
+    expect(codesOf(await speak())).toEqual(golden("starter-00"));
+    expect(await Array.fromAsync(engine.first!)).toEqual([]);
+    expect(engine.first!.summary().stop).toBe("cancelled");
+    const busy = await openStarter({ first: { text: LONG, options: greedily } });
+    expect(codesOf(await Array.fromAsync(busy.speak(first.text, greedily)))).toEqual(golden("starter-00"));
+  });
+
+  test.each([
+    ["SPEAKER_UNKNOWN", { text: "Hello.", options: { speaker: "nobody" } }, 'there is no speaker "nobody"'],
+    ["TEXT_EMPTY", { text: " " }, "the text is blank"],
+    ["USAGE", { text: 7 }, "open: first.text is 7"],
+    ["USAGE", { text: "Hello.", options: { sped: 2 } }, "open: there is no option first.options.sped"],
+  ])("%s for %o fails the opening", async (code, wrong, message) => {
+    // biome-ignore lint/suspicious/noExplicitAny: callers without types
+    const failure = await openStarter({ first: wrong as any }).catch((error) => error);
+    expect(failure).toMatchObject({ code });
+    expect(failure.message).toContain(message);
+  });
+});

@@ -30,15 +30,16 @@ export class DraftWindow {
 
   /**
    * @param passMs of 1, 2 ... rows with their drafts; rows beyond its length are not used
-   * @param pretendedCodes see {@link Config.pretendedCodes}: the drafts are then always as many as these need
+   * @param pretendedCodes see {@link Config.pretendedCodes}: the drafts are then always as many as these
+   * need, or more where that is cheaper
    */
   constructor(
     private readonly passMs: readonly number[],
     speculate: Config["speculate"],
     pretendedCodes = 0,
   ) {
-    const wanted = pretendedCodes === 0 ? passMs.length : Math.ceil(FIRST_PASS_SHARE * pretendedCodes);
-    this.most = speculate === "off" ? 0 : Math.min(wanted, passMs.length) - 1;
+    const rows = pretendedCodes === 0 ? passMs.length : rowsFor(pretendedCodes, passMs);
+    this.most = speculate === "off" ? 0 : rows - 1;
     this.least = pretendedCodes > 0 ? this.most : speculate === "on" ? Math.min(1, this.most) : 0;
     this.right = new Float64Array(this.most).fill(UNKNOWN);
     this.tally = { calls: 0, tried: new Int32Array(this.most), right: new Int32Array(this.most) };
@@ -86,4 +87,10 @@ export class DraftWindow {
     }
     return codes / this.passMs[drafts];
   }
+}
+
+/** Rows of the cheapest passes that can give so many codes on average. */
+function rowsFor(codes: number, passMs: readonly number[]): number {
+  const least = Math.min(Math.ceil(FIRST_PASS_SHARE * codes), passMs.length);
+  return passMs.lastIndexOf(Math.min(...passMs.slice(least - 1))) + 1;
 }

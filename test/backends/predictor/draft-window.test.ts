@@ -52,6 +52,13 @@ test("on: always one at least; off, or nothing proven: none", () => {
   expect(frames(new DraftWindow([1], "on"), 3, [])).toEqual([0, 0, 0]);
 });
 
+test("pretended codes take as many drafts as they need, or more where that is cheaper", () => {
+  const drafts = (passMs: number[], codes: number) => new DraftWindow(passMs, "auto", codes).drafts;
+  expect([drafts(PASS_MS, 1.5), drafts(PASS_MS, 2.5), drafts(PASS_MS, 4)]).toEqual([1, 2, 3]);
+  expect(drafts([1, 2, 2.9, 2.2], 2.5)).toBe(3);
+  expect(drafts([1], 2.5)).toBe(0);
+});
+
 test("the tally is that of the last frame", () => {
   const window = new DraftWindow(PASS_MS, "on");
   window.beginFrame();
