@@ -26,6 +26,8 @@ export interface Progress {
   secondsLeft?: number;
   /** Of a bundle in the cache: why that which was there cannot be used; "" or nothing at its first making. */
   because?: string;
+  /** The forms of talker and code predictor that are named now and missing in a whole one, in words. */
+  adding?: string;
 }
 
 /**

@@ -2,7 +2,7 @@
 // loads the code of its stage alone.
 
 import { TtsError } from "../errors.ts";
-import { BUNDLE_FILES } from "../formats/bundle.ts";
+import { assertFormable, BUNDLE_FILES, FORMED_STAGES, FORMS, type Form } from "../formats/bundle.ts";
 import { type Backend, isAccelerator, type Opened, type OpenOptions } from "./stage.ts";
 
 /**
@@ -45,12 +45,16 @@ export function openBackend<Stage>(
   const chosen = choice === "auto" ? processors[0] : backends.find(({ name }) => name === choice);
   if (chosen === undefined)
     throw new RangeError(`there is no backend ${choice} among ${backends.map(({ name }) => name)}`);
-  if (!isFor(chosen))
+  if (!isFor(chosen)) {
+    const [file, form] = [BUNDLE_FILES[chosen.file!], choice as Form];
+    const stage = FORMED_STAGES.find((one) => FORMS[one][form].main === file)!;
+    assertFormable(stage, form, manifest.weights);
     throw new TtsError(
       "MODEL_UNSUITABLE",
-      `${directory} has no ${BUNDLE_FILES[chosen.file!]}, which ${choice} needs`,
-      `choose ${processors.map(({ name }) => name).join(" or ")}: only bundles in the cache get another form`,
+      `${directory} has no ${file}, which ${choice} needs`,
+      `choose {${stage}} ${processors.map(({ name }) => name).join(" or ")}, or make the bundle with it: tts convert DIR -o BUNDLE --${stage} ${form}`,
     );
+  }
   announce(chosen);
   return open(chosen);
 }

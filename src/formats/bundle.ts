@@ -3,7 +3,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { WEIGHT_CHOICES, type WeightType, type WeightTypes } from "../config.ts";
+import { DEFAULT_WEIGHTS, WEIGHT_CHOICES, type WeightType, type WeightTypes } from "../config.ts";
 import { BUNDLE_HINT, TtsError } from "../errors.ts";
 import { hashFile, newHash } from "../io/hash.ts";
 import { jsonOrNull } from "../io/read.ts";
@@ -69,6 +69,15 @@ export type Form = keyof (typeof FORMS)["talker"];
 const ORT_TALKER_TYPES: readonly WeightType[] = ["f32", "q8_0", "q4_0"];
 export const isFormable = (stage: FormedStage, form: Form, weights: WeightTypes) =>
   stage === "predictor" || form === "llama" || ORT_TALKER_TYPES.includes(weights.talker);
+/** @throws TtsError MODEL_UNSUITABLE */
+export function assertFormable(stage: FormedStage, form: Form, weights: WeightTypes): void {
+  if (isFormable(stage, form, weights)) return;
+  throw new TtsError(
+    "MODEL_UNSUITABLE",
+    `a ${stage} in ${weights[stage]} has no ${form} form`,
+    `choose {${stage}} llama, or one of ${ORT_TALKER_TYPES.join(", ")}: tts convert DIR -o BUNDLE --weights ${DEFAULT_WEIGHTS}`,
+  );
+}
 /** The forms that a bundle holds. */
 export const formsOf = ({ files }: Pick<Manifest, "files">, stage: FormedStage) =>
   (Object.keys(FORMS[stage]) as Form[]).filter((form) => Object.hasOwn(files, FORMS[stage][form].main));

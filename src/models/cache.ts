@@ -9,6 +9,7 @@ import { type Config, unpackFolder, type WeightType, weightsFor } from "../confi
 import type { KeptForms } from "../convert/index.ts";
 import { asTtsError, meaningOf, TtsError } from "../errors.ts";
 import {
+  assertFormable,
   BUNDLE_FILES,
   type Bundle,
   damageOf,
@@ -18,7 +19,6 @@ import {
   type FormedStage,
   formsOf,
   isBundle,
-  isFormable,
   type Manifest,
   openBundle,
   weightsInWords,
@@ -77,19 +77,22 @@ export async function cachedBundle(checkpoint: string, name: string, options: Mo
   const { config, onProgress = () => {} } = options;
   const source = realpathSync(checkpoint);
   const weights = weightsFor(sourceBytes(source), options);
+  for (const { form, stage } of namedForms(config)) assertFormable(stage, form, weights);
   const folder = bundlesFolder(config.cacheDir);
   const target = join(folder, `${name.replace("/", "--")}-${placeOf(source)}-${weightsInWords(weights)}`);
   const found = look(target, source, options);
-  if (typeof found !== "string") return found;
-  const same = isWritable(folder) ? null : sameElsewhere(folder, source, weights);
+  if ("manifest" in found) return found;
+  const same = isWritable(folder) ? null : sameElsewhere(folder, source, weights, config);
   if (same !== null) return same;
   if (options.make !== undefined) return options.make(source, name);
+  const adding = inWords(found.lacking);
   try {
+    if (adding !== "" && !isWritable(folder)) throw cannotAdd(target, found.lacking);
     makeCacheFolder(folder);
     removeAbandoned(folder);
     unpack(source, true); // a shipped voice that was damaged since would be damaged in every bundle
     const { convert } = await import("../convert/index.ts"); // only now: every start passes here
-    const tell = (progress: Progress) => onProgress({ ...progress, because: found });
+    const tell = (progress: Progress) => onProgress({ ...progress, because: found.because, adding });
     const request = { source, target, name, weights, arranged: true, config, keep: wanted(target, config) };
     const running = converting.get(target) ?? convert(request, tell);
     converting.set(target, running);
@@ -117,40 +120,63 @@ export function distrust(directory: string): void {
   replaceFile(join(directory, STAMP_FILE), JSON.stringify(stamp));
 }
 
-/** The bundle at `target`, or why it must be made; "" where there is none yet. */
+/** A form that is named and not there: a bundle keeps the faster ones alone. */
+interface NamedForm {
+  stage: FormedStage;
+  form: Form;
+}
+
+/** Why a bundle is made. */
+interface Reason {
+  /** "" where there is none yet, or only forms are missing. */
+  because: string;
+  lacking: readonly NamedForm[];
+}
+
+/** The bundle at `target`, or why it must be made. */
 function look(
   target: string,
   source: string,
   { config, damage, everyByte = false }: ModelOptions,
-): Bundle | string {
-  if (!isBundle(target)) return "";
-  if (damage !== undefined) return damage;
+): Bundle | Reason {
+  const again = (because: string): Reason => ({ because, lacking: [] });
+  if (!isBundle(target)) return again("");
+  if (damage !== undefined) return again(damage);
   let bundle: Bundle;
   try {
     bundle = openBundle(target);
   } catch (error) {
-    return asTtsError(error).message;
+    return again(asTtsError(error).message);
   }
   const stamp = readStamp(target);
   const isOfThis = stamp?.source === source && isSame(stamp.files, datesOf(source, sourceFiles(source)));
-  if (!isOfThis && !isMadeOf(bundle, hashFiles(source))) return `${source} has changed`;
-  const changed = changeOf(bundle, everyByte) ?? lackOf(bundle, config);
-  if (changed !== null) return changed;
+  if (!isOfThis && !isMadeOf(bundle, hashFiles(source))) return again(`${source} has changed`);
+  const changed = changeOf(bundle, everyByte);
+  if (changed !== null) return again(changed);
+  const lacking = lackOf(bundle, config);
+  if (lacking.length > 0) return { because: "", lacking };
   writeStamp(bundle, source);
   return bundle;
 }
 
-/** The forms that a setting names. */
-const namedForms = (stage: FormedStage, config: Config) =>
-  (Object.keys(FORMS[stage]) as Form[]).filter((form) => form === config[stage]);
+/** The forms that the settings name. */
+const namedForms = (config: Config): NamedForm[] =>
+  FORMED_STAGES.flatMap((stage) =>
+    (Object.keys(FORMS[stage]) as Form[])
+      .filter((form) => form === config[stage])
+      .map((form) => ({ stage, form })),
+  );
 
-/** Which form is named and not there, or null; a bundle keeps the faster ones alone. */
-function lackOf({ directory, manifest }: Bundle, config: Config): string | null {
-  for (const stage of FORMED_STAGES)
-    for (const form of namedForms(stage, config))
-      if (isFormable(stage, form, manifest.weights) && !formsOf(manifest, stage).includes(form))
-        return `${directory} holds no ${FORMS[stage][form].main}`;
-  return null;
+const lackOf = ({ manifest }: Bundle, config: Config) =>
+  namedForms(config).filter(({ form, stage }) => !formsOf(manifest, stage).includes(form));
+
+const inWords = (forms: readonly NamedForm[]) =>
+  forms.map(({ form, stage }) => `the ${form} form of the ${stage}`).join(" and ");
+
+function cannotAdd(bundle: string, lacking: readonly NamedForm[]): TtsError {
+  const what = `${bundle} lacks ${inWords(lacking)}, and the cache cannot be written`;
+  const auto = lacking.map(({ stage }) => `{${stage}} auto`).join(" and ");
+  return new TtsError("OUTPUT_FAILED", what, `choose ${auto}`);
 }
 
 /** The forms that a bundle has already, and those that are named now. */
@@ -158,7 +184,10 @@ function wanted(target: string, config: Config): KeptForms {
   const manifest = (jsonOrNull(join(target, BUNDLE_FILES.manifest)) ?? {}) as Partial<Manifest>;
   const held = (stage: FormedStage) => (manifest.files ? formsOf({ files: manifest.files }, stage) : []);
   return Object.fromEntries(
-    FORMED_STAGES.map((stage) => [stage, [...held(stage), ...namedForms(stage, config)]]),
+    FORMED_STAGES.map((stage) => {
+      const named = namedForms(config).filter((one) => one.stage === stage);
+      return [stage, [...held(stage), ...named.map(({ form }) => form)]];
+    }),
   );
 }
 
@@ -176,12 +205,17 @@ function changeOf(bundle: Bundle, everyByte: boolean): string | null {
  * Of a cache that cannot be written, as several homes or machines share it: a bundle of the same checkpoint
  * that lay elsewhere when it was made.
  */
-function sameElsewhere(folder: string, source: string, weights: Manifest["weights"]): Bundle | null {
+function sameElsewhere(
+  folder: string,
+  source: string,
+  weights: Manifest["weights"],
+  config: Config,
+): Bundle | null {
   let hashes: Manifest["source"] | undefined;
   for (const directory of subfolders(folder)) {
     try {
       const bundle = openBundle(directory);
-      if (!isSame(bundle.manifest.weights, weights)) continue;
+      if (!isSame(bundle.manifest.weights, weights) || lackOf(bundle, config).length > 0) continue;
       hashes ??= hashFiles(source);
       if (isMadeOf(bundle, hashes) && changeOf(bundle, false) === null) return bundle;
     } catch {

@@ -3,10 +3,10 @@
 
 import { describe, expect, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { openBundle } from "../../src/formats/bundle.ts";
+import { FORMS, openBundle } from "../../src/formats/bundle.ts";
 import { checkpointFolder, ROOT } from "../_support.ts";
 import { newFolder, shell } from "./_tts.ts";
 
@@ -86,6 +86,20 @@ describe("tts models rm", () => {
   });
 });
 
+test("another form is added with a plain line, which warns of nothing", async () => {
+  for (const form of ["llama", "ort"]) await run(`${SPEAK} -m m --talker ${form} --predictor ${form}`);
+  const manifest = join(bundle, "bundle.json");
+  const { files, ...rest } = JSON.parse(readFileSync(manifest, "utf8"));
+  const { "talker.onnx": _, ...others } = files;
+  writeFileSync(manifest, JSON.stringify({ ...rest, files: others }));
+  rmSync(join(bundle, ".source.json")); // the manifest is taken as it is
+  const { status, stderr } = await run("$TTS Hi. --max-frames 2 -o x.wav -m m --talker ort");
+  expect([status, stderr]).toEqual([
+    0,
+    expect.stringMatching(/^preparing the ort form of the talker for m\n(?!.*preparing)/s),
+  ]);
+});
+
 test("codes say which model made them: another one warns", async () => {
   await run(`${SPEAK} -m m --save-codes codes.json`);
   expect((await run("$TTS decode codes.json -m m -o y.wav --quiet")).stderr).toBe("");
@@ -126,6 +140,17 @@ describe("a cache", () => {
           5,
           expect.stringMatching(/^tts: cannot write .* set TTS_CACHE to a folder/),
         ]);
+        const [made] = readdirSync(join(place, "c/bundles")).map((name) => join(place, "c/bundles", name));
+        const { talker } = FORMS;
+        const [missing] = (["llama", "ort"] as const).filter(
+          (form) => !existsSync(join(made, talker[form].main)),
+        );
+        expect(await run(`${speak} -m m --talker ${missing}`, place)).toMatchObject({
+          status: 5,
+          stderr:
+            `tts: ${made} lacks the ${missing} form of the talker, and the cache cannot be written; ` +
+            "choose --talker auto, or set TTS_CACHE to a folder with room that you may write to\n",
+        });
       } finally {
         await run("chmod -R u+w c", place);
       }

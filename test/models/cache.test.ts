@@ -25,6 +25,7 @@ import { modelOfVoice } from "../../src/models/inventory.ts";
 import { removeModel } from "../../src/models/remove.ts";
 import { resolveModel } from "../../src/models/resolve.ts";
 import { verifyCache } from "../../src/models/verify.ts";
+import type { Progress } from "../../src/types.ts";
 import { COMMIT, newCache } from "../_hub.ts";
 import { checkpointFolder, copyOfCheckpoint, failureOf, rejectionOf } from "../_support.ts";
 import { anna } from "../formats/_anna.ts";
@@ -40,10 +41,12 @@ function flip(path: string, at: number, keepsDate: boolean): void {
   utimesSync(path, DATE, keepsDate ? DATE : DATE + 1);
 }
 
+type OnProgress = (progress: Pick<Progress, "adding" | "because">) => void;
+
 /** Why bundles were made; "" at the first time. */
-async function reasonsOf(work: (onProgress: (progress: { because?: string }) => void) => Promise<unknown>) {
+async function reasonsOf(work: (onProgress: OnProgress) => Promise<unknown>) {
   const reasons = new Set<string>();
-  await work(({ because = "" }) => reasons.add(because));
+  await work(({ adding = "", because = "" }) => reasons.add(because + adding));
   return [...reasons];
 }
 
@@ -264,7 +267,15 @@ describe("forms of talker and code predictor", () => {
     const bundle = directory.replace(ready, cacheDir);
     expect(formsIn(bundle).map(({ length }) => length)).toEqual([1, 1]);
     const named = ["ort", "llama"] as const;
-    for (const form of named) await resolveIn(loadConfig({ cacheDir, talker: form, predictor: form }, {}));
+    const added: (string | undefined)[] = [];
+    for (const form of named) {
+      const config = loadConfig({ cacheDir, talker: form, predictor: form }, {});
+      // what is added is told apart from damage
+      const onProgress: OnProgress = ({ adding, because }) => void (because === "" && added.push(adding));
+      await resolveModel({ config, model: SOURCE, onProgress });
+    }
+    for (const stage of ["talker", "predictor"])
+      expect(added.filter((words) => words?.includes(` form of the ${stage}`))).not.toEqual([]);
     expect(formsIn(bundle)).toEqual([
       ["talker.gguf", "talker.onnx"],
       ["predictor.gguf", "predictor.onnx"],
@@ -284,8 +295,28 @@ describe("forms of talker and code predictor", () => {
     expect(error).toMatchObject({
       code: "MODEL_UNSUITABLE",
       message: `${own} has no talker.onnx, which ort needs`,
-      hint: "choose llama: only bundles in the cache get another form",
+      hint: "choose talker llama, or make the bundle with it: tts convert DIR -o BUNDLE --talker ort",
     });
+  });
+
+  test("a talker in q4_k_m has none for ONNX Runtime: the error says so before anything is made", async () => {
+    const cacheDir = newCache();
+    const error = {
+      code: "MODEL_UNSUITABLE",
+      message: "a talker in q4_k_m has no ort form",
+      hint: "choose talker llama, or one of f32, q8_0, q4_0: tts convert DIR -o BUNDLE --weights q4_0",
+    };
+    const config = loadConfig({ cacheDir, talker: "ort" }, {});
+    expect(await rejectionOf(resolveModel({ config, model: SOURCE, weights: "q4_k_m" }))).toMatchObject(
+      error,
+    );
+    expect(readdirSync(cacheDir)).toEqual([]);
+    const own = copyOfBundle();
+    const { manifest } = openBundle(own);
+    const { "talker.onnx": _, ...files } = manifest.files;
+    const weights = { ...manifest.weights, talker: "q4_k_m" };
+    writeFileSync(join(own, "bundle.json"), JSON.stringify({ ...manifest, files, weights }));
+    expect(await rejectionOf(open({ model: own, talker: "ort", cacheDir }))).toMatchObject(error);
   });
 
   function copyOfBundle(): string {

@@ -14,12 +14,13 @@ import { clearProgress, log, showConversion, showProgress } from "./log.ts";
 import type { SoundOutput } from "./sound-output.ts";
 import { tellOpening } from "./start.ts";
 
-/** Says once why a bundle is made, which takes long enough, and then how far it has come. */
+/** Says once why a bundle is made or what is added to it, and then how far that has come. */
 export function announcing(model = "the starter voice"): (progress: Progress) => void {
   let announced = false;
   return (progress) => {
-    const { because = "" } = progress;
-    if (!announced && because === "") log.info(`preparing ${model} for its first use`);
+    const { adding = "", because = "" } = progress;
+    if (!announced && adding !== "") log.info(`preparing ${adding} for ${model}`);
+    else if (!announced && because === "") log.info(`preparing ${model} for its first use`);
     else if (!announced) log.warn(`preparing ${model} again: ${because}`);
     announced = true;
     showConversion(progress);
