@@ -51,6 +51,14 @@ export function spellSettings(markedHint: string, spell: (setting: string) => st
   return markedHint.replace(SETTING, (_, setting) => spell(setting));
 }
 
+/** Conversion takes finite weights alone: those that give NaN have been damaged since. */
+export const areNaN = (what: string) =>
+  new TtsError(
+    "BUNDLE_INVALID",
+    `${what} are NaN: a file of the model is damaged`,
+    "tts models --verify has a model in the cache made again, tts convert DIR -o BUNDLE any other",
+  );
+
 /** A failure a user can act on: what happened with the value in it, and what to do next. */
 export class TtsError extends Error {
   override readonly name = "TtsError";

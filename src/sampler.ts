@@ -1,7 +1,7 @@
 // Draws one code from its logits, in the official order of steps. Pure and seeded; allocates nothing per
 // draw.
 
-import { TtsError } from "./errors.ts";
+import { areNaN, TtsError } from "./errors.ts";
 import type { DrawLimits, SamplerSettings } from "./types.ts";
 
 /** Which ids may be drawn. */
@@ -122,7 +122,7 @@ export class Sampler {
 
   /**
    * Draws from `logits` (f32, read from `at` on) and records the result.
-   * @throws TtsError LIBRARY_FAILED when the logits are not numbers.
+   * @throws TtsError BUNDLE_INVALID when the logits are NaN
    */
   draw(logits: Float32Array, at = 0): number {
     this.score(logits, at);
@@ -186,7 +186,7 @@ export class Sampler {
         best = id;
       }
     }
-    if (best < 0) throw notNumbers();
+    if (best < 0) throw areNaN("the logits");
     return best;
   }
 
@@ -202,7 +202,7 @@ export class Sampler {
     let count = 0;
     for (let id = 0; id < scores.length; id++)
       if (scores[id] >= threshold && scores[id] > -Infinity) kept[count++] = id;
-    if (count === 0) throw notNumbers();
+    if (count === 0) throw areNaN("the logits");
     return topP < 1 ? this.nucleus(count, topP) : count;
   }
 
@@ -275,12 +275,4 @@ export class Sampler {
     }
     return this.kept[count - 1];
   }
-}
-
-function notNumbers(): TtsError {
-  return new TtsError(
-    "LIBRARY_FAILED",
-    "the model gave no usable numbers (NaN)",
-    "the weights are damaged: convert the checkpoint again",
-  );
 }

@@ -2,17 +2,18 @@
 // engine.
 
 import { describe, expect, test } from "bun:test";
-import { cpSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { mapFile } from "../../ffi/libc.ts";
 import { PREDICTORS } from "../../src/backends/predictor/index.ts";
 import { TALKERS } from "../../src/backends/talker/index.ts";
 import { VOCODERS } from "../../src/backends/vocoder/index.ts";
+import { open } from "../../src/engine.ts";
 import { type Bundle, openBundle } from "../../src/formats/bundle.ts";
 import { parseGgufHead } from "../../src/formats/gguf.ts";
 import { Embedder } from "../../src/stages/embed.ts";
 import { openTokenizer } from "../../src/text/tokenizer.ts";
-import { bundleOf, named, openOptions, ROOT, scratchFolder } from "../_support.ts";
+import { bundleOf, named, openOptions, ROOT, rejectionOf, scratchFolder } from "../_support.ts";
 
 const HINT = "make it again from its checkpoint: tts convert DIR -o BUNDLE";
 const refusal = (message: RegExp) =>
@@ -179,6 +180,53 @@ describe("a damaged GGUF file", () => {
       }
     }
     expect(() => parseGgufHead(bytes.subarray(0, 300), "short")).toThrow(refusal(/ends inside its head/));
+  });
+});
+
+/** All external data of the starter's graphs. */
+const DATA = Object.keys(bundleOf("starter").manifest.files).filter((name) => name.endsWith(".onnx.data"));
+
+test.each(DATA.filter((name) => bundleOf("starter").manifest.files[name].bytes > 0))(
+  "%s of another size is found before any file is opened, and by the library where the manifest is as wrong",
+  async (name) => {
+    const folder = copyOfStarter();
+    truncateSync(join(folder, name), 0);
+    expect(() => openBundle(folder)).toThrow(refusal(/\.onnx\.data has 0 bytes, the manifest says/));
+    const file = join(folder, "bundle.json");
+    const manifest = JSON.parse(readFileSync(file, "utf8"));
+    manifest.files[name].bytes = 0;
+    writeFileSync(file, JSON.stringify(manifest));
+    const error = await rejectionOf(open({ model: folder, talker: "ort", predictor: "ort" }));
+    expect(error).toEqual(refusal(/\.onnx or its data cannot be loaded by ONNX Runtime$/));
+  },
+);
+
+test("a file that is gone, though it was empty, is missing", () => {
+  for (const name of DATA) {
+    const folder = copyOfStarter();
+    rmSync(join(folder, name));
+    expect(() => openBundle(folder)).toThrow(refusal(new RegExp(`${name} is missing$`)));
+  }
+});
+
+describe("weights that have become NaN end the speech, which names the damage", () => {
+  test.each([
+    ["talker.onnx.data", "logits", true],
+    ["talker.onnx.data", "logits", false],
+    ["predictor.onnx.data", "logits", true],
+    ["predictor.onnx.data", "logits", false],
+    ["vocoder.onnx.data", "samples", true],
+  ])("%s: the %s, greedy %p", async (name, what, greedy) => {
+    const { directory } = withBytes(name, (bytes) => void bytes.fill(0xff));
+    await using engine = await open({ model: directory, talker: "ort", predictor: "ort" });
+    const listen = async () => {
+      for await (const _ of engine.speak("Hello.", { greedy, seed: 1 }));
+    };
+    expect(await rejectionOf(listen())).toMatchObject({
+      ...{ code: "BUNDLE_INVALID", exitStatus: 3 },
+      message: `the ${what} are NaN: a file of the model is damaged`,
+      hint: "tts models --verify has a model in the cache made again, tts convert DIR -o BUNDLE any other",
+    });
   });
 });
 

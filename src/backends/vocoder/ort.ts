@@ -9,6 +9,7 @@ import {
   type TensorInfo,
 } from "../../../ffi/onnxruntime.ts";
 import { VOCODER_CHUNK_FRAMES, VOCODER_CHUNKS } from "../../config.ts";
+import { areNaN } from "../../errors.ts";
 import { bundlePath } from "../../formats/bundle.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../../types.ts";
 import type { Backend, OpenOptions, Vocoder, VocoderMemory } from "../stage.ts";
@@ -117,6 +118,7 @@ class OrtVocoder implements Vocoder {
     state.current = state.current === 0 ? 1 : 0;
     state.position[0] += frames;
     copy(samples, this.samples, frames * SAMPLES_PER_FRAME);
+    if (Number.isNaN(sumOf(samples, frames * SAMPLES_PER_FRAME))) throw areNaN("the samples");
   }
 
   /** Grows the buffers when a caller decodes more than a chunk at once; tensors over the old ones go. */
@@ -180,6 +182,12 @@ function newState(parts: readonly TensorInfo[]): State {
     prepared: new Map(),
     chunkTensors: [],
   };
+}
+
+function sumOf(values: Float32Array, count: number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += values[i];
+  return sum;
 }
 
 /** A loop instead of set(subarray()): nothing is allocated per chunk. */
