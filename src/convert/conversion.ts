@@ -7,7 +7,7 @@ import { cpuCode, loadLlama, quantize } from "../../ffi/llama.ts";
 import { loadOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Config, WeightType, WeightTypes } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { BUNDLE_FILES, isFormable, type Manifest } from "../formats/bundle.ts";
+import { BUNDLE_FILES, type Form, type FormedStage, isFormable, type Manifest } from "../formats/bundle.ts";
 import {
   type Checkpoint,
   openCheckpoint,
@@ -43,6 +43,8 @@ export interface ConvertJob {
    * Default: false.
    */
   arranged?: boolean;
+  /** The one form that a stage gets. Default: all that its weights can have. */
+  forms?: Partial<Record<FormedStage, Form>>;
   libraries: Pick<Config["libraries"], "llama" | "onnxruntime">;
 }
 
@@ -109,12 +111,18 @@ export class Conversion {
     checkpoint.close();
   }
 
+  private makes(stage: FormedStage, form: Form): boolean {
+    const { forms = {}, weights } = this.job;
+    return (forms[stage] ?? form) === form && isFormable(stage, form, weights);
+  }
+
   /** f32 and f16 are written directly; other types go through a bf16 file and llama.cpp's quantiser. */
   private ggufSteps(
     stage: keyof WeightTypes,
     shape: TransformerShape,
     write: (path: string, type: TensorType, onTensor: () => void) => void,
   ): Step[] {
+    if (!this.makes(stage, "llama")) return [];
     const type = this.job.weights[stage];
     const path = join(this.folder, stage === "talker" ? BUNDLE_FILES.talker : BUNDLE_FILES.predictorGguf);
     const billions = weightCount(shape) / 1e9;
@@ -172,19 +180,27 @@ export class Conversion {
       return { title, cost: COST.graph * billions, run: () => this.saveGraph(name, sharing.files, build) };
     };
     const steps = [
-      ...(isFormable("talker", "ort", this.job.weights)
+      ...(this.makes("talker", "ort")
         ? [
             step("talker", BUNDLE_FILES.talkerOnnx, weights, weightCount(checkpoint.talker) / 1e9, (shared) =>
               talkerGraph(checkpoint, this.job.weights.talker, shared),
             ),
           ]
         : []),
-      step("code predictor", BUNDLE_FILES.predictorOnnx, weights, weightCount(predictor) / 1e9, (shared) =>
-        predictorLayersGraph(checkpoint, type, shared),
-      ),
-      step("code predictor's heads", BUNDLE_FILES.predictorHeads, weights, headCount / 1e9, () =>
-        predictorHeadsGraph(checkpoint, type, "rows"),
-      ),
+      ...(this.makes("predictor", "ort")
+        ? [
+            step(
+              "code predictor",
+              BUNDLE_FILES.predictorOnnx,
+              weights,
+              weightCount(predictor) / 1e9,
+              (shared) => predictorLayersGraph(checkpoint, type, shared),
+            ),
+            step("code predictor's heads", BUNDLE_FILES.predictorHeads, weights, headCount / 1e9, () =>
+              predictorHeadsGraph(checkpoint, type, "rows"),
+            ),
+          ]
+        : []),
       // It lays out most weights anew: a clone would add more bytes to a copied bundle than it saves.
       step("vocoder", BUNDLE_FILES.vocoder, { files: [] }, CODEC_BILLIONS, () => vocoderGraph(checkpoint)),
     ];

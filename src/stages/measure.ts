@@ -6,7 +6,7 @@ import { PredictorRows } from "../backends/predictor/rows.ts";
 import { FIRST_ROWS, type PredictorLayers } from "../backends/predictor/stepwise.ts";
 import type { OpenOptions } from "../backends/stage.ts";
 import { LIMITS } from "../config.ts";
-import type { Manifest } from "../formats/bundle.ts";
+import { BUNDLE_FILES, type Manifest } from "../formats/bundle.ts";
 import { Sampler } from "../sampler.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 
@@ -23,7 +23,9 @@ const MIDDLE = 8;
 /** Covers only backends on the processor: accelerators come first anyway. */
 export function measurePredictors(options: OpenOptions): Pick<Manifest, "predictorMs" | "predictorPassMs"> {
   const results: ReturnType<typeof measurePredictors> = { predictorMs: {}, predictorPassMs: {} };
+  const { files } = options.bundle.manifest;
   for (const backend of PROCESSOR_PREDICTORS) {
+    if (!Object.hasOwn(files, BUNDLE_FILES[backend.file!])) continue;
     const trial = new Trial(options, backend.openLayers(options, MOST_ROWS));
     try {
       const { frameMs, passMs } = trial.times(trial.provenRows());

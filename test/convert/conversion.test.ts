@@ -20,7 +20,8 @@ import { TALKERS } from "../../src/backends/talker/index.ts";
 import { VOCODERS } from "../../src/backends/vocoder/index.ts";
 import { loadConfig, WEIGHT_CHOICES, type WeightType, weightTypes } from "../../src/config.ts";
 import { convert } from "../../src/convert/index.ts";
-import { BUNDLE_FILES, type Bundle, damageOf, openBundle } from "../../src/formats/bundle.ts";
+import { open } from "../../src/engine.ts";
+import { BUNDLE_FILES, type Bundle, damageOf, FORMS, formsOf, openBundle } from "../../src/formats/bundle.ts";
 import {
   parseSafetensors,
   safetensorsHeader,
@@ -37,6 +38,7 @@ import {
   openOptions,
   ROOT,
   rejectionOf,
+  STARTER,
   scratchFolder,
   sharedFloats,
 } from "../_support.ts";
@@ -47,6 +49,9 @@ const CODEC = "speech_tokenizer/model.safetensors";
 /** Converts as the program does, in a worker. */
 const convertTo = (source: string, target: string, weights: WeightType = "f32") =>
   convert({ source, target, weights: weightTypes(weights), config: loadConfig({}, {}) }, () => {});
+/** Files of the other form. */
+const TALKER_OTHERS = { llama: FORMS.talker.ort.files, ort: FORMS.talker.llama.files };
+const PREDICTOR_OTHERS = { llama: FORMS.predictor.ort.files, ort: FORMS.predictor.llama.files };
 const entriesLike = (target: string) =>
   readdirSync(dirname(target)).filter((name) => name.includes(basename(target)));
 
@@ -245,6 +250,26 @@ describe("a conversion", () => {
     expect((await rejectionOf(convertTo(source, target))).code).toBe("CHECKPOINT_INVALID");
     expect(openBundle(target).manifest.weights).toEqual(weightTypes("bf16"));
     expect(entriesLike(target)).toEqual([basename(target)]);
+  });
+
+  test.each([
+    ["llama", "ort"],
+    ["ort", "llama"],
+  ] as const)("makes the forms that are named alone: talker %s, predictor %s", async (talker, predictor) => {
+    const target = join(scratchFolder(), `forms-${talker}-${predictor}`);
+    const forms = { talker, predictor };
+    const config = loadConfig({}, {});
+    await convert({ source: STARTER, target, weights: weightTypes("q8_0"), forms, config }, () => {});
+    const bundle = openBundle(target);
+    const { files, predictorMs, talkerMs } = bundle.manifest;
+    expect([formsOf({ files }, "talker"), formsOf({ files }, "predictor")]).toEqual([[talker], [predictor]]);
+    expect([Object.keys(talkerMs), Object.keys(predictorMs)]).toEqual([[talker], [predictor]]);
+    const others = [TALKER_OTHERS[talker], PREDICTOR_OTHERS[predictor]];
+    for (const name of readdirSync(target)) for (const other of others) expect(name).not.toMatch(other);
+    await using engine = await open({ model: target });
+    expect(engine.backends).toMatchObject(forms);
+    const other = talker === "ort" ? "llama" : "ort";
+    expect((await rejectionOf(open({ model: target, talker: other }))).code).toBe("MODEL_UNSUITABLE");
   });
 
   test("links no file to the checkpoint, and the vocoder has all its weights in one file", () => {

@@ -64,18 +64,6 @@ const SEED = 1;
 /** Limit per sentence: a model that never ends a sentence must not run for ever. */
 const MAX_FRAMES = 64;
 
-/** @throws TtsError USAGE for an option that needs --target */
-export function refuseNpuOptions(args: NpuValues): void {
-  const names = Object.keys(NPU_OPTIONS) as (keyof NpuValues)[];
-  const given = names.find((name) => args[name] !== undefined);
-  if (given !== undefined)
-    throw new TtsError(
-      "USAGE",
-      `--${given} is for an NPU`,
-      `add --target ${NPU_TARGETS.join(" or --target ")}`,
-    );
-}
-
 /**
  * Only what a conversion made may be replaced: anything else there is somebody's data.
  * @throws TtsError OUTPUT_FAILED

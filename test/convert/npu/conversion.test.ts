@@ -348,6 +348,21 @@ describe("tts convert --target", () => {
     ["five frames", "--target rknn --frames 5", /--frames is 5; give a whole number from 1 to 4/],
     ["another place for Snakes", "--target rknn --snakes gpu", /--snakes is "gpu"/],
     ["options of a target without one", "-o out --frames 2", /--frames is for an NPU; add --target/],
+    ...["--native", "--talker llama", "--predictor auto"].map((option): [string, string, RegExp] => [
+      `${option}, which is nothing for an NPU`,
+      `--target rknn ${option}`,
+      new RegExp(`${option.split(" ")[0]} is for a bundle; leave it or --target out`),
+    ]),
+    [
+      "a form that there is not",
+      "-o out --talker axcl",
+      /--talker is "axcl"; choose one of auto, llama, ort/,
+    ],
+    [
+      "a form that the weights cannot have",
+      "-o out --weights q4_k_m --talker ort",
+      /a talker in q4_k_m has no ort form; choose --talker llama/,
+    ],
     ["a folder of something else", "--target rknn -o full", /full exists and is no folder of NPU models/],
   ])("refuses %s", async (_what, options, message) => {
     const folder = newFolder();
