@@ -34,7 +34,7 @@ export const command = defineCommand({
   description: [
     "Lists the models that have a name, and all models in the cache. Each line says whether the model is here, how much disk its checkpoint and the bundles made from it take, and what it can do.",
     "A bundle holds a copy of some of the codec's weights, 0.2 GB at full size; its size includes them. On a file system that shares blocks between files (btrfs, xfs) the copy takes no room and is not counted.",
-    "rm removes a pulled checkpoint and the bundles made from it. For a checkpoint directory, and for the voice that comes with the program, it removes only the bundles. It touches nothing outside the cache, and nothing that a process uses.",
+    "rm removes a pulled checkpoint and the bundles made from it. For the directory of random weights that tts bench has made, it does the same; for any other checkpoint directory, and for the voice that comes with the program, it removes only the bundles. It touches nothing outside the cache, and nothing that a process uses.",
   ],
   examples: [
     ["tts models", "one line per model"],
@@ -97,7 +97,11 @@ function table(rows: ModelRow[]): string {
     row.bundles
       .map(({ bytes, fault, weights }) => `${weights} ${size(bytes)}${fault === "" ? "" : " unusable"}`)
       .join(", ") || "-",
-    row.abilities === null ? "?" : abilitiesInWords(row.abilities),
+    row.here === "random weights"
+      ? "noise, to measure with: tts bench"
+      : row.abilities === null
+        ? "?"
+        : abilitiesInWords(row.abilities),
   ]);
   const all = [["NAME", "HERE", "CHECKPOINT", "BUNDLES", "WHAT IT DOES"], ...lines];
   const widths = all[0].map((_, column) => Math.max(...all.map((line) => line[column].length)));

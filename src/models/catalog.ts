@@ -104,6 +104,9 @@ const checkpointsFolder = (cacheDir: string) => join(cacheDir, "checkpoints");
 export const modelFolder = (cacheDir: string, hub: string) =>
   join(checkpointsFolder(cacheDir), hub.replace("/", "--"));
 
+/** Holds the checkpoints of random weights that tts bench makes, one folder a size. */
+export const syntheticFolder = (cacheDir: string) => join(cacheDir, "synthetic");
+
 /** In a model's folder while it is pulled. */
 export const PULL_LOCK = ".lock";
 

@@ -27,6 +27,7 @@ import {
   modelFolder,
   nameOf,
   subfolders,
+  syntheticFolder,
 } from "./catalog.ts";
 import { SHIPPED, shippedCheckpoint } from "./resolve.ts";
 
@@ -36,10 +37,10 @@ interface ModelHere extends CheckpointAbilities {
 }
 
 /**
- * `in part`: a pull was not finished, or files are gone. `bundle only`: made from a checkpoint outside of the
- * cache.
+ * `in part`: a pull was not finished, or files are gone. `random weights`: made by tts bench, to measure
+ * with. `elsewhere`: its checkpoint is outside of the cache; `bundle only`: and gone.
  */
-type Here = "built in" | "yes" | "in part" | "no" | "bundle only";
+type Here = "built in" | "yes" | "in part" | "no" | "random weights" | "elsewhere" | "bundle only";
 
 interface BundleRow {
   weights: string;
@@ -196,6 +197,14 @@ export function inventory(cacheDir: string): ModelRow[] {
       sources,
     });
   }
+  for (const directory of subfolders(syntheticFolder(cacheDir)).filter(isVisible))
+    rows.push({
+      ...{ hub: null, here: "random weights", downloadBytes: null, bundles: [] },
+      name: directory,
+      checkpointBytes: diskBytes(directory, counted),
+      abilities: abilitiesOf(directory),
+      sources: [realpathSync(directory)],
+    });
   for (const directory of bundlesFolders(cacheDir).flatMap(subfolders)) addBundle(rows, directory, counted);
   return rows.map(({ sources: _, ...row }) => ({
     ...row,
@@ -203,13 +212,16 @@ export function inventory(cacheDir: string): ModelRow[] {
   }));
 }
 
+/** Not one that is being made. */
+const isVisible = (directory: string) => !basename(directory).startsWith(".");
+
 /** Adds a bundle to the row of its checkpoint, or as a row of its own. Leaves out one that is half made. */
 function addBundle(
   rows: (ModelRow & { sources: string[] })[],
   directory: string,
   counted: Set<string>,
 ): void {
-  if (basename(directory).startsWith(".") || !isBundle(directory)) return;
+  if (!isVisible(directory) || !isBundle(directory)) return;
   const source = sourceOf(directory);
   const row = rows.find(
     ({ sources }) =>
@@ -226,7 +238,8 @@ function addBundle(
   if (row !== undefined) row.bundles.push(bundle);
   else
     rows.push({
-      ...{ hub: null, here: "bundle only", checkpointBytes: 0, downloadBytes: null },
+      ...{ hub: null, checkpointBytes: 0, downloadBytes: null },
+      here: source !== null && existsSync(source) ? "elsewhere" : "bundle only",
       name: source ?? directory,
       bundles: [bundle],
       abilities: manifest === null ? null : countAbilities(manifest.prompt),

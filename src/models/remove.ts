@@ -2,14 +2,23 @@
 // checkpoint that lies elsewhere. Touches nothing outside of the cache.
 
 import { existsSync, lstatSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { meaningOf, TtsError } from "../errors.ts";
 import { isBundle } from "../formats/bundle.ts";
 import { holderOf } from "../io/lock.ts";
 import { processesUsing } from "../machine/process.ts";
 import { nearest } from "../nearest.ts";
 import { bundlesFolders, placeOf, sourceOf } from "./cache.ts";
-import { hubIdOf, KNOWN_MODELS, listPulled, modelFolder, nameOf, PULL_LOCK, subfolders } from "./catalog.ts";
+import {
+  hubIdOf,
+  KNOWN_MODELS,
+  listPulled,
+  modelFolder,
+  nameOf,
+  PULL_LOCK,
+  subfolders,
+  syntheticFolder,
+} from "./catalog.ts";
 import { SHIPPED, shippedCheckpoint } from "./resolve.ts";
 
 export interface Removed {
@@ -19,7 +28,8 @@ export interface Removed {
 }
 
 /**
- * @param model a name, a hub id, or the directory of a checkpoint, of which only the bundles go
+ * @param model a name, a hub id, or the directory of a checkpoint, of which only the bundles go, unless tts
+ * bench has made it
  * @throws TtsError MODEL_UNKNOWN, MODEL_NOT_HERE, MODEL_BUSY, OUTPUT_FAILED
  */
 export function removeModel(model: string, cacheDir: string): Removed[] {
@@ -45,8 +55,10 @@ function placesOf(model: string, cacheDir: string): { folder: string | null; sou
       `${model} is a bundle`,
       `only the cache is cleaned here: rm -r ${model}`,
     );
-  if (isDirectory && existsSync(join(model, "config.json")))
-    return { folder: null, source: realpathSync(model) };
+  if (isDirectory && existsSync(join(model, "config.json"))) {
+    const isSynthetic = dirname(resolve(model)) === resolve(syntheticFolder(cacheDir));
+    return { folder: isSynthetic ? model : null, source: realpathSync(model) };
+  }
   if (SHIPPED.includes(model)) return { folder: null, source: realpathSync(shippedCheckpoint()) };
   const hub = hubIdOf(model);
   if (hub !== null) {

@@ -177,7 +177,7 @@ describe("tts pull", () => {
     const bundle = stderr.trim().split(": ")[1];
     expect((await tts(["pull", bundle], cacheDir)).stderr).toContain("nothing to do");
     expect((await tts(["pull", SOURCE, "--no-convert"], cacheDir)).status).toBe(2);
-    expect((await tts(["models"], cacheDir)).stdout).toMatch(/tiny-custom +bundle only +- +f32/);
+    expect((await tts(["models"], cacheDir)).stdout).toMatch(/tiny-custom +elsewhere +- +f32/);
   });
 
   const wrong: [

@@ -20,8 +20,8 @@ import { type Config, loadConfig } from "../../src/config.ts";
 import { open } from "../../src/engine.ts";
 import { damageOf, FORMS, openBundle, weightsHash } from "../../src/formats/bundle.ts";
 import { withLock } from "../../src/io/lock.ts";
-import { modelFolder, PULL_LOCK, writeRecord } from "../../src/models/catalog.ts";
-import { modelOfVoice } from "../../src/models/inventory.ts";
+import { modelFolder, PULL_LOCK, syntheticFolder, writeRecord } from "../../src/models/catalog.ts";
+import { inventory, modelOfVoice } from "../../src/models/inventory.ts";
 import { removeModel } from "../../src/models/remove.ts";
 import { resolveModel } from "../../src/models/resolve.ts";
 import { verifyCache } from "../../src/models/verify.ts";
@@ -212,6 +212,28 @@ describe("removing", () => {
     const { bundle, cacheDir } = cacheWithBundle();
     expect(removeModel(SOURCE, cacheDir).map(({ path }) => path)).toEqual([bundle]);
     expect(existsSync(join(SOURCE, "config.json"))).toBe(true);
+  });
+
+  test("of random weights that tts bench made takes them too; until then they are listed as what they are", async () => {
+    const cacheDir = newCache();
+    const made = join(syntheticFolder(cacheDir), "0.6b");
+    cpSync(checkpointFolder("tiny-custom"), made, { recursive: true });
+    const { directory: bundle } = await resolveModel({ config: loadConfig({ cacheDir }, {}), model: made });
+    const rowOf = (name: string) => inventory(cacheDir).find((row) => row.name === name);
+    expect(rowOf(made)).toMatchObject({ here: "random weights", bundles: [{ directory: bundle }] });
+    expect(rowOf(made)!.checkpointBytes).toBeGreaterThan(1e6);
+    expect(removeModel(made, cacheDir).map(({ path }) => path)).toEqual([made, bundle]);
+    expect([existsSync(made), rowOf(made)]).toEqual([false, undefined]);
+  });
+
+  test("a bundle says whether its checkpoint is still where it was", async () => {
+    const cacheDir = newCache();
+    const source = copyOfCheckpoint("tiny-custom", "goes-away");
+    await resolveModel({ config: loadConfig({ cacheDir }, {}), model: source });
+    const here = () => inventory(cacheDir).find((row) => row.name === source)?.here;
+    expect(here()).toBe("elsewhere");
+    rmSync(source, { recursive: true });
+    expect(here()).toBe("bundle only");
   });
 
   test("refuses a bundle of the user's own, and names that are none", () => {

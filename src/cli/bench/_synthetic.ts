@@ -6,6 +6,7 @@ import { loadConfig } from "../../config.ts";
 import type { SyntheticSize } from "../../convert/synthetic.ts";
 import { TtsError } from "../../errors.ts";
 import { Draft } from "../../io/atomic.ts";
+import { syntheticFolder } from "../../models/catalog.ts";
 import { clearProgress, log, showProgress } from "../shared/log.ts";
 
 /** Checkpoint and bundle together, with room to spare. */
@@ -14,7 +15,7 @@ const SYNTHETIC_BYTES: Record<SyntheticSize, number> = { "0.6b": 6e9, "1.7b": 13
 /** Makes the checkpoint beside its place and renames it, so that an interrupted run leaves none. */
 export async function syntheticCheckpoint(size: SyntheticSize): Promise<string> {
   const { isSyntheticCheckpoint, writeSyntheticCheckpoint } = await import("../../convert/synthetic.ts");
-  const target = join(loadConfig().cacheDir, "synthetic", size);
+  const target = join(syntheticFolder(loadConfig().cacheDir), size);
   if (isSyntheticCheckpoint(target)) return target;
   rmSync(target, { recursive: true, force: true });
   mkdirSync(join(target, ".."), { recursive: true, mode: 0o700 });
