@@ -1,10 +1,10 @@
 // What a GGUF file of a bundle must say before libllama may open it: a damaged file would end the process.
 
 import { mapFile } from "../../ffi/libc.ts";
-import { cpuCode, LlamaModel } from "../../ffi/llama.ts";
-import type { WeightType } from "../config.ts";
+import { cpuCode, LlamaModel, loadLlama } from "../../ffi/llama.ts";
+import type { Config, WeightType } from "../config.ts";
 import { BUNDLE_HINT, fileError, TtsError } from "../errors.ts";
-import { BUNDLE_FILES, type Bundle, bundlePath } from "../formats/bundle.ts";
+import { BUNDLE_FILES, type Bundle, bundlePath, FORMED_STAGES, fasterFirst } from "../formats/bundle.ts";
 import { GGUF_TYPE, type GgufHead, parseGgufHead } from "../formats/gguf.ts";
 
 /**
@@ -63,12 +63,31 @@ export function openTransformer(
 ): LlamaModel {
   const path = bundlePath(bundle, file);
   checkTransformerGguf(path, head);
-  const { arranged } = bundle.manifest;
-  if (!arranged?.files.includes(BUNDLE_FILES[file]))
+  if (!bundle.manifest.arranged?.files.includes(BUNDLE_FILES[file]))
     return LlamaModel.open(path, { copied: REARRANGED.includes(type) });
-  if (arranged.code === cpuCode()) return LlamaModel.open(path, { arranged: true });
-  const what = `${path} is laid out for another processor or library (${arranged.code})`;
+  const what = foreignOrder(bundle, file);
+  if (what === null) return LlamaModel.open(path, { arranged: true });
   throw new TtsError("BUNDLE_INVALID", what, "convert the checkpoint again here");
+}
+
+/** What is wrong with a file that is laid out for other kernels than those of this process, or null. */
+function foreignOrder(bundle: Bundle, file: "talker" | "predictorGguf"): string | null {
+  const { arranged } = bundle.manifest;
+  if (!arranged?.files.includes(BUNDLE_FILES[file]) || arranged.code === cpuCode()) return null;
+  return `${bundlePath(bundle, file)} is laid out for another processor or library (${arranged.code})`;
+}
+
+/** The same of the files that talker and code predictor would open. @throws TtsError LIBRARY_* */
+export function foreignOrderOf(bundle: Bundle, config: Config): string | null {
+  const { manifest } = bundle;
+  if (manifest.arranged === null) return null;
+  loadLlama(config.libraries.llama);
+  const files = { talker: "talker", predictor: "predictorGguf" } as const;
+  const opened = FORMED_STAGES.filter((stage) => {
+    const choice = config[stage];
+    return (choice === "auto" ? fasterFirst(manifest, stage)[0] : choice) === "llama";
+  });
+  return opened.map((stage) => foreignOrder(bundle, files[stage])).find((what) => what !== null) ?? null;
 }
 
 function checkTransformerGguf(path: string, { layers, vocabulary, width }: TransformerHead): void {

@@ -98,7 +98,7 @@ const options = {
   "dry-run": {
     type: "boolean",
     description:
-      "Speak nothing: print what would be said, a line a sentence, in words as they are read; with --verbose the IPA or the token ids beneath.",
+      "Speak nothing: print what would be said, a line a sentence, in words as they are read; with --verbose the IPA or the token ids beneath. Says if the model would be prepared again first.",
     group: "Text",
   },
   model: {
@@ -272,12 +272,13 @@ async function rehearse(args: Arguments, { positionals }: CommandData): Promise<
   checkRequest(words, { ...speakOptions, voice });
   const model = args.model ?? modelFor(speakOptions.speaker, voice, config.cacheDir);
   const { previewText } = await import("../engine/preview.ts");
-  const { sentences, unread } = await previewText(words, speakOptions, {
+  const { again, sentences, unread } = await previewText(words, speakOptions, {
     model,
     config,
     lexicon: filePath(args, "lexicon"),
     detailed: args.verbose === true,
   });
+  if (again !== "") log.info(`${model ?? "the starter voice"} would be prepared again: ${again}`);
   warnUnread(unread);
   const lines = sentences.flatMap(({ detail, words }) =>
     detail === "" ? [words] : [words, `    ${detail}`],

@@ -6,12 +6,11 @@ import { join } from "node:path";
 import { type Config, threadsFor } from "../config.ts";
 import {
   BUNDLE_FILES,
-  expectedMs,
   FORMED_STAGES,
   FORMS,
   type Form,
   type FormedStage,
-  formsOf,
+  fasterFirst,
   isBundle,
   openBundle,
 } from "../formats/bundle.ts";
@@ -53,10 +52,9 @@ async function choose(directory: string, config: Config, keep: KeptForms): Promi
   const asSpoken = { ...config, ...threadsFor(manifest.shape.hidden, config) };
   const job: MeasureJob = { directory, config: asSpoken };
   const measured = await runErrand<Measured>("measure", job, { title: "the measurement of the backends" });
-  const times = { talker: measured.talkerMs, predictor: expectedMs(measured) };
   const files = { ...manifest.files };
   for (const stage of FORMED_STAGES) {
-    const forms = formsOf(manifest, stage).toSorted((a, b) => times[stage][a] - times[stage][b]);
+    const forms = fasterFirst({ ...manifest, ...measured }, stage);
     for (const form of forms.slice(1).filter((other) => !keep[stage]?.includes(other)))
       for (const name of Object.keys(files).filter((file) => FORMS[stage][form].files.test(file))) {
         rmSync(join(directory, name));

@@ -1,12 +1,14 @@
 // What a text would be read as, without speaking it: no stage is opened, and a checkpoint that was never
 // converted is read where it lies.
 
+import { foreignOrderOf } from "../backends/gguf.ts";
 import { type Config, DEFAULT_WEIGHTS, weightTypes } from "../config.ts";
 import { makeManifest } from "../convert/manifest.ts";
 import { type Bundle, isBundle } from "../formats/bundle.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import { Merges } from "../formats/tokenizer.ts";
+import { isCached } from "../models/cache.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { assertSayable } from "../text/lexicon.ts";
 import { plainWords } from "../text/reading.ts";
@@ -28,6 +30,8 @@ export interface PreviewOptions {
 
 export interface Preview {
   sentences: PreviewedSentence[];
+  /** Why speaking would have the bundle in the cache made again first, or "". */
+  again: string;
   /** What the voice cannot read. */
   unread: string[];
 }
@@ -46,7 +50,13 @@ export async function previewText(
   { config, detailed, lexicon, model }: PreviewOptions,
 ): Promise<Preview> {
   const { given, lexicon: pronunciations } = await readLexicons(config.configDir, lexicon);
-  const bundle = await resolveModel({ config, model, make: unconverted });
+  let again = "";
+  const make = (directory: string, name: string, because: string) => {
+    again = because;
+    return unconverted(directory, name);
+  };
+  const bundle = await resolveModel({ config, model, make });
+  if (isCached(bundle, config.cacheDir)) again = foreignOrderOf(bundle, config) ?? "";
   for (const pronunciation of given) assertSayable(pronunciation, bundle.manifest.reading !== null);
   checkNormalize(bundle, options);
   const rules = await loadRules(bundle);
@@ -64,7 +74,7 @@ export async function previewText(
       words: inWords ? plainWords(sentence, said.sounds) : sentence.trim().replace(/\s+/g, " "),
       detail: detail(sentence),
     }));
-    return { sentences: sentences.filter(({ words }) => words !== ""), unread };
+    return { sentences: sentences.filter(({ words }) => words !== ""), again, unread };
   } finally {
     tokens?.close();
   }

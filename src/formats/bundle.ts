@@ -207,6 +207,16 @@ export const expectedMs = ({
     }),
   );
 
+/** The forms that a bundle holds, the one first that was faster at conversion. */
+export function fasterFirst(
+  manifest: Pick<Manifest, "files" | "talkerMs" | "predictorMs" | "predictorPassMs">,
+  stage: FormedStage,
+): Form[] {
+  const times: Record<string, number> = stage === "talker" ? manifest.talkerMs : expectedMs(manifest);
+  const timeOf = (form: Form) => times[form] ?? Number.MAX_VALUE;
+  return formsOf(manifest, stage).toSorted((a, b) => timeOf(a) - timeOf(b));
+}
+
 /** For people, and in folder names. */
 export const weightsInWords = ({ talker, predictor }: WeightTypes) =>
   talker === predictor ? talker : `${talker}-${predictor}`;

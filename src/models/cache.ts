@@ -43,8 +43,11 @@ export interface ModelOptions {
   everyByte?: boolean;
   /** What is known to be wrong with the bundle in the cache: it is made again. */
   damage?: string;
-  /** What to do with a checkpoint that has no usable bundle. Default: converts it, into the cache. */
-  make?: (checkpoint: string, name: string) => Bundle;
+  /**
+   * What to do with a checkpoint that has no usable bundle, and why it has none ("": there is none yet).
+   * Default: converts it, into the cache.
+   */
+  make?: (checkpoint: string, name: string, because: string) => Bundle;
 }
 
 /** Files up to this size are compared with their sums at every start: that takes 2 ms. */
@@ -84,7 +87,7 @@ export async function cachedBundle(checkpoint: string, name: string, options: Mo
   if ("manifest" in found) return found;
   const same = isWritable(folder) ? null : sameElsewhere(folder, source, weights, config);
   if (same !== null) return same;
-  if (options.make !== undefined) return options.make(source, name);
+  if (options.make !== undefined) return options.make(source, name, found.because);
   const adding = inWords(found.lacking);
   try {
     if (adding !== "" && !isWritable(folder)) throw cannotAdd(target, found.lacking);

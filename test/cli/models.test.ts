@@ -100,6 +100,26 @@ test("another form is added with a plain line, which warns of nothing", async ()
   ]);
 });
 
+test("a dry run says what speaking would make again, and why", async () => {
+  await run(`${SPEAK} -m m --talker llama`);
+  const manifest = join(bundle, "bundle.json");
+  const [text, dryRun] = [readFileSync(manifest, "utf8"), "$TTS --dry-run Hi. -m m --talker"];
+  expect(await run(`${dryRun} llama`)).toEqual({ status: 0, stdout: "Hi.\n", stderr: "" });
+  const arranged = { code: "x86 of old", files: ["talker.gguf"] };
+  writeFileSync(manifest, JSON.stringify({ ...JSON.parse(text), arranged }));
+  rmSync(join(bundle, ".source.json")); // the manifest is taken as it is
+  expect(await run(`${dryRun} llama`)).toEqual({
+    ...{ status: 0, stdout: "Hi.\n" },
+    stderr: `m would be prepared again: ${bundle}/talker.gguf is laid out for another processor or library (x86 of old)\n`,
+  });
+  expect((await run(`${dryRun} ort`)).stderr).toBe("");
+  expect((await run("$TTS Hi. --max-frames 2 -o x.wav -m m --talker llama")).stderr).toContain(
+    "preparing m again: ",
+  );
+  writeFileSync(manifest, "{}");
+  expect((await run(`${dryRun} llama`)).stderr).toStartWith(`m would be prepared again: ${manifest}: `);
+});
+
 test("codes say which model made them: another one warns", async () => {
   await run(`${SPEAK} -m m --save-codes codes.json`);
   expect((await run("$TTS decode codes.json -m m -o y.wav --quiet")).stderr).toBe("");
