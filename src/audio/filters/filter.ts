@@ -1,0 +1,28 @@
+// What changes sound on its way: the shape that all filters have, and a sink behind filters.
+
+import type { Sink } from "../sink.ts";
+
+/** Takes samples in order and gives them changed; it may keep some back for a while. */
+export interface Filter {
+  /** @returns what is ready: as many samples, fewer, more or none */
+  push(samples: Float32Array): Float32Array;
+  /** @returns what was kept back; nothing is pushed after it */
+  end(): Float32Array;
+}
+
+/** A sink that gets its sound through `filters`, the first one first. */
+export function filtered(sink: Sink, filters: readonly Filter[]): Sink {
+  if (filters.length === 0) return sink;
+  const pass = async (samples: Float32Array, from = 0) => {
+    const left = filters.slice(from).reduce((sound, filter) => filter.push(sound), samples);
+    if (left.length > 0) await sink.write(left);
+  };
+  return {
+    write: (samples) => pass(samples),
+    async finish() {
+      for (const [i, filter] of filters.entries()) await pass(filter.end(), i + 1);
+      await sink.finish();
+    },
+    abandon: () => sink.abandon(),
+  };
+}
