@@ -12,7 +12,7 @@ import { JsonFile } from "./json.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
-export const BUNDLE_VERSION = 6;
+export const BUNDLE_VERSION = 7;
 /** No model has larger sizes: only a damaged manifest does. */
 const LARGEST = {
   width: 16_384,

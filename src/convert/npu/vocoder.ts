@@ -23,6 +23,7 @@ import { linear, reshape, slice, transpose } from "../onnx/layers.ts";
 import {
   type Attention,
   type ConvSize,
+  type Projection,
   type TransposedSize,
   transposedTaps,
   VocoderNetwork,
@@ -168,8 +169,28 @@ class NpuVocoderBuilder extends VocoderNetwork {
     );
   }
 
+  protected attend(layer: number, project: Projection, tables: Attention): string {
+    const { g, past, shape } = this;
+    const { heads, headDim } = shape;
+    /** [time, heads * dim] -> [heads, time, dim] */
+    const split = (part: "q" | "k" | "v") =>
+      transpose(g, reshape(g, project(part), [-1, heads, headDim]), [1, 0, 2]);
+    const window = (name: string, added: string) => {
+      const state = this.state(`layer.${layer}.${name}`, [heads, past, headDim]);
+      const all = g.op("Concat", [state.value, added], { axis: 1 });
+      state.keep(slice(g, all, 1, -past));
+      return all;
+    };
+    const q = g.op("Mul", [this.rotate(split("q"), tables), g.float(1 / Math.sqrt(headDim))]);
+    const keys = window("k", this.rotate(split("k"), tables));
+    const values = window("v", split("v"));
+    const scores = g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
+    const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values]);
+    return reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, heads * headDim]);
+  }
+
   /** NeoX rotation by slices: Split in this opset has no num_outputs. */
-  protected rotate(x: string, { cos, sin }: Attention): string {
+  private rotate(x: string, { cos, sin }: Attention): string {
     const { g } = this;
     const half = this.shape.headDim / 2;
     const [low, high] = [slice(g, x, 2, 0, half), slice(g, x, 2, half, 2 * half)];

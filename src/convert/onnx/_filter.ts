@@ -4,7 +4,7 @@
 // weights that were written down instead of trained have many such filters.
 
 import type { Graph } from "../../formats/onnx.ts";
-import { linearOfFew, reshape, slice, transpose } from "./layers.ts";
+import { linearOfFew, reshape, transpose } from "./layers.ts";
 
 export interface Filter {
   /** Input rows, `dilation` apart, that make one row of results. */
@@ -169,13 +169,29 @@ function blockFilter(g: Graph, rows: Rows, what: Filter): string {
   const evaluated = reshape(g, apply(WINDOW_TO_POINTS, windows), [PRODUCTS, -1, inputs]);
   const products =
     perFrame <= FEW_ROWS ? productsOfFew(g, evaluated, what) : productsOfMany(g, evaluated, what);
-  // [BLOCK, frames * blocks * dilation * outputs]
-  const results = apply(FROM_POINTS, products);
-  const inTime = transpose(g, reshape(g, results, [BLOCK, -1, dilation * outputs]), [1, 0, 2]);
-  const computed = blocks * BLOCK * dilation;
-  const wanted =
-    computed === perFrame ? inTime : slice(g, reshape(g, inTime, [-1, computed, outputs]), 1, 0, perFrame);
-  return g.op("Add", [reshape(g, wanted, [-1, outputs]), g.values(bias, [outputs])]);
+  // [BLOCK * frames * blocks * dilation, outputs]
+  const results = reshape(g, apply(FROM_POINTS, products), [-1, outputs]);
+  const inTime =
+    perFrame % (BLOCK * dilation) === 0
+      ? transpose(g, reshape(g, results, [BLOCK, -1, dilation * outputs]), [1, 0, 2])
+      : g.op("Gather", [results, timeOrder(g, rows, blocks, dilation)]);
+  return g.op("Add", [reshape(g, inTime, [-1, outputs]), g.values(bias, [outputs])]);
+}
+
+/**
+ * Where each moment's result lies, i64 [frames * perFrame]: result k of window w lies at k * windows + w.
+ * This leaves out results beyond the frame on the way; a transposition, which is faster, cannot.
+ */
+function timeOrder(g: Graph, { frames, perFrame }: Rows, blocks: number, dilation: number): string {
+  const ofFrame = blocks * dilation;
+  const moments = Array.from({ length: perFrame }, (_, moment) => moment);
+  const inWindow = moments.map((moment) => Math.floor(moment / dilation) % BLOCK);
+  const window = moments.map(
+    (moment) => Math.floor(moment / (BLOCK * dilation)) * dilation + (moment % dilation),
+  );
+  const windows = g.op("Mul", [g.op("Shape", [frames], { end: 1 }), g.ints([ofFrame])]);
+  const first = g.op("Add", [g.op("Mul", [g.ints(inWindow), windows]), g.ints(window)]);
+  return reshape(g, g.op("Add", [first, g.op("Mul", [frames, g.ints([ofFrame])])]), [-1]);
 }
 
 // Both take and give [PRODUCTS, rows, width]. ONNX Runtime reads weights with three axes where they lie, too.

@@ -6,11 +6,13 @@ import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 
 const MIN_CLUSTER_USAGE = 1e-5;
 
-/** x [..., C] -> x / sqrt(mean(x^2) + eps) * weight, over the last axis. */
+/** x [..., C] -> x / sqrt(mean(x^2) + eps) * weight, over the last axis, as one operator. */
 export function rmsNorm(g: Graph, x: string, weight: Tensor, eps: number): string {
-  const mean = g.op("ReduceMean", [g.op("Mul", [x, x]), g.ints([-1])], { keepdims: 1 });
-  const scale = g.op("Sqrt", [g.op("Add", [mean, g.float(eps)])]);
-  return g.op("Mul", [g.op("Div", [x, scale]), g.tensor(weight)]);
+  return g.op("SimplifiedLayerNormalization", [x, g.tensor(weight)], {
+    axis: -1,
+    epsilon: { float: eps },
+    stash_type: 1,
+  });
 }
 
 /** x [..., C] -> (x - mean) / sqrt(variance + eps) * weight + bias, over the last axis. */

@@ -6,7 +6,7 @@ import type { TransformerShape, Weights } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
 import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { type Bits, BLOCK_SIZE, quantizeMatrix } from "../quantize.ts";
-import { linear, type Product, reshape, swiGlu } from "./layers.ts";
+import { linear, type Product, reshape, rmsNorm, swiGlu } from "./layers.ts";
 
 /**
  * ONNX Runtime has matrices of 4 and 8 bits; half precision would be slower on a CPU than f32 and gain
@@ -47,7 +47,7 @@ export interface TransformerOptions {
 export function transformer(g: Graph, x: string, options: TransformerOptions): string {
   const { attend, cacheShape, prefix, shape, times, weights } = options;
   const { hidden, heads, kvHeads, headDim, layers } = shape;
-  const norm = (value: string, weight: Tensor) => rmsNormOf(g, value, weight, shape.rmsEps);
+  const norm = (value: string, weight: Tensor) => rmsNorm(g, value, weight, shape.rmsEps);
   let h = reshape(g, x, [-1, hidden]);
   for (let layer = 0; layer < layers; layer++) {
     const take = (part: string, size: number[]) =>
@@ -74,15 +74,6 @@ export function transformer(g: Graph, x: string, options: TransformerOptions): s
     h = g.op("Add", [h, swiGlu(g, norm(h, take("post_attention_layernorm", [hidden])), mlp, times)]);
   }
   return norm(h, weights.take(`${prefix}.norm.weight`, [hidden]));
-}
-
-/** x [..., C] -> x / sqrt(mean(x^2) + eps) * weight, as one operator. */
-function rmsNormOf(g: Graph, value: string, weight: Tensor, eps: number): string {
-  return g.op("SimplifiedLayerNormalization", [value, g.tensor(weight)], {
-    axis: -1,
-    epsilon: { float: eps },
-    stash_type: 1,
-  });
 }
 
 /** cos and sin of position * theta^(-2i/headDim): [positions, headDim/2]. */

@@ -7,7 +7,7 @@ import type { CodecShape, Weights } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
 import { isZero, type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { NEXT, STATE } from "../../types.ts";
-import { layerNorm, reshape, slice, swiGlu, transpose } from "./layers.ts";
+import { layerNorm, swiGlu } from "./layers.ts";
 
 const LAYER_NORM_EPS = 1e-6;
 const SNAKE_EPS = 1e-9;
@@ -23,6 +23,9 @@ export interface Attention {
   sin: string;
   mask: string;
 }
+
+/** Makes the queries, keys or values of all heads side by side, [time, heads * headDim]. */
+export type Projection = (part: "q" | "k" | "v") => string;
 
 export type ConvSize = readonly [out: number, inPerGroup: number, kernel: number];
 export type TransposedSize = readonly [inputs: number, out: number, kernel: number];
@@ -110,7 +113,11 @@ export abstract class VocoderNetwork {
   protected abstract toRows(x: string, width: number, perFrame: number): string;
   protected abstract toSignal(x: string, width: number, perFrame: number): string;
   protected abstract rmsNorm(x: string, weight: Tensor, eps: number): string;
-  protected abstract rotate(x: string, attention: Attention): string;
+  /**
+   * Rows through attention, [time, heads * headDim]. The memory is `layer.N.k` and `layer.N.v`, the window
+   * before the rows.
+   */
+  protected abstract attend(layer: number, project: Projection, attention: Attention): string;
   protected abstract gelu(x: string): string;
   /** Called once, by the first layer that attends. */
   protected abstract attention(): Attention;
@@ -277,7 +284,7 @@ export abstract class VocoderNetwork {
   }
 
   private selfAttention(x: string, layer: number): string {
-    const { g, past, shape } = this;
+    const { g, shape } = this;
     const { hidden, heads, headDim } = shape;
     const width = heads * headDim;
     const take = (part: string, size: number[]) => this.layerWeight(layer, part, size);
@@ -286,23 +293,9 @@ export abstract class VocoderNetwork {
     const scale = take("self_attn_layer_scale.scale", [hidden]);
     if ([matrix("v"), output, scale].some(isZero)) return x;
     this.tables ??= this.attention();
-    const tables = this.tables;
     const normed = this.rmsNorm(x, take("input_layernorm.weight", [hidden]), shape.rmsEps);
-    /** [time, heads * dim] -> [heads, time, dim] */
-    const project = (part: "q" | "k" | "v") =>
-      transpose(g, reshape(g, this.product(normed, matrix(part)), [-1, heads, headDim]), [1, 0, 2]);
-    const window = (name: string, added: string) => {
-      const state = this.state(`layer.${layer}.${name}`, [heads, past, headDim]);
-      const all = g.op("Concat", [state.value, added], { axis: 1 });
-      state.keep(slice(g, all, 1, -past));
-      return all;
-    };
-    const q = g.op("Mul", [this.rotate(project("q"), tables), g.float(1 / Math.sqrt(headDim))]);
-    const keys = window("k", this.rotate(project("k"), tables));
-    const values = window("v", project("v"));
-    const scores = g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
-    const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values]);
-    const attended = this.product(reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, width]), output);
+    const mixed = this.attend(layer, (part) => this.product(normed, matrix(part)), this.tables);
+    const attended = this.product(mixed, output);
     return g.op("Add", [x, g.op("Mul", [attended, g.tensor(scale)])]);
   }
 

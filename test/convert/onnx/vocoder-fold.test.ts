@@ -80,14 +80,14 @@ describe("blocks that add nothing are left out with their memory", () => {
     [
       "attention by its scale",
       /layers\.0\.self_attn_layer_scale\.scale$/,
-      { Softmax: -1, "next.layer.0.k": -1, "next.layer.0.v": -1 },
+      { MultiHeadAttention: -1, "next.layer.0.k": -1, "next.layer.0.v": -1 },
     ],
     [
       "attention by its values",
       /layers\.1\.self_attn\.v_proj\.weight$/,
-      { Softmax: -1, "next.layer.1.k": -1, "next.layer.1.v": -1 },
+      { MultiHeadAttention: -1, "next.layer.1.k": -1, "next.layer.1.v": -1 },
     ],
-    ["attention by its output", /layers\.1\.self_attn\.o_proj\.weight$/, { Softmax: -1 }],
+    ["attention by its output", /layers\.1\.self_attn\.o_proj\.weight$/, { MultiHeadAttention: -1 }],
     ["a feed-forward by its gate", /layers\.0\.mlp\.gate_proj\.weight$/, { Sigmoid: -1 }],
     ["a feed-forward by its scale", /layers\.1\.mlp_layer_scale\.scale$/, { Sigmoid: -1 }],
   ])("%s", (_title, tensors, changes) => {
@@ -123,8 +123,11 @@ describe("the starter voice", () => {
 
   test("keeps every part of the network that has an effect", () => {
     const left = operators(STARTER, "cpu");
-    expect([count(left, "Gelu"), count(left, "Sin"), count(left, "Softmax"), count(left, "Sigmoid")]).toEqual(
-      [1, 5, 0, 0],
-    );
+    expect([
+      count(left, "Gelu"),
+      count(left, "Sin"),
+      count(left, "MultiHeadAttention"),
+      count(left, "Sigmoid"),
+    ]).toEqual([1, 5, 0, 0]);
   });
 });
