@@ -2,18 +2,17 @@
 
 import { LIMITS, loadConfig } from "../config.ts";
 import { checkRequest } from "../engine/request.ts";
-import type { AudioChunk, SpeakOptions, Speech, Summary, Voice } from "../engine.ts";
+import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { weightsHash } from "../formats/bundle.ts";
 import { isSameFile, isStdout, type Output, openOutput, printText } from "../io/output.ts";
-import { modelOfSpeaker, modelOfVoice } from "../models/inventory.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { assertSound, openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./shared/machine-options.ts";
-import { COMMON, choice, filePath, number, type Options, type Values } from "./shared/options.ts";
+import { COMMON, filePath, number, type Options, type Values } from "./shared/options.ts";
 import {
   deliver,
   deliverSound,
@@ -23,37 +22,19 @@ import {
   type SoundOutput,
   TRIM_OPTION,
 } from "./shared/sound-output.ts";
+import {
+  extraPositions,
+  modelFor,
+  readSpeakOptions,
+  SAMPLING_OPTIONS,
+  TEXT_OPTIONS,
+  VOICE_OPTIONS,
+  warnUnread,
+} from "./shared/speak-options.ts";
 import { tellFirstSound } from "./shared/start.ts";
 import { inputText } from "./shared/text.ts";
 import { VERSION_OPTION } from "./shared/version.ts";
 import { readVoice } from "./shared/voice.ts";
-
-const TEXT_MODES = ["whole", "stream"] as const;
-
-/** The sampling options that talker and code predictor have in common. */
-const sampling = (what: string) =>
-  ({
-    temperature: {
-      type: "string",
-      valueHint: "T",
-      description: `Above 0; lower is steadier (${what}).`,
-      group: "Sampling",
-    },
-    topK: {
-      type: "string",
-      valueHint: "K",
-      description: `Draw among the K likeliest codes; 0 for all (${what}).`,
-      group: "Sampling",
-    },
-    topP: {
-      type: "string",
-      valueHint: "P",
-      description: `Draw among the likeliest codes whose probabilities add up to P; 1 for all (${what}).`,
-      group: "Sampling",
-    },
-  }) as const satisfies Options;
-
-const [talker, predictor] = [sampling("talker"), sampling("code predictor")];
 
 const options = {
   input: {
@@ -63,71 +44,14 @@ const options = {
     description: "Read the text from a UTF-8 file, or from standard input.",
     group: "Text",
   },
-  language: {
-    type: "string",
-    alias: "l",
-    valueHint: "NAME",
-    description: "Language of the text, or auto. Default: the model's only language, else auto.",
-    group: "Text",
-  },
-  "text-mode": {
-    type: "string",
-    valueHint: "whole|stream",
-    description:
-      "Give the model the whole text at once, or one token per frame. Default: as the official method for this kind of model does.",
-    group: "Text",
-  },
-  "raw-text": {
-    type: "boolean",
-    description: "Give the text to the tokenizer unchanged, even if the voice reads IPA.",
-    group: "Text",
-  },
-  lexicon: {
-    type: "string",
-    valueHint: "FILE",
-    description:
-      "A pronunciation list: lines of word => respelling, or => /IPA/ for voices that read IPA. It wins over lexicon.txt in the configuration folder.",
-    group: "Text",
-  },
-  normalize: {
-    type: "boolean",
-    description:
-      "Turn English numbers, times, sums, units and abbreviations into words first. A voice that reads IPA always does, but for --raw-text; official models read most of it by themselves.",
-    group: "Text",
-  },
+  ...TEXT_OPTIONS,
   "dry-run": {
     type: "boolean",
     description:
       "Speak nothing: print what would be said, a line a sentence, in words as they are read; with --verbose the IPA or the token ids beneath. Says if the model would be prepared again first.",
     group: "Text",
   },
-  model: {
-    type: "string",
-    alias: "m",
-    valueHint: "DIR|NAME",
-    description:
-      "An official checkpoint directory, a bundle, or a known name. Default: the model that --voice was taken with, or one that has --speaker, else starter.",
-    group: "Voice",
-  },
-  speaker: {
-    type: "string",
-    alias: "s",
-    valueHint: "NAME",
-    description: "One of the model's speakers, or none. Default: its first.",
-    group: "Voice",
-  },
-  voice: {
-    type: "string",
-    valueHint: "NAME|FILE",
-    description: "A cloned voice, for Base models: see tts voices.",
-    group: "Voice",
-  },
-  instruct: {
-    type: "string",
-    valueHint: "TEXT",
-    description: "How to speak, in words, for models that follow instructions.",
-    group: "Voice",
-  },
+  ...VOICE_OPTIONS,
   ...OUTPUT_OPTIONS,
   ...TRIM_OPTION,
   "save-codes": {
@@ -137,31 +61,7 @@ const options = {
     group: "Output",
   },
   ...JSON_OPTION,
-  seed: {
-    type: "string",
-    valueHint: "N",
-    description: "Makes a run repeatable. Default: a new seed each time, shown in the closing line.",
-    group: "Sampling",
-  },
-  greedy: { type: "boolean", description: "Always take the likeliest code.", group: "Sampling" },
-  temperature: talker.temperature,
-  "top-k": talker.topK,
-  "top-p": talker.topP,
-  "repetition-penalty": {
-    type: "string",
-    valueHint: "R",
-    description: "Makes a code less likely once it was drawn; 1 switches this off (talker).",
-    group: "Sampling",
-  },
-  "predictor-temperature": predictor.temperature,
-  "predictor-top-k": predictor.topK,
-  "predictor-top-p": predictor.topP,
-  "max-frames": {
-    type: "string",
-    valueHint: "N",
-    description: "At most N frames of 80 ms per sentence.",
-    group: "Sampling",
-  },
+  ...SAMPLING_OPTIONS,
   lanes: {
     type: "string",
     valueHint: "N",
@@ -224,9 +124,8 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const { positionals } = data;
   const output = readOutput(args);
   const codesPath = readCodesPath(args, output);
-  const maxFrames = number(args, "max-frames");
   const voice = await readVoice(args.voice);
-  const speakOptions = { ...readSpeakOptions(args, maxFrames), voice };
+  const speakOptions = { ...readSpeakOptions(args), trimStart: args["trim-start"] === true, voice };
   const machine = { ...readMachine(args), lanes: number(args, "lanes") };
   const { cacheDir } = loadConfig(machine); // also checks the options
   const words = await inputText(positionals, args.input);
@@ -234,7 +133,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const model = args.model ?? modelFor(speakOptions.speaker, voice, cacheDir);
   // Somebody may listen to a pipe: there the first sentence must not wait for others.
   const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
-  const { greedy, sampling } = speakOptions;
+  const { greedy, maxFrames, sampling } = speakOptions;
   const lexicon = filePath(args, "lexicon");
   const contextPositions = positionsFor(words, speakOptions, lexicon);
   const first = { text: words, options: speakOptions };
@@ -265,7 +164,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
 
 /** What would be said, on stdout. Nothing is converted, written or fetched for it. */
 async function rehearse(args: Arguments, { positionals }: CommandData): Promise<void> {
-  const speakOptions = readSpeakOptions(args, number(args, "max-frames"));
+  const speakOptions = readSpeakOptions(args);
   const voice = await readVoice(args.voice);
   const config = loadConfig(readMachine(args));
   const words = await inputText(positionals, args.input);
@@ -286,28 +185,11 @@ async function rehearse(args: Arguments, { positionals }: CommandData): Promise<
   await printText(`${lines.join("\n")}\n`);
 }
 
-const modelFor = (speaker: string | undefined, voice: Voice | undefined, cacheDir: string) =>
-  voice === undefined ? modelOfSpeaker(speaker, cacheDir) : modelOfVoice(voice, cacheDir);
-
-function warnUnread(unread: readonly string[]): void {
-  if (unread.length > 0)
-    log.warn(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
-}
-
 function announce(speech: Speech): void {
   warnUnread(speech.unread);
   speech.sentences.forEach((sentence, i) => {
     log.debug(`sentence ${i + 1}: ${sentence}`);
   });
-}
-
-/**
- * Positions beyond a plain text, at most: one per character of the instruction and of the reference's text,
- * and one per frame of the reference.
- */
-function extraPositions({ instruct = "", voice }: SpeakOptions): number {
-  const frames = (voice?.codes?.length ?? 0) / CODES_PER_FRAME;
-  return instruct.length + (voice?.text.length ?? 0) + frames;
 }
 
 /**
@@ -330,31 +212,6 @@ function readCodesPath(args: Arguments, { path }: SoundOutput): string | undefin
   if (isSameFile(codes, path))
     throw new TtsError("USAGE", `${codes} cannot hold both sound and codes`, "name two files");
   return codes;
-}
-
-function readSpeakOptions(args: Arguments, maxFrames: number | undefined): Omit<SpeakOptions, "voice"> {
-  const samplingOf = (prefix: "" | "predictor-") => {
-    const settings = {
-      temperature: number(args, `${prefix}temperature`),
-      topK: number(args, `${prefix}top-k`),
-      topP: number(args, `${prefix}top-p`),
-      repetitionPenalty: prefix === "" ? number(args, "repetition-penalty") : undefined,
-    };
-    return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
-  };
-  return {
-    speaker: args.speaker,
-    language: args.language,
-    instruct: args.instruct,
-    seed: number(args, "seed"),
-    greedy: args.greedy === true ? true : undefined,
-    sampling: { talker: samplingOf(""), predictor: samplingOf("predictor-") },
-    maxFrames,
-    textMode: choice(args, "text-mode", TEXT_MODES),
-    rawText: args["raw-text"] === true,
-    normalize: args.normalize === true,
-    trimStart: args["trim-start"] === true,
-  };
 }
 
 interface CodesToSave {
