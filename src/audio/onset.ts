@@ -2,6 +2,7 @@
 // Pure arithmetic on samples.
 
 import { SAMPLE_RATE_HZ } from "../types.ts";
+import type { Filter } from "./filters/filter.ts";
 
 /** -50 dB of full scale: samples up to this level are silence. */
 const SILENCE_PEAK = 10 ** (-50 / 20);
@@ -37,12 +38,12 @@ export class Listener {
 const millisecondsOf = (samples: number) => (1000 * samples) / SAMPLE_RATE_HZ;
 
 /** Leaves out what is silent before the first heard sample, but for a short lead. Keeps no more than that. */
-export class StartTrimmer {
+export class StartTrimmer implements Filter {
   /** The end of the silence so far; null once something was heard. */
   private lead: Float32Array | null = new Float32Array(0);
 
   /** @returns what is left of the samples: nothing before the first heard one, then everything */
-  take(samples: Float32Array): Float32Array {
+  push(samples: Float32Array): Float32Array {
     if (this.lead === null) return samples;
     const heard = firstHeard(samples);
     const silent = heard < 0 ? samples : samples.subarray(0, heard);
@@ -50,9 +51,13 @@ export class StartTrimmer {
     this.lead = heard < 0 ? lead : null;
     return heard < 0 ? new Float32Array(0) : joined(lead, samples.subarray(heard));
   }
+
+  end(): Float32Array {
+    return new Float32Array(0);
+  }
 }
 
-function joined(first: Float32Array, second: Float32Array): Float32Array {
+export function joined(first: Float32Array, second: Float32Array): Float32Array {
   const both = new Float32Array(first.length + second.length);
   both.set(first);
   both.set(second, first.length);

@@ -10,18 +10,47 @@ const KAISER_BETA = 0.1102 * (ATTENUATION_DB - 8.7);
 /** Resamples mono sound; the length becomes ceil(length * to / from). Equal rates give the same samples. */
 export function resample(samples: Float32Array, fromHz: number, toHz: number): Float32Array {
   if (fromHz === toHz) return samples;
-  const divisor = greatestCommonDivisor(fromHz, toHz);
-  const [up, down] = [toHz / divisor, fromHz / divisor];
-  const out = new Float32Array(Math.ceil((samples.length * up) / down));
-  const phases: (Float64Array | undefined)[] = [];
-  const reach = kernelReach(up, down);
-  for (let i = 0; i < out.length; i++) {
-    const phase = (i * down) % up;
-    const center = (i * down - phase) / up; // the input sample at or before this output
-    phases[phase] ??= kernel(phase / up, up, down);
-    out[i] = convolve(samples, center - reach + 1, phases[phase]);
+  const ratio = new Ratio(fromHz, toHz);
+  return Float32Array.from({ length: ratio.lengthOf(samples.length) }, (_, i) => ratio.sample(i, samples));
+}
+
+/** From one rate to another: which input samples an output sample is made of, and with which weights. */
+export class Ratio {
+  private readonly up: number;
+  private readonly down: number;
+  private readonly reach: number;
+  private readonly phases: (Float64Array | undefined)[] = [];
+
+  constructor(fromHz: number, toHz: number) {
+    const divisor = greatestCommonDivisor(fromHz, toHz);
+    [this.up, this.down] = [toHz / divisor, fromHz / divisor];
+    this.reach = kernelReach(this.up, this.down);
   }
-  return out;
+
+  /** Output samples of a whole sound. */
+  lengthOf(inputs: number): number {
+    return Math.ceil((inputs * this.up) / this.down);
+  }
+
+  /** The first input sample that output `i` is made of; before the start it is negative. */
+  firstInput(i: number): number {
+    return Math.floor((i * this.down) / this.up) - this.reach + 1;
+  }
+
+  /** Outputs whose input samples are all among the first `inputs`. */
+  readyOf(inputs: number): number {
+    return Math.max(0, Math.ceil(((inputs - this.reach) * this.up) / this.down));
+  }
+
+  /**
+   * Output `i`. Input samples that are not there count as silence.
+   * @param from index of the first of `samples` in the whole sound
+   */
+  sample(i: number, samples: Float32Array, from = 0): number {
+    const phase = (i * this.down) % this.up;
+    this.phases[phase] ??= kernel(phase / this.up, this.up, this.down);
+    return convolve(samples, this.firstInput(i) - from, this.phases[phase]);
+  }
 }
 
 function greatestCommonDivisor(a: number, b: number): number {

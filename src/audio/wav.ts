@@ -11,7 +11,7 @@ const UNKNOWN = 0xffffffff;
 const MAX_DATA_BYTES = UNKNOWN - WAV_HEADER_BYTES;
 
 /** @param samples how many follow, or null if that is not known yet, as on a pipe */
-export function wavHeader(samples: number | null): Uint8Array {
+export function wavHeader(samples: number | null, rateHz: number = SAMPLE_RATE_HZ): Uint8Array {
   const bytes = samples === null ? UNKNOWN : Math.min(samples * BYTES_PER_SAMPLE, MAX_DATA_BYTES);
   const header = Buffer.alloc(WAV_HEADER_BYTES);
   header.write("RIFF", 0, "latin1");
@@ -20,8 +20,8 @@ export function wavHeader(samples: number | null): Uint8Array {
   header.writeUInt32LE(16, 16); // bytes of the format block
   header.writeUInt16LE(PCM, 20);
   header.writeUInt16LE(1, 22); // channels
-  header.writeUInt32LE(SAMPLE_RATE_HZ, 24);
-  header.writeUInt32LE(SAMPLE_RATE_HZ * BYTES_PER_SAMPLE, 28);
+  header.writeUInt32LE(rateHz, 24);
+  header.writeUInt32LE(rateHz * BYTES_PER_SAMPLE, 28);
   header.writeUInt16LE(BYTES_PER_SAMPLE, 32);
   header.writeUInt16LE(8 * BYTES_PER_SAMPLE, 34);
   header.write("data", 36, "latin1");

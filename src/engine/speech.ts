@@ -119,7 +119,7 @@ abstract class TimedSpeech {
     try {
       for await (const chunk of this.begun === null ? this.chunks() : resumed(this.begun)) {
         if (this.cancelled) return;
-        if (this.trimmer !== null) chunk.samples = this.trimmer.take(chunk.samples);
+        if (this.trimmer !== null) chunk.samples = this.trimmer.push(chunk.samples);
         this.listener.take(chunk.samples, performance.now() - this.startedMs);
         this.frames += chunk.codes.length / CODES_PER_FRAME;
         yield chunk;

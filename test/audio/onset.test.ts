@@ -28,21 +28,21 @@ describe("trimming", () => {
     const trimmer = new StartTrimmer();
     const left: Float32Array[] = [];
     for (let from = 0; from < sound.length; from += size)
-      left.push(trimmer.take(sound.subarray(from, from + size)));
+      left.push(trimmer.push(sound.subarray(from, from + size)));
     expect(both(...left)).toEqual(sound.slice(1000 - LEAD));
   });
 
   test("adds nothing where sound begins at once", () => {
-    expect(new StartTrimmer().take(speech)).toEqual(speech);
-    expect(new StartTrimmer().take(both(silence(5), speech))).toEqual(both(silence(5), speech));
+    expect(new StartTrimmer().push(speech)).toEqual(speech);
+    expect(new StartTrimmer().push(both(silence(5), speech))).toEqual(both(silence(5), speech));
   });
 
   test("gives out the first heard chunk as soon as it comes, and nothing before", () => {
     const trimmer = new StartTrimmer();
-    expect(trimmer.take(silence(1920)).length).toBe(0);
-    expect(trimmer.take(silence(1920)).length).toBe(0);
-    expect(trimmer.take(speech).length).toBe(LEAD + speech.length);
-    expect(trimmer.take(silence(1920)).length).toBe(1920);
+    expect(trimmer.push(silence(1920)).length).toBe(0);
+    expect(trimmer.push(silence(1920)).length).toBe(0);
+    expect(trimmer.push(speech).length).toBe(LEAD + speech.length);
+    expect(trimmer.push(silence(1920)).length).toBe(1920);
   });
 });
 

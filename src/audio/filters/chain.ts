@@ -1,0 +1,35 @@
+// Everything that may change sound between the engine and a sink, in the one order that is right: what looks
+// at the voice comes first, what belongs to the sink last.
+
+import { SAMPLE_RATE_HZ } from "../../types.ts";
+import { StartTrimmer } from "../onset.ts";
+import type { Filter } from "./filter.ts";
+import { lead } from "./lead.ts";
+import { Resampler } from "./resampler.ts";
+import { volume } from "./volume.ts";
+
+export const RATES_HZ = [16_000, 24_000, 44_100, 48_000] as const;
+
+/** How sound is wanted. What is left out changes nothing. */
+export interface SoundShape {
+  /** Leave out what is silent before the first sound, but for 10 ms. */
+  trimStart?: boolean;
+  /** 0 to 1 */
+  volume?: number;
+  /** Default: 24000, the rate that models speak at. */
+  rateHz?: number;
+  /** Silence before the sound, in milliseconds. */
+  leadMs?: number;
+}
+
+/** New filters for one sound: each remembers what passed. */
+export function soundFilters(shape: SoundShape): Filter[] {
+  const { leadMs = 0, rateHz = SAMPLE_RATE_HZ, trimStart = false, volume: factor = 1 } = shape;
+  const filters: (Filter | false)[] = [
+    trimStart && new StartTrimmer(),
+    factor !== 1 && volume(factor),
+    rateHz !== SAMPLE_RATE_HZ && new Resampler(SAMPLE_RATE_HZ, rateHz),
+    leadMs > 0 && lead(leadMs, rateHz),
+  ];
+  return filters.filter((filter) => filter !== false);
+}
