@@ -1,5 +1,6 @@
 // Every default and limit, and the settings of one run: flags > environment > defaults, frozen.
 
+import { existsSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
@@ -257,6 +258,19 @@ export function loadConfig(
 export function unpackFolder(environment: Record<string, string | undefined> = process.env): string {
   if (!compiled) return "";
   return environment.TTS_LIB_DIR || userDirectory(environment, "TTS_CACHE", "XDG_CACHE_HOME", ".cache", "");
+}
+
+/**
+ * The environment of a program that plays sound: ours with some changes. Cron and services do not say where
+ * the user's sound server has its socket; systemd and others keep it in one place.
+ */
+export function playerEnvironment(
+  changes: Readonly<Record<string, string | undefined>>,
+  environment: Record<string, string | undefined> = process.env,
+): Record<string, string | undefined> {
+  const usual = `/run/user/${process.getuid?.()}`;
+  const runtime = environment.XDG_RUNTIME_DIR || (existsSync(usual) ? usual : undefined);
+  return { ...environment, XDG_RUNTIME_DIR: runtime, ...changes };
 }
 
 /** Talker and predictor take turns and so share these threads; beyond four nothing is gained. */

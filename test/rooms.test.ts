@@ -35,7 +35,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi/"],
   "node:net": ["src/serve/sockets/"],
   "node:crypto": ["src/serve/sockets/"], // others take src/io/hash.ts, which loads in no time
-  "node:child_process": ["src/child.ts", "src/serve/sockets/"],
+  "node:child_process": ["src/child.ts", "src/audio/play/", "src/serve/sockets/"],
   "@audio/decode": ["src/audio/"],
   "@huggingface/hub": ["src/models/"],
   n2words: ["src/text/"],
@@ -83,7 +83,8 @@ const HABITS: readonly [title: string, pattern: RegExp, among: (file: string) =>
   [
     "hints below the command line name settings, not options; whole commands may stand in them",
     /["`](?:(?!\btts )[^"`\n])*(?<=[\s"`])--[a-z$]/,
-    (file) => !/^(tts\.ts|src\/(cli\/|packaging\/|child\.ts|convert\/npu\/_toolkit))/.test(file),
+    (file) =>
+      !/^(tts\.ts|src\/(cli\/|packaging\/|child\.ts|audio\/play\/players|convert\/npu\/_toolkit))/.test(file),
   ],
   [
     "a stage has no transport",

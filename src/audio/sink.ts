@@ -5,7 +5,7 @@ import { toS16le } from "./pcm.ts";
 import { wavHeader } from "./wav.ts";
 
 export const FORMATS = ["wav", "pcm"] as const;
-/** pcm is raw 16-bit little-endian, 24 kHz mono. */
+/** pcm is raw 16-bit little-endian, mono. */
 export type Format = (typeof FORMATS)[number];
 
 /** Takes samples in order. Finish or abandon ends it; abandoning what has ended does nothing. */
@@ -22,8 +22,24 @@ export interface Sink {
  * Opens an output for sound; see {@link openOutput}.
  * @throws TtsError OUTPUT_FAILED
  */
-export async function openSink(path: string, format: Format): Promise<Sink> {
-  return new SoundSink(await openOutput(path), format);
+export async function openSink(path: string, format: Format, rateHz: number): Promise<Sink> {
+  return new SoundSink(await openOutput(path), format, rateHz);
+}
+
+/** Several sinks as one. Each gets everything, in turn; they finish in their order. */
+export function toEach(sinks: readonly Sink[]): Sink {
+  if (sinks.length === 1) return sinks[0];
+  return {
+    async write(samples) {
+      for (const sink of sinks) await sink.write(samples);
+    },
+    async finish() {
+      for (const sink of sinks) await sink.finish();
+    },
+    abandon() {
+      for (const sink of sinks) sink.abandon();
+    },
+  };
 }
 
 class SoundSink implements Sink {
@@ -33,13 +49,14 @@ class SoundSink implements Sink {
   constructor(
     private readonly output: Output,
     private readonly format: Format,
+    private readonly rateHz: number,
   ) {}
 
   /**
    * Writes a header without the length, which is not known yet: a file gets it at the end, a stream never.
    */
   private async start(): Promise<void> {
-    if (this.format === "wav" && !this.started) await this.output.write(wavHeader(null));
+    if (this.format === "wav" && !this.started) await this.output.write(wavHeader(null, this.rateHz));
     this.started = true;
   }
 
@@ -51,7 +68,8 @@ class SoundSink implements Sink {
 
   async finish(): Promise<void> {
     await this.start();
-    if (this.format === "wav" && this.output.seekable) await this.output.rewrite(wavHeader(this.samples));
+    if (this.format === "wav" && this.output.seekable)
+      await this.output.rewrite(wavHeader(this.samples, this.rateHz));
     await this.output.finish();
   }
 

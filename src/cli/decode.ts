@@ -1,19 +1,26 @@
 // tts decode: turns saved codes back into sound.
 
 import { Listener } from "../audio/onset.ts";
-import type { Sink } from "../audio/sink.ts";
+import { knownCourse } from "../audio/play/start.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { weightsHash } from "../formats/bundle.ts";
 import { isFrame } from "../formats/codes.ts";
 import { readTextFile } from "../io/read.ts";
-import { CODES_PER_FRAME } from "../types.ts";
+import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { assertSound, openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
 import { readVocoder, VOCODER_OPTIONS } from "./shared/machine-options.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
-import { deliverSound, JSON_OPTION, OUTPUT_OPTIONS, readOutput, TRIM_OPTION } from "./shared/sound-output.ts";
+import {
+  deliverSound,
+  JSON_OPTION,
+  OUTPUT_OPTIONS,
+  type Outlet,
+  readOutput,
+  TRIM_OPTION,
+} from "./shared/sound-output.ts";
 
 /** About 3 hours of sound. */
 const MAX_CODES_BYTES = 16 * 2 ** 20;
@@ -58,13 +65,13 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
     );
   const output = readOutput(args);
   const { modelSha256, sentences } = await readCodes(positionals[0]);
-  const { engine, summary } = await deliverSound(output, async (sink) => {
+  const { engine, summary } = await deliverSound(output, async (outlet) => {
     const engine = await openEngine({ model: args.model, use: "decode", ...readVocoder(args) });
     if (modelSha256 !== undefined && modelSha256 !== weightsHash(engine.manifest))
       log.warn(
         `${positionals[0]} was made by another model than ${engine.manifest.name}: it may sound wrong; choose it with --model`,
       );
-    const summary = await decodeAll(engine, sentences, sink, args["trim-start"] === true);
+    const summary = await decodeAll(engine, sentences, outlet, args["trim-start"] === true);
     assertSound(summary);
     return { engine, summary };
   });
@@ -76,25 +83,23 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
 async function decodeAll(
   engine: Engine,
   sentences: Int32Array[],
-  sink: Sink,
+  outlet: Outlet,
   trimStart: boolean,
 ): Promise<Summary> {
   const summaries: Summary[] = [];
   const [listener, startMs] = [new Listener(), performance.now()];
+  const frames = sentences.reduce((sum, codes) => sum + codes.length / CODES_PER_FRAME, 0);
+  outlet.watch.follow(knownCourse(frames / FRAMES_PER_SECOND));
   for (const codes of sentences) {
     // The silence before a later sentence is a pause, which stays.
     const speech = engine.decode(codes, { trimStart: trimStart && listener.heardMs === 0 });
-    await pour(speech, sink, ({ samples }) => listener.take(samples, performance.now() - startMs));
+    await pour(speech, outlet, ({ samples }) => listener.take(samples, performance.now() - startMs));
     summaries.push(speech.summary());
   }
   const round = (value: number) => Math.round(1000 * value) / 1000;
   const sum = (pick: (summary: Summary) => number) =>
     round(summaries.reduce((total, summary) => total + pick(summary), 0));
-  const [frames, audioSeconds, wallSeconds] = [
-    sum((s) => s.frames),
-    sum((s) => s.audioSeconds),
-    sum((s) => s.wallSeconds),
-  ];
+  const [audioSeconds, wallSeconds] = [sum((s) => s.audioSeconds), sum((s) => s.wallSeconds)];
   const vocoder = frames === 0 ? 0 : round(sum((s) => s.msPerFrame.vocoder * s.frames) / frames);
   const rtf = audioSeconds === 0 ? 0 : round(wallSeconds / audioSeconds);
   return {

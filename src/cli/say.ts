@@ -1,5 +1,6 @@
 // tts "text": speaks. The default command.
 
+import { courseOf } from "../audio/play/start.ts";
 import { LIMITS, loadConfig } from "../config.ts";
 import { checkRequest } from "../engine/request.ts";
 import type { AudioChunk, SpeakOptions, Speech, Summary } from "../engine.ts";
@@ -16,6 +17,7 @@ import { COMMON, filePath, number, type Options, type Values } from "./shared/op
 import {
   deliver,
   deliverSound,
+  isHeardAsMade,
   JSON_OPTION,
   OUTPUT_OPTIONS,
   readOutput,
@@ -84,7 +86,7 @@ export const command = defineCommand({
   ],
   examples: [
     ['tts "The kettle is ready."', "speaks to output.wav with the voice that comes with the program"],
-    ['tts "Dinner at 7:30." -o - | aplay', "plays while it speaks"],
+    ['tts "Dinner at 7:30." --play', "plays while it speaks, and writes no file"],
     ['tts --dry-run "Dinner is at 7:30 pm."', "shows what would be said: dinner is at seven thirty p m"],
     ["fortune | tts -i - -o fortune.wav", "reads the text from a pipe"],
     [
@@ -131,21 +133,22 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const words = await inputText(positionals, args.input);
   checkRequest(words, speakOptions);
   const model = args.model ?? modelFor(speakOptions.speaker, voice, cacheDir);
-  // Somebody may listen to a pipe: there the first sentence must not wait for others.
-  const sentences = isStdout(output.path) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
+  // The first sentence must not wait for others where somebody may listen.
+  const sentences = isHeardAsMade(output) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, maxFrames, sampling } = speakOptions;
   const lexicon = filePath(args, "lexicon");
   const contextPositions = positionsFor(words, speakOptions, lexicon);
   const first = { text: words, options: speakOptions };
   const openOptions = { model, first, lexicon, sentences, greedy, sampling, contextPositions, ...machine };
   const speakTo = (codes: Output | null) =>
-    deliverSound(output, async (sink) => {
+    deliverSound(output, async (outlet) => {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
       const speech = engine.first!;
       announce(speech);
       const frames: number[][][] = speech.sentences.map(() => []);
       const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));
-      await pour(speech, sink, codes === null ? undefined : keep);
+      outlet.watch.follow(courseOf(speech));
+      await pour(speech, outlet, codes === null ? undefined : keep);
       tellFirstSound(engine);
       const summary = speech.summary();
       assertSound(summary);
@@ -209,7 +212,7 @@ function readCodesPath(args: Arguments, { path }: SoundOutput): string | undefin
   const codes = filePath(args, "save-codes");
   if (codes === undefined) return undefined;
   if (isStdout(codes)) throw new TtsError("USAGE", "--save-codes cannot be standard output", "name a file");
-  if (isSameFile(codes, path))
+  if (path !== null && isSameFile(codes, path))
     throw new TtsError("USAGE", `${codes} cannot hold both sound and codes`, "name two files");
   return codes;
 }

@@ -33,6 +33,8 @@ const CASES: [line: string, offered: readonly string[]][] = [
   ["tts --vocoder=ax", ["axcl", "axengine"]],
   ["tts hello --greedy --text-mode ", ["whole", "stream"]],
   ["tts hello --seed ", []],
+  ["tts hello --play --start ", ["now", "safe", "complete"]],
+  ["tts decode a --player pl", ["play"]],
   ["tts -s ", ["none", "starter"]],
   ["tts --language e", ["english"]],
   ["tts -m st", ["starter"]],

@@ -4,6 +4,7 @@
 import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { version } from "../../../package.json";
+import { installedPlayers } from "../../audio/play/players.ts";
 import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, loadHubConfig, weightTypes } from "../../config.ts";
 import { officialShape, type SyntheticSize } from "../../convert/synthetic.ts";
 import { asTtsError, meaningOf } from "../../errors.ts";
@@ -40,16 +41,6 @@ import { clearProgress, showProgress } from "../shared/log.ts";
 const WATCH_MS = 300;
 /** Share of the available memory that a model may take: other programs need some, too. */
 const MEMORY_SHARE = 0.95;
-/** Programs that play a wav from a pipe: name -> command. */
-const PLAYERS: Readonly<Record<string, string>> = {
-  aplay: "aplay",
-  paplay: "paplay",
-  "pw-play": "pw-play -",
-  ffplay: "ffplay -nodisp -autoexit -",
-  play: "play -t wav -",
-  mpv: "mpv -",
-};
-
 export interface Folder {
   path: string;
   writable: boolean;
@@ -104,7 +95,8 @@ export interface Facts {
   npus: (NpuFacts & { present: boolean })[];
   folders: { cache: Folder; voices: Folder };
   hub: Hub;
-  players: { name: string; path: string; command: string }[];
+  /** `usable`: its sound server runs, or it needs none. */
+  players: { name: string; path: string; usable: boolean }[];
   models: ModelRow[];
   /** null if nothing could be measured. */
   forecasts: ModelForecast[] | null;
@@ -137,10 +129,7 @@ export async function collectFacts(config: Config): Promise<Facts> {
       npus: npus.map((npu) => ({ ...npu, present: isPresent(npu, board, config) })),
       folders,
       hub: describeHub(),
-      players: Object.entries(PLAYERS).flatMap(([name, command]) => {
-        const path = Bun.which(name);
-        return path === null ? [] : [{ name, path, command }];
-      }),
+      players: installedPlayers(),
       models,
       forecasts: measured.speed === null ? null : forecasts(measured.speed, { board, folders, cores }),
     };

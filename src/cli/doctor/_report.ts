@@ -156,8 +156,12 @@ function hubLines({ hub: { endpoint, offline, problem, token } }: Facts): string
 function playerLines({ players }: Facts): string[] {
   if (players.length === 0)
     return section("players", ["none found; install alsa-utils (aplay) to listen while it speaks"]);
+  const names = players.map(({ name, usable }) =>
+    usable ? name : `${name} (its sound server does not run)`,
+  );
+  const chosen = players.find(({ usable }) => usable);
   return section("players", [
-    `${players.map(({ name }) => name).join(", ")}: tts TEXT -o - | ${players[0].command}`,
+    `${names.join(", ")}${chosen === undefined ? "" : `; tts --play takes ${chosen.name}`}`,
   ]);
 }
 

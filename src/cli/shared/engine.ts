@@ -1,7 +1,6 @@
 // What the commands share around the engine: opening it with progress, playing a speech into a sink, and the
 // closing line.
 
-import type { Sink } from "../../audio/sink.ts";
 import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../../config.ts";
 import { formatCores } from "../../cores.ts";
 import type { AudioChunk, Engine, OpenOptions, Sounding, Speech, StageName, Summary } from "../../engine.ts";
@@ -11,7 +10,7 @@ import { isStdout, printText } from "../../io/output.ts";
 import type { Progress } from "../../types.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { clearProgress, log, showConversion, showProgress } from "./log.ts";
-import type { SoundOutput } from "./sound-output.ts";
+import type { Outlet, SoundOutput } from "./sound-output.ts";
 import { tellOpening } from "./start.ts";
 
 /** Says once why a bundle is made or what is added to it, and then how far that has come. */
@@ -62,13 +61,14 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
  */
 export async function pour(
   speech: Sounding & Partial<Pick<Speech, "sentences">>,
-  sink: Sink,
+  { sink, watch }: Outlet,
   onCodes: (chunk: AudioChunk) => void = () => {},
 ): Promise<void> {
   let samples = 0;
   for await (const chunk of speech) {
-    if (chunk.samples.length > 0) await sink.write(chunk.samples);
     onCodes(chunk);
+    watch.take(chunk.sentence, chunk.samples.length / SAMPLE_RATE_HZ, performance.now());
+    if (chunk.samples.length > 0) await sink.write(chunk.samples);
     samples += chunk.samples.length;
     showProgress(
       `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,
@@ -95,12 +95,13 @@ const heardWords = ({ firstHeardMs }: Summary) =>
   firstHeardMs === 0 ? "never" : `${firstHeardMs.toFixed(0)} ms`;
 
 /** One stable line on stderr, or the same as one JSON object on stdout. */
-export async function report(summary: Summary, { path, json }: SoundOutput): Promise<void> {
+export async function report(summary: Summary, { json, path, play }: SoundOutput): Promise<void> {
   if (json) return printText(`${JSON.stringify(summary)}\n`);
   const { talker, predictor, vocoder } = summary.msPerFrame;
   const spoken = "talker" in summary.backends; // else decoded from codes
   const generation = spoken ? `talker ${talker.toFixed(1)}, predictor ${predictor.toFixed(1)}, ` : "";
-  const target = isStdout(path) ? "stdout" : path;
+  const file = path !== null && isStdout(path) ? "stdout" : path;
+  const target = [file ?? [], play === null ? [] : "played"].flat().join(", ");
   if (spoken) {
     const { cachedRows, rows, savedMs } = summary.prompt;
     const { callsPerFrame, rightDrafts } = summary.speculation;

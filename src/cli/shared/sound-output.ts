@@ -2,10 +2,16 @@
 // there.
 
 import { extname } from "node:path";
-import { FORMATS, type Format, openSink, type Sink } from "../../audio/sink.ts";
+import { type SoundShape, soundFilters } from "../../audio/filters/chain.ts";
+import { filtered } from "../../audio/filters/filter.ts";
+import { StartWatch, startedBy } from "../../audio/play/start.ts";
+import { FORMATS, type Format, openSink, type Sink, toEach } from "../../audio/sink.ts";
 import { TtsError } from "../../errors.ts";
 import { isStdout, type Output, openOutput } from "../../io/output.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
+import { log } from "./log.ts";
 import { choice, filePath, type Options, type Values } from "./options.ts";
+import { PLAY_OPTIONS, PLAYED, type PlaySettings, readPlay, readShape } from "./play-options.ts";
 
 export const OUTPUT_OPTIONS = {
   output: {
@@ -13,7 +19,7 @@ export const OUTPUT_OPTIONS = {
     alias: "o",
     valueHint: "FILE|-",
     description:
-      "Where the sound goes; - is standard output. The suffix chooses the format: .wav, or .pcm or .raw. Default: output.wav.",
+      "Where the sound goes; - is standard output. The suffix chooses the format: .wav, or .pcm or .raw. Default: output.wav, or no file with --play.",
     group: "Output",
   },
   format: {
@@ -22,6 +28,7 @@ export const OUTPUT_OPTIONS = {
     description: "wav, or raw 16-bit little-endian samples. Default: what the suffix says, else wav.",
     group: "Output",
   },
+  ...PLAY_OPTIONS,
 } as const satisfies Options;
 
 export const JSON_OPTION = {
@@ -42,9 +49,14 @@ export const TRIM_OPTION = {
 } as const satisfies Options;
 
 export interface SoundOutput {
-  path: string;
+  /** null: no file, since the sound is only played. */
+  path: string | null;
   format: Format;
   json: boolean;
+  /** null: it is not played. */
+  play: PlaySettings | null;
+  /** What was asked for; it holds for file and player. */
+  shape: SoundShape;
 }
 
 /** What a file of that name holds. */
@@ -66,7 +78,13 @@ function formatOf(path: string): Format | null {
 /** @throws TtsError USAGE */
 export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTION>): SoundOutput {
   const chosen = choice(args, "format", FORMATS);
-  const path = filePath(args, "output") ?? `output.${chosen ?? "wav"}`;
+  const [play, shape] = [readPlay(args), readShape(args)];
+  const path = filePath(args, "output") ?? (play === null ? `output.${chosen ?? "wav"}` : null);
+  const json = args.json === true;
+  if (path === null) {
+    if (chosen !== undefined) throw new TtsError("USAGE", "--format is for a file", "name one with -o");
+    return { path, format: "wav", json, play, shape };
+  }
   const promised = formatOf(path);
   if (chosen !== undefined && promised !== null && chosen !== promised)
     throw new TtsError(
@@ -75,15 +93,20 @@ export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTI
       "leave out --format, or choose another name",
     );
   const format = promised ?? chosen ?? "wav";
-  const json = args.json === true;
   if (json && isStdout(path))
     throw new TtsError(
       "USAGE",
       `--json and -o ${path} both want standard output`,
       "write the sound to a file",
     );
-  return { path, format, json };
+  if (play !== null && isStdout(path))
+    throw new TtsError("USAGE", `there are --play and -o ${path}`, "leave one of them out, or name a file");
+  return { path, format, json, play, shape };
 }
+
+/** Whether somebody may hear the sound while it is made. */
+export const isHeardAsMade = ({ path, play }: SoundOutput) =>
+  play === null ? path !== null && isStdout(path) : play.start !== "complete";
 
 /**
  * Waits for the output to open, lets `work` fill it, and finishes it. If `work` fails, nothing is left.
@@ -103,8 +126,39 @@ export async function deliver<T, O extends Sink | Output>(
   }
 }
 
-export const deliverSound = <T>({ path, format }: SoundOutput, work: (sink: Sink) => Promise<T>) =>
-  deliver(openSink(path, format), work);
+/** Where sound goes, and what watches it on the way. */
+export interface Outlet {
+  sink: Sink;
+  watch: StartWatch;
+}
+
+export const deliverSound = <T>(output: SoundOutput, work: (outlet: Outlet) => Promise<T>) => {
+  const watch = new StartWatch(output.play?.start ?? "now");
+  return deliver(openSound(output, watch), (sink) => work({ sink, watch }));
+};
+
+/** The file comes first: it is whole when all has been said, whatever the player still has to play. */
+async function openSound(output: SoundOutput, watch: StartWatch): Promise<Sink> {
+  const { format, path, play, shape } = output;
+  const { rateHz = SAMPLE_RATE_HZ } = shape;
+  const sinks: Sink[] = [];
+  try {
+    if (path !== null) sinks.push(filtered(await openSink(path, format, rateHz), soundFilters(shape)));
+    if (play !== null)
+      sinks.push(filtered(await openPlaying(play, rateHz, watch), soundFilters({ ...PLAYED, ...shape })));
+  } catch (error) {
+    toEach(sinks).abandon();
+    throw error;
+  }
+  return toEach(sinks);
+}
+
+async function openPlaying(play: PlaySettings, rateHz: number, watch: StartWatch): Promise<Sink> {
+  const { openPlayer } = await import("../../audio/play/player.ts"); // only now: starting processes takes 2 ms to load
+  const player = await openPlayer({ ...play, rateHz, hold: true });
+  log.debug(`player: ${[player.command.program, ...player.command.args].join(" ")}`);
+  return startedBy(player, watch, (why) => log.debug(why));
+}
 
 /** Writes a small file, whole or not at all. */
 export const writeWhole = (path: string, bytes: Uint8Array) =>
