@@ -8,11 +8,11 @@ import { ANYWHERE, allowedCores, fastCores, type Placement, placementOf, type Wa
 import { TtsError } from "./errors.ts";
 import { passwordFileHome, pathIn, userDirectory } from "./io/folders.ts";
 import { textOrEmpty } from "./io/read.ts";
-import { HUB_LIMITS, type HubLimits, LIMITS } from "./limits.ts";
+import { ANNOUNCE_LIMITS, HUB_LIMITS, type HubLimits, LIMITS } from "./limits.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 import { assertWhole } from "./ranges.ts";
 
-export { HUB_LIMITS, type HubLimits, LIMITS };
+export { ANNOUNCE_LIMITS, HUB_LIMITS, type HubLimits, LIMITS };
 
 /** Timers that are set to more end at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;

@@ -27,6 +27,7 @@ const EXIT_STATUS = {
   NPU_UNAVAILABLE: 4, // no device, no driver, no permission, or in use
   NPU_MODEL_INVALID: 3, // a model file that this device or its runtime cannot use
   OUTPUT_FAILED: 5, // unwritable, full, or closed from the start
+  SPEAKER_BUSY: 5, // other announcements spoke, or waited, for too long
   READER_GONE: 141, // of a pipe, such as head: what SIGPIPE makes of other programs
   STAGE_DIED: 6, // a worker ended by itself
   NPU_FAILED: 6, // a call failed while the model ran

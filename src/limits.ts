@@ -62,6 +62,37 @@ export const LIMITS = {
   diskMarginBytes: 256 * 2 ** 20,
 } as const;
 
+/** Announcements: when they are said, who waits for whom, and what is kept of them. */
+export const ANNOUNCE_LIMITS = {
+  /** About ten minutes of speech; longer texts are for files. */
+  textBytes: 10_000,
+  repeats: 20,
+  /** A time of day is taken for one that is to come if it is at most this far ahead. */
+  aheadMs: 12 * 3_600_000,
+  /** One that passed longer ago is taken for one of tomorrow. Also the most of how late one may be said. */
+  passedMs: 6 * 3_600_000,
+  lateMs: 300_000,
+  /** So long before its time an announcement asks for its turn. */
+  turnLeadMs: 2_000,
+  /** The longest sleep of one that waits for its time: clocks are set meanwhile. */
+  sleepMs: 1_000,
+  waiting: 16,
+  waitMs: 60_000,
+  mostWaitMs: 3_600_000,
+  /** How often a waiting one looks whether its turn has come; a sounding one, whether an urgent one waits. */
+  pollMs: 40,
+  dedupeSeconds: 86_400,
+  /** Sound is given to the player so far ahead, so that it can be interrupted. */
+  leadSeconds: 0.5,
+  /** Where an interrupted one looks for a silence to end in. */
+  silenceSeconds: 1.5,
+  phraseBytes: 256 * 2 ** 20,
+  phraseFiles: 1_024,
+  /** Phrases that nobody has asked for in this time go; those with a time or a date in them sooner. */
+  phraseMs: 60 * 86_400_000,
+  freshPhraseMs: 2 * 86_400_000,
+} as const;
+
 /** How files are fetched from a hub. */
 export const HUB_LIMITS = {
   /** Connections for one file, where the server can send parts of it. */

@@ -26,6 +26,7 @@ const STAIR: readonly (readonly string[])[] = [
   ["src/models/"],
   ["src/engine/"],
   ["src/engine.ts", "src/serve/sockets/", "src/packaging/"],
+  ["src/announce/"],
   ["src/cli/"],
   ["tts.ts"],
 ];

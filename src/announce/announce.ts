@@ -1,0 +1,210 @@
+// One announcement, from its text to its sound: when it is said, if at all, whose turn it is, and what of it
+// was made before. Knows no options and no model: the caller gives a voice and a player.
+
+import { ANNOUNCE_LIMITS } from "../config.ts";
+import { SAMPLE_RATE_HZ } from "../types.ts";
+import { noteSaid, wasSaid } from "./dedupe.ts";
+import type { PhraseCache } from "./phrases.ts";
+import { type Priority, type Turn, takeTurn } from "./queue.ts";
+import { GrowingSound } from "./sound.ts";
+import { type Clock, type Player, play } from "./speaker.ts";
+import type { Part } from "./template.ts";
+import { type Appointment, isQuiet, type QuietRange } from "./times.ts";
+
+export interface Announcement {
+  parts: readonly Part[];
+  /** For which time it is meant; null: as soon as possible. */
+  appointment: Appointment | null;
+  mostLateMs: number;
+  quietHours: readonly QuietRange[];
+  /** Volume in quiet hours, in percent; null: nothing is said then. */
+  nightVolume: number | null;
+  dedupeMs: number;
+  priority: Priority;
+  mostWaitMs: number;
+  repeat: number;
+  /** Sounds around the words; empty ones are left out. */
+  before: Float32Array;
+  after: Float32Array;
+}
+
+/** How words become sound, and sound is heard. */
+export interface Voice {
+  /** What a part is kept under. */
+  keyOf(part: Part): string;
+  /** Speaks. The first call opens the model. */
+  speak(part: Part): AsyncIterable<Float32Array>;
+  /** @param volume in percent, or null for the usual one */
+  openPlayer(volume: number | null): Promise<Player>;
+}
+
+export interface Surroundings {
+  /** Of {@link queueFolder}. */
+  folder: string;
+  phrases: PhraseCache;
+  clock: Clock;
+}
+
+/** What became of an announcement. */
+export interface Outcome {
+  what: "said" | "interrupted" | "quiet" | "late" | "repeated";
+  seconds: number;
+  /** Parts that were in the phrase cache, of all. */
+  cached: number;
+  waitedMs: number;
+  /** How long the sound took to make, and so how early an announcement for a time must start. */
+  madeMs: number;
+  /** How much later than its time it began; 0 without one. */
+  lateMs: number;
+}
+
+/** The sound of all parts, in order. */
+export interface Made {
+  sound: GrowingSound;
+  cached: number;
+  /** Settles when all was made; never rejects. */
+  done: Promise<number>;
+}
+
+/** Between repetitions. */
+const PAUSE = new Float32Array(SAMPLE_RATE_HZ);
+const NOTHING = { seconds: 0, cached: 0, waitedMs: 0, madeMs: 0, lateMs: 0 } as const;
+
+/**
+ * Makes the sound of all parts; what was made before comes from the phrase cache at once, and the rest is
+ * kept there when it is whole.
+ * @param onLoss told why a phrase could not be kept
+ */
+export function make(
+  parts: readonly Part[],
+  voice: Voice,
+  { clock, phrases }: Pick<Surroundings, "clock" | "phrases">,
+  onLoss: (error: unknown) => void = () => {},
+): Made {
+  const sound = new GrowingSound();
+  const startMs = clock.monotonicMs();
+  const found = parts.map((part) => phrases.get(voice.keyOf(part)));
+  const makeAll = async () => {
+    try {
+      for (const [i, part] of parts.entries()) {
+        const known = found[i];
+        if (known !== null) sound.push(known);
+        else keep(part, await speakInto(sound, voice.speak(part)));
+      }
+      sound.finish();
+    } catch (error) {
+      sound.finish(error);
+    }
+    return clock.monotonicMs() - startMs;
+  };
+  const keep = (part: Part, samples: Float32Array) => {
+    try {
+      phrases.put(voice.keyOf(part), samples, part.fresh);
+    } catch (error) {
+      onLoss(error);
+    }
+  };
+  return { sound, cached: found.filter((samples) => samples !== null).length, done: makeAll() };
+}
+
+async function speakInto(sound: GrowingSound, speech: AsyncIterable<Float32Array>): Promise<Float32Array> {
+  const chunks: Float32Array[] = [];
+  for await (const samples of speech) {
+    sound.push(samples);
+    chunks.push(samples);
+  }
+  const all = new Float32Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
+}
+
+/**
+ * Says it when its time and its turn have come, unless there is a reason not to.
+ * @throws TtsError SPEAKER_BUSY, OUTPUT_FAILED, and what the voice and the player throw
+ */
+export async function announce(
+  announcement: Announcement,
+  voice: Voice,
+  surroundings: Surroundings,
+  onLoss?: (error: unknown) => void,
+): Promise<Outcome> {
+  const { appointment, parts, priority, mostWaitMs } = announcement;
+  const { clock, folder } = surroundings;
+  if (appointment?.kind === "dropped") return { ...NOTHING, what: "late", lateMs: appointment.lateMs };
+  const moment = appointment === null ? clock.now() : appointment.moment;
+  const refusal = reasonNotTo(announcement, moment, folder);
+  if (refusal !== null) return { ...NOTHING, what: refusal };
+  const made = make(parts, voice, surroundings, onLoss);
+  if (appointment?.kind === "wait") await until(moment.getTime() - ANNOUNCE_LIMITS.turnLeadMs, clock);
+  await made.sound.reaches(1);
+  const turn = await takeTurn(folder, priority, mostWaitMs);
+  try {
+    return await inTurn(announcement, voice, surroundings, made, turn);
+  } finally {
+    turn.end();
+  }
+}
+
+async function inTurn(
+  announcement: Announcement,
+  voice: Voice,
+  { clock, folder }: Surroundings,
+  made: Made,
+  turn: Turn,
+): Promise<Outcome> {
+  const { appointment, mostLateMs, nightVolume, quietHours } = announcement;
+  const facts = { ...NOTHING, cached: made.cached, waitedMs: turn.waitedMs };
+  const now = clock.now();
+  const moment = new Date(Math.max(now.getTime(), appointment?.moment.getTime() ?? 0));
+  const lateMs = appointment === null ? 0 : moment.getTime() - appointment.moment.getTime();
+  if (lateMs > 0 && lateMs >= mostLateMs) return { ...facts, what: "late", lateMs };
+  const refusal = reasonNotTo(announcement, moment, folder);
+  if (refusal !== null) return { ...facts, what: refusal };
+  const player = await voice.openPlayer(isQuiet(quietHours, moment) ? nightVolume : null);
+  try {
+    await until(moment.getTime(), clock);
+    noteSaid(folder, textOf(announcement), moment);
+    const isWhole = await play(soundOf(announcement, made.sound), player, turn.isWanted, clock);
+    await player.finish();
+    const seconds = made.sound.samples / SAMPLE_RATE_HZ;
+    const madeMs = isWhole ? await made.done : 0;
+    return { ...facts, what: isWhole ? "said" : "interrupted", seconds, madeMs, lateMs };
+  } catch (error) {
+    player.abandon();
+    throw error;
+  }
+}
+
+const textOf = ({ parts }: Announcement) => parts.map(({ text }) => text).join(" ");
+
+function reasonNotTo(announcement: Announcement, moment: Date, folder: string): "quiet" | "repeated" | null {
+  const { dedupeMs, nightVolume, quietHours } = announcement;
+  if (nightVolume === null && isQuiet(quietHours, moment)) return "quiet";
+  return dedupeMs > 0 && wasSaid(folder, textOf(announcement), dedupeMs, moment) ? "repeated" : null;
+}
+
+async function* soundOf(
+  { after, before, repeat }: Announcement,
+  words: AsyncIterable<Float32Array>,
+): AsyncGenerator<Float32Array> {
+  yield before;
+  for (let i = 0; i < repeat; i++) {
+    if (i > 0) yield PAUSE;
+    yield* words;
+  }
+  yield after;
+}
+
+/** Waits by the clock on the wall, which may be set meanwhile; for no longer than a time may be ahead. */
+async function until(moment: number, clock: Clock): Promise<void> {
+  const startMs = clock.monotonicMs();
+  while (clock.monotonicMs() - startMs <= ANNOUNCE_LIMITS.aheadMs) {
+    const leftMs = moment - clock.now().getTime();
+    if (leftMs <= 0) return;
+    await clock.sleep(Math.min(leftMs, ANNOUNCE_LIMITS.sleepMs));
+  }
+}
