@@ -1,4 +1,4 @@
-// The C library: environment for native code, locked files, read-only file mappings, names and cores of
+// The C library: environment for native code, locked files, datagrams, read-only file mappings, names and cores of
 // threads, one clock for all of them, memory to measure reading with, and two harmless functions used as
 // callbacks.
 
@@ -21,6 +21,9 @@ const libc = openSymbols("libc.so.6", {
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" }, // clock, time
   sched_setaffinity: { args: ["i32", "u64", "ptr"], returns: "i32" }, // thread (0: this one), bytes, mask
   gnu_get_libc_version: { args: [], returns: "cstring" },
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" }, // family, type, protocol
+  // socket, bytes, count, flags, address, bytes of the address
+  sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
   flock: { args: ["i32", "i32"], returns: "i32" }, // file, operation
   prctl: { args: ["i32", "ptr", "u64", "u64", "u64"], returns: "i32" }, // option, and what it needs
 });
@@ -40,6 +43,13 @@ const PR_SET_NAME = 15;
 const SIGKILL = 9;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 64;
+const MSG_NOSIGNAL = 16384;
+/** A sockaddr_un: u16 family, and a path of up to this many bytes with its zero. */
+const SOCKET_PATH_BYTES = 108;
 const THREAD_NAME_BYTES = 15;
 /** A cpu_set_t: 1024 cores. */
 const CPU_SET_BYTES = 128;
@@ -70,6 +80,29 @@ export const libcVersion = () => String(libc.symbols.gnu_get_libc_version());
  * @returns whether the file is locked now
  */
 export const tryLockFile = (file: number) => libc.symbols.flock(file, LOCK_EX | LOCK_NB) === 0;
+
+/**
+ * Sends one datagram to a Unix socket, without waiting for its reader.
+ * @returns whether it was taken; false also where nothing of that name listens
+ */
+export function sendDatagram(path: string, bytes: Uint8Array): boolean {
+  const name = Buffer.from(path);
+  if (name.length >= SOCKET_PATH_BYTES) return false;
+  const address = Buffer.alloc(2 + SOCKET_PATH_BYTES);
+  address.writeUInt16LE(AF_UNIX);
+  name.copy(address, 2);
+  const socket = libc.symbols.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return false;
+  try {
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    return (
+      libc.symbols.sendto(socket, bytes, bytes.length, flags, address, address.length) ===
+      BigInt(bytes.length)
+    );
+  } finally {
+    closeSync(socket);
+  }
+}
 
 /** u32 of a timespec: seconds (low, high), nanoseconds (low, high). */
 const time = new Uint32Array(new ArrayBuffer(16));

@@ -67,6 +67,7 @@ export const ANNOUNCE_LIMITS = {
   /** About ten minutes of speech; longer texts are for files. */
   textBytes: 10_000,
   repeats: 20,
+  chimeSeconds: 30,
   /** A time of day is taken for one that is to come if it is at most this far ahead. */
   aheadMs: 12 * 3_600_000,
   /** One that passed longer ago is taken for one of tomorrow. Also the most of how late one may be said. */

@@ -28,12 +28,17 @@ export interface Announcement {
   after: Float32Array;
 }
 
+export interface SpokenPart extends AsyncIterable<Float32Array> {
+  /** Whether it came to its own end; others are not kept. */
+  readonly isWhole: boolean;
+}
+
 /** How words become sound, and sound is heard. */
 export interface Voice {
   /** What a part is kept under. */
   keyOf(part: Part): string;
   /** Speaks. The first call opens the model. */
-  speak(part: Part): AsyncIterable<Float32Array>;
+  speak(part: Part): SpokenPart;
   /** @param volume in percent, or null for the usual one */
   openPlayer(volume: number | null): Promise<Player>;
 }
@@ -47,12 +52,13 @@ export interface Surroundings {
 
 /** What became of an announcement. */
 export interface Outcome {
-  what: "said" | "interrupted" | "quiet" | "late" | "repeated";
+  what: "said" | "interrupted" | "prepared" | "quiet" | "late" | "repeated";
   seconds: number;
-  /** Parts that were in the phrase cache, of all. */
+  parts: number;
+  /** Parts that were in the phrase cache. */
   cached: number;
   waitedMs: number;
-  /** How long the sound took to make, and so how early an announcement for a time must start. */
+  /** How long the sound took to make; 0 if all was kept from before, or was interrupted. */
   madeMs: number;
   /** How much later than its time it began; 0 without one. */
   lateMs: number;
@@ -62,13 +68,13 @@ export interface Outcome {
 export interface Made {
   sound: GrowingSound;
   cached: number;
-  /** Settles when all was made; never rejects. */
+  /** Milliseconds, when all was made; never rejects. */
   done: Promise<number>;
 }
 
 /** Between repetitions. */
 const PAUSE = new Float32Array(SAMPLE_RATE_HZ);
-const NOTHING = { seconds: 0, cached: 0, waitedMs: 0, madeMs: 0, lateMs: 0 } as const;
+const NOTHING = { seconds: 0, parts: 0, cached: 0, waitedMs: 0, madeMs: 0, lateMs: 0 } as const;
 
 /**
  * Makes the sound of all parts; what was made before comes from the phrase cache at once, and the rest is
@@ -84,35 +90,36 @@ export function make(
   const sound = new GrowingSound();
   const startMs = clock.monotonicMs();
   const found = parts.map((part) => phrases.get(voice.keyOf(part)));
+  const speakInto = async (part: Part, speech: SpokenPart) => {
+    const chunks: Float32Array[] = [];
+    for await (const samples of speech) {
+      sound.push(samples);
+      chunks.push(samples);
+    }
+    try {
+      if (speech.isWhole) phrases.put(voice.keyOf(part), joined(chunks), part.fresh);
+    } catch (error) {
+      onLoss(error);
+    }
+  };
   const makeAll = async () => {
     try {
       for (const [i, part] of parts.entries()) {
         const known = found[i];
         if (known !== null) sound.push(known);
-        else keep(part, await speakInto(sound, voice.speak(part)));
+        else await speakInto(part, voice.speak(part));
       }
       sound.finish();
     } catch (error) {
       sound.finish(error);
     }
-    return clock.monotonicMs() - startMs;
-  };
-  const keep = (part: Part, samples: Float32Array) => {
-    try {
-      phrases.put(voice.keyOf(part), samples, part.fresh);
-    } catch (error) {
-      onLoss(error);
-    }
+    return found.includes(null) ? clock.monotonicMs() - startMs : 0;
   };
   return { sound, cached: found.filter((samples) => samples !== null).length, done: makeAll() };
 }
 
-async function speakInto(sound: GrowingSound, speech: AsyncIterable<Float32Array>): Promise<Float32Array> {
-  const chunks: Float32Array[] = [];
-  for await (const samples of speech) {
-    sound.push(samples);
-    chunks.push(samples);
-  }
+/** The samples of all chunks in a row. */
+function joined(chunks: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
   let at = 0;
   for (const chunk of chunks) {
@@ -120,6 +127,22 @@ async function speakInto(sound: GrowingSound, speech: AsyncIterable<Float32Array
     at += chunk.length;
   }
   return all;
+}
+
+/** Makes what is not kept yet, for another call. @throws what the voice and the file system throw */
+export async function prepare(
+  parts: readonly Part[],
+  voice: Voice,
+  surroundings: Pick<Surroundings, "clock" | "phrases">,
+): Promise<Outcome> {
+  let loss: unknown;
+  const { cached, done, sound } = make(parts, voice, surroundings, (error) => {
+    loss = error;
+  });
+  await sound.reaches(Number.POSITIVE_INFINITY);
+  if (loss !== undefined) throw loss;
+  const seconds = sound.samples / SAMPLE_RATE_HZ;
+  return { ...NOTHING, what: "prepared", parts: parts.length, cached, seconds, madeMs: await done };
 }
 
 /**
@@ -157,7 +180,12 @@ async function inTurn(
   turn: Turn,
 ): Promise<Outcome> {
   const { appointment, mostLateMs, nightVolume, quietHours } = announcement;
-  const facts = { ...NOTHING, cached: made.cached, waitedMs: turn.waitedMs };
+  const facts = {
+    ...NOTHING,
+    parts: announcement.parts.length,
+    cached: made.cached,
+    waitedMs: turn.waitedMs,
+  };
   const now = clock.now();
   const moment = new Date(Math.max(now.getTime(), appointment?.moment.getTime() ?? 0));
   const lateMs = appointment === null ? 0 : moment.getTime() - appointment.moment.getTime();

@@ -6,6 +6,8 @@ import type { Command } from "./shared/command.ts";
 type Loader = () => Promise<{ command: Command }>;
 
 const COMMANDS: Record<string, Loader> = {
+  announce: () => import("./announce/index.ts"),
+  cache: () => import("./cache.ts"),
   decode: () => import("./decode.ts"),
   convert: () => import("./convert.ts"),
   models: () => import("./models.ts"),

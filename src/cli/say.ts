@@ -26,6 +26,7 @@ import {
 } from "./shared/sound-output.ts";
 import {
   extraPositions,
+  INPUT_OPTION,
   modelFor,
   readSpeakOptions,
   SAMPLING_OPTIONS,
@@ -39,13 +40,7 @@ import { VERSION_OPTION } from "./shared/version.ts";
 import { readVoice } from "./shared/voice.ts";
 
 const options = {
-  input: {
-    type: "string",
-    alias: "i",
-    valueHint: "FILE|-",
-    description: "Read the text from a UTF-8 file, or from standard input.",
-    group: "Text",
-  },
+  ...INPUT_OPTION,
   ...TEXT_OPTIONS,
   "dry-run": {
     type: "boolean",

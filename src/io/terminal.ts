@@ -7,7 +7,7 @@ import { isatty } from "node:tty";
 const STDERR = 2;
 const RETRY_MS = 5;
 
-export const isTerminal = (file: 1 | 2) => isatty(file);
+export const isTerminal = (file: 0 | 1 | 2) => isatty(file);
 
 /** Columns of a terminal; `otherwise` where there is none, or it does not tell. */
 export function columnsOf(file: 1 | 2, otherwise: number): number {

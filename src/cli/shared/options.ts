@@ -13,6 +13,8 @@ export type OptionDef = ArgDef & {
   alias?: string;
   valueHint?: string;
   group?: string;
+  /** What the option means without a value: the next argument is one only if it looks like this. */
+  implied?: { value: string; unlessNext: RegExp };
 };
 export type Options = Readonly<Record<string, OptionDef>>;
 
@@ -100,6 +102,11 @@ export function readArguments(raw: readonly string[], options: Options): ReadArg
       if (inline !== null)
         throw new TtsError("USAGE", `--${name} takes no value, but got "${inline}"`, `write just --${name}`);
       result.flags.push(`--${name}`);
+      continue;
+    }
+    const { implied } = options[name];
+    if (inline === null && implied !== undefined && !implied.unlessNext.test(raw[i + 1] ?? "")) {
+      result.flags.push(`--${name}=${implied.value}`);
       continue;
     }
     if (inline === null && i + 1 >= raw.length)

@@ -33,6 +33,16 @@ const sampling = (what: string) =>
 
 const [talker, predictor] = [sampling("talker"), sampling("code predictor")];
 
+export const INPUT_OPTION = {
+  input: {
+    type: "string",
+    alias: "i",
+    valueHint: "FILE|-",
+    description: "Read the text from a UTF-8 file, or from standard input.",
+    group: "Text",
+  },
+} as const satisfies Options;
+
 export const TEXT_OPTIONS = {
   language: {
     type: "string",

@@ -1,0 +1,50 @@
+// The voice of an announcement: the engine, which is loaded only when something was never said before.
+
+import type { SpokenPart } from "../../announce/announce.ts";
+import type { Part } from "../../announce/template.ts";
+import type { Engine } from "../../engine.ts";
+import { assertSound, openEngine } from "../shared/engine.ts";
+import type { PhraseVoice } from "../shared/phrases.ts";
+import { extraPositions } from "../shared/speak-options.ts";
+
+export class Speaker {
+  private engine: Promise<Engine> | null = null;
+  /** What the voice could not read, and what else the log should say. */
+  readonly faults = new Set<string>();
+
+  constructor(private readonly voice: PhraseVoice) {}
+
+  speak(part: Part): SpokenPart {
+    const options = this.voice.optionsFor(part);
+    const { greedy, maxFrames, sampling } = options;
+    const { lexicon, machine, model } = this.voice;
+    const isFirst = this.engine === null;
+    this.engine ??= openEngine(
+      { model, lexicon, greedy, sampling, first: { text: part.text, options }, ...machine },
+      maxFrames,
+      extraPositions(options),
+    );
+    const { engine, faults } = this;
+    let isWhole = false;
+    return {
+      get isWhole() {
+        return isWhole;
+      },
+      async *[Symbol.asyncIterator]() {
+        const opened = await engine;
+        const speech = isFirst ? opened.first! : opened.speak(part.text, options);
+        for await (const { samples } of speech) if (samples.length > 0) yield samples;
+        const summary = speech.summary();
+        assertSound(summary);
+        isWhole = summary.stop === "eos";
+        if (!isWhole) faults.add("a sentence reached the frame limit");
+        if (speech.unread.length > 0) faults.add(`left out ${speech.unread.join(" ")}`);
+        for (const warning of opened.warnings) faults.add(warning);
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    await (await this.engine?.catch(() => null))?.close();
+  }
+}

@@ -1,0 +1,89 @@
+// What a phrase is kept under: everything that shapes its sound, known from the bundle's manifest and the
+// options alone, so that a kept phrase needs no engine.
+
+import { join } from "node:path";
+import { version } from "../../../package.json";
+import { PhraseCache, phraseKey, seedOf } from "../../announce/phrases.ts";
+import { localeOf, type Part } from "../../announce/template.ts";
+import { type ConfigFlags, LIMITS, loadConfig } from "../../config.ts";
+import type { SpeakOptions, Voice } from "../../engine.ts";
+import type { Manifest } from "../../formats/bundle.ts";
+import { voiceToFile } from "../../formats/voice.ts";
+import { newHash } from "../../io/hash.ts";
+import { readTextFile, textOrEmpty } from "../../io/read.ts";
+import { resolveModel } from "../../models/resolve.ts";
+import { promptDefaults } from "../../text/prompt.ts";
+import { announcing } from "./engine.ts";
+import { clearProgress } from "./log.ts";
+import { type MACHINE_OPTIONS, readMachine } from "./machine-options.ts";
+import { filePath, type Values } from "./options.ts";
+import {
+  modelFor,
+  readSpeakOptions,
+  type SAMPLING_OPTIONS,
+  type TEXT_OPTIONS,
+  type VOICE_OPTIONS,
+} from "./speak-options.ts";
+import { readVoice } from "./voice.ts";
+
+type PhraseValues = Values<
+  typeof TEXT_OPTIONS & typeof VOICE_OPTIONS & typeof SAMPLING_OPTIONS & typeof MACHINE_OPTIONS
+>;
+
+/** How phrases are spoken, and what they are kept under. */
+export interface PhraseVoice {
+  model: string | undefined;
+  machine: ConfigFlags;
+  lexicon: string | undefined;
+  /** For a part; without a seed of the user's, it has one of its text, so that it is the same next time. */
+  optionsFor(part: Part): SpeakOptions;
+  keyOf(part: Part): string;
+  /** Of the language that is spoken. */
+  locale: string;
+}
+
+export const openPhrases = () => new PhraseCache(join(loadConfig().cacheDir, "phrases"));
+
+/**
+ * Reads the options, and finds the model; one that was never used is converted for it.
+ * @throws TtsError USAGE, VOICE_*, MODEL_*, INPUT_UNREADABLE and those of a conversion
+ */
+export async function readPhraseVoice(args: PhraseValues): Promise<PhraseVoice> {
+  const voice = await readVoice(args.voice);
+  const options: SpeakOptions = { ...readSpeakOptions(args), trimStart: true, voice };
+  const machine = readMachine(args);
+  const config = loadConfig(machine);
+  const lexicon = filePath(args, "lexicon");
+  const words = lexicon === undefined ? "" : await readTextFile(lexicon, LIMITS.lexiconBytes);
+  const model = args.model ?? modelFor(options.speaker, voice, config.cacheDir);
+  const { manifest } = await resolveModel({ config, model, onProgress: announcing(model) });
+  clearProgress();
+  const { npu, predictor, talker, vocoder } = machine;
+  const shape = {
+    version,
+    model: shapeOf(manifest),
+    backends: { npu, predictor, talker, vocoder },
+    options: { ...options, voice: undefined, seed: undefined },
+    voice: voice === undefined ? "" : hashOfVoice(voice),
+    lexicons: [textOrEmpty(join(config.configDir, "lexicon.txt")), words].map(hashOf),
+  };
+  const optionsFor = ({ text }: Part) => ({ ...options, seed: options.seed ?? seedOf(text) });
+  return {
+    model,
+    machine,
+    lexicon,
+    optionsFor,
+    keyOf: (part) => phraseKey({ ...shape, text: part.text, seed: optionsFor(part).seed }),
+    locale: localeOf(options.language ?? promptDefaults(manifest.prompt).language),
+  };
+}
+
+/** Everything of a model that shapes sound; how fast it was does not. */
+const shapeOf = ({ files, libraries, prompt, reading, sampling, source }: Manifest) => ({
+  ...{ files, libraries, prompt, reading, sampling, source },
+});
+
+const hashOf = (text: string) => newHash().update(text).digest("hex");
+
+/** Its name says nothing about its sound. */
+const hashOfVoice = (voice: Voice) => voiceToFile({ ...voice, name: "" }).sha256;
