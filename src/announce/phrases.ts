@@ -45,13 +45,14 @@ export const phraseKey = (shape: object) =>
 export const seedOf = (text: string) =>
   Number.parseInt(newHash().update(text).digest("hex").slice(0, 12), 16);
 
+type PhraseLimits = {
+  readonly [name in "phraseBytes" | "phraseFiles" | "phraseMs" | "freshPhraseMs"]: number;
+};
+
 export class PhraseCache {
   constructor(
     private readonly folder: string,
-    private readonly limits: Pick<
-      typeof ANNOUNCE_LIMITS,
-      "phraseBytes" | "phraseFiles" | "phraseMs" | "freshPhraseMs"
-    > = ANNOUNCE_LIMITS,
+    private readonly limits: PhraseLimits = ANNOUNCE_LIMITS,
   ) {}
 
   /** The samples, f32 at 24 kHz, or null. A damaged phrase is removed. */

@@ -63,9 +63,12 @@ describe("a time of day", () => {
     expect(by("01:45", new Date("2026-04-04T14:55:00Z"))).toEqual(["wait", "2026-04-04T15:15:00.000Z"]);
   });
 
-  test.each(["", "7", "24:00", "12:60", "12:00:60", "noon", "-1:00", "12.30", "012:00"])("is not %p", (text) => {
-    expect(() => by(text, new Date())).toThrow(`--by is "${text}"`);
-  });
+  test.each(["", "7", "24:00", "12:60", "12:00:60", "noon", "-1:00", "12.30", "012:00"])(
+    "is not %p",
+    (text) => {
+      expect(() => by(text, new Date())).toThrow(`--by is "${text}"`);
+    },
+  );
 });
 
 describe("quiet hours", () => {
@@ -96,7 +99,12 @@ describe("quiet hours", () => {
     expect(quiet("02:00-03:00", "03:00:00", "2026-03-29")).toBe(false); // two o'clock never came
     const ranges = parseQuietHours("--quiet-hours", "02:00-02:45");
     const at = (utc: string) => isQuiet(ranges, berlin(`2026-10-25T${utc}Z`));
-    expect(["00:30", "00:50", "01:30", "01:50"].map((utc) => at(`${utc}:00`))).toEqual([true, false, true, false]);
+    expect(["00:30", "00:50", "01:30", "01:50"].map((utc) => at(`${utc}:00`))).toEqual([
+      true,
+      false,
+      true,
+      false,
+    ]);
   });
 
   test.each(["22:00", "22-7", "22:00-22:00", "22:00-25:00", "24:00-07:00", "", "22:00-07:00,", "1-2-3"])(
