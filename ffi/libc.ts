@@ -1,6 +1,6 @@
-// The C library: environment for native code, locked files, datagrams, read-only file mappings, names and cores of
-// threads, one clock for all of them, memory to measure reading with, and two harmless functions used as
-// callbacks.
+// The C library: environment for native code, locked files, datagrams, read-only file mappings, names and
+// cores of threads, one clock for all of them, memory to measure reading with, and two harmless functions
+// used as callbacks.
 
 import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { closeSync, fstatSync, openSync } from "node:fs";
