@@ -1,6 +1,7 @@
 // One announcement, from its text to its sound: when it is said, if at all, whose turn it is, and what of it
 // was made before. Knows no options and no model: the caller gives a voice and a player.
 
+import { courseOf, type StartChoice, StartWatch } from "../audio/play/start.ts";
 import { ANNOUNCE_LIMITS } from "../config.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import { noteSaid, wasSaid } from "./dedupe.ts";
@@ -17,11 +18,13 @@ export interface Announcement {
   appointment: Appointment | null;
   mostLateMs: number;
   quietHours: readonly QuietRange[];
-  /** Volume in quiet hours, in percent; null: nothing is said then. */
+  /** Volume in quiet hours, 0 to 1; null: nothing is said then. */
   nightVolume: number | null;
   dedupeMs: number;
   priority: Priority;
   mostWaitMs: number;
+  /** When it may begin where sound is made slower than it plays. */
+  start: StartChoice;
   repeat: number;
   /** Sounds around the words; empty ones are left out. */
   before: Float32Array;
@@ -39,7 +42,7 @@ export interface Voice {
   keyOf(part: Part): string;
   /** Speaks. The first call opens the model. */
   speak(part: Part): SpokenPart;
-  /** @param volume in percent, or null for the usual one */
+  /** @param volume 0 to 1, or null for the usual one */
   openPlayer(volume: number | null): Promise<Player>;
 }
 
@@ -67,6 +70,8 @@ export interface Outcome {
 /** The sound of all parts, in order. */
 export interface Made {
   sound: GrowingSound;
+  /** Whether it may begin without breaking off later. */
+  isReady(): boolean;
   cached: number;
   /** Milliseconds, when all was made; never rejects. */
   done: Promise<number>;
@@ -82,7 +87,7 @@ const NOTHING = { seconds: 0, parts: 0, cached: 0, waitedMs: 0, madeMs: 0, lateM
  * @param onLoss told why a phrase could not be kept
  */
 export function make(
-  parts: readonly Part[],
+  { parts, start }: Pick<Announcement, "parts" | "start">,
   voice: Voice,
   { clock, phrases }: Pick<Surroundings, "clock" | "phrases">,
   onLoss: (error: unknown) => void = () => {},
@@ -90,9 +95,16 @@ export function make(
   const sound = new GrowingSound();
   const startMs = clock.monotonicMs();
   const found = parts.map((part) => phrases.get(voice.keyOf(part)));
+  const missing = parts.filter((_, i) => found[i] === null);
+  const watch = new StartWatch(start);
+  let firstAudioMs = 0;
+  watch.follow(courseOf({ sentences: missing.map(({ text }) => text), summary: () => ({ firstAudioMs }) }));
   const speakInto = async (part: Part, speech: SpokenPart) => {
-    const chunks: Float32Array[] = [];
+    const [chunks, askedMs]: [Float32Array[], number] = [[], clock.monotonicMs()];
     for await (const samples of speech) {
+      const nowMs = clock.monotonicMs();
+      if (chunks.length === 0) firstAudioMs = nowMs - askedMs;
+      watch.take(missing.indexOf(part), samples.length / SAMPLE_RATE_HZ, nowMs);
       sound.push(samples);
       chunks.push(samples);
     }
@@ -115,7 +127,8 @@ export function make(
     }
     return found.includes(null) ? clock.monotonicMs() - startMs : 0;
   };
-  return { sound, cached: found.filter((samples) => samples !== null).length, done: makeAll() };
+  const isReady = () => watch.isTime(sound.samples / SAMPLE_RATE_HZ);
+  return { sound, isReady, cached: found.filter((samples) => samples !== null).length, done: makeAll() };
 }
 
 /** The samples of all chunks in a row. */
@@ -136,10 +149,10 @@ export async function prepare(
   surroundings: Pick<Surroundings, "clock" | "phrases">,
 ): Promise<Outcome> {
   let loss: unknown;
-  const { cached, done, sound } = make(parts, voice, surroundings, (error) => {
+  const { cached, done, sound } = make({ parts, start: "complete" }, voice, surroundings, (error) => {
     loss = error;
   });
-  await sound.reaches(Number.POSITIVE_INFINITY);
+  await sound.until(() => false);
   if (loss !== undefined) throw loss;
   const seconds = sound.samples / SAMPLE_RATE_HZ;
   return { ...NOTHING, what: "prepared", parts: parts.length, cached, seconds, madeMs: await done };
@@ -155,15 +168,15 @@ export async function announce(
   surroundings: Surroundings,
   onLoss?: (error: unknown) => void,
 ): Promise<Outcome> {
-  const { appointment, parts, priority, mostWaitMs } = announcement;
+  const { appointment, mostWaitMs, priority } = announcement;
   const { clock, folder } = surroundings;
   if (appointment?.kind === "dropped") return { ...NOTHING, what: "late", lateMs: appointment.lateMs };
   const moment = appointment === null ? clock.now() : appointment.moment;
   const refusal = reasonNotTo(announcement, moment, folder);
   if (refusal !== null) return { ...NOTHING, what: refusal };
-  const made = make(parts, voice, surroundings, onLoss);
+  const made = make(announcement, voice, surroundings, onLoss);
   if (appointment?.kind === "wait") await until(moment.getTime() - ANNOUNCE_LIMITS.turnLeadMs, clock);
-  await made.sound.reaches(1);
+  await made.sound.until(made.isReady);
   const turn = await takeTurn(folder, priority, mostWaitMs);
   try {
     return await inTurn(announcement, voice, surroundings, made, turn);

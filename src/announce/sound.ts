@@ -12,10 +12,6 @@ export class GrowingSound implements AsyncIterable<Float32Array> {
     return this.chunks.reduce((sum, chunk) => sum + chunk.length, 0);
   }
 
-  get isComplete(): boolean {
-    return this.end !== null;
-  }
-
   push(samples: Float32Array): void {
     this.chunks.push(samples);
     this.tell();
@@ -27,9 +23,9 @@ export class GrowingSound implements AsyncIterable<Float32Array> {
     this.tell();
   }
 
-  /** Until it has this many samples, or has ended. Throws its failure. */
-  async reaches(samples: number): Promise<void> {
-    while (this.end === null && this.samples < samples) await this.changed;
+  /** Until it is ready, which is asked whenever it has grown, or has ended. Throws its failure. */
+  async until(isReady: () => boolean): Promise<void> {
+    while (this.end === null && !isReady()) await this.changed;
     if (this.end?.failure !== undefined) throw this.end.failure;
   }
 

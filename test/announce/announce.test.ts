@@ -96,6 +96,7 @@ const plain = (text = "Dinner."): Announcement => ({
   dedupeMs: 0,
   priority: "normal",
   mostWaitMs: 1_000,
+  start: "safe",
   repeat: 1,
   before: new Float32Array(0),
   after: new Float32Array(0),
@@ -204,9 +205,9 @@ describe("in quiet hours", () => {
   });
 
   test("it is said quietly on demand", async () => {
-    await say({ quietHours, nightVolume: 30 });
-    await say({ quietHours, nightVolume: 30, appointment: by("12:01") });
-    expect(volumes).toEqual([null, 30]);
+    await say({ quietHours, nightVolume: 0.3 });
+    await say({ quietHours, nightVolume: 0.3, appointment: by("12:01") });
+    expect(volumes).toEqual([null, 0.3]);
   });
 });
 

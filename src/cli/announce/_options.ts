@@ -4,16 +4,26 @@ import type { Announcement } from "../../announce/announce.ts";
 import { chime } from "../../announce/chime.ts";
 import { PRIORITIES } from "../../announce/queue.ts";
 import { appointment, parseDuration, parseQuietHours } from "../../announce/times.ts";
+import type { SoundShape } from "../../audio/filters/chain.ts";
 import { ANNOUNCE_LIMITS } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import { isTerminal } from "../../io/terminal.ts";
 import { assertWhole } from "../../ranges.ts";
 import { MACHINE_OPTIONS } from "../shared/machine-options.ts";
 import { asNumber, COMMON, choice, filePath, number, type Options, type Values } from "../shared/options.ts";
+import {
+  PLAY_OPTIONS,
+  PLAYED,
+  type PlaySettings,
+  readPlay,
+  readShape,
+  readVolume,
+} from "../shared/play-options.ts";
 import { INPUT_OPTION, SAMPLING_OPTIONS, TEXT_OPTIONS, VOICE_OPTIONS } from "../shared/speak-options.ts";
 import { inputText } from "../shared/text.ts";
 
 const [when, manners, sound] = ["When", "Manners", "Sound"];
+const { play: _, ...PLAYING_OPTIONS } = PLAY_OPTIONS;
 /** What `--chime` means without a file. */
 const OWN_CHIME = "own";
 
@@ -47,8 +57,8 @@ export const ANNOUNCE_OPTIONS = {
   },
   "night-volume": {
     type: "string",
-    valueHint: "PERCENT",
-    description: "In quiet hours speak this loud, 1 to 100, instead of saying nothing.",
+    valueHint: "V",
+    description: "In quiet hours speak with this --volume instead of saying nothing.",
     group: when,
   },
   priority: {
@@ -78,18 +88,13 @@ export const ANNOUNCE_OPTIONS = {
     group: sound,
     implied: { value: OWN_CHIME, unlessNext: /\.(wav|flac|mp3|ogg|aiff?)$/i },
   },
-  player: {
-    type: "string",
-    valueHint: "COMMAND",
-    description: "What plays.",
-    group: sound,
-  },
   repeat: {
     type: "string",
     valueHint: "N",
     description: `Say it N times, up to ${ANNOUNCE_LIMITS.repeats}. Default: 1.`,
     group: sound,
   },
+  ...PLAYING_OPTIONS,
   ...INPUT_OPTION,
   ...TEXT_OPTIONS,
   ...VOICE_OPTIONS,
@@ -102,6 +107,8 @@ export type Arguments = Values<typeof ANNOUNCE_OPTIONS>;
 /** The text as it was given, and everything about it but its parts. */
 export interface Request extends Omit<Announcement, "parts"> {
   template: string;
+  play: PlaySettings;
+  shape: SoundShape;
   prepare: boolean;
 }
 
@@ -115,9 +122,9 @@ export async function readRequest(
     args[name] === undefined ? usualMs : parseDuration(`--${name}`, args[name], mostMs);
   const mostLateMs = duration("max-late", ANNOUNCE_LIMITS.passedMs, ANNOUNCE_LIMITS.lateMs);
   const quietHours = args["quiet-hours"];
-  const nightVolume = number(args, "night-volume");
-  if (nightVolume !== undefined) assertWhole("--night-volume", nightVolume, 1, 100);
-  if (nightVolume !== undefined && quietHours === undefined)
+  const night = args["night-volume"];
+  const nightVolume = night === undefined ? null : readVolume("night-volume", night);
+  if (nightVolume !== null && quietHours === undefined)
     throw new TtsError("USAGE", "--night-volume without --quiet-hours", "say when it is quiet");
   const repeat = number(args, "repeat") ?? 1;
   assertWhole("--repeat", repeat, 1, ANNOUNCE_LIMITS.repeats);
@@ -128,12 +135,14 @@ export async function readRequest(
       `--dedupe is ${args.dedupe}`,
       `give 0 to ${ANNOUNCE_LIMITS.dedupeSeconds} seconds`,
     );
+  const play = readPlay({ ...args, play: true })!;
   return {
-    mostLateMs,
-    repeat,
+    ...{ mostLateMs, play, repeat },
+    start: play.start,
+    shape: { ...PLAYED, ...readShape({ ...args, play: true }) },
     appointment: args.by === undefined ? null : appointment("--by", args.by, now, mostLateMs),
     quietHours: quietHours === undefined ? [] : parseQuietHours("--quiet-hours", quietHours),
-    nightVolume: nightVolume ?? null,
+    nightVolume,
     dedupeMs: 1_000 * dedupe,
     priority: choice(args, "priority", PRIORITIES) ?? "normal",
     mostWaitMs: duration("max-wait", ANNOUNCE_LIMITS.mostWaitMs, ANNOUNCE_LIMITS.waitMs),

@@ -5,15 +5,17 @@ import { monotonicMs } from "../../../ffi/libc.ts";
 import { announce, type Outcome, prepare, type Voice } from "../../announce/announce.ts";
 import { queueFolder } from "../../announce/queue.ts";
 import { type Part, partsOf } from "../../announce/template.ts";
+import { soundFilters } from "../../audio/filters/chain.ts";
+import { filtered } from "../../audio/filters/filter.ts";
 import { loadConfig } from "../../config.ts";
 import { checkRequest } from "../../engine/request.ts";
 import { asTtsError, fileError, meaningOf, systemCode, TtsError } from "../../errors.ts";
 import { sentenceEnds } from "../../text/split.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { openPhrases, readPhraseVoice } from "../shared/phrases.ts";
 import { inWords, tell } from "./_line.ts";
 import { ANNOUNCE_OPTIONS, type Arguments, type Request, readRequest } from "./_options.ts";
-import { openPlayer } from "./_player.ts";
 import { Speaker } from "./_voice.ts";
 
 export const command = defineCommand({
@@ -74,7 +76,13 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
   const voice: Voice = {
     keyOf: phraseVoice.keyOf,
     speak: (part) => speaker.speak(part),
-    openPlayer: () => openPlayer(args.player ?? "aplay -q -t raw -f S16_LE -r 24000 -c 1"),
+    async openPlayer(volume) {
+      const { openPlayer } = await import("../../audio/play/player.ts"); // --prepare needs none
+      const { play, shape } = request;
+      const { rateHz = SAMPLE_RATE_HZ } = shape;
+      const filters = soundFilters(volume === null ? shape : { ...shape, volume });
+      return filtered(await openPlayer({ ...play, rateHz }), filters);
+    },
   };
   try {
     const outcome = request.prepare

@@ -85,15 +85,16 @@ export function readShape(args: Values<typeof PLAY_OPTIONS>): SoundShape {
   if (leadMs !== undefined && !(leadMs >= 0 && leadMs <= MOST_LEAD_MS))
     throw new TtsError("USAGE", `--lead is ${leadMs}`, `give milliseconds from 0 to ${MOST_LEAD_MS}`);
   return {
-    ...(args.volume === undefined ? {} : { volume: readVolume(args.volume) }),
+    ...(args.volume === undefined ? {} : { volume: readVolume("volume", args.volume) }),
     ...(rate === undefined ? {} : { rateHz: Number(rate) }),
     ...(leadMs === undefined ? {} : { leadMs }),
   };
 }
 
-function readVolume(text: string): number {
+/** @throws TtsError USAGE */
+export function readVolume(name: string, text: string): number {
   const [, digits, percent] = /^\s*(\d*\.?\d+|\d+\.)\s*(%?)\s*$/.exec(text) ?? [];
   const volume = Number(digits) / (percent === "%" ? 100 : 1);
   if (volume >= 0 && volume <= 1) return volume;
-  throw new TtsError("USAGE", `--volume is "${text}"`, "give 0 to 1, or a percentage such as 50%");
+  throw new TtsError("USAGE", `--${name} is "${text}"`, "give 0 to 1, or a percentage such as 50%");
 }
