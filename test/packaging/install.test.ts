@@ -171,10 +171,8 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
     const units = readdirSync(join(prefix, EXAMPLES)).filter((name) => /\.(service|timer)$/.test(name));
     const folder = newFolder();
     for (const unit of units) {
-      // A player and man(1) may be missing here, which is no fault of the units.
-      const text = readFileSync(join(prefix, EXAMPLES, unit), "utf8")
-        .replace("/usr/bin/aplay", "/bin/true")
-        .replace(/^Documentation=.*\n/m, "");
+      // man(1) may be missing here, which is no fault of the units
+      const text = readFileSync(join(prefix, EXAMPLES, unit), "utf8").replace(/^Documentation=.*\n/m, "");
       writeFileSync(join(folder, unit), text);
     }
     const { exitCode, stderr } = Bun.spawnSync([
@@ -188,7 +186,6 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
   test("the lines of the crontab say what they should, as cron runs them", async () => {
     const folder = newFolder();
     writeFileSync(join(folder, "tts"), PROGRAM, { mode: 0o755 });
-    writeFileSync(join(folder, "aplay"), "#!/bin/sh\ncat\n", { mode: 0o755 });
     const lines = read(`${EXAMPLES}/crontab`).split("\n");
     expect(lines).toContain("PATH=/usr/bin:/bin");
     const jobs = lines.filter((line) => /^[\d*]/.test(line));
@@ -202,8 +199,9 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
       }).stdout.toString();
     });
     expect(said).toEqual([
-      expect.stringMatching(/^\[--quiet\]\[-o\]\[-\]\[The time is \d{1,2}:\d\d\.\]$/),
-      "[--quiet][-o][-][Dinner is ready.]",
+      "[announce][Good morning. It is {time}.][--by][07:00][--chime]",
+      "[announce][It is {time}.][--quiet-hours][22:00-08:00]",
+      "[announce][Dinner is ready.]",
     ]);
   });
 });
