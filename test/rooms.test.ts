@@ -31,6 +31,14 @@ const STAIR: readonly (readonly string[])[] = [
   ["tts.ts"],
 ];
 
+/** Rooms that may use less than what lies below them: they reach models through the door alone. */
+const NARROW: Readonly<Record<string, readonly string[]>> = {
+  "src/announce/": [
+    ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
+    ...["ffi/libc.ts", "src/io/", "src/audio/", "src/machine/", "src/engine.ts"],
+  ],
+};
+
 /** The rooms that may use a package. Nobody may use a package that is not named. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi/"],
@@ -183,6 +191,16 @@ describe("rooms", () => {
       return wrong.map((target) => `${file} imports ${target}`);
     });
     expect(upwards).toEqual([]);
+  });
+
+  test("narrow rooms use only what they may", () => {
+    const wrong = Object.entries(NARROW).flatMap(([room, allowed]) =>
+      files
+        .filter((file) => holds(room, file))
+        .flatMap((file) => importsOf(file).filter((target) => sources.has(target) && !holds(room, target)))
+        .filter((target) => !allowed.some((other) => holds(other, target))),
+    );
+    expect(wrong).toEqual([]);
   });
 
   test("no import leads in a circle, types included", () => {

@@ -42,6 +42,8 @@ export interface Voice {
   keyOf(part: Part): string;
   /** Speaks. The first call opens the model. */
   speak(part: Part): SpokenPart;
+  /** All has been spoken: a model may be closed, also while the sound waits for its time. */
+  rest(): void;
   /** @param volume 0 to 1, or null for the usual one */
   openPlayer(volume: number | null): Promise<Player>;
 }
@@ -125,6 +127,7 @@ export function make(
     } catch (error) {
       sound.finish(error);
     }
+    voice.rest();
     return found.includes(null) ? clock.monotonicMs() - startMs : 0;
   };
   const isReady = () => watch.isTime(sound.samples / SAMPLE_RATE_HZ);

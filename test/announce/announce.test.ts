@@ -47,6 +47,7 @@ let volumes: (number | null)[] = [];
 let beganAt = 0;
 let spoken: string[] = [];
 let finished = false;
+let rested = 0;
 
 beforeEach(() => {
   const home = mkdtempSync(join(scratchFolder(), "announce-"));
@@ -70,6 +71,9 @@ const voice = (madeInMs = 0): Voice => ({
       yield tone(1);
     },
   }),
+  rest: () => {
+    rested = clock.now().getTime();
+  },
   openPlayer: async (volume) => {
     volumes.push(volume);
     return {
@@ -144,6 +148,7 @@ describe("a time", () => {
   test("is met to the millisecond; the sound is made before", async () => {
     expect(await say({ appointment: by("12:02") }, 90_000)).toMatchObject({ what: "said", lateMs: 0 });
     expect(beganAt).toBe(NOON + 120_000);
+    expect(rested).toBeLessThan(NOON + 100_000); // no model stays open while it waits
   });
 
   test("that comes before the sound is made: it says how late", async () => {

@@ -140,3 +140,20 @@ test.each([
     stderr: `tts: ${line}\n`,
   });
 });
+
+test("an option may mean something without a value", () => {
+  const chime = {
+    type: "string",
+    description: "A sound.",
+    implied: { value: "own", unlessNext: /\.wav$/ },
+  } as const;
+  const read = (...raw: string[]) => readArguments(raw, { chime, greedy: options.greedy });
+  expect(read("--chime", "Hello.")).toEqual({ flags: ["--chime=own"], positionals: ["Hello."] });
+  expect(read("Hello.", "--chime")).toEqual({ flags: ["--chime=own"], positionals: ["Hello."] });
+  expect(read("--chime", "--greedy")).toEqual({ flags: ["--chime=own", "--greedy"], positionals: [] });
+  expect(read("--chime", "ding.wav", "Hello.")).toEqual({
+    flags: ["--chime=ding.wav"],
+    positionals: ["Hello."],
+  });
+  expect(read("--chime=ding", "Hello.")).toEqual({ flags: ["--chime=ding"], positionals: ["Hello."] });
+});

@@ -76,6 +76,7 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
   const voice: Voice = {
     keyOf: phraseVoice.keyOf,
     speak: (part) => speaker.speak(part),
+    rest: () => void speaker.close(),
     async openPlayer(volume) {
       const { openPlayer } = await import("../../audio/play/player.ts"); // --prepare needs none
       const { play, shape } = request;
