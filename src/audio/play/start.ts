@@ -1,6 +1,7 @@
 // When a player starts, where sound is made slower than it plays: as early as it then never has to wait. Pure
 // but for the clock that it is given.
 
+import { FRAMES_PER_SECOND } from "../../types.ts";
 import type { Sink } from "../sink.ts";
 import type { Player } from "./player.ts";
 
@@ -33,16 +34,18 @@ const MARGIN = 1.15;
 /** For a text: from the pace of the sentences that are done. */
 export function courseOf(speech: {
   readonly sentences: readonly string[];
+  readonly settings: { maxFrames: number };
   summary(): { firstAudioMs: number };
 }): Course {
   const bytes = (text: string) => Buffer.byteLength(text);
+  const mostSeconds = speech.settings.maxFrames / FRAMES_PER_SECOND;
   return {
     seconds(made) {
       const done = made.slice(0, -1);
       const doneBytes = speech.sentences.slice(0, done.length).reduce((sum, text) => sum + bytes(text), 0);
       const doneSeconds = done.reduce((sum, seconds) => sum + seconds, 0);
       const pace = doneBytes === 0 ? SECONDS_PER_BYTE : (MARGIN * doneSeconds) / doneBytes;
-      return speech.sentences.map((text) => pace * bytes(text));
+      return speech.sentences.map((text) => Math.min(mostSeconds, pace * bytes(text)));
     },
     gapSeconds: () => speech.summary().firstAudioMs / 1000,
   };

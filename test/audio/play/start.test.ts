@@ -45,7 +45,13 @@ function play(run: Run): { startSeconds: number; waitedSeconds: number; doneSeco
   const all = pieces(run);
   const texts = run.sentences.map(({ text }) => text);
   const watch = new StartWatch(run.choice ?? "safe");
-  watch.follow(courseOf({ sentences: texts, summary: () => ({ firstAudioMs: 1000 * all[0][0] }) }));
+  watch.follow(
+    courseOf({
+      sentences: texts,
+      settings: { maxFrames: 2048 },
+      summary: () => ({ firstAudioMs: 1000 * all[0][0] }),
+    }),
+  );
   let held = run.leadSeconds ?? 0.2;
   let startSeconds = all.at(-1)![0];
   for (const [atSeconds, seconds, sentence] of all) {
@@ -104,6 +110,12 @@ test("now starts at once, and then waits; complete waits for the end", () => {
   expect(play({ ...run, choice: "now" }).waitedSeconds).toBeGreaterThan(3);
   const complete = play({ ...run, choice: "complete" });
   expect(complete.startSeconds).toBe(complete.doneSeconds);
+});
+
+test("no sentence is expected to be longer than its limit of frames", () => {
+  const speech = { sentences: ["x".repeat(1000), "x"], summary: () => ({ firstAudioMs: 0 }) };
+  const course = courseOf({ ...speech, settings: { maxFrames: 25 } });
+  expect(course.seconds([0.5])).toEqual([2, 0.075]);
 });
 
 test("the length of codes is known to the frame", () => {

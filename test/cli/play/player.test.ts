@@ -160,7 +160,13 @@ describe("on a machine that makes a second of sound in two", () => {
     const watch = new StartWatch(start);
     const sink = startedBy(await openPlayer({ player, ...RATE, hold: true }), watch, () => {});
     const beganMs = Date.now();
-    watch.follow(courseOf({ sentences: SENTENCES, summary: () => ({ firstAudioMs: 160 }) }));
+    watch.follow(
+      courseOf({
+        sentences: SENTENCES,
+        settings: { maxFrames: 2048 },
+        summary: () => ({ firstAudioMs: 160 }),
+      }),
+    );
     for (let i = 0; i < 26; i++) {
       await Bun.sleep(Math.max(0, beganMs + 160 * (i + 1) - Date.now()));
       watch.take(i < 13 ? 0 : 1, 0.08, performance.now());
