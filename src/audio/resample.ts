@@ -64,7 +64,7 @@ const kernelReach = (up: number, down: number) => Math.ceil(ZERO_CROSSINGS * Mat
  * Weights of the input samples around an output that lies `fraction` of a sample after the central one; they
  * add up to 1.
  */
-function kernel(fraction: number, up: number, down: number): Float64Array {
+export function kernel(fraction: number, up: number, down: number): Float64Array {
   const reach = kernelReach(up, down);
   const cutoff = Math.min(1, up / down);
   const half = ZERO_CROSSINGS / cutoff;
