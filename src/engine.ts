@@ -13,6 +13,7 @@
 import { openHost } from "./engine/host.ts";
 import type { Progress, SamplerSettings, StageName, StopReason, TextMode } from "./types.ts";
 
+export { type Filter, loudnessFilter, speedFilter } from "./engine/sound.ts";
 export { loadVoice, provenanceOf, saveVoice } from "./engine/voices.ts";
 export { type ErrorCode, TtsError } from "./errors.ts";
 export {
@@ -415,6 +416,12 @@ export interface Engine extends AsyncDisposable {
    * @throws TtsError CODES_INVALID
    */
   decode(codes: Int32Array, options?: SoundOptions): Sounding;
+  /**
+   * Loudness of the voice of these options in LUFS (EBU R128), kept in `cacheDir`; -Infinity: it was silent.
+   * @param onMeasure called where it is not known, before three sentences are spoken to measure it
+   * @throws TtsError as {@link speak}; or the reason of an aborted signal
+   */
+  loudness(options?: SpeakOptions, onMeasure?: () => void): Promise<number>;
   /**
    * Turns a recording, f32 mono 24 kHz of 0.5 to 60 s, into the parts of a cloned voice. Base models only;
    * takes at most 15 minutes.

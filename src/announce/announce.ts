@@ -2,7 +2,7 @@
 // was made before. Knows no options and no model: the caller gives a voice and a player.
 
 import { courseOf, type StartChoice, StartWatch } from "../audio/play/start.ts";
-import { ANNOUNCE_LIMITS } from "../config.ts";
+import { ANNOUNCE_LIMITS, LIMITS } from "../config.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import { noteSaid, wasSaid } from "./dedupe.ts";
 import type { PhraseCache } from "./phrases.ts";
@@ -100,7 +100,10 @@ export function make(
   const missing = parts.filter((_, i) => found[i] === null);
   const watch = new StartWatch(start);
   let firstAudioMs = 0;
-  watch.follow(courseOf({ sentences: missing.map(({ text }) => text), summary: () => ({ firstAudioMs }) }));
+  const sentences = missing.map(({ text }) => text);
+  watch.follow(
+    courseOf({ sentences, settings: { maxFrames: LIMITS.maxFrames }, summary: () => ({ firstAudioMs }) }),
+  );
   const speakInto = async (part: Part, speech: SpokenPart) => {
     const [chunks, askedMs]: [Float32Array[], number] = [[], clock.monotonicMs()];
     for await (const samples of speech) {

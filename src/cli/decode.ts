@@ -64,6 +64,8 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
       "write tts decode FILE -o out.wav",
     );
   const output = readOutput(args);
+  if (args.loudness !== undefined)
+    throw new TtsError("USAGE", "--loudness is for a voice, which codes do not name", "use --volume");
   const { modelSha256, sentences } = await readCodes(positionals[0]);
   const { engine, summary } = await deliverSound(output, async (outlet) => {
     const engine = await openEngine({ model: args.model, use: "decode", ...readVocoder(args) });

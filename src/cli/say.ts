@@ -19,6 +19,7 @@ import {
   deliverSound,
   isHeardAsMade,
   JSON_OPTION,
+  needsLevel,
   OUTPUT_OPTIONS,
   readOutput,
   type SoundOutput,
@@ -132,12 +133,14 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const sentences = isHeardAsMade(output) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
   const { greedy, maxFrames, sampling } = speakOptions;
   const lexicon = filePath(args, "lexicon");
-  const contextPositions = positionsFor(words, speakOptions, lexicon);
+  // the sentences that measure a voice have no limit of frames
+  const contextPositions = needsLevel(output) ? undefined : positionsFor(words, speakOptions, lexicon);
   const first = { text: words, options: speakOptions };
   const openOptions = { model, first, lexicon, sentences, greedy, sampling, contextPositions, ...machine };
   const speakTo = (codes: Output | null) =>
     deliverSound(output, async (outlet) => {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
+      if (needsLevel(output)) await output.level.learn(engine, speakOptions);
       const speech = engine.first!;
       announce(speech);
       const frames: number[][][] = speech.sentences.map(() => []);

@@ -32,6 +32,7 @@ import {
 import { loadRules, prepareVoice, type ReadingRules, readText, withSampling } from "./request.ts";
 import { DecodedSpeech, type SoundRequest, type SpeechHost, SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
+import { loudnessOf, voiceOptions } from "./voice-loudness.ts";
 
 /** A whole text, or one that comes in pieces. */
 export type Text = string | AsyncIterable<string> | Iterable<string>;
@@ -81,13 +82,14 @@ async function startHost(
 ): Promise<EngineHost> {
   const bundle = withSampling(resolved, options);
   const { reading, shape, weights } = bundle.manifest;
+  const { predictor, talker } = resolved.manifest.sampling;
   for (const pronunciation of given) assertSayable(pronunciation, reading !== null);
   const config = Object.freeze({
     ...general,
     ...(options.threads === undefined ? threadsFor(shape.hidden, general) : {}),
     lanes: options.lanes ?? lanesFor(weights, options.sentences ?? 1),
   });
-  const host = new EngineHost(bundle, config, lexicon);
+  const host = new EngineHost(bundle, config, lexicon, { predictor, talker });
   host.note("bundle", startMs);
   try {
     await host.start(STAGES_FOR[options.use ?? "speak"], options.first);
@@ -115,6 +117,8 @@ export class EngineHost implements SpeechHost {
     private readonly bundle: Bundle,
     readonly config: Config,
     private readonly lexicon: Lexicon,
+    /** The model's own, whatever the engine was opened with. */
+    private readonly ownSampling: SpeakRequest["sampling"],
   ) {
     const memory = createSharedMemory(config.lanes, bundle.manifest.shape.hidden);
     this.manifest = bundle.manifest;
@@ -229,6 +233,22 @@ export class EngineHost implements SpeechHost {
     }
     assertCodes(codes, this.manifest.shape.codes, { hint: "was it made with another model?" });
     return new DecodedSpeech(this, codes, options);
+  }
+
+  async loudness(request: SpeakRequest = {}, onMeasure: () => void = () => {}): Promise<number> {
+    this.assertUsable("talker");
+    checkOptions("loudness", request);
+    checkArgument("loudness", "onMeasure", onMeasure);
+    const { signal, voice } = request;
+    if (voice !== undefined) checkVoiceType("loudness", voice);
+    const { manifest } = this;
+    const { cacheDir } = this.config;
+    const options = voiceOptions(manifest, request);
+    const prepared = prepareVoice(this.bundle, options);
+    const sampling = this.crew.drawLimits === null ? this.ownSampling : undefined;
+    return loudnessOf({ manifest, prepared, voice }, { cacheDir, onMeasure, signal }, (text, draw) =>
+      this.speak(text, { ...options, ...draw, sampling, signal, priority: LIMITS.priority }),
+    );
   }
 
   async encode(

@@ -147,10 +147,12 @@ const SHAPES = {
   open: OPEN,
   speak: SPEAK,
   decode: SOUND,
+  loudness: SPEAK,
   encode: { signal: SIGNAL },
   provenanceOf: { recordingSha256: TEXT, recordingSeconds: NUMBER, tailSilenceSeconds: NUMBER },
 };
 const KINDS = {
+  onMeasure: FUNCTION,
   text: SPOKEN,
   codes: CODES,
   samples: FLOATS,

@@ -3,9 +3,11 @@
 
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { StartTrimmer } from "../onset.ts";
-import type { Filter } from "./filter.ts";
+import { type Filter, later } from "./filter.ts";
 import { lead } from "./lead.ts";
+import { loudnessFilter } from "./loudness.ts";
 import { Resampler } from "./resampler.ts";
+import { speedFilter } from "./speed.ts";
 import { volume } from "./volume.ts";
 
 export const RATES_HZ = [16_000, 24_000, 44_100, 48_000] as const;
@@ -14,6 +16,10 @@ export const RATES_HZ = [16_000, 24_000, 44_100, 48_000] as const;
 export interface SoundShape {
   /** Leave out what is silent before the first sound, but for 10 ms. */
   trimStart?: boolean;
+  /** Above 1 is faster, at the same pitch. */
+  speed?: number;
+  /** LUFS, for the voice as a whole. */
+  loudness?: number;
   /** 0 to 1 */
   volume?: number;
   /** Default: 24000, the rate that models speak at. */
@@ -22,11 +28,20 @@ export interface SoundShape {
   leadMs?: number;
 }
 
+/** How loud the voice is by itself; it may become known only with its first sound. */
+export interface Level {
+  /** @returns what it lacks to a loudness in LUFS, in dB */
+  lack(loudness: number): number;
+}
+
 /** New filters for one sound: each remembers what passed. */
-export function soundFilters(shape: SoundShape): Filter[] {
-  const { leadMs = 0, rateHz = SAMPLE_RATE_HZ, trimStart = false, volume: factor = 1 } = shape;
+export function soundFilters(shape: SoundShape, level: Level): Filter[] {
+  const { leadMs = 0, loudness, rateHz = SAMPLE_RATE_HZ, speed = 1 } = shape;
+  const { trimStart = false, volume: factor = 1 } = shape;
   const filters: (Filter | false)[] = [
     trimStart && new StartTrimmer(),
+    speed !== 1 && speedFilter(speed),
+    loudness !== undefined && later(() => loudnessFilter(level.lack(loudness))),
     factor !== 1 && volume(factor),
     rateHz !== SAMPLE_RATE_HZ && new Resampler(SAMPLE_RATE_HZ, rateHz),
     leadMs > 0 && lead(leadMs, rateHz),

@@ -10,6 +10,13 @@ export interface Filter {
   end(): Float32Array;
 }
 
+/** A filter that is made when the first sound comes: what shapes it may not be known before. */
+export function later(make: () => Filter): Filter {
+  let made: Filter | null = null;
+  const get = () => (made ??= make());
+  return { push: (samples) => get().push(samples), end: () => get().end() };
+}
+
 /** A sink that gets its sound through `filters`, the first one first. */
 export function filtered(sink: Sink, filters: readonly Filter[]): Sink {
   if (filters.length === 0) return sink;

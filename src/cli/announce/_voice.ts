@@ -6,13 +6,18 @@ import type { Engine } from "../../engine.ts";
 import { assertSound, openEngine } from "../shared/engine.ts";
 import type { PhraseVoice } from "../shared/phrases.ts";
 import { extraPositions } from "../shared/speak-options.ts";
+import type { VoiceLevel } from "../shared/voice-level.ts";
 
 export class Speaker {
   private engine: Promise<Engine> | null = null;
   /** What the voice could not read, and what else the log should say. */
   readonly faults = new Set<string>();
 
-  constructor(private readonly voice: PhraseVoice) {}
+  /** @param level becomes known before the first sound of the engine */
+  constructor(
+    private readonly voice: PhraseVoice,
+    private readonly level: VoiceLevel,
+  ) {}
 
   speak(part: Part): SpokenPart {
     const options = this.voice.optionsFor(part);
@@ -24,7 +29,7 @@ export class Speaker {
       maxFrames,
       extraPositions(options),
     );
-    const { engine, faults } = this;
+    const { engine, faults, level } = this;
     let isWhole = false;
     return {
       get isWhole() {
@@ -32,6 +37,7 @@ export class Speaker {
       },
       async *[Symbol.asyncIterator]() {
         const opened = await engine;
+        if (isFirst) await level.learn(opened, options);
         const speech = isFirst ? opened.first! : opened.speak(part.text, options);
         for await (const { samples } of speech) if (samples.length > 0) yield samples;
         const summary = speech.summary();

@@ -14,6 +14,7 @@ import { sentenceEnds } from "../../text/split.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { openPhrases, readPhraseVoice } from "../shared/phrases.ts";
+import { VoiceLevel } from "../shared/voice-level.ts";
 import { inWords, tell } from "./_line.ts";
 import { ANNOUNCE_OPTIONS, type Arguments, type Request, readRequest } from "./_options.ts";
 import { Speaker } from "./_voice.ts";
@@ -72,7 +73,8 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
   for (const part of parts) checkRequest(part.text, phraseVoice.optionsFor(part));
   if (parts.length === 0)
     throw new TtsError("TEXT_EMPTY", "there is no text to speak", "see tts announce --help");
-  const speaker = new Speaker(phraseVoice);
+  const level = new VoiceLevel(phraseVoice.loudness);
+  const speaker = new Speaker(phraseVoice, level);
   const voice: Voice = {
     keyOf: phraseVoice.keyOf,
     speak: (part) => speaker.speak(part),
@@ -81,7 +83,7 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
       const { openPlayer } = await import("../../audio/play/player.ts"); // --prepare needs none
       const { play, shape } = request;
       const { rateHz = SAMPLE_RATE_HZ } = shape;
-      const filters = soundFilters(volume === null ? shape : { ...shape, volume });
+      const filters = soundFilters(volume === null ? shape : { ...shape, volume }, level);
       return filtered(await openPlayer({ ...play, rateHz }), filters);
     },
   };

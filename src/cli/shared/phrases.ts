@@ -6,6 +6,7 @@ import { version } from "../../../package.json";
 import { PhraseCache, phraseKey, seedOf } from "../../announce/phrases.ts";
 import { localeOf, type Part } from "../../announce/template.ts";
 import { type ConfigFlags, LIMITS, loadConfig } from "../../config.ts";
+import { keptLoudness } from "../../engine/voice-loudness.ts";
 import type { SpeakOptions, Voice } from "../../engine.ts";
 import type { Manifest } from "../../formats/bundle.ts";
 import { voiceToFile } from "../../formats/voice.ts";
@@ -40,6 +41,8 @@ export interface PhraseVoice {
   keyOf(part: Part): string;
   /** Of the language that is spoken. */
   locale: string;
+  /** LUFS, or null where the voice was never measured. */
+  loudness: number | null;
 }
 
 export const openPhrases = () => new PhraseCache(join(loadConfig().cacheDir, "phrases"));
@@ -56,7 +59,8 @@ export async function readPhraseVoice(args: PhraseValues): Promise<PhraseVoice> 
   const lexicon = filePath(args, "lexicon");
   const words = lexicon === undefined ? "" : await readTextFile(lexicon, LIMITS.lexiconBytes);
   const model = args.model ?? modelFor(options.speaker, voice, config.cacheDir);
-  const { manifest } = await resolveModel({ config, model, onProgress: announcing(model) });
+  const bundle = await resolveModel({ config, model, onProgress: announcing(model) });
+  const { manifest } = bundle;
   clearProgress();
   const { npu, predictor, talker, vocoder } = machine;
   const shape = {
@@ -74,6 +78,7 @@ export async function readPhraseVoice(args: PhraseValues): Promise<PhraseVoice> 
     lexicon,
     optionsFor,
     keyOf: (part) => phraseKey({ ...shape, text: part.text, seed: optionsFor(part).seed }),
+    loudness: keptLoudness(bundle, options, config.cacheDir),
     locale: localeOf(options.language ?? promptDefaults(manifest.prompt).language),
   };
 }

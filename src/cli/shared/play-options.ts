@@ -1,12 +1,15 @@
 // The options of playing: which player, when it starts, and what its sound is changed by.
 
 import { RATES_HZ, type SoundShape } from "../../audio/filters/chain.ts";
+import { SPEED_RANGE } from "../../audio/filters/speed.ts";
 import { PLAYER_NAMES } from "../../audio/play/players.ts";
 import { START_CHOICES, type StartChoice } from "../../audio/play/start.ts";
 import { TtsError } from "../../errors.ts";
 import { choice, number, type Options, type Values } from "./options.ts";
 
 const group = "Playing";
+/** What broadcasters and players call normal speech is between -24 and -16. */
+const LOUDNESS_RANGE = { least: -40, most: -8 } as const;
 
 export const PLAY_OPTIONS = {
   play: {
@@ -49,6 +52,18 @@ export const PLAY_OPTIONS = {
       "Milliseconds of silence before the sound, for outputs that wake up late and cut the first word. Default: 200 for playing, 0 for a file.",
     group,
   },
+  loudness: {
+    type: "string",
+    valueHint: "LUFS",
+    description: `Bring the voice to this loudness (EBU R128), ${LOUDNESS_RANGE.least} to ${LOUDNESS_RANGE.most}, with one gain for all it says and true peaks below -1 dB. The voice is measured once, with three sentences. Default: -16 for playing, the voice as it is for a file.`,
+    group: "Output",
+  },
+  speed: {
+    type: "string",
+    valueHint: "X",
+    description: `Speak faster or slower at the same pitch, ${SPEED_RANGE.least} to ${SPEED_RANGE.most}. Default: 1.`,
+    group: "Output",
+  },
   rate: {
     type: "string",
     valueHint: RATES_HZ.join("|"),
@@ -64,8 +79,8 @@ export interface PlaySettings {
 }
 
 /** What playing adds to the sound where nothing else is asked for. */
-export const PLAYED: SoundShape = { trimStart: true, leadMs: 200 };
-const MOST_LEAD_MS = 10_000;
+export const PLAYED: SoundShape = { trimStart: true, leadMs: 200, loudness: -16 };
+const LEAD_MS_RANGE = { least: 0, most: 10_000 } as const;
 
 /** @throws TtsError USAGE; null: nothing is played */
 export function readPlay(args: Values<typeof PLAY_OPTIONS>): PlaySettings | null {
@@ -81,10 +96,16 @@ export function readPlay(args: Values<typeof PLAY_OPTIONS>): PlaySettings | null
 /** @throws TtsError USAGE. Only what was asked for is set. */
 export function readShape(args: Values<typeof PLAY_OPTIONS>): SoundShape {
   const rate = choice(args, "rate", RATES_HZ.map(String));
-  const leadMs = number(args, "lead");
-  if (leadMs !== undefined && !(leadMs >= 0 && leadMs <= MOST_LEAD_MS))
-    throw new TtsError("USAGE", `--lead is ${leadMs}`, `give milliseconds from 0 to ${MOST_LEAD_MS}`);
+  const within = (name: "lead" | "loudness" | "speed", { least, most }: { least: number; most: number }) => {
+    const value = number(args, name);
+    if (value === undefined || (value >= least && value <= most)) return value;
+    throw new TtsError("USAGE", `--${name} is ${value}`, `give ${least} to ${most}`);
+  };
+  const [leadMs, loudness] = [within("lead", LEAD_MS_RANGE), within("loudness", LOUDNESS_RANGE)];
+  const speed = within("speed", SPEED_RANGE);
   return {
+    ...(speed === undefined ? {} : { speed }),
+    ...(loudness === undefined ? {} : { loudness }),
     ...(args.volume === undefined ? {} : { volume: readVolume("volume", args.volume) }),
     ...(rate === undefined ? {} : { rateHz: Number(rate) }),
     ...(leadMs === undefined ? {} : { leadMs }),

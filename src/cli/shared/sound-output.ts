@@ -12,6 +12,7 @@ import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { log } from "./log.ts";
 import { choice, filePath, type Options, type Values } from "./options.ts";
 import { PLAY_OPTIONS, PLAYED, type PlaySettings, readPlay, readShape } from "./play-options.ts";
+import { VoiceLevel } from "./voice-level.ts";
 
 export const OUTPUT_OPTIONS = {
   output: {
@@ -57,6 +58,8 @@ export interface SoundOutput {
   play: PlaySettings | null;
   /** What was asked for; it holds for file and player. */
   shape: SoundShape;
+  /** Of the voice that speaks, for a shape with a loudness. */
+  level: VoiceLevel;
 }
 
 /** What a file of that name holds. */
@@ -78,12 +81,12 @@ function formatOf(path: string): Format | null {
 /** @throws TtsError USAGE */
 export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTION>): SoundOutput {
   const chosen = choice(args, "format", FORMATS);
-  const [play, shape] = [readPlay(args), readShape(args)];
+  const [play, shape, level] = [readPlay(args), readShape(args), new VoiceLevel()];
   const path = filePath(args, "output") ?? (play === null ? `output.${chosen ?? "wav"}` : null);
   const json = args.json === true;
   if (path === null) {
     if (chosen !== undefined) throw new TtsError("USAGE", "--format is for a file", "name one with -o");
-    return { path, format: "wav", json, play, shape };
+    return { path, format: "wav", json, play, shape, level };
   }
   const promised = formatOf(path);
   if (chosen !== undefined && promised !== null && chosen !== promised)
@@ -101,8 +104,12 @@ export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTI
     );
   if (play !== null && isStdout(path))
     throw new TtsError("USAGE", `there are --play and -o ${path}`, "leave one of them out, or name a file");
-  return { path, format, json, play, shape };
+  return { path, format, json, play, shape, level };
 }
+
+/** Whether the voice's own loudness must be known. */
+export const needsLevel = ({ play, shape }: SoundOutput) =>
+  shape.loudness !== undefined || (play !== null && PLAYED.loudness !== undefined);
 
 /** Whether somebody may hear the sound while it is made. */
 export const isHeardAsMade = ({ path, play }: SoundOutput) =>
@@ -133,19 +140,21 @@ export interface Outlet {
 }
 
 export const deliverSound = <T>(output: SoundOutput, work: (outlet: Outlet) => Promise<T>) => {
-  const watch = new StartWatch(output.play?.start ?? "now");
+  const watch = new StartWatch(output.play?.start ?? "now", output.shape.speed);
   return deliver(openSound(output, watch), (sink) => work({ sink, watch }));
 };
 
 /** The file comes first: it is whole when all has been said, whatever the player still has to play. */
 async function openSound(output: SoundOutput, watch: StartWatch): Promise<Sink> {
-  const { format, path, play, shape } = output;
+  const { format, level, path, play, shape } = output;
   const { rateHz = SAMPLE_RATE_HZ } = shape;
   const sinks: Sink[] = [];
   try {
-    if (path !== null) sinks.push(filtered(await openSink(path, format, rateHz), soundFilters(shape)));
+    if (path !== null) sinks.push(filtered(await openSink(path, format, rateHz), soundFilters(shape, level)));
     if (play !== null)
-      sinks.push(filtered(await openPlaying(play, rateHz, watch), soundFilters({ ...PLAYED, ...shape })));
+      sinks.push(
+        filtered(await openPlaying(play, rateHz, watch), soundFilters({ ...PLAYED, ...shape }, level)),
+      );
   } catch (error) {
     toEach(sinks).abandon();
     throw error;

@@ -1,7 +1,7 @@
 // A sink behind filters: everything arrives, in order, and what a filter kept back passes the later ones.
 
 import { expect, test } from "bun:test";
-import { type Filter, filtered } from "../../../src/audio/filters/filter.ts";
+import { type Filter, filtered, later } from "../../../src/audio/filters/filter.ts";
 import type { Sink } from "../../../src/audio/sink.ts";
 
 /** Gives every sample one push late, plus `offset`. */
@@ -47,4 +47,17 @@ test("abandoning it abandons the sink", () => {
   const { ends, sink } = recorder();
   filtered(sink, [late(0)]).abandon();
   expect(ends).toEqual(["abandoned"]);
+});
+
+test("a filter that is made later is made once, when the first sound comes", async () => {
+  const made: string[] = [];
+  const filter = later(() => {
+    made.push("made");
+    return late(1);
+  });
+  expect(made).toEqual([]);
+  filter.push(Float32Array.of(1));
+  filter.push(Float32Array.of(2));
+  expect([...filter.end()]).toEqual([3]);
+  expect(made).toEqual(["made"]);
 });
