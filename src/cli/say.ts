@@ -77,7 +77,7 @@ export const command = defineCommand({
   brief: "speak text with Qwen3-TTS on this machine",
   synopsis: '[OPTIONS] "TEXT"  |  tts COMMAND [OPTIONS]',
   description: [
-    "Speaks TEXT with a Qwen3-TTS model and writes 24 kHz mono sound. Everything runs on this machine, without a network.",
+    "Speaks TEXT with a Qwen3-TTS model, and writes or plays mono sound. Everything runs on this machine, without a network.",
     "Long texts are split at sentence ends, then at pauses; sound is written as it is made. The first use of a checkpoint converts it into the cache.",
   ],
   examples: [

@@ -12,7 +12,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 interface Row {
   /** For 16-bit little-endian mono. Each starts to sound after 0.1 to 0.2 s of it at the latest. */
-  args: (rateHz: number) => readonly string[];
+  args: (rateHz: number) => string;
   /** What names the device: more arguments, or variables where the program has no option for it. */
   device: (name: string) => { args?: readonly string[]; variables?: Environment };
   /** Names standard input, after all other arguments; "" where that is what it reads anyway. */
@@ -30,25 +30,16 @@ const LATENCY_MS = 100;
 /** In the order of choice: sound servers have the devices open, so their own players come first. */
 const PLAYERS: Readonly<Record<string, Row>> = {
   "pw-play": {
-    args: (rateHz) => [
-      "--rate",
-      `${rateHz}`,
-      ..."--channels 1 --format s16 --latency".split(" "),
-      `${LATENCY_MS}ms`,
-    ],
+    args: (rateHz) => `--rate ${rateHz} --channels 1 --format s16 --latency ${LATENCY_MS}ms`,
     device: (name) => ({ args: ["--target", name] }),
     input: "-",
-    newer: "--raw", // before PipeWire 1.0, "-" alone meant raw samples
+    newer: "--raw", // before PipeWire 1.4, "-" alone meant raw samples
     server: ({ PIPEWIRE_REMOTE, PIPEWIRE_RUNTIME_DIR, XDG_RUNTIME_DIR }) =>
       resolve(PIPEWIRE_RUNTIME_DIR || XDG_RUNTIME_DIR || "", PIPEWIRE_REMOTE || "pipewire-0"),
   },
   paplay: {
     // its own default would sound after two seconds
-    args: (rateHz) => [
-      ..."--raw --format=s16le --channels=1".split(" "),
-      `--rate=${rateHz}`,
-      `--latency-msec=${LATENCY_MS}`,
-    ],
+    args: (rateHz) => `--raw --format=s16le --channels=1 --rate=${rateHz} --latency-msec=${LATENCY_MS}`,
     device: (name) => ({ args: [`--device=${name}`] }),
     input: "",
     server: ({ PULSE_RUNTIME_PATH, PULSE_SERVER, XDG_RUNTIME_DIR }) =>
@@ -56,38 +47,26 @@ const PLAYERS: Readonly<Record<string, Row>> = {
   },
   aplay: {
     // its own default would sound once half a second is there
-    args: (rateHz) => [
-      ..."-q -t raw -f S16_LE -c 1 -r".split(" "),
-      `${rateHz}`,
-      `--start-delay=${1000 * LATENCY_MS}`,
-    ],
+    args: (rateHz) => `-q -t raw -f S16_LE -c 1 -r ${rateHz} --start-delay=${1000 * LATENCY_MS}`,
     device: (name) => ({ args: ["-D", name] }),
     input: "-",
   },
   ffplay: {
-    args: (rateHz) => [
-      ..."-nodisp -autoexit -loglevel error -fflags nobuffer -probesize 32 -analyzeduration 0".split(" "),
-      ..."-f s16le -sample_rate".split(" "),
-      `${rateHz}`,
-    ],
+    args: (rateHz) =>
+      `-nodisp -autoexit -loglevel error -fflags nobuffer -probesize 32 -analyzeduration 0 -f s16le -sample_rate ${rateHz}`,
     device: (name) => ({ variables: { SDL_AUDIODRIVER: "alsa", AUDIODEV: name } }),
     input: "pipe:0",
     complaint: "audio open failed",
   },
   mpv: {
-    args: (rateHz) => [
-      ..."--no-config --no-video --no-input-terminal --msg-level=all=error --cache=no".split(" "),
-      ..."--demuxer=rawaudio --demuxer-rawaudio-format=s16le --demuxer-rawaudio-channels=1".split(" "),
-      `--demuxer-rawaudio-rate=${rateHz}`,
-    ],
+    args: (rateHz) =>
+      "--no-config --no-video --no-input-terminal --msg-level=all=error --cache=no --demuxer=rawaudio " +
+      `--demuxer-rawaudio-format=s16le --demuxer-rawaudio-channels=1 --demuxer-rawaudio-rate=${rateHz}`,
     device: (name) => ({ args: [`--audio-device=${name}`] }),
     input: "-",
   },
   play: {
-    args: (rateHz) => [
-      ..."-q -V1 --buffer 2048 -t raw -e signed-integer -b 16 -c 1 -r".split(" "),
-      `${rateHz}`,
-    ],
+    args: (rateHz) => `-q -V1 --buffer 2048 -t raw -e signed-integer -b 16 -c 1 -r ${rateHz}`,
     device: (name) => ({ variables: { AUDIODEV: name } }),
     input: "-", // of SoX
   },
@@ -183,7 +162,12 @@ function ofTable(program: string, rateHz: number, device: string | undefined): P
   return {
     name,
     program,
-    args: [...args(rateHz), ...(isNewer ? [newer] : []), ...more, ...(input === "" ? [] : [input])],
+    args: [
+      ...args(rateHz).split(" "),
+      ...(isNewer ? [newer] : []),
+      ...more,
+      ...(input === "" ? [] : [input]),
+    ],
     environment,
     complaint,
   };

@@ -1,5 +1,5 @@
 // The real players of the table, as far as they are installed: into a file through ALSA, and into the null
-// sink of a PulseAudio that is started for it.
+// sinks of a PulseAudio and a PipeWire that are started for it.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -60,6 +60,32 @@ for (const [player, device, isExact] of [
     expect(status).toBe(5);
   });
 }
+
+const noPipeWire = missing("pw-play", "pipewire", "wireplumber", "wpctl", "dbus-run-session");
+test.skipIf(noPipeWire.length > 0)(
+  `with a PipeWire, pw-play is the default${reason(noPipeWire)}`,
+  async () => {
+    const folder = newFolder();
+    mkdirSync(join(folder, "run"), { mode: 0o700 });
+    const sink =
+      "{ factory.name=support.null-audio-sink node.name=quiet media.class=Audio/Sink object.linger=true }";
+    writeFileSync(
+      join(folder, "session"),
+      `pipewire > /dev/null 2>&1 & first=$!; until [ -S run/pipewire-0 ]; do sleep 0.05; done
+     wireplumber > /dev/null 2>&1 & second=$!; pw-cli create-node adapter '${sink}' > /dev/null
+     for i in $(seq 200); do wpctl status | grep -q 'quiet' && break; sleep 0.05; done
+     ${SAY.replace("--quiet", "--verbose")} --play --device quiet; status=$?; kill $first $second; exit $status`,
+    );
+    const before = performance.now();
+    const { status, stderr } = await shell(
+      `export TTS; HOME=$PWD XDG_RUNTIME_DIR=$PWD/run dbus-run-session -- bash session`,
+      folder,
+    );
+    expect(stderr).toMatch(/^player: \S+pw-play .* --target quiet -$/m);
+    expect(status).toBe(0);
+    expect(performance.now() - before).toBeGreaterThan(1_300);
+  },
+);
 
 const noPulse = missing("pulseaudio", "pactl");
 describe.skipIf(noPulse.length > 0)(`with a PulseAudio${reason(noPulse)}`, () => {
