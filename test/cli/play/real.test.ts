@@ -38,7 +38,7 @@ for (const [player, device, isExact] of [
       const variables = alsaInto(join(folder, "heard"), device.split("/").at(-1) || "!default");
       const args = device === "" ? "" : `--device ${device}`;
       const { status, stderr } = await shell(
-        `${SAY} -o x.pcm --trim-start && ${variables} ${SAY} --play --player ${player} ${args}`,
+        `${SAY} -o x.pcm --trim-start --loudness -16 && ${variables} ${SAY} --play --player ${player} ${args}`,
         folder,
       );
       expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
