@@ -22,10 +22,20 @@ export const THREADPOOL_PARAMS: Layout<"nThreads" | "poll" | "strictCpu"> = {
   defaults: { poll: 50 },
 };
 
-/** A tensor: `name` is 64 bytes of text; `buffer` says where `data` lies, `extra` which kernels it is for. */
-export const GGML_TENSOR: Layout<"buffer" | "data" | "name" | "extra"> = {
+/**
+ * A tensor: `ne` are its sizes, the contiguous one first; `name` is 64 bytes of text; `buffer` says where
+ * `data` lies, `extra` which kernels it is for.
+ */
+export const GGML_TENSOR: Layout<"buffer" | "ne[0]" | "ne[1]" | "data" | "name" | "extra"> = {
   size: 336,
-  fields: { buffer: [8, "u64"], data: [248, "u64"], name: [256, "u8"], extra: [320, "u64"] },
+  fields: {
+    buffer: [8, "u64"],
+    "ne[0]": [16, "u64"],
+    "ne[1]": [24, "u64"],
+    data: [248, "u64"],
+    name: [256, "u8"],
+    extra: [320, "u64"],
+  },
   defaults: {},
 };
 

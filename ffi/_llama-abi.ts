@@ -34,6 +34,7 @@ export const CONTEXT_PARAMS: Layout<
   | "yarnBetaFast"
   | "yarnBetaSlow"
   | "defragThold"
+  | "cbEval"
   | "typeK"
   | "typeV"
   | "embeddings"
@@ -60,6 +61,7 @@ export const CONTEXT_PARAMS: Layout<
     yarnBetaFast: [72, "f32"],
     yarnBetaSlow: [76, "f32"],
     defragThold: [84, "f32"],
+    cbEval: [88, "u64"],
     typeK: [104, "i32"],
     typeV: [108, "i32"],
     embeddings: [128, "u8"],

@@ -5,6 +5,7 @@ import { statSync } from "node:fs";
 import { basename } from "node:path";
 import { BUNDLE_HINT, TtsError } from "../src/errors.ts";
 import { BATCH, CONTEXT_PARAMS, MODEL_PARAMS, QUANTIZE_PARAMS } from "./_llama-abi.ts";
+import { type Head, HeadTap } from "./_llama-head.ts";
 import { library, loadLlama } from "./_llama-library.ts";
 import { arrangedWeights, cpuCode, useArranged } from "./_llama-weights.ts";
 import { ThreadPool } from "./ggml.ts";
@@ -93,6 +94,8 @@ export interface ContextOptions {
   exact: boolean;
   /** A zeroed shared byte pair: setting the first byte makes a running decode stop. */
   stop: SharedArrayBuffer;
+  /** The attention head to watch: see {@link LlamaContext.tap}. Default: none. */
+  watched?: Head;
 }
 
 /** One KV cache on a model, with one lane per sequence, decoding rows of embeddings. Used by one thread. */
@@ -105,6 +108,8 @@ export class LlamaContext {
    * computes alone. Closed with the context.
    */
   readonly pool: ThreadPool | null;
+  /** What the watched head made of the rows of the last decode. */
+  readonly tap: HeadTap | null;
   private readonly batch: Struct<keyof typeof BATCH.fields>;
   private readonly words: number[];
   private readonly positions: Int32Array;
@@ -115,7 +120,9 @@ export class LlamaContext {
     private readonly options: ContextOptions,
   ) {
     const { llama } = library();
-    const params = contextParams(options);
+    const { watched } = options;
+    this.tap = watched === undefined ? null : new HeadTap(watched, options.batchRows);
+    const params = contextParams(options).set("cbEval", this.tap?.callback ?? 0);
     const make = llama.llama_init_from_model as never;
     const pointer = noted("context", () => callByValue(make, [model.pointer], params)) as Pointer | null;
     if (pointer === null) {
@@ -188,6 +195,7 @@ export class LlamaContext {
   decode(embeddings: Float32Array, rows: number): boolean {
     const { llama } = library();
     const w = this.words;
+    this.tap?.begin();
     w[0] = rows;
     w[2] = address(embeddings);
     const status = byValueOnStack
@@ -276,6 +284,7 @@ export class LlamaContext {
   /** Frees the context first: freeing a pool that a live context has used is a use after free. */
   close(): void {
     library().llama.llama_free(this.pointer);
+    this.tap?.close();
     this.pool?.close();
   }
 }

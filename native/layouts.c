@@ -118,6 +118,7 @@ static void context(void) {
   FIELD(llama_context_params, yarn_beta_fast);
   FIELD(llama_context_params, yarn_beta_slow);
   FIELD(llama_context_params, defrag_thold);
+  FIELD(llama_context_params, cb_eval);
   FIELD(llama_context_params, type_k);
   FIELD(llama_context_params, type_v);
   FIELD(llama_context_params, embeddings);
@@ -159,6 +160,8 @@ static void ggml(void) {
   FIELD(ggml_threadpool_params, strict_cpu);
   SIZE(ggml_tensor);
   FIELD(ggml_tensor, buffer);
+  FIELD(ggml_tensor, ne[0]);
+  FIELD(ggml_tensor, ne[1]);
   FIELD(ggml_tensor, data);
   FIELD(ggml_tensor, name);
   FIELD(ggml_tensor, extra);

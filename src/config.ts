@@ -169,6 +169,8 @@ export interface Config {
   stageTimeoutMs: number;
   /** TTS_PREFIX_CACHE; changes no bit of the sound. */
   prefixCache: PrefixCacheChoice;
+  /** Whether the talker's alignment head is watched, where one is known. Changes no code. */
+  alignment: boolean;
   /** How many sentences are spoken side by side. */
   lanes: number;
   contextPositions: number;
@@ -218,6 +220,7 @@ export function loadConfig(
     stageTimeoutMs: flags.stageTimeoutMs ?? stageTimeoutMs(environment.TTS_STAGE_TIMEOUT),
     // checked below
     prefixCache: flags.prefixCache ?? ((environment.TTS_PREFIX_CACHE || "disk") as PrefixCacheChoice),
+    alignment: flags.alignment ?? true,
     lanes: flags.lanes ?? 1,
     contextPositions: Math.min(flags.contextPositions ?? CONTEXT_POSITIONS, LIMITS.contextPositions),
   };

@@ -84,6 +84,11 @@ export interface OpenOptions extends SamplingOptions {
    */
   sentences?: number;
   /**
+   * Whether the talker's attention to the text is read, for {@link Speech.words}. Changes no code. Default:
+   * true.
+   */
+  alignment?: boolean;
+  /**
    * Sentences spoken side by side, 1 to 8. Default: 1, or 4 for many `sentences` if that changes no sound.
    */
   lanes?: number;

@@ -115,6 +115,13 @@ export interface Talker {
     hidden: Float32Array,
     logits: Float32Array,
   ): boolean;
+  /** Whether {@link scores} may be asked: the model has an alignment head, and the settings want it. */
+  readonly isWatched: boolean;
+  /**
+   * What the alignment head, in a lane's last position, gives the positions from `from` on: `count` scores
+   * before the softmax to `target`. All of them must have been taken in.
+   */
+  scores(lane: number, from: number, count: number, target: Float32Array): void;
   close(): void;
 }
 

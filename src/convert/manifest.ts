@@ -54,6 +54,7 @@ export function makeManifest(checkpoint: Checkpoint, made: Made): Manifest {
     talkerMs: {},
     predictorMs: {},
     predictorPassMs: {},
+    alignment: checkpoint.alignment,
     arranged: made.arranged,
     prompt: promptSpec(checkpoint, made.controlTokens),
     sampling: samplingDefaults(checkpoint.generation),

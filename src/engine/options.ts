@@ -110,6 +110,7 @@ const OPEN: ShapeOf<HostOptions> = {
   first: { text: TEXT, options: SPEAK } satisfies ShapeOf<NonNullable<HostOptions["first"]>>,
   use: oneOf(["speak", "decode", "encode"] satisfies HostOptions["use"][]),
   sentences: NUMBER,
+  alignment: FLAG,
   lanes: NUMBER,
   contextPositions: NUMBER,
   threads: NUMBER,

@@ -12,7 +12,7 @@ import { JsonFile } from "./json.ts";
 
 export const BUNDLE_FORMAT = "qwen3-tts-bundle";
 /** Raised whenever the files of older bundles can no longer be used. */
-export const BUNDLE_VERSION = 7;
+export const BUNDLE_VERSION = 8;
 /** No model has larger sizes: only a damaged manifest does. */
 const LARGEST = {
   width: 16_384,
@@ -124,6 +124,15 @@ export interface FileSum {
   sha256: string;
 }
 
+/** An attention head that looks at the text token being said. */
+export interface AlignmentHead {
+  layer: number;
+  head: number;
+  /** The key head that it shares with others. */
+  keyHead: number;
+  width: number;
+}
+
 /** Files whose weights only one kind of processor can use as they lie. */
 export interface Arrangement {
   /** The CPU code that they are for, as libllama's wrapper names it. */
@@ -168,6 +177,8 @@ export interface Manifest {
   predictorPassMs: Record<string, number[]>;
   /** The same of the talker, a prompt shared out among the frames of a sentence. */
   talkerMs: Record<string, number>;
+  /** The talker's attention head that follows the text, with the width of its keys; null: none is known. */
+  alignment: AlignmentHead | null;
   /** Weights in the order of one processor's kernels; null where all may be read on any. */
   arranged: Arrangement | null;
   prompt: PromptSpec;
@@ -330,6 +341,7 @@ function readManifest(file: JsonFile): Manifest {
     predictorMs: file.object("predictorMs").record((times, backend) => times.number(backend)),
     predictorPassMs: file.object("predictorPassMs").record((times, backend) => times.sizes(backend)),
     talkerMs: file.object("talkerMs").record((times, backend) => times.number(backend)),
+    alignment: file.has("alignment") ? readAlignment(file.object("alignment"), shape.layers) : null,
     arranged: file.has("arranged") ? readArrangement(file.object("arranged")) : null,
     prompt,
     sampling: {
@@ -347,6 +359,13 @@ function readManifest(file: JsonFile): Manifest {
 const readArrangement = (file: JsonFile): Arrangement => ({
   code: file.string("code"),
   files: file.strings("files"),
+});
+
+const readAlignment = (file: JsonFile, layers: number): AlignmentHead => ({
+  layer: file.within("layer", 0, layers - 1),
+  head: file.within("head", 0, LARGEST.heads - 1),
+  keyHead: file.within("keyHead", 0, LARGEST.heads - 1),
+  width: file.within("width", 2, LARGEST.heads),
 });
 
 const readSums = (file: JsonFile): Record<string, FileSum> =>

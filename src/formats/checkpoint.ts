@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { type MappedFile, mapFile } from "../../ffi/libc.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
+import type { AlignmentHead } from "./bundle.ts";
 import { type CheckpointAbilities, readAbilities } from "./checkpoint-abilities.ts";
 import { isPacked, missingFile, unpackedWeights, weightFiles } from "./checkpoint-files.ts";
 import { invalid, type JsonFile, readJson, readJsonOrEmpty } from "./checkpoint-json.ts";
@@ -180,6 +181,7 @@ export interface Checkpoint {
   codecVocabulary: number;
   /** Codes per codebook. */
   codes: number;
+  alignment: AlignmentHead | null;
   textVocabulary: number;
   textHidden: number;
   weights: Weights;
@@ -224,6 +226,7 @@ export function openCheckpoint(directory: string): Checkpoint {
     encoders,
     codecVocabulary: talker.size("vocab_size"),
     codes,
+    alignment: alignmentHead(abilities.modelSize, shapes.talker),
     textVocabulary: talker.size("text_vocab_size"),
     textHidden: talker.size("text_hidden_size"),
     weights,
@@ -233,6 +236,27 @@ export function openCheckpoint(directory: string): Checkpoint {
       codecWeights.close();
     },
   };
+}
+
+/**
+ * By the size that a checkpoint names: the head that was found to follow the text, or was trained to. A model
+ * that is too small for it only bears the name.
+ */
+const ALIGNMENT_HEADS: Readonly<Record<string, readonly [layer: number, head: number]>> = {
+  "0b6": [6, 5],
+  "1b7": [3, 0],
+  starter: [2, 0],
+};
+
+function alignmentHead(
+  modelSize: string,
+  { headDim, heads, kvHeads, layers }: TransformerShape,
+): AlignmentHead | null {
+  if (!Object.hasOwn(ALIGNMENT_HEADS, modelSize)) return null;
+  const [layer, head] = ALIGNMENT_HEADS[modelSize];
+  return layer < layers && head < heads
+    ? { layer, head, keyHead: Math.floor((head * kvHeads) / heads), width: headDim }
+    : null;
 }
 
 /** Packed weights would be told by their types, too, but not who can read them. */

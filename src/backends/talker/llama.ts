@@ -2,9 +2,11 @@
 
 import { LlamaContext, type LlamaModel, loadLlama } from "../../../ffi/llama.ts";
 import { PROMPT_PIECE_ROWS } from "../../config.ts";
+import { asBytes } from "../../io/bytes.ts";
 import { SpareCores } from "../../machine/spare-cores.ts";
 import { openTransformer } from "../gguf.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "../stage.ts";
+import { headScores } from "./_attention.ts";
 import { assertPiece, assertRoom } from "./_pieces.ts";
 
 export const talkerLlama: Backend<Talker> = {
@@ -35,10 +37,16 @@ class LlamaTalker implements Talker {
   private readonly steadyThreads: number;
   private readonly mostThreads: number;
   private readonly spare = new SpareCores();
+  /** Of the watched head; empty without one. */
+  private readonly keys: Float32Array; // [lanes, positions, width]
+  private readonly queries: Float32Array; // [lanes, width]
+  /** Of a key; 0: no head is watched. */
+  private readonly headWidth: number;
 
   constructor({ bundle, config, lanes, stop, loadTurn }: OpenOptions) {
     const { version } = loadLlama(config.libraries.llama, loadTurn);
-    const { shape, weights } = bundle.manifest;
+    const { alignment, shape, weights } = bundle.manifest;
+    const watched = config.alignment ? (alignment ?? undefined) : undefined;
     const { codecVocabulary, hidden, layers } = shape;
     const head = { layers, width: hidden, vocabulary: codecVocabulary };
     this.model = openTransformer(bundle, "talker", weights.talker, head);
@@ -54,6 +62,7 @@ class LlamaTalker implements Talker {
       `${lanes} lanes`,
       `${config.steadyThreads} threads`,
       `batches of ${PROMPT_PIECE_ROWS}`,
+      ...(watched === undefined ? [] : [`head ${watched.layer}.${watched.head}`]),
     ];
     this.memoryKind = `llama.cpp ${kind.join(", ")}`;
     this.context = new LlamaContext(this.model, {
@@ -65,8 +74,12 @@ class LlamaTalker implements Talker {
       cores: config.cpus.talker,
       exact,
       stop,
+      watched,
     });
     this.positions = new Int32Array(lanes);
+    this.headWidth = watched?.width ?? 0;
+    this.keys = new Float32Array(lanes * this.limit * this.headWidth);
+    this.queries = new Float32Array(lanes * this.headWidth);
   }
 
   prefill(
@@ -97,6 +110,7 @@ class LlamaTalker implements Talker {
     for (let row = 0; row < count; row++) this.context.place(row, lane, from + row);
     if (!this.context.decode(rows.subarray(from * this.hidden), count)) return false;
     this.read(count - 1, 0, hidden, logits);
+    for (let row = 0; row < count; row++) this.keepHead(row, lane, from + row);
     this.positions[lane] = to;
     return true;
   }
@@ -110,14 +124,37 @@ class LlamaTalker implements Talker {
     this.positions[lane] = 0;
   }
 
+  /** Behind libllama's bytes lie the watched head's keys and its last query. */
   save(lane: number): TalkerMemory {
-    return { positions: this.positions[lane], bytes: this.context.saveLane(lane) };
+    const positions = this.positions[lane];
+    const state = this.context.saveLane(lane);
+    if (!this.isWatched) return { positions, bytes: state };
+    const { headWidth: width, keys, limit, queries } = this;
+    const bytes = new Uint8Array(state.length + this.headBytes(positions));
+    bytes.set(state);
+    const from = lane * limit * width;
+    const head = [
+      keys.subarray(from, from + positions * width),
+      queries.subarray(lane * width).subarray(0, width),
+    ];
+    bytes.set(asBytes(head[0]), state.length);
+    bytes.set(asBytes(head[1]), bytes.length - 4 * width);
+    return { positions, bytes };
+  }
+
+  private headBytes(positions: number): number {
+    return 4 * (positions + 1) * this.headWidth;
   }
 
   restore(lane: number, { bytes, positions }: TalkerMemory): boolean {
     this.assertFits(positions);
     this.clear(lane);
-    if (!this.context.restoreLane(lane, bytes)) return false;
+    const end = bytes.length - this.headBytes(positions);
+    if (end < 0 || !this.context.restoreLane(lane, bytes.subarray(0, end))) return false;
+    const { headWidth: width, keys, limit, queries } = this;
+    const floats = new Float32Array(new Uint8Array(bytes.subarray(end)).buffer); // it may begin anywhere
+    keys.set(floats.subarray(0, positions * width), lane * limit * width);
+    queries.set(floats.subarray(positions * width), lane * width);
     this.positions[lane] = positions;
     return true;
   }
@@ -137,8 +174,31 @@ class LlamaTalker implements Talker {
     const threads = isShort ? this.spare.threads(this.threads) : this.steadyThreads;
     this.context.useThreads(threads, threads);
     if (!this.context.decode(inputs, count)) return false;
-    for (let row = 0; row < count; row++) this.read(row, row, hidden, logits);
+    for (let row = 0; row < count; row++) {
+      this.read(row, row, hidden, logits);
+      this.keepHead(row, lanes[row], this.positions[lanes[row]] - 1);
+    }
     return true;
+  }
+
+  private keepHead(row: number, lane: number, position: number): void {
+    const { tap } = this.context;
+    if (tap === null) return;
+    const { headWidth: width, keys, limit, queries } = this;
+    const at = (lane * limit + position) * width;
+    for (let d = 0; d < width; d++) {
+      keys[at + d] = tap.keys[row * width + d];
+      queries[lane * width + d] = tap.queries[row * width + d];
+    }
+  }
+
+  get isWatched(): boolean {
+    return this.headWidth > 0;
+  }
+
+  scores(lane: number, from: number, count: number, target: Float32Array): void {
+    const { headWidth: width, keys, limit, queries } = this;
+    headScores(queries, lane * width, keys, lane * limit * width, width, from, count, target);
   }
 
   private read(row: number, target: number, hidden: Float32Array, logits: Float32Array): void {

@@ -9,8 +9,9 @@ import {
   type TensorData,
 } from "../../../ffi/onnxruntime.ts";
 import { PROMPT_PIECE_ROWS } from "../../config.ts";
-import { bundlePath } from "../../formats/bundle.ts";
+import { type AlignmentHead, bundlePath } from "../../formats/bundle.ts";
 import type { Backend, OpenOptions, Talker, TalkerMemory } from "../stage.ts";
+import { headScores } from "./_attention.ts";
 import { assertPiece, assertRoom } from "./_pieces.ts";
 
 export const talkerOrt: Backend<Talker> = {
@@ -45,6 +46,10 @@ class OrtTalker implements Talker {
   private readonly input: Float32Array; // [lanes, hidden]
   private readonly states: Float32Array; // [lanes, hidden]
   private readonly logits: Float32Array; // [lanes, codec vocabulary]
+  /** Of the watched head; empty without one. */
+  private readonly query: Float32Array; // [lanes, headDim]: what the graph writes
+  private readonly queries: Float32Array; // [lanes, headDim]: of each lane's last row
+  private readonly alignment: AlignmentHead | null;
   /** By first lane and number of lanes. */
   private readonly turns = new Map<number, Turn>();
 
@@ -55,14 +60,33 @@ class OrtTalker implements Talker {
     this.limit = config.contextPositions;
     const { steadyThreads: threads } = config;
     this.memoryKind = `ONNX Runtime ${version}, ${threads} threads, pieces of ${PROMPT_PIECE_ROWS}`;
+    this.alignment = config.alignment ? bundle.manifest.alignment : null;
+    if (this.alignment !== null) this.memoryKind += `, head ${this.alignment.layer}.${this.alignment.head}`;
     this.session = OrtSession.open(bundlePath(bundle, "talkerOnnx"), { threads });
     [this.kvHeads, this.headDim] = this.checkGraph();
     this.ends = new Int32Array(lanes);
     this.input = shared(lanes * hidden);
     this.states = shared(lanes * hidden);
     this.logits = shared(lanes * codecVocabulary);
+    [this.query, this.queries] = [shared(lanes * this.queryWidth), shared(lanes * this.queryWidth)];
     const size = lanes * this.kvHeads * this.limit * this.headDim;
     this.caches = this.cacheNames().map((name) => ({ name, data: shared(size) }));
+  }
+
+  get isWatched(): boolean {
+    return this.alignment !== null;
+  }
+
+  private get queryWidth(): number {
+    return this.alignment?.width ?? 0;
+  }
+
+  scores(lane: number, from: number, count: number, target: Float32Array): void {
+    const { caches, headDim, kvHeads, limit, queries } = this;
+    const { keyHead, layer } = this.alignment!;
+    const base = (lane * kvHeads + keyHead) * limit * headDim;
+    const keys = caches[2 * layer].data;
+    headScores(queries, lane * headDim, keys, base, headDim, from, count, target);
   }
 
   private cacheNames(): string[] {
@@ -78,6 +102,7 @@ class OrtTalker implements Talker {
       session.expect("inputs", "positions", "i32", [1]);
       session.expect("outputs", "hidden", "f32", [-1, this.hidden]);
       session.expect("outputs", "logits", "f32", [-1, this.codecVocabulary]);
+      if (this.alignment !== null) session.expect("outputs", "query", "f32", [-1, this.alignment.width]);
       const { shape } = session.expect("inputs", "past.k.0", "f32", [-1, -1, -1, -1]);
       const [heads, dim] = [shape[1], shape[3]].map((size) => Math.min(Math.max(size, 1), 1_024));
       for (const name of this.cacheNames()) {
@@ -112,7 +137,7 @@ class OrtTalker implements Talker {
     turn.run.run();
     for (const tensor of turn.tensors) tensor.close();
     this.ends[lane] = to;
-    this.read(0, 0, hidden, logits);
+    this.read(0, lane, 0, hidden, logits);
     return true;
   }
 
@@ -141,13 +166,14 @@ class OrtTalker implements Talker {
     turn.run.run();
     for (let row = 0; row < count; row++) {
       this.ends[lanes[row]]++;
-      this.read(lanes[row] - first, row, hidden, logits);
+      this.read(lanes[row] - first, lanes[row], row, hidden, logits);
     }
     return true;
   }
 
-  private read(row: number, target: number, hidden: Float32Array, logits: Float32Array): void {
-    const { codecVocabulary, hidden: width } = this;
+  private read(row: number, lane: number, target: number, hidden: Float32Array, logits: Float32Array): void {
+    const { codecVocabulary, hidden: width, queryWidth } = this;
+    copy(this.queries, lane * queryWidth, this.query, row * queryWidth, queryWidth);
     copy(hidden, target * width, this.states, row * width, width);
     copy(logits, target * codecVocabulary, this.logits, row * codecVocabulary, codecVocabulary);
   }
@@ -177,6 +203,7 @@ class OrtTalker implements Talker {
       hidden: tensor(this.states, [count, this.hidden]),
       logits: tensor(this.logits, [count, this.codecVocabulary]),
     };
+    if (this.alignment !== null) outputs.query = tensor(this.query, [count, this.queryWidth]);
     const laneSize = this.kvHeads * this.limit * this.headDim;
     for (const { name, data } of this.caches) {
       const cache = data.subarray(first * laneSize, (first + count) * laneSize);
@@ -186,10 +213,13 @@ class OrtTalker implements Talker {
     return { run: new PreparedRun(this.session, inputs, outputs), last, positions, tensors };
   }
 
-  /** All heads of all caches in order, each as f32 [positions, headDim]. */
+  /** All heads of all caches in order, each as f32 [positions, headDim]; then the watched head's query. */
   save(lane: number): TalkerMemory {
+    const { queryWidth } = this;
     const positions = this.ends[lane];
-    const values = new Float32Array(this.layers * 2 * this.kvHeads * positions * this.headDim);
+    const size = this.layers * 2 * this.kvHeads * positions * this.headDim;
+    const values = new Float32Array(size + queryWidth);
+    copy(values, size, this.queries, lane * queryWidth, queryWidth);
     this.eachHead(lane, positions, (head, at) => values.set(head, at));
     return { positions, bytes: new Uint8Array(values.buffer) };
   }
@@ -198,8 +228,10 @@ class OrtTalker implements Talker {
     this.assertFits(positions);
     this.ends[lane] = 0;
     const size = positions * this.headDim;
-    if (bytes.length !== 4 * this.layers * 2 * this.kvHeads * size) return false;
-    const values = new Float32Array(new Uint8Array(bytes).buffer); // a copy: a part of a file may begin anywhere
+    const { queryWidth } = this;
+    if (bytes.length !== 4 * (this.layers * 2 * this.kvHeads * size + queryWidth)) return false;
+    const values = new Float32Array(new Uint8Array(bytes).buffer); // a part of a file may begin anywhere
+    copy(this.queries, lane * queryWidth, values, values.length - queryWidth, queryWidth);
     this.eachHead(lane, positions, (head, at) => head.set(values.subarray(at, at + size)));
     this.ends[lane] = positions;
     return true;

@@ -26,7 +26,7 @@ export const BITS: Record<WeightType, Bits | null> = {
  * Attention of a layer: queries, keys and values f32 [rows of all lanes, heads, headDim], and the keys and
  * values so far -> the mixed values, whose rows are [heads * headDim], and keys and values with the new rows.
  */
-export type Attend = (parts: string[], past: string[]) => string[];
+export type Attend = (parts: string[], past: string[], layer: number) => string[];
 
 export interface TransformerOptions {
   /** Part of the names of its tensors: "talker.model". */
@@ -60,7 +60,7 @@ export function transformer(g: Graph, x: string, options: TransformerOptions): s
     };
     const query = norm(project("q", heads), take("self_attn.q_norm", [headDim]));
     const key = norm(project("k", kvHeads), take("self_attn.k_norm", [headDim]));
-    const [mixed, ...present] = attend([query, key, project("v", kvHeads)], cache);
+    const [mixed, ...present] = attend([query, key, project("v", kvHeads)], cache, layer);
     present.forEach((value, i) => {
       g.output(`present.${"kv"[i]}.${layer}`, value, "f32", cacheShape);
     });
