@@ -10,11 +10,15 @@
 // option with an unknown name (USAGE). A call at a wrong time, such as iterating a speech twice, is a
 // TypeError.
 
+import type { OpeningStep } from "./engine/crew.ts";
 import { openHost } from "./engine/host.ts";
+import type { WordTime } from "./engine/words.ts";
 import type { Progress, SamplerSettings, StageName, StopReason, TextMode } from "./types.ts";
 
 export { type Filter, loudnessFilter, speedFilter } from "./engine/sound.ts";
+export type { OpeningStep } from "./engine/crew.ts";
 export { loadVoice, provenanceOf, saveVoice } from "./engine/voices.ts";
+export type { WordTime } from "./engine/words.ts";
 export { type ErrorCode, TtsError } from "./errors.ts";
 export {
   CODES_PER_FRAME,
@@ -260,6 +264,11 @@ export interface AudioChunk {
   samples: Float32Array;
   /** i32 [frames, 16] */
   codes: Int32Array;
+  /**
+   * i32 [frames]: which token of the sentence, as {@link Speech.sentences} has it, a frame says: its offset
+   * in UTF-16 units. -1: not known.
+   */
+  textAt: Int32Array;
   /** Index of the sentence in the text, from 0. */
   sentence: number;
 }
@@ -323,6 +332,11 @@ export interface Speech extends Sounding {
    * pieces.
    */
   readonly sentences: readonly string[];
+  /**
+   * The words that have begun so far, and when: from the talker's attention to the text, so to about a frame.
+   * Empty for a model whose {@link ModelFacts.alignment} is null.
+   */
+  readonly words: readonly WordTime[];
   /** Everything that is needed to make the same speech again. */
   readonly settings: SpeechSettings;
 }
@@ -373,21 +387,12 @@ export interface ModelFacts {
     readonly languages: Readonly<Record<string, number>>;
     readonly speakers: Readonly<Record<string, number>>;
   };
+  /** The attention head that follows the text; null: none is known. */
+  readonly alignment: { readonly layer: number; readonly head: number } | null;
   /** Versions of the libraries that the model was converted with. */
   readonly libraries: { readonly llama: string; readonly onnxruntime: string };
   /** File of the checkpoint -> its size and SHA-256. */
   readonly source: Readonly<Record<string, { bytes: number; sha256: string }>>;
-}
-
-/** Something that opening a model took time for: a library, a file, the start of threads. */
-export interface OpeningStep {
-  /** "engine": the thread that called {@link open}. */
-  thread: "engine" | StageName;
-  /** In words, such as "libllama" or "talker.gguf". */
-  what: string;
-  /** Milliseconds of the system's monotonic clock, as those of {@link Slice}. */
-  startMs: number;
-  endMs: number;
 }
 
 /** An open model. */

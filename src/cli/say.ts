@@ -9,6 +9,7 @@ import { weightsHash } from "../formats/bundle.ts";
 import { isSameFile, isStdout, type Output, openOutput, printText } from "../io/output.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
 import { CODES_PER_FRAME } from "../types.ts";
+import { assertFollowed, readWordsPath, WORDS_OPTION, writeWords } from "./captions.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { assertSound, openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
@@ -58,6 +59,7 @@ const options = {
     description: "Also write the codes as JSON; tts decode turns them back into sound.",
     group: "Output",
   },
+  ...WORDS_OPTION,
   ...JSON_OPTION,
   ...SAMPLING_OPTIONS,
   lanes: {
@@ -122,6 +124,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const { positionals } = data;
   const output = readOutput(args);
   const codesPath = readCodesPath(args, output);
+  const wordsPath = readWordsPath(args, [output.path, codesPath]);
   const voice = await readVoice(args.voice);
   const speakOptions = { ...readSpeakOptions(args), trimStart: args["trim-start"] === true, voice };
   const machine = { ...readMachine(args), lanes: number(args, "lanes") };
@@ -142,6 +145,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
       const engine = await openEngine(openOptions, maxFrames, extraPositions(speakOptions));
       if (needsLevel(output)) await output.level.learn(engine, speakOptions);
       const speech = engine.first!;
+      if (wordsPath !== undefined) assertFollowed(engine);
       announce(speech);
       const frames: number[][][] = speech.sentences.map(() => []);
       const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));
@@ -150,6 +154,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
       tellFirstSound(engine);
       const summary = speech.summary();
       assertSound(summary);
+      if (wordsPath !== undefined) await writeWords(wordsPath, speech.words);
       await codes?.write(
         codesFile({ words, frames, speech, summary, modelSha256: weightsHash(engine.manifest) }),
       );

@@ -25,8 +25,9 @@ interface Member {
   opening: Opening | null;
 }
 
-/** Something that opening the model took time for. */
+/** Something that opening a model took time for: a library, a file, the start of threads. */
 export interface OpeningStep extends Step {
+  /** "engine": the thread that called open(). */
   thread: "engine" | StageName;
 }
 

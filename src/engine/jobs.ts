@@ -17,6 +17,8 @@ export interface AudioChunk {
   samples: Float32Array;
   /** i32 [frames, 16] */
   codes: Int32Array;
+  /** i32 [frames]: offset in the sentence of the token that a frame says, or -1. */
+  textAt: Int32Array;
   /** Index of the sentence in the text, from 0. */
   sentence: number;
 }
@@ -233,10 +235,11 @@ export function takeFrames(ring: Ring, sentence: number): AudioChunk {
     frames++;
   const samples = new Float32Array(frames * SAMPLES_PER_FRAME);
   const codes = new Int32Array(frames * CODES_PER_FRAME);
+  const textAt = Int32Array.from({ length: frames }, (_, frame) => ring.textAt(frame));
   for (let frame = 0; frame < frames; frame++) {
     ring.copySamples(frame, samples, frame * SAMPLES_PER_FRAME);
     ring.copyCodes(frame, codes, frame * CODES_PER_FRAME);
   }
   ring.release(frames);
-  return { samples, codes, sentence };
+  return { samples, codes, textAt, sentence };
 }

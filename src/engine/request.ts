@@ -15,6 +15,7 @@ import { assertSpeakable } from "../text/speakable.ts";
 import { split } from "../text/split.ts";
 import { visibleText } from "../text/visible.ts";
 import { NONE, type SamplerSettings, type TextMode } from "../types.ts";
+import { asWrittenIn, type PlacedWord, wordsIn } from "./words.ts";
 
 /** The parts of a voice that a Base model needs; voices.ts keeps voices in files. */
 export interface ClonedVoice {
@@ -82,6 +83,8 @@ export interface PreparedVoice {
 /** A text cut into prompts. */
 export interface ReadText {
   sentences: string[];
+  /** Of each sentence: its words as they were written, beside where the sentence says them. */
+  words: PlacedWord[][];
   /** What they were cut from: in words where the text is normalised, also where the sentences are IPA. */
   said: Pronounced;
   /** What the voice cannot read; it is left out. */
@@ -161,8 +164,12 @@ export function readText(
   const clean = cleanText(text);
   if (rawText) return asWritten(clean, reading?.maxPhones ?? 0);
   const pronounced = lexicon.pronounce(clean, reading !== null);
-  if (reading !== null) return intoIpa(pronounced, rules, reading.maxPhones);
-  return asWritten(normalize ? rules.spellOut(pronounced.text) : pronounced.text, 0);
+  const read =
+    reading !== null
+      ? intoIpa(pronounced, rules, reading.maxPhones)
+      : asWritten(normalize ? rules.spellOut(pronounced.text) : pronounced.text, 0);
+  const written = wordsIn(clean).map((word) => word.text);
+  return { ...read, words: asWrittenIn(written, read.words) };
 }
 
 const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
@@ -230,7 +237,7 @@ function asWritten(text: string, maxPhones: number): ReadText {
   const charactersPerPhone = LIMITS.promptChars / maxPhones;
   const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
   const sentences = split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa);
-  return { sentences, said: { text, sounds: NO_SOUNDS }, unread: [] };
+  return { sentences, words: sentences.map(wordsIn), said: { text, sounds: NO_SOUNDS }, unread: [] };
 }
 
 /** Splits by length in phones, then reads. Reports each character without a reading once. */
@@ -245,9 +252,11 @@ function intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: n
     (word) => reader.has(word),
   );
   const pieces = split(words, maxPhones, (piece) => countPhones(read(piece).ipa));
-  const sentences = pieces.map((piece) => read(piece).ipa).filter((ipa) => ipa !== "");
+  const readings = pieces.map(read).filter(({ ipa }) => ipa !== "");
+  const sentences = readings.map(({ ipa }) => ipa);
   const unread = [...new Set(read(words).unread)];
-  if (sentences.length > 0) return { sentences, said: { text: words, sounds }, unread };
+  if (sentences.length > 0)
+    return { sentences, words: readings.map((one) => one.words), said: { text: words, sounds }, unread };
   throw new TtsError(
     "TEXT_EMPTY",
     `nothing in the text can be read by this voice: ${unread.slice(0, 20).join(" ")}`,

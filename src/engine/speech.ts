@@ -10,6 +10,7 @@ import type { Sentence } from "../stages/sentence.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, type StopReason } from "../types.ts";
 import { type AudioChunk, type DecodeLane, type Job, type JobOwner, type Jobs, takeFrames } from "./jobs.ts";
 import type { SpeechSettings } from "./request.ts";
+import { type PlacedWord, type WordTime, WordTimes } from "./words.ts";
 
 /** Figures of one speech; the door says what each of them means. */
 export interface Summary {
@@ -76,6 +77,8 @@ abstract class TimedSpeech {
   }
 
   protected abstract readonly seed: number;
+  /** @param before samples that were given out before this chunk */
+  protected follow(_chunk: AudioChunk, _before: number): void {}
   protected abstract chunks(): AsyncGenerator<AudioChunk>;
   /** Tells the stages that no more is wanted. */
   protected abstract abandon(): void;
@@ -120,6 +123,7 @@ abstract class TimedSpeech {
       for await (const chunk of this.begun === null ? this.chunks() : resumed(this.begun)) {
         if (this.cancelled) return;
         if (this.trimmer !== null) chunk.samples = this.trimmer.push(chunk.samples);
+        this.follow(chunk, this.listener.samples);
         this.listener.take(chunk.samples, performance.now() - this.startedMs);
         this.frames += chunk.codes.length / CODES_PER_FRAME;
         yield chunk;
@@ -177,6 +181,8 @@ const URGENCY: Record<StopReason, number> = { eos: 0, length: 1, cancelled: 2 };
 export interface PromptSource {
   /** The prompts so far; grows until {@link ended}. */
   readonly sentences: readonly string[];
+  /** Of each prompt. */
+  readonly words: readonly (readonly PlacedWord[])[];
   /** What the voice cannot read of the text so far. */
   readonly unread: readonly string[];
   readonly ended: boolean;
@@ -191,6 +197,7 @@ export interface PromptSource {
 export class SpokenSpeech extends TimedSpeech implements JobOwner {
   failure: TtsError | null = null;
   private readonly open: Job[] = [];
+  private readonly times = new WordTimes();
 
   constructor(
     host: SpeechHost,
@@ -213,6 +220,14 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
 
   get unread(): readonly string[] {
     return this.source.unread;
+  }
+
+  get words(): readonly WordTime[] {
+    return this.times.words;
+  }
+
+  protected override follow(chunk: AudioChunk, before: number): void {
+    this.times.take(chunk, this.source.words[chunk.sentence], before);
   }
 
   protected async *chunks(): AsyncGenerator<AudioChunk> {
@@ -359,7 +374,8 @@ export class DecodedSpeech extends TimedSpeech {
     const frames = this.codes.length / CODES_PER_FRAME;
     for (; this.sent <= frames && lane.codes.free > 0; this.sent++) {
       if (this.sent < 0) lane.codes.pushStart(lane.job);
-      else if (this.sent < frames) lane.codes.pushFrame(lane.job, this.codes, this.sent * CODES_PER_FRAME);
+      else if (this.sent < frames)
+        lane.codes.pushFrame(lane.job, this.codes, this.sent * CODES_PER_FRAME, -1);
       else lane.codes.pushEnd(lane.job, "eos");
       this.host.signals.ring("vocoder");
     }

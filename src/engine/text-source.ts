@@ -7,14 +7,15 @@ import { TextStream } from "../text/stream.ts";
 import { visibleText } from "../text/visible.ts";
 import type { ReadText } from "./request.ts";
 import type { PromptSource } from "./speech.ts";
+import type { PlacedWord } from "./words.ts";
 
 /** Cuts text into prompts. @throws TtsError TEXT_EMPTY when nothing of it can be spoken */
 export type ReadPart = (text: string) => ReadText;
 
 /** @throws TtsError as `read` does */
 export function wholeText(text: string, isRaw: boolean, read: ReadPart): PromptSource {
-  const { sentences, unread } = read(isRaw ? text : visibleText(text));
-  return { sentences, unread, ended: true, failure: null, want: () => {}, leave: () => {} };
+  const { sentences, unread, words } = read(isRaw ? text : visibleText(text));
+  return { sentences, words, unread, ended: true, failure: null, want: () => {}, leave: () => {} };
 }
 
 /** Most characters kept back from a text without sentence ends: about four prompts. */
@@ -32,6 +33,7 @@ export function textInPieces(
 
 class PiecedText implements PromptSource {
   readonly sentences: string[] = [];
+  readonly words: PlacedWord[][] = [];
   readonly unread: string[] = [];
   ended = false;
   failure: TtsError | null = null;
@@ -86,7 +88,8 @@ class PiecedText implements PromptSource {
   private take(part: string): void {
     if (part.trim() === "") return;
     try {
-      const { sentences, unread } = this.read(part);
+      const { sentences, unread, words } = this.read(part);
+      this.words.push(...words);
       this.sentences.push(...sentences);
       this.unread.push(...unread.filter((one) => !this.unread.includes(one)));
       this.onNews();

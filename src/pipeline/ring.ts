@@ -11,12 +11,14 @@ export const KIND = { start: 1, frame: 2, end: 3 } as const;
 export type EndReason = StopReason | "failed";
 const END_REASONS: readonly EndReason[] = ["eos", "length", "cancelled", "failed"];
 
-const HEADER_WORDS = 2 + CODES_PER_FRAME; // kind, job, codes (of a `start`: primed or not, of an `end`: the reason)
+// kind, job, codes (of a `start`: primed or not, of an `end`: the reason), place in the text
+const HEADER_WORDS = 2 + CODES_PER_FRAME + 1;
+const TEXT_AT = 2 + CODES_PER_FRAME;
 
 export interface RingMemory {
   /** i32 [2]: blocks written, blocks read; both only grow and wrap as unsigned numbers. */
   counters: SharedArrayBuffer;
-  /** i32 [blocks, 18] */
+  /** i32 [blocks, 19] */
   headers: SharedArrayBuffer;
   /** f32 [blocks, payload] */
   payload: SharedArrayBuffer;
@@ -61,11 +63,13 @@ export class Ring {
   /**
    * Producer: writes one block, codes from `from` on and the samples of the frame; the caller has made sure
    * that there is room.
+   * @param textAt offset in the sentence of the token that the frame says, or -1
    */
-  pushFrame(job: number, codes: Int32Array, from: number, samples?: Float32Array): void {
+  pushFrame(job: number, codes: Int32Array, from: number, textAt: number, samples?: Float32Array): void {
     const block = this.claim(KIND.frame, job);
     const header = block * HEADER_WORDS + 2;
     for (let i = 0; i < CODES_PER_FRAME; i++) this.headers[header + i] = codes[from + i];
+    this.headers[block * HEADER_WORDS + TEXT_AT] = textAt;
     if (samples !== undefined) this.payloads[block].set(samples);
     Atomics.add(this.counters, WRITTEN, 1);
   }
@@ -97,6 +101,9 @@ export class Ring {
   }
   job(ahead = 0): number {
     return this.headers[this.block(ahead) * HEADER_WORDS + 1];
+  }
+  textAt(ahead: number): number {
+    return this.headers[this.block(ahead) * HEADER_WORDS + TEXT_AT];
   }
   get primed(): boolean {
     return this.headers[this.block(0) * HEADER_WORDS + 2] === 1;

@@ -225,7 +225,12 @@ export class TalkerLoop {
     this.inputs.set(feedback);
     for (let row = 0; row < count; row++) {
       const lane = lanes[row];
-      this.rings[lane].pushFrame(this.lanes[lane]!.job, codes, row * CODES_PER_FRAME);
+      this.rings[lane].pushFrame(
+        this.lanes[lane]!.job,
+        codes,
+        row * CODES_PER_FRAME,
+        this.stage.textAtOf(lane),
+      );
       this.stage.addText(lane, this.inputs, row * this.stage.width);
     }
     this.signals.ring("vocoder");

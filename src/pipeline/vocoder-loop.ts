@@ -136,7 +136,7 @@ export class VocoderLoop {
       this.figures.add(job, "vocoderMs", endMs - startMs);
       this.figures.add(job, "vocoderFrames", frames);
       for (let frame = 0; frame < frames; frame++)
-        output.pushFrame(job, codes, frame * CODES_PER_FRAME, samples[frame]);
+        output.pushFrame(job, codes, frame * CODES_PER_FRAME, input.textAt(frame), samples[frame]);
       this.track.record("decode", startMs, monotonicMs(), frames);
       this.signals.ring("main");
     }

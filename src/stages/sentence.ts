@@ -6,6 +6,7 @@ import {
   buildPrompt,
   type Prompt,
   type Reference,
+  tokenOffsets,
   wrapInstruct,
   wrapReference,
   wrapText,
@@ -51,12 +52,16 @@ export interface Sentence extends PromptedSentence {
  */
 export const streamsOf = (sentence: number) => ({ talker: 2 * sentence, predictor: 2 * sentence + 1 });
 
-export function promptOf(bundle: Bundle, tokenizer: Tokenizer, sentence: PromptedSentence): Prompt {
+/** A prompt whose text tokens have places in the text. */
+export type PlacedPrompt = Prompt & { offsets: Int32Array };
+
+export function promptOf(bundle: Bundle, tokenizer: Tokenizer, sentence: PromptedSentence): PlacedPrompt {
   const { instruct, language, mode, speaker, text } = sentence;
-  const ids = tokenizer.encode(wrapText(text));
+  const { ends, ids } = tokenizer.tokens(wrapText(text));
   const instructIds = instruct === "" ? null : tokenizer.encode(wrapInstruct(instruct));
   const reference = referenceOf(tokenizer, sentence.reference);
-  return buildPrompt(bundle.manifest.prompt, { ids, instructIds, speaker, language, mode, reference });
+  const request = { ids, instructIds, speaker, language, mode, reference };
+  return { ...buildPrompt(bundle.manifest.prompt, request), offsets: tokenOffsets(text, ends) };
 }
 
 /** In-context cloning needs the words of the recording; a speaker vector alone has no reference. */

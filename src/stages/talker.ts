@@ -7,20 +7,20 @@ import { openBackend } from "../backends/open.ts";
 import type { Opened, OpenOptions, Talker } from "../backends/stage.ts";
 import { TALKERS } from "../backends/talker/index.ts";
 import { Sampler } from "../sampler.ts";
-import type { Prompt } from "../text/prompt.ts";
 import { openTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import type { StopReason } from "../types.ts";
+import { Alignment } from "./alignment.ts";
 import { Embedder, type VoiceVectors } from "./embed.ts";
 import { Prefill, type TakenPrompt } from "./prefill.ts";
 import { modelIdentity } from "./prompt-cache.ts";
-import { promptOf, type Sentence, streamsOf } from "./sentence.ts";
+import { type PlacedPrompt, promptOf, type Sentence, streamsOf } from "./sentence.ts";
 import type { Track } from "./timeline.ts";
 
 const NO_VOICE: VoiceVectors = { xVector: null, codes: null };
 
 /** The sentence that a lane is busy with, or its last one. */
 interface Line {
-  prompt: Prompt;
+  prompt: PlacedPrompt;
   /** Frames that are complete. */
   frames: number;
   maxFrames: number;
@@ -28,6 +28,8 @@ interface Line {
   wanted: number;
   /** Code 0 of the frame under way. */
   code0: number;
+  /** Where in the text its sound comes from, or -1. */
+  textAt: number;
   stop: StopReason | null;
 }
 
@@ -47,6 +49,7 @@ export class TalkerStage {
   private readonly prefill: Prefill;
   private readonly samplers: Sampler[];
   private readonly lines: (Line | null)[];
+  private readonly alignments: Alignment[];
   /** f32 [hidden] per lane: the state that its frame under way is made from. */
   private readonly hidden: Float32Array[];
   private readonly stepHidden: Float32Array; // [lanes, hidden], packed
@@ -72,6 +75,7 @@ export class TalkerStage {
       () => new Sampler({ size: codecVocabulary, codes, eos: this.eos }),
     );
     this.lines = Array.from({ length: lanes }, () => null);
+    this.alignments = this.lines.map(() => new Alignment(config.contextPositions));
     const floats = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
     const rowsOf = (matrix: Float32Array) =>
       Array.from({ length: lanes }, (_, row) => matrix.subarray(row * hidden, (row + 1) * hidden));
@@ -112,7 +116,8 @@ export class TalkerStage {
       return false;
     this.samplers[lane].reset(sampling.talker, seed, streamsOf(stream).talker);
     const maxFrames = Math.min(wanted, config.contextPositions - count - 1);
-    this.lines[lane] = { prompt, frames: 0, maxFrames, wanted, code0: 0, stop: null };
+    this.alignments[lane].reset();
+    this.lines[lane] = { prompt, frames: 0, maxFrames, wanted, code0: 0, textAt: -1, stop: null };
     this.draw(lane, 0);
     return true;
   }
@@ -125,6 +130,11 @@ export class TalkerStage {
   /** Why a lane's sentence has ended, or null while a frame of it is under way. */
   stopOf(lane: number): StopReason | null {
     return this.lines[lane]!.stop;
+  }
+
+  /** Offset in the sentence of the token that the frame under way says, or -1 where nobody knows. */
+  textAtOf(lane: number): number {
+    return this.lines[lane]!.textAt;
   }
 
   code0Of(lane: number): number {
@@ -168,9 +178,19 @@ export class TalkerStage {
   private draw(lane: number, row: number): void {
     const line = this.lines[lane]!;
     this.hidden[lane].set(this.stepRows[row]);
+    if (this.talker.isWatched) line.textAt = this.place(lane, line);
     line.code0 = this.samplers[lane].draw(this.stepLogits, row * this.talker.codecVocabulary);
     if (line.code0 === this.eos) line.stop = "eos";
     else if (line.frames >= line.maxFrames) line.stop = "length";
+  }
+
+  private place(lane: number, { frames, prompt }: Line): number {
+    const { offsets, rows, text } = prompt;
+    const count = Math.min(text.count, rows.length + frames - text.from);
+    const token = this.alignments[lane].take(count, (tokens, target) =>
+      this.talker.scores(lane, text.from, tokens, target),
+    );
+    return token < 0 ? -1 : offsets[token];
   }
 
   /**

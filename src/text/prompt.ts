@@ -42,8 +42,24 @@ export interface Prompt {
    * results begin the speech.
    */
   prefixRows: number;
+  /** Position of the text's first token, and the number of its tokens; the others follow it one by one. */
+  text: { from: number; count: number };
   /** Text ids added to the feedback of frame 0, 1, ...; after the last one, always `ttsPad`. */
   trailing: number[];
+}
+
+type Body = Omit<Prompt, "text">;
+
+/** The offset of each text token in the text, in UTF-16 units; spaces before it are left out. */
+export function tokenOffsets(text: string, ends: ArrayLike<number>): Int32Array {
+  const all = Array.from(ends);
+  const prefix = all[ROLE - 1];
+  const starts = all.slice(ROLE - 1, -TEXT_TAIL - 1).map((end) => end - prefix);
+  const bytes = Buffer.from(text);
+  return Int32Array.from(starts, (start) => {
+    const before = bytes.toString("utf8", 0, start).length;
+    return before + /^\s*/.exec(text.slice(before))![0].length;
+  });
 }
 
 /** The prompt of one sentence. */
@@ -67,13 +83,15 @@ export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
   const text = all.slice(ROLE, -TEXT_TAIL);
   const body = reference === null ? plainBody(spec, text, mode) : inContextBody(spec, text, mode, reference);
   const prompt = [...rows, ...body.rows];
+  const recorded = reference === null ? 0 : reference.ids.length - ROLE - REFERENCE_TAIL;
   return {
     rows: prompt,
+    text: { from: rows.length + recorded, count: text.length },
     prefixRows: Math.min(rows.length + body.prefixRows, prompt.length - 1),
     trailing: body.trailing.length > 0 ? body.trailing : [ttsPad],
   };
 
-  function plainBody({ codec }: PromptSpec, text: number[], mode: TextMode): Prompt {
+  function plainBody({ codec }: PromptSpec, text: number[], mode: TextMode): Body {
     const prefixRows = 0;
     if (mode === "stream")
       return { rows: [row(text[0], codec.bos)], prefixRows, trailing: [...text.slice(1), ttsEos] };
@@ -89,7 +107,7 @@ export function buildPrompt(spec: PromptSpec, request: PromptRequest): Prompt {
     text: number[],
     mode: TextMode,
     { ids, codes0 }: Reference,
-  ): Prompt {
+  ): Body {
     const recorded = Array.from(ids).slice(ROLE, -REFERENCE_TAIL);
     // in stream mode there may be fewer rows than that; then none of them depends on the text
     const prefixRows = recorded.length;

@@ -12,6 +12,8 @@ export interface Reading {
   ipa: string;
   /** Every character (code point) or word that has no sound, in order, repeats included. */
   unread: string[];
+  /** The words that were read, and where `ipa` has them. */
+  words: { text: string; from: number; to: number }[];
 }
 
 /** A word, a sign that the pronunciation list (lexicon.ts) put in place of one, or any character. */
@@ -105,6 +107,7 @@ export class Reader {
    */
   read(text: string, sounds = NO_SOUNDS): Reading {
     const unread: string[] = [];
+    const words: Reading["words"] = [];
     let ipa = "";
     let pause = false;
     for (const token of tokens(text)) {
@@ -115,12 +118,13 @@ export class Reader {
           continue;
         }
         if (ipa !== "") ipa += pause ? ", " : " ";
+        words.push({ text: token, from: ipa.length, to: ipa.length + word.length });
         ipa += word;
         pause = false;
       } else if (PAUSES.has(token)) pause = true;
       else if (!SEPARATORS.has(token)) unread.push(token);
     }
-    return { ipa: ipa === "" ? "" : `${ipa}.`, unread };
+    return { ipa: ipa === "" ? "" : `${ipa}.`, unread, words };
   }
 
   #word(written: string, sounds: Sounds): string {

@@ -45,15 +45,20 @@ export class Tokenizer {
    * @throws TtsError BUNDLE_INVALID when the text meets a damaged part of the tables
    */
   encode(text: string): Int32Array {
+    return this.tokens(text).ids;
+  }
+
+  /** The ids, and where the UTF-8 bytes of each token end. */
+  tokens(text: string): { ids: Int32Array; ends: Int32Array } {
     const joined = new Joined(this.merges, Buffer.byteLength(text));
     let from = 0;
     for (const { 0: token, index } of text.matchAll(this.control)) {
       joined.addPieces(text.slice(from, index));
-      joined.addId(this.controlTokens[token]);
+      joined.addId(this.controlTokens[token], Buffer.byteLength(token));
       from = index + token.length;
     }
     joined.addPieces(text.slice(from));
-    return joined.ids.slice(0, joined.count);
+    return { ids: joined.ids.slice(0, joined.count), ends: joined.ends.slice(0, joined.count) };
   }
 
   close(): void {
@@ -64,7 +69,9 @@ export class Tokenizer {
 /** The ids of one text so far. */
 class Joined {
   readonly ids: Int32Array;
+  readonly ends: Int32Array;
   count = 0;
+  private bytes = 0;
   // Of each id of the piece under way: its neighbours, or -1, and the place of its merge with the next one.
   private readonly before: Int32Array;
   private readonly next: Int32Array;
@@ -78,12 +85,16 @@ class Joined {
   ) {
     if (merges.tables.bytes.length === 0) throw new TypeError("the tokenizer is closed");
     this.ids = new Int32Array(most);
+    this.ends = new Int32Array(most);
     this.before = new Int32Array(most);
     this.next = new Int32Array(most);
     this.merge = new Int32Array(most);
   }
 
-  addId(id: number): void {
+  /** @param bytes that the id stands for */
+  addId(id: number, bytes: number): void {
+    this.bytes += bytes;
+    this.ends[this.count] = this.bytes;
     this.ids[this.count++] = id;
   }
 
@@ -92,7 +103,8 @@ class Joined {
       const from = this.count;
       for (const byte of Buffer.from(piece)) {
         const id = this.merges.tables.bytes[byte];
-        if (id >= 0) this.addId(id);
+        if (id >= 0) this.addId(id, 1);
+        else this.bytes++;
       }
       if (this.count - from > 1) this.join(from);
     }
@@ -100,7 +112,7 @@ class Joined {
 
   /** Joins the ids from `from` on: the pair of the lowest rank first, of equal ranks the first one. */
   private join(from: number): void {
-    const { before, ids, merge, merges, next, queue } = this;
+    const { before, ends, ids, merge, merges, next, queue } = this;
     const { ranks, results } = merges.tables;
     const end = this.count;
     for (let i = from; i < end; i++) {
@@ -113,6 +125,7 @@ class Joined {
       if (merge[i] < 0 || rankOf(entry) !== ranks[merge[i]]) continue; // another merge took one of the two
       const gone = next[i];
       ids[i] = results[merge[i]];
+      ends[i] = ends[gone];
       next[i] = next[gone];
       merge[gone] = -1;
       if (next[i] < end) before[next[i]] = i;
@@ -123,7 +136,10 @@ class Joined {
       }
     }
     let count = from;
-    for (let i = from; i < end; i = next[i]) ids[count++] = ids[i];
+    for (let i = from; i < end; i = next[i]) {
+      ends[count] = ends[i];
+      ids[count++] = ids[i];
+    }
     this.count = count;
   }
 

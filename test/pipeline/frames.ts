@@ -75,7 +75,7 @@ export function leavesNoTrace(
     mailbox.codes[0] = own.draw(logits) % codes;
     predictor.predict(1, mailbox.hidden, mailbox.codes, draw, chances);
     embedder.feedback(mailbox.codes, 0, mailbox.feedback, 0);
-    ring.pushFrame(1, mailbox.codes, 0);
+    ring.pushFrame(1, mailbox.codes, 0, -1);
     inputs.set(mailbox.feedback);
     embedder.addText(manifest.prompt.text.ttsPad, inputs, 0);
     talker.step(lane, 1, inputs, state, logits);

@@ -15,7 +15,7 @@ const reader = new Reader(LEXICON, LETTERS);
 test.each(golden.cases.map(({ text, ipa, unread }) => ({ text, ipa, unread })))(
   "golden text is read as the reference reads it: $text",
   ({ text, ipa, unread }) => {
-    expect(reader.read(text)).toEqual({ ipa, unread });
+    expect(reader.read(text)).toMatchObject({ ipa, unread });
   },
 );
 
@@ -60,7 +60,7 @@ test.each([
   ["ﬁne", "nˈi.", ["ﬁ"]],
   ["…so", "sˈoʊ.", []],
 ] as [string, string, string[]][])("%j reads as %j with %j unread", (text, ipa, unread) => {
-  expect(reader.read(text)).toEqual({ ipa, unread });
+  expect(reader.read(text)).toMatchObject({ ipa, unread });
 });
 
 test.each([
@@ -77,7 +77,7 @@ const NAMES = Array.from("ABCDEFGHIJKLMNOPQRSTUVWXYZ", (letter) => `${letter}\t�
 
 test("tables may have carriage returns, empty lines, empty sounds and repeated keys, of which the last wins", () => {
   const small = new Reader(`\r\n${NAMES}bee\tx\r\nmute\t\r\nbee\tbˈi`, "[c]\tk\n\n");
-  expect(small.read("mute Bee, cc")).toEqual({ ipa: "bˈi, kk.", unread: ["mute"] });
+  expect(small.read("mute Bee, cc")).toMatchObject({ ipa: "bˈi, kk.", unread: ["mute"] });
 });
 
 test.each([
