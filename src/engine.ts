@@ -12,11 +12,13 @@
 
 import type { OpeningStep } from "./engine/crew.ts";
 import { openHost } from "./engine/host.ts";
+import type { Summary } from "./engine/summary.ts";
 import type { WordTime } from "./engine/words.ts";
-import type { Progress, SamplerSettings, StageName, StopReason, TextMode } from "./types.ts";
+import type { Progress, SamplerSettings, StageName, TextMode } from "./types.ts";
 
 export { type Filter, loudnessFilter, speedFilter } from "./engine/sound.ts";
 export type { OpeningStep } from "./engine/crew.ts";
+export type { Repair, Summary } from "./engine/summary.ts";
 export { loadVoice, provenanceOf, saveVoice } from "./engine/voices.ts";
 export type { WordTime } from "./engine/words.ts";
 export { type ErrorCode, TtsError } from "./errors.ts";
@@ -222,6 +224,12 @@ export interface SpeakOptions extends SamplingOptions, SoundOptions {
    */
   normalize?: boolean;
   /**
+   * `false`: nobody looks for sentences that never end, repeat, fall silent, skip text or say it twice; they
+   * are else cut, and their rest is said again with another draw, twice at most: {@link Summary.repairs}.
+   * Where nothing is wrong, no code depends on it. Default: true.
+   */
+  watch?: boolean;
+  /**
    * -100 to 100. The waiting sentence with the highest priority starts first; a sentence under way is not
    * interrupted. Default: 0.
    */
@@ -271,45 +279,8 @@ export interface AudioChunk {
   textAt: Int32Array;
   /** Index of the sentence in the text, from 0. */
   sentence: number;
-}
-
-/**
- * Figures of one {@link Speech} alone, whatever else is spoken meanwhile. Times are in milliseconds unless
- * the name says otherwise. They count from the start of the iteration; those of {@link Engine.first} from the
- * start of its work.
- */
-export interface Summary {
-  /** Of the samples that were given out. */
-  audioSeconds: number;
-  wallSeconds: number;
-  /** Wall time divided by the length of the sound: below 1 is faster than real time. */
-  rtf: number;
-  /** Until the first chunk that has samples. 0: there was none. */
-  firstAudioMs: number;
-  /**
-   * Until a player that starts with the first chunk plays the first sample above -50 dB of full scale: the
-   * silence that models start with counts. 0: there was none.
-   */
-  firstHeardMs: number;
-  frames: number;
-  /** Sentences that share a step share its time evenly. */
-  msPerFrame: { talker: number; predictor: number; vocoder: number };
-  /**
-   * Calls of the code predictor per frame: 15 without speculation, 0 for decoded codes. Share of right drafts
-   * by their place in a call, among those that followed right ones; empty if there were none.
-   */
-  speculation: { callsPerFrame: number; rightDrafts: number[] };
-  /**
-   * Positions of all prompts, how many of them were kept from before instead of computed, and the time this
-   * saved.
-   */
-  prompt: { rows: number; cachedRows: number; savedMs: number };
-  /** "cancelled" if any sentence was cancelled; else "length" if any ended at the frame limit; else "eos". */
-  stop: StopReason;
-  model: string;
-  /** Stage -> backend. */
-  backends: Record<string, string>;
-  seed: number;
+  /** 0, or the number of the repair that this is from: the vocoder starts afresh with each. */
+  attempt: number;
 }
 
 /** Sound under way. It can be iterated once; leaving the loop cancels it. */

@@ -147,8 +147,11 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
       const speech = engine.first!;
       if (wordsPath !== undefined) assertFollowed(engine);
       announce(speech);
-      const frames: number[][][] = speech.sentences.map(() => []);
-      const keep = ({ codes, sentence }: AudioChunk) => frames[sentence].push(...framesOf(codes));
+      const frames: number[][][][] = speech.sentences.map(() => []);
+      const keep = ({ attempt, codes, sentence }: AudioChunk) => {
+        frames[sentence][attempt] ??= [];
+        frames[sentence][attempt].push(...framesOf(codes));
+      };
       outlet.watch.follow(courseOf(speech));
       await pour(speech, outlet, codes === null ? undefined : keep);
       tellFirstSound(engine);
@@ -163,7 +166,14 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const { engine, summary } = await (codesPath === undefined
     ? speakTo(null)
     : deliver(openOutput(codesPath), speakTo));
-  if (summary.stop === "length") log.warn("a sentence reached the frame limit and was cut off there");
+  const { repairs } = summary;
+  for (const { draw, fault, sentence } of repairs)
+    log.debug(
+      `sentence ${sentence + 1} was cut (${fault})${draw > 0 ? ` and goes on with draw ${draw}` : ""}`,
+    );
+  if (summary.stop === "length" && repairs.every(({ draw }) => draw > 0))
+    log.warn("a sentence reached the frame limit and was cut off there");
+  else if (summary.stop === "length") log.warn("a sentence went wrong and was cut; not all of it was said");
   await report(summary, output);
   await engine.close();
 }
@@ -222,7 +232,8 @@ function readCodesPath(args: Arguments, { path }: SoundOutput): string | undefin
 
 interface CodesToSave {
   words: string;
-  frames: number[][][];
+  /** By sentence and attempt. */
+  frames: number[][][][];
   speech: Speech;
   summary: Summary;
   modelSha256: string;
@@ -236,7 +247,8 @@ function framesOf(codes: Int32Array): number[][] {
 }
 
 /**
- * decode needs only the frames, and the length of each sentence, because the vocoder starts afresh there.
+ * decode needs only the frames, and the length of each sentence, because the vocoder starts afresh there. A
+ * sentence that was repaired comes several times, once for each attempt that was heard.
  */
 function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave): Uint8Array {
   const file = {
@@ -245,8 +257,10 @@ function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave)
     text: words,
     seed: summary.seed,
     settings: speech.settings,
-    sentences: speech.sentences.map((sentence, i) => ({ text: sentence, frames: frames[i].length })),
-    frames: frames.flat(),
+    sentences: speech.sentences.flatMap((text, i) =>
+      (frames[i].length > 0 ? Object.values(frames[i]) : [[]]).map((part) => ({ text, frames: part.length })),
+    ),
+    frames: frames.flat(2),
   };
   return Buffer.from(`${JSON.stringify(file)}\n`);
 }

@@ -205,7 +205,7 @@ export class EngineHost implements SpeechHost {
     this.assertUsable("talker");
     checkArgument("speak", "text", text);
     checkOptions("speak", request);
-    const { priority = 0, signal, trimStart, ...options } = request;
+    const { priority = 0, signal, trimStart, watch, ...options } = request;
     if (options.voice !== undefined) checkVoiceType("speak", options.voice);
     assertWhole("the priority", priority, -LIMITS.priority, LIMITS.priority);
     const { message, settings } = prepareVoice(this.bundle, options);
@@ -217,7 +217,7 @@ export class EngineHost implements SpeechHost {
       typeof text === "string"
         ? wholeText(text, settings.rawText, read)
         : textInPieces(text, settings.rawText, read, () => this.signals.ring("main"));
-    return new SpokenSpeech(this, source, settings, message, priority, { signal, trimStart });
+    return new SpokenSpeech(this, source, settings, message, priority, { signal, trimStart, watch });
   }
 
   decode(codes: Int32Array, options: SoundRequest = {}): DecodedSpeech {

@@ -21,6 +21,8 @@ export interface AudioChunk {
   textAt: Int32Array;
   /** Index of the sentence in the text, from 0. */
   sentence: number;
+  /** 0, or the number of the repair that this is from. */
+  attempt: number;
 }
 
 /** A speech whose sentences are spoken. */
@@ -97,11 +99,12 @@ export class Jobs {
   /**
    * Sends sentences to the talker in one message, so that they start together; `stream` is a sentence's index
    * in the text.
+   * @param sooner what is added to the owner's priority
    */
-  submit(owner: JobOwner, sentences: readonly Sentence[]): Job[] {
+  submit(owner: JobOwner, sentences: readonly Sentence[], sooner = 0): Job[] {
     const jobs = sentences.map((sentence) => this.admit(owner, sentence));
     const speak = sentences.map(
-      (sentence, i): SpeakJob => ({ ...sentence, job: jobs[i].id, priority: owner.priority }),
+      (sentence, i): SpeakJob => ({ ...sentence, job: jobs[i].id, priority: owner.priority + sooner }),
     );
     this.outbox.talker({ speak });
     this.signals.ring("talker"); // the talker may sleep because a ring is full
@@ -241,5 +244,5 @@ export function takeFrames(ring: Ring, sentence: number): AudioChunk {
     ring.copyCodes(frame, codes, frame * CODES_PER_FRAME);
   }
   ring.release(frames);
-  return { samples, codes, textAt, sentence };
+  return { samples, codes, textAt, sentence, attempt: 0 };
 }

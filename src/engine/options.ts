@@ -29,6 +29,7 @@ export interface HostOptions
 }
 
 export interface SpeakRequest extends SpeechOptions, SoundRequest {
+  watch?: boolean;
   priority?: number;
 }
 
@@ -98,6 +99,7 @@ const SPEAK: ShapeOf<SpeakRequest> = {
   normalize: FLAG,
   rawText: FLAG,
   priority: NUMBER,
+  watch: FLAG,
   ...SOUND,
 };
 

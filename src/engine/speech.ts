@@ -8,26 +8,11 @@ import { KIND } from "../pipeline/ring.ts";
 import type { Signals } from "../pipeline/signals.ts";
 import type { Sentence } from "../stages/sentence.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, type StopReason } from "../types.ts";
+import { type Cut, Guard, MOST_REPAIRS, REPAIR_PRIORITY, seedOfRepair } from "./guard.ts";
 import { type AudioChunk, type DecodeLane, type Job, type JobOwner, type Jobs, takeFrames } from "./jobs.ts";
 import type { SpeechSettings } from "./request.ts";
+import type { Repair, Summary } from "./summary.ts";
 import { type PlacedWord, type WordTime, WordTimes } from "./words.ts";
-
-/** Figures of one speech; the door says what each of them means. */
-export interface Summary {
-  audioSeconds: number;
-  wallSeconds: number;
-  rtf: number;
-  firstAudioMs: number;
-  firstHeardMs: number;
-  frames: number;
-  msPerFrame: { talker: number; predictor: number; vocoder: number };
-  speculation: { callsPerFrame: number; rightDrafts: number[] };
-  prompt: { rows: number; cachedRows: number; savedMs: number };
-  stop: StopReason;
-  model: string;
-  backends: Record<string, string>;
-  seed: number;
-}
 
 /** What a speech needs of the engine that runs it. */
 export interface SpeechHost {
@@ -57,6 +42,7 @@ abstract class TimedSpeech {
   protected stop: StopReason = "eos";
   /** Sums over the jobs that have ended or were given up. */
   protected readonly figures: JobFigures = noFigures();
+  protected readonly repairs: Repair[] = [];
   private started = false;
   /** What {@link begin} has begun: the first step, and the rest. */
   private begun: { first: Promise<IteratorResult<AudioChunk>>; rest: AsyncGenerator<AudioChunk> } | null =
@@ -162,6 +148,7 @@ abstract class TimedSpeech {
         cachedRows: figures.knownRows,
         savedMs: round(figures.savedMs),
       },
+      repairs: this.repairs,
       stop: this.stop,
       model: host.modelName,
       backends: { ...host.backends },
@@ -196,8 +183,13 @@ export interface PromptSource {
 
 export class SpokenSpeech extends TimedSpeech implements JobOwner {
   failure: TtsError | null = null;
+  private readonly isWatched: boolean;
   private readonly open: Job[] = [];
   private readonly times = new WordTimes();
+  /** Of the jobs that are watched. */
+  private readonly guards = new Map<Job, Guard>();
+  /** A repair that waits for a slot. */
+  private repair: { sentence: Sentence; guard: Guard } | null = null;
 
   constructor(
     host: SpeechHost,
@@ -205,9 +197,10 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     readonly settings: SpeechSettings,
     private readonly message: Omit<Sentence, "text" | "stream">,
     readonly priority: number,
-    request: SoundRequest,
+    request: SoundRequest & { watch?: boolean },
   ) {
     super(host, request);
+    this.isWatched = request.watch ?? true;
   }
 
   protected get seed(): number {
@@ -243,21 +236,72 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
         const sentences = next.map((text, i): Sentence => ({ ...this.message, text, stream: submitted + i }));
         if (sentences.length > 0) open.push(...jobs.submit(this, sentences));
         submitted += next.length;
-        const isOver = open.length === 0 && submitted === source.sentences.length && source.ended;
+        this.submitRepair();
+        const isOver =
+          open.length === 0 && this.repair === null && submitted === source.sentences.length && source.ended;
         const failure = isOver ? source.failure : (host.failure ?? this.failure);
         if (failure !== null) throw failure;
         if (isOver) return;
         const seen = host.signals.read("main");
         const [job] = open;
-        if (job !== undefined && job.early.length > 0) yield job.early.shift()!;
-        else if (job !== undefined && job.stop !== null && job.stop !== "failed")
+        if (this.repair === null && job !== undefined && job.early.length > 0) {
+          const chunk = this.guarded(job, job.early.shift()!);
+          if (chunk !== null) yield chunk;
+        } else if (this.repair === null && job !== undefined && job.stop !== null && job.stop !== "failed") {
+          const held = this.guards.get(job)?.release() ?? null;
           this.finish(open.shift()!, job.stop);
-        else if (!jobs.drain()) await this.wait(seen, next.length < wanted);
+          if (held !== null) yield held;
+        } else if (!jobs.drain()) await this.wait(seen, next.length < wanted || this.repair !== null);
       }
     } finally {
       source.leave();
       this.leaveOpen();
     }
+  }
+
+  /** @returns what of a job's next sound may be given out; a sentence that went wrong is cut here */
+  private guarded(job: Job, chunk: AudioChunk): AudioChunk | null {
+    if (!this.isWatched) return chunk;
+    const { sentence } = job;
+    const known = this.guards.get(job);
+    const guard = known ?? new Guard(this.sentences[sentence], this.source.words[sentence], 0, 0);
+    if (known === undefined) this.guards.set(job, guard);
+    const good = guard.take(chunk);
+    if (guard.cut !== null) this.mend(job, guard.attempt, guard.cut);
+    return good;
+  }
+
+  /** Ends a job that went wrong, and has the rest of its sentence said with another draw. */
+  private mend(job: Job, attempt: number, { again, fault, tooLate }: Cut): void {
+    const { host, message } = this;
+    const { sentence } = job;
+    const text = this.sentences[sentence];
+    const draw =
+      again !== null && attempt < MOST_REPAIRS && !message.sampling.talker.greedy ? attempt + 1 : 0;
+    this.repairs.push({ sentence, fault: fault.kind, tooLate, draw });
+    if (again !== null && draw === 0 && this.stop === "eos") this.stop = "length";
+    if (again !== null && draw > 0) {
+      const seed = seedOfRepair(message.seed, draw);
+      this.repair = {
+        sentence: { ...message, text: text.slice(again), stream: sentence, seed },
+        guard: new Guard(text, this.source.words[sentence], again, draw),
+      };
+    }
+    this.open.shift();
+    this.guards.delete(job);
+    this.submitRepair(); // first: the lane takes it as soon as it is free
+    host.signals.cancel(job.id);
+    host.jobs.addFigures(this.figures, job.id);
+    void this.discard([job]);
+  }
+
+  private submitRepair(): void {
+    if (this.repair === null || this.host.jobs.roomFor(this, 1) === 0) return;
+    const { guard, sentence } = this.repair;
+    const [job] = this.host.jobs.submit(this, [sentence], REPAIR_PRIORITY);
+    this.open.unshift(job);
+    this.guards.set(job, guard);
+    this.repair = null;
   }
 
   private async wait(seen: number, isHungry: boolean): Promise<void> {
@@ -270,6 +314,7 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
 
   private finish(job: Job, stop: StopReason): void {
     if (URGENCY[stop] > URGENCY[this.stop]) this.stop = stop;
+    this.guards.delete(job);
     this.host.jobs.addFigures(this.figures, job.id);
     this.host.jobs.forget(job);
   }

@@ -148,6 +148,7 @@ describe("speaking", () => {
       "backends",
       "seed",
       "speculation",
+      "repairs",
     ];
     expect(Object.keys(summary).toSorted()).toEqual([...keys, "prompt"].toSorted());
     expect(Object.keys(summary.prompt)).toEqual(["rows", "cachedRows", "savedMs"]);

@@ -262,7 +262,7 @@ async function speakRound(engine: Engine, lanes: number, frames: number, onChunk
 async function speakOnce(engine: Engine, maxFrames: number, onChunk: () => void): Promise<Spoken> {
   const submittedMs = monotonicMs();
   let [firstMs, frames] = [0, 0];
-  const speech = engine.speak(TEXT, { seed: SEED, maxFrames });
+  const speech = engine.speak(TEXT, { seed: SEED, maxFrames, watch: false });
   for await (const { codes } of speech) {
     if (frames === 0) firstMs = monotonicMs();
     frames += codes.length / CODES_PER_FRAME;

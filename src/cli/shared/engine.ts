@@ -94,6 +94,12 @@ export function assertSound({ audioSeconds, frames }: Summary): void {
 const heardWords = ({ firstHeardMs }: Summary) =>
   firstHeardMs === 0 ? "never" : `${firstHeardMs.toFixed(0)} ms`;
 
+function repairsInWords({ repairs }: Summary): string {
+  const again = repairs.filter(({ draw }) => draw > 0).length;
+  const cut = repairs.length - again;
+  return `${again > 0 ? `; ${again} said again` : ""}${cut > 0 ? `; ${cut} cut` : ""}`;
+}
+
 /** One stable line on stderr, or the same as one JSON object on stdout. */
 export async function report(summary: Summary, { json, path, play }: SoundOutput): Promise<void> {
   if (json) return printText(`${JSON.stringify(summary)}\n`);
@@ -116,6 +122,6 @@ export async function report(summary: Summary, { json, path, play }: SoundOutput
   log.info(
     `${target}: ${summary.audioSeconds.toFixed(2)} s of sound in ${summary.wallSeconds.toFixed(2)} s (RTF ${summary.rtf.toFixed(3)}), ` +
       `first audio ${summary.firstAudioMs.toFixed(0)} ms, first heard ${heardWords(summary)}, ms per frame: ` +
-      `${generation}vocoder ${vocoder.toFixed(1)}${spoken ? `; seed ${summary.seed}` : ""}`,
+      `${generation}vocoder ${vocoder.toFixed(1)}${spoken ? `; seed ${summary.seed}` : ""}${repairsInWords(summary)}`,
   );
 }

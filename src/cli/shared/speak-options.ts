@@ -134,6 +134,12 @@ export const SAMPLING_OPTIONS = {
     description: "At most N frames of 80 ms per sentence.",
     group: "Sampling",
   },
+  "no-watch": {
+    type: "boolean",
+    description:
+      "Let sentences be that never end, repeat, fall silent, skip text or say it twice. Without it they are cut, and their rest is said again with another draw, twice at most; nothing else changes.",
+    group: "Sampling",
+  },
 } as const satisfies Options;
 
 type SpeakValues = Values<typeof TEXT_OPTIONS & typeof VOICE_OPTIONS & typeof SAMPLING_OPTIONS>;
@@ -160,6 +166,7 @@ export function readSpeakOptions(args: SpeakValues): Omit<SpeakOptions, "voice">
     textMode: choice(args, "text-mode", TEXT_MODES),
     rawText: args["raw-text"] === true,
     normalize: args.normalize === true,
+    watch: args.watch !== false,
   };
 }
 

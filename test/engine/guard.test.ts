@@ -1,0 +1,131 @@
+// Sentences that go wrong are cut, and their rest is said again: what is given out, what is held back, and
+// whole speeches of the starter voice with a sampler that is made to fail.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { Guard, seedOfRepair } from "../../src/engine/guard.ts";
+import { wordsIn } from "../../src/engine/words.ts";
+import { type AudioChunk, type Engine, open, type SpeakOptions } from "../../src/engine.ts";
+import { bundleOf } from "../_support.ts";
+
+const TEXT = "one two three";
+const WORDS = wordsIn(TEXT);
+
+/** Frames of one value, whose codes count on from `first`. */
+function chunkOf(first: number, frames: number, textAt: number, value = 0.5): AudioChunk {
+  return {
+    samples: new Float32Array(1920 * frames).fill(value),
+    codes: Int32Array.from({ length: 16 * frames }, (_, i) => first + Math.floor(i / 16)),
+    textAt: new Int32Array(frames).fill(textAt),
+    sentence: 0,
+    attempt: 0,
+  };
+}
+
+const framesOf = (chunk: AudioChunk | null) => (chunk === null ? 0 : chunk.textAt.length);
+
+describe("a guard", () => {
+  test("passes on what is well, unchanged", () => {
+    const guard = new Guard(TEXT, WORDS, 0, 0);
+    const chunk = chunkOf(0, 4, 0);
+    expect(guard.take(chunk)).toBe(chunk);
+    expect([guard.cut, guard.release()]).toEqual([null, null]);
+  });
+
+  test("holds silence back while it may be a fault, and gives it out when sound comes again", () => {
+    const guard = new Guard(TEXT, WORDS, 0, 0);
+    guard.take(chunkOf(0, 4, 0));
+    const given = Array.from({ length: 5 }, (_, i) => framesOf(guard.take(chunkOf(10 + 4 * i, 4, 0, 0))));
+    expect(given).toEqual([4, 4, 4, 0, 0]);
+    const rest = guard.take(chunkOf(50, 2, 4))!;
+    expect(framesOf(rest)).toBe(10);
+    expect([...rest.codes.subarray(0, 16)]).toEqual(new Array(16).fill(22)); // where it stopped
+  });
+
+  test("gives out at the end what it has held back", () => {
+    const guard = new Guard(TEXT, WORDS, 0, 0);
+    guard.take(chunkOf(0, 4, 0));
+    for (let i = 0; i < 4; i++) guard.take(chunkOf(10 + 4 * i, 4, 0, 0));
+    expect(framesOf(guard.release())).toBe(4);
+  });
+
+  test("cuts where the good part ends, fades out, and says what comes next", () => {
+    const guard = new Guard(TEXT, WORDS, 0, 0);
+    guard.take(chunkOf(0, 2, 0));
+    guard.take(chunkOf(2, 2, 2));
+    const out = guard.take(chunkOf(77, 1, 4)) as AudioChunk;
+    expect(framesOf(out)).toBe(1);
+    for (let i = 0; i < 40; i++) guard.take({ ...chunkOf(77, 1, 4), codes: new Int32Array(16).fill(77) });
+    expect(guard.cut).toMatchObject({ fault: { kind: "repeat" }, again: 4 });
+    expect(guard.cut!.tooLate).toBeLessThan(9);
+    expect(guard.take(chunkOf(0, 4, 0))).toBeNull();
+  });
+
+  test("of a repair counts in the whole sentence", () => {
+    const guard = new Guard(TEXT, WORDS, 4, 1);
+    const chunk = guard.take(chunkOf(0, 2, 0))!;
+    expect([[...chunk.textAt], chunk.attempt]).toEqual([[4, 4], 1]);
+    for (let i = 0; i < 60; i++) guard.take(chunkOf(100 + i, 1, 0, 0));
+    expect(guard.cut).toMatchObject({ fault: { kind: "silence" }, again: 4 });
+  });
+});
+
+test("every repair has a draw of its own, which the seed decides", () => {
+  const seeds = [0, 1, 2].map((k) => seedOfRepair(7, k));
+  expect(new Set(seeds).size).toBe(3);
+  expect(seeds[0]).toBe(7);
+  for (const k of [1, 2]) expect(seedOfRepair(Number.MAX_SAFE_INTEGER, k)).toBeWithin(0, 2 ** 53);
+});
+
+describe("the starter voice", () => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await open({ model: bundleOf("starter").directory });
+  });
+  afterAll(() => engine.close());
+
+  async function say(text: string, options: SpeakOptions) {
+    const speech = engine.speak(text, options);
+    const chunks = await Array.fromAsync(speech);
+    const codes = chunks.flatMap((chunk) => [...chunk.codes]);
+    return { chunks, codes, summary: speech.summary() };
+  }
+  const LONG =
+    "Dinner is ready in the kitchen. Please close the windows, and turn off the lights before you leave.";
+  /** Draws among all codes alike: most sentences go wrong. */
+  const wild = (temperature: number, seed: number) => ({
+    seed,
+    sampling: { talker: { temperature, topK: 0 } },
+  });
+
+  test("with nothing to repair not one code changes", async () => {
+    for (const seed of [1, 2, 3]) {
+      const [watched, unwatched] = [await say(LONG, { seed }), await say(LONG, { seed, watch: false })];
+      expect(watched.summary.repairs).toEqual([]);
+      expect(watched.codes).toEqual(unwatched.codes);
+    }
+  });
+
+  test("a sentence that goes wrong is said again, twice at most, and a seed repeats its repairs", async () => {
+    const runs = [];
+    for (let seed = 1; seed <= 6; seed++) runs.push(await say(LONG, wild(4, seed)));
+    const draws = runs.flatMap(({ summary }) => summary.repairs.map(({ draw }) => draw));
+    expect(Math.max(...draws)).toBeWithin(1, 3);
+    for (const { chunks, summary } of runs) {
+      expect(summary.repairs.length).toBeLessThanOrEqual(3 * 3);
+      const attempts = new Set(chunks.map(({ attempt }) => attempt));
+      for (const attempt of attempts) expect(attempt).toBeLessThanOrEqual(2);
+    }
+    const seed = 1 + runs.findIndex(({ summary }) => summary.repairs.some(({ draw }) => draw > 0));
+    const again = await say(LONG, wild(4, seed));
+    expect(again.codes).toEqual(runs[seed - 1].codes);
+    expect(again.summary.repairs).toEqual(runs[seed - 1].summary.repairs);
+    expect((await say(LONG, { ...wild(4, seed), watch: false })).summary.repairs).toEqual([]);
+  });
+
+  test("sentences that follow a repair are said as without it, and all slots come back", async () => {
+    const text = `${LONG} `.repeat(3);
+    const first = await say(text, wild(4, 3));
+    expect((await say(text, wild(4, 3))).codes).toEqual(first.codes);
+    expect((await say("Dinner is ready.", { seed: 1 })).summary).toMatchObject({ stop: "eos", repairs: [] });
+  });
+});
