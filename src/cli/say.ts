@@ -124,7 +124,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   const { positionals } = data;
   const output = readOutput(args);
   const codesPath = readCodesPath(args, output);
-  const wordsPath = readWordsPath(args, [output.path, codesPath]);
+  const wordsPath = readWordsPath(args, [output.path ?? undefined, codesPath]);
   const voice = await readVoice(args.voice);
   const speakOptions = { ...readSpeakOptions(args), trimStart: args["trim-start"] === true, voice };
   const machine = { ...readMachine(args), lanes: number(args, "lanes") };
