@@ -16,8 +16,8 @@ import type { Summary } from "./engine/summary.ts";
 import type { WordTime } from "./engine/words.ts";
 import type { Progress, SamplerSettings, StageName, TextMode } from "./types.ts";
 
-export { type Filter, loudnessFilter, speedFilter } from "./engine/sound.ts";
 export type { OpeningStep } from "./engine/crew.ts";
+export { type Filter, loudnessFilter, speedFilter } from "./engine/sound.ts";
 export type { Repair, Summary } from "./engine/summary.ts";
 export { loadVoice, provenanceOf, saveVoice } from "./engine/voices.ts";
 export type { WordTime } from "./engine/words.ts";
