@@ -215,7 +215,7 @@ export interface SpeakOptions extends SamplingOptions, SoundOptions {
    * method.
    */
   textMode?: TextMode;
-  /** `true`: the text goes to the tokenizer as it is, even if the voice reads IPA. Default: false. */
+  /** `true`: the text goes to the tokenizer as it is: no markup, no reading as IPA. Default: false. */
   rawText?: boolean;
   /**
    * English numbers, times, sums, units and abbreviations become words before the model gets them: `7:30 pm`
@@ -229,6 +229,11 @@ export interface SpeakOptions extends SamplingOptions, SoundOptions {
    * Where nothing is wrong, no code depends on it. Default: true.
    */
   watch?: boolean;
+  /**
+   * Milliseconds of silence between sentences and between paragraphs, 0 to 60000. `[pause 500ms]` or
+   * `<break/>` in the text replaces it there. Default: 0, only what the model makes.
+   */
+  pauses?: { sentenceMs?: number; paragraphMs?: number };
   /**
    * -100 to 100. The waiting sentence with the highest priority starts first; a sentence under way is not
    * interrupted. Default: 0.
@@ -263,12 +268,16 @@ export interface SpeechSettings {
   seed: number;
   rawText: boolean;
   normalize: boolean;
+  pauses: { sentenceMs: number; paragraphMs: number };
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
 }
 
 /** A piece of sound, given out as soon as it is made. Its arrays belong to the receiver. */
 export interface AudioChunk {
-  /** f32 in [-1, 1], 24 kHz mono, 1920 per frame; fewer or none where `trimStart` leaves silence out. */
+  /**
+   * f32 in [-1, 1], 24 kHz mono, 1920 per frame; fewer or none where `trimStart` leaves silence out. A pause
+   * has samples and no frame.
+   */
   samples: Float32Array;
   /** i32 [frames, 16] */
   codes: Int32Array;
@@ -298,16 +307,17 @@ export interface Sounding extends AsyncIterable<AudioChunk> {
 export interface Speech extends Sounding {
   /** Characters and words that the voice cannot read and leaves out. Grows while a text comes in pieces. */
   readonly unread: readonly string[];
-  /**
-   * Sentences (prompts) that the text was split into, as the model gets them. Grows while a text comes in
-   * pieces.
-   */
+  /** Elements of markup that are not obeyed, such as `<prosody>`, each once; their text is read. */
+  readonly ignored: readonly string[];
+  /** Sentences (prompts) that the text was split into, as the model gets them. Grows as `unread` does. */
   readonly sentences: readonly string[];
   /**
    * The words that have begun so far, and when: from the talker's attention to the text, so to about a frame.
    * Empty for a model whose {@link ModelFacts.alignment} is null.
    */
   readonly words: readonly WordTime[];
+  /** Index of a sentence -> milliseconds of silence before it; behind the last one at their number. */
+  readonly pauses: ReadonlyMap<number, number>;
   /** Everything that is needed to make the same speech again. */
   readonly settings: SpeechSettings;
 }

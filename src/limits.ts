@@ -7,6 +7,10 @@ export const LIMITS = {
   promptChars: 300,
   /** Phones per prompt of a voice that reads IPA: what the starter voice was trained on. */
   promptPhones: 60,
+  /** Silence at one place of a text. */
+  pauseMs: 60_000,
+  /** What `[pause]` and `<break/>` mean. */
+  usualPauseMs: 500,
   /** Instructions are part of every prompt. */
   instructChars: 2_000,
   maxFrames: 100_000,

@@ -2,12 +2,14 @@
 
 import { Listener } from "../audio/onset.ts";
 import { knownCourse } from "../audio/play/start.ts";
+import { LIMITS } from "../config.ts";
 import type { Engine, Summary } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { weightsHash } from "../formats/bundle.ts";
 import { isFrame } from "../formats/codes.ts";
 import { readTextFile } from "../io/read.ts";
-import { CODES_PER_FRAME, FRAMES_PER_SECOND } from "../types.ts";
+import { isWhole } from "../ranges.ts";
+import { CODES_PER_FRAME, FRAMES_PER_SECOND, SAMPLE_RATE_HZ } from "../types.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { assertSound, openEngine, pour, report } from "./shared/engine.ts";
 import { log } from "./shared/log.ts";
@@ -26,6 +28,14 @@ import {
 const MAX_CODES_BYTES = 16 * 2 ** 20;
 /** Larger than any code; the engine checks against the model's own codebook. */
 const MAX_CODE = 65_535;
+
+/** A part that the vocoder starts afresh with. */
+interface SavedSentence {
+  /** i32 [frames, 16] */
+  codes: Int32Array;
+  /** Silence before it. */
+  pauseMs: number;
+}
 
 const options = {
   model: {
@@ -84,15 +94,23 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
 /** One summary of all sentences; counts and times are added. */
 async function decodeAll(
   engine: Engine,
-  sentences: Int32Array[],
+  sentences: readonly SavedSentence[],
   outlet: Outlet,
   trimStart: boolean,
 ): Promise<Summary> {
   const summaries: Summary[] = [];
   const [listener, startMs] = [new Listener(), performance.now()];
-  const frames = sentences.reduce((sum, codes) => sum + codes.length / CODES_PER_FRAME, 0);
+  const frames = sentences.reduce((sum, { codes }) => sum + codes.length / CODES_PER_FRAME, 0);
   outlet.watch.follow(knownCourse(frames / FRAMES_PER_SECOND));
-  for (const codes of sentences) {
+  let pausesMs = 0;
+  for (const { codes, pauseMs } of sentences) {
+    if (pauseMs > 0 && !(trimStart && listener.heardMs === 0)) {
+      const silence = new Float32Array(Math.round((pauseMs * SAMPLE_RATE_HZ) / 1000));
+      await outlet.sink.write(silence);
+      listener.take(silence, performance.now() - startMs);
+      pausesMs += pauseMs;
+    }
+    if (codes.length === 0) continue;
     // The silence before a later sentence is a pause, which stays.
     const speech = engine.decode(codes, { trimStart: trimStart && listener.heardMs === 0 });
     await pour(speech, outlet, ({ samples }) => listener.take(samples, performance.now() - startMs));
@@ -101,7 +119,8 @@ async function decodeAll(
   const round = (value: number) => Math.round(1000 * value) / 1000;
   const sum = (pick: (summary: Summary) => number) =>
     round(summaries.reduce((total, summary) => total + pick(summary), 0));
-  const [audioSeconds, wallSeconds] = [sum((s) => s.audioSeconds), sum((s) => s.wallSeconds)];
+  const audioSeconds = round(sum((s) => s.audioSeconds) + pausesMs / 1000);
+  const wallSeconds = sum((s) => s.wallSeconds);
   const vocoder = frames === 0 ? 0 : round(sum((s) => s.msPerFrame.vocoder * s.frames) / frames);
   const rtf = audioSeconds === 0 ? 0 : round(wallSeconds / audioSeconds);
   return {
@@ -117,7 +136,7 @@ async function decodeAll(
 }
 
 /** @throws TtsError CODES_INVALID; the message says what is wrong and where */
-async function readCodes(path: string): Promise<{ sentences: Int32Array[]; modelSha256: unknown }> {
+async function readCodes(path: string): Promise<{ sentences: SavedSentence[]; modelSha256: unknown }> {
   const fail = (what: string) =>
     new TtsError(
       "CODES_INVALID",
@@ -137,21 +156,23 @@ async function readCodes(path: string): Promise<{ sentences: Int32Array[]; model
   const bad = frames.findIndex((frame) => !isFrame(frame, MAX_CODE + 1));
   if (bad >= 0)
     throw fail(`frame ${bad} is not a list of ${CODES_PER_FRAME} whole numbers from 0 to ${MAX_CODE}`);
-  const parts = cut(frames as number[][], file.sentences, fail);
-  return { sentences: parts.map((part) => Int32Array.from(part.flat())), modelSha256: file.modelSha256 };
+  return { sentences: cut(frames as number[][], file.sentences, fail), modelSha256: file.modelSha256 };
 }
 
-function cut(frames: number[][], sentences: unknown, fail: (what: string) => TtsError): number[][][] {
-  if (sentences === undefined) return [frames];
-  const lengths = Array.isArray(sentences) ? sentences.map((sentence) => sentence?.frames) : [];
-  const total = lengths.reduce((sum, length) => sum + length, 0);
-  if (!lengths.every((length) => Number.isInteger(length) && length >= 0) || total !== frames.length) {
+function cut(frames: number[][], sentences: unknown, fail: (what: string) => TtsError): SavedSentence[] {
+  if (sentences === undefined) return [{ codes: Int32Array.from(frames.flat()), pauseMs: 0 }];
+  const parts = Array.isArray(sentences) ? sentences.map((one) => [one?.frames, one?.pauseMs ?? 0]) : [];
+  const total = parts.reduce((sum, [length]) => sum + length, 0);
+  if (!parts.every(([length]) => Number.isInteger(length) && length >= 0) || total !== frames.length)
     throw fail(`"sentences" does not add up to the ${frames.length} frames`);
+  const bad = parts.findIndex(([, pauseMs]) => !isWhole(pauseMs, 0, LIMITS.pauseMs));
+  if (bad >= 0) {
+    const pause = JSON.stringify(parts[bad][1]);
+    throw fail(`the pause of sentence ${bad} is ${pause}, not 0 to ${LIMITS.pauseMs} ms`);
   }
   let at = 0;
-  const parts = lengths.map((length) => {
+  return parts.map(([length, pauseMs]) => {
     at += length;
-    return frames.slice(at - length, at);
+    return { codes: Int32Array.from(frames.slice(at - length, at).flat()), pauseMs };
   });
-  return parts.filter((part) => part.length > 0);
 }

@@ -187,14 +187,14 @@ async function rehearse(args: Arguments, { positionals }: CommandData): Promise<
   checkRequest(words, { ...speakOptions, voice });
   const model = args.model ?? modelFor(speakOptions.speaker, voice, config.cacheDir);
   const { previewText } = await import("../engine/preview.ts");
-  const { again, sentences, unread } = await previewText(words, speakOptions, {
+  const { again, ignored, sentences, unread } = await previewText(words, speakOptions, {
     model,
     config,
     lexicon: filePath(args, "lexicon"),
     detailed: args.verbose === true,
   });
   if (again !== "") log.info(`${model ?? "the starter voice"} would be prepared again: ${again}`);
-  warnUnread(unread);
+  warnUnread({ ignored, unread });
   const lines = sentences.flatMap(({ detail, words }) =>
     detail === "" ? [words] : [words, `    ${detail}`],
   );
@@ -202,7 +202,7 @@ async function rehearse(args: Arguments, { positionals }: CommandData): Promise<
 }
 
 function announce(speech: Speech): void {
-  warnUnread(speech.unread);
+  warnUnread(speech);
   speech.sentences.forEach((sentence, i) => {
     log.debug(`sentence ${i + 1}: ${sentence}`);
   });
@@ -247,18 +247,25 @@ function framesOf(codes: Int32Array): number[][] {
 }
 
 /**
- * decode needs only the frames, and the length of each sentence, because the vocoder starts afresh there. A
- * sentence that was repaired comes several times, once for each attempt that was heard.
+ * decode needs only the frames, and of each sentence its length, because the vocoder starts afresh there, and
+ * the pause before it. A pause behind the last one belongs to an empty one. A sentence that was repaired comes
+ * several times, once for each attempt that was heard.
  */
 function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave): Uint8Array {
+  const { pauses, sentences } = speech;
+  const all = pauses.has(sentences.length) ? [...sentences, ""] : sentences;
   const file = {
     model: summary.model,
     modelSha256,
     text: words,
     seed: summary.seed,
     settings: speech.settings,
-    sentences: speech.sentences.flatMap((text, i) =>
-      (frames[i].length > 0 ? Object.values(frames[i]) : [[]]).map((part) => ({ text, frames: part.length })),
+    sentences: all.flatMap((text, i) =>
+      ((frames[i] ?? []).length > 0 ? Object.values(frames[i]) : [[]]).map((part, attempt) => ({
+        text,
+        frames: part.length,
+        pauseMs: attempt === 0 ? pauses.get(i) : undefined,
+      })),
     ),
     frames: frames.flat(2),
   };

@@ -29,7 +29,8 @@ import {
   type HostOptions,
   type SpeakRequest,
 } from "./options.ts";
-import { loadRules, prepareVoice, type ReadingRules, readText, withSampling } from "./request.ts";
+import { loadRules, type ReadingRules } from "./read-text.ts";
+import { prepareVoice, withSampling } from "./request.ts";
 import { DecodedSpeech, type SoundRequest, type SpeechHost, SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
 import { loudnessOf, voiceOptions } from "./voice-loudness.ts";
@@ -212,11 +213,12 @@ export class EngineHost implements SpeechHost {
     const { drawLimits } = this.crew;
     if (drawLimits !== null)
       assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
-    const read = (part: string) => readText(this.bundle, part, settings, this.lexicon, this.rules!);
+    const { bundle, lexicon } = this;
+    const context = { bundle, settings, lexicon, rules: this.rules! };
     const source =
       typeof text === "string"
-        ? wholeText(text, settings.rawText, read)
-        : textInPieces(text, settings.rawText, read, () => this.signals.ring("main"));
+        ? wholeText(text, context)
+        : textInPieces(text, context, () => this.signals.ring("main"));
     return new SpokenSpeech(this, source, settings, message, priority, { signal, trimStart, watch });
   }
 

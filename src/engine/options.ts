@@ -13,6 +13,7 @@ import {
 import { TtsError } from "../errors.ts";
 import type { ModelOptions } from "../models/cache.ts";
 import { nearest } from "../nearest.ts";
+import type { Pauses } from "../text/markup/passages.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import type { LexiconSource } from "./lexicon.ts";
 import type { ClonedVoice, Sampling, SpeechOptions } from "./request.ts";
@@ -98,6 +99,7 @@ const SPEAK: ShapeOf<SpeakRequest> = {
   textMode: oneOf(["whole", "stream"] satisfies SpeakRequest["textMode"][]),
   normalize: FLAG,
   rawText: FLAG,
+  pauses: { sentenceMs: NUMBER, paragraphMs: NUMBER } satisfies ShapeOf<Pauses>,
   priority: NUMBER,
   watch: FLAG,
   ...SOUND,

@@ -10,13 +10,14 @@ import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import { Merges } from "../formats/tokenizer.ts";
 import { isCached } from "../models/cache.ts";
 import { resolveModel } from "../models/resolve.ts";
-import { assertSayable } from "../text/lexicon.ts";
+import { assertSayable, type Pronounced } from "../text/lexicon.ts";
+import { promptDefaults } from "../text/prompt.ts";
 import { plainWords } from "../text/reading.ts";
 import { sentenceEnds } from "../text/split.ts";
 import { openTokenizer, Tokenizer } from "../text/tokenizer.ts";
-import { visibleText } from "../text/visible.ts";
 import { type LexiconSource, readLexicons } from "./lexicon.ts";
-import { checkNormalize, loadRules, readText, type SpeechOptions } from "./request.ts";
+import { loadRules, readText } from "./read-text.ts";
+import { checkNormalize, pausesOf, type SpeechOptions } from "./request.ts";
 
 export interface PreviewOptions {
   config: Config;
@@ -33,11 +34,16 @@ export interface Preview {
   /** Why speaking would have the bundle in the cache made again first, or "". */
   again: string;
   /** What the voice cannot read. */
-  unread: string[];
+  unread: readonly string[];
+  /** Markup that is not obeyed. */
+  ignored: readonly string[];
 }
 
 export interface PreviewedSentence {
-  /** On one line. In lower case and with commas for pauses, where the text is read in words. */
+  /**
+   * On one line; `[pause 500ms]` for silence. In lower case and with commas for pauses, where the text is
+   * read in words.
+   */
   words: string;
   /** IPA, or token ids; "" where none was asked for. */
   detail: string;
@@ -60,25 +66,39 @@ export async function previewText(
   for (const pronunciation of given) assertSayable(pronunciation, bundle.manifest.reading !== null);
   checkNormalize(bundle, options);
   const rules = await loadRules(bundle);
-  const visible = options.rawText === true ? text : visibleText(text);
-  const { said, unread } = readText(bundle, visible, options, pronunciations, rules);
+  const settings = {
+    language: options.language ?? promptDefaults(bundle.manifest.prompt).language,
+    normalize: options.normalize ?? false,
+    rawText: options.rawText ?? false,
+    pauses: pausesOf(options.pauses),
+  };
+  const passages: { said: Pronounced; pauseMs: number }[] = [];
+  const onSaid = (said: Pronounced, pauseMs: number) => passages.push({ said, pauseMs });
+  const context = { bundle, settings, lexicon: pronunciations, rules, onSaid };
+  const { ignored, pauses, sentences: prompts, unread } = readText(context, text);
   const readsIpa = bundle.manifest.reading !== null;
   const inWords = options.rawText !== true && (readsIpa || options.normalize === true);
   const tokens = detailed && !readsIpa ? tokenizerOf(bundle) : null;
-  const detail = (sentence: string) => {
+  const detail = (sentence: string, { sounds }: Pronounced) => {
     if (tokens !== null) return tokens.encode(sentence).join(" ");
-    return detailed && inWords ? rules.reader!.read(sentence, said.sounds).ipa : "";
+    return detailed && inWords ? rules.reader!.read(sentence, sounds).ipa : "";
   };
   try {
-    const sentences = sentencesOf(said.text).map((sentence) => ({
-      words: inWords ? plainWords(sentence, said.sounds) : sentence.trim().replace(/\s+/g, " "),
-      detail: detail(sentence),
-    }));
-    return { sentences: sentences.filter(({ words }) => words !== ""), again, unread };
+    const sentences = passages.flatMap(({ pauseMs, said }) => [
+      silence(pauseMs),
+      ...sentencesOf(said.text).map((sentence) => ({
+        words: inWords ? plainWords(sentence, said.sounds) : sentence.trim().replace(/\s+/g, " "),
+        detail: detail(sentence, said),
+      })),
+    ]);
+    sentences.push(silence(pauses.get(prompts.length) ?? 0));
+    return { sentences: sentences.filter(({ words }) => words !== ""), again, ignored, unread };
   } finally {
     tokens?.close();
   }
 }
+
+const silence = (ms: number): PreviewedSentence => ({ words: ms === 0 ? "" : `[pause ${ms}ms]`, detail: "" });
 
 /** The space between two belongs to the second, as in the tokens of a prompt that holds both. */
 function sentencesOf(text: string): string[] {

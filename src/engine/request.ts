@@ -1,21 +1,16 @@
-// Checks a text and its options against a model, and cuts the text into prompts. Needs no worker.
+// Checks a text and its options against a model. Needs no worker.
 
-import { readFileSync } from "node:fs";
 import { LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { type Bundle, bundlePath } from "../formats/bundle.ts";
+import type { Bundle } from "../formats/bundle.ts";
 import { assertCodes } from "../formats/codes.ts";
 import { assertWhole, isWhole } from "../ranges.ts";
 import type { Sentence, SpokenReference } from "../stages/sentence.ts";
-import type { Lexicon, Pronounced } from "../text/lexicon.ts";
-import type { spellOut } from "../text/normalize/english.ts";
+import type { Pauses } from "../text/markup/passages.ts";
 import { languageId, promptDefaults, speakerId } from "../text/prompt.ts";
-import { countPhones, Reader } from "../text/reading.ts";
-import { assertSpeakable } from "../text/speakable.ts";
-import { split } from "../text/split.ts";
 import { visibleText } from "../text/visible.ts";
 import { NONE, type SamplerSettings, type TextMode } from "../types.ts";
-import { asWrittenIn, type PlacedWord, wordsIn } from "./words.ts";
+import { checkMarkup, checkText } from "./read-text.ts";
 
 /** The parts of a voice that a Base model needs; voices.ts keeps voices in files. */
 export interface ClonedVoice {
@@ -54,6 +49,7 @@ export interface SpeechOptions extends Sampling {
   textMode?: TextMode;
   rawText?: boolean;
   normalize?: boolean;
+  pauses?: Partial<Pauses>;
 }
 
 /** Everything besides the text and the model that decides the codes: the key of caches and of saved codes. */
@@ -70,6 +66,8 @@ export interface SpeechSettings {
   seed: number;
   rawText: boolean;
   normalize: boolean;
+  /** Silence after every sentence and paragraph; both decide where the text is cut. */
+  pauses: Pauses;
   sampling: { talker: SamplerSettings; predictor: SamplerSettings };
 }
 
@@ -78,36 +76,6 @@ export interface PreparedVoice {
   settings: SpeechSettings;
   /** What every sentence is spoken with. */
   message: Omit<Sentence, "text" | "stream">;
-}
-
-/** A text cut into prompts. */
-export interface ReadText {
-  sentences: string[];
-  /** Of each sentence: its words as they were written, beside where the sentence says them. */
-  words: PlacedWord[][];
-  /** What they were cut from: in words where the text is normalised, also where the sentences are IPA. */
-  said: Pronounced;
-  /** What the voice cannot read; it is left out. */
-  unread: string[];
-}
-
-/** What a text is read by. */
-export interface ReadingRules {
-  spellOut: typeof spellOut;
-  /** Of a voice that reads IPA, else null. */
-  reader: Reader | null;
-}
-
-/**
- * Loads the reading rules for a bundle: many files and patterns, which a start should not wait for before its
- * stages open.
- */
-export async function loadRules(bundle: Bundle): Promise<ReadingRules> {
-  const { spellOut } = await import("../text/normalize/english.ts");
-  if (bundle.manifest.reading === null) return { spellOut, reader: null };
-  spellOut(""); // patterns are compiled at their first use
-  const read = (file: "lexicon" | "letters") => readFileSync(bundlePath(bundle, file), "utf8");
-  return { spellOut, reader: new Reader(read("lexicon"), read("letters")) };
 }
 
 /**
@@ -132,6 +100,7 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
     rawText: options.rawText ?? false,
     normalize: options.normalize ?? false,
+    pauses: pausesOf(options.pauses),
     sampling: { talker: sampling.talker, predictor: sampling.predictor },
   };
   const message = {
@@ -148,56 +117,25 @@ export function prepareVoice(bundle: Bundle, options: SpeechOptions): PreparedVo
 }
 
 /**
- * Cuts a text into prompts that the model takes.
- * @param text of one that is not raw what can be seen: {@link visibleText}
- * @param lexicon how words of it are said; of no use to a raw one
- * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE for what the lexicon has
- */
-export function readText(
-  { manifest: { prompt, reading } }: Bundle,
-  text: string,
-  { normalize, rawText }: Pick<SpeechOptions, "normalize" | "rawText">,
-  lexicon: Lexicon,
-  rules: ReadingRules,
-): ReadText {
-  checkText(text, Object.keys(prompt.controlTokens));
-  const clean = cleanText(text);
-  if (rawText) return asWritten(clean, reading?.maxPhones ?? 0);
-  const pronounced = lexicon.pronounce(clean, reading !== null);
-  const read =
-    reading !== null
-      ? intoIpa(pronounced, rules, reading.maxPhones)
-      : asWritten(normalize ? rules.spellOut(pronounced.text) : pronounced.text, 0);
-  const written = wordsIn(clean).map((word) => word.text);
-  return { ...read, words: asWrittenIn(written, read.words) };
-}
-
-const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
-
-/**
  * The checks that need no model. Callers make them before they open or convert a model.
  * @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG, USAGE
  */
 export function checkRequest(text: string, options: SpeechOptions): void {
   checkText(options.rawText ? text : visibleText(text), []);
+  if (!options.rawText) checkMarkup(text);
   checkOptions(options);
 }
 
-function checkText(text: string, controlTokens: readonly string[]): void {
-  const bytes = Buffer.byteLength(text);
-  if (bytes > LIMITS.textBytes)
-    throw new TtsError(
-      "TEXT_TOO_LONG",
-      `the text has ${bytes} bytes`,
-      `at most ${LIMITS.textBytes} are read at once`,
-    );
-  assertSpeakable(cleanText(text), controlTokens);
+/** A paragraph ends with a sentence, and so has at least that one's pause. */
+export function pausesOf({ sentenceMs = 0, paragraphMs = 0 }: Partial<Pauses> = {}): Pauses {
+  return { sentenceMs, paragraphMs: Math.max(sentenceMs, paragraphMs) };
 }
 
 function checkOptions({
   instruct = "",
   maxFrames = 1,
   normalize,
+  pauses = {},
   rawText,
   sampling,
   seed = 0,
@@ -219,49 +157,11 @@ function checkOptions({
       `at most ${LIMITS.instructChars}`,
     );
   assertWhole("the frame limit", maxFrames, 1, LIMITS.maxFrames);
+  for (const [of, ms = 0] of Object.entries(pauses))
+    assertWhole(`the pause {pauses.${of}}`, ms, 0, LIMITS.pauseMs);
   assertWhole("the seed", seed, 0, Number.MAX_SAFE_INTEGER);
   checkSampling(sampling?.talker ?? {});
   checkSampling(sampling?.predictor ?? {});
-}
-
-/** Characters are code points: a surrogate pair counts once. */
-const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
-
-const NO_SOUNDS: Pronounced["sounds"] = new Map();
-
-/**
- * @param maxPhones the limit of a voice that reads IPA and was given IPA, else 0. The limit on characters
- * holds as well.
- */
-function asWritten(text: string, maxPhones: number): ReadText {
-  const charactersPerPhone = LIMITS.promptChars / maxPhones;
-  const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
-  const sentences = split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa);
-  return { sentences, words: sentences.map(wordsIn), said: { text, sounds: NO_SOUNDS }, unread: [] };
-}
-
-/** Splits by length in phones, then reads. Reports each character without a reading once. */
-function intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: number): ReadText {
-  const reader = rules.reader!;
-  const read = (piece: string) => reader.read(piece, sounds);
-  const words = rules.spellOut(
-    text
-      .replace(/\r\n?/g, "\n")
-      .replace(/[\u00a0\u202f]/g, " ")
-      .replace(/\u2011/g, "-"),
-    (word) => reader.has(word),
-  );
-  const pieces = split(words, maxPhones, (piece) => countPhones(read(piece).ipa));
-  const readings = pieces.map(read).filter(({ ipa }) => ipa !== "");
-  const sentences = readings.map(({ ipa }) => ipa);
-  const unread = [...new Set(read(words).unread)];
-  if (sentences.length > 0)
-    return { sentences, words: readings.map((one) => one.words), said: { text: words, sounds }, unread };
-  throw new TtsError(
-    "TEXT_EMPTY",
-    `nothing in the text can be read by this voice: ${unread.slice(0, 20).join(" ")}`,
-    "it reads English words and numbers",
-  );
 }
 
 /** The reading rules are English. @throws TtsError USAGE, LANGUAGE_UNKNOWN */

@@ -172,6 +172,10 @@ export interface PromptSource {
   readonly words: readonly (readonly PlacedWord[])[];
   /** What the voice cannot read of the text so far. */
   readonly unread: readonly string[];
+  /** Markup of it that is not obeyed. */
+  readonly ignored: readonly string[];
+  /** Milliseconds of silence before prompts; behind the last one at their number. */
+  readonly pauses: ReadonlyMap<number, number>;
   readonly ended: boolean;
   /** Why no more will come, or null. */
   readonly failure: TtsError | null;
@@ -223,11 +227,19 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     this.times.take(chunk, this.source.words[chunk.sentence], before);
   }
 
+  get ignored(): readonly string[] {
+    return this.source.ignored;
+  }
+
+  get pauses(): ReadonlyMap<number, number> {
+    return this.source.pauses;
+  }
+
   protected async *chunks(): AsyncGenerator<AudioChunk> {
     const { host, open, source } = this;
     const { jobs } = host;
     const ahead = host.lanes === 1 ? SENTENCES_AHEAD : SENTENCES_AHEAD_OF_LANES;
-    let submitted = 0;
+    let [submitted, paused] = [0, -1];
     try {
       while (!this.cancelled) {
         source.want(submitted, ahead - open.length);
@@ -241,6 +253,13 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
           open.length === 0 && this.repair === null && submitted === source.sentences.length && source.ended;
         const failure = isOver ? source.failure : (host.failure ?? this.failure);
         if (failure !== null) throw failure;
+        const turn = submitted - open.length - (this.repair === null ? 0 : 1);
+        // until then more silence may be asked for
+        const isKnown = turn < submitted || source.ended;
+        if (paused < turn && isKnown) {
+          paused = turn;
+          yield* this.silence(turn);
+        }
         if (isOver) return;
         const seen = host.signals.read("main");
         const [job] = open;
@@ -302,6 +321,17 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     this.open.unshift(job);
     this.guards.set(job, guard);
     this.repair = null;
+  }
+
+  /** The pause before a sentence, in pieces: it may be long. */
+  private *silence(sentence: number): Generator<AudioChunk> {
+    let left = Math.round(((this.pauses.get(sentence) ?? 0) * SAMPLE_RATE_HZ) / 1000);
+    for (; left > 0; left -= SAMPLE_RATE_HZ) {
+      const samples = new Float32Array(Math.min(left, SAMPLE_RATE_HZ));
+      const none = new Int32Array(0);
+      const at = Math.min(sentence, this.sentences.length - 1);
+      yield { samples, codes: none, textAt: none, sentence: at, attempt: 0 };
+    }
   }
 
   private async wait(seen: number, isHungry: boolean): Promise<void> {

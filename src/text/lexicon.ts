@@ -185,9 +185,13 @@ class Family {
   }
 }
 
-function* unusedSigns(text: string): Generator<string, undefined> {
+/** Signs that may stand for words of a text. */
+export function* unusedSigns(
+  text: string,
+  taken: ReadonlyMap<string, unknown> = new Map(),
+): Generator<string, undefined> {
   for (let code = FIRST_SIGN; code <= LAST_SIGN; code++) {
     const sign = String.fromCodePoint(code);
-    if (!text.includes(sign)) yield sign;
+    if (!taken.has(sign) && !text.includes(sign)) yield sign;
   }
 }

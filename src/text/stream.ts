@@ -19,6 +19,8 @@ export class TextStream {
   /** Not visible yet, because its end may be half of something. */
   private half = "";
   private rest = "";
+  /** Whether what was given out last ends with a sentence. */
+  endsSentence = false;
 
   constructor(
     private readonly most: number,
@@ -30,6 +32,7 @@ export class TextStream {
     this.take(piece, visibleUpTo);
     let complete = 0;
     for (const end of sentenceEnds(this.rest, false)) if (GOES_ON.test(this.rest.slice(end))) complete = end;
+    this.endsSentence = complete > 0;
     if (complete === 0 && this.rest.length > this.most) complete = this.rest.search(/\s\S*$/) + 1;
     const part = this.rest.slice(0, complete);
     this.rest = this.rest.slice(complete);

@@ -1,6 +1,6 @@
 // What says how a text is spoken: the options that speaking and announcing share, and what they mean.
 
-import type { SpeakOptions, Voice } from "../../engine.ts";
+import type { SpeakOptions, Speech, Voice } from "../../engine.ts";
 import { modelOfSpeaker, modelOfVoice } from "../../models/inventory.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
 import { log } from "./log.ts";
@@ -60,7 +60,7 @@ export const TEXT_OPTIONS = {
   },
   "raw-text": {
     type: "boolean",
-    description: "Give the text to the tokenizer unchanged, even if the voice reads IPA.",
+    description: "Give the text to the tokenizer unchanged: no markup is obeyed, and nothing is read as IPA.",
     group: "Text",
   },
   lexicon: {
@@ -74,6 +74,18 @@ export const TEXT_OPTIONS = {
     type: "boolean",
     description:
       "Turn English numbers, times, sums, units and abbreviations into words first. A voice that reads IPA always does, but for --raw-text; official models read most of it by themselves.",
+    group: "Text",
+  },
+  "sentence-pause": {
+    type: "string",
+    valueHint: "MS",
+    description: "Milliseconds of silence between sentences, 0 to 60000. Default: only what the model makes.",
+    group: "Text",
+  },
+  "paragraph-pause": {
+    type: "string",
+    valueHint: "MS",
+    description: "Milliseconds of silence between paragraphs. Default: as between sentences.",
     group: "Text",
   },
 } as const satisfies Options;
@@ -167,6 +179,7 @@ export function readSpeakOptions(args: SpeakValues): Omit<SpeakOptions, "voice">
     rawText: args["raw-text"] === true,
     normalize: args.normalize === true,
     watch: args.watch !== false,
+    pauses: { sentenceMs: number(args, "sentence-pause"), paragraphMs: number(args, "paragraph-pause") },
   };
 }
 
@@ -174,7 +187,8 @@ export function readSpeakOptions(args: SpeakValues): Omit<SpeakOptions, "voice">
 export const modelFor = (speaker: string | undefined, voice: Voice | undefined, cacheDir: string) =>
   voice === undefined ? modelOfSpeaker(speaker, cacheDir) : modelOfVoice(voice, cacheDir);
 
-export function warnUnread(unread: readonly string[]): void {
+export function warnUnread({ ignored, unread }: Pick<Speech, "ignored" | "unread">): void {
+  if (ignored.length > 0) log.warn(`markup that is not obeyed, its text is read: ${ignored.join(" ")}`);
   if (unread.length > 0)
     log.warn(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
 }

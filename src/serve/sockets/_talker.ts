@@ -4,21 +4,14 @@
 
 import { standalone } from "../../backends/stage.ts";
 import { PROMPT_POSITIONS } from "../../config.ts";
-import {
-  loadRules,
-  type PreparedVoice,
-  prepareVoice,
-  type ReadingRules,
-  readText,
-  type SpeechOptions,
-} from "../../engine/request.ts";
+import { loadRules, type ReadingRules, readText } from "../../engine/read-text.ts";
+import { type PreparedVoice, prepareVoice, type SpeechOptions } from "../../engine/request.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import type { Sentence } from "../../stages/sentence.ts";
 import { TalkerStage } from "../../stages/talker.ts";
 import { createTimelineMemory, Track } from "../../stages/timeline.ts";
 import type { Lexicon } from "../../text/lexicon.ts";
-import { visibleText } from "../../text/visible.ts";
 import { Lanes } from "./_lanes.ts";
 import { isGone, type Peer } from "./_peer.ts";
 import { assertFinite, type Signs, type StageService, type StageStart, turn, wordOf } from "./_wire.ts";
@@ -150,8 +143,10 @@ export class TalkerService implements StageService {
       ...(greedy ? { greedy } : {}),
       textMode: "whole",
     });
-    const said = settings.rawText ? text : visibleText(text);
-    const { sentences, unread } = readText(this.bundle, said, settings, this.lexicon, rules);
+    const { bundle, lexicon } = this;
+    const { pauses, sentences, unread } = readText({ bundle, settings, lexicon, rules }, text);
+    if (pauses.size > 0)
+      throw new TtsError("REQUEST_INVALID", "the text has pauses", "send them as silence of your own");
     if (sentences.length > 1)
       throw new TtsError(
         "TEXT_TOO_LONG",

@@ -113,7 +113,8 @@ export const ADDRESSES: readonly Rule[] = [
   },
 ];
 
-const grouped = (number: string) =>
+/** Digit by digit, with a pause between the groups. */
+export const grouped = (number: string) =>
   number
     .split(/[^\d]+/)
     .filter(Boolean)

@@ -112,7 +112,7 @@ export function spellOut(text: string, isWord?: (word: string) => boolean): stri
 }
 
 /** Models that read the letters themselves know no {@link SPELT_A}. */
-const asLatin = (words: string) => words.replace(/ᴀ(?= m\b)/g, "a").replaceAll(SPELT_A, "A");
+export const asLatin = (words: string) => words.replace(/ᴀ(?= m\b)/g, "a").replaceAll(SPELT_A, "A");
 
 /** Words in place of a sign at `offset`, with the spaces that set them off from what stands beside it. */
 function spaced(words: string, sign: string, offset: number, all: string): string {

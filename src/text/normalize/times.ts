@@ -56,8 +56,16 @@ function numeric(day: string, month: string, digits: string, dayFirst: boolean):
   return withYear(dayFirst ? `the ${dayOf(day)} of ${name}` : `${name} ${dayOf(day)}`, full);
 }
 
+/** Of digits, some of which may be missing: ""; null where there is no such day. */
+export function dateOf({ d, m, y }: Record<"y" | "m" | "d", string>): string | null {
+  if (d !== "" && m !== "") return numeric(d, m, y, false);
+  const name = m === "" ? "" : NAMES[Number(m) - 1];
+  if (name === undefined || (d !== "" && !(Number(d) >= 1 && Number(d) <= 31))) return null;
+  return [name, d === "" ? "" : dayOf(d), y === "" ? "" : year(y)].filter(Boolean).join(" ");
+}
+
 /** @param half `a`, `p`, or "" for a clock of 24 hours */
-function clock(hours: string, minutes: string, seconds: string, half: string): string {
+export function clock(hours: string, minutes: string, seconds: string, half: string): string {
   const hour = Number(hours);
   const rest = seconds === "" ? "" : ` and ${counted(String(Number(seconds)), ["second", "seconds"])}`;
   if (half === "" && hour % 24 === 0) {

@@ -1,0 +1,256 @@
+// A text -> prompts that the model takes, with the silence between them. Needs no worker.
+
+import { readFileSync } from "node:fs";
+import { LIMITS } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { type Bundle, bundlePath } from "../formats/bundle.ts";
+import type { Lexicon, Pronounced } from "../text/lexicon.ts";
+import { Passages, type Pauses } from "../text/markup/passages.ts";
+import { MarkupReader, type Part } from "../text/markup/reader.ts";
+import type { sayAs } from "../text/markup/say-as.ts";
+import type { spellOut } from "../text/normalize/english.ts";
+import { languageId } from "../text/prompt.ts";
+import { countPhones, Reader } from "../text/reading.ts";
+import { assertSpeakable } from "../text/speakable.ts";
+import { split } from "../text/split.ts";
+import { TextStream } from "../text/stream.ts";
+import { visibleText } from "../text/visible.ts";
+import { NONE } from "../types.ts";
+import { asWrittenIn, type PlacedWord, wordsIn } from "./words.ts";
+
+/** What a text is read by. */
+export interface ReadingRules {
+  spellOut: typeof spellOut;
+  sayAs: typeof sayAs;
+  /** Of a voice that reads IPA, else null. */
+  reader: Reader | null;
+}
+
+/**
+ * Loads the reading rules for a bundle: many files and patterns, which a start should not wait for before its
+ * stages open.
+ */
+export async function loadRules(bundle: Bundle): Promise<ReadingRules> {
+  const { spellOut } = await import("../text/normalize/english.ts");
+  const { sayAs } = await import("../text/markup/say-as.ts");
+  if (bundle.manifest.reading === null) return { spellOut, sayAs, reader: null };
+  spellOut(""); // patterns are compiled at their first use
+  const read = (file: "lexicon" | "letters") => readFileSync(bundlePath(bundle, file), "utf8");
+  return { spellOut, sayAs, reader: new Reader(read("lexicon"), read("letters")) };
+}
+
+/** What decides how a text is read. */
+export interface ReadingContext {
+  bundle: Bundle;
+  settings: { language: string; normalize: boolean; pauses: Pauses; rawText: boolean };
+  /** How words of the text are said; of no use to a raw one. */
+  lexicon: Lexicon;
+  rules: ReadingRules;
+  /** Gets every passage as it is said: in words where the text is normalised, also where prompts are IPA. */
+  onSaid?: (said: Pronounced, pauseMs: number) => void;
+}
+
+/** Most characters kept back from a text without sentence ends: about four prompts. */
+const MOST_KEPT = 4 * LIMITS.promptChars;
+
+const cleanText = (text: string) => text.toWellFormed().normalize("NFC");
+
+/** The prompts of one text so far. */
+export class TextReading {
+  readonly sentences: string[] = [];
+  /** Of each sentence: its words as they were written, beside where the sentence says them. */
+  readonly words: PlacedWord[][] = [];
+  /** What the voice cannot read; it is left out. */
+  readonly unread: string[] = [];
+  /** Milliseconds of silence before the prompts that have some; behind the last one at their number. */
+  readonly pauses = new Map<number, number>();
+  private readonly markup: MarkupReader;
+  private readonly passages: Passages;
+  /** Why a passage could not be spoken. */
+  private nothing: TtsError | null = null;
+
+  constructor(
+    private readonly context: ReadingContext,
+    /** Of a text in pieces, else null. */
+    private readonly stream: TextStream | null = null,
+  ) {
+    const { bundle, rules, settings } = context;
+    const { prompt, reading } = bundle.manifest;
+    const language = languageId(prompt, settings.language, "");
+    const isEnglish = language === NONE || language === prompt.languages.english;
+    const readsIpa = reading !== null;
+    this.markup = new MarkupReader({
+      readsIpa,
+      sayAs: (...said) => (isEnglish ? rules.sayAs(...said, readsIpa) : null),
+    });
+    this.passages = new Passages(settings.pauses);
+  }
+
+  /** Of a text that comes in pieces. */
+  static inPieces(context: ReadingContext): TextReading {
+    return new TextReading(context, new TextStream(MOST_KEPT, context.settings.rawText));
+  }
+
+  /** Elements of markup that are not obeyed, each once. */
+  get ignored(): readonly string[] {
+    return this.markup.ignored;
+  }
+
+  /** @throws TtsError USAGE for markup or a lexicon that cannot be obeyed, TEXT_TOO_LONG */
+  push(piece: string): void {
+    this.take(this.context.settings.rawText ? [{ text: piece }] : this.markup.push(piece));
+  }
+
+  /**
+   * The text is over.
+   * @throws TtsError TEXT_EMPTY when nothing of it can be spoken, and as {@link push}
+   */
+  end(): void {
+    this.take(this.markup.end());
+    this.read(this.stream?.flush() ?? "");
+    this.pauseBefore(this.passages.endMs);
+    if (this.sentences.length === 0) throw this.nothing ?? blank();
+  }
+
+  private take(parts: readonly Part[]): void {
+    const { stream } = this;
+    for (const part of parts) {
+      if ("gap" in part) {
+        this.read(stream?.flush() ?? "");
+        this.passages.gap(part.gap);
+      } else if (stream !== null) this.read(stream.push(part.text), stream.endsSentence);
+      else this.read(this.context.settings.rawText ? part.text : visibleText(part.text));
+    }
+  }
+
+  private pauseBefore(ms: number): void {
+    const at = this.sentences.length;
+    if (ms > 0) this.pauses.set(at, Math.min((this.pauses.get(at) ?? 0) + ms, LIMITS.pauseMs));
+  }
+
+  private read(text: string, endsSentence = false): void {
+    for (const { pauseMs, text: passage } of this.passages.add(text, endsSentence)) {
+      this.pauseBefore(pauseMs);
+      try {
+        const { said, sentences, unread, words } = readPassage(this.context, passage, this.markup.sounds);
+        this.context.onSaid?.(said, pauseMs);
+        this.words.push(...words); // first: whoever sees a sentence asks for its words
+        this.sentences.push(...sentences);
+        this.unread.push(...unread.filter((one) => !this.unread.includes(one)));
+        if (sentences.length === 0) this.nothing ??= unreadable(unread);
+      } catch (error) {
+        if (!(error instanceof TtsError && error.code === "TEXT_EMPTY")) throw error;
+        this.nothing ??= error;
+      }
+    }
+  }
+}
+
+/** @throws TtsError as {@link TextReading.end} */
+export function readText(context: ReadingContext, text: string): TextReading {
+  const { bundle, settings } = context;
+  checkText(settings.rawText ? text : visibleText(text), Object.keys(bundle.manifest.prompt.controlTokens));
+  const reading = new TextReading(context);
+  reading.push(text);
+  reading.end();
+  return reading;
+}
+
+interface ReadPassage {
+  sentences: string[];
+  words: PlacedWord[][];
+  said: Pronounced;
+  unread: string[];
+}
+
+/**
+ * @param text what can be seen of it, unless it is raw
+ * @param sounds IPA of the signs that stand for words already
+ */
+function readPassage(
+  { bundle, lexicon, rules, settings }: ReadingContext,
+  text: string,
+  sounds: Pronounced["sounds"],
+): ReadPassage {
+  const { prompt, reading } = bundle.manifest;
+  checkText(text, Object.keys(prompt.controlTokens));
+  const clean = cleanText(text);
+  if (settings.rawText) return asWritten(clean, reading?.maxPhones ?? 0);
+  const said = lexicon.pronounce(clean, reading !== null);
+  const all = new Map([...sounds, ...said.sounds]);
+  const read =
+    reading !== null
+      ? intoIpa({ text: said.text, sounds: all }, rules, reading.maxPhones)
+      : asWritten(settings.normalize ? rules.spellOut(said.text) : said.text, 0);
+  const written = wordsIn(clean).map((word) => word.text);
+  return { ...read, words: asWrittenIn(written, read.words) };
+}
+
+/** What no model is needed for. @throws TtsError USAGE for a pause that is too long, or none */
+export function checkMarkup(text: string): void {
+  const markup = new MarkupReader({ readsIpa: false, sayAs: () => null });
+  const passages = new Passages({ sentenceMs: 0, paragraphMs: 0 });
+  for (const part of [...markup.push(text), ...markup.end()]) {
+    if ("gap" in part) passages.gap(part.gap);
+    else passages.add(part.text);
+  }
+}
+
+/** @throws TtsError TEXT_EMPTY, TEXT_TOO_LONG */
+export function checkText(text: string, controlTokens: readonly string[]): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > LIMITS.textBytes)
+    throw new TtsError(
+      "TEXT_TOO_LONG",
+      `the text has ${bytes} bytes`,
+      `at most ${LIMITS.textBytes} are read at once`,
+    );
+  assertSpeakable(cleanText(text), controlTokens);
+}
+
+/** Characters are code points: a surrogate pair counts once. */
+const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
+
+const NO_SOUNDS: Pronounced["sounds"] = new Map();
+
+/**
+ * @param maxPhones the limit of a voice that reads IPA and was given IPA, else 0. The limit on characters
+ * holds as well.
+ */
+function asWritten(text: string, maxPhones: number): ReadPassage {
+  const charactersPerPhone = LIMITS.promptChars / maxPhones;
+  const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
+  const sentences = split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa);
+  return { sentences, words: sentences.map(wordsIn), said: { text, sounds: NO_SOUNDS }, unread: [] };
+}
+
+/** Splits by length in phones, then reads. Reports each character without a reading once. */
+function intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: number): ReadPassage {
+  const reader = rules.reader!;
+  const read = (piece: string) => reader.read(piece, sounds);
+  const words = rules.spellOut(
+    text
+      .replace(/\r\n?/g, "\n")
+      .replace(/[\u00a0\u202f]/g, " ")
+      .replace(/\u2011/g, "-"),
+    (word) => reader.has(word),
+  );
+  const pieces = split(words, maxPhones, (piece) => countPhones(read(piece).ipa));
+  const readings = pieces.map(read).filter(({ ipa }) => ipa !== "");
+  return {
+    sentences: readings.map(({ ipa }) => ipa),
+    words: readings.map((one) => one.words),
+    said: { text: words, sounds },
+    unread: [...new Set(read(words).unread)],
+  };
+}
+
+const unreadable = (unread: readonly string[]) =>
+  new TtsError(
+    "TEXT_EMPTY",
+    `nothing in the text can be read by this voice: ${unread.slice(0, 20).join(" ")}`,
+    "it reads English words and numbers",
+  );
+
+const blank = () =>
+  new TtsError("TEXT_EMPTY", "nothing to speak: the text is blank", "give at least one word or number");
