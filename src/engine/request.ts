@@ -157,8 +157,8 @@ function checkOptions({
       `at most ${LIMITS.instructChars}`,
     );
   assertWhole("the frame limit", maxFrames, 1, LIMITS.maxFrames);
-  for (const [of, ms = 0] of Object.entries(pauses))
-    assertWhole(`the pause {pauses.${of}}`, ms, 0, LIMITS.pauseMs);
+  assertWhole("the pause between sentences, in ms,", pauses.sentenceMs ?? 0, 0, LIMITS.pauseMs);
+  assertWhole("the pause between paragraphs, in ms,", pauses.paragraphMs ?? 0, 0, LIMITS.pauseMs);
   assertWhole("the seed", seed, 0, Number.MAX_SAFE_INTEGER);
   checkSampling(sampling?.talker ?? {});
   checkSampling(sampling?.predictor ?? {});
