@@ -101,7 +101,8 @@ async function decodeAll(
   const summaries: Summary[] = [];
   const [listener, startMs] = [new Listener(), performance.now()];
   const frames = sentences.reduce((sum, { codes }) => sum + codes.length / CODES_PER_FRAME, 0);
-  outlet.watch.follow(knownCourse(frames / FRAMES_PER_SECOND));
+  const silenceMs = sentences.reduce((sum, { pauseMs }) => sum + pauseMs, 0);
+  outlet.watch.follow(knownCourse(frames / FRAMES_PER_SECOND + silenceMs / 1000));
   let pausesMs = 0;
   for (const { codes, pauseMs } of sentences) {
     if (pauseMs > 0 && !(trimStart && listener.heardMs === 0)) {
