@@ -247,9 +247,9 @@ function framesOf(codes: Int32Array): number[][] {
 }
 
 /**
- * decode needs only the frames, and of each sentence its length, because the vocoder starts afresh there, and
- * the pause before it. A pause behind the last one belongs to an empty one. A sentence that was repaired comes
- * several times, once for each attempt that was heard.
+ * decode needs only the frames, and of each sentence its length, because the vocoder starts afresh there,
+ * and the pause before it. A pause behind the last one belongs to an empty one. A sentence that was repaired
+ * comes several times, once for each attempt that was heard.
  */
 function codesFile({ words, frames, speech, summary, modelSha256 }: CodesToSave): Uint8Array {
   const { pauses, sentences } = speech;

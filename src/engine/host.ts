@@ -20,6 +20,7 @@ import { Timeline } from "../stages/timeline.ts";
 import { assertSayable, Lexicon } from "../text/lexicon.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, STAGES, type StageName } from "../types.ts";
 import { Crew, type OpeningStep } from "./crew.ts";
+import { DecodedSpeech } from "./decoded-speech.ts";
 import { Jobs } from "./jobs.ts";
 import { readLexicons } from "./lexicon.ts";
 import {
@@ -31,7 +32,8 @@ import {
 } from "./options.ts";
 import { loadRules, type ReadingRules } from "./read-text.ts";
 import { prepareVoice, withSampling } from "./request.ts";
-import { DecodedSpeech, type SoundRequest, type SpeechHost, SpokenSpeech } from "./speech.ts";
+import type { SoundRequest, SpeechHost } from "./sounding.ts";
+import { SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
 import { loudnessOf, voiceOptions } from "./voice-loudness.ts";
 

@@ -17,7 +17,7 @@ import type { Pauses } from "../text/markup/passages.ts";
 import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import type { LexiconSource } from "./lexicon.ts";
 import type { ClonedVoice, Sampling, SpeechOptions } from "./request.ts";
-import type { SoundRequest } from "./speech.ts";
+import type { SoundRequest } from "./sounding.ts";
 
 export interface HostOptions
   extends ConfigFlags,
