@@ -96,3 +96,20 @@ describe("lead", () => {
     expect(through(new Float32Array(4_000), { leadMs: 100, trimStart: true }).length).toBe(0);
   });
 });
+
+test("the gain is the one that is known when the first sound comes, and what is softer stays softer", () => {
+  const sound = noise(9_600).map((sample, i) => (i < 4_800 ? 0.1 : 0.05) * sample);
+  let lack = 20;
+  const [filter] = soundFilters({ loudness: -16 }, { lack: () => lack });
+  lack = 6;
+  const out = [...filter.push(sound), ...filter.end()];
+  expect(Float32Array.from(out)).toEqual(sound.map((sample) => sample * 10 ** (6 / 20)));
+});
+
+test("volume comes after the limiter, and speed before the rate of the sink", () => {
+  const sound = noise(4_800); // 6 dB more would be far above the ceiling
+  const limited = through(sound, { loudness: -16 });
+  expect(through(sound, { loudness: -16, volume: 0.5 })).toEqual(limited.map((sample) => sample / 2));
+  const faster = through(sound, { speed: 0.8 });
+  expect(through(sound, { speed: 0.8, rateHz: 48_000 })).toEqual(wholly(faster, SAMPLE_RATE_HZ, 48_000));
+});
