@@ -44,6 +44,8 @@ export interface Voice {
   speak(part: Part): SpokenPart;
   /** All has been spoken: a model may be closed, also while the sound waits for its time. */
   rest(): void;
+  /** The words as they are heard: what changes a voice leaves chimes alone. */
+  shaped(words: AsyncIterable<Float32Array>): AsyncIterable<Float32Array>;
   /** @param volume 0 to 1, or null for the usual one */
   openPlayer(volume: number | null): Promise<Player>;
 }
@@ -215,7 +217,7 @@ async function inTurn(
   try {
     await until(moment.getTime(), clock);
     noteSaid(folder, textOf(announcement), moment);
-    const isWhole = await play(soundOf(announcement, made.sound), player, turn.isWanted, clock);
+    const isWhole = await play(soundOf(announcement, made.sound, voice), player, turn.isWanted, clock);
     await player.finish();
     const seconds = made.sound.samples / SAMPLE_RATE_HZ;
     const madeMs = isWhole ? await made.done : 0;
@@ -237,11 +239,12 @@ function reasonNotTo(announcement: Announcement, moment: Date, folder: string): 
 async function* soundOf(
   { after, before, repeat }: Announcement,
   words: AsyncIterable<Float32Array>,
+  voice: Voice,
 ): AsyncGenerator<Float32Array> {
   yield before;
   for (let i = 0; i < repeat; i++) {
     if (i > 0) yield PAUSE;
-    yield* words;
+    yield* voice.shaped(words);
   }
   yield after;
 }

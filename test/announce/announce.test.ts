@@ -74,6 +74,7 @@ const voice = (madeInMs = 0): Voice => ({
   rest: () => {
     rested = clock.now().getTime();
   },
+  shaped: (words) => words,
   openPlayer: async (volume) => {
     volumes.push(volume);
     return {
@@ -115,6 +116,25 @@ test("what was said once is not asked of the voice again", async () => {
   expect([spoken, secondsHeard(), finished]).toEqual([["Dinner."], 2, true]);
   await say({ parts: [part("Dinner."), part("It is seven.")] });
   expect(spoken).toEqual(["Dinner.", "It is seven."]);
+});
+
+test("what changes a voice leaves the chime alone, and what is kept", async () => {
+  const before = chime("before");
+  const half: Voice = {
+    ...voice(),
+    async *shaped(words) {
+      for await (const samples of words) yield samples.map((sample) => sample / 2);
+    },
+  };
+  for (let i = 0; i < 2; i++) {
+    heard = [];
+    await announce({ ...plain(), before }, half, { folder, phrases, clock });
+    const all = heard.flatMap((samples) => Array.from(samples));
+    expect(all.slice(0, before.length)).toEqual(Array.from(before));
+    const peak = Math.max(...all.slice(before.length));
+    expect(peak).toBeGreaterThan(0.24);
+    expect(peak).toBeLessThan(0.26);
+  }
 });
 
 test("what is prepared is heard later", async () => {

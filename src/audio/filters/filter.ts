@@ -17,11 +17,14 @@ export function later(make: () => Filter): Filter {
   return { push: (samples) => get().push(samples), end: () => get().end() };
 }
 
+const passed = (samples: Float32Array, filters: readonly Filter[], from: number) =>
+  filters.slice(from).reduce((sound, filter) => filter.push(sound), samples);
+
 /** A sink that gets its sound through `filters`, the first one first. */
 export function filtered(sink: Sink, filters: readonly Filter[]): Sink {
   if (filters.length === 0) return sink;
   const pass = async (samples: Float32Array, from = 0) => {
-    const left = filters.slice(from).reduce((sound, filter) => filter.push(sound), samples);
+    const left = passed(samples, filters, from);
     if (left.length > 0) await sink.write(left);
   };
   return {
@@ -32,4 +35,13 @@ export function filtered(sink: Sink, filters: readonly Filter[]): Sink {
     },
     abandon: () => sink.abandon(),
   };
+}
+
+/** Sound that comes piece by piece, through filters. */
+export async function* through(
+  sound: AsyncIterable<Float32Array>,
+  filters: readonly Filter[],
+): AsyncGenerator<Float32Array> {
+  for await (const samples of sound) yield passed(samples, filters, 0);
+  for (const [i, filter] of filters.entries()) yield passed(filter.end(), filters, i + 1);
 }

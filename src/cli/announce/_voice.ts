@@ -4,6 +4,7 @@ import type { SpokenPart } from "../../announce/announce.ts";
 import type { Part } from "../../announce/template.ts";
 import type { Engine } from "../../engine.ts";
 import { assertSound, openEngine } from "../shared/engine.ts";
+import { log } from "../shared/log.ts";
 import type { PhraseVoice } from "../shared/phrases.ts";
 import { extraPositions } from "../shared/speak-options.ts";
 import type { VoiceLevel } from "../shared/voice-level.ts";
@@ -37,7 +38,7 @@ export class Speaker {
       },
       async *[Symbol.asyncIterator]() {
         const opened = await engine;
-        if (isFirst) await level.learn(opened, options);
+        if (isFirst) await level.learn(opened, options, log.debug); // the log gets one line
         const speech = isFirst ? opened.first! : opened.speak(part.text, options);
         for await (const { samples } of speech) if (samples.length > 0) yield samples;
         const summary = speech.summary();

@@ -6,7 +6,7 @@ import { announce, type Outcome, prepare, type Voice } from "../../announce/anno
 import { queueFolder } from "../../announce/queue.ts";
 import { type Part, partsOf } from "../../announce/template.ts";
 import { soundFilters } from "../../audio/filters/chain.ts";
-import { filtered } from "../../audio/filters/filter.ts";
+import { filtered, through } from "../../audio/filters/filter.ts";
 import { loadConfig } from "../../config.ts";
 import { checkRequest } from "../../engine/request.ts";
 import { asTtsError, fileError, meaningOf, systemCode, TtsError } from "../../errors.ts";
@@ -73,17 +73,20 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
   for (const part of parts) checkRequest(part.text, phraseVoice.optionsFor(part));
   if (parts.length === 0)
     throw new TtsError("TEXT_EMPTY", "there is no text to speak", "see tts announce --help");
+  const { play, shape } = request;
+  // the words have no silence before them, and a chime needs none to go
+  const { loudness, speed, trimStart: _, ...heard } = shape;
   const level = new VoiceLevel(phraseVoice.loudness);
   const speaker = new Speaker(phraseVoice, level);
   const voice: Voice = {
     keyOf: phraseVoice.keyOf,
     speak: (part) => speaker.speak(part),
     rest: () => void speaker.close(),
+    shaped: (words) => through(words, soundFilters({ speed, loudness }, level)),
     async openPlayer(volume) {
       const { openPlayer } = await import("../../audio/play/player.ts"); // --prepare needs none
-      const { play, shape } = request;
-      const { rateHz = SAMPLE_RATE_HZ } = shape;
-      const filters = soundFilters(volume === null ? shape : { ...shape, volume }, level);
+      const { rateHz = SAMPLE_RATE_HZ } = heard;
+      const filters = soundFilters(volume === null ? heard : { ...heard, volume }, level);
       return filtered(await openPlayer({ ...play, rateHz }), filters);
     },
   };

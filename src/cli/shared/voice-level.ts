@@ -14,10 +14,13 @@ export class VoiceLevel implements Level {
     this.lufs = lufs ?? Number.NaN;
   }
 
-  /** Needed before the first sound where the shape has a loudness. */
-  async learn(engine: Engine, options: SpeakOptions): Promise<void> {
+  /**
+   * Needed before the first sound where the shape has a loudness.
+   * @param tell gets a line where the voice must be measured, which takes a moment
+   */
+  async learn(engine: Engine, options: SpeakOptions, tell = log.info): Promise<void> {
     const name = options.voice?.name ?? options.speaker ?? engine.manifest.name;
-    this.lufs = await engine.loudness(options, () => log.info(`measuring the loudness of ${name}, once`));
+    this.lufs = await engine.loudness(options, () => tell(`measuring the loudness of ${name}, once`));
     if (this.lufs === -Infinity)
       log.warn(`${name} was silent when its loudness was measured: it speaks as it is`);
     else log.debug(`loudness of ${name}: ${this.lufs} LUFS`);
