@@ -31,7 +31,7 @@ import {
   type SpeakRequest,
 } from "./options.ts";
 import { loadRules, type ReadingRules } from "./read-text.ts";
-import { prepareVoice, withSampling } from "./request.ts";
+import { checkRequest, prepareVoice, withSampling } from "./request.ts";
 import type { SoundRequest, SpeechHost } from "./sounding.ts";
 import { SpokenSpeech } from "./speech.ts";
 import { textInPieces, wholeText } from "./text-source.ts";
@@ -47,9 +47,11 @@ const STAGES_FOR: Record<NonNullable<HostOptions["use"]>, readonly StageName[]> 
 };
 
 /** @throws TtsError MODEL_UNKNOWN, CHECKPOINT_INVALID, BUNDLE_INVALID, NPU_*, LIBRARY_*, USAGE */
-export async function openHost(options: HostOptions): Promise<EngineHost> {
-  checkOptions("open", options);
-  assertWhole("sentences", options.sentences ?? 1, 0, Number.MAX_SAFE_INTEGER);
+export async function openHost(given: HostOptions): Promise<EngineHost> {
+  checkOptions("open", given);
+  assertWhole("sentences", given.sentences ?? 1, 0, Number.MAX_SAFE_INTEGER);
+  const first = checkedFirst(given);
+  const options = { ...given, first };
   const general = loadConfig(options);
   assertNpuFolder(general);
   const isToSpeak = (options.use ?? "speak") === "speak";
@@ -67,6 +69,18 @@ export async function openHost(options: HostOptions): Promise<EngineHost> {
     const again = await resolveModel({ ...options, config: general, damage });
     return startHost(again, general, options, words, startMs);
   }
+}
+
+/** A copy of what is spoken first, so that later changes of the caller's do not count. @throws TtsError */
+function checkedFirst({ first, use = "speak" }: HostOptions): HostOptions["first"] {
+  if (first === undefined) return undefined;
+  const { options = {}, text } = { ...first };
+  if (typeof text !== "string") throw new TtsError("USAGE", "open: first has no text", "give a string");
+  if (use !== "speak")
+    throw new TtsError("USAGE", `open: first is spoken, but use is "${use}"`, "leave one out");
+  if (options.voice !== undefined) checkVoiceType("open", options.voice);
+  checkRequest(text, options);
+  return { text, options: { ...options } };
 }
 
 /** What is wrong with a bundle of the cache; null where making it again would not help. */

@@ -367,6 +367,18 @@ describe("what is spoken first", () => {
     expect(codesOf(await Array.fromAsync(engine.speak(first.text, greedily)))).toEqual(golden("starter-00"));
   });
 
+  test("is for an engine that speaks", async () => {
+    const failure = await openStarter({ first, use: "decode" }).catch((error) => error);
+    expect(failure).toMatchObject({ code: "USAGE", message: 'open: first is spoken, but use is "decode"' });
+  });
+
+  test("is what it was at the call", async () => {
+    const changing = { text: first.text, options: { greedy: true, seed: 1 } };
+    const opening = openStarter({ first: changing });
+    changing.options.seed = -5;
+    expect(codesOf(await Array.fromAsync((await opening).first!))).toEqual(golden("starter-00"));
+  });
+
   test("an engine without it has none", async () => {
     expect((await openStarter()).first).toBeNull();
   });
@@ -386,6 +398,9 @@ describe("what is spoken first", () => {
     ["SPEAKER_UNKNOWN", { text: "Hello.", options: { speaker: "nobody" } }, 'there is no speaker "nobody"'],
     ["TEXT_EMPTY", { text: " " }, "the text is blank"],
     ["USAGE", { text: 7 }, "open: first.text is 7"],
+    ["USAGE", {}, "open: first has no text"],
+    ["USAGE", { text: "Hello.", options: { seed: -1 } }, "the seed is -1"],
+    ["USAGE", { text: "Hello.", options: { voice: {} } }, "open: voice.name is undefined"],
     ["USAGE", { text: "Hello.", options: { sped: 2 } }, "open: there is no option first.options.sped"],
   ])("%s for %o fails the opening", async (code, wrong, message) => {
     // biome-ignore lint/suspicious/noExplicitAny: callers without types
