@@ -187,7 +187,9 @@ export async function announce(
   await made.sound.until(made.isReady);
   const turn = await takeTurn(folder, priority, mostWaitMs);
   try {
-    return await inTurn(announcement, voice, surroundings, made, turn);
+    const outcome = await inTurn(announcement, voice, surroundings, made, turn);
+    if (outcome.what === "said") noteHeard(announcement, surroundings, onLoss);
+    return outcome;
   } finally {
     turn.end();
   }
@@ -216,7 +218,6 @@ async function inTurn(
   const player = await voice.openPlayer(isQuiet(quietHours, moment) ? nightVolume : null);
   try {
     await until(moment.getTime(), clock);
-    noteSaid(folder, textOf(announcement), moment);
     const isWhole = await play(soundOf(announcement, made.sound, voice), player, turn.isWanted, clock);
     await player.finish();
     const seconds = made.sound.samples / SAMPLE_RATE_HZ;
@@ -225,6 +226,19 @@ async function inTurn(
   } catch (error) {
     player.abandon();
     throw error;
+  }
+}
+
+/** Only what was heard to its end counts as said; where that cannot be noted, it is said again next time. */
+function noteHeard(
+  announcement: Announcement,
+  { clock, folder }: Surroundings,
+  onLoss: (error: unknown) => void = () => {},
+): void {
+  try {
+    noteSaid(folder, textOf(announcement), clock.now());
+  } catch (error) {
+    onLoss(error);
   }
 }
 

@@ -19,7 +19,7 @@ export function wasSaid(folder: string, text: string, ms: number, now: Date): bo
   return ago >= 0 && ago < ms;
 }
 
-/** Notes that a text is said now, and forgets what no announcement can ask for any more. */
+/** Notes that a text was said just now, and forgets what no announcement can ask for any more. */
 export function noteSaid(folder: string, text: string, now: Date): void {
   const own = join(folder, FOLDER);
   mkdirSync(own, { recursive: true, mode: 0o700 });

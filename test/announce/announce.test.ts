@@ -2,7 +2,7 @@
 // what is asked of the voice, what interrupts it, and what a clock that is set meanwhile changes.
 
 import { beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Announcement, announce, prepare, type Voice } from "../../src/announce/announce.ts";
 import { chime } from "../../src/announce/chime.ts";
@@ -316,4 +316,24 @@ test("chimes begin and end softly, and are not loud", () => {
     expect(Math.abs(samples.at(-1)!)).toBeLessThan(1e-3);
     expect(samples.every(Number.isFinite)).toBe(true);
   }
+});
+
+test("only what was heard counts as said, and a place that cannot be written costs nothing more", async () => {
+  const dumb: Voice = {
+    ...voice(),
+    openPlayer: async () => ({
+      write: async () => {},
+      finish: () => Promise.reject(new Error("no loudspeaker")),
+      abandon: () => {},
+    }),
+  };
+  const request = { ...plain(), dedupeMs: 60_000 };
+  await expect(announce(request, dumb, { folder, phrases, clock })).rejects.toThrow("no loudspeaker");
+  expect(await announce(request, voice(), { folder, phrases, clock })).toMatchObject({ what: "said" });
+  expect(await announce(request, voice(), { folder, phrases, clock })).toMatchObject({ what: "repeated" });
+  rmSync(join(folder, "said"), { recursive: true });
+  writeFileSync(join(folder, "said"), "");
+  const losses: unknown[] = [];
+  const outcome = await announce(request, voice(), { folder, phrases, clock }, (loss) => losses.push(loss));
+  expect([outcome.what, losses.length]).toEqual(["said", 1]);
 });
