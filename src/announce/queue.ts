@@ -75,7 +75,8 @@ export async function takeTurn(folder: string, priority: Priority, mostWaitMs: n
   const ticket = createHeld(join(folder, TICKETS, own));
   try {
     const before = livingTickets(folder).filter((other) => enteredOf(other) < enteredOf(own)).length;
-    if (before >= ANNOUNCE_LIMITS.waiting) throw busy(`${before} announcements wait already`);
+    if (before >= ANNOUNCE_LIMITS.waiting)
+      throw busy(`${before} announcements wait already`, "try again when fewer do");
     for (;;) {
       const speaker = firstTicket(folder) === own ? tryHold(join(folder, SPEAKER)) : null;
       const waitedMs = monotonicMs() - startMs;
@@ -91,12 +92,8 @@ export async function takeTurn(folder: string, priority: Priority, mostWaitMs: n
   }
 }
 
-const busy = (what: string) =>
-  new TtsError(
-    "SPEAKER_BUSY",
-    `${what}: nothing was said`,
-    "try again, with a longer {maxWait} or a higher {priority}",
-  );
+const busy = (what: string, hint = "try again, with a longer {maxWait} or a higher {priority}") =>
+  new TtsError("SPEAKER_BUSY", `${what}: nothing was said`, hint);
 
 const isUrgent = (ticket: string | null) => ticket?.startsWith("0-") ?? false;
 

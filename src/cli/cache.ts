@@ -75,7 +75,7 @@ export const command = defineCommand({
 async function list({ json }: Arguments): Promise<void> {
   const phrases = openPhrases().list();
   await printText(json === true ? `${JSON.stringify(phrases, null, 1)}\n` : phrases.map(lineOf).join(""));
-  if (json !== true && phrases.length > 0) log.info(`${phrases.length} phrases, ${size(bytesOf(phrases))}`);
+  if (json !== true && phrases.length > 0) log.info(`${inWords(phrases)}, ${size(bytesOf(phrases))}`);
 }
 
 /** Enough of a key to tell phrases apart. */
@@ -93,11 +93,13 @@ const lineOf = ({ bytes, fresh, kept, key, seconds, used }: Phrase) =>
     .trimEnd()
     .concat("\n");
 
+const inWords = ({ length }: readonly unknown[]) => `${length} ${length === 1 ? "phrase" : "phrases"}`;
+
 const bytesOf = (phrases: readonly Phrase[]) => phrases.reduce((sum, { bytes }) => sum + bytes, 0);
 
 function clear({ all }: Arguments): void {
   const removed = openPhrases().clear(all === true);
-  log.info(`removed ${removed.length} phrases: ${size(bytesOf(removed))} freed`);
+  log.info(`removed ${inWords(removed)}: ${size(bytesOf(removed))} freed`);
 }
 
 /** @throws TtsError USAGE where one of the sentences was never said */
@@ -119,5 +121,5 @@ async function keep(args: Arguments, positionals: readonly string[]): Promise<vo
         "this text was not said yet with these options",
         "make it with: tts announce --prepare TEXT",
       );
-  log.info(`kept: ${lasting.length === 1 ? "1 phrase" : `${lasting.length} phrases`}`);
+  log.info(`kept: ${inWords(lasting)}`);
 }

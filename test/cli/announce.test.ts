@@ -244,7 +244,7 @@ describe("the cache", () => {
     expect(lines).toMatch(/^([0-9a-f]{12} +\d\.\d s +0\.\d MB +\d{4}-\d\d-\d\d \d\d:\d\d( +fresh)?\n){2}$/);
     expect((await run('$TTS cache keep -m "$STARTER" "Good morning."')).status).toBe(0);
     expect((await run('$TTS cache keep -m "$STARTER" "Good night."')).status).toBe(2);
-    expect((await run("$TTS cache clear")).stderr).toContain("removed 1 phrases");
+    expect((await run("$TTS cache clear")).stderr).toContain("removed 1 phrase:");
     expect(await list()).toMatchObject([{ kept: true }]);
     await run("$TTS cache clear --all");
     expect(await list()).toEqual([]);
