@@ -3,6 +3,7 @@
 
 import { courseOf, type StartChoice, StartWatch } from "../audio/play/start.ts";
 import { ANNOUNCE_LIMITS, LIMITS } from "../config.ts";
+import { joined } from "../io/bytes.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import { noteSaid, wasSaid } from "./dedupe.ts";
 import type { PhraseCache } from "./phrases.ts";
@@ -137,17 +138,6 @@ export function make(
   };
   const isReady = () => watch.isTime(sound.samples / SAMPLE_RATE_HZ);
   return { sound, isReady, cached: found.filter((samples) => samples !== null).length, done: makeAll() };
-}
-
-/** The samples of all chunks in a row. */
-function joined(chunks: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, at);
-    at += chunk.length;
-  }
-  return all;
 }
 
 /** Makes what is not kept yet, for another call. @throws what the voice and the file system throw */

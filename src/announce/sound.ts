@@ -3,17 +3,16 @@
 
 /** Grows at its end; can be iterated from its beginning any number of times. */
 export class GrowingSound implements AsyncIterable<Float32Array> {
+  /** How many there are. */
+  samples = 0;
   private readonly chunks: Float32Array[] = [];
   private end: { failure: unknown } | null = null;
   private wake: () => void = () => {};
   private changed = this.nextChange();
 
-  get samples(): number {
-    return this.chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-  }
-
   push(samples: Float32Array): void {
     this.chunks.push(samples);
+    this.samples += samples.length;
     this.tell();
   }
 

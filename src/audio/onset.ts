@@ -1,6 +1,7 @@
 // Where sound begins: models start with 0.1 to 0.7 s of silence, which a listener does not hear as speech.
 // Pure arithmetic on samples.
 
+import { joined } from "../io/bytes.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
 import type { Filter } from "./filters/filter.ts";
 
@@ -47,19 +48,12 @@ export class StartTrimmer implements Filter {
     if (this.lead === null) return samples;
     const heard = firstHeard(samples);
     const silent = heard < 0 ? samples : samples.subarray(0, heard);
-    const lead = joined(this.lead, silent).slice(-LEAD_SAMPLES);
+    const lead = joined([this.lead, silent]).slice(-LEAD_SAMPLES);
     this.lead = heard < 0 ? lead : null;
-    return heard < 0 ? new Float32Array(0) : joined(lead, samples.subarray(heard));
+    return heard < 0 ? new Float32Array(0) : joined([lead, samples.subarray(heard)]);
   }
 
   end(): Float32Array {
     return new Float32Array(0);
   }
-}
-
-export function joined(first: Float32Array, second: Float32Array): Float32Array {
-  const both = new Float32Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }

@@ -9,10 +9,8 @@ import { nearest } from "../nearest.ts";
 import { sentenceEnds } from "../text/split.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { log, size } from "./shared/log.ts";
-import { MACHINE_OPTIONS } from "./shared/machine-options.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
-import { openPhrases, readPhraseVoice } from "./shared/phrases.ts";
-import { SAMPLING_OPTIONS, TEXT_OPTIONS, VOICE_OPTIONS } from "./shared/speak-options.ts";
+import { openPhrases, PHRASE_OPTIONS, readPhraseVoice } from "./shared/phrases.ts";
 import { inputText } from "./shared/text.ts";
 
 const options = {
@@ -26,10 +24,7 @@ const options = {
     description: "With clear: also phrases that were kept with tts cache keep.",
     group: "Output",
   },
-  ...TEXT_OPTIONS,
-  ...VOICE_OPTIONS,
-  ...SAMPLING_OPTIONS,
-  ...MACHINE_OPTIONS,
+  ...PHRASE_OPTIONS,
   ...COMMON,
 } as const satisfies Options;
 type Arguments = Values<typeof options>;

@@ -2,6 +2,7 @@
 // doubtful, and cuts the sentence off where it went wrong.
 
 import { firstHeard } from "../audio/onset.ts";
+import { joined } from "../io/bytes.ts";
 import { type Fault, Watch } from "../stages/watch.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
 import type { AudioChunk } from "./jobs.ts";
@@ -59,7 +60,7 @@ export class Guard {
     }
     chunk.attempt = this.attempt;
     for (let i = 0; i < chunk.textAt.length; i++) if (chunk.textAt[i] >= 0) chunk.textAt[i] += this.from;
-    const all = this.held === null ? chunk : joined(this.held, chunk);
+    const all = this.held === null ? chunk : together(this.held, chunk);
     const frames = all.textAt.length;
     const good = watch.fault?.from ?? watch.doubtful ?? this.given + frames;
     const count = Math.min(Math.max(good - this.given, 0), frames);
@@ -88,10 +89,8 @@ export class Guard {
   }
 }
 
-function joined(a: AudioChunk, b: AudioChunk): AudioChunk {
-  const samples = new Float32Array(a.samples.length + b.samples.length);
-  samples.set(a.samples);
-  samples.set(b.samples, a.samples.length);
+function together(a: AudioChunk, b: AudioChunk): AudioChunk {
+  const samples = joined([a.samples, b.samples]);
   const codes = Int32Array.from([...a.codes, ...b.codes]);
   return { ...b, samples, codes, textAt: Int32Array.from([...a.textAt, ...b.textAt]) };
 }

@@ -1,6 +1,6 @@
 // Silence before the sound: some sinks, such as Bluetooth and HDMI, wake up late and cut the first word.
 
-import { joined } from "../onset.ts";
+import { joined } from "../../io/bytes.ts";
 import type { Filter } from "./filter.ts";
 
 /** Silence goes out with the first samples, so that it costs no push of its own. */
@@ -9,7 +9,7 @@ export function lead(milliseconds: number, rateHz: number): Filter {
   return {
     push(samples) {
       if (silence.length === 0 || samples.length === 0) return samples;
-      const all = joined(silence, samples);
+      const all = joined([silence, samples]);
       silence = new Float32Array(0);
       return all;
     },

@@ -1,6 +1,6 @@
 // Changes the sample rate of sound as it comes: to the bit what resample() makes of the whole.
 
-import { joined } from "../onset.ts";
+import { joined } from "../../io/bytes.ts";
 import { Ratio } from "../resample.ts";
 import type { Filter } from "./filter.ts";
 
@@ -18,7 +18,7 @@ export class Resampler implements Filter {
   }
 
   push(samples: Float32Array): Float32Array {
-    this.kept = joined(this.kept, samples);
+    this.kept = joined([this.kept, samples]);
     return this.make(this.ratio.readyOf(this.from + this.kept.length));
   }
 

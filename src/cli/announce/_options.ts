@@ -9,8 +9,8 @@ import { ANNOUNCE_LIMITS } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import { isTerminal } from "../../io/terminal.ts";
 import { assertWhole } from "../../ranges.ts";
-import { MACHINE_OPTIONS } from "../shared/machine-options.ts";
 import { asNumber, COMMON, choice, filePath, number, type Options, type Values } from "../shared/options.ts";
+import { PHRASE_OPTIONS } from "../shared/phrases.ts";
 import {
   PLAY_OPTIONS,
   PLAYED,
@@ -19,7 +19,7 @@ import {
   readShape,
   readVolume,
 } from "../shared/play-options.ts";
-import { INPUT_OPTION, SAMPLING_OPTIONS, TEXT_OPTIONS, VOICE_OPTIONS } from "../shared/speak-options.ts";
+import { INPUT_OPTION } from "../shared/speak-options.ts";
 import { inputText } from "../shared/text.ts";
 
 const [when, manners, sound] = ["When", "Manners", "Sound"];
@@ -96,10 +96,7 @@ export const ANNOUNCE_OPTIONS = {
   },
   ...PLAYING_OPTIONS,
   ...INPUT_OPTION,
-  ...TEXT_OPTIONS,
-  ...VOICE_OPTIONS,
-  ...SAMPLING_OPTIONS,
-  ...MACHINE_OPTIONS,
+  ...PHRASE_OPTIONS,
   ...COMMON,
 } as const satisfies Options;
 export type Arguments = Values<typeof ANNOUNCE_OPTIONS>;

@@ -16,20 +16,24 @@ import { resolveModel } from "../../models/resolve.ts";
 import { promptDefaults } from "../../text/prompt.ts";
 import { announcing } from "./engine.ts";
 import { clearProgress } from "./log.ts";
-import { type MACHINE_OPTIONS, readMachine } from "./machine-options.ts";
-import { filePath, type Values } from "./options.ts";
+import { MACHINE_OPTIONS, readMachine } from "./machine-options.ts";
+import { filePath, type Options, type Values } from "./options.ts";
 import {
   modelFor,
   readSpeakOptions,
-  type SAMPLING_OPTIONS,
-  type TEXT_OPTIONS,
-  type VOICE_OPTIONS,
+  SAMPLING_OPTIONS,
+  TEXT_OPTIONS,
+  VOICE_OPTIONS,
 } from "./speak-options.ts";
 import { readVoice } from "./voice.ts";
 
-type PhraseValues = Values<
-  typeof TEXT_OPTIONS & typeof VOICE_OPTIONS & typeof SAMPLING_OPTIONS & typeof MACHINE_OPTIONS
->;
+/** What shapes a phrase's sound. */
+export const PHRASE_OPTIONS = {
+  ...TEXT_OPTIONS,
+  ...VOICE_OPTIONS,
+  ...SAMPLING_OPTIONS,
+  ...MACHINE_OPTIONS,
+} as const satisfies Options;
 
 /** How phrases are spoken, and what they are kept under. */
 export interface PhraseVoice {
@@ -51,7 +55,7 @@ export const openPhrases = () => new PhraseCache(join(loadConfig().cacheDir, "ph
  * Reads the options, and finds the model; one that was never used is converted for it.
  * @throws TtsError USAGE, VOICE_*, MODEL_*, INPUT_UNREADABLE and those of a conversion
  */
-export async function readPhraseVoice(args: PhraseValues): Promise<PhraseVoice> {
+export async function readPhraseVoice(args: Values<typeof PHRASE_OPTIONS>): Promise<PhraseVoice> {
   const voice = await readVoice(args.voice);
   const options: SpeakOptions = { ...readSpeakOptions(args), trimStart: true, voice };
   const machine = readMachine(args);

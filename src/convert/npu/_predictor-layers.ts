@@ -4,6 +4,7 @@
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
 import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
+import { joined } from "../../io/bytes.ts";
 import { type Product, reshape, rotate, slice, swiGlu, transpose } from "../onnx/layers.ts";
 
 /** e to the minus this is 0 in f32. */
@@ -173,16 +174,6 @@ export class PredictorLayers {
     const length = g.op("Sqrt", [g.op("Add", [mean, g.op("Mul", [eps, eps])])]);
     return g.op("Mul", [g.op("Div", [y, length]), weight]);
   }
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 const largest = (values: Float32Array) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);

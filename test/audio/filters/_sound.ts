@@ -1,6 +1,7 @@
 // Sounds for tests of filters, and a filter's answer to them.
 
 import type { Filter } from "../../../src/audio/filters/filter.ts";
+import { joined } from "../../../src/io/bytes.ts";
 
 export const RATE = 24_000;
 
@@ -20,11 +21,5 @@ export function inPieces(filter: Filter, sound: Float32Array, size: number): Flo
   const out: Float32Array[] = [];
   for (let at = 0; at < sound.length; at += size) out.push(filter.push(sound.slice(at, at + size)));
   out.push(filter.end());
-  const whole = new Float32Array(out.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of out) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joined(out);
 }
