@@ -239,6 +239,11 @@ export interface SpeakOptions extends SamplingOptions, SoundOptions {
    * interrupted. Default: 0.
    */
   priority?: number;
+  /**
+   * `false`: its sentences are spoken one at a time however many lanes are free, which leaves the others to
+   * other speeches. Where lanes share arithmetic, the sound may differ in rounding. Default: true.
+   */
+  sideBySide?: boolean;
 }
 
 /** How a speech, or decoded sound, is given out. */

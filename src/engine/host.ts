@@ -129,6 +129,8 @@ export class EngineHost implements SpeechHost {
   private rules: ReadingRules | null = null;
   private readonly closing = new AbortController();
   private closed: Promise<void> | null = null;
+  /** Speeches so far whose sentences are spoken one by one. */
+  private numbered = 0;
 
   constructor(
     private readonly bundle: Bundle,
@@ -222,7 +224,7 @@ export class EngineHost implements SpeechHost {
     this.assertUsable("talker");
     checkArgument("speak", "text", text);
     checkOptions("speak", request);
-    const { priority = 0, signal, trimStart, watch, ...options } = request;
+    const { priority = 0, sideBySide = true, signal, trimStart, watch, ...options } = request;
     if (options.voice !== undefined) checkVoiceType("speak", options.voice);
     assertWhole("the priority", priority, -LIMITS.priority, LIMITS.priority);
     const { message, settings } = prepareVoice(this.bundle, options);
@@ -235,7 +237,9 @@ export class EngineHost implements SpeechHost {
       typeof text === "string"
         ? wholeText(text, context)
         : textInPieces(text, context, () => this.signals.ring("main"));
-    return new SpokenSpeech(this, source, settings, message, priority, { signal, trimStart, watch });
+    const oneByOne = sideBySide ? 0 : ++this.numbered;
+    const sound = { signal, trimStart, watch };
+    return new SpokenSpeech(this, source, settings, message, priority, oneByOne, sound);
   }
 
   decode(codes: Int32Array, options: SoundRequest = {}): DecodedSpeech {

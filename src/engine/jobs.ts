@@ -32,6 +32,8 @@ export interface JobOwner {
   /** If true, its sound is thrown away. */
   readonly cancelled: boolean;
   readonly priority: number;
+  /** As SpeakJob has it. */
+  readonly oneByOne: number;
 }
 
 /** A sentence under way. */
@@ -104,7 +106,12 @@ export class Jobs {
   submit(owner: JobOwner, sentences: readonly Sentence[], sooner = 0): Job[] {
     const jobs = sentences.map((sentence) => this.admit(owner, sentence));
     const speak = sentences.map(
-      (sentence, i): SpeakJob => ({ ...sentence, job: jobs[i].id, priority: owner.priority + sooner }),
+      (sentence, i): SpeakJob => ({
+        ...sentence,
+        job: jobs[i].id,
+        priority: owner.priority + sooner,
+        oneByOne: owner.oneByOne,
+      }),
     );
     this.outbox.talker({ speak });
     this.signals.ring("talker"); // the talker may sleep because a ring is full

@@ -32,6 +32,7 @@ export interface HostOptions
 export interface SpeakRequest extends SpeechOptions, SoundRequest {
   watch?: boolean;
   priority?: number;
+  sideBySide?: boolean;
 }
 
 /** What a value must be. */
@@ -101,6 +102,7 @@ const SPEAK: ShapeOf<SpeakRequest> = {
   rawText: FLAG,
   pauses: { sentenceMs: NUMBER, paragraphMs: NUMBER } satisfies ShapeOf<Pauses>,
   priority: NUMBER,
+  sideBySide: FLAG,
   watch: FLAG,
   ...SOUND,
 };

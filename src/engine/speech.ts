@@ -54,6 +54,7 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     readonly settings: SpeechSettings,
     private readonly message: Omit<Sentence, "text" | "stream">,
     readonly priority: number,
+    readonly oneByOne: number,
     request: SoundRequest & { watch?: boolean },
   ) {
     super(host, request);
@@ -91,7 +92,7 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
   protected async *chunks(): AsyncGenerator<AudioChunk> {
     const { host, open, source } = this;
     const { jobs } = host;
-    const ahead = host.lanes === 1 ? SENTENCES_AHEAD : SENTENCES_AHEAD_OF_LANES;
+    const ahead = host.lanes === 1 || this.oneByOne > 0 ? SENTENCES_AHEAD : SENTENCES_AHEAD_OF_LANES;
     let [submitted, paused] = [0, -1];
     try {
       while (!this.cancelled) {

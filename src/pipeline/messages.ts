@@ -56,6 +56,8 @@ export interface SpeakJob extends Sentence {
   job: number;
   /** The larger, the sooner; equal ones in the order they came. */
   priority: number;
+  /** Jobs that share a number above 0 are spoken one after another; those with 0 as lanes become free. */
+  oneByOne: number;
 }
 
 /** Jobs of one message start together. Otherwise timing would decide which rows share a step. */

@@ -128,11 +128,20 @@ export class TalkerLoop {
     }
   }
 
+  /** Takes the most urgent sentence that may begin now. */
+  private takeWaiting(): SpeakJob | undefined {
+    const at = this.waiting.findIndex(
+      ({ oneByOne }) => oneByOne === 0 || this.lanes.every((job) => job?.oneByOne !== oneByOne),
+    );
+    return at < 0 ? undefined : this.waiting.splice(at, 1)[0];
+  }
+
   /** Free lanes take waiting sentences. */
   private fillLanes(): void {
-    for (let lane = 0; lane < this.lanes.length && this.waiting.length > 0; lane++) {
+    for (let lane = 0; lane < this.lanes.length; lane++) {
       if (this.lanes[lane] !== null) continue;
-      const job = this.waiting.shift()!;
+      const job = this.takeWaiting();
+      if (job === undefined) return;
       this.rings[lane].pushStart(job.job, job.reference !== null && job.reference.codes !== null);
       this.signals.ring("vocoder");
       try {

@@ -174,6 +174,20 @@ test("the most urgent waiting sentence starts first, and equals keep their order
   expect(() => engine.speak(TEXT, { priority: 101 })).toThrow("the priority is 101");
 });
 
+test("a speech that is not spoken side by side leaves the other lanes to others", async () => {
+  const engine = await openStarter({ lanes: 2 });
+  const mostRows = async (...speeches: SpeakOptions[]) => {
+    const { talker } = engine.timeline.tracks;
+    const from = talker.written;
+    await Promise.all(speeches.map((options) => Array.fromAsync(engine.speak(LONG, options))));
+    return Math.max(...talker.since(from).map(({ kind, rows }) => (kind === "step" ? rows : 0)));
+  };
+  const options = { ...greedily, maxFrames: 20 };
+  expect(await mostRows(options)).toBe(2);
+  expect(await mostRows({ ...options, sideBySide: false })).toBe(1);
+  expect(await mostRows({ ...options, sideBySide: false }, { ...options, sideBySide: false })).toBe(2);
+});
+
 test("two speeches at once each have their own figures", async () => {
   const engine = await openStarter({ prefixCache: "off" });
   const short = engine.speak("Dinner is ready.", greedily);
