@@ -118,3 +118,22 @@ export const HUB_LIMITS = {
   entries: 10_000,
 } as const;
 export type HubLimits = { readonly [name in keyof typeof HUB_LIMITS]: number };
+
+/** What the server takes on, and how it shares itself out. */
+export const SERVE_LIMITS = {
+  /** Speeches at once, those that wait included. */
+  places: 16,
+  /** The most of them that one client may hold. */
+  share: 0.75,
+  /** A text up to this many characters is an announcement or an answer; longer ones are reads. */
+  shortChars: 300,
+  shortPriority: 20,
+  /** A client's further speeches step back by one place each, up to this many. */
+  mostBehind: 15,
+  /** What a client is told to wait for while the model is opened. */
+  openingSeconds: 2,
+  retryMostSeconds: 60,
+  /** What sounds when the server ends may finish in this time. */
+  endMs: 5_000,
+  endPollMs: 20,
+} as const;

@@ -26,7 +26,8 @@ const STAIR: readonly (readonly string[])[] = [
   ["src/models/"],
   ["src/engine/"],
   ["src/engine.ts", "src/serve/sockets/", "src/packaging/"],
-  ["src/announce/"],
+  ["src/announce/", "src/serve/"],
+  ["src/serve/http/", "src/serve/wyoming/", "src/serve/page/"],
   ["src/cli/"],
   ["tts.ts"],
 ];
