@@ -209,7 +209,8 @@ describe("rooms", () => {
   });
 
   test("packages stay in their rooms", () => {
-    const free = /^(node:(?!net$|crypto$|child_process$)|package\.json$|models\/manifest\.json$)/;
+    const free =
+      /^(node:(?!net$|crypto$|child_process$)|package\.json$|models\/manifest\.json$|src\/serve\/page\/\w+\.(css|html|js|svg)$)/;
     const wrong = files.flatMap((file) => {
       const packages = importsOf(file).filter((target) => !sources.has(target) && !free.test(target));
       const homes = (name: string) =>
