@@ -83,10 +83,10 @@ export const REMEMBERED_REFERENCES = 4;
  * and at 1.7B.
  */
 export const PREFIX_LIMITS = {
-  /**
-   * In memory: 585 positions, enough for a voice in context and a few sentences. No larger prompt is kept.
-   */
+  /** In memory: enough for a voice in context and a few sentences. No larger prompt is kept. */
   memoryBytes: 64 * 2 ** 20,
+  /** The states of a small model are small: a long text would keep hundreds of sentences. */
+  memoryPositions: 640,
   /** On disk, for all models together. */
   diskBytes: 256 * 2 ** 20,
   diskFiles: 256,

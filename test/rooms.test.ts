@@ -43,6 +43,7 @@ const NARROW: Readonly<Record<string, readonly string[]>> = {
 /** The rooms that may use a package. Nobody may use a package that is not named. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi/"],
+  "bun:jsc": ["src/pipeline/garbage.ts"],
   "node:net": ["src/serve/sockets/"],
   "node:crypto": ["src/serve/sockets/"], // others take src/io/hash.ts, which loads in no time
   "node:child_process": ["src/child.ts", "src/audio/play/", "src/serve/sockets/"],

@@ -8,6 +8,7 @@ import { PredictorStage } from "../stages/predictor.ts";
 import { Track } from "../stages/timeline.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { DRAFTS, Figures } from "./figures.ts";
+import { Garbage } from "./garbage.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { StageJob } from "./messages.ts";
 import { Signals } from "./signals.ts";
@@ -17,6 +18,7 @@ export class PredictorLoop {
   private readonly mailbox: Mailbox;
   private readonly track: Track;
   private readonly figures: Figures;
+  private readonly garbage = new Garbage();
   private readonly stage: PredictorStage;
   private readonly embedder: Embedder;
   /** The job that each lane draws for. */
@@ -64,12 +66,14 @@ export class PredictorLoop {
       this.embedder.feedback(codes, row * CODES_PER_FRAME, feedback, row * this.embedder.hidden);
     const endMs = monotonicMs();
     this.track.record("predict", startMs, endMs, count);
+    this.garbage.grow(count);
     for (let row = 0; row < count; row++) {
       this.figures.add(this.jobs[lanes[row]], "predictorMs", (endMs - startMs) / count);
       this.figures.add(this.jobs[lanes[row]], "predictorFrames", 1);
     }
     this.count(count, lanes);
     this.mailbox.answer();
+    this.garbage.collect(); // while the talker has its turn
   }
 
   /** The calls of the frame, and what became of its drafts: only a single lane has any. */

@@ -10,6 +10,7 @@ import { TalkerStage } from "../stages/talker.ts";
 import { Track } from "../stages/timeline.ts";
 import { CODES_PER_FRAME, type StopReason } from "../types.ts";
 import { Figures } from "./figures.ts";
+import { Garbage } from "./garbage.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { FromStage, SpeakJob, StageJob, ToTalker } from "./messages.ts";
 import { Ring } from "./ring.ts";
@@ -25,6 +26,7 @@ export class TalkerLoop {
   private readonly rings: Ring[];
   private readonly track: Track;
   private readonly figures: Figures;
+  private readonly garbage = new Garbage();
   private readonly stage: TalkerStage;
   /** What each lane is busy with. */
   private readonly lanes: (SpeakJob | null)[];
@@ -190,6 +192,7 @@ export class TalkerLoop {
     this.rings[lane].pushEnd(this.lanes[lane]!.job, reason);
     this.lanes[lane] = null;
     this.signals.ring("vocoder");
+    this.garbage.collect();
   }
 
   /** Puts every busy lane into the mailbox and returns their number. */
@@ -216,6 +219,7 @@ export class TalkerLoop {
     if (!this.stage.step(lanes, count, this.inputs)) return false;
     const endMs = monotonicMs();
     this.track.record("step", startMs, endMs, count);
+    this.garbage.grow(count);
     for (let row = 0; row < count; row++) {
       const { job } = this.lanes[lanes[row]]!;
       this.figures.add(job, "talkerMs", (endMs - startMs) / count);

@@ -8,6 +8,7 @@ import { Track } from "../stages/timeline.ts";
 import { VocoderStage } from "../stages/vocoder.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { Figures } from "./figures.ts";
+import { Garbage } from "./garbage.ts";
 import type { StageJob, ToVocoder } from "./messages.ts";
 import { KIND, Ring } from "./ring.ts";
 import { Signals } from "./signals.ts";
@@ -21,6 +22,7 @@ export class VocoderLoop {
   private readonly outputs: Ring[];
   private readonly track: Track;
   private readonly figures: Figures;
+  private readonly garbage = new Garbage();
   private readonly stage: VocoderStage;
   /** References that have arrived, by job. */
   private readonly references = new Map<number, ToVocoder>();
@@ -74,6 +76,7 @@ export class VocoderLoop {
       output.pushEnd(job, input.endReason());
       input.release(1);
       this.signals.ring("main");
+      this.garbage.collect();
     } else {
       const frames = this.chunkOf(lane);
       if (frames === 0) return false;
@@ -138,6 +141,7 @@ export class VocoderLoop {
       for (let frame = 0; frame < frames; frame++)
         output.pushFrame(job, codes, frame * CODES_PER_FRAME, input.textAt(frame), samples[frame]);
       this.track.record("decode", startMs, monotonicMs(), frames);
+      this.garbage.grow(frames);
       this.signals.ring("main");
     }
     input.release(frames);

@@ -21,12 +21,11 @@ export interface PromptInput {
   alone: boolean;
 }
 
-/** States by key, up to a number of bytes; the least recently used goes first. */
+/** States by key, up to a number of bytes and positions; the least recently used goes first. */
 class Remembered {
   private readonly states = new Map<string, PromptState>();
   private bytes = 0;
-
-  constructor(private readonly limit: number) {}
+  private positions = 0;
 
   /** Does not count as a use. */
   peek(key: string): PromptState | null {
@@ -43,24 +42,30 @@ class Remembered {
 
   /** Frees its memory at once: unused megabytes would pile up until the next collection. */
   forget(key: string): void {
-    const bytes = this.states.get(key)?.bytes;
-    if (bytes === undefined) return;
+    const state = this.states.get(key);
+    if (state === undefined) return;
+    const { bytes, positions } = state;
     this.states.delete(key);
     this.bytes -= bytes.length;
+    this.positions -= positions;
     if (bytes.length === bytes.buffer.byteLength) bytes.buffer.transfer(0);
   }
 
   add(key: string, state: PromptState): void {
     this.forget(key);
-    if (state.bytes.length > this.limit) return;
+    if (!fits(state.bytes.length, state.positions)) return;
     this.states.set(key, state);
     this.bytes += state.bytes.length;
+    this.positions += state.positions;
     for (const oldest of this.states.keys()) {
-      if (this.bytes <= this.limit) return;
+      if (fits(this.bytes, this.positions)) return;
       this.forget(oldest);
     }
   }
 }
+
+const fits = (bytes: number, positions: number) =>
+  bytes <= PREFIX_LIMITS.memoryBytes && positions <= PREFIX_LIMITS.memoryPositions;
 
 /** What a {@link Prefill} works with. */
 export interface PrefillOptions {
@@ -94,7 +99,7 @@ export class Prefill {
 
   constructor(private readonly options: PrefillOptions) {
     const { cacheDir, choice, identity, talker } = options;
-    this.memory = choice === "off" ? null : new Remembered(PREFIX_LIMITS.memoryBytes);
+    this.memory = choice === "off" ? null : new Remembered();
     this.disk = choice === "disk" ? new PrefixStore(cacheDir) : null;
     this.identity = `${identity} ${talker.memoryKind}`;
   }
