@@ -30,7 +30,9 @@ export class HeadTap {
   private readonly pin = new Pin();
   /** The tensor of the last query that was seen; the rotated one comes last. */
   private query = 0;
-  private isDone = true;
+  /** Rows of the decode under way, and those that were seen. */
+  private rows = 0;
+  private taken = 0;
 
   /** @param rows that one decode may take */
   constructor(
@@ -43,7 +45,7 @@ export class HeadTap {
     const [query, key] = Object.values(names).map((text) => this.pin.keep(Buffer.from(text)));
     /** Called for every node of the graph before it is computed, and again after those it has asked for. */
     const look = (tensor: number, isAsking: boolean) => {
-      if (this.isDone) return !isAsking;
+      if (this.taken === this.rows) return !isAsking;
       const start = read.i32(tensor as Pointer, name[0]);
       if (start === QUERY && isNamed(tensor, query)) this.query = tensor;
       if (start !== KEY || !isNamed(tensor, key)) return !isAsking;
@@ -54,22 +56,24 @@ export class HeadTap {
     this.callback = this.asked.ptr as number;
   }
 
-  /** Before each decode. */
-  begin(): void {
-    this.isDone = false;
+  /** Before each decode of so many rows. */
+  begin(rows: number): void {
+    [this.rows, this.taken] = [rows, 0];
   }
 
-  /** @param key the rotated keys, f32 [rows, key heads * width]; the queries are [rows, heads * width] */
+  /**
+   * libllama computes lanes that are no neighbours in one graph after the other, in the order of the rows.
+   * @param key the rotated keys, f32 [rows, key heads * width]; the queries are [rows, heads * width]
+   */
   private take(key: number): void {
     const { query } = this;
     const { head, keyHead, width: size } = this.head;
     const [heads, keyWidth, rows] = [sizeOf(query, count), sizeOf(key, width), sizeOf(key, count)];
     const [queries, keys] = [query, key].map((tensor) => read.ptr(tensor as Pointer, data[0]));
-    this.isDone = true;
-    for (let row = 0; row < rows; row++) {
-      const from = (row * heads + head) * size;
-      copyFloats(this.queries, row * size, size, (queries + 4 * from) as Pointer);
-      copyFloats(this.keys, row * size, size, (keys + 4 * (row * keyWidth + keyHead * size)) as Pointer);
+    for (let row = 0; row < rows; row++, this.taken++) {
+      const [at, from] = [this.taken * size, (row * heads + head) * size];
+      copyFloats(this.queries, at, size, (queries + 4 * from) as Pointer);
+      copyFloats(this.keys, at, size, (keys + 4 * (row * keyWidth + keyHead * size)) as Pointer);
     }
   }
 

@@ -195,7 +195,7 @@ export class LlamaContext {
   decode(embeddings: Float32Array, rows: number): boolean {
     const { llama } = library();
     const w = this.words;
-    this.tap?.begin();
+    this.tap?.begin(rows);
     w[0] = rows;
     w[2] = address(embeddings);
     const status = byValueOnStack
