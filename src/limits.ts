@@ -3,7 +3,10 @@
 export const LIMITS = {
   /** Larger texts are refused. */
   textBytes: 200_000,
-  /** A text up to this many characters is one prompt, unless the bundle says otherwise. */
+  /**
+   * A text up to this spoken length (src/text/spoken-length.ts), in letters, is one prompt, unless the bundle
+   * says otherwise. Its frames fit the talker's usual context however slowly it is read.
+   */
   promptChars: 300,
   /** Phones per prompt of a voice that reads IPA: what the starter voice was trained on. */
   promptPhones: 60,

@@ -8,6 +8,7 @@ import { TtsError } from "../errors.ts";
 import { weightsHash } from "../formats/bundle.ts";
 import { isSameFile, isStdout, type Output, openOutput, printText } from "../io/output.ts";
 import { NPU_NAMES, NPU_VENDORS } from "../npu-vendors.ts";
+import { spokenLength } from "../text/spoken-length.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 import { assertFollowed, readWordsPath, WORDS_OPTION, writeWords } from "./captions.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
@@ -133,7 +134,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   checkRequest(words, speakOptions);
   const model = args.model ?? modelFor(speakOptions.speaker, voice, cacheDir);
   // The first sentence must not wait for others where somebody may listen.
-  const sentences = isHeardAsMade(output) ? 1 : Math.ceil(words.length / LIMITS.promptChars);
+  const sentences = isHeardAsMade(output) ? 1 : Math.ceil(spokenLength(words) / LIMITS.promptChars);
   const { greedy, maxFrames, sampling } = speakOptions;
   const lexicon = filePath(args, "lexicon");
   // the sentences that measure a voice have no limit of frames

@@ -13,6 +13,7 @@ import { languageId } from "../text/prompt.ts";
 import { countPhones, Reader } from "../text/reading.ts";
 import { assertSpeakable } from "../text/speakable.ts";
 import { split } from "../text/split.ts";
+import { spokenLength } from "../text/spoken-length.ts";
 import { TextStream } from "../text/stream.ts";
 import { visibleText } from "../text/visible.ts";
 import { NONE } from "../types.ts";
@@ -208,9 +209,6 @@ export function checkText(text: string, controlTokens: readonly string[]): void 
   assertSpeakable(cleanText(text), controlTokens);
 }
 
-/** Characters are code points: a surrogate pair counts once. */
-const countCharacters = (text: string) => text.length - (text.match(/[\ud800-\udbff]/g)?.length ?? 0);
-
 const NO_SOUNDS: Pronounced["sounds"] = new Map();
 
 /**
@@ -219,8 +217,8 @@ const NO_SOUNDS: Pronounced["sounds"] = new Map();
  */
 function asWritten(text: string, maxPhones: number): ReadPassage {
   const charactersPerPhone = LIMITS.promptChars / maxPhones;
-  const ofIpa = (piece: string) => Math.max(countCharacters(piece), countPhones(piece) * charactersPerPhone);
-  const sentences = split(text, LIMITS.promptChars, maxPhones === 0 ? countCharacters : ofIpa);
+  const ofIpa = (piece: string) => Math.max(spokenLength(piece), countPhones(piece) * charactersPerPhone);
+  const sentences = split(text, LIMITS.promptChars, maxPhones === 0 ? spokenLength : ofIpa);
   return { sentences, words: sentences.map(wordsIn), said: { text, sounds: NO_SOUNDS }, unread: [] };
 }
 

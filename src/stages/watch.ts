@@ -1,6 +1,7 @@
 // Watches the frames of a sentence: whether it goes on for ever, repeats itself, falls silent, skips text or
 // says it twice. Pure; its answers depend on the frames alone, never on how they come.
 
+import { slowFrames } from "../text/spoken-length.ts";
 import { CODES_PER_FRAME } from "../types.ts";
 
 /** What can be wrong with a sentence. `endless`: its text was said, or could have been, and it goes on. */
@@ -29,21 +30,11 @@ const WORDS_ASTRAY = 2;
 /** The path of the attention leaps so many frames after the talker has. */
 const LEAP_DELAY = 2;
 
-/** Frames that a character takes when it is read slowly; scripts tell more than a language that is "auto". */
-const SLOWLY: readonly [RegExp, number][] = [
-  [/\p{N}/gu, 12],
-  [/\p{Script=Han}/gu, 9],
-  [/[\p{Script=Hiragana}\p{Script=Katakana}]/gu, 6],
-  [/\p{Script=Hangul}/gu, 7],
-  [/(?![\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}])\p{L}/gu, 3],
-  [/[\p{P}\p{S}]/gu, 6],
-];
 /** For breath before and behind. */
 const SLACK_FRAMES = 50;
 
 /** The most frames that a text may take. */
-export const frameBudget = (text: string): number =>
-  SLOWLY.reduce((sum, [sign, frames]) => sum + frames * (text.match(sign)?.length ?? 0), SLACK_FRAMES);
+export const frameBudget = (text: string): number => SLACK_FRAMES + slowFrames(text);
 
 export class Watch {
   /** Why the sentence must be cut, or null. */
