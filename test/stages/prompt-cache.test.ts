@@ -271,6 +271,23 @@ describe("the same bits, whatever is known already", () => {
     expect(disk[2].all.map(({ cachedRows, rows }) => cachedRows === rows)).toEqual([true, true]);
   });
 
+  test("memory keeps the prompts of the last 640 positions, however small they are", async () => {
+    const options = { model: starter(), prefixCache: "memory", cacheDir: newCache() } as const;
+    await withEngine(options, async (engine) => {
+      const say = (text: string) => speak(engine, text, { maxFrames: 1 });
+      const { rows } = await say(TEXT);
+      /** Says other texts that have at least so many positions. */
+      const others = async (positions: number, name: string) => {
+        for (let i = 0, said = 0; said < positions; i++)
+          said += (await say(`${name}, the kettle of number ${i} is ready and boils.`)).rows;
+      };
+      await others(PREFIX_LIMITS.memoryPositions / 2, "Anna");
+      expect((await say(TEXT)).cachedRows).toBe(rows);
+      await others(PREFIX_LIMITS.memoryPositions, "Bob");
+      expect((await say(TEXT)).cachedRows).toBeWithin(1, rows);
+    });
+  });
+
   test("a voice in context is on disk after its first sentence", async () => {
     const [model, options] = spokenBy("icl-whole");
     const cacheDir = newCache();
