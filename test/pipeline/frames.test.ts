@@ -4,7 +4,7 @@ import { test } from "bun:test";
 import { openOptions } from "../_support.ts";
 import { bundle, type Combination, leavesNoTrace } from "./frames.ts";
 
-const FRAMES = 10_000;
+const FRAMES = 4_000;
 
 const combinations = ["llama", "ort"].map(
   (predictor): Combination => [predictor, "ort", FRAMES, () => openOptions(bundle())],

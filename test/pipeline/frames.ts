@@ -28,7 +28,7 @@ const SETTINGS = { greedy: false, temperature: 0.9, topK: 50, topP: 0.95, repeti
  * Blocks of the heap come 16 kB at a time. Until a collection, every allocation takes new ones, even if it is
  * no longer used.
  */
-const SLACK_BYTES = 8 * 16_384;
+const SLACK_BYTES = 4 * 16_384;
 
 export const bundle = () => bundleOf("tiny-custom");
 /** Backends of code predictor and vocoder, and the number of frames. */

@@ -5,8 +5,8 @@ import { npuOptions } from "../../_npu.ts";
 import { compiler, noCompiler } from "../../_standins.ts";
 import { bundle, type Combination, leavesNoTrace } from "../frames.ts";
 
-/** Stand-ins take longer than the real libraries; this many frames still show 50 bytes a frame. */
-const FRAMES = 2_500;
+/** Stand-ins take longer than the real libraries; this many frames still show 33 bytes a frame. */
+const FRAMES = 2_000;
 
 const combinations: Combination[] = [
   ["ort", "rknn", FRAMES, () => npuOptions(bundle(), 1, "rknn", "rknn")],
