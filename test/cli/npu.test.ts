@@ -27,8 +27,8 @@ interface Trouble {
   patience?: number;
 }
 
-/** Of a run whose device is to hang. */
-const PATIENCE_S = patientSeconds(2);
+/** Of a run whose device is to hang, beside four others. */
+const PATIENCE_S = patientSeconds(3);
 
 describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
   let cwd: string;
@@ -180,7 +180,8 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     expect(stderr).toStartWith("tts: ");
   });
 
-  test.each([
+  // All that wait for a patience do it side by side.
+  test.concurrent.each([
     ["rknn", "rknn_run:hang:5"],
     ["axcl", "axclrtEngineExecute:hang:5"],
     ["axEngine", "AX_ENGINE_RunSync:hang:5"],
@@ -198,7 +199,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     },
   );
 
-  test("a code predictor that hangs is named, though frames wait for the vocoder", async () => {
+  test.concurrent("a code predictor that hangs is named, though frames wait for the vocoder", async () => {
     const { status, stderr } = await speak("axcl", "--vocoder ort", {
       fault: "axclrtEngineExecute:hang:6",
       patience: PATIENCE_S,
@@ -209,7 +210,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     );
   });
 
-  test("a device that hangs before the first frame is given up as well", async () => {
+  test.concurrent("a device that hangs before the first frame is given up as well", async () => {
     const { status, stderr } = await speak("rknn", "", { fault: "rknn_run:hang:1", patience: PATIENCE_S });
     expect(status).toBe(8);
     expect(stderr).toContain(

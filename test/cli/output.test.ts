@@ -180,7 +180,8 @@ describe("the suffix of the output", () => {
   });
 });
 
-describe("a signal ends a wait", () => {
+// Beside one another: most of their time is a wait.
+describe.concurrent("a signal ends a wait", () => {
   const waits: [what: string, command: string][] = [
     ["for text on stdin", '$TTS -m "$STARTER" -i - -o a.wav'],
     ["for codes on stdin", '$TTS decode - -m "$STARTER" -o a.wav'],

@@ -42,7 +42,9 @@ export const MAX_RELATIVE_ERROR = 5e-4;
 export const QUIET_S16_ERROR = 10 * S16_ERROR;
 const MAX_CHUNK_ERROR = 1e-5;
 const SCALE = 2 ** -16;
-const CHUNKINGS = [1, 2, 3, 7, 25];
+const CHUNKINGS = [1, 3, 7, 25];
+/** Of a random checkpoint: twice as many as the window holds, and more. */
+const CHUNKED_FRAMES = 160;
 
 const framesIn = (codes: Int32Array) => codes.length / CODES_PER_FRAME;
 
@@ -90,7 +92,7 @@ function randomChunks(seed: number): number[] {
 
 const chunkings = [
   ...CHUNKINGS.map((size) => [`chunks of ${size}`, [size]] as const),
-  ...[1, 2].map((seed) => [`random chunks ${seed}`, randomChunks(seed)] as const),
+  ["random chunks", randomChunks(1)] as const,
 ];
 
 /** Three golden starter sentences one after the other: more frames than any window or context is long. */
@@ -105,7 +107,7 @@ function longStarterCodes(): Int32Array {
 export const quiet: Edit = (name, value) =>
   name.startsWith("decoder.decoder.6.conv.") ? value * SCALE : value;
 /** Also makes every Snake's periodic part smaller by e^2. */
-const calm: Edit = (name, value) => (name.endsWith(".beta") ? value + 2 : quiet(name, value));
+export const calm: Edit = (name, value) => (name.endsWith(".beta") ? value + 2 : quiet(name, value));
 
 /** A tiny checkpoint with some numbers of its codec changed, in a copy. */
 export function editedBundle(checkpoint: string, edit: Edit): Bundle {
@@ -267,7 +269,9 @@ function chunkTests({ open, shared, largest }: Suite): void {
     [
       "tiny-custom",
       () => editedBundle("tiny-custom", calm),
-      new GoldenFile("tiny-custom/golden/vocoder.safetensors").ints("codes_330"),
+      new GoldenFile("tiny-custom/golden/vocoder.safetensors")
+        .ints("codes_330")
+        .subarray(0, CHUNKED_FRAMES * CODES_PER_FRAME),
     ],
   ] as const;
   for (const [name, bundle, codes] of sources) {

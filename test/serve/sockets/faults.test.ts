@@ -42,8 +42,8 @@ import {
   until,
 } from "./_server.ts";
 
-/** Of the server with clients, and of stages that are to be late. */
-const PATIENCE_S = patientSeconds(1);
+/** Of the server with clients, and of stages that are to be late, while a dozen others start. */
+const PATIENCE_S = patientSeconds(1.5);
 
 let { allGood, expected, server, starter, tables } = {} as Served;
 beforeAll(async () => {
@@ -156,60 +156,6 @@ describe("a stage that is killed", () => {
 });
 
 describe("a stage that gives no sign of life", () => {
-  test("is replaced, and its clients see the end", async () => {
-    const one = await Server.start(["-m", starter, "--greedy"], { TTS_STAGE_TIMEOUT: `${PATIENCE_S}` });
-    const pid = one.processOf("predictor");
-    const predictor = await Wire.open(one.socket("predictor"));
-    process.kill(pid, "SIGSTOP");
-    predictor.send(new Float32Array(tables.hidden + 1));
-    await expect(predictor.take(60)).rejects.toThrow("closed after 0 of 60 bytes");
-    const patience = "TTS_STAGE_TIMEOUT is the patience in seconds";
-    const what = `process ${pid} is killed, and another one starts when it is gone; ${patience}\n`;
-    await one.says(
-      new RegExp(
-        `^tts: warning: the predictor \\(\\w+\\) has given no sign for ${PATIENCE_S} s; ${what}`,
-        "m",
-      ),
-    );
-    await one.says(/^tts: warning: the predictor process ended \(SIGKILL\); it is started again\n/m);
-    await one.says(/^predictor: back on /m);
-    expect(isRunning(pid)).toBe(false);
-    await allGood(one);
-    // A supervisor that was stopped itself knows nothing of its stages.
-    process.kill(one.pid, "SIGSTOP");
-    await pause(1_500 * PATIENCE_S);
-    process.kill(one.pid, "SIGCONT");
-    await pause(500);
-    await allGood(one);
-    expect(one.stderr.match(/no sign/g)?.length).toBe(1);
-    await one.stop();
-  });
-
-  test.skipIf(compiler === null)(
-    `is killed once, and that is said once, however long it takes to end${noCompiler}`,
-    async () => {
-      const [library, kills] = [join(scratchFolder(), "in-a-driver.so"), join(scratchFolder(), "kills")];
-      compileText(library, IN_A_DRIVER);
-      const one = await Server.start(["-m", starter, "--stage", "vocoder"], {
-        ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: String(PATIENCE_S / 2) },
-      });
-      const pid = one.processOf("vocoder");
-      writeFileSync(kills, "");
-      process.kill(pid, "SIGSTOP");
-      await until(() => statSync(kills).size > 0);
-      await pause(1_000 * PATIENCE_S); // it is looked at eight times meanwhile
-      expect(statSync(kills).size).toBe(1);
-      rmSync(kills);
-      process.kill(pid, "SIGKILL");
-      await one.says(/^vocoder: back on /m);
-      expect(one.stderr.match(/^tts: .*/gm)).toEqual([
-        expect.stringContaining(`process ${pid} is killed`),
-        "tts: warning: the vocoder process ended (SIGKILL); it is started again",
-      ]);
-      await one.stop();
-    },
-  );
-
   test("is not one that computes a long prompt: it gives one after every piece", async () => {
     const folder = newFolder();
     const path = join(folder, "talker.sock");
@@ -239,6 +185,61 @@ describe("a stage that gives no sign of life", () => {
     child.disconnect();
     await new Promise((resolve) => child.once("exit", resolve));
   });
+
+  // From here to the end of the NPU's, all wait for a patience, each with a server of its own: side by side.
+  test.concurrent("is replaced, and its clients see the end", async () => {
+    const one = await Server.start(["-m", starter, "--greedy"], { TTS_STAGE_TIMEOUT: `${PATIENCE_S}` });
+    const pid = one.processOf("predictor");
+    const predictor = await Wire.open(one.socket("predictor"));
+    process.kill(pid, "SIGSTOP");
+    predictor.send(new Float32Array(tables.hidden + 1));
+    await expect(predictor.take(60)).rejects.toThrow("closed after 0 of 60 bytes");
+    const patience = "TTS_STAGE_TIMEOUT is the patience in seconds";
+    const what = `process ${pid} is killed, and another one starts when it is gone; ${patience}\n`;
+    await one.says(
+      new RegExp(
+        `^tts: warning: the predictor \\(\\w+\\) has given no sign for ${PATIENCE_S} s; ${what}`,
+        "m",
+      ),
+    );
+    await one.says(/^tts: warning: the predictor process ended \(SIGKILL\); it is started again\n/m);
+    await one.says(/^predictor: back on /m);
+    expect(isRunning(pid)).toBe(false);
+    await allGood(one);
+    // A supervisor that was stopped itself knows nothing of its stages.
+    process.kill(one.pid, "SIGSTOP");
+    await pause(1_200 * PATIENCE_S);
+    process.kill(one.pid, "SIGCONT");
+    await pause(500);
+    await allGood(one);
+    expect(one.stderr.match(/no sign/g)?.length).toBe(1);
+    await one.stop();
+  });
+
+  test.concurrent.skipIf(compiler === null)(
+    `is killed once, and that is said once, however long it takes to end${noCompiler}`,
+    async () => {
+      const [library, kills] = [join(scratchFolder(), "in-a-driver.so"), join(scratchFolder(), "kills")];
+      compileText(library, IN_A_DRIVER);
+      const one = await Server.start(["-m", starter, "--stage", "vocoder"], {
+        ...{ LD_PRELOAD: library, TTS_TEST_KILLS: kills, TTS_STAGE_TIMEOUT: String(PATIENCE_S / 2) },
+      });
+      const pid = one.processOf("vocoder");
+      writeFileSync(kills, "");
+      process.kill(pid, "SIGSTOP");
+      await until(() => statSync(kills).size > 0);
+      await pause(1_000 * PATIENCE_S); // it is looked at eight times meanwhile
+      expect(statSync(kills).size).toBe(1);
+      rmSync(kills);
+      process.kill(pid, "SIGKILL");
+      await one.says(/^vocoder: back on /m);
+      expect(one.stderr.match(/^tts: .*/gm)).toEqual([
+        expect.stringContaining(`process ${pid} is killed`),
+        "tts: warning: the vocoder process ended (SIGKILL); it is started again",
+      ]);
+      await one.stop();
+    },
+  );
 });
 
 describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
@@ -268,19 +269,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
       "m",
     );
 
-  test("speaks to clients as on the processor", async () => {
-    const one = onStandIn("vocoder", "rknn", "");
-    await one.says(/^ready: /m);
-    const given = await vocode(one.folder, expected.frames);
-    const differences = Array.from({ length: given.length / 2 }, (_, i) => {
-      return Math.abs(given.readInt16LE(2 * i) - expected.samples.readInt16LE(2 * i));
-    });
-    expect(given.length).toBe(expected.samples.length);
-    expect(Math.max(...differences)).toBeLessThanOrEqual(2);
-    await one.stop();
-  });
-
-  test("is replaced when a call into its library never returns", async () => {
+  test.concurrent("is replaced when a call into its library never returns", async () => {
     // after its self-test; the next process does the same
     const one = onStandIn("vocoder", "rknn", "rknn_run:hang:5");
     await one.says(/^ready: /m);
@@ -293,19 +282,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await one.stop();
   });
 
-  test("is started again by a signal, also while it hangs", async () => {
-    const one = onStandIn("vocoder", "rknn", "rknn_run:hang:5", { TTS_STAGE_TIMEOUT: "100" });
-    await one.says(/^ready: /m);
-    const sound = vocode(one.folder, expected.frames);
-    await pause(300); // it hangs, or will
-    process.kill(one.processOf("vocoder"), "SIGTERM");
-    await expect(sound).rejects.toThrow();
-    await one.says(/^tts: warning: the vocoder process ended \(SIGTERM\); it is started again\n/m);
-    await one.says(/^vocoder: back on /m);
-    await one.stop();
-  });
-
-  test("that hangs before it is ready ends the server after the patience, whether or not it was asked for by name", async () => {
+  test.concurrent("that hangs before it is ready ends the server after the patience, whether or not it was asked for by name", async () => {
     const cases = [
       ["vocoder", "rknn", "rknn_run", "rknn"],
       ["vocoder", "auto", "rknn_run", "rknn"],
@@ -322,7 +299,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     }
   });
 
-  test("that hangs when it is started again is ended after the patience, and comes back when it can", async () => {
+  test.concurrent("that hangs when it is started again is ended after the patience, and comes back when it can", async () => {
     const folder = newFolder();
     const [library, slow, good] = ["librknnrt.so", "slow.so", "good.so"].map((name) => join(folder, name));
     copyFileSync(compileStandIns().rknn, good);
@@ -345,7 +322,7 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await one.stop();
   });
 
-  test("has more time to open on the processor, if that takes the NPU's place", async () => {
+  test.concurrent("has more time to open on the processor, if that takes the NPU's place", async () => {
     const [library, marker] = [join(scratchFolder(), "slow.so"), join(scratchFolder(), "slow")];
     compileText(library, SLOW_LIBRARY);
     const slow = { TTS_LIBONNXRUNTIME: library, TTS_TEST_SLOW: marker, TTS_STAGE_TIMEOUT: `${PATIENCE_S}` };
@@ -353,6 +330,30 @@ describe.skipIf(compiler === null)(`a stage on an NPU${noCompiler}`, () => {
     await until(() => existsSync(marker));
     await pause(1_500 * PATIENCE_S);
     expect(one.stderr).toBe("");
+    await one.stop();
+  });
+
+  test("speaks to clients as on the processor", async () => {
+    const one = onStandIn("vocoder", "rknn", "");
+    await one.says(/^ready: /m);
+    const given = await vocode(one.folder, expected.frames);
+    const differences = Array.from({ length: given.length / 2 }, (_, i) => {
+      return Math.abs(given.readInt16LE(2 * i) - expected.samples.readInt16LE(2 * i));
+    });
+    expect(given.length).toBe(expected.samples.length);
+    expect(Math.max(...differences)).toBeLessThanOrEqual(2);
+    await one.stop();
+  });
+
+  test("is started again by a signal, also while it hangs", async () => {
+    const one = onStandIn("vocoder", "rknn", "rknn_run:hang:5", { TTS_STAGE_TIMEOUT: "100" });
+    await one.says(/^ready: /m);
+    const sound = vocode(one.folder, expected.frames);
+    await pause(300); // it hangs, or will
+    process.kill(one.processOf("vocoder"), "SIGTERM");
+    await expect(sound).rejects.toThrow();
+    await one.says(/^tts: warning: the vocoder process ended \(SIGTERM\); it is started again\n/m);
+    await one.says(/^vocoder: back on /m);
     await one.stop();
   });
 });
