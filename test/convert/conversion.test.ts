@@ -30,7 +30,9 @@ import {
 } from "../../src/formats/safetensors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import {
+  bundleNamed,
   bundleOf,
+  checkpointFolder,
   convertFolder,
   copyOfCheckpoint,
   maxDifference,
@@ -188,14 +190,7 @@ describe("every weight type is converted and speaks", () => {
 
   test.each(cases)("%s as %s", (checkpoint, weights) => {
     const source = bundleOf(checkpoint).manifest;
-    const bundle =
-      weights === "f32"
-        ? bundleOf(checkpoint)
-        : convertFolder(
-            copyOfCheckpoint(checkpoint, `${checkpoint}-${weights}`),
-            `${checkpoint}-${weights}-bundle`,
-            weights,
-          );
+    const bundle = bundleNamed(`${checkpoint}-${weights}`, checkpointFolder(checkpoint), weights);
     expect(bundle.manifest).toMatchObject({
       weights: weightTypes(weights),
       shape: source.shape,
