@@ -34,10 +34,11 @@ export async function withLock<T>(
 /** The living process that holds a lock, or null. */
 export function holderOf(path: string): number | null {
   const holder = textOrNull(path);
-  if (holder === null) return null;
-  const pid = Number.parseInt(holder, 10);
-  return identity(pid) === holder ? pid : null;
+  return holder !== null && isLiving(holder) ? Number.parseInt(holder, 10) : null;
 }
+
+/** @param holder what {@link identity} gave once */
+export const isLiving = (holder: string) => identity(Number.parseInt(holder, 10)) === holder;
 
 async function acquire(path: string, onWait: (pid: number) => void): Promise<void> {
   let told = false;
@@ -45,12 +46,11 @@ async function acquire(path: string, onWait: (pid: number) => void): Promise<voi
     if (tryAcquire(path)) return;
     const holder = textOrNull(path);
     if (holder === null) continue; // it was released just now
-    const pid = Number.parseInt(holder, 10);
-    if (identity(pid) !== holder) {
+    if (!isLiving(holder)) {
       removeStale(path, holder);
       continue;
     }
-    if (!told) onWait(pid);
+    if (!told) onWait(Number.parseInt(holder, 10));
     told = true;
     await sleep(LIMITS.lockPollMs);
   }
@@ -92,7 +92,7 @@ function removeStale(path: string, holder: string): void {
 }
 
 /** Process id and start time, because the system reuses ids. null when there is no such process. */
-function identity(pid: number): string | null {
+export function identity(pid: number): string | null {
   const stat = textOrNull(`/proc/${pid}/stat`);
   if (stat === null) return null;
   // field 22, after the name in brackets

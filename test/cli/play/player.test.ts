@@ -124,9 +124,9 @@ describe("a player that fails is reported in one line", () => {
 
   test("one that takes nothing, and one that does not end", async () => {
     const patience = { patienceMs: 300 };
-    expect(await fault(play("sleep 50", 20, patience))).toBe("the player sleep has taken no sound for 0 s");
+    expect(await fault(play("sleep 50", 20, patience))).toBe("the player sleep is 0 s behind the sound");
     expect(await fault(play("sh -c 'cat > /dev/null; exec sleep 50'", 0.1, patience))).toMatch(
-      /^the player sh was not done with the sound after 0 s$/,
+      /^the player sh is 0 s behind its end$/,
     );
   });
 
