@@ -91,11 +91,14 @@ function removeStale(path: string, holder: string): void {
   removeLitter(aside);
 }
 
-/** Process id and start time, because the system reuses ids. null when there is no such process. */
+/**
+ * Process id and start time, because the system reuses ids. null when there is no such process, or it has
+ * ended and its parent has not looked yet.
+ */
 export function identity(pid: number): string | null {
   const stat = textOrNull(`/proc/${pid}/stat`);
   if (stat === null) return null;
-  // field 22, after the name in brackets
-  const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  return `${pid} ${started}`;
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // field 3 and the next ones
+  const [state, started] = [fields[0], fields[19]];
+  return state === "Z" ? null : `${pid} ${started}`;
 }
