@@ -6,7 +6,7 @@ import { partsOf } from "../announce/template.ts";
 import { fileError, TtsError } from "../errors.ts";
 import { printText } from "../io/output.ts";
 import { nearest } from "../nearest.ts";
-import { sentenceEnds } from "../text/split.ts";
+import { markedSentenceEnds } from "../text/markup/ends.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { log, size } from "./shared/log.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
@@ -111,7 +111,7 @@ async function keep(args: Arguments, positionals: readonly string[]): Promise<vo
   const text = await inputText(positionals, undefined);
   const { keyOf, locale } = await readPhraseVoice(args);
   const phrases = openPhrases();
-  const lasting = partsOf(text, new Date(), locale, sentenceEnds).filter(({ fresh }) => !fresh);
+  const lasting = partsOf(text, new Date(), locale, markedSentenceEnds).filter(({ fresh }) => !fresh);
   if (lasting.length === 0)
     throw new TtsError(
       "USAGE",

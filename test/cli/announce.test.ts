@@ -260,6 +260,15 @@ describe("the cache", () => {
     expect((await run("$TTS cache lsit")).stderr).toContain("did you mean list?");
   });
 
+  test("holds them apart where pauses and markup stand in the text, too", async () => {
+    const text = `'<speak>Good morning. <break time="1500ms"/> It is {time}.</speak>'`;
+    expect((await sayAndTell(`--prepare ${text}`)).line).toMatch(/^prepared: [\d.]+ s of sound, made in/);
+    const { line, status } = await sayAndTell(text);
+    expect([status, line]).toEqual([0, expect.stringContaining(", 1 of 2 parts kept from before, made in")]);
+    expect(played()[0].seconds).toBeGreaterThan(3.5);
+    expect((await say(`${text.replace("1500ms", "soon")} --prepare`)).status).toBe(2);
+  });
+
   test("has other phrases for another voice, seed or list of words", async () => {
     writeFileSync(join(folder, "words"), "hello => good day\n");
     for (const args of ["", "--seed 1", "--greedy", "--lexicon words", "--temperature 0.5", ""])

@@ -10,7 +10,7 @@ import { filtered, through } from "../../audio/filters/filter.ts";
 import { loadConfig } from "../../config.ts";
 import { checkRequest } from "../../engine/request.ts";
 import { asTtsError, fileError, meaningOf, systemCode, TtsError } from "../../errors.ts";
-import { sentenceEnds } from "../../text/split.ts";
+import { markedSentenceEnds } from "../../text/markup/ends.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { openPhrases, readPhraseVoice } from "../shared/phrases.ts";
@@ -69,7 +69,7 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
   const request = await readRequest(args, positionals, CLOCK.now());
   const phraseVoice = await readPhraseVoice(args);
   const moment = request.appointment?.moment ?? CLOCK.now();
-  const parts = partsOf(request.template, moment, phraseVoice.locale, sentenceEnds);
+  const parts = partsOf(request.template, moment, phraseVoice.locale, markedSentenceEnds);
   for (const part of parts) checkRequest(part.text, phraseVoice.optionsFor(part));
   if (parts.length === 0)
     throw new TtsError("TEXT_EMPTY", "there is no text to speak", "see tts announce --help");
