@@ -95,7 +95,8 @@ test("a phrase that is kept sounds within 150 ms of the start", async () => {
 
 test("cron has no terminal, no home and little else", async () => {
   const line = `echo "The door is open." | env -i PATH=$PATH TTS_CACHE=${folder}/cache $TTS announce -m "$STARTER" --player ./player`;
-  expect(await run(`${line} --quiet`)).toEqual({ status: 0, stdout: "", stderr: "" });
+  // also at the first use of a voice, which is prepared for it
+  expect(await run(line.replace('-m "$STARTER"', ""))).toEqual({ status: 0, stdout: "", stderr: "" });
   expect(played()).toHaveLength(1);
   expect((await run(line.replace('"The door is open."', '""'))).stderr).toContain("blank");
   expect((await run(`${line} < /dev/null`.replace(/^.*\| /, ""))).status).toBe(2);

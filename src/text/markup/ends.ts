@@ -5,7 +5,7 @@ import { sentenceEnds } from "../split.ts";
 import { HELD } from "./reader.ts";
 import { MARK, markupAt } from "./tags.ts";
 
-/** Offsets of the ends of sentences, without the end of the text. What marks stand behind one goes with it. */
+/** Offsets of the ends of sentences, without the end of the text. Marks behind one go with it. */
 export function* markedSentenceEnds(text: string): Iterable<number> {
   const inside: [from: number, to: number][] = [];
   let [plain, done, opened] = ["", 0, -1];
