@@ -43,6 +43,7 @@ const PR_SET_NAME = 15;
 const SIGKILL = 9;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const LOCK_UN = 8;
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
@@ -75,11 +76,14 @@ export const environmentHas = (name: string) => libc.symbols.getenv(Buffer.from(
 export const libcVersion = () => String(libc.symbols.gnu_get_libc_version());
 
 /**
- * Locks an open file, unless another thread or process holds it. The lock ends when the file is closed or the
- * process dies.
+ * Locks an open file, unless another thread or process holds it. The lock ends when the file is closed, also
+ * by those that inherited it, or when these processes end.
  * @returns whether the file is locked now
  */
 export const tryLockFile = (file: number) => libc.symbols.flock(file, LOCK_EX | LOCK_NB) === 0;
+
+/** Unlocks a file, also for processes that inherited it. */
+export const unlockFile = (file: number) => void libc.symbols.flock(file, LOCK_UN);
 
 /**
  * Sends one datagram to a Unix socket, without waiting for its reader.

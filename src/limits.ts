@@ -92,8 +92,10 @@ export const ANNOUNCE_LIMITS = {
   dedupeSeconds: 86_400,
   /** Sound is given to the player so far ahead, so that it can be interrupted. */
   leadSeconds: 0.5,
-  /** Where an interrupted one looks for a silence to end in. */
+  /** Where an interrupted one looks for the end of a word, or a silence, to end in. */
   silenceSeconds: 1.5,
+  /** A player that still sounds so long after an urgent one has come hangs, and is ended. */
+  hangMs: 4_000,
   phraseBytes: 256 * 2 ** 20,
   phraseFiles: 1_024,
   /** Phrases that nobody has asked for in this time go; those with a time or a date in them sooner. */

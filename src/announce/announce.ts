@@ -1,6 +1,7 @@
 // One announcement, from its text to its sound: when it is said, if at all, whose turn it is, and what of it
 // was made before. Knows no options and no model: the caller gives a voice and a player.
 
+import type { PlayerTurn } from "../audio/play/group.ts";
 import { courseOf, type StartChoice, StartWatch } from "../audio/play/start.ts";
 import { ANNOUNCE_LIMITS, LIMITS } from "../config.ts";
 import { joined } from "../io/bytes.ts";
@@ -8,8 +9,8 @@ import { SAMPLE_RATE_HZ } from "../types.ts";
 import { noteSaid, wasSaid } from "./dedupe.ts";
 import type { PhraseCache } from "./phrases.ts";
 import { type Priority, type Turn, takeTurn } from "./queue.ts";
-import { GrowingSound } from "./sound.ts";
-import { type Clock, type Player, play } from "./speaker.ts";
+import { GrowingSound, type Worded } from "./sound.ts";
+import { type Clock, type Playable, type Player, playInTurn } from "./speaker.ts";
 import type { Part } from "./template.ts";
 import { type Appointment, isQuiet, type QuietRange } from "./times.ts";
 
@@ -32,7 +33,7 @@ export interface Announcement {
   after: Float32Array;
 }
 
-export interface SpokenPart extends AsyncIterable<Float32Array> {
+export interface SpokenPart extends AsyncIterable<Float32Array>, Worded {
   /** Whether it came to its own end; others are not kept. */
   readonly isWhole: boolean;
 }
@@ -45,10 +46,12 @@ export interface Voice {
   speak(part: Part): SpokenPart;
   /** All has been spoken: a model may be closed, also while the sound waits for its time. */
   rest(): void;
+  /** How many times faster than they are made the words are heard. */
+  readonly speed: number;
   /** The words as they are heard: what changes a voice leaves chimes alone. */
   shaped(words: AsyncIterable<Float32Array>): AsyncIterable<Float32Array>;
-  /** @param volume 0 to 1, or null for the usual one */
-  openPlayer(volume: number | null): Promise<Player>;
+  /** @param volume 0 to 1, or null for the usual one @param turn kept as long as the player sounds */
+  openPlayer(volume: number | null, turn: PlayerTurn): Promise<Player>;
 }
 
 export interface Surroundings {
@@ -61,6 +64,7 @@ export interface Surroundings {
 /** What became of an announcement. */
 export interface Outcome {
   what: "said" | "interrupted" | "prepared" | "quiet" | "late" | "repeated";
+  /** Of sound that was heard, chimes and repetitions included, or that was prepared. */
   seconds: number;
   parts: number;
   /** Parts that were in the phrase cache. */
@@ -109,6 +113,7 @@ export function make(
   );
   const speakInto = async (part: Part, speech: SpokenPart) => {
     const [chunks, askedMs]: [Float32Array[], number] = [[], clock.monotonicMs()];
+    sound.startPart(speech);
     for await (const samples of speech) {
       const nowMs = clock.monotonicMs();
       if (chunks.length === 0) firstAudioMs = nowMs - askedMs;
@@ -117,7 +122,8 @@ export function make(
       chunks.push(samples);
     }
     try {
-      if (speech.isWhole) phrases.put(voice.keyOf(part), joined(chunks), part.fresh);
+      const phrase = { samples: joined(chunks), words: speech.words };
+      if (speech.isWhole) phrases.put(voice.keyOf(part), phrase, part.fresh);
     } catch (error) {
       onLoss(error);
     }
@@ -126,8 +132,11 @@ export function make(
     try {
       for (const [i, part] of parts.entries()) {
         const known = found[i];
-        if (known !== null) sound.push(known);
-        else await speakInto(part, voice.speak(part));
+        if (known === null) await speakInto(part, voice.speak(part));
+        else {
+          sound.startPart(known);
+          sound.push(known.samples);
+        }
       }
       sound.finish();
     } catch (error) {
@@ -137,7 +146,7 @@ export function make(
     return found.includes(null) ? clock.monotonicMs() - startMs : 0;
   };
   const isReady = () => watch.isTime(sound.samples / SAMPLE_RATE_HZ);
-  return { sound, isReady, cached: found.filter((samples) => samples !== null).length, done: makeAll() };
+  return { sound, isReady, cached: found.filter((phrase) => phrase !== null).length, done: makeAll() };
 }
 
 /** Makes what is not kept yet, for another call. @throws what the voice and the file system throw */
@@ -175,7 +184,7 @@ export async function announce(
   const made = make(announcement, voice, surroundings, onLoss);
   if (appointment?.kind === "wait") await until(moment.getTime() - ANNOUNCE_LIMITS.turnLeadMs, clock);
   await made.sound.until(made.isReady);
-  const turn = await takeTurn(folder, priority, mostWaitMs);
+  const turn = await takeTurn(folder, priority, mostWaitMs, appointment !== null);
   try {
     const outcome = await inTurn(announcement, voice, surroundings, made, turn);
     if (outcome.what === "said") noteHeard(announcement, surroundings, onLoss);
@@ -205,12 +214,11 @@ async function inTurn(
   if (lateMs > 0 && lateMs >= mostLateMs) return { ...facts, what: "late", lateMs };
   const refusal = reasonNotTo(announcement, moment, folder);
   if (refusal !== null) return { ...facts, what: refusal };
-  const player = await voice.openPlayer(isQuiet(quietHours, moment) ? nightVolume : null);
+  const player = await voice.openPlayer(isQuiet(quietHours, moment) ? nightVolume : null, turn);
   try {
     await until(moment.getTime(), clock);
-    const isWhole = await play(soundOf(announcement, made.sound, voice), player, turn.isWanted, clock);
-    await player.finish();
-    const seconds = made.sound.samples / SAMPLE_RATE_HZ;
+    const playable = playableOf(announcement, made.sound, voice);
+    const { isWhole, seconds } = await playInTurn(playable, player, turn.isWanted, clock);
     const madeMs = isWhole ? await made.done : 0;
     return { ...facts, what: isWhole ? "said" : "interrupted", seconds, madeMs, lateMs };
   } catch (error) {
@@ -238,6 +246,21 @@ function reasonNotTo(announcement: Announcement, moment: Date, folder: string): 
   const { dedupeMs, nightVolume, quietHours } = announcement;
   if (nightVolume === null && isQuiet(quietHours, moment)) return "quiet";
   return dedupeMs > 0 && wasSaid(folder, textOf(announcement), dedupeMs, moment) ? "repeated" : null;
+}
+
+function playableOf(announcement: Announcement, words: GrowingSound, voice: Voice): Playable {
+  const { before, repeat } = announcement;
+  return {
+    sound: soundOf(announcement, words, voice),
+    wordEnd(place) {
+      const once = Math.round(words.samples / voice.speed) + PAUSE.length;
+      const repetition = Math.floor((place - before.length) / once);
+      if (repetition < 0 || repetition >= repeat) return null;
+      const from = before.length + repetition * once;
+      const end = words.wordEnd((place - from) * voice.speed);
+      return end === null ? null : from + Math.round(end / voice.speed);
+    },
+  };
 }
 
 async function* soundOf(

@@ -5,22 +5,34 @@ import { closeSync, mkdirSync, openSync, readdirSync, readSync, statSync, utimes
 import { join } from "node:path";
 import { toS16le } from "../audio/pcm.ts";
 import { ANNOUNCE_LIMITS } from "../config.ts";
+import { systemCode } from "../errors.ts";
 import { removeAbandoned, removeLitter, replaceFile } from "../io/atomic.ts";
 import { newHash } from "../io/hash.ts";
 import { readRegularFile } from "../io/read.ts";
 import { SAMPLE_RATE_HZ } from "../types.ts";
+import type { Worded } from "./sound.ts";
 
 /** Raised when the same settings give other sound than before. */
 const SOUND_VERSION = 1;
-/** What a file begins with: these bytes, u32 samples, u32 1 if it is fresh, SHA-256. Then s16 samples. */
-const MAGIC = "ttsphr01";
-const SUM_AT = 16;
-const HEADER_BYTES = 48;
+/**
+ * What a file begins with: these bytes, u32 samples, u32 words, u32 1 if it is fresh, SHA-256. Then for each
+ * word u32 its first sample and u32 its end, and s16 samples.
+ */
+const MAGIC = "ttsphr02";
+const SUM_AT = 20;
+const HEADER_BYTES = 52;
+const WORD_BYTES = 8;
 const SUFFIX = ".phrase";
 const KEEP_SUFFIX = ".keep";
 const NAME = /^[0-9a-f]{64}\.phrase$/;
+const keyIn = (name: string) => name.slice(0, -SUFFIX.length);
 /** All drafts have one family, so that any write removes those of killed processes. */
 const FAMILY = "phrase";
+
+/** What is kept: f32 at 24 kHz, and when its words are said. */
+export interface PhraseSound extends Worded {
+  samples: Float32Array;
+}
 
 /** One that is kept, for a list. */
 export interface Phrase {
@@ -55,8 +67,8 @@ export class PhraseCache {
     private readonly limits: PhraseLimits = ANNOUNCE_LIMITS,
   ) {}
 
-  /** The samples, f32 at 24 kHz, or null. A damaged phrase is removed. */
-  get(key: string): Float32Array | null {
+  /** A phrase, or null. A damaged one is removed. */
+  get(key: string): PhraseSound | null {
     const path = this.pathOf(key);
     let bytes: Buffer;
     try {
@@ -73,32 +85,30 @@ export class PhraseCache {
     } catch {
       // read-only: then nothing is evicted either
     }
-    const samples = new Float32Array((bytes.length - HEADER_BYTES) / 2);
-    for (let i = 0; i < samples.length; i++) samples[i] = bytes.readInt16LE(HEADER_BYTES + 2 * i) / 32767;
-    return samples;
+    return soundOf(bytes);
   }
 
   /** Keeps a phrase, and makes room for it. Throws the file system's errors, and leaves nothing then. */
-  put(key: string, samples: Float32Array, fresh: boolean): void {
+  put(key: string, sound: PhraseSound, fresh: boolean): void {
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    const bytes = Buffer.concat([Buffer.alloc(HEADER_BYTES), toS16le(samples)]);
-    bytes.write(MAGIC, 0, "latin1");
-    bytes.writeUInt32LE(samples.length, 8);
-    bytes.writeUInt32LE(fresh ? 1 : 0, 12);
+    const bytes = bytesOf(sound, fresh);
     sumOf(bytes, key).copy(bytes, SUM_AT);
     this.evict(bytes.length);
     const family = join(this.folder, FAMILY);
     replaceFile(this.pathOf(key), bytes, { mode: 0o600, flush: false, family });
   }
 
-  /** What is there, the last used first. Nothing is read but the beginnings of files. */
+  /**
+   * What is there, the last used first. Nothing is read but the beginnings of files. Throws the file system's
+   * errors.
+   */
   list(): Phrase[] {
     const names = this.names();
     const kept = new Set(names.filter((name) => name.endsWith(KEEP_SUFFIX)));
     return names
       .filter((name) => NAME.test(name))
       .flatMap((name) => {
-        const key = name.slice(0, -SUFFIX.length);
+        const key = keyIn(name);
         const phrase = this.look(key, kept.has(`${key}${KEEP_SUFFIX}`));
         return phrase === null ? [] : [phrase];
       })
@@ -112,12 +122,16 @@ export class PhraseCache {
     return true;
   }
 
-  /** Removes all phrases, or all that are not kept. @returns those that were removed */
+  /**
+   * Removes all phrases, or all that are not kept, and damaged ones. Throws the file system's errors.
+   * @returns those that were removed
+   */
   clear(keptToo: boolean): Phrase[] {
+    const all = this.list();
     removeAbandoned(this.folder);
-    const phrases = this.list().filter(({ kept }) => keptToo || !kept);
-    for (const { key } of phrases) this.remove(key);
-    return phrases;
+    const going = all.filter(({ kept }) => keptToo || !kept);
+    for (const key of [...this.damaged(all), ...going.map(({ key }) => key)]) this.remove(key);
+    return going;
   }
 
   /**
@@ -127,6 +141,7 @@ export class PhraseCache {
   private evict(bytes: number): void {
     const now = Date.now();
     const all = this.list();
+    for (const key of this.damaged(all)) this.remove(key);
     const evictable = all.filter(({ kept }) => !kept);
     const ageOf = ({ used }: Phrase) => now - Date.parse(used);
     const old = evictable.filter(
@@ -151,19 +166,28 @@ export class PhraseCache {
     try {
       const path = this.pathOf(key);
       const { mtime, size } = statSync(path);
-      const fresh = readHead(path).readUInt32LE(12) === 1;
-      const seconds = Math.max(0, size - HEADER_BYTES) / 2 / SAMPLE_RATE_HZ;
+      const head = readHead(path);
+      const fresh = head.readUInt32LE(16) === 1;
+      const seconds = head.readUInt32LE(8) / SAMPLE_RATE_HZ;
+      if (size !== bytesIn(head)) return null; // damaged, or of another version
       return { key, seconds, bytes: size, used: mtime.toISOString(), fresh, kept };
     } catch {
       return null; // another process has removed it
     }
   }
 
+  /** Keys of files that are no phrases, or those of another version. */
+  private damaged(all: readonly Phrase[]): string[] {
+    const keys = this.names().filter((name) => NAME.test(name));
+    return keys.map(keyIn).filter((key) => all.every((phrase) => phrase.key !== key));
+  }
+
   private names(): string[] {
     try {
       return readdirSync(this.folder);
-    } catch {
-      return [];
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") return [];
+      throw error;
     }
   }
 
@@ -179,11 +203,39 @@ export class PhraseCache {
 const sumOf = (bytes: Buffer, key: string) =>
   newHash().update(key).update(bytes.subarray(0, SUM_AT)).update(bytes.subarray(HEADER_BYTES)).digest();
 
+/** How long a file is that begins so; 0: it is no phrase. */
+const bytesIn = (head: Buffer) =>
+  head.length >= HEADER_BYTES && head.toString("latin1", 0, MAGIC.length) === MAGIC
+    ? HEADER_BYTES + WORD_BYTES * head.readUInt32LE(12) + 2 * head.readUInt32LE(8)
+    : 0;
+
 const isWhole = (bytes: Buffer, key: string) =>
-  bytes.length >= HEADER_BYTES &&
-  bytes.toString("latin1", 0, MAGIC.length) === MAGIC &&
-  bytes.readUInt32LE(8) * 2 === bytes.length - HEADER_BYTES &&
+  bytes.length > 0 &&
+  bytes.length === bytesIn(bytes) &&
   sumOf(bytes, key).equals(bytes.subarray(SUM_AT, HEADER_BYTES));
+
+function bytesOf({ samples, words }: PhraseSound, fresh: boolean): Buffer {
+  const head = Buffer.alloc(HEADER_BYTES + WORD_BYTES * words.length);
+  head.write(MAGIC, 0, "latin1");
+  for (const [i, number] of [samples.length, words.length, fresh ? 1 : 0].entries())
+    head.writeUInt32LE(number, MAGIC.length + 4 * i);
+  const ends = words.flatMap(({ end, start }) => [start, end]);
+  for (const [i, seconds] of ends.entries())
+    head.writeUInt32LE(Math.round(seconds * SAMPLE_RATE_HZ), HEADER_BYTES + 4 * i);
+  return Buffer.concat([head, toS16le(samples)]);
+}
+
+function soundOf(bytes: Buffer): PhraseSound {
+  const secondsAt = (at: number) => bytes.readUInt32LE(at) / SAMPLE_RATE_HZ;
+  const words = Array.from({ length: bytes.readUInt32LE(12) }, (_, i) => {
+    const at = HEADER_BYTES + WORD_BYTES * i;
+    return { start: secondsAt(at), end: secondsAt(at + 4) };
+  });
+  const samples = new Float32Array(bytes.readUInt32LE(8));
+  const from = bytes.length - 2 * samples.length;
+  for (let i = 0; i < samples.length; i++) samples[i] = bytes.readInt16LE(from + 2 * i) / 32767;
+  return { samples, words };
+}
 
 function readHead(path: string): Buffer {
   const file = openSync(path, "r");

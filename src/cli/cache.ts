@@ -1,12 +1,12 @@
 // tts cache: lists the phrases that announcements have kept, removes them, and exempts some from being
 // removed by themselves. No file and no list tells what a phrase says.
 
-import type { Phrase } from "../announce/phrases.ts";
+import type { Phrase, PhraseCache } from "../announce/phrases.ts";
 import { partsOf } from "../announce/template.ts";
-import { TtsError } from "../errors.ts";
+import { fileError, TtsError } from "../errors.ts";
 import { printText } from "../io/output.ts";
 import { nearest } from "../nearest.ts";
-import { sentenceEnds } from "../text/split.ts";
+import { markedSentenceEnds } from "../text/markup/ends.ts";
 import { type CommandData, defineCommand } from "./shared/command.ts";
 import { log, size } from "./shared/log.ts";
 import { COMMON, type Options, type Values } from "./shared/options.ts";
@@ -68,9 +68,18 @@ export const command = defineCommand({
 });
 
 async function list({ json }: Arguments): Promise<void> {
-  const phrases = openPhrases().list();
+  const phrases = inFolder((cache) => cache.list());
   await printText(json === true ? `${JSON.stringify(phrases, null, 1)}\n` : phrases.map(lineOf).join(""));
   if (json !== true && phrases.length > 0) log.info(`${inWords(phrases)}, ${size(bytesOf(phrases))}`);
+}
+
+/** @throws TtsError OUTPUT_FAILED where the folder of the phrases cannot be read */
+function inFolder<T>(work: (cache: PhraseCache) => T): T {
+  try {
+    return work(openPhrases());
+  } catch (error) {
+    throw fileError("OUTPUT_FAILED", "the phrase cache", error, { use: "read" });
+  }
 }
 
 /** Enough of a key to tell phrases apart. */
@@ -93,7 +102,7 @@ const inWords = ({ length }: readonly unknown[]) => `${length} ${length === 1 ? 
 const bytesOf = (phrases: readonly Phrase[]) => phrases.reduce((sum, { bytes }) => sum + bytes, 0);
 
 function clear({ all }: Arguments): void {
-  const removed = openPhrases().clear(all === true);
+  const removed = inFolder((cache) => cache.clear(all === true));
   log.info(`removed ${inWords(removed)}: ${size(bytesOf(removed))} freed`);
 }
 
@@ -102,7 +111,7 @@ async function keep(args: Arguments, positionals: readonly string[]): Promise<vo
   const text = await inputText(positionals, undefined);
   const { keyOf, locale } = await readPhraseVoice(args);
   const phrases = openPhrases();
-  const lasting = partsOf(text, new Date(), locale, sentenceEnds).filter(({ fresh }) => !fresh);
+  const lasting = partsOf(text, new Date(), locale, markedSentenceEnds).filter(({ fresh }) => !fresh);
   if (lasting.length === 0)
     throw new TtsError(
       "USAGE",

@@ -1,12 +1,15 @@
 // Files that a process holds locked as long as it lives: the kernel lets go of them when it ends, however it
-// ends. For queues that must survive a kill; lock.ts has locks that name their holder.
+// ends, and when the programs have ended that inherited the file. For queues that must survive a kill;
+// lock.ts has locks that name their holder.
 
 import { closeSync, constants, openSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { tryLockFile } from "../../ffi/libc.ts";
+import { tryLockFile, unlockFile } from "../../ffi/libc.ts";
 import { removeLitter, renameIntoPlace } from "./atomic.ts";
 
 export interface HeldFile {
+  /** The open file, for a program that is to hold it as well. */
+  readonly file: number;
   /** Does nothing the second time. */
   release(): void;
 }
@@ -59,10 +62,12 @@ function closed(file: number): null {
 function heldFile(file: number, before: () => void): HeldFile {
   let isOpen = true;
   return {
+    file,
     release() {
       if (!isOpen) return;
       isOpen = false;
       before();
+      unlockFile(file); // also where another program still has it open
       closeSync(file);
     },
   };

@@ -34,10 +34,11 @@ export async function withLock<T>(
 /** The living process that holds a lock, or null. */
 export function holderOf(path: string): number | null {
   const holder = textOrNull(path);
-  if (holder === null) return null;
-  const pid = Number.parseInt(holder, 10);
-  return identity(pid) === holder ? pid : null;
+  return holder !== null && isLiving(holder) ? Number.parseInt(holder, 10) : null;
 }
+
+/** @param holder what {@link identity} gave once */
+export const isLiving = (holder: string) => identity(Number.parseInt(holder, 10)) === holder;
 
 async function acquire(path: string, onWait: (pid: number) => void): Promise<void> {
   let told = false;
@@ -45,12 +46,11 @@ async function acquire(path: string, onWait: (pid: number) => void): Promise<voi
     if (tryAcquire(path)) return;
     const holder = textOrNull(path);
     if (holder === null) continue; // it was released just now
-    const pid = Number.parseInt(holder, 10);
-    if (identity(pid) !== holder) {
+    if (!isLiving(holder)) {
       removeStale(path, holder);
       continue;
     }
-    if (!told) onWait(pid);
+    if (!told) onWait(Number.parseInt(holder, 10));
     told = true;
     await sleep(LIMITS.lockPollMs);
   }
@@ -91,11 +91,14 @@ function removeStale(path: string, holder: string): void {
   removeLitter(aside);
 }
 
-/** Process id and start time, because the system reuses ids. null when there is no such process. */
-function identity(pid: number): string | null {
+/**
+ * Process id and start time, because the system reuses ids. null when there is no such process, or it has
+ * ended and its parent has not looked yet.
+ */
+export function identity(pid: number): string | null {
   const stat = textOrNull(`/proc/${pid}/stat`);
   if (stat === null) return null;
-  // field 22, after the name in brackets
-  const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  return `${pid} ${started}`;
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // field 3 and the next ones
+  const [state, started] = [fields[0], fields[19]];
+  return state === "Z" ? null : `${pid} ${started}`;
 }

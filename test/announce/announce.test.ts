@@ -64,6 +64,7 @@ const voice = (madeInMs = 0): Voice => ({
   keyOf: ({ text }) => phraseKey({ text }),
   speak: ({ text }) => ({
     isWhole: true,
+    words: [],
     async *[Symbol.asyncIterator]() {
       spoken.push(text);
       if (text === "fails") throw new Error("no voice");
@@ -74,6 +75,7 @@ const voice = (madeInMs = 0): Voice => ({
   rest: () => {
     rested = clock.now().getTime();
   },
+  speed: 1,
   shaped: (words) => words,
   openPlayer: async (volume) => {
     volumes.push(volume);
@@ -258,10 +260,12 @@ describe("an urgent one interrupts", () => {
     ]);
     return async () => (await turn!).end();
   };
-  const words = (...seconds: number[]) => ({
+  /** Tones and silences in turn, in which words may be known. */
+  const words = (seconds: number[], spans: { start: number; end: number }[] = []) => ({
     ...voice(),
     speak: () => ({
       isWhole: true,
+      words: spans,
       async *[Symbol.asyncIterator]() {
         for (const [i, length] of seconds.entries())
           yield i % 2 === 0 ? tone(length) : new Float32Array(length * SAMPLE_RATE_HZ);
@@ -271,16 +275,64 @@ describe("an urgent one interrupts", () => {
 
   test("at the next silence", async () => {
     const end = interruptAfter(1_000);
-    const outcome = await announce(plain(), words(2, 0.2, 3), { folder, phrases, clock });
+    const outcome = await announce(plain(), words([2, 0.2, 3]), { folder, phrases, clock });
     expect(outcome.what).toBe("interrupted");
     expect(secondsHeard()).toBeCloseTo(2.02, 5);
     expect(finished).toBe(true);
     await end();
   });
 
+  const interruptedAt = async (afterMs: number, voice: Voice, changes: Partial<Announcement> = {}) => {
+    heard = [];
+    const end = interruptAfter(clock.monotonicMs() + afterMs);
+    const { seconds, what } = await announce({ ...plain(), ...changes }, voice, { folder, phrases, clock });
+    expect(what).toBe("interrupted");
+    expect(secondsHeard()).toBeCloseTo(seconds, 5);
+    await end();
+    return seconds;
+  };
+  async function* tones(seconds: number) {
+    yield tone(seconds);
+  }
+  const SPANS = [
+    { start: 0, end: 0.4 },
+    { start: 0.4, end: 1.9 },
+    { start: 1.9, end: 5 },
+  ];
+
+  /** A word ends somewhere in a frame, in its quietest place. */
+  const near = (seconds: number, expected: number) => expect(Math.abs(seconds - expected)).toBeLessThan(0.1);
+
+  test("at the end of the word where words are known, also of a kept phrase, a repetition and other speeds", async () => {
+    // half a second is given ahead: after 1 s it is the word that ends after 1.9 s
+    near(await interruptedAt(1_000, words([5], SPANS)), 1.9);
+    await announce(plain(), words([5], SPANS), { folder, phrases, clock });
+    near(await interruptedAt(1_000, words([5], SPANS)), 1.9);
+    near(await interruptedAt(7_000, words([5], SPANS), { repeat: 2 }), 6 + 1.9);
+    const before = tone(1);
+    near(await interruptedAt(2_000, words([5], SPANS), { before }), 1 + 1.9);
+    const fast = { ...words([5], SPANS), speed: 1.25, shaped: () => tones(4) };
+    near(await interruptedAt(600, fast), 1.9 / 1.25);
+  });
+
+  test("where it is quiet near the end of the word, and at once between words", async () => {
+    const spans = [
+      { start: 0, end: 2 },
+      { start: 4, end: 6 },
+    ];
+    near(await interruptedAt(1_000, words([2.04, 2, 2], spans)), 2.05);
+    near(await interruptedAt(2_500, words([2.04, 2, 2], spans)), 3.1);
+  });
+
+  test("soon where a word does not end", async () => {
+    const seconds = await interruptedAt(1_000, words([30], [{ start: 0, end: 30 }]));
+    expect(seconds).toBeGreaterThan(2.5);
+    expect(seconds).toBeLessThan(3.5);
+  });
+
   test("soon where there is no silence, with its sound faded out", async () => {
     const end = interruptAfter(1_000);
-    expect(await announce(plain(), words(30), { folder, phrases, clock })).toMatchObject({
+    expect(await announce(plain(), words([30]), { folder, phrases, clock })).toMatchObject({
       what: "interrupted",
     });
     expect(secondsHeard()).toBeGreaterThan(2.5);

@@ -57,6 +57,30 @@ test("who is more important goes first, then who came first", async () => {
   expect(readdirSync(join(folder, "tickets"))).toEqual([]);
 });
 
+test("one that has a time goes before others of its priority, and interrupts nobody", async () => {
+  const first = await take();
+  const order: string[] = [];
+  const wait = async (name: string, priority: Priority, isDue: boolean) => {
+    const turn = await takeTurn(folder, priority, 20_000, isDue);
+    order.push(name);
+    turn.end();
+  };
+  const all: Promise<void>[] = [];
+  for (const [name, priority, isDue] of [
+    ["normal", "normal", false],
+    ["due", "normal", true],
+    ["high", "high", false],
+    ["due later", "normal", true],
+  ] as const) {
+    all.push(wait(name, priority, isDue));
+    await Bun.sleep(5);
+  }
+  expect(first.isWanted()).toBe(false);
+  first.end();
+  await Promise.all(all);
+  expect(order).toEqual(["high", "due", "due later", "normal"]);
+});
+
 test("only an urgent one interrupts, and not another urgent one", async () => {
   const first = await take("urgent");
   const second = take("urgent");
@@ -81,7 +105,7 @@ test("sixteen wait at most", async () => {
 });
 
 test("tickets of the dead do not count", async () => {
-  for (let i = 0; i < 20; i++) writeFileSync(join(folder, "tickets", `0-00000000000000${i % 10}-${i}`), "");
+  for (let i = 0; i < 20; i++) writeFileSync(join(folder, "tickets", `0-1-00000000000000${i % 10}-${i}`), "");
   expect((await take("low")).waitedMs).toBeLessThan(1_000);
 });
 

@@ -6,16 +6,16 @@ import { stripVTControlCharacters } from "node:util";
 import { TtsError } from "../../errors.ts";
 import { toS16le } from "../pcm.ts";
 import type { Sink } from "../sink.ts";
-import { type PlayerChoice, type PlayerCommand, playerCommand } from "./players.ts";
+import { endGroup, type PlayerTurn } from "./group.ts";
+import { endingWithUs, type PlayerChoice, type PlayerCommand, playerCommand } from "./players.ts";
 
 export interface PlayerOptions extends PlayerChoice {
   /** Whether the player gets nothing before {@link Player.begin}. Default: false. */
   hold?: boolean;
-  /**
-   * How long a player may take no sound, and not end after the end of the sound, in milliseconds. Default: 30
-   * s.
-   */
+  /** How far a player may be behind the sound, and behind its end, in milliseconds. Default: 30 s. */
   patienceMs?: number;
+  /** A right to sound that lasts as long as the player does. Default: it needs none. */
+  turn?: PlayerTurn;
 }
 
 /** Sound that plays. Finishing waits until it has been heard to its end; abandoning silences it. */
@@ -48,9 +48,14 @@ const UNREADABLE = /.*[[\p{Cc}--[\t\n\r]]\ufffd].*/gv;
  */
 export async function openPlayer(options: PlayerOptions): Promise<Player> {
   const command = playerCommand(options);
-  const { args, environment, program } = command;
+  const { environment, program } = command;
+  const { turn } = options;
   // a group of its own: silencing reaches what it has started, and Ctrl-C of a terminal reaches it through us
-  const child = spawn(program, args, { env: environment, stdio: "pipe", detached: true });
+  const child = spawn(...endingWithUs(program, command.args), {
+    env: environment,
+    stdio: ["pipe", "pipe", "pipe", ...(turn === undefined ? [] : [turn.file])],
+    detached: true,
+  });
   await new Promise<void>((resolve, reject) => {
     child.once("spawn", resolve);
     child.once("error", (cause) =>
@@ -61,10 +66,19 @@ export async function openPlayer(options: PlayerOptions): Promise<Player> {
       ),
     );
   });
+  turn?.notePlayer(child.pid!);
   return new ProcessPlayer(command, child, options);
 }
 
 const OTHER_PLAYER = "choose another with {player}";
+
+/** Whole lines, or at least whole words. */
+function theLastOf(words: string): string {
+  if (words.length <= MOST_WORDS) return words;
+  const last = words.slice(-MOST_WORDS - 1);
+  const start = last.search(/\n./) + 1 || last.search(/\s\S/) + 1;
+  return last.slice(start);
+}
 
 class ProcessPlayer implements Player {
   private samples = 0;
@@ -73,6 +87,8 @@ class ProcessPlayer implements Player {
   private taken: Promise<void>;
   private readonly start = Promise.withResolvers<void>();
   private begunMs = 0;
+  /** When a player in time has played everything that was written. */
+  private playedMs = 0;
   /** Bytes that may wait: as many as at the start, else the usual. */
   private mostBytes = MOST_HELD_BYTES;
   private failure: TtsError | null = null;
@@ -85,13 +101,7 @@ class ProcessPlayer implements Player {
   private readonly gone = Promise.withResolvers<void>();
   /** Resolves when bytes were taken, or will never be. */
   private news = Promise.withResolvers<void>();
-  private readonly kill = () => {
-    try {
-      process.kill(-this.child.pid!, "SIGKILL");
-    } catch {
-      return; // it has gone
-    }
-  };
+  private readonly kill = () => endGroup(this.child.pid!);
 
   constructor(
     readonly command: PlayerCommand,
@@ -102,7 +112,7 @@ class ProcessPlayer implements Player {
     process.once("exit", this.kill);
     for (const name of ["stderr", "stdout"] as const)
       child[name]?.on("data", (chunk) => {
-        this.words[name] = (this.words[name] + String(chunk)).slice(-MOST_WORDS);
+        this.words[name] = theLastOf(this.words[name] + String(chunk));
       });
     // the words may come after the end; what the player has started may keep its streams open
     child.once("exit", (status, signal) => {
@@ -127,6 +137,7 @@ class ProcessPlayer implements Player {
   begin(): void {
     if (this.begunMs > 0) return;
     this.begunMs = performance.now();
+    this.playedMs = this.begunMs + 1000 * this.seconds;
     this.mostBytes = Math.max(this.waitingBytes, AHEAD_SECONDS * this.options.rateHz * BYTES_PER_SAMPLE);
     this.start.resolve();
   }
@@ -135,7 +146,10 @@ class ProcessPlayer implements Player {
     const bytes = toS16le(samples);
     this.samples += samples.length;
     this.waitingBytes += bytes.length;
-    this.taken = this.taken.then(() => this.send(bytes));
+    this.playedMs =
+      Math.max(this.playedMs, performance.now()) + (1000 * samples.length) / this.options.rateHz;
+    const { playedMs, seconds } = this;
+    this.taken = this.taken.then(() => this.send(bytes, Math.max(playedMs, this.begunMs + 1000 * seconds)));
     while (this.waitingBytes > this.mostBytes && this.failure === null) {
       this.begin();
       await this.news.promise;
@@ -148,9 +162,7 @@ class ProcessPlayer implements Player {
     await this.taken;
     this.isComplete = true;
     this.child.stdin?.end();
-    const { patienceMs = PATIENCE_MS } = this.options;
-    const leftMs = Math.max(0, this.begunMs + 1000 * this.seconds - performance.now());
-    await this.within(leftMs + patienceMs, this.gone.promise, "was not done with the sound after");
+    await this.inTime(this.playedMs, this.gone.promise, "its end");
     if (this.failure !== null) throw this.failure;
   }
 
@@ -164,36 +176,34 @@ class ProcessPlayer implements Player {
     await this.gone.promise;
   }
 
-  /** Does nothing once the player has failed. */
-  private async send(bytes: Uint8Array): Promise<void> {
-    const { child, gone, options } = this;
+  /** Does nothing once the player has failed. @param playedMs when a player in time has played these bytes */
+  private async send(bytes: Uint8Array, playedMs: number): Promise<void> {
+    const { child, gone } = this;
     if (this.failure === null) {
       const { promise, resolve } = Promise.withResolvers<void>();
       child.stdin?.write(bytes, (error) => {
         this.isCut ||= error != null;
         resolve();
       });
-      await this.within(
-        options.patienceMs ?? PATIENCE_MS,
-        Promise.race([promise, gone.promise]),
-        "has taken no sound for",
-      );
+      await this.inTime(playedMs, Promise.race([promise, gone.promise]), "the sound");
     }
     this.waitingBytes -= bytes.length;
     this.tell();
   }
 
-  /** Waits; a player that is late has failed, and is ended. */
-  private async within(milliseconds: number, event: Promise<void>, fault: string): Promise<void> {
-    const timer = setTimeout(() => this.fail(`${fault} ${Math.round(milliseconds / 1000)} s`), milliseconds);
+  /** Waits; a player that is too far behind has failed, and is ended. */
+  private async inTime(playedMs: number, event: Promise<void>, what: string): Promise<void> {
+    const { patienceMs = PATIENCE_MS } = this.options;
+    const fail = () => this.fail(`is ${Math.round(patienceMs / 1000)} s behind ${what}`);
+    const timer = setTimeout(fail, Math.max(0, playedMs - performance.now()) + patienceMs);
     await Promise.race([event, this.gone.promise]).finally(() => clearTimeout(timer));
   }
 
   private end(how: string, isWell: boolean): void {
     process.off("exit", this.kill);
     const { complaint } = this.command;
-    if (!isWell || (complaint !== undefined && this.words.stderr.includes(complaint)))
-      this.fail(`failed (${how})`);
+    if (!isWell) this.fail(`failed (${how})`);
+    else if (complaint !== undefined && this.words.stderr.includes(complaint)) this.fail("cannot play");
     else if (!this.isComplete || this.isCut) this.fail("ended before the sound did");
     this.gone.resolve();
     this.tell();

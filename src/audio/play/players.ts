@@ -133,6 +133,16 @@ export function playerCommand({ device, player, rateHz }: PlayerChoice): PlayerC
   };
 }
 
+/** Of util-linux, which every Debian has. */
+const SETPRIV = "/usr/bin/setpriv";
+
+/**
+ * A command that the system kills when the thread that started it ends, even by a kill -9: else a player goes
+ * on with the seconds of sound that lie in its pipe. Where setpriv is missing, it is the same command.
+ */
+export const endingWithUs = (program: string, args: readonly string[]): [string, string[]] =>
+  existsSync(SETPRIV) ? [SETPRIV, ["--pdeathsig", "KILL", "--", program, ...args]] : [program, [...args]];
+
 function defaultPlayer(): string {
   const installed = installedPlayers();
   const first = installed.find(({ usable }) => usable) ?? installed[0];

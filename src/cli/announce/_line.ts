@@ -1,7 +1,8 @@
-// The one line that a run leaves in the system's log, or on standard error where there is none.
+// The one line that a run leaves in the system's log, or on a terminal where there is none.
 
 import type { Outcome } from "../../announce/announce.ts";
 import { tellSyslog } from "../../io/syslog.ts";
+import { isTerminal } from "../../io/terminal.ts";
 import { log } from "../shared/log.ts";
 import type { Arguments, Request } from "./_options.ts";
 
@@ -34,15 +35,20 @@ export function inWords(outcome: Outcome, args: Arguments, { mostLateMs }: Reque
   return facts.filter((fact) => fact !== "").join(", ");
 }
 
-/** How late it was, and how early it should have begun. */
-function aboutTime(by: string, { lateMs, madeMs }: Outcome): string {
+/** How late it was, and why: others spoke, or it should have begun earlier. */
+function aboutTime(by: string, { lateMs, madeMs, waitedMs }: Outcome): string {
+  if (lateMs >= 200 && waitedMs >= lateMs) return `${seconds(lateMs)} after ${by}, since others spoke`;
   const advice = `start at least ${seconds(madeMs + START_MS)} before`;
   return lateMs < 200 ? `at ${by} (${advice})` : `${seconds(lateMs)} after ${by}: ${advice}`;
 }
 
-/** Says the line. @param isFailure of which the command line itself tells standard error */
-export function tell(line: string, isFailure: boolean): void {
-  const isLogged = tellSyslog(isFailure ? "error" : "info", line);
-  if (isFailure || isLogged) log.debug(line);
-  else log.info(line);
+/**
+ * Says the line. Standard error gets it where there is no log, as far as somebody looks at it: cron would
+ * send it as mail.
+ * @param kind `fine`: all went well; `fault`: well enough; `failure`: the command line itself tells of it
+ */
+export function tell(line: string, kind: "fine" | "fault" | "failure"): void {
+  const isLogged = tellSyslog(kind === "failure" ? "error" : "info", line);
+  const isShown = !isLogged && (kind === "fault" || (kind === "fine" && isTerminal(2)));
+  log[isShown ? "info" : "debug"](line);
 }

@@ -65,7 +65,7 @@ export const ANNOUNCE_OPTIONS = {
     type: "string",
     valueHint: PRIORITIES.join("|"),
     description:
-      "Who goes first among those that wait. urgent also interrupts what is being said, at the next silence. Default: normal.",
+      "Who goes first among those that wait. urgent also interrupts what is being said, at the end of a word. Of the same priority those with --by go first. Default: normal.",
     group: manners,
   },
   "max-wait": {

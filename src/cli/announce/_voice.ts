@@ -2,7 +2,7 @@
 
 import type { SpokenPart } from "../../announce/announce.ts";
 import type { Part } from "../../announce/template.ts";
-import type { Engine } from "../../engine.ts";
+import type { Engine, WordTime } from "../../engine.ts";
 import { assertSound, openEngine } from "../shared/engine.ts";
 import { log } from "../shared/log.ts";
 import type { PhraseVoice } from "../shared/phrases.ts";
@@ -31,15 +31,19 @@ export class Speaker {
       extraPositions(options),
     );
     const { engine, faults, level } = this;
-    let isWhole = false;
+    let [isWhole, words]: [boolean, readonly WordTime[]] = [false, []];
     return {
       get isWhole() {
         return isWhole;
+      },
+      get words() {
+        return words;
       },
       async *[Symbol.asyncIterator]() {
         const opened = await engine;
         if (isFirst) await level.learn(opened, options, log.debug); // the log gets one line
         const speech = isFirst ? opened.first! : opened.speak(part.text, options);
+        words = speech.words; // which grows
         for await (const { samples } of speech) if (samples.length > 0) yield samples;
         const summary = speech.summary();
         assertSound(summary);

@@ -10,7 +10,7 @@ import { filtered, through } from "../../audio/filters/filter.ts";
 import { loadConfig } from "../../config.ts";
 import { checkRequest } from "../../engine/request.ts";
 import { asTtsError, fileError, meaningOf, systemCode, TtsError } from "../../errors.ts";
-import { sentenceEnds } from "../../text/split.ts";
+import { markedSentenceEnds } from "../../text/markup/ends.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { openPhrases, readPhraseVoice } from "../shared/phrases.ts";
@@ -25,7 +25,7 @@ export const command = defineCommand({
   description: [
     "Plays TEXT, or standard input. Announcements wait for each other, so that two never talk at once. {time}, {date} and {weekday} in the text are filled in, in the language that is spoken.",
     "Without --seed the text itself chooses the seed: the same text sounds the same, and what was said once is kept and plays at once. Sentences with {time}, {date} or {weekday} are kept apart from the others. Texts are kept as hashes only; tts cache lists and removes what is kept.",
-    "Each run leaves one line in the system's log (/dev/log), or on standard error where there is none. An announcement that is not to be said because of quiet hours, --dedupe or --max-late is no failure.",
+    "Each run leaves one line in the system's log (/dev/log), or on a terminal where there is none; cron, which would send it as mail, gets errors only. --verbose always shows it. An announcement that is not to be said because of quiet hours, --dedupe or --max-late is no failure.",
   ],
   examples: [
     ['tts announce "Dinner is ready."', "says it"],
@@ -53,7 +53,7 @@ export const command = defineCommand({
     try {
       await run(args, data);
     } catch (error) {
-      tell(asTtsError(error).inOneLine, true);
+      tell(asTtsError(error).inOneLine, "failure");
       throw error;
     }
   },
@@ -69,7 +69,7 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
   const request = await readRequest(args, positionals, CLOCK.now());
   const phraseVoice = await readPhraseVoice(args);
   const moment = request.appointment?.moment ?? CLOCK.now();
-  const parts = partsOf(request.template, moment, phraseVoice.locale, sentenceEnds);
+  const parts = partsOf(request.template, moment, phraseVoice.locale, markedSentenceEnds);
   for (const part of parts) checkRequest(part.text, phraseVoice.optionsFor(part));
   if (parts.length === 0)
     throw new TtsError("TEXT_EMPTY", "there is no text to speak", "see tts announce --help");
@@ -82,12 +82,13 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
     keyOf: phraseVoice.keyOf,
     speak: (part) => speaker.speak(part),
     rest: () => void speaker.close(),
+    speed: speed ?? 1,
     shaped: (words) => through(words, soundFilters({ speed, loudness }, level)),
-    async openPlayer(volume) {
+    async openPlayer(volume, turn) {
       const { openPlayer } = await import("../../audio/play/player.ts"); // --prepare needs none
       const { rateHz = SAMPLE_RATE_HZ } = heard;
       const filters = soundFilters(volume === null ? heard : { ...heard, volume }, level);
-      return filtered(await openPlayer({ ...play, rateHz }), filters);
+      return filtered(await openPlayer({ ...play, rateHz, turn }), filters);
     },
   };
   try {
@@ -97,7 +98,7 @@ async function run(args: Arguments, { positionals }: CommandData): Promise<void>
           speaker.faults.add(`cannot keep phrases: ${meaningOf(error, "write").what}`);
         });
     const faults = [...speaker.faults].map((fault) => `; ${fault}`).join("");
-    tell(inWords(outcome, args, request) + faults, false);
+    tell(inWords(outcome, args, request) + faults, faults === "" ? "fine" : "fault");
   } finally {
     await speaker.close();
   }

@@ -13,13 +13,19 @@ import { clearProgress, log, showConversion, showProgress } from "./log.ts";
 import type { Outlet, SoundOutput } from "./sound-output.ts";
 import { tellOpening } from "./start.ts";
 
-/** Says once why a bundle is made or what is added to it, and then how far that has come. */
-export function announcing(model = "the starter voice"): (progress: Progress) => void {
+/**
+ * Says once why a bundle is made or what is added to it, and then how far that has come.
+ * @param tell says what is no fault
+ */
+export function announcing(
+  model = "the starter voice",
+  tell: (line: string) => void = log.info,
+): (progress: Progress) => void {
   let announced = false;
   return (progress) => {
     const { adding = "", because = "" } = progress;
-    if (!announced && adding !== "") log.info(`preparing ${adding} for ${model}`);
-    else if (!announced && because === "") log.info(`preparing ${model} for its first use`);
+    if (!announced && adding !== "") tell(`preparing ${adding} for ${model}`);
+    else if (!announced && because === "") tell(`preparing ${model} for its first use`);
     else if (!announced) log.warn(`preparing ${model} again: ${because}`);
     announced = true;
     showConversion(progress);

@@ -12,10 +12,11 @@ import type { Manifest } from "../../formats/bundle.ts";
 import { voiceToFile } from "../../formats/voice.ts";
 import { newHash } from "../../io/hash.ts";
 import { readTextFile, textOrEmpty } from "../../io/read.ts";
+import { isTerminal } from "../../io/terminal.ts";
 import { resolveModel } from "../../models/resolve.ts";
 import { promptDefaults } from "../../text/prompt.ts";
 import { announcing } from "./engine.ts";
-import { clearProgress } from "./log.ts";
+import { clearProgress, log } from "./log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./machine-options.ts";
 import { filePath, type Options, type Values } from "./options.ts";
 import {
@@ -63,7 +64,8 @@ export async function readPhraseVoice(args: Values<typeof PHRASE_OPTIONS>): Prom
   const lexicon = filePath(args, "lexicon");
   const words = lexicon === undefined ? "" : await readTextFile(lexicon, LIMITS.lexiconBytes);
   const model = args.model ?? modelFor(options.speaker, voice, config.cacheDir);
-  const bundle = await resolveModel({ config, model, onProgress: announcing(model) });
+  const tell = isTerminal(2) ? log.info : log.debug; // cron would send it as mail
+  const bundle = await resolveModel({ config, model, onProgress: announcing(model, tell) });
   const { manifest } = bundle;
   clearProgress();
   const { npu, predictor, talker, vocoder } = machine;

@@ -26,7 +26,7 @@ const STRENGTHS = new Map([
   ),
 ]);
 /** Elements whose text is read as something else. */
-const HELD = new Set(["sub", "say-as", "phoneme"]);
+export const HELD: ReadonlySet<string> = new Set(["sub", "say-as", "phoneme"]);
 const ENDS: ReadonlyMap<string, Gap> = new Map([
   ["p", "paragraph"],
   ["s", "sentence"],

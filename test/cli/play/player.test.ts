@@ -8,7 +8,7 @@ import { openPlayer } from "../../../src/audio/play/player.ts";
 import { courseOf, type StartChoice, StartWatch, startedBy } from "../../../src/audio/play/start.ts";
 import { patient } from "../../_support.ts";
 import { newFolder } from "../_tts.ts";
-import { device, isAlive } from "./_players.ts";
+import { device, isAlive, programs } from "./_players.ts";
 
 const RATE = { rateHz: 24_000 };
 const tone = (seconds: number) =>
@@ -124,10 +124,31 @@ describe("a player that fails is reported in one line", () => {
 
   test("one that takes nothing, and one that does not end", async () => {
     const patience = { patienceMs: 300 };
-    expect(await fault(play("sleep 50", 20, patience))).toBe("the player sleep has taken no sound for 0 s");
+    expect(await fault(play("sleep 50", 20, patience))).toBe("the player sleep is 0 s behind the sound");
     expect(await fault(play("sh -c 'cat > /dev/null; exec sleep 50'", 0.1, patience))).toMatch(
-      /^the player sh was not done with the sound after 0 s$/,
+      /^the player sh is 0 s behind its end$/,
     );
+  });
+
+  test("one that takes its sound ever more slowly", async () => {
+    const player = "sh -c 'head -c 300000 > /dev/null; while sleep 0.05; do head -c 960 > /dev/null; done'";
+    expect(await fault(play(player, 60, { patienceMs: 1_000 }))).toBe(
+      "the player sh is 1 s behind the sound",
+    );
+  });
+
+  test("with its last whole lines, or at least whole words", async () => {
+    const lines = Array.from({ length: 20 }, (_, i) => `ALSA lib conf.c: no such device ${i}`);
+    const said = (text: string) => fault(play(`sh -c 'echo "${text}" >&2; exit 1'`));
+    expect(await said(lines.join("\n"))).toBe(
+      `the player sh failed (status 1): ${lines.slice(-8).join(" ")}`,
+    );
+    expect(await said(lines.join(" "))).toMatch(/: (ALSA|lib|conf.c:|no|such|device|\d+) .*such device 19$/);
+  });
+
+  test("one that complains, and ends as if all were well", async () => {
+    const bin = programs(newFolder(), { ffplay: "cat > /dev/null; echo audio open failed >&2" });
+    expect(await fault(play(join(bin, "ffplay")))).toBe("the player ffplay cannot play: audio open failed");
   });
 
   test("colours and sound among its words are left out", async () => {

@@ -55,7 +55,9 @@ for (const [player, device, isExact] of [
       newFolder(),
     );
     expect(stderr).toMatch(
-      new RegExp(`^tts: the player ${player} failed \\(status \\d+\\): [^\\n]+; choose another`),
+      new RegExp(
+        `^tts: the player ${player} (failed \\(status [1-9]\\d*\\)|cannot play): [^\\n]+; choose another`,
+      ),
     );
     expect(status).toBe(5);
   });
