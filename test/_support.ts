@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { WAV_HEADER_BYTES } from "../src/audio/wav.ts";
+import { WAV_HEADER_BYTES } from "../src/audio/encode/wav.ts";
 import { type Backend, isAccelerator, type OpenOptions } from "../src/backends/stage.ts";
 import { type ConfigFlags, LIMITS, loadConfig, type WeightType, weightTypes } from "../src/config.ts";
 import { runConversion } from "../src/convert/index.ts";

@@ -48,6 +48,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "node:crypto": ["src/serve/sockets/"], // others take src/io/hash.ts, which loads in no time
   "node:child_process": ["src/child.ts", "src/audio/play/", "src/serve/sockets/"],
   "@audio/decode": ["src/audio/"],
+  "libflacjs/dist/libflac.js": ["src/audio/encode/"],
+  "libopus-wasm": ["src/audio/encode/"],
+  "wasm-media-encoders": ["src/audio/encode/"],
   "@huggingface/hub": ["src/models/"],
   n2words: ["src/text/"],
   citty: ["src/cli/"],

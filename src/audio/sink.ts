@@ -1,12 +1,9 @@
-// Where sound goes: samples in, wav or raw bytes out, to a file or a stream.
+// Where sound goes: samples in, bytes of a format out, to a file or a stream.
 
 import { type Output, openOutput } from "../io/output.ts";
-import { toS16le } from "./pcm.ts";
-import { wavHeader } from "./wav.ts";
-
-export const FORMATS = ["wav", "pcm"] as const;
-/** pcm is raw 16-bit little-endian, mono. */
-export type Format = (typeof FORMATS)[number];
+import type { Encoder } from "./encode/encoder.ts";
+import type { Format } from "./encode/formats.ts";
+import { openEncoder } from "./encode/open.ts";
 
 /** Takes samples in order. Finish or abandon ends it; abandoning what has ended does nothing. */
 export interface Sink {
@@ -20,10 +17,16 @@ export interface Sink {
 
 /**
  * Opens an output for sound; see {@link openOutput}.
- * @throws TtsError OUTPUT_FAILED
+ * @throws TtsError OUTPUT_FAILED; USAGE for a rate that the format has not
  */
 export async function openSink(path: string, format: Format, rateHz: number): Promise<Sink> {
-  return new SoundSink(await openOutput(path), format, rateHz);
+  const output = await openOutput(path);
+  try {
+    return new SoundSink(output, await openEncoder(format, rateHz));
+  } catch (error) {
+    output.abandon();
+    throw error;
+  }
 }
 
 /** Several sinks as one. Each gets everything, in turn; they finish in their order. */
@@ -42,38 +45,29 @@ export function toEach(sinks: readonly Sink[]): Sink {
   };
 }
 
+/** A file's header learns the length at the end, a stream's never. */
 class SoundSink implements Sink {
-  private samples = 0;
-  private started = false;
-
   constructor(
     private readonly output: Output,
-    private readonly format: Format,
-    private readonly rateHz: number,
+    private readonly encoder: Encoder,
   ) {}
 
-  /**
-   * Writes a header without the length, which is not known yet: a file gets it at the end, a stream never.
-   */
-  private async start(): Promise<void> {
-    if (this.format === "wav" && !this.started) await this.output.write(wavHeader(null, this.rateHz));
-    this.started = true;
-  }
-
   async write(samples: Float32Array): Promise<void> {
-    await this.start();
-    await this.output.write(toS16le(samples));
-    this.samples += samples.length;
+    await this.pass(this.encoder.push(samples));
   }
 
   async finish(): Promise<void> {
-    await this.start();
-    if (this.format === "wav" && this.output.seekable)
-      await this.output.rewrite(wavHeader(this.samples, this.rateHz));
+    await this.pass(this.encoder.end());
+    if (this.output.seekable) await this.output.rewrite(this.encoder.header);
     await this.output.finish();
   }
 
   abandon(): void {
+    this.encoder.close();
     this.output.abandon();
+  }
+
+  private async pass(bytes: Uint8Array): Promise<void> {
+    if (bytes.length > 0) await this.output.write(bytes);
   }
 }

@@ -36,9 +36,11 @@ const PUBLISHED: Record<string, string> = {
   "libllama and libggml (from @node-llama-cpp/linux-x64 and -arm64)": "llama.cpp.txt",
   "libonnxruntime (from onnxruntime-node)": "onnxruntime.txt",
   "Bun, the runtime inside of a binary": "bun.txt",
-  "libFLAC, libogg and libvorbis (in @wasm-audio-decoders): BSD-3-Clause": "xiph.txt",
+  "libFLAC, libogg and libvorbis (in @wasm-audio-decoders and libflacjs): BSD-3-Clause": "xiph.txt",
+  "libopus (in libopus-wasm): BSD-3-Clause": "opus.txt",
+  "LAME (in wasm-media-encoders): LGPL-2.0": "lame.txt",
   "libmpg123 (in mpg123-decoder): LGPL-2.1": "mpg123.txt",
-  "GNU Library General Public License, version 2 (of JavaScriptCore in Bun)": "lgpl-2.txt",
+  "GNU Library General Public License, version 2 (of LAME, and of JavaScriptCore in Bun)": "lgpl-2.txt",
   "GNU Lesser General Public License, version 2.1 (of libmpg123, and of TinyCC in Bun)": "lgpl-2.1.txt",
   "GNU General Public License, version 3 (the Lesser one of codec-parser adds to it)": "gpl-3.txt",
 };

@@ -4,8 +4,8 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { wavHeader } from "../../src/audio/encode/wav.ts";
 import { readRecording } from "../../src/audio/read.ts";
-import { wavHeader } from "../../src/audio/wav.ts";
 import { ROOT, scratchFolder } from "../_support.ts";
 
 const FOLDER = join(ROOT, "test/golden/recordings");

@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { WAV_HEADER_BYTES } from "../../src/audio/wav.ts";
+import { WAV_HEADER_BYTES } from "../../src/audio/encode/wav.ts";
 import { FRAMES_PER_SECOND, SAMPLES_PER_FRAME } from "../../src/types.ts";
 import {
   bundleOf,

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { WAV_HEADER_BYTES } from "../../src/audio/wav.ts";
+import { WAV_HEADER_BYTES } from "../../src/audio/encode/wav.ts";
 import { copyOfCheckpoint, patient, silentCodes } from "../_support.ts";
 import { newFolder, shell } from "./_tts.ts";
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { wavHeader } from "../../src/audio/wav.ts";
+import { wavHeader } from "../../src/audio/encode/wav.ts";
 import { readVoiceFile, type VoiceFile, VoiceFolder, voiceToFile } from "../../src/formats/voice.ts";
 import {
   bundleOf,

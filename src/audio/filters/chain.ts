@@ -10,8 +10,6 @@ import { Resampler } from "./resampler.ts";
 import { speedFilter } from "./speed.ts";
 import { volume } from "./volume.ts";
 
-export const RATES_HZ = [16_000, 24_000, 44_100, 48_000] as const;
-
 /** How sound is wanted. What is left out changes nothing. */
 export interface SoundShape {
   /** Leave out what is silent before the first sound, but for 10 ms. */

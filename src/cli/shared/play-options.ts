@@ -1,6 +1,7 @@
 // The options of playing: which player, when it starts, and what its sound is changed by.
 
-import { RATES_HZ, type SoundShape } from "../../audio/filters/chain.ts";
+import { RATES_HZ } from "../../audio/encode/formats.ts";
+import type { SoundShape } from "../../audio/filters/chain.ts";
 import { SPEED_RANGE } from "../../audio/filters/speed.ts";
 import { PLAYER_NAMES } from "../../audio/play/players.ts";
 import { START_CHOICES, type StartChoice } from "../../audio/play/start.ts";

@@ -2,10 +2,18 @@
 // there.
 
 import { extname } from "node:path";
+import {
+  assertRate,
+  FORMAT_NAMES,
+  FORMATS,
+  type Format,
+  formatOfSuffix,
+  SUFFIXES,
+} from "../../audio/encode/formats.ts";
 import { type SoundShape, soundFilters } from "../../audio/filters/chain.ts";
 import { filtered } from "../../audio/filters/filter.ts";
 import { StartWatch, startedBy } from "../../audio/play/start.ts";
-import { FORMATS, type Format, openSink, type Sink, toEach } from "../../audio/sink.ts";
+import { openSink, type Sink, toEach } from "../../audio/sink.ts";
 import { TtsError } from "../../errors.ts";
 import { isStdout, type Output, openOutput } from "../../io/output.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
@@ -20,13 +28,13 @@ export const OUTPUT_OPTIONS = {
     alias: "o",
     valueHint: "FILE|-",
     description:
-      "Where the sound goes; - is standard output. The suffix chooses the format: .wav, or .pcm or .raw. Default: output.wav, or no file with --play.",
+      "Where the sound goes; - is standard output. The suffix chooses the format. Default: output.wav, or no file with --play.",
     group: "Output",
   },
   format: {
     type: "string",
-    valueHint: "wav|pcm",
-    description: "wav, or raw 16-bit little-endian samples. Default: what the suffix says, else wav.",
+    valueHint: FORMAT_NAMES.join("|"),
+    description: `${describeFormats()}. Default: what the suffix says, else wav.`,
     group: "Output",
   },
   ...PLAY_OPTIONS,
@@ -49,6 +57,15 @@ export const TRIM_OPTION = {
   },
 } as const satisfies Options;
 
+/** Each as `wav (16-bit samples with a header; .wav)`. */
+function describeFormats(): string {
+  const one = (name: Format) => {
+    const { brief, suffixes } = FORMATS[name];
+    return `${name} (${brief}; ${suffixes.join(" or ")})`;
+  };
+  return FORMAT_NAMES.map(one).join(", ");
+}
+
 export interface SoundOutput {
   /** null: no file, since the sound is only played. */
   path: string | null;
@@ -62,9 +79,6 @@ export interface SoundOutput {
   level: VoiceLevel;
 }
 
-/** What a file of that name holds. */
-const FORMAT_OF_SUFFIX: Readonly<Record<string, Format>> = { ".wav": "wav", ".pcm": "pcm", ".raw": "pcm" };
-
 /**
  * The format that the name of a file promises, or null where it has no suffix.
  * @throws TtsError USAGE for a format that cannot be written
@@ -72,15 +86,18 @@ const FORMAT_OF_SUFFIX: Readonly<Record<string, Format>> = { ".wav": "wav", ".pc
 function formatOf(path: string): Format | null {
   const suffix = extname(path);
   if (suffix.length < 2) return null;
-  const format = Object.entries(FORMAT_OF_SUFFIX).find(([known]) => known === suffix.toLowerCase())?.[1];
-  if (format !== undefined) return format;
-  const names = Object.keys(FORMAT_OF_SUFFIX).join(", ");
-  throw new TtsError("USAGE", `${path}: ${suffix} cannot be written`, `the name may end in ${names}`);
+  const format = formatOfSuffix(suffix);
+  if (format !== null) return format;
+  throw new TtsError(
+    "USAGE",
+    `${path}: ${suffix} cannot be written`,
+    `the name may end in ${SUFFIXES.join(", ")}`,
+  );
 }
 
 /** @throws TtsError USAGE */
 export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTION>): SoundOutput {
-  const chosen = choice(args, "format", FORMATS);
+  const chosen = choice(args, "format", FORMAT_NAMES);
   const [play, shape, level] = [readPlay(args), readShape(args), new VoiceLevel()];
   const path = filePath(args, "output") ?? (play === null ? `output.${chosen ?? "wav"}` : null);
   const json = args.json === true;
@@ -96,6 +113,7 @@ export function readOutput(args: Values<typeof OUTPUT_OPTIONS & typeof JSON_OPTI
       "leave out --format, or choose another name",
     );
   const format = promised ?? chosen ?? "wav";
+  assertRate(format, shape.rateHz ?? SAMPLE_RATE_HZ);
   if (json && isStdout(path))
     throw new TtsError(
       "USAGE",

@@ -2,7 +2,8 @@
 // pieces, and each filter does only what was asked for.
 
 import { describe, expect, test } from "bun:test";
-import { RATES_HZ, type SoundShape, soundFilters } from "../../../src/audio/filters/chain.ts";
+import { RATES_HZ } from "../../../src/audio/encode/formats.ts";
+import { type SoundShape, soundFilters } from "../../../src/audio/filters/chain.ts";
 import { Resampler } from "../../../src/audio/filters/resampler.ts";
 import { resample } from "../../../src/audio/resample.ts";
 import { SAMPLE_RATE_HZ } from "../../../src/types.ts";

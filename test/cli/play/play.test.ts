@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { WAV_HEADER_BYTES } from "../../../src/audio/wav.ts";
+import { WAV_HEADER_BYTES } from "../../../src/audio/encode/wav.ts";
 import { patient } from "../../_support.ts";
 import { newFolder, shell } from "../_tts.ts";
 import { device, isAlive, programs } from "./_players.ts";

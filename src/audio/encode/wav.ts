@@ -1,6 +1,7 @@
-// The RIFF/WAVE header of 16-bit mono sound. Pure.
+// 16-bit mono sound as RIFF/WAVE: a header and raw samples. Pure.
 
-import { SAMPLE_RATE_HZ } from "../types.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
+import { PcmCodec } from "./pcm.ts";
 
 export const WAV_HEADER_BYTES = 44;
 const BYTES_PER_SAMPLE = 2;
@@ -27,4 +28,14 @@ export function wavHeader(samples: number | null, rateHz: number = SAMPLE_RATE_H
   header.write("data", 36, "latin1");
   header.writeUInt32LE(bytes, 40);
   return header;
+}
+
+export class WavCodec extends PcmCodec {
+  constructor(private readonly rateHz: number) {
+    super();
+  }
+
+  override head(samples: number | null): Uint8Array {
+    return wavHeader(samples, this.rateHz);
+  }
 }
