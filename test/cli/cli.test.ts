@@ -301,7 +301,7 @@ describe("bad input", () => {
     ["an unknown speaker", ["Hello.", "-s", "bob"], 2, /no speaker "bob"; this model has starter/],
     ["an unknown language", ["Hello.", "-l", "klingon"], 2, /no language "klingon"/],
     ["an unknown model", ["Hello.", "-m", "startr"], 3, /no model "startr"; did you mean starter\?/],
-    ["an unknown format", ["Hello.", "--format", "mp3"], 2, /--format is "mp3"/],
+    ["an unknown format", ["Hello.", "--format", "aac"], 2, /--format is "aac"/],
     [
       "an instruction for a voice that takes none",
       ["Hello.", "--instruct", "whisper"],

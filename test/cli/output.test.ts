@@ -4,6 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { SUFFIXES } from "../../src/audio/encode/formats.ts";
 import { WAV_HEADER_BYTES } from "../../src/audio/encode/wav.ts";
 import { copyOfCheckpoint, patient, silentCodes } from "../_support.ts";
 import { newFolder, shell } from "./_tts.ts";
@@ -163,11 +164,19 @@ describe("the suffix of the output", () => {
   });
 
   test.each([
-    [`${SAY} -o a.mp3`, "a.mp3: .mp3 cannot be written; the name may end in .wav, .pcm, .raw"],
-    [`${SAY} -o a.OGG`, "a.OGG: .OGG cannot be written; the name may end in .wav, .pcm, .raw"],
+    [`${SAY} -o a.m4a`, `a.m4a: .m4a cannot be written; the name may end in ${SUFFIXES.join(", ")}`],
+    [`${SAY} -o a.AAC`, `a.AAC: .AAC cannot be written; the name may end in ${SUFFIXES.join(", ")}`],
     [
-      "$TTS decode no-such-codes -o a.flac",
-      "a.flac: .flac cannot be written; the name may end in .wav, .pcm, .raw",
+      "$TTS decode no-such-codes -o a.aiff",
+      `a.aiff: .aiff cannot be written; the name may end in ${SUFFIXES.join(", ")}`,
+    ],
+    [
+      `${SAY} -o a.opus --rate 44100`,
+      "opus cannot hold 44100 samples a second; choose a rate of 16000, 24000, 48000, or another format",
+    ],
+    [
+      `${SAY} -o a.mp3 --format opus`,
+      "--format is opus, but the name a.mp3 means mp3; leave out --format, or choose another name",
     ],
     [
       `${SAY} -o a.raw --format wav`,

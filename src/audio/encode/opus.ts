@@ -16,6 +16,8 @@ const BITS_PER_SECOND = 64_000;
 /** Positions count samples of this rate, whatever the rate of the input. */
 const GRANULE_HZ = 48_000;
 const PACKETS_PER_SECOND = 50;
+/** Fixed, so that the same sound gives the same bytes in whatever pieces it comes. */
+const PACKETS_PER_PAGE = 2;
 /** The longest that a packet of one frame may be. */
 const MOST_PACKET_BYTES = 1275;
 
@@ -38,6 +40,8 @@ class OpusCodec implements Codec {
   private readonly packet: Float32Array;
   private filled = 0;
   private packets = 0;
+  /** Packets of the next page. */
+  private waiting: Uint8Array[] = [];
 
   constructor(
     private readonly encoder: OpusEncoderHandle,
@@ -61,20 +65,21 @@ class OpusCodec implements Codec {
       this.packet.set(samples.subarray(from, from + count), this.filled);
       this.filled += count;
       from += count;
-      if (this.filled === this.packet.length) ready.push(this.nextPacket());
+      if (this.filled < this.packet.length) break;
+      this.encodePacket();
+      if (this.waiting.length === PACKETS_PER_PAGE) ready.push(this.nextPage(this.encoded));
     }
-    return inOne(ready.length === 0 ? [] : [this.pages.page(ready, this.granulesOf(this.encoded))]);
+    return inOne(ready);
   }
 
   /** The last samples leave the encoder only behind as many others as it looks ahead. */
   flush(): Uint8Array {
     const end = this.encoded + this.filled + this.encoder.getLookahead();
-    const last: Uint8Array[] = [];
     while (this.encoded < end) {
       this.packet.fill(0, this.filled);
-      last.push(this.nextPacket());
+      this.encodePacket();
     }
-    return this.pages.page(last, this.granulesOf(end), true);
+    return this.nextPage(end, true);
   }
 
   free(): void {
@@ -85,10 +90,17 @@ class OpusCodec implements Codec {
     return this.packets * this.packet.length;
   }
 
-  private nextPacket(): Uint8Array {
+  private encodePacket(): void {
     this.filled = 0;
     this.packets++;
-    return this.encoder.encodeFloat(this.packet, { maxPacketBytes: MOST_PACKET_BYTES });
+    this.waiting.push(this.encoder.encodeFloat(this.packet, { maxPacketBytes: MOST_PACKET_BYTES }));
+  }
+
+  /** @param end the samples that a decoder has given after it, counted from the first packet */
+  private nextPage(end: number, isLast = false): Uint8Array {
+    const page = this.pages.page(this.waiting, this.granulesOf(end), isLast);
+    this.waiting = [];
+    return page;
   }
 
   private granulesOf(samples: number): number {
