@@ -1,7 +1,7 @@
 // FLAC with libFLAC: the same 16-bit samples as in a wav. In a stream the first block, STREAMINFO, does not
 // know the length and the MD5 of the sound; readers then go on to the end.
 
-import type * as Flac from "libflacjs/dist/libflac.js";
+import flac, { type StreamMetadata } from "libflacjs/dist/libflac.js";
 import { toS16 } from "../pcm.ts";
 import { BLOCK_SAMPLES, type Codec, inOne } from "./encoder.ts";
 
@@ -14,9 +14,8 @@ const INFO_AT = 8;
 const INFO_BYTES = 34;
 
 export async function openFlac(rateHz: number): Promise<Codec> {
-  const { default: flac } = await import("libflacjs/dist/libflac.js");
   if (!flac.isReady()) await new Promise((resolve) => flac.on("ready", resolve));
-  return new FlacCodec(flac, rateHz);
+  return new FlacCodec(rateHz);
 }
 
 class FlacCodec implements Codec {
@@ -24,12 +23,9 @@ class FlacCodec implements Codec {
   private readonly integers = new Int32Array(BLOCK_SAMPLES);
   private readonly opening: Uint8Array;
   private ready: Uint8Array[] = [];
-  private info: Flac.StreamMetadata | null = null;
+  private info: StreamMetadata | null = null;
 
-  constructor(
-    private readonly flac: typeof Flac,
-    private readonly rateHz: number,
-  ) {
+  constructor(private readonly rateHz: number) {
     this.encoder = flac.create_libflac_encoder(rateHz, 1, BITS, COMPRESSION, 0, false, BLOCK_SIZE);
     const status = flac.init_encoder_stream(
       this.encoder,
@@ -50,7 +46,7 @@ class FlacCodec implements Codec {
   }
 
   encode(samples: Float32Array): Uint8Array {
-    const { encoder, flac, integers } = this;
+    const { encoder, integers } = this;
     for (let i = 0; i < samples.length; i++) integers[i] = toS16(samples[i]);
     const block = integers.subarray(0, samples.length);
     if (!flac.FLAC__stream_encoder_process_interleaved(encoder, block, samples.length))
@@ -59,12 +55,12 @@ class FlacCodec implements Codec {
   }
 
   flush(): Uint8Array {
-    this.flac.FLAC__stream_encoder_finish(this.encoder);
+    flac.FLAC__stream_encoder_finish(this.encoder);
     return inOne(this.taken());
   }
 
   free(): void {
-    this.flac.FLAC__stream_encoder_delete(this.encoder);
+    flac.FLAC__stream_encoder_delete(this.encoder);
   }
 
   private taken(): Uint8Array[] {
@@ -75,7 +71,7 @@ class FlacCodec implements Codec {
 }
 
 /** RFC 9639, 8.2. A frame size of 0 is not known, which it is not without a frame. */
-function streamInfo(info: Flac.StreamMetadata, samples: number, rateHz: number): Uint8Array {
+function streamInfo(info: StreamMetadata, samples: number, rateHz: number): Uint8Array {
   const bytes = Buffer.alloc(INFO_BYTES);
   bytes.writeUInt16BE(BLOCK_SIZE, 0);
   bytes.writeUInt16BE(BLOCK_SIZE, 2);

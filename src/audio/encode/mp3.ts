@@ -1,7 +1,7 @@
 // MP3 at a constant rate, with LAME. The first frame is silent and says what LAME has added: decoders then
 // leave it out. Of a stream they know the start alone, so that up to 0.1 s of silence may follow its end.
 
-import type { WasmMediaEncoder } from "wasm-media-encoders/esnext";
+import { createEncoder, type WasmMediaEncoder } from "wasm-media-encoders/esnext";
 import { infoFrame } from "./_info-frame.ts";
 import type { Codec } from "./encoder.ts";
 
@@ -19,7 +19,6 @@ async function compile(): Promise<WebAssembly.Module> {
 }
 
 export async function openMp3(rateHz: number): Promise<Codec> {
-  const { createEncoder } = await import("wasm-media-encoders/esnext");
   compiled ??= compile();
   const encoder = await createEncoder("audio/mpeg", await compiled);
   const outputSampleRate = rateHz as 24_000;

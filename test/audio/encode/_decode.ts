@@ -62,7 +62,7 @@ export function decodeWithFfmpeg({
   return new Float32Array(Uint8Array.from(stdout).buffer);
 }
 
-/** The signal-to-noise ratio in dB. `heard` may have `every` times the rate of `said`, and begins `shift` late. */
+/** Signal to noise in dB. `heard` has `every` times the rate of `said`, and begins `shift` samples late. */
 export function signalToNoise(said: Float32Array, heard: Float32Array, every = 1, shift = 0): number {
   let [signal, noise] = [0, 0];
   for (let i = 0; i < said.length; i++) {
