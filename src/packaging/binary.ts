@@ -77,6 +77,8 @@ function build(platform: string, folder: string): void {
         "--format=esm",
         "--no-compile-autoload-dotenv",
         "--no-compile-autoload-bunfig",
+        // libflacjs would look for files in the folder where it lay when it was built, but it needs none
+        '--define=__dirname="/"',
       ],
       ...NOT_COMPILED.flatMap((missing) => ["--external", missing]),
       ...["--asset", embedded, join(ROOT, "tts.ts"), `--outfile=${join(stage, name)}`],

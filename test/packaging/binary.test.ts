@@ -30,7 +30,6 @@ const folder = mkdtempSync(join(tmpdir(), "tts-binary-test-"));
 const platform = `linux-${process.arch}`;
 const tts = join(folder, "first", `tts-${platform}`);
 
-/** It did what it should, and had nothing to say. */
 const SILENT: Ended = { status: 0, stdout: "", stderr: "" };
 
 interface Ended {
@@ -170,17 +169,10 @@ describe("the binary", () => {
 
   test("hears the recordings that the sources hear", async () => {
     const [home, recordings] = [newHome(), join(ROOT, "test/golden/recordings")];
+    const model = ["-m", join(ROOT, "test/golden/tiny-base")];
     for (const name of readdirSync(recordings)) {
-      const command = [
-        tts,
-        "voices",
-        "add",
-        extname(name).slice(1),
-        "--from",
-        join(recordings, name),
-        "-m",
-        join(ROOT, "test/golden/tiny-base"),
-      ];
+      const from = ["--from", join(recordings, name)];
+      const command = [tts, "voices", "add", extname(name).slice(1), ...from, ...model];
       expect(await run([...command, "--quiet"], { HOME: home, TTS_LIB_DIR: cacheOf(used) })).toEqual(SILENT);
     }
     expect((await run([tts, "voices", "list"], { HOME: home })).stdout).toMatch(/flac.*mp3.*ogg/s);
