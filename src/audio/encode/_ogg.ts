@@ -7,10 +7,7 @@ const CHECKSUM_AT = 22;
 /** A segment of fewer bytes ends a packet. */
 const SEGMENT_BYTES = 255;
 const MOST_SEGMENTS = 255;
-/**
- * Streams in one file must have different numbers, and ours has one. It is always the same, so that the same
- * sound gives the same bytes.
- */
+/** Tells streams in one file apart; a file has one here. It never changes: same sound, same bytes. */
 const SERIAL = 0x545453;
 
 /** The checksum's table: the polynomial 04c11db7, highest bit first. */
