@@ -99,6 +99,13 @@ test.each(FORMAT_NAMES)("%s: silence, nothing, and values that are no sound do n
   }
 });
 
+test.each(WITH_HEADER)("%s: values that are no sound spoil nothing behind them", async (format) => {
+  const [spoilt, silent] = [NaN, 0].map((value) => SAID.with(100, value));
+  expect(
+    (await encode(format, 24_000, spoilt)).file.equals((await encode(format, 24_000, silent)).file),
+  ).toBe(true);
+});
+
 test.each(FORMAT_NAMES)("%s: sixteen at once do not disturb each other", async (format) => {
   const sounds = Array.from({ length: 16 }, (_, i) => SAID.subarray(100 * i, 100 * i + 9_000));
   const alone = await Promise.all(sounds.map((sound) => encode(format, 24_000, sound)));
