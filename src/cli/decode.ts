@@ -77,7 +77,7 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
   if (args.loudness !== undefined)
     throw new TtsError("USAGE", "--loudness is for a voice, which codes do not name", "use --volume");
   const { modelSha256, sentences } = await readCodes(positionals[0]);
-  const { engine, summary } = await deliverSound(output, async (outlet) => {
+  const { engine, heard, summary } = await deliverSound(output, async (outlet) => {
     const engine = await openEngine({ model: args.model, use: "decode", ...readVocoder(args) });
     if (modelSha256 !== undefined && modelSha256 !== weightsHash(engine.manifest))
       log.warn(
@@ -85,9 +85,9 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
       );
     const summary = await decodeAll(engine, sentences, outlet, args["trim-start"] === true);
     assertSound(summary);
-    return { engine, summary };
+    return { engine, heard: outlet.heard, summary };
   });
-  await report(summary, output);
+  await report(summary, output, heard);
   await engine.close();
 }
 
@@ -100,6 +100,7 @@ async function decodeAll(
 ): Promise<Summary> {
   const summaries: Summary[] = [];
   const [listener, startMs] = [new Listener(), performance.now()];
+  outlet.heard.begin(startMs);
   const frames = sentences.reduce((sum, { codes }) => sum + codes.length / CODES_PER_FRAME, 0);
   const silenceMs = sentences.reduce((sum, { pauseMs }) => sum + pauseMs, 0);
   outlet.watch.follow(knownCourse(frames / FRAMES_PER_SECOND + silenceMs / 1000));
