@@ -102,12 +102,18 @@ async function decodeAll(
   const [listener, startMs] = [new Listener(), performance.now()];
   outlet.heard.begin(startMs);
   const frames = sentences.reduce((sum, { codes }) => sum + codes.length / CODES_PER_FRAME, 0);
-  const silenceMs = sentences.reduce((sum, { pauseMs }) => sum + pauseMs, 0);
-  outlet.watch.follow(knownCourse(frames / FRAMES_PER_SECOND + silenceMs / 1000));
+  const lengths = sentences.map(({ codes }) => codes.length / CODES_PER_FRAME / FRAMES_PER_SECOND);
+  outlet.watch.follow(
+    knownCourse(
+      lengths,
+      sentences.map(({ pauseMs }) => pauseMs / 1000),
+    ),
+  );
   let pausesMs = 0;
-  for (const { codes, pauseMs } of sentences) {
+  for (const [i, { codes, pauseMs }] of sentences.entries()) {
     if (pauseMs > 0 && !(trimStart && listener.heardMs === 0)) {
       const silence = new Float32Array(Math.round((pauseMs * SAMPLE_RATE_HZ) / 1000));
+      outlet.watch.take(i, pauseMs / 1000, performance.now(), true);
       await outlet.sink.write(silence);
       listener.take(silence, performance.now() - startMs);
       pausesMs += pauseMs;
@@ -115,7 +121,10 @@ async function decodeAll(
     if (codes.length === 0) continue;
     // The silence before a later sentence is a pause, which stays.
     const speech = engine.decode(codes, { trimStart: trimStart && listener.heardMs === 0 });
-    await pour(speech, outlet, ({ samples }) => listener.take(samples, performance.now() - startMs));
+    await pour(speech, outlet, (chunk) => {
+      chunk.sentence = i;
+      listener.take(chunk.samples, performance.now() - startMs);
+    });
     summaries.push(speech.summary());
   }
   const round = (value: number) => Math.round(1000 * value) / 1000;

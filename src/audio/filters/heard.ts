@@ -21,9 +21,13 @@ export class Heard implements Filter {
     this.listener = new Listener(rateHz);
   }
 
-  /** Times count from here on; a second call does nothing. */
+  get hasBegun(): boolean {
+    return this.startMs !== null;
+  }
+
+  /** Times count from here on. */
   begin(atMs: number): void {
-    this.startMs ??= atMs;
+    this.startMs = atMs;
   }
 
   push(samples: Float32Array): Float32Array {

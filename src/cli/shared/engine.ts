@@ -71,16 +71,15 @@ export async function pour(
   { heard, sink, watch }: Outlet,
   onCodes: (chunk: AudioChunk) => void = () => {},
 ): Promise<void> {
-  let samples = 0;
   for await (const chunk of speech) {
     onCodes(chunk);
-    if (samples === 0 && chunk.samples.length > 0)
+    if (!heard.hasBegun && chunk.samples.length > 0)
       heard.begin(performance.now() - speech.summary().firstAudioMs);
-    watch.take(chunk.sentence, chunk.samples.length / SAMPLE_RATE_HZ, performance.now());
+    const isPause = chunk.codes.length === 0;
+    watch.take(chunk.sentence, chunk.samples.length / SAMPLE_RATE_HZ, performance.now(), isPause);
     if (chunk.samples.length > 0) await sink.write(chunk.samples);
-    samples += chunk.samples.length;
     showProgress(
-      `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,
+      `${heard.seconds.toFixed(1)} s of sound`,
       Math.min(chunk.sentence, speech.sentences?.length ?? 0),
       Math.max(1, speech.sentences?.length ?? 0),
     );

@@ -123,7 +123,6 @@ describe("moments follow the sound", () => {
     let nowMs = 1_000;
     const heard = new Heard(filters, rateHz, () => nowMs);
     heard.begin(900);
-    heard.begin(0);
     const all = [...filters, heard];
     const out: number[] = [];
     const pass = (samples: Float32Array, from: number) =>
