@@ -153,6 +153,21 @@ export class TextReading {
   }
 }
 
+/** What was not obeyed, and what was left out. */
+export interface Losses {
+  ignored: readonly string[];
+  unread: readonly string[];
+}
+
+/** What a user is told of a text that was not read as it was written; a line each. */
+export function lossesInWords({ ignored, unread }: Losses): string[] {
+  const signs = unread.map((one) => JSON.stringify(one)).join(" ");
+  return [
+    ignored.length > 0 ? `markup that is not obeyed, its text is read: ${ignored.join(" ")}` : "",
+    unread.length > 0 ? `this voice cannot read ${signs}: left out` : "",
+  ].filter((line) => line !== "");
+}
+
 /** @throws TtsError as {@link TextReading.end} */
 export function readText(context: ReadingContext, text: string): TextReading {
   const { bundle, settings } = context;
