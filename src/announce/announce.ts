@@ -33,7 +33,13 @@ export interface Announcement {
   after: Float32Array;
 }
 
-export interface SpokenPart extends AsyncIterable<Float32Array>, Worded {
+/** A piece of a part's sound; a pause between its words took no time to make. */
+export interface SpokenPiece {
+  samples: Float32Array;
+  isPause: boolean;
+}
+
+export interface SpokenPart extends AsyncIterable<SpokenPiece>, Worded {
   /** Whether it came to its own end; others are not kept. */
   readonly isWhole: boolean;
 }
@@ -105,19 +111,24 @@ export function make(
   const startMs = clock.monotonicMs();
   const found = parts.map((part) => phrases.get(voice.keyOf(part)));
   const missing = parts.filter((_, i) => found[i] === null);
-  const watch = new StartWatch(start);
+  const watch = new StartWatch(start, voice.speed);
   let firstAudioMs = 0;
   const sentences = missing.map(({ text }) => text);
   watch.follow(
-    courseOf({ sentences, settings: { maxFrames: LIMITS.maxFrames }, summary: () => ({ firstAudioMs }) }),
+    courseOf({
+      sentences,
+      pauses: new Map(), // those within a part count once they are there
+      settings: { maxFrames: LIMITS.maxFrames },
+      summary: () => ({ firstAudioMs }),
+    }),
   );
   const speakInto = async (part: Part, speech: SpokenPart) => {
     const [chunks, askedMs]: [Float32Array[], number] = [[], clock.monotonicMs()];
     sound.startPart(speech);
-    for await (const samples of speech) {
+    for await (const { isPause, samples } of speech) {
       const nowMs = clock.monotonicMs();
       if (chunks.length === 0) firstAudioMs = nowMs - askedMs;
-      watch.take(missing.indexOf(part), samples.length / SAMPLE_RATE_HZ, nowMs);
+      watch.take(missing.indexOf(part), samples.length / SAMPLE_RATE_HZ, nowMs, isPause);
       sound.push(samples);
       chunks.push(samples);
     }
@@ -145,7 +156,7 @@ export function make(
     voice.rest();
     return found.includes(null) ? clock.monotonicMs() - startMs : 0;
   };
-  const isReady = () => watch.isTime(sound.samples / SAMPLE_RATE_HZ);
+  const isReady = () => watch.isTime(sound.samples / SAMPLE_RATE_HZ / voice.speed);
   return { sound, isReady, cached: found.filter((phrase) => phrase !== null).length, done: makeAll() };
 }
 

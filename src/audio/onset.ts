@@ -24,6 +24,8 @@ export class Listener {
   /** When the player has played them. */
   private playedMs = 0;
 
+  constructor(private readonly rateHz: number = SAMPLE_RATE_HZ) {}
+
   take(samples: Float32Array, nowMs: number): void {
     if (samples.length === 0) return;
     if (this.samples === 0) this.firstMs = nowMs;
@@ -31,17 +33,21 @@ export class Listener {
     if (this.heardMs > 0) return;
     const startMs = Math.max(nowMs, this.playedMs);
     const heard = firstHeard(samples);
-    if (heard >= 0) this.heardMs = startMs + millisecondsOf(heard);
-    else this.playedMs = startMs + millisecondsOf(samples.length);
+    if (heard >= 0) this.heardMs = startMs + this.millisecondsOf(heard);
+    else this.playedMs = startMs + this.millisecondsOf(samples.length);
+  }
+
+  private millisecondsOf(samples: number): number {
+    return (1000 * samples) / this.rateHz;
   }
 }
-
-const millisecondsOf = (samples: number) => (1000 * samples) / SAMPLE_RATE_HZ;
 
 /** Leaves out what is silent before the first heard sample, but for a short lead. Keeps no more than that. */
 export class StartTrimmer implements Filter {
   /** The end of the silence so far; null once something was heard. */
   private lead: Float32Array | null = new Float32Array(0);
+  /** Samples that were left out, and those of the lead while it is kept. */
+  private missing = 0;
 
   /** @returns what is left of the samples: nothing before the first heard one, then everything */
   push(samples: Float32Array): Float32Array {
@@ -49,11 +55,16 @@ export class StartTrimmer implements Filter {
     const heard = firstHeard(samples);
     const silent = heard < 0 ? samples : samples.subarray(0, heard);
     const lead = joined([this.lead, silent]).slice(-LEAD_SAMPLES);
+    this.missing += silent.length - (heard < 0 ? 0 : lead.length);
     this.lead = heard < 0 ? lead : null;
     return heard < 0 ? new Float32Array(0) : joined([lead, samples.subarray(heard)]);
   }
 
   end(): Float32Array {
     return new Float32Array(0);
+  }
+
+  moved(seconds: number): number {
+    return Math.max(0, seconds - this.missing / SAMPLE_RATE_HZ);
   }
 }

@@ -1,6 +1,7 @@
 // Word times as a file: JSON, or subtitles of one word each, as SRT or WebVTT.
 
 import { extname } from "node:path";
+import type { Heard } from "../audio/filters/heard.ts";
 import type { Engine, WordTime } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { isSameFile, isStdout } from "../io/output.ts";
@@ -64,5 +65,9 @@ export function assertFollowed({ manifest: { alignment, name } }: Pick<Engine, "
   throw new TtsError("MODEL_UNSUITABLE", what, "leave out {words}, or use another model");
 }
 
-export const writeWords = (path: string, words: readonly WordTime[]) =>
-  writeWhole(path, Buffer.from(captions(words, path)));
+/** @param heard what the words are heard in */
+export function writeWords(path: string, words: readonly WordTime[], heard: Heard): Promise<void> {
+  const moved = (seconds: number) => Math.round(1000 * heard.moved(seconds)) / 1000;
+  const all = words.map((word) => ({ ...word, start: moved(word.start), end: moved(word.end) }));
+  return writeWhole(path, Buffer.from(captions(all, path)));
+}

@@ -77,7 +77,7 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
   if (args.loudness !== undefined)
     throw new TtsError("USAGE", "--loudness is for a voice, which codes do not name", "use --volume");
   const { modelSha256, sentences } = await readCodes(positionals[0]);
-  const { engine, summary } = await deliverSound(output, async (outlet) => {
+  const { engine, heard, summary } = await deliverSound(output, async (outlet) => {
     const engine = await openEngine({ model: args.model, use: "decode", ...readVocoder(args) });
     if (modelSha256 !== undefined && modelSha256 !== weightsHash(engine.manifest))
       log.warn(
@@ -85,9 +85,9 @@ async function decode(args: Values<typeof options>, { positionals }: CommandData
       );
     const summary = await decodeAll(engine, sentences, outlet, args["trim-start"] === true);
     assertSound(summary);
-    return { engine, summary };
+    return { engine, heard: outlet.heard, summary };
   });
-  await report(summary, output);
+  await report(summary, output, heard);
   await engine.close();
 }
 
@@ -100,13 +100,20 @@ async function decodeAll(
 ): Promise<Summary> {
   const summaries: Summary[] = [];
   const [listener, startMs] = [new Listener(), performance.now()];
+  outlet.heard.begin(startMs);
   const frames = sentences.reduce((sum, { codes }) => sum + codes.length / CODES_PER_FRAME, 0);
-  const silenceMs = sentences.reduce((sum, { pauseMs }) => sum + pauseMs, 0);
-  outlet.watch.follow(knownCourse(frames / FRAMES_PER_SECOND + silenceMs / 1000));
+  const lengths = sentences.map(({ codes }) => codes.length / CODES_PER_FRAME / FRAMES_PER_SECOND);
+  outlet.watch.follow(
+    knownCourse(
+      lengths,
+      sentences.map(({ pauseMs }) => pauseMs / 1000),
+    ),
+  );
   let pausesMs = 0;
-  for (const { codes, pauseMs } of sentences) {
+  for (const [i, { codes, pauseMs }] of sentences.entries()) {
     if (pauseMs > 0 && !(trimStart && listener.heardMs === 0)) {
       const silence = new Float32Array(Math.round((pauseMs * SAMPLE_RATE_HZ) / 1000));
+      outlet.watch.take(i, pauseMs / 1000, performance.now(), true);
       await outlet.sink.write(silence);
       listener.take(silence, performance.now() - startMs);
       pausesMs += pauseMs;
@@ -114,7 +121,10 @@ async function decodeAll(
     if (codes.length === 0) continue;
     // The silence before a later sentence is a pause, which stays.
     const speech = engine.decode(codes, { trimStart: trimStart && listener.heardMs === 0 });
-    await pour(speech, outlet, ({ samples }) => listener.take(samples, performance.now() - startMs));
+    await pour(speech, outlet, (chunk) => {
+      chunk.sentence = i;
+      listener.take(chunk.samples, performance.now() - startMs);
+    });
     summaries.push(speech.summary());
   }
   const round = (value: number) => Math.round(1000 * value) / 1000;

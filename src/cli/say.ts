@@ -158,13 +158,13 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
       tellFirstSound(engine);
       const summary = speech.summary();
       assertSound(summary);
-      if (wordsPath !== undefined) await writeWords(wordsPath, speech.words);
+      if (wordsPath !== undefined) await writeWords(wordsPath, speech.words, outlet.heard);
       await codes?.write(
         codesFile({ words, frames, speech, summary, modelSha256: weightsHash(engine.manifest) }),
       );
-      return { engine, summary };
+      return { engine, heard: outlet.heard, summary };
     });
-  const { engine, summary } = await (codesPath === undefined
+  const { engine, heard, summary } = await (codesPath === undefined
     ? speakTo(null)
     : deliver(openOutput(codesPath), speakTo));
   const { repairs } = summary;
@@ -175,7 +175,7 @@ async function say(args: Arguments, data: CommandData): Promise<void> {
   if (summary.stop === "length" && repairs.every(({ draw }) => draw > 0))
     log.warn("a sentence reached the frame limit and was cut off there");
   else if (summary.stop === "length") log.warn("a sentence went wrong and was cut; not all of it was said");
-  await report(summary, output);
+  await report(summary, output, heard);
   await engine.close();
 }
 

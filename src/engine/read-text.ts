@@ -11,7 +11,7 @@ import type { sayAs } from "../text/markup/say-as.ts";
 import type { spellOut } from "../text/normalize/english.ts";
 import { languageId } from "../text/prompt.ts";
 import { countPhones, Reader } from "../text/reading.ts";
-import { assertSpeakable } from "../text/speakable.ts";
+import { assertSpeakable, missedSigns } from "../text/speakable.ts";
 import { split } from "../text/split.ts";
 import { spokenLength } from "../text/spoken-length.ts";
 import { TextStream } from "../text/stream.ts";
@@ -137,14 +137,35 @@ export class TextReading {
         this.context.onSaid?.(said, pauseMs);
         this.words.push(...words); // first: whoever sees a sentence asks for its words
         this.sentences.push(...sentences);
-        this.unread.push(...unread.filter((one) => !this.unread.includes(one)));
+        this.leaveOut(unread);
         if (sentences.length === 0) this.nothing ??= unreadable(unread);
       } catch (error) {
         if (!(error instanceof TtsError && error.code === "TEXT_EMPTY")) throw error;
         this.nothing ??= error;
+        const { controlTokens } = this.context.bundle.manifest.prompt;
+        this.leaveOut(missedSigns(passage, Object.keys(controlTokens)));
       }
     }
   }
+
+  private leaveOut(signs: readonly string[]): void {
+    this.unread.push(...signs.filter((one) => !this.unread.includes(one)));
+  }
+}
+
+/** What was not obeyed, and what was left out. */
+export interface Losses {
+  ignored: readonly string[];
+  unread: readonly string[];
+}
+
+/** What a user is told of a text that was not read as it was written; a line each. */
+export function lossesInWords({ ignored, unread }: Losses): string[] {
+  const signs = unread.map((one) => JSON.stringify(one)).join(" ");
+  return [
+    ignored.length > 0 ? `markup that is not obeyed, its text is read: ${ignored.join(" ")}` : "",
+    unread.length > 0 ? `this voice cannot read ${signs}: left out` : "",
+  ].filter((line) => line !== "");
 }
 
 /** @throws TtsError as {@link TextReading.end} */

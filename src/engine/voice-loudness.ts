@@ -1,11 +1,11 @@
 // The loudness of a voice: measured once by speaking a few sentences, and kept in the cache. So a voice has
 // one gain, and its quiet sentences stay quieter than its loud ones.
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { LoudnessMeter } from "../audio/loudness.ts";
 import { type Bundle, type Manifest, weightsHash } from "../formats/bundle.ts";
-import { replaceFile } from "../io/atomic.ts";
+import { removeLitter, replaceFile } from "../io/atomic.ts";
 import { newHash } from "../io/hash.ts";
 import { jsonOrNull } from "../io/read.ts";
 import type { AudioChunk } from "./jobs.ts";
@@ -57,7 +57,7 @@ export function keptLoudness(bundle: Bundle, request: VoiceOptions, cacheDir: st
   const { manifest } = bundle;
   const options = voiceOptions(manifest, request);
   const measured = { manifest, prepared: prepareVoice(bundle, options), voice: options.voice };
-  return readKept(join(cacheDir, "loudness.json"))[keyOf(measured)] ?? null;
+  return readKept(fileOf(cacheDir, keyOf(measured)));
 }
 
 /** How a sentence is drawn. */
@@ -76,10 +76,9 @@ export async function loudnessOf(
   { cacheDir, onMeasure, signal }: { cacheDir: string; onMeasure: () => void; signal?: AbortSignal },
   speak: (text: string, draw: Draw) => AsyncIterable<AudioChunk>,
 ): Promise<number> {
-  const file = join(cacheDir, "loudness.json");
-  const key = keyOf(voice);
-  const kept = readKept(file)[key];
-  if (kept !== undefined) return kept;
+  const file = fileOf(cacheDir, keyOf(voice));
+  const kept = readKept(file);
+  if (kept !== null) return kept;
   onMeasure();
   const texts = SENTENCES[languageOf(voice)];
   const spoken = await Promise.all(
@@ -89,7 +88,7 @@ export async function loudnessOf(
   const meter = new LoudnessMeter();
   for (const { samples } of spoken.flat()) meter.push(samples);
   const lufs = Math.round(100 * meter.integrated()) / 100;
-  if (isLoudness(lufs)) keep(file, key, lufs);
+  if (isLoudness(lufs)) keep(file, lufs);
   return lufs;
 }
 
@@ -113,18 +112,26 @@ function keyOf(measured: MeasuredVoice): string {
   return hash.digest("hex");
 }
 
-/** Voice -> LUFS, the oldest first. What is damaged counts as not there. */
-function readKept(file: string): Record<string, number> {
-  const kept = jsonOrNull(file) ?? {};
-  return Object.fromEntries(Object.entries(kept).filter(([, lufs]) => isLoudness(lufs)));
+/** Each voice has a file of its own, so that processes that measure at once lose nothing. */
+const fileOf = (cacheDir: string, key: string) => join(cacheDir, "loudness", key);
+
+/** LUFS, or null. What is damaged counts as not there. */
+function readKept(file: string): number | null {
+  const lufs = jsonOrNull(file);
+  return isLoudness(lufs) ? lufs : null;
 }
 
 /** Does nothing where the cache cannot be written: the voice is measured again next time. */
-function keep(file: string, key: string, lufs: number): void {
-  const kept = Object.entries({ ...readKept(file), [key]: lufs }).slice(-MOST_VOICES);
+function keep(file: string, lufs: number): void {
+  const folder = dirname(file);
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    replaceFile(file, JSON.stringify(Object.fromEntries(kept)), { flush: false });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    replaceFile(file, JSON.stringify(lufs), { flush: false, family: join(folder, "voice") });
+    const voices = readdirSync(folder).filter((name) => !name.startsWith("."));
+    if (voices.length <= MOST_VOICES) return;
+    const measured = voices.map((name) => ({ name, atMs: statSync(join(folder, name)).mtimeMs }));
+    for (const { name } of measured.toSorted((a, b) => b.atMs - a.atMs).slice(MOST_VOICES))
+      removeLitter(join(folder, name));
   } catch {
     return;
   }

@@ -118,7 +118,7 @@ export class Service {
       const { engine } = this;
       place = this.takePlace(request.client);
       const speech = this.begin(engine, request, place.priorityFor(request.text));
-      return await place.await(speech, speedFilter(request.speed ?? 1), request.speed ?? 1);
+      return await place.await(speech, speedFilter(request.speed ?? 1));
     } catch (thrown) {
       place?.leave();
       const error = thrown instanceof Refusal ? thrown : asTtsError(thrown);
@@ -194,7 +194,7 @@ class Place {
   }
 
   /** Waits for the first sound. */
-  async await(speech: EngineSpeech, filter: Filter, speed: number): Promise<ServedSpeech> {
+  async await(speech: EngineSpeech, filter: Filter): Promise<ServedSpeech> {
     this.speech = speech;
     const sound = this.counted(speech, filter);
     const first = await sound.next();
@@ -209,7 +209,12 @@ class Place {
       unread: speech.unread,
       ignored: speech.ignored,
       get words() {
-        return speed === 1 ? speech.words : speech.words.map((word) => faster(word, speed));
+        const moved = (word: WordTime) => ({
+          ...word,
+          start: filter.moved?.(word.start) ?? word.start,
+          end: filter.moved?.(word.end) ?? word.end,
+        });
+        return filter.moved === undefined ? speech.words : speech.words.map(moved);
       },
       cancel: () => this.cancel(),
       summary: () => speech.summary(),
@@ -244,12 +249,6 @@ class Place {
     this.free();
   }
 }
-
-const faster = (word: WordTime, speed: number): WordTime => ({
-  ...word,
-  start: word.start / speed,
-  end: word.end / speed,
-});
 
 /** An iteration whose first step was taken; leaving it ends the rest. */
 async function* resumed<T>(first: T, rest: AsyncGenerator<T>): AsyncGenerator<T> {

@@ -26,14 +26,15 @@ export class Alignment {
 
   /**
    * Takes in a frame.
-   * @param count tokens that the talker knows by now: it never becomes less
+   * @param count tokens that the talker knows by now: it never becomes less, and is below 0 while words of a
+   * recording are still to come before them
    * @param fill writes the head's scores of so many tokens
    * @returns the token being said, or -1 before the first one is known
    */
   take(count: number, fill: (count: number, target: Float32Array) => void): number {
     const { scores } = this;
     const tokens = Math.min(count, scores.length);
-    if (tokens === 0) return -1;
+    if (tokens <= 0) return -1;
     fill(tokens, scores);
     const total = logSum(scores, tokens);
     let leap = -Infinity;

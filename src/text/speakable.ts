@@ -22,6 +22,18 @@ export function assertSpeakable(text: string, controlTokens: readonly string[]):
   );
 }
 
+/** Quotes, brackets, dashes and what ends or parts sentences: they have no sound of their own. */
+const SILENT = /^[\s\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Terminal_Punctuation}"'…·¿¡]+$/u;
+const SIGNS = new Intl.Segmenter("en");
+
+/** What a text without words has that a reader would miss: control tokens and signs, each once. */
+export function missedSigns(text: string, controlTokens: readonly string[]): string[] {
+  const tokens = controlTokens.filter((token) => text.includes(token));
+  const rest = tokens.reduce((left, token) => left.replaceAll(token, " "), text);
+  const signs = [...SIGNS.segment(rest)].map(({ segment }) => segment);
+  return [...new Set([...tokens, ...signs.filter((sign) => !SILENT.test(sign))])];
+}
+
 function nothing(why: string): TtsError {
   return new TtsError("TEXT_EMPTY", `nothing to speak: ${why}`, "give at least one word or number");
 }

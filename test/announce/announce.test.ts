@@ -4,7 +4,13 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Announcement, announce, prepare, type Voice } from "../../src/announce/announce.ts";
+import {
+  type Announcement,
+  announce,
+  prepare,
+  type SpokenPiece,
+  type Voice,
+} from "../../src/announce/announce.ts";
 import { chime } from "../../src/announce/chime.ts";
 import { PhraseCache, phraseKey } from "../../src/announce/phrases.ts";
 import { queueFolder, takeTurn } from "../../src/announce/queue.ts";
@@ -59,6 +65,12 @@ beforeEach(() => {
 const tone = (seconds: number) =>
   Float32Array.from({ length: seconds * SAMPLE_RATE_HZ }, (_, i) => Math.sin(i / 5) / 2);
 
+const speech = (seconds: number): SpokenPiece => ({ samples: tone(seconds), isPause: false });
+const pause = (seconds: number): SpokenPiece => ({
+  samples: new Float32Array(seconds * SAMPLE_RATE_HZ),
+  isPause: true,
+});
+
 /** Each part is a second of a tone, which takes `madeInMs` to make. */
 const voice = (madeInMs = 0): Voice => ({
   keyOf: ({ text }) => phraseKey({ text }),
@@ -69,7 +81,7 @@ const voice = (madeInMs = 0): Voice => ({
       spoken.push(text);
       if (text === "fails") throw new Error("no voice");
       if (madeInMs > 0) await clock.sleep(madeInMs);
-      yield tone(1);
+      yield speech(1);
     },
   }),
   rest: () => {
@@ -148,7 +160,8 @@ test("what is prepared is heard later", async () => {
 
 test("chimes and repetitions", async () => {
   const [before, after] = [chime("before"), chime("after")];
-  await say({ before, after, repeat: 3 });
+  const { seconds } = await say({ before, after, repeat: 3 });
+  expect(seconds).toBe(secondsHeard());
   expect(samplesHeard()).toBe(before.length + after.length + 5 * SAMPLE_RATE_HZ);
   expect(spoken).toHaveLength(1);
 });
@@ -248,6 +261,42 @@ test("the same text within some seconds is dropped, another one is not", async (
   expect((await say({ dedupeMs })).what).toBe("said");
 });
 
+describe("on a machine that makes a second of sound in two, it begins early enough never to break off", () => {
+  /** Pieces of a quarter of a second; a pause takes no time to make. */
+  const slow = (speed: number, pieces: SpokenPiece[]) => ({
+    ...voice(),
+    speed,
+    speak: () => ({
+      isWhole: true,
+      words: [],
+      async *[Symbol.asyncIterator]() {
+        for (const piece of pieces) {
+          if (!piece.isPause) await clock.sleep(500);
+          yield piece;
+        }
+      },
+    }),
+  });
+  const startedMs = async (bytes: number, pieces: SpokenPiece[], speed = 1) => {
+    await announce(plain("x".repeat(bytes)), slow(speed, pieces), { folder, phrases, clock });
+    return beganAt - NOON;
+  };
+  const words = (count: number) => Array.from({ length: count }, () => speech(0.25));
+
+  test("also when it is played faster than it is spoken", async () => {
+    const usual = await startedMs(60, words(18));
+    expect(usual).toBeWithin(4_500, 6_500);
+    clock.set(NOON);
+    heard = [];
+    expect(await startedMs(61, words(18), 1.4)).toBeGreaterThan(usual + 500);
+  });
+
+  test("a pause does not count as sound that is made fast", async () => {
+    const paused = [...words(4), pause(3), ...words(36)]; // 20 s to make, 13 s to play
+    expect(await startedMs(134, paused)).toBeGreaterThan(7_000);
+  });
+});
+
 describe("an urgent one interrupts", () => {
   /** Asks for an urgent turn after `afterMs` of sound. */
   const interruptAfter = (afterMs: number) => {
@@ -267,8 +316,7 @@ describe("an urgent one interrupts", () => {
       isWhole: true,
       words: spans,
       async *[Symbol.asyncIterator]() {
-        for (const [i, length] of seconds.entries())
-          yield i % 2 === 0 ? tone(length) : new Float32Array(length * SAMPLE_RATE_HZ);
+        for (const [i, length] of seconds.entries()) yield i % 2 === 0 ? speech(length) : pause(length);
       },
     }),
   });

@@ -1,10 +1,12 @@
 // --loudness and --speed on the command line: sound without them is the same to the bit, and codes with them.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { LoudnessMeter } from "../../src/audio/loudness.ts";
+import type { WordTime } from "../../src/engine.ts";
 import { newFolder, shell } from "./_tts.ts";
+import { device } from "./play/_players.ts";
 
 const SAY = '$TTS -m "$STARTER" "Dinner is ready." --seed 1';
 
@@ -45,6 +47,57 @@ test("speed changes the length alone, and 1 not a bit", async () => {
   const samples = (name: string) => (statSync(join(folder, name)).size - 44) / 2;
   expect(samples("c.wav")).toBe(Math.round(samples("a.wav") / 1.25));
   expect(readFileSync(join(folder, "c.wav")).readUInt32LE(40)).toBe(2 * samples("c.wav"));
+});
+
+describe("times are those of the sound that comes out", () => {
+  const secondsOf = (folder: string, name: string, rateHz = 24_000) =>
+    (statSync(join(folder, name)).size - 44) / 2 / rateHz;
+  const wordsOf = (folder: string, name: string): WordTime[] =>
+    JSON.parse(readFileSync(join(folder, name), "utf8")).words;
+
+  test.each([
+    ["--speed 1.25 --lead 300", 1.25, 0.3],
+    ["--speed 0.7 --rate 44100", 0.7, 0],
+  ])("%s", async (options, speed, lead) => {
+    const folder = newFolder();
+    const { status, stdout, stderr } = await shell(
+      `${SAY} --json -o a.wav --words a.json --save-codes codes && ${SAY} --json -o b.wav --words b.json ${options} && $TTS decode codes -m "$STARTER" --json -o c.wav ${options} && cmp b.wav c.wav`,
+      folder,
+    );
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const [plain, shaped, decoded] = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    const seconds = secondsOf(folder, "b.wav", options.includes("44100") ? 44_100 : 24_000);
+    expect(plain.audioSeconds).toBeCloseTo(secondsOf(folder, "a.wav"), 3);
+    expect(shaped.audioSeconds).toBeCloseTo(seconds, 3);
+    expect(decoded.audioSeconds).toBeCloseTo(seconds, 3);
+    expect(shaped.rtf).toBeCloseTo(shaped.wallSeconds / seconds, 2);
+    expect(shaped.firstHeardMs).toBeGreaterThanOrEqual(shaped.firstAudioMs + 1000 * lead);
+    const [before, after] = ["a.json", "b.json"].map((name) => wordsOf(folder, name));
+    expect(after.length).toBe(3);
+    after.forEach(({ end, start }, i) => {
+      expect(start).toBeCloseTo(before[i].start / speed + lead, 2);
+      expect(end).toBeCloseTo(before[i].end / speed + lead, 2);
+      expect(end).toBeLessThanOrEqual(seconds + 0.001);
+    });
+  });
+
+  test("of what is played where no file is written", async () => {
+    const folder = newFolder();
+    const { heard, player } = device(folder);
+    const play = `--play --player "${player}" --lead 500 --speed 1.4`;
+    const { status, stderr } = await shell(
+      `${SAY} --quiet -o a.wav --words a.json --trim-start && ${SAY} ${play} --words b.json`,
+      folder,
+    );
+    expect(status).toBe(0);
+    const seconds = heard().bytes / 2 / 24_000;
+    expect(stderr).toContain(`played: ${seconds.toFixed(2)} s of sound in `);
+    const [before, after] = ["a.json", "b.json"].map((name) => wordsOf(folder, name));
+    for (const [i, { start }] of after.entries()) expect(start).toBeCloseTo(before[i].start / 1.4 + 0.5, 2);
+  });
 });
 
 test.each([

@@ -122,6 +122,24 @@ describe("the starter voice", () => {
     expect((await say(LONG, { ...wild(4, seed), watch: false })).summary.repairs).toEqual([]);
   });
 
+  test("a greedy sentence that goes wrong is cut and told, never said again", async () => {
+    const text = `${LONG} [pause 10ms] It is late.`;
+    const forced = { greedy: true, sampling: { talker: { repetitionPenalty: 0.01 } } };
+    const cut = await say(text, forced);
+    expect(cut.summary.repairs.length).toBeGreaterThan(0);
+    expect(cut.summary.repairs.every(({ draw }) => draw === 0)).toBe(true);
+    expect(cut.summary.stop).toBe("length"); // not all of it was said
+    expect(new Set(cut.chunks.map(({ attempt }) => attempt))).toEqual(new Set([0]));
+    expect(cut.chunks.at(-1)!.sentence).toBe(1); // what comes after it is said
+    const first = (chunks: AudioChunk[]) =>
+      chunks.filter(({ sentence }) => sentence === 0).flatMap((chunk) => [...chunk.codes]);
+    const whole = await say(text, { ...forced, watch: false, maxFrames: 200 });
+    const kept = first(cut.chunks);
+    expect(kept.length).toBeLessThan(first(whole.chunks).length);
+    expect(kept).toEqual(first(whole.chunks).slice(0, kept.length));
+    expect((await say(text, forced)).summary.repairs).toEqual(cut.summary.repairs);
+  });
+
   test("sentences that follow a repair are said as without it, and all slots come back", async () => {
     const text = `${LONG} `.repeat(3);
     const first = await say(text, wild(4, 3));

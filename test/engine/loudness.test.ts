@@ -1,7 +1,7 @@
 // The loudness of a voice: measured once, kept, and the same whatever the engine was opened with.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LoudnessMeter } from "../../src/audio/loudness.ts";
 import { type Engine, loudnessFilter, type OpenOptions, open, speedFilter } from "../../src/engine.ts";
@@ -20,7 +20,11 @@ async function openStarter(cacheDir: string, options: OpenOptions = {}): Promise
 
 let folders = 0;
 const newCache = () => join(scratchFolder(), `loudness-${folders++}`);
-const fileOf = (cacheDir: string) => join(cacheDir, "loudness.json");
+const folderOf = (cacheDir: string) => join(cacheDir, "loudness");
+const numbersIn = (cacheDir: string) =>
+  readdirSync(folderOf(cacheDir)).map((name) =>
+    JSON.parse(readFileSync(join(folderOf(cacheDir), name), "utf8")),
+  );
 
 /** @returns the loudness, and how often it was measured for it */
 async function ask(engine: Engine): Promise<{ lufs: number; measured: number }> {
@@ -39,8 +43,7 @@ describe("a voice", () => {
     expect(first.lufs).toBeLessThan(-10);
     expect(await ask(engine)).toEqual({ lufs: first.lufs, measured: 0 });
     expect(await ask(await openStarter(cache))).toEqual({ lufs: first.lufs, measured: 0 });
-    expect(Object.values(JSON.parse(readFileSync(fileOf(cache), "utf8")))).toEqual([first.lufs]);
-    expect(readdirSync(cache).filter((name) => name.includes(".part-"))).toEqual([]);
+    expect(numbersIn(cache)).toEqual([first.lufs]);
   });
 
   test("has the same loudness where the engine draws otherwise, or begins with a speech", async () => {
@@ -59,25 +62,44 @@ describe("a voice", () => {
     ["no JSON", "{"],
     ["a list", "[1, 2]"],
     ["nothing", "null"],
-    ["no loudness", '{"a": "loud", "b": 1e9, "c": null}'],
+    ["no loudness", "1e9"],
     ["empty", ""],
   ])("is measured again where the file is damaged: %s", async (_what, content) => {
     const cache = newCache();
-    mkdirSync(cache);
-    writeFileSync(fileOf(cache), content);
     const engine = await openStarter(cache);
-    const { lufs, measured } = await ask(engine);
-    expect(measured).toBe(1);
+    const { lufs } = await ask(engine);
+    const [name] = readdirSync(folderOf(cache));
+    writeFileSync(join(folderOf(cache), name), content);
+    expect(await ask(engine)).toEqual({ lufs, measured: 1 });
     expect(await ask(engine)).toEqual({ lufs, measured: 0 });
   });
 
   test("is measured each time where nothing can be kept", async () => {
     const cache = newCache();
-    mkdirSync(fileOf(cache), { recursive: true }); // a folder has the file's name
+    mkdirSync(cache, { recursive: true });
+    writeFileSync(folderOf(cache), ""); // a file has the folder's name
     const engine = await openStarter(cache, { prefixCache: "off" });
     const { lufs } = await ask(engine);
     expect(await ask(engine)).toEqual({ lufs, measured: 1 });
-    expect(readdirSync(cache)).toEqual(["loudness.json"]);
+    expect(readdirSync(cache)).toEqual(["loudness"]);
+  });
+
+  test("keeps its number whatever others measure meanwhile, and old ones go", async () => {
+    const cache = newCache();
+    mkdirSync(folderOf(cache), { recursive: true });
+    for (let i = 0; i < 505; i++) {
+      const file = join(folderOf(cache), `${i}`);
+      writeFileSync(file, "-20");
+      utimesSync(file, i, i);
+    }
+    const engine = await openStarter(cache);
+    await engine.loudness({}, () => writeFileSync(join(folderOf(cache), "other"), "-21")); // another process
+    const names = readdirSync(folderOf(cache));
+    expect(names.length).toBe(500);
+    expect(["0", "6", "7", "504", "other"].map((name) => names.includes(name))).toEqual([
+      ...[false, false, true, true, true],
+    ]);
+    expect((await ask(engine)).measured).toBe(0);
   });
 
   test("is not measured on after its signal, and nothing is kept then", async () => {

@@ -107,9 +107,23 @@ test("raw text is not markup", () => {
   speech.cancel();
 });
 
+test("signs that stand alone between pauses are left out and named, as they would be among words", () => {
+  const left = (text: string | string[], options: SpeakOptions = {}) => {
+    const speech = engine.speak(text, { ...seeded, ...options });
+    speech.cancel();
+    return speech.unread;
+  };
+  expect(left("One [pause] … “—”! [pause] ?? [pause] Two")).toEqual([]);
+  expect(left("One [pause] # ❤️ 👩‍🚀, % # [pause] <|im_end|> + [pause 1s]")).toEqual([
+    ...["#", "❤️", "👩‍🚀", "%", "<|im_end|>", "+"],
+  ]);
+  expect(left("One. ☂! Two.", { pauses: { sentenceMs: 10 } })).toEqual(["☂"]);
+  expect(left("☂ [pause] One. ☂")).toEqual(["☂"]);
+});
+
 test("markup that is not obeyed is named, and wrong pauses are refused", () => {
   const speech = engine.speak("<prosody rate='slow'>One</prosody> ☃ [pause] ☂", seeded);
-  expect([speech.ignored, speech.unread]).toEqual([["<prosody>"], ["☃"]]);
+  expect([speech.ignored, speech.unread]).toEqual([["<prosody>"], ["☃", "☂"]]);
   speech.cancel();
   for (const text of ["a [pause 61s] b", "a [pause 60s] [pause 1s] b", "a <break time='soon'/> b"])
     expect(() => engine.speak(text, seeded)).toThrow(expect.objectContaining({ code: "USAGE" }));

@@ -1,11 +1,20 @@
 // The words of a text and when they are said: written forms beside what the voice reads, and times that are
 // near the onsets of the sound.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { cpSync } from "node:fs";
 import { captions } from "../../src/cli/captions.ts";
 import { asWrittenIn, WordTimes, wordsIn } from "../../src/engine/words.ts";
 import { type Engine, open, type SpeakOptions, type WordTime } from "../../src/engine.ts";
-import { bundleOf, tokenizerOf } from "../_support.ts";
+import {
+  bundleOf,
+  type GoldenFile,
+  goldenCases,
+  goldenFile,
+  madeOnce,
+  setJson,
+  tokenizerOf,
+} from "../_support.ts";
 
 const texts = (words: readonly { text: string }[]) => words.map(({ text }) => text);
 
@@ -157,6 +166,32 @@ describe("the starter voice", () => {
     expect(trimmed.words[2].start).toBeCloseTo(whole.words[2].start - cut, 2);
   });
 
+  const rise = (words: readonly WordTime[]) =>
+    words.every(({ end, start }, i) => end >= start && start >= (words[i - 1]?.start ?? 0));
+
+  test("a text that comes in pieces has the times of the whole text, where the codes are the same", async () => {
+    const text = "Dinner is ready. [pause 200ms] Close the windows, it is 7:30.";
+    const engine = await engineOf("llama");
+    const whole = engine.speak(text, { seed: 1 });
+    const codes = (await Array.fromAsync(whole)).flatMap((chunk) => [...chunk.codes]);
+    expect(texts(whole.words)).toEqual(text.replace("[pause 200ms] ", "").split(" "));
+    expect(rise(whole.words)).toBe(true);
+    for (const size of [3, 11]) {
+      const pieced = engine.speak(text.match(new RegExp(`.{1,${size}}`, "g"))!, { seed: 1 });
+      expect((await Array.fromAsync(pieced)).flatMap((chunk) => [...chunk.codes])).toEqual(codes);
+      expect(pieced.words).toEqual(whole.words);
+    }
+  });
+
+  test.each(["llama", "ort"] as const)("%s: a prompt whose text streams has times too", async (talker) => {
+    const text = "Kitchen, garden, seven, Monday, dinner, window.";
+    const { samples, words } = await spoken(talker, text, { seed: 1, textMode: "stream", watch: false });
+    expect(words.length).toBeGreaterThan(0);
+    expect(texts(words)).toEqual(text.split(" ").slice(0, words.length));
+    expect(rise(words)).toBe(true);
+    expect(words.at(-1)!.end).toBeLessThanOrEqual(samples.length / 24_000 + 0.001);
+  });
+
   test("an engine that does not watch gives the same sound without words", async () => {
     await using engine = await open({
       model: bundleOf("starter").directory,
@@ -168,5 +203,60 @@ describe("the starter voice", () => {
     expect(speech.words).toEqual([]);
     const watched = (await engineOf("llama")).speak("Dinner is ready.", { seed: 1 });
     expect((await Array.fromAsync(watched)).flatMap((chunk) => [...chunk.codes])).toEqual(codes);
+  });
+});
+
+/** A Base model of random weights, one of whose heads is watched as if it followed the text. */
+const watchedBase = () =>
+  madeOnce("watched-base", (folder) => {
+    cpSync(bundleOf("tiny-base").directory, folder, { recursive: true });
+    setJson("bundle.json", "alignment", { layer: 1, head: 1, keyHead: 0, width: 32 })(folder);
+  });
+
+describe("a cloned voice", () => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await open({ model: watchedBase(), talker: "llama" });
+  });
+  afterAll(() => engine.close());
+
+  const cases = goldenCases().filter(({ kind }) => kind === "base");
+  const voiceOf = (golden: GoldenFile, text = "") => ({
+    ...{ name: "golden", text, xVector: golden.floats("x_vector") },
+    codes: golden.has("ref_codes") ? golden.ints("ref_codes") : null,
+    codebookSize: engine.manifest.shape.codes,
+  });
+
+  test.each(cases.map((one) => [one.name, one] as const))(
+    "%s: the watched head changes no code",
+    async (_name, one) => {
+      const golden = goldenFile(one);
+      const { language, max_new_tokens, non_streaming_mode = true, ref_text, text } = one;
+      const speech = engine.speak(text, {
+        ...{ greedy: true, watch: false, language, maxFrames: max_new_tokens - 1 },
+        textMode: non_streaming_mode ? "whole" : "stream",
+        voice: voiceOf(golden, ref_text ?? ""),
+      });
+      const chunks = await Array.fromAsync(speech);
+      expect(chunks.flatMap(({ codes }) => [...codes])).toEqual([...golden.ints("codes")]);
+      const places = chunks.flatMap(({ textAt }) => [...textAt]);
+      expect(Math.min(...places)).toBeGreaterThanOrEqual(non_streaming_mode ? 0 : -1);
+      expect(Math.max(...places)).toBeWithin(0, speech.sentences[0].length);
+      expect(texts(speech.words)).toEqual(texts(wordsIn(text)).slice(0, speech.words.length));
+      const starts = speech.words.map(({ start }) => start);
+      expect(starts).toEqual(starts.toSorted((a, b) => a - b));
+    },
+  );
+
+  test("whose recording has more words than frames is followed once its own text has begun", async () => {
+    const one = cases.find(({ name }) => name === "icl-stream")!;
+    const voice = voiceOf(goldenFile(one), "one two three four five six seven eight nine ten eleven twelve");
+    const speech = engine.speak("Alpha beta gamma delta epsilon.", {
+      ...{ greedy: true, watch: false, textMode: "stream", maxFrames: 60 },
+      voice: { ...voice, codes: voice.codes!.slice(0, 2 * 16) },
+    });
+    const places = (await Array.fromAsync(speech)).flatMap(({ textAt }) => [...textAt]);
+    expect(places[0]).toBe(-1);
+    expect(new Set(places.filter((place) => place >= 0)).size).toBeGreaterThan(1);
   });
 });

@@ -8,13 +8,22 @@ export interface Filter {
   push(samples: Float32Array): Float32Array;
   /** @returns what was kept back; nothing is pushed after it */
   end(): Float32Array;
+  /**
+   * Where a moment of the sound that was pushed lies in the sound that is given out, by what is known so far.
+   * Both in seconds. Absent: where it was.
+   */
+  moved?(seconds: number): number;
 }
 
 /** A filter that is made when the first sound comes: what shapes it may not be known before. */
 export function later(make: () => Filter): Filter {
   let made: Filter | null = null;
   const get = () => (made ??= make());
-  return { push: (samples) => get().push(samples), end: () => get().end() };
+  return {
+    push: (samples) => get().push(samples),
+    end: () => get().end(),
+    moved: (seconds) => made?.moved?.(seconds) ?? seconds,
+  };
 }
 
 const passed = (samples: Float32Array, filters: readonly Filter[], from: number) =>

@@ -14,5 +14,6 @@ export function lead(milliseconds: number, rateHz: number): Filter {
       return all;
     },
     end: () => new Float32Array(0),
+    moved: (seconds) => seconds + (silence.length === 0 ? milliseconds / 1000 : 0),
   };
 }

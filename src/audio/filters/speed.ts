@@ -59,6 +59,11 @@ class Wsola implements Filter {
     return this.take(count).subarray(0, Math.max(0, left));
   }
 
+  /** To about 8 ms, which is how far pieces are taken from their place. */
+  moved(seconds: number): number {
+    return seconds / this.speed;
+  }
+
   /** Where a piece would be taken from if nothing were to fit. */
   private placeOf(piece: number): number {
     return Math.round(piece * PIECE * this.speed);

@@ -12,16 +12,22 @@ export type StartChoice = (typeof START_CHOICES)[number];
 /** What is known of the sound before it is made. */
 export interface Course {
   /**
-   * About how many seconds each sentence has in all.
+   * About how many seconds of speech each sentence has in all.
    * @param made seconds made of each so far; the last one is under way
    */
   seconds(made: readonly number[]): number[];
+  /** Seconds of the pause before a sentence, or behind the last one at their number. */
+  pauseSeconds(sentence: number): number;
   /** From the end of one sentence to the first sound of the next, about. */
   gapSeconds(): number;
 }
 
-/** For sound whose length is known, such as that of codes. */
-export const knownCourse = (seconds: number): Course => ({ seconds: () => [seconds], gapSeconds: () => 0 });
+/** Of codes, whose sentences are of known length, as are the pauses before them. */
+export const knownCourse = (seconds: readonly number[], pauses: readonly number[] = []): Course => ({
+  seconds: () => [...seconds],
+  pauseSeconds: (sentence) => pauses[sentence] ?? 0,
+  gapSeconds: () => 0,
+});
 
 /**
  * UTF-8 bytes tell the length of speech better than characters do: one of Chinese takes as long as three of
@@ -34,6 +40,7 @@ const MARGIN = 1.15;
 /** For a text: from the pace of the sentences that are done. */
 export function courseOf(speech: {
   readonly sentences: readonly string[];
+  readonly pauses: ReadonlyMap<number, number>;
   readonly settings: { maxFrames: number };
   summary(): { firstAudioMs: number };
 }): Course {
@@ -47,6 +54,7 @@ export function courseOf(speech: {
       const pace = doneBytes === 0 ? SECONDS_PER_BYTE : (MARGIN * doneSeconds) / doneBytes;
       return speech.sentences.map((text) => Math.min(mostSeconds, pace * bytes(text)));
     },
+    pauseSeconds: (sentence) => (speech.pauses.get(sentence) ?? 0) / 1000,
     gapSeconds: () => speech.summary().firstAudioMs / 1000,
   };
 }
@@ -61,17 +69,20 @@ const TRUST = 0.9;
 export interface Prospect {
   /** Sound that is there, as it will play. */
   heldSeconds: number;
-  /** Sound still to come, sentence by sentence; the first is under way. */
+  /** Speech still to come, sentence by sentence; the first is under way. */
   leftSeconds: readonly number[];
-  /** Seconds of sound that are made in a second. */
+  /** Silence still to come before each of them, and behind the last: it takes no time to make. */
+  pauseSeconds: readonly number[];
+  /** Seconds of speech that are made in a second. */
   speed: number;
   gapSeconds: number;
 }
 
 /** Whether a player that starts now has every piece in time. */
-export function neverWaits({ gapSeconds, heldSeconds, leftSeconds, speed }: Prospect): boolean {
+export function neverWaits({ gapSeconds, heldSeconds, leftSeconds, pauseSeconds, speed }: Prospect): boolean {
   let [atSeconds, thereSeconds] = [0, heldSeconds];
   for (const [i, seconds] of leftSeconds.entries()) {
+    thereSeconds += pauseSeconds[i] ?? 0;
     if (seconds === 0) continue;
     const piece = Math.min(seconds, PIECE_SECONDS);
     if (i > 0) atSeconds += gapSeconds;
@@ -86,9 +97,12 @@ export function neverWaits({ gapSeconds, heldSeconds, leftSeconds, speed }: Pros
 /** Watches the sound as it is made, and says when a player may start. */
 export class StartWatch {
   private course: Course | null = null;
-  /** Seconds made, by sentence. */
+  /** Seconds of speech made, by sentence. */
   private readonly made: number[] = [];
   private total = 0;
+  /** Of the pause before the sentence that came last. */
+  private paused = 0;
+  private beganMs: number | null = null;
   private first: { atMs: number; seconds: number } | null = null;
   private lastMs = 0;
 
@@ -102,9 +116,15 @@ export class StartWatch {
     this.course = course;
   }
 
-  /** A piece has come. */
-  take(sentence: number, seconds: number, nowMs: number): void {
+  /** A piece has come: speech, or a pause, which tells nothing of how fast speech is made. */
+  take(sentence: number, seconds: number, nowMs: number, isPause = false): void {
+    this.beganMs ??= nowMs;
+    if (this.made.length <= sentence) this.paused = 0;
     while (this.made.length <= sentence) this.made.push(0);
+    if (isPause) {
+      this.paused += seconds;
+      return;
+    }
     this.made[sentence] += seconds;
     this.total += seconds;
     this.first ??= { atMs: nowMs, seconds };
@@ -113,15 +133,22 @@ export class StartWatch {
 
   /** null: not known yet */
   prospect(heldSeconds: number): Prospect | null {
-    const { course, first, lastMs, made, tempo, total } = this;
+    const { beganMs, course, first, lastMs, made, paused, tempo, total } = this;
     if (course === null || first === null || total - first.seconds < MEASURED_SECONDS) return null;
     const current = made.length - 1;
     const all = course.seconds(made);
     const leftSeconds = all.slice(current).map((seconds, i) => {
       return Math.max(0, seconds - (i === 0 ? made[current] : 0)) / tempo;
     });
+    const pauseSeconds = Array.from({ length: leftSeconds.length + 1 }, (_, i) => {
+      const seconds = course.pauseSeconds(current + i);
+      if (i > 0) return seconds / tempo;
+      return made[current] > 0 ? 0 : Math.max(0, seconds - paused) / tempo;
+    });
     const speed = (total - first.seconds) / tempo / Math.max(1e-3, (lastMs - first.atMs) / 1000);
-    return { heldSeconds, leftSeconds, speed: TRUST * speed, gapSeconds: course.gapSeconds() };
+    // a pause at the start comes before the first prompt is done
+    const gapSeconds = Math.max(course.gapSeconds(), (first.atMs - beganMs!) / 1000);
+    return { heldSeconds, leftSeconds, pauseSeconds, speed: TRUST * speed, gapSeconds };
   }
 
   /** Whether a player that has been given `heldSeconds` may start. */
@@ -155,7 +182,8 @@ export function startedBy(player: Player, watch: StartWatch, onStart: (why: stri
 
 function reasonOf(prospect: Prospect | null): string {
   if (prospect === null) return "";
-  const left = prospect.leftSeconds.reduce((sum, seconds) => sum + seconds, 0);
+  const { leftSeconds, pauseSeconds } = prospect;
+  const left = [...leftSeconds, ...pauseSeconds].reduce((sum, seconds) => sum + seconds, 0);
   const speed = (prospect.speed / TRUST).toFixed(2);
   return ` of about ${(prospect.heldSeconds + left).toFixed(1)} s: a second makes ${speed} s of it`;
 }

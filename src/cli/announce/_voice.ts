@@ -44,7 +44,8 @@ export class Speaker {
         if (isFirst) await level.learn(opened, options, log.debug); // the log gets one line
         const speech = isFirst ? opened.first! : opened.speak(part.text, options);
         words = speech.words; // which grows
-        for await (const { samples } of speech) if (samples.length > 0) yield samples;
+        for await (const { codes, samples } of speech)
+          if (samples.length > 0) yield { samples, isPause: codes.length === 0 };
         const summary = speech.summary();
         assertSound(summary);
         isWhole = summary.stop === "eos";

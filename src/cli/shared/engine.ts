@@ -1,6 +1,7 @@
 // What the commands share around the engine: opening it with progress, playing a speech into a sink, and the
 // closing line.
 
+import type { Heard } from "../../audio/filters/heard.ts";
 import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../../config.ts";
 import { formatCores } from "../../cores.ts";
 import type { AudioChunk, Engine, OpenOptions, Sounding, Speech, StageName, Summary } from "../../engine.ts";
@@ -67,17 +68,18 @@ export async function openEngine(options: OpenOptions, maxFrames = 0, extra = 0)
  */
 export async function pour(
   speech: Sounding & Partial<Pick<Speech, "sentences">>,
-  { sink, watch }: Outlet,
+  { heard, sink, watch }: Outlet,
   onCodes: (chunk: AudioChunk) => void = () => {},
 ): Promise<void> {
-  let samples = 0;
   for await (const chunk of speech) {
     onCodes(chunk);
-    watch.take(chunk.sentence, chunk.samples.length / SAMPLE_RATE_HZ, performance.now());
+    if (!heard.hasBegun && chunk.samples.length > 0)
+      heard.begin(performance.now() - speech.summary().firstAudioMs);
+    const isPause = chunk.codes.length === 0;
+    watch.take(chunk.sentence, chunk.samples.length / SAMPLE_RATE_HZ, performance.now(), isPause);
     if (chunk.samples.length > 0) await sink.write(chunk.samples);
-    samples += chunk.samples.length;
     showProgress(
-      `${(samples / SAMPLE_RATE_HZ).toFixed(1)} s of sound`,
+      `${heard.seconds.toFixed(1)} s of sound`,
       Math.min(chunk.sentence, speech.sentences?.length ?? 0),
       Math.max(1, speech.sentences?.length ?? 0),
     );
@@ -106,8 +108,30 @@ function repairsInWords({ repairs }: Summary): string {
   return `${again > 0 ? `; ${again} said again` : ""}${cut > 0 ? `; ${cut} cut` : ""}`;
 }
 
-/** One stable line on stderr, or the same as one JSON object on stdout. */
-export async function report(summary: Summary, { json, path, play }: SoundOutput): Promise<void> {
+const round = (value: number) => Math.round(1000 * value) / 1000;
+
+/** The figures of a speech, with the times of the sound that came out. */
+function asHeard(summary: Summary, { firstMs, heardMs, seconds }: Heard): Summary {
+  const { wallSeconds } = summary;
+  return {
+    ...summary,
+    audioSeconds: round(seconds),
+    rtf: seconds === 0 ? 0 : round(wallSeconds / seconds),
+    firstAudioMs: round(firstMs),
+    firstHeardMs: round(heardMs),
+  };
+}
+
+/**
+ * One stable line on stderr, or the same as one JSON object on stdout.
+ * @param spokenSummary of the speech, whose sound filters may have changed since
+ */
+export async function report(
+  spokenSummary: Summary,
+  { json, path, play }: SoundOutput,
+  heard: Heard,
+): Promise<void> {
+  const summary = asHeard(spokenSummary, heard);
   if (json) return printText(`${JSON.stringify(summary)}\n`);
   const { talker, predictor, vocoder } = summary.msPerFrame;
   const spoken = "talker" in summary.backends; // else decoded from codes

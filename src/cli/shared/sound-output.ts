@@ -11,7 +11,8 @@ import {
   SUFFIXES,
 } from "../../audio/encode/formats.ts";
 import { type SoundShape, soundFilters } from "../../audio/filters/chain.ts";
-import { filtered } from "../../audio/filters/filter.ts";
+import { type Filter, filtered } from "../../audio/filters/filter.ts";
+import { Heard } from "../../audio/filters/heard.ts";
 import { StartWatch, startedBy } from "../../audio/play/start.ts";
 import { openSink, type Sink, toEach } from "../../audio/sink.ts";
 import { TtsError } from "../../errors.ts";
@@ -155,24 +156,32 @@ export async function deliver<T, O extends Sink | Output>(
 export interface Outlet {
   sink: Sink;
   watch: StartWatch;
+  /** What is told of: the sound of the file, else what is played. */
+  heard: Heard;
 }
 
 export const deliverSound = <T>(output: SoundOutput, work: (outlet: Outlet) => Promise<T>) => {
-  const watch = new StartWatch(output.play?.start ?? "now", output.shape.speed);
-  return deliver(openSound(output, watch), (sink) => work({ sink, watch }));
+  const { level, path, play, shape } = output;
+  const watch = new StartWatch(play?.start ?? "now", shape.speed);
+  const filters = soundFilters(path === null ? { ...PLAYED, ...shape } : shape, level);
+  const heard = new Heard(filters, shape.rateHz ?? SAMPLE_RATE_HZ, () => performance.now());
+  return deliver(openSound(output, watch, [...filters, heard]), (sink) => work({ sink, watch, heard }));
 };
 
-/** The file comes first: it is whole when all has been said, whatever the player still has to play. */
-async function openSound(output: SoundOutput, watch: StartWatch): Promise<Sink> {
+/**
+ * The file comes first: it is whole when all has been said, whatever the player still has to play.
+ * @param told the filters of the file; without one those of the player
+ */
+async function openSound(output: SoundOutput, watch: StartWatch, told: readonly Filter[]): Promise<Sink> {
   const { format, level, path, play, shape } = output;
   const { rateHz = SAMPLE_RATE_HZ } = shape;
   const sinks: Sink[] = [];
   try {
-    if (path !== null) sinks.push(filtered(await openSink(path, format, rateHz), soundFilters(shape, level)));
-    if (play !== null)
-      sinks.push(
-        filtered(await openPlaying(play, rateHz, watch), soundFilters({ ...PLAYED, ...shape }, level)),
-      );
+    if (path !== null) sinks.push(filtered(await openSink(path, format, rateHz), told));
+    if (play !== null) {
+      const filters = path === null ? told : soundFilters({ ...PLAYED, ...shape }, level);
+      sinks.push(filtered(await openPlaying(play, rateHz, watch), filters));
+    }
   } catch (error) {
     toEach(sinks).abandon();
     throw error;

@@ -1,5 +1,6 @@
 // What says how a text is spoken: the options that speaking and announcing share, and what they mean.
 
+import { lossesInWords } from "../../engine/read-text.ts";
 import type { SpeakOptions, Speech, Voice } from "../../engine.ts";
 import { modelOfSpeaker, modelOfVoice } from "../../models/inventory.ts";
 import { CODES_PER_FRAME } from "../../types.ts";
@@ -187,10 +188,8 @@ export function readSpeakOptions(args: SpeakValues): Omit<SpeakOptions, "voice">
 export const modelFor = (speaker: string | undefined, voice: Voice | undefined, cacheDir: string) =>
   voice === undefined ? modelOfSpeaker(speaker, cacheDir) : modelOfVoice(voice, cacheDir);
 
-export function warnUnread({ ignored, unread }: Pick<Speech, "ignored" | "unread">): void {
-  if (ignored.length > 0) log.warn(`markup that is not obeyed, its text is read: ${ignored.join(" ")}`);
-  if (unread.length > 0)
-    log.warn(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
+export function warnUnread(speech: Pick<Speech, "ignored" | "unread">): void {
+  for (const line of lossesInWords(speech)) log.warn(line);
 }
 
 /**

@@ -4,7 +4,13 @@
 
 import { standalone } from "../../backends/stage.ts";
 import { PROMPT_POSITIONS } from "../../config.ts";
-import { loadRules, type ReadingRules, readText } from "../../engine/read-text.ts";
+import {
+  type Losses,
+  loadRules,
+  lossesInWords,
+  type ReadingRules,
+  readText,
+} from "../../engine/read-text.ts";
 import { type PreparedVoice, prepareVoice, type SpeechOptions } from "../../engine/request.ts";
 import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
@@ -92,9 +98,8 @@ export class TalkerService implements StageService {
 
   private async speak(peer: Peer, request: Request, tell: Tell): Promise<void> {
     this.rules ??= loadRules(this.bundle);
-    const { message, sentence, unread } = this.prepare(request, await this.rules);
-    if (unread.length > 0)
-      tell(`this voice cannot read ${unread.map((c) => JSON.stringify(c)).join(" ")}: left out`);
+    const { losses, message, sentence } = this.prepare(request, await this.rules);
+    for (const line of lossesInWords(losses)) tell(line);
     const lane = await this.lanes.take(peer);
     try {
       // without feedback the sentence cannot go on
@@ -134,7 +139,7 @@ export class TalkerService implements StageService {
   ): {
     message: PreparedVoice["message"];
     sentence: string;
-    unread: string[];
+    losses: Losses;
   } {
     const { config, greedy, seed } = this.start;
     const { message, settings } = prepareVoice(this.bundle, {
@@ -144,9 +149,14 @@ export class TalkerService implements StageService {
       textMode: "whole",
     });
     const { bundle, lexicon } = this;
-    const { pauses, sentences, unread } = readText({ bundle, settings, lexicon, rules }, text);
+    const losses = readText({ bundle, settings, lexicon, rules }, text);
+    const { pauses, sentences } = losses;
     if (pauses.size > 0)
-      throw new TtsError("REQUEST_INVALID", "the text has pauses", "send them as silence of your own");
+      throw new TtsError(
+        "REQUEST_INVALID",
+        "the text has pauses, for which frames have no place",
+        "send what stands between them one by one, and put silence of your own there",
+      );
     if (sentences.length > 1)
       throw new TtsError(
         "TEXT_TOO_LONG",
@@ -155,7 +165,7 @@ export class TalkerService implements StageService {
       );
     const { maxFrames = 1 } = options;
     const most = config.contextPositions - PROMPT_POSITIONS;
-    if (maxFrames <= most) return { message, sentence: sentences[0], unread };
+    if (maxFrames <= most) return { message, sentence: sentences[0], losses };
     throw new TtsError(
       "USAGE",
       `maxFrames is ${maxFrames}, this server has memory for ${most}`,

@@ -4,6 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { RATES_HZ } from "../../../src/audio/encode/formats.ts";
 import { type SoundShape, soundFilters } from "../../../src/audio/filters/chain.ts";
+import { Heard } from "../../../src/audio/filters/heard.ts";
 import { Resampler } from "../../../src/audio/filters/resampler.ts";
 import { resample } from "../../../src/audio/resample.ts";
 import { SAMPLE_RATE_HZ } from "../../../src/types.ts";
@@ -105,6 +106,38 @@ test("the gain is the one that is known when the first sound comes, and what is 
   lack = 6;
   const out = [...filter.push(sound), ...filter.end()];
   expect(Float32Array.from(out)).toEqual(sound.map((sample) => sample * 10 ** (6 / 20)));
+});
+
+describe("moments follow the sound", () => {
+  /** A click at 0.5 s, after a quarter of a second that is all but silent. */
+  const sound = noise(24_000).map((sample, i) => sample * (i === 12_000 ? 1 : i < 6_000 ? 1e-4 : 0.01));
+  const shapes: SoundShape[] = [
+    {},
+    { speed: 1.25 },
+    { speed: 0.8, trimStart: true, leadMs: 200 },
+    { trimStart: true, rateHz: 44_100, leadMs: 70, volume: 0.5 },
+    { loudness: -16, speed: 1.4, rateHz: 16_000 },
+  ];
+  test.each(shapes)("%j", (shape) => {
+    const filters = soundFilters(shape, LEVEL);
+    const rateHz = shape.rateHz ?? SAMPLE_RATE_HZ;
+    let nowMs = 1_000;
+    const heard = new Heard(filters, rateHz, () => nowMs);
+    heard.begin(900);
+    const all = [...filters, heard];
+    const out: number[] = [];
+    const pass = (samples: Float32Array, from: number) =>
+      out.push(...all.slice(from).reduce((left, filter) => filter.push(left), samples));
+    for (let at = 0; at < sound.length; at += 1920, nowMs += 10) pass(sound.subarray(at, at + 1920), 0);
+    all.forEach((filter, i) => void pass(filter.end(), i + 1));
+    const click = out.indexOf(Math.max(...out)) / rateHz;
+    expect(Math.abs(heard.moved(0.5) - click)).toBeLessThan(shape.speed === undefined ? 0.001 : 0.012);
+    expect(heard.seconds).toBe(out.length / rateHz);
+    expect(Math.abs(heard.moved(1) - heard.seconds)).toBeLessThan(0.001);
+    expect(heard.moved(0)).toBeCloseTo((shape.leadMs ?? 0) / 1000);
+    expect(heard.firstMs).toBeWithin(100, 150);
+    expect(heard.heardMs).toBeGreaterThanOrEqual(heard.firstMs + (shape.leadMs ?? 0));
+  });
 });
 
 test("volume comes after the limiter, and speed before the rate of the sink", () => {

@@ -184,6 +184,7 @@ describe("on a machine that makes a second of sound in two", () => {
     watch.follow(
       courseOf({
         sentences: SENTENCES,
+        pauses: new Map(),
         settings: { maxFrames: 2048 },
         summary: () => ({ firstAudioMs: 160 }),
       }),

@@ -21,6 +21,7 @@ describe("what cannot be served is refused, with the reason on standard error", 
     ["an instruction", { text: TEXT, instruct: "slowly" }, /does not follow instructions/],
     ["an empty text", { text: " " }, /nothing to speak/],
     ["a text of several prompts", { text: `${TEXT} `.repeat(9) }, /the text is \d+ prompts long/],
+    ["a pause", { text: "One [pause 1s] two" }, /has pauses, .*; send what stands between them one by one/],
     ["no text", { language: "english" }, /the request has no text/],
     ["an unknown field", { text: TEXT, max_frames: 3 }, /has a field "max_frames"/],
     ["a field of another type", { text: TEXT, seed: "7" }, /seed is "7"; it is a number/],
@@ -56,6 +57,13 @@ describe("what cannot be served is refused, with the reason on standard error", 
       talker.close();
     },
   );
+
+  test("what is not obeyed or left out of a text is told", async () => {
+    const from = server.stderr.length;
+    await converse(server.folder, tables, { text: "<prosody>One</prosody> ☂" });
+    await server.says(/markup that is not obeyed, its text is read: <prosody>/, from);
+    await server.says(/this voice cannot read "☂": left out/, from);
+  });
 
   test.each([Number.NaN, Number.POSITIVE_INFINITY, 1e30])(
     "by the talker: feedback of %d; the lane is as good as before",
