@@ -372,6 +372,8 @@ export interface ModelFacts {
     /** Names in lower case -> ids. */
     readonly languages: Readonly<Record<string, number>>;
     readonly speakers: Readonly<Record<string, number>>;
+    /** Speaker -> the dialect that it speaks in Chinese, one of `languages`. */
+    readonly dialects: Readonly<Record<string, string>>;
   };
   /** The attention head that follows the text; null: none is known. */
   readonly alignment: { readonly layer: number; readonly head: number } | null;

@@ -142,3 +142,29 @@ export const SERVE_LIMITS = {
   endMs: 5_000,
   endPollMs: 20,
 } as const;
+
+/** Clients that speak the Wyoming protocol. */
+export const WYOMING_LIMITS = {
+  /** Python's readers take a header line of this length as well. */
+  headerBytes: 65_536,
+  dataBytes: 1_000_000,
+  payloadBytes: 1_000_000,
+  connections: 64,
+  /** Requests of one connection that wait behind the one that is spoken. */
+  requests: 16,
+  /** Answers that a client has not read yet; beyond that it is not read from either. */
+  unreadBytes: 1_000_000,
+  /** A client that says nothing, or that reads nothing, for this long is sent away. */
+  idleMs: 600_000,
+  stallMs: 60_000,
+  /** A full server sends away the client that has been idle longest, if that is longer than this. */
+  patienceMs: 10_000,
+  sweepMs: 1_000,
+  /** How long a client may take to close after its connection was ended. */
+  lingerMs: 2_000,
+  /** A request waits this long for a model that is being opened. */
+  openingMs: 30_000,
+  openingPollMs: 100,
+  /** The answer to a text without a word: Home Assistant fails without a sound. */
+  silenceMs: 100,
+} as const;

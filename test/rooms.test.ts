@@ -38,13 +38,17 @@ const NARROW: Readonly<Record<string, readonly string[]>> = {
     ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
     ...["ffi/libc.ts", "src/io/", "src/audio/", "src/machine/", "src/engine.ts"],
   ],
+  "src/serve/wyoming/": [
+    ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/engine.ts"],
+    ...["src/io/", "src/audio/", "src/serve/service.ts"],
+  ],
 };
 
 /** The rooms that may use a package. Nobody may use a package that is not named. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi/"],
   "bun:jsc": ["src/pipeline/garbage.ts"],
-  "node:net": ["src/serve/sockets/"],
+  "node:net": ["src/serve/sockets/", "src/serve/wyoming/"],
   "node:crypto": ["src/serve/sockets/"], // others take src/io/hash.ts, which loads in no time
   "node:child_process": ["src/child.ts", "src/audio/play/", "src/serve/sockets/"],
   "@audio/decode": ["src/audio/"],

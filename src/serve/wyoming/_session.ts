@@ -1,0 +1,257 @@
+// One client of the Wyoming server: its requests are spoken in the order in which they come, one at a time,
+// while `describe` and `ping` are answered at once. A request that fails ends with `error` and the end of the
+// connection, so that nobody takes what was heard of it for the whole, or waits for more.
+
+import type { Socket } from "node:net";
+import { toS16le } from "../../audio/pcm.ts";
+import { SAMPLE_RATE_HZ } from "../../engine.ts";
+import { asTtsError, TtsError } from "../../errors.ts";
+import { WYOMING_LIMITS } from "../../limits.ts";
+import { Refusal, type ServedSpeech, type Service, type SpeechRequest } from "../service.ts";
+import { EventReader, eventBytes, type WyomingEvent } from "./_events.ts";
+import type { Info } from "./_info.ts";
+import { canBeSaid, TextPieces } from "./_pieces.ts";
+
+/** Lines for people. */
+export interface Tell {
+  info(line: string): void;
+  warn(line: string): void;
+  debug(line: string): void;
+}
+
+export interface SessionHost {
+  service: Pick<Service, "speak" | "state">;
+  info: Info;
+  tell: Tell;
+}
+
+const FORMAT = { rate: SAMPLE_RATE_HZ, width: 2, channels: 1 };
+/** Errors of the request; all others are the server's own, and their details stay in its log. */
+const REQUEST_STATUS = 2;
+
+export class Session {
+  private readonly reader = new EventReader();
+  private readonly left = new AbortController();
+  /** The stream whose text is still coming. */
+  private stream: TextPieces | null = null;
+  private readonly requests: (() => Promise<void>)[] = [];
+  private isSpeaking = false;
+  /** The client sends no more, but may still listen. */
+  private hasEnded = false;
+  /** Nothing more is said or heard. */
+  private isOver = false;
+  private waitsSinceMs = performance.now();
+
+  constructor(
+    private readonly socket: Socket,
+    /** Who asks: clients share the places fairly. */
+    private readonly client: string,
+    private readonly host: SessionHost,
+  ) {
+    socket.on("data", (bytes) => this.take(bytes as Uint8Array));
+    socket.on("end", () => this.takeEnd());
+    socket.on("drain", () => this.drained());
+    socket.on("error", () => {}); // "close" follows
+    socket.on("close", () => this.leave());
+  }
+
+  /** Since when nothing but the client is waited for, and for what; null while sound is made. */
+  waiting(): { sinceMs: number; stalls: boolean; idle: boolean } | null {
+    const stalls = this.socket.writableNeedDrain;
+    const idle = !this.isSpeaking && this.requests.length === 0;
+    const needsText = this.stream !== null;
+    return stalls || idle || needsText ? { sinceMs: this.waitsSinceMs, stalls, idle } : null;
+  }
+
+  /** Ends it now. @param reason told to a client that waits for something */
+  end(reason: string | null): void {
+    if (this.isOver) return;
+    if (reason !== null) this.write(eventBytes("error", { text: reason, code: "ended" }));
+    this.close();
+  }
+
+  /** Ends it as soon as what was asked for is spoken. */
+  finish(): void {
+    this.hasEnded = true;
+    if (!this.isSpeaking) this.close();
+  }
+
+  private take(bytes: Uint8Array): void {
+    if (this.isOver) return;
+    this.waitsSinceMs = performance.now();
+    try {
+      for (const event of this.reader.push(bytes)) {
+        this.answer(event);
+        if (this.isOver) return;
+      }
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+    // answers that nobody reads would fill the memory
+    if (this.socket.writableLength > WYOMING_LIMITS.unreadBytes) this.socket.pause();
+  }
+
+  /** Skips what it does not know. */
+  private answer({ data, type }: WyomingEvent): void {
+    const { stream } = this;
+    if (type === "describe") this.write(eventBytes("info", this.host.info.describe()));
+    else if (type === "ping") this.write(eventBytes("pong", { text: data.text ?? null }));
+    // inside a stream it repeats the whole text, for servers that know no streams
+    else if (type === "synthesize" && stream === null) this.synthesize(textIn(type, data), data.voice);
+    else if (type === "synthesize-start") this.startStream(data.voice);
+    else if (type === "synthesize-chunk") stream?.push(textIn(type, data));
+    else if (type === "synthesize-stop") {
+      stream?.end();
+      this.stream = null;
+    }
+  }
+
+  private synthesize(text: string, voice: unknown): void {
+    this.enqueue(() => this.speak(text, canBeSaid(text), voice));
+  }
+
+  private startStream(voice: unknown): void {
+    if (this.stream !== null)
+      throw new TtsError("REQUEST_INVALID", "a stream begins before the one before it has ended");
+    const pieces = new TextPieces();
+    this.stream = pieces;
+    this.enqueue(async () => {
+      await this.speak(pieces, await pieces.begun(), voice);
+      await this.send(eventBytes("synthesize-stopped"));
+    });
+  }
+
+  private enqueue(request: () => Promise<void>): void {
+    const { length } = this.requests;
+    if (length >= WYOMING_LIMITS.requests)
+      throw new TtsError("REQUEST_INVALID", `${length} requests wait on this connection, the most at once`);
+    this.requests.push(request);
+    if (!this.isSpeaking) void this.work();
+  }
+
+  private async work(): Promise<void> {
+    this.isSpeaking = true;
+    try {
+      for (let next = this.requests.shift(); next !== undefined; next = this.requests.shift()) {
+        await next();
+        if (this.isOver) return;
+      }
+    } catch (thrown) {
+      if (!this.left.signal.aborted) this.fail(thrown);
+    } finally {
+      this.isSpeaking = false;
+      this.waitsSinceMs = performance.now();
+    }
+    if (this.hasEnded) this.close();
+  }
+
+  /** One group: clients of a plain request stop listening at its end, and that of a stream may have many. */
+  private async speak(text: SpeechRequest["text"], isSound: boolean, voice: unknown): Promise<void> {
+    const beganMs = performance.now();
+    const speech = isSound ? await this.begin(text, voice) : silence();
+    const firstMs = performance.now() - beganMs;
+    await this.send(eventBytes("audio-start", { ...FORMAT, timestamp: 0 }));
+    let samples = 0;
+    const at = () => Math.round((samples / SAMPLE_RATE_HZ) * 1000);
+    for await (const part of speech) {
+      await this.send(eventBytes("audio-chunk", { ...FORMAT, timestamp: at() }, toS16le(part)));
+      samples += part.length;
+    }
+    if (this.left.signal.aborted) return;
+    if ("summary" in speech && speech.summary().stop === "cancelled")
+      throw new TtsError("CANCELLED", "the speech was cut off: the server is ending");
+    await this.send(eventBytes("audio-stop", { timestamp: at() }));
+    this.host.tell.debug(
+      `Wyoming: ${this.client}: ${at()} ms of sound, the first after ${Math.round(firstMs)} ms`,
+    );
+  }
+
+  /** A model that is being opened is waited for: no client has a time limit for the first sound. */
+  private async begin(text: SpeechRequest["text"], voice: unknown): Promise<ServedSpeech> {
+    const { info, service } = this.host;
+    const deadlineMs = performance.now() + WYOMING_LIMITS.openingMs;
+    const { signal } = this.left;
+    while (service.state === "opening" && performance.now() < deadlineMs && !signal.aborted)
+      await Bun.sleep(WYOMING_LIMITS.openingPollMs);
+    const { language, voice: name } = info.chosen(voice);
+    return await service.speak({ text, client: this.client, voice: name, signal, options: { language } });
+  }
+
+  private write(bytes: Uint8Array): void {
+    if (!this.isOver) this.socket.write(bytes);
+  }
+
+  /** Writes when the client reads: the next sound is not asked for before. */
+  private async send(bytes: Uint8Array): Promise<void> {
+    if (this.isOver || this.socket.write(bytes)) return;
+    this.waitsSinceMs = performance.now();
+    await new Promise<void>((resolve) => {
+      this.onDrain = resolve;
+    });
+  }
+
+  private onDrain = () => {};
+
+  private drained(): void {
+    this.waitsSinceMs = performance.now();
+    this.onDrain();
+    this.socket.resume();
+  }
+
+  private takeEnd(): void {
+    this.hasEnded = true;
+    this.stream?.fail(new TtsError("REQUEST_INVALID", "the connection ended inside a stream"));
+    if (!this.isSpeaking) this.close();
+  }
+
+  private fail(thrown: unknown): void {
+    if (this.isOver) return;
+    const { code, isOwn, text } = described(thrown);
+    if (isOwn) this.host.tell.warn(`Wyoming: ${this.client}: ${asTtsError(thrown).inOneLine}`);
+    else this.host.tell.info(`Wyoming: ${this.client}: ${text}`);
+    this.write(eventBytes("error", { text, code }));
+    this.close();
+  }
+
+  /** What was written is still sent. */
+  private close(): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.requests.length = 0;
+    this.socket.end();
+    this.abandon();
+    // what a client still sends must be read, or it loses the last answer
+    this.socket.resume();
+    setTimeout(() => this.socket.destroy(), WYOMING_LIMITS.lingerMs).unref();
+  }
+
+  private leave(): void {
+    this.isOver = true;
+    this.requests.length = 0;
+    this.abandon();
+  }
+
+  private abandon(): void {
+    this.left.abort();
+    this.stream?.fail(new TtsError("CANCELLED", "the client has gone"));
+    this.onDrain();
+  }
+}
+
+function textIn(type: string, { text }: WyomingEvent["data"]): string {
+  if (typeof text === "string") return text;
+  throw new TtsError("REQUEST_INVALID", `${type} needs a text`);
+}
+
+/** What a client is told: details of the server's own failures, such as its paths, are for its log. */
+function described(thrown: unknown): { text: string; code: string; isOwn: boolean } {
+  if (thrown instanceof Refusal) return { text: thrown.message, code: thrown.reason, isOwn: false };
+  const error = asTtsError(thrown);
+  const code = error.code.toLowerCase().replaceAll("_", "-");
+  const isOwn = error.exitStatus !== REQUEST_STATUS && error.code !== "CANCELLED";
+  return { text: isOwn ? "the speech failed; the server's log says why" : error.inOneLine, code, isOwn };
+}
+
+async function* silence(): AsyncGenerator<Float32Array> {
+  yield new Float32Array((SAMPLE_RATE_HZ * WYOMING_LIMITS.silenceMs) / 1000);
+}

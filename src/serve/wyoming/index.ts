@@ -1,0 +1,130 @@
+// The Wyoming server, with which Home Assistant speaks: connections come in, sessions answer them. Stands on
+// the service alone.
+
+import { rmSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { systemCode, TtsError } from "../../errors.ts";
+import { SERVE_LIMITS, WYOMING_LIMITS } from "../../limits.ts";
+import type { Service } from "../service.ts";
+import { Info } from "./_info.ts";
+import { Session, type Tell } from "./_session.ts";
+
+export type { Tell } from "./_session.ts";
+
+/** An address, the path of a Unix socket, or a socket that listens already. */
+export type Where = { host: string; port: number } | { socket: string } | { fd: number };
+
+export interface WyomingServer {
+  /** As clients name it, such as `tcp://127.0.0.1:10200`. */
+  readonly where: string;
+  /** 0 for a Unix socket. */
+  readonly port: number;
+  /** No new connections; what is being spoken may finish in this time. */
+  stop(graceMs?: number): Promise<void>;
+}
+
+/** @throws TtsError OUTPUT_FAILED if the place is taken or cannot be used */
+export async function serveWyoming(
+  service: Service,
+  where: Where,
+  { tell }: { tell: Tell },
+): Promise<WyomingServer> {
+  const host = { service, tell, info: new Info(service, (voice) => tell.info(remade(voice))) };
+  const sessions = new Map<Socket, Session>();
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    if (sessions.size >= WYOMING_LIMITS.connections) makeRoom(sessions);
+    const session = new Session(socket, socket.remoteAddress ?? "the socket", host);
+    sessions.set(socket, session);
+    socket.once("close", () => sessions.delete(socket));
+    if (sessions.size > WYOMING_LIMITS.connections) session.end("too many connections");
+  });
+  await listening(server, where);
+  const sweep = setInterval(() => sendAway([...sessions.values()]), WYOMING_LIMITS.sweepMs);
+  sweep.unref();
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  return {
+    where: spelled(where, port),
+    port,
+    async stop(graceMs = SERVE_LIMITS.endMs) {
+      clearInterval(sweep);
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const session of sessions.values()) session.finish();
+      const late = setTimeout(() => {
+        for (const [socket, session] of sessions) {
+          session.end("the server is ending");
+          setTimeout(() => socket.destroy(), SERVE_LIMITS.endPollMs);
+        }
+      }, graceMs);
+      await closed;
+      clearTimeout(late);
+    },
+  };
+}
+
+const remade = (voice: string) =>
+  `the voice ${voice} was made anew: Home Assistant keeps what the old one said until its action ` +
+  `tts.clear_cache is run`;
+
+const MEANINGS: Readonly<Record<string, readonly [what: string, hint: string]>> = {
+  EADDRINUSE: ["another program has it", "end that program, or choose another"],
+  EACCES: ["no permission", "choose a port above 1023, or a folder you may write to"],
+  EADDRNOTAVAIL: ["this machine has no such address", "choose one of its addresses, or 0.0.0.0 for all"],
+  ENOENT: ["its folder does not exist", "make the folder first"],
+};
+
+async function listening(server: Server, where: Where): Promise<void> {
+  const path = "socket" in where ? where.socket : null;
+  if (path !== null && (await isLeftOver(path))) rmSync(path, { force: true });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(path === null ? where : { path }, resolve);
+    });
+  } catch (cause) {
+    const [what, hint] = MEANINGS[systemCode(cause)] ?? [String(cause), "choose another place"];
+    throw new TtsError("OUTPUT_FAILED", `cannot serve Wyoming on ${spelled(where, 0)}: ${what}`, hint, {
+      cause,
+    });
+  }
+}
+
+/** Whether the socket of a server that was killed lies there. */
+const isLeftOver = (path: string) =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect({ path });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once("error", (error) => resolve(systemCode(error) === "ECONNREFUSED"));
+  });
+
+function spelled(where: Where, port: number): string {
+  if ("socket" in where) return `unix://${where.socket}`;
+  if ("fd" in where) return port > 0 ? `port ${port}` : `file descriptor ${where.fd}`;
+  const host = where.host.includes(":") ? `[${where.host}]` : where.host;
+  return `tcp://${host}:${port || where.port}`;
+}
+
+/** Sends the client away that has been idle longest, if there is one. */
+function makeRoom(sessions: Map<Socket, Session>): void {
+  const idle = [...sessions].flatMap(([socket, session]) => {
+    const waiting = session.waiting();
+    return waiting?.idle === true ? [{ socket, session, sinceMs: waiting.sinceMs }] : [];
+  });
+  const [oldest] = idle.sort((a, b) => a.sinceMs - b.sinceMs);
+  if (oldest === undefined || performance.now() - oldest.sinceMs < WYOMING_LIMITS.patienceMs) return;
+  oldest.session.end(null);
+  sessions.delete(oldest.socket);
+}
+
+function sendAway(sessions: readonly Session[]): void {
+  for (const session of sessions) {
+    const waiting = session.waiting();
+    if (waiting === null) continue;
+    const most = waiting.stalls ? WYOMING_LIMITS.stallMs : WYOMING_LIMITS.idleMs;
+    if (performance.now() - waiting.sinceMs > most)
+      session.end(waiting.idle ? null : "nothing came for too long");
+  }
+}
