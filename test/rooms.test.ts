@@ -56,6 +56,8 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "libopus-wasm": ["src/audio/encode/"],
   "wasm-media-encoders": ["src/audio/encode/"],
   "@huggingface/hub": ["src/models/"],
+  "multicast-dns": ["src/serve/wyoming/"],
+  "dns-packet": ["src/serve/wyoming/"], // its types; multicast-dns stands on it
   n2words: ["src/text/"],
   citty: ["src/cli/"],
   "consola/core": ["src/cli/"],

@@ -8,6 +8,7 @@ import { SERVE_LIMITS, WYOMING_LIMITS } from "../../limits.ts";
 import type { Service } from "../service.ts";
 import { Info } from "./_info.ts";
 import { Session, type Tell } from "./_session.ts";
+import { type Announced, announce, usualName } from "./_zeroconf.ts";
 
 export type { Tell } from "./_session.ts";
 
@@ -23,11 +24,17 @@ export interface WyomingServer {
   stop(graceMs?: number): Promise<void>;
 }
 
-/** @throws TtsError OUTPUT_FAILED if the place is taken or cannot be used */
+export interface WyomingOptions {
+  tell: Tell;
+  /** Has Home Assistant find the server by itself. Default: nobody is told. */
+  zeroconf?: { name?: string };
+}
+
+/** @throws TtsError OUTPUT_FAILED if the place is taken or cannot be used, USAGE for an unusable name */
 export async function serveWyoming(
   service: Service,
   where: Where,
-  { tell }: { tell: Tell },
+  { tell, zeroconf }: WyomingOptions,
 ): Promise<WyomingServer> {
   const host = { service, tell, info: new Info(service, (voice) => tell.info(remade(voice))) };
   const sessions = new Map<Socket, Session>();
@@ -43,11 +50,13 @@ export async function serveWyoming(
   sweep.unref();
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
+  const announced = zeroconf === undefined ? null : await announcedAs(zeroconf.name, server, tell);
   return {
     where: spelled(where, port),
     port,
     async stop(graceMs = SERVE_LIMITS.endMs) {
       clearInterval(sweep);
+      await announced?.stop();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const session of sessions.values()) session.finish();
       const late = setTimeout(() => {
@@ -61,6 +70,22 @@ export async function serveWyoming(
     },
   };
 }
+
+/** @returns null where it would be useless */
+async function announcedAs(name = usualName(), server: Server, tell: Tell): Promise<Announced | null> {
+  const address = server.address();
+  if (typeof address === "object" && address !== null && !isLoopback(address.address))
+    try {
+      return await announce(name, address.address, address.port, tell);
+    } catch (error) {
+      server.close();
+      throw error;
+    }
+  tell.warn("only this machine can reach the Wyoming server: the local network is not told of it");
+  return null;
+}
+
+const isLoopback = (address: string) => address === "::1" || address.startsWith("127.");
 
 const remade = (voice: string) =>
   `the voice ${voice} was made anew: Home Assistant keeps what the old one said until its action ` +
