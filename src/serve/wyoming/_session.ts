@@ -39,7 +39,7 @@ export class Session {
   /** The client sends no more, but may still listen. */
   private hasEnded = false;
   /** Nothing more is said or heard. */
-  private isOver = false;
+  isOver = false;
   private waitsSinceMs = performance.now();
 
   constructor(
@@ -200,8 +200,9 @@ export class Session {
 
   private takeEnd(): void {
     this.hasEnded = true;
-    this.stream?.fail(new TtsError("REQUEST_INVALID", "the connection ended inside a stream"));
-    if (!this.isSpeaking) this.close();
+    if (this.stream !== null)
+      this.fail(new TtsError("REQUEST_INVALID", "the connection ended inside a stream"));
+    else if (!this.isSpeaking) this.close();
   }
 
   private fail(thrown: unknown): void {
@@ -233,7 +234,7 @@ export class Session {
 
   private abandon(): void {
     this.left.abort();
-    this.stream?.fail(new TtsError("CANCELLED", "the client has gone"));
+    this.stream?.end();
     this.onDrain();
   }
 }

@@ -39,11 +39,13 @@ export async function serveWyoming(
   const host = { service, tell, info: new Info(service, (voice) => tell.info(remade(voice))) };
   const sessions = new Map<Socket, Session>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    if (sessions.size >= WYOMING_LIMITS.connections) makeRoom(sessions);
+    const living = [...sessions.values()].filter(({ isOver }) => !isOver);
+    const isFull = living.length >= WYOMING_LIMITS.connections && !makeRoom(living);
     const session = new Session(socket, socket.remoteAddress ?? "the socket", host);
     sessions.set(socket, session);
     socket.once("close", () => sessions.delete(socket));
-    if (sessions.size > WYOMING_LIMITS.connections) session.end("too many connections");
+    if (isFull) session.end("too many connections");
+    if (sessions.size > 2 * WYOMING_LIMITS.connections) socket.destroy();
   });
   await listening(server, where);
   const sweep = setInterval(() => sendAway([...sessions.values()]), WYOMING_LIMITS.sweepMs);
@@ -132,16 +134,16 @@ function spelled(where: Where, port: number): string {
   return `tcp://${host}:${port || where.port}`;
 }
 
-/** Sends the client away that has been idle longest, if there is one. */
-function makeRoom(sessions: Map<Socket, Session>): void {
-  const idle = [...sessions].flatMap(([socket, session]) => {
+/** Sends the client away that has been idle longest, if it was for long. */
+function makeRoom(sessions: readonly Session[]): boolean {
+  const idle = sessions.flatMap((session) => {
     const waiting = session.waiting();
-    return waiting?.idle === true ? [{ socket, session, sinceMs: waiting.sinceMs }] : [];
+    return waiting?.idle === true ? [{ session, sinceMs: waiting.sinceMs }] : [];
   });
   const [oldest] = idle.sort((a, b) => a.sinceMs - b.sinceMs);
-  if (oldest === undefined || performance.now() - oldest.sinceMs < WYOMING_LIMITS.patienceMs) return;
+  if (oldest === undefined || performance.now() - oldest.sinceMs < WYOMING_LIMITS.patienceMs) return false;
   oldest.session.end(null);
-  sessions.delete(oldest.socket);
+  return true;
 }
 
 function sendAway(sessions: readonly Session[]): void {
