@@ -26,6 +26,7 @@ export interface SessionHost {
 }
 
 const FORMAT = { rate: SAMPLE_RATE_HZ, width: 2, channels: 1 };
+const NONE = new Uint8Array(0);
 /** Errors of the request; all others are the server's own, and their details stay in its log. */
 const REQUEST_STATUS = 2;
 
@@ -41,6 +42,11 @@ export class Session {
   /** Nothing more is said or heard. */
   isOver = false;
   private waitsSinceMs = performance.now();
+  /**
+   * The last sample so far. A client fails when the connection ends inside an event; at the end of one it
+   * takes what it has for the whole, and a server that is killed cannot say otherwise.
+   */
+  private heldBack: Uint8Array = NONE;
 
   constructor(
     private readonly socket: Socket,
@@ -153,9 +159,14 @@ export class Session {
     await this.send(eventBytes("audio-start", { ...FORMAT, timestamp: 0 }));
     let samples = 0;
     const at = () => Math.round((samples / SAMPLE_RATE_HZ) * 1000);
-    for await (const part of speech) {
-      await this.send(eventBytes("audio-chunk", { ...FORMAT, timestamp: at() }, toS16le(part)));
-      samples += part.length;
+    for await (const chunk of speech) {
+      const parts = [chunk.subarray(0, -1), chunk.subarray(-1)].filter(({ length }) => length > 0);
+      const events = parts.map((part) => {
+        const bytes = eventBytes("audio-chunk", { ...FORMAT, timestamp: at() }, toS16le(part));
+        samples += part.length;
+        return bytes;
+      });
+      await this.send(Buffer.concat(events), FORMAT.width);
     }
     if (this.left.signal.aborted) return;
     if ("summary" in speech && speech.summary().stop === "cancelled")
@@ -177,13 +188,23 @@ export class Session {
     return await service.speak({ text, client: this.client, voice: name, signal, options: { language } });
   }
 
-  private write(bytes: Uint8Array): void {
-    if (!this.isOver) this.socket.write(bytes);
+  /** @returns whether the client keeps up */
+  private write(bytes: Uint8Array): boolean {
+    if (this.isOver) return true;
+    const all = Buffer.concat([this.heldBack, bytes]);
+    this.heldBack = NONE;
+    return this.socket.write(all);
   }
 
-  /** Writes when the client reads: the next sound is not asked for before. */
-  private async send(bytes: Uint8Array): Promise<void> {
-    if (this.isOver || this.socket.write(bytes)) return;
+  /**
+   * Writes when the client reads: the next sound is not asked for before.
+   * @param heldBack bytes at the end that wait for what comes next
+   */
+  private async send(bytes: Uint8Array, heldBack = 0): Promise<void> {
+    const end = bytes.length - heldBack;
+    const keepsUp = this.write(bytes.subarray(0, end));
+    this.heldBack = bytes.subarray(end);
+    if (this.isOver || keepsUp) return;
     this.waitsSinceMs = performance.now();
     await new Promise<void>((resolve) => {
       this.onDrain = resolve;

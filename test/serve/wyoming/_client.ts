@@ -93,6 +93,11 @@ export class Client {
     return this.until("");
   }
 
+  /** Whether a connection that ended now would end inside an event, behind its header. */
+  get isInsideEvent(): boolean {
+    return this.rest.includes(10);
+  }
+
   leave(): void {
     this.socket.destroy();
   }

@@ -16,6 +16,8 @@ export interface Trouble {
   isOpening?: boolean;
   /** Thrown after the first chunk of sound. */
   failure?: Error;
+  /** Waited for after the first chunk of sound. */
+  stall?: Promise<void>;
 }
 
 export interface Served {
@@ -62,6 +64,7 @@ function troubled(engine: Engine, trouble: Trouble): ServedEngine {
     async function* sound() {
       for await (const chunk of speech) {
         yield chunk;
+        await trouble.stall;
         if (trouble.failure !== undefined) throw trouble.failure;
       }
     }

@@ -50,6 +50,7 @@ test("a request is answered with one group, the engine's sound to the bit", asyn
     expect(start.data).toEqual({ ...FORMAT, timestamp: 0 });
     let samples = 0;
     for (const { data, payload } of chunks) {
+      expect(payload.length).toBeGreaterThan(0);
       expect(data).toEqual({ ...FORMAT, timestamp: Math.round(samples / 24) });
       samples += payload.length / 2;
     }
@@ -210,6 +211,23 @@ describe("what cannot be said whole ends with an error and the connection", () =
     one.write(Buffer.concat(Array.from({ length: 20 }, () => bytesOf("synthesize", { text: SHORT }))));
     expect((await one.toTheEnd()).at(-1)).toMatchObject({ type: "error", data: { code: "request-invalid" } });
   });
+});
+
+test("a server that is killed while it speaks leaves an event unfinished", async () => {
+  const one = await client();
+  let goOn = () => {};
+  served!.trouble.stall = new Promise((resolve) => {
+    goOn = resolve;
+  });
+  one.say("synthesize", { text: SHORT });
+  const heard = await one.until("audio-chunk");
+  await Bun.sleep(20);
+  expect(one.isInsideEvent).toBe(true);
+  heard.push(...(await one.say("describe").until("info")));
+  expect(one.isInsideEvent).toBe(false);
+  goOn();
+  heard.push(...(await one.until("audio-stop")));
+  expect(soundOf(heard)).toEqual(await engineSays(SHORT));
 });
 
 test("a client that leaves ends its speech within a frame or two", async () => {
