@@ -168,3 +168,4 @@ export const WYOMING_LIMITS = {
   /** The answer to a text without a word: Home Assistant fails without a sound. */
   silenceMs: 100,
 } as const;
+export type WyomingLimits = { readonly [name in keyof typeof WYOMING_LIMITS]: number };

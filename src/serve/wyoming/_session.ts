@@ -229,8 +229,11 @@ export class Session {
   private fail(thrown: unknown): void {
     if (this.isOver) return;
     const { code, isOwn, text } = described(thrown);
-    if (isOwn) this.host.tell.warn(`Wyoming: ${this.client}: ${asTtsError(thrown).inOneLine}`);
-    else this.host.tell.info(`Wyoming: ${this.client}: ${text}`);
+    const { tell } = this.host;
+    if (isOwn) tell.warn(`Wyoming: ${this.client}: ${asTtsError(thrown).inOneLine}`);
+    // whoever sends nonsense must not fill the log
+    else if (code === "request-invalid") tell.debug(`Wyoming: ${this.client}: ${text}`);
+    else tell.info(`Wyoming: ${this.client}: ${text}`);
     this.write(eventBytes("error", { text, code }));
     this.close();
   }

@@ -4,7 +4,7 @@
 import { rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { systemCode, TtsError } from "../../errors.ts";
-import { SERVE_LIMITS, WYOMING_LIMITS } from "../../limits.ts";
+import { SERVE_LIMITS, WYOMING_LIMITS, type WyomingLimits } from "../../limits.ts";
 import type { Service } from "../service.ts";
 import { Info } from "./_info.ts";
 import { Session, type Tell } from "./_session.ts";
@@ -28,27 +28,33 @@ export interface WyomingOptions {
   tell: Tell;
   /** Has Home Assistant find the server by itself. Default: nobody is told. */
   zeroconf?: { name?: string };
+  /** Of connections. Default: {@link WYOMING_LIMITS}. */
+  limits?: Partial<ConnectionLimits>;
 }
+
+type ConnectionLimits = Pick<WyomingLimits, "connections" | "idleMs" | "stallMs" | "patienceMs" | "sweepMs">;
 
 /** @throws TtsError OUTPUT_FAILED if the place is taken or cannot be used, USAGE for an unusable name */
 export async function serveWyoming(
   service: Service,
   where: Where,
-  { tell, zeroconf }: WyomingOptions,
+  { limits: given, tell, zeroconf }: WyomingOptions,
 ): Promise<WyomingServer> {
+  const limits: ConnectionLimits = { ...WYOMING_LIMITS, ...given };
   const host = { service, tell, info: new Info(service, (voice) => tell.info(remade(voice))) };
   const sessions = new Map<Socket, Session>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const living = [...sessions.values()].filter(({ isOver }) => !isOver);
-    const isFull = living.length >= WYOMING_LIMITS.connections && !makeRoom(living);
+    const isFull = living.length >= limits.connections && !makeRoom(living, limits);
     const session = new Session(socket, socket.remoteAddress ?? "the socket", host);
     sessions.set(socket, session);
     socket.once("close", () => sessions.delete(socket));
     if (isFull) session.end("too many connections");
-    if (sessions.size > 2 * WYOMING_LIMITS.connections) socket.destroy();
+    if (sessions.size > 2 * limits.connections) socket.destroy();
   });
   await listening(server, where);
-  const sweep = setInterval(() => sendAway([...sessions.values()]), WYOMING_LIMITS.sweepMs);
+  server.on("error", (error) => tell.warn(`Wyoming: ${error.message}`));
+  const sweep = setInterval(() => sendAway([...sessions.values()], limits), limits.sweepMs);
   sweep.unref();
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
@@ -135,22 +141,22 @@ function spelled(where: Where, port: number): string {
 }
 
 /** Sends the client away that has been idle longest, if it was for long. */
-function makeRoom(sessions: readonly Session[]): boolean {
+function makeRoom(sessions: readonly Session[], { patienceMs }: ConnectionLimits): boolean {
   const idle = sessions.flatMap((session) => {
     const waiting = session.waiting();
     return waiting?.idle === true ? [{ session, sinceMs: waiting.sinceMs }] : [];
   });
   const [oldest] = idle.sort((a, b) => a.sinceMs - b.sinceMs);
-  if (oldest === undefined || performance.now() - oldest.sinceMs < WYOMING_LIMITS.patienceMs) return false;
+  if (oldest === undefined || performance.now() - oldest.sinceMs < patienceMs) return false;
   oldest.session.end(null);
   return true;
 }
 
-function sendAway(sessions: readonly Session[]): void {
+function sendAway(sessions: readonly Session[], { idleMs, stallMs }: ConnectionLimits): void {
   for (const session of sessions) {
     const waiting = session.waiting();
     if (waiting === null) continue;
-    const most = waiting.stalls ? WYOMING_LIMITS.stallMs : WYOMING_LIMITS.idleMs;
+    const most = waiting.stalls ? stallMs : idleMs;
     if (performance.now() - waiting.sinceMs > most)
       session.end(waiting.idle ? null : "nothing came for too long");
   }

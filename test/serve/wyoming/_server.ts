@@ -31,7 +31,10 @@ export interface Served {
 
 const open: Served[] = [];
 
-export async function serve(engine: Engine, options: Omit<WyomingOptions, "tell"> & { host?: string } = {}) {
+export async function serve(
+  engine: Engine,
+  options: Omit<WyomingOptions, "tell"> & { host?: string; places?: number } = {},
+) {
   const trouble: Trouble = {};
   const source: EngineSource = {
     get engine() {
@@ -39,15 +42,15 @@ export async function serve(engine: Engine, options: Omit<WyomingOptions, "tell"
     },
     close: async () => {},
   };
-  const service = new Service(source, { voicesDir: scratchFolder() });
+  const service = new Service(source, { voicesDir: scratchFolder(), places: options.places });
   const told: string[] = [];
   const tell = {
     info: (line: string) => told.push(`info ${line}`),
     warn: (line: string) => told.push(`warn ${line}`),
     debug: (line: string) => told.push(`debug ${line}`),
   };
-  const { host = "127.0.0.1", ...more } = options;
-  const server = await serveWyoming(service, { host, port: 0 }, { tell, ...more });
+  const { host = "127.0.0.1", limits, zeroconf } = options;
+  const server = await serveWyoming(service, { host, port: 0 }, { tell, limits, zeroconf });
   const served: Served = { service, server, trouble, told, client: () => Client.to(server) };
   open.push(served);
   return served;

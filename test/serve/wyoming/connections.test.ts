@@ -5,9 +5,8 @@ import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { type Engine, open } from "../../../src/engine.ts";
-import { WYOMING_LIMITS } from "../../../src/limits.ts";
 import { serveWyoming, type Where } from "../../../src/serve/wyoming/index.ts";
-import { bundleOf, ROOT, rejectionOf, scratchFolder } from "../../_support.ts";
+import { bundleOf, patient, ROOT, rejectionOf, scratchFolder } from "../../_support.ts";
 import { bytesOf, Client, soundOf, typesOf } from "./_client.ts";
 import { endAll, serve } from "./_server.ts";
 
@@ -71,18 +70,51 @@ test("a client that does not read holds nobody up, and gets all once it reads", 
   expect(soundOf(await slow.until("audio-stop")).length).toBeGreaterThan(24_000 * 2 * 10);
 });
 
-test("connections are bounded; a place is free again when one ends", async () => {
-  const served = await serve(engine);
-  const all: Client[] = [];
-  for (let i = 0; i < WYOMING_LIMITS.connections; i++) all.push(await served.client());
-  await all.at(-1)!.say("describe").until("info");
-  expect(await (await served.client()).say("describe").toTheEnd()).toMatchObject([
-    { type: "error", data: { text: "too many connections" } },
-  ]);
+test("connections are bounded; a place is free when one ends, or was idle for long", async () => {
+  const patienceMs = patient(300);
+  const served = await serve(engine, { limits: { connections: 3, patienceMs } });
+  const all = [await served.client(), await served.client(), await served.client()];
+  const isIn = async () => {
+    const one = await served.client();
+    const [first] = await one.say("describe").until("info");
+    all.push(one);
+    return first.type === "info" || first.data.text;
+  };
+  await all[2].say("describe").until("info");
+  expect(await isIn()).toBe("too many connections");
   all[0].leave();
-  await Bun.sleep(20);
-  expect(await (await served.client()).say("describe").until("info")).toMatchObject([{ type: "info" }]);
+  await Bun.sleep(50);
+  expect(await isIn()).toBe(true);
+  expect(await isIn()).toBe("too many connections");
+  await Bun.sleep(patienceMs);
+  expect(await isIn()).toBe(true);
+  expect(await all[1].next()).toBeNull();
   for (const one of all) one.leave();
+});
+
+test("who says nothing, leaves a stream open or does not read is sent away, and holds no place", async () => {
+  const served = await serve(engine, { limits: { idleMs: 300, stallMs: 300, sweepMs: 20 } });
+  const [idle, open, deaf] = [await served.client(), await served.client(), await served.client()];
+  open.say("synthesize-start", {}).say("synthesize-chunk", { text: "Dinner is" });
+  deaf.socket.pause();
+  deaf.say("synthesize", { text: LONG.repeat(20) });
+  expect(await idle.toTheEnd()).toEqual([]);
+  expect((await open.toTheEnd()).at(-1)).toMatchObject({ type: "error", data: { code: "ended" } });
+  for (let i = 0; i < 1_000 && served.service.load.sounding + served.service.load.waiting > 0; i++)
+    await Bun.sleep(20);
+  expect(served.service.load).toEqual({ sounding: 0, waiting: 0 });
+  deaf.leave();
+});
+
+test("a full server says so, and still describes itself", async () => {
+  const served = await serve(engine, { places: 1 });
+  const [one, two] = [await served.client(), await served.client()];
+  await one.say("synthesize", { text: LONG }).until("audio-chunk");
+  expect(await two.say("describe").say("synthesize", { text: SHORT }).toTheEnd()).toMatchObject([
+    { type: "info" },
+    { type: "error", data: { code: "busy" } },
+  ]);
+  one.leave();
 });
 
 test("at its end what sounds is finished, and nobody new comes in", async () => {
