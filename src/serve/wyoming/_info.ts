@@ -4,7 +4,7 @@
 
 import { version } from "../../../package.json";
 import type { ModelFacts } from "../../engine.ts";
-import { Refusal, type Service } from "../service.ts";
+import type { Service } from "../service.ts";
 import { isObject } from "./_events.ts";
 
 /** Together with the instance name this is what Home Assistant knows the server by. */
@@ -69,8 +69,8 @@ export class Info {
       this.listed = names.flatMap(({ kind, name }) =>
         perLanguage(name, kind === "cloned" ? OWN : QWEN, languages, dialects[name]),
       );
-    } catch (thrown) {
-      if (!(thrown instanceof Refusal)) throw thrown;
+    } catch {
+      // while a model is opened, or the folder of voices cannot be read, what was known still holds
     }
   }
 

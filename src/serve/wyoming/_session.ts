@@ -5,7 +5,7 @@
 import type { Socket } from "node:net";
 import { toS16le } from "../../audio/pcm.ts";
 import { SAMPLE_RATE_HZ } from "../../engine.ts";
-import { asTtsError, TtsError } from "../../errors.ts";
+import { asTtsError, type ErrorCode, TtsError } from "../../errors.ts";
 import { WYOMING_LIMITS } from "../../limits.ts";
 import { Refusal, type ServedSpeech, type Service, type SpeechRequest } from "../service.ts";
 import { EventReader, eventBytes, type WyomingEvent } from "./_events.ts";
@@ -27,8 +27,11 @@ export interface SessionHost {
 
 const FORMAT = { rate: SAMPLE_RATE_HZ, width: 2, channels: 1 };
 const NONE = new Uint8Array(0);
-/** Errors of the request; all others are the server's own, and their details stay in its log. */
-const REQUEST_STATUS = 2;
+/** Errors of requests; all others are the server's own, and their details, such as paths, stay in its log. */
+const TOLD: ReadonlySet<ErrorCode> = new Set([
+  ...(["REQUEST_INVALID", "USAGE", "TEXT_EMPTY", "TEXT_TOO_LONG", "LANGUAGE_UNKNOWN"] as const),
+  ...(["SPEAKER_UNKNOWN", "VOICE_UNKNOWN", "MODEL_UNSUITABLE", "CANCELLED"] as const),
+]);
 
 export class Session {
   private readonly reader = new EventReader();
@@ -268,12 +271,12 @@ function textIn(type: string, { text }: WyomingEvent["data"]): string {
   throw new TtsError("REQUEST_INVALID", `${type} needs a text`);
 }
 
-/** What a client is told: details of the server's own failures, such as its paths, are for its log. */
+/** What a client is told. */
 function described(thrown: unknown): { text: string; code: string; isOwn: boolean } {
   if (thrown instanceof Refusal) return { text: thrown.message, code: thrown.reason, isOwn: false };
   const error = asTtsError(thrown);
   const code = error.code.toLowerCase().replaceAll("_", "-");
-  const isOwn = error.exitStatus !== REQUEST_STATUS && error.code !== "CANCELLED";
+  const isOwn = !TOLD.has(error.code);
   return { text: isOwn ? "the speech failed; the server's log says why" : error.inOneLine, code, isOwn };
 }
 

@@ -169,12 +169,16 @@ describe("what cannot be said whole ends with an error and the connection", () =
     return heard.at(-1)!;
   };
 
-  test("a failure in mid-speech, whose details stay in the log", async () => {
+  test.each<[string, Error]>([
+    ["stage-died", new TtsError("STAGE_DIED", "the vocoder of /home/me/models has ended")],
+    ["input-unreadable", Object.assign(new Error(), { code: "EACCES", path: "/home/me", syscall: "open" })],
+    ["internal", new Error("x is undefined in /home/me")],
+  ])("a failure in mid-speech, %s: its details stay in the log", async (code, failure) => {
     const one = await client();
-    served!.trouble.failure = new TtsError("STAGE_DIED", "the vocoder of /home/me/models has ended");
+    served!.trouble.failure = failure;
     const { data } = await failed(one.say("synthesize", { text: LONG }));
-    expect(data).toEqual({ text: "the speech failed; the server's log says why", code: "stage-died" });
-    expect(served!.told).toEqual(["warn Wyoming: 127.0.0.1: the vocoder of /home/me/models has ended"]);
+    expect(data).toEqual({ text: "the speech failed; the server's log says why", code });
+    expect(served!.told).toEqual([expect.stringMatching(/^warn Wyoming: 127\.0\.0\.1: .*\/home\/me/)]);
   });
 
   test("a server that ends, plain and streamed", async () => {
