@@ -40,6 +40,8 @@ export class Session {
   private stream: TextPieces | null = null;
   private readonly requests: (() => Promise<void>)[] = [];
   private isSpeaking = false;
+  /** Of the request that is spoken. */
+  private hasStarted = false;
   /** The client sends no more, but may still listen. */
   private hasEnded = false;
   /** Nothing more is said or heard. */
@@ -142,6 +144,7 @@ export class Session {
     this.isSpeaking = true;
     try {
       for (let next = this.requests.shift(); next !== undefined; next = this.requests.shift()) {
+        this.hasStarted = false;
         await next();
         if (this.isOver) return;
       }
@@ -159,7 +162,7 @@ export class Session {
     const beganMs = performance.now();
     const speech = isSound ? await this.begin(text, voice) : silence();
     const firstMs = performance.now() - beganMs;
-    await this.send(eventBytes("audio-start", { ...FORMAT, timestamp: 0 }));
+    this.startSound();
     let samples = 0;
     const at = () => Math.round((samples / SAMPLE_RATE_HZ) * 1000);
     for await (const chunk of speech) {
@@ -178,6 +181,11 @@ export class Session {
     this.host.tell.debug(
       `Wyoming: ${this.client}: ${at()} ms of sound, the first after ${Math.round(firstMs)} ms`,
     );
+  }
+
+  private startSound(): void {
+    if (!this.hasStarted) this.write(eventBytes("audio-start", { ...FORMAT, timestamp: 0 }));
+    this.hasStarted = true;
   }
 
   /** A model that is being opened is waited for: no client has a time limit for the first sound. */
@@ -227,6 +235,8 @@ export class Session {
     if (this.stream !== null)
       this.fail(new TtsError("REQUEST_INVALID", "the connection ended inside a stream"));
     else if (!this.isSpeaking) this.close();
+    // one that has gone answers it with the end of the connection, one that still listens needs it
+    else this.startSound();
   }
 
   private fail(thrown: unknown): void {

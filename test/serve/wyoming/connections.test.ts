@@ -28,6 +28,15 @@ test("a client that sends no more is still answered, whole", async () => {
   expect(typesOf(await one.toTheEnd())).toEqual(["info", "audio-start", "audio-chunk", "audio-stop"]);
 });
 
+test("a client that sends a stream and no more is answered with one group", async () => {
+  const served = await serve(engine);
+  const one = await served.client();
+  const stream = [bytesOf("synthesize-start", {}), bytesOf("synthesize-chunk", { text: SHORT })];
+  one.socket.end(Buffer.concat([...stream, bytesOf("synthesize-stop")]));
+  const types = (await one.toTheEnd()).map(({ type }) => type).filter((type) => type !== "audio-chunk");
+  expect(types).toEqual(["audio-start", "audio-stop", "synthesize-stopped"]);
+});
+
 test("an exchange may be cut at every byte", async () => {
   const served = await serve(engine);
   const bytes = Buffer.concat([bytesOf("ping", { text: "Ä☃" }), bytesOf("describe")]);

@@ -246,6 +246,18 @@ test("a client that leaves ends its speech within a frame or two", async () => {
   expect(served!.told).toEqual([]);
 });
 
+test("a client that leaves while it waits frees its place at once", async () => {
+  const [one, two] = [await client(), await client()];
+  await one.say("synthesize", { text: LONG.repeat(4) }).until("audio-chunk");
+  two.say("synthesize", { text: LONG });
+  for (let i = 0; i < 200 && served!.service.load.waiting === 0; i++) await Bun.sleep(5);
+  expect(served!.service.load).toEqual({ sounding: 1, waiting: 1 });
+  two.leave();
+  for (let i = 0; i < 20 && served!.service.load.waiting > 0; i++) await Bun.sleep(10);
+  expect(served!.service.load).toEqual({ sounding: 1, waiting: 0 });
+  one.leave();
+});
+
 test("while a model is opened, voices are listed and requests wait", async () => {
   const one = await client();
   served!.trouble.isOpening = true;
