@@ -142,3 +142,30 @@ export const SERVE_LIMITS = {
   endMs: 5_000,
   endPollMs: 20,
 } as const;
+
+/** What the HTTP server takes from its clients. */
+export const HTTP_LIMITS = {
+  /** Of a request with JSON. */
+  jsonBytes: 1_000_000,
+  /** Of a form with a recording. */
+  uploadBytes: 20_000_000,
+  /** The longest body in any case: beyond it the connection is closed without reading on. */
+  bodyBytes: 24_000_000,
+  /** A body must be whole after this time. */
+  jsonMs: 30_000,
+  uploadMs: 120_000,
+  /** A connection that says nothing is closed. */
+  idleSeconds: 30,
+  /** A client that takes nothing of its sound for this long loses it. */
+  stallMs: 60_000,
+  /** A recording to take a voice from must be decoded in this time. */
+  decodeMs: 30_000,
+  /** Of one message of a WebSocket. */
+  messageBytes: 65_536,
+  /** Sound that waits for the reader of a WebSocket. */
+  bufferedBytes: 262_144,
+  /** A WebSocket's text must go on after this time. */
+  textMs: 30_000,
+  /** A WebSocket without a speech is closed. */
+  socketIdleSeconds: 240,
+} as const;

@@ -38,6 +38,11 @@ const NARROW: Readonly<Record<string, readonly string[]>> = {
     ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
     ...["ffi/libc.ts", "src/io/", "src/audio/", "src/machine/", "src/engine.ts"],
   ],
+  "src/serve/http/": [
+    ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
+    ...["src/io/", "src/audio/", "src/engine.ts"],
+    ...["src/serve/service.ts", "src/serve/counts.ts", "src/serve/voices.ts", "src/serve/cloning.ts"],
+  ],
 };
 
 /** The rooms that may use a package. Nobody may use a package that is not named. */

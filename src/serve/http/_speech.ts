@@ -1,0 +1,157 @@
+// POST /v1/audio/speech: a text goes in, sound comes out as it is made, as it is or as events.
+
+import type { WordTime } from "../../engine.ts";
+import { HTTP_LIMITS } from "../../limits.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
+import type { ServedSpeech } from "../service.ts";
+import { readJson } from "./_body.ts";
+import type { Call, Route } from "./_call.ts";
+import { asApiError } from "./_errors.ts";
+import { type Encoder, FORMATS, openEncoder } from "./_formats.ts";
+import { type Asked, askedSpeech, SPEECH } from "./_request.ts";
+import { WordFeed } from "./_words.ts";
+
+export const SPEECH_ROUTES: readonly Route[] = [
+  {
+    method: "POST",
+    path: "/v1/audio/speech",
+    summary: "Speak a text",
+    body: { "application/json": SPEECH },
+    answers: {
+      200: {
+        description:
+          "Begins with the first sound, and goes on as it is made. Where it fails in between, the connection breaks off; of events the last is an error then.",
+        content: {
+          ...Object.fromEntries(
+            Object.values(FORMATS).map(({ mediaType }) => [mediaType, { type: "string" } as const]),
+          ),
+          "text/event-stream": { type: "string" },
+        },
+      },
+    },
+    errors: [404, 408, 413, 415, 429, 503],
+    run: speak,
+  },
+];
+
+/** @throws ApiError; Refusal and TtsError as the service does, all before the first sound */
+async function speak(call: Call): Promise<Response> {
+  const { client, request, service, warn } = call;
+  const asked = askedSpeech(service, await readJson(request));
+  call.takeTime();
+  const { signal } = request;
+  const encoder = await openEncoder(asked.format, SAMPLE_RATE_HZ);
+  const speech = await service
+    .speak({ ...asked.speech, text: asked.text, client, signal })
+    .catch((thrown) => {
+      encoder.close();
+      throw thrown;
+    });
+  const parts = asked.isSse ? events(speech, encoder, asked, warn) : sound(speech, encoder);
+  return new Response(asStream(speech, parts, signal, warn), {
+    headers: {
+      "content-type": asked.isSse ? "text/event-stream" : FORMATS[asked.format].mediaType,
+      "x-tts-seed": String(speech.settings.seed),
+      ...(asked.ignored.length === 0 ? {} : { "x-tts-ignored": asked.ignored.join(", ") }),
+      "x-accel-buffering": "no", // of a proxy in between
+    },
+  });
+}
+
+async function* sound(speech: ServedSpeech, encoder: Encoder): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const samples of speech) yield encoder.push(samples);
+    yield encoder.end();
+  } finally {
+    encoder.close();
+  }
+}
+
+/** What has gone wrong is the last event. */
+async function* events(
+  speech: ServedSpeech,
+  encoder: Encoder,
+  { words: areWanted }: Asked,
+  warn: (line: string) => void,
+): AsyncGenerator<Uint8Array> {
+  const feed = new WordFeed(() => speech.words);
+  const words = (all: WordTime[]) => event({ type: "speech.audio.words", words: all });
+  const audio = (bytes: Uint8Array) =>
+    event({ type: "speech.audio.delta", audio: Buffer.from(bytes).toString("base64") });
+  try {
+    for await (const samples of speech) {
+      const news = areWanted ? feed.news() : [];
+      if (news.length > 0) yield words(news);
+      const bytes = encoder.push(samples);
+      if (bytes.length > 0) yield audio(bytes);
+    }
+    const [news, bytes] = [areWanted ? feed.rest() : [], encoder.end()];
+    if (news.length > 0) yield words(news);
+    if (bytes.length > 0) yield audio(bytes);
+    yield event({ type: "speech.audio.done", usage: usageOf(speech) });
+  } catch (thrown) {
+    yield event({ type: "error", ...asApiError(thrown, warn).body });
+  } finally {
+    encoder.close();
+  }
+}
+
+const event = (data: object) => new TextEncoder().encode(`data: ${JSON.stringify(data)}\n\n`);
+
+/** Positions of the prompts, and frames of 80 ms. */
+function usageOf(speech: ServedSpeech) {
+  const { frames, prompt } = speech.summary();
+  return { input_tokens: prompt.rows, output_tokens: frames, total_tokens: prompt.rows + frames };
+}
+
+/**
+ * Pulls the parts only as fast as the client takes them. A failure breaks the connection off, so that no
+ * client takes a part for the whole; a client that goes, or takes nothing for too long, ends the speech.
+ */
+function asStream(
+  speech: ServedSpeech,
+  parts: AsyncGenerator<Uint8Array>,
+  signal: AbortSignal,
+  warn: (line: string) => void,
+): ReadableStream<Uint8Array> {
+  const leave = () => {
+    clearTimeout(stall);
+    speech.cancel();
+    void drain(parts).catch(() => {});
+  };
+  let stall: Timer | undefined;
+  signal.addEventListener("abort", leave, { once: true });
+  const source = {
+    async pull(controller: ReadableStreamDefaultController<Uint8Array>) {
+      clearTimeout(stall);
+      try {
+        const { done, value } = await nextFull(parts);
+        if (done) {
+          signal.removeEventListener("abort", leave);
+          return controller.close();
+        }
+        controller.enqueue(value);
+      } catch (thrown) {
+        asApiError(thrown, warn);
+        return controller.error(); // without a reason, which would be printed
+      }
+      stall = setTimeout(() => {
+        leave();
+        controller.error();
+      }, HTTP_LIMITS.stallMs);
+    },
+    cancel: leave,
+  };
+  return new ReadableStream(source, { highWaterMark: 0 });
+}
+
+async function nextFull(parts: AsyncGenerator<Uint8Array>): Promise<IteratorResult<Uint8Array, void>> {
+  for (;;) {
+    const next = await parts.next();
+    if (next.done || next.value.length > 0) return next;
+  }
+}
+
+async function drain(parts: AsyncGenerator<unknown>): Promise<void> {
+  for await (const _ of parts);
+}
