@@ -34,8 +34,6 @@ export const LIMITS = {
   recordingBytes: 200_000_000,
   /** A longer one is not even decoded: an hour takes 9 GB of memory. */
   recordingSeconds: 600,
-  /** A file that does not say how long it is before it is decoded: as much of an mp3 with 320 kbit/s. */
-  recordingBytesOfUnknownLength: 24_000_000,
   /** Its sample rate. */
   recordingLeastHz: 1_000,
   recordingMostHz: 768_000,
@@ -138,6 +136,10 @@ export const SERVE_LIMITS = {
   /** What a client is told to wait for while the model is opened. */
   openingSeconds: 2,
   retryMostSeconds: 60,
+  /** A recording to take a voice from must be decoded in this time. */
+  decodeMs: 30_000,
+  /** What a client is told to wait for while another voice is taken. */
+  takingSeconds: 10,
   /** What sounds when the server ends may finish in this time. */
   endMs: 5_000,
   endPollMs: 20,
@@ -158,14 +160,12 @@ export const HTTP_LIMITS = {
   idleSeconds: 30,
   /** A client that takes nothing of its sound for this long loses it. */
   stallMs: 60_000,
-  /** A recording to take a voice from must be decoded in this time. */
-  decodeMs: 30_000,
   /** Of one message of a WebSocket. */
   messageBytes: 65_536,
   /** Sound that waits for the reader of a WebSocket. */
   bufferedBytes: 262_144,
   /** A WebSocket's text must go on after this time. */
   textMs: 30_000,
-  /** A WebSocket without a speech is closed. */
-  socketIdleSeconds: 240,
+  /** WebSockets at once; each holds little while nobody speaks. */
+  sockets: 64,
 } as const;

@@ -1,7 +1,16 @@
 // One request on its way through the server, and the routes that it may take.
 
 import type { Service } from "../service.ts";
-import type { Schema } from "./_fields.ts";
+import type { ObjectSchema, Schema } from "./_fields.ts";
+
+/** What Bun tells of a WebSocket. */
+export interface Session {
+  opened(socket: Socket): void;
+  received(message: string | Uint8Array): void;
+  drained(): void;
+  closed(): void;
+}
+export type Socket = Bun.ServerWebSocket<Session>;
 
 export interface Call {
   request: Request;
@@ -14,6 +23,10 @@ export interface Call {
   warn(line: string): void;
   /** From now on, nothing need be sent for the connection to stay. */
   takeTime(): void;
+  /** Makes a WebSocket of the connection. False: the client has not asked for one. */
+  upgrade(session: Session): boolean;
+  /** WebSockets of the server. */
+  sockets: Set<Session>;
 }
 
 /** An answer, as the description of the server shows it. */
@@ -29,11 +42,17 @@ export interface Route {
   path: string;
   /** Whether no token is needed. */
   isOpen?: boolean;
+  /** Whether a GET has effects, so that pages of other sites may not send it. Other methods always have. */
+  changes?: boolean;
   summary: string;
+  description?: string;
+  /** Name -> what the description shows beside it. */
+  schemas?: Readonly<Record<string, ObjectSchema>>;
   /** Content-Type -> what is in the body. */
   body?: Readonly<Record<string, Schema>>;
   answers: Readonly<Record<number, AnswerDoc>>;
   /** Status of errors that only this route gives, beside those that all may give. */
   errors: readonly number[];
-  run(call: Call): Response | Promise<Response>;
+  /** Null: the connection has become a WebSocket. */
+  run(call: Call): Response | null | Promise<Response>;
 }

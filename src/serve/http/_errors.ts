@@ -93,7 +93,7 @@ export function asApiError(thrown: unknown, warn: (line: string) => void): ApiEr
   if (status !== undefined) return new ApiError(status, code, error.inOneLine, { param });
   if (PASSING.includes(error.code)) {
     const headers = { "retry-after": String(SERVE_LIMITS.openingSeconds) };
-    return new ApiError(503, code, "the speech ended early; try it again", { headers });
+    return new ApiError(503, code, "the work ended early; try it again", { headers });
   }
   warn(error.inOneLine);
   return new ApiError(500, code, "the server failed; its log says why");

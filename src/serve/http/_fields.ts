@@ -12,6 +12,7 @@ export interface Schema {
   default?: unknown;
   minLength?: number;
   maxLength?: number;
+  pattern?: string;
   minimum?: number;
   maximum?: number;
   exclusiveMinimum?: number;
@@ -58,7 +59,11 @@ export function fits(value: unknown, schema: Schema): boolean {
   if (schema.const !== undefined) return value === schema.const;
   if (schema.enum !== undefined && !schema.enum.includes(value as string)) return false;
   if (schema.type !== undefined && !isOfType(value, schema.type)) return false;
-  if (typeof value === "string") return isWithin(value.length, schema.minLength, schema.maxLength);
+  if (typeof value === "string")
+    return (
+      isWithin(value.length, schema.minLength, schema.maxLength) &&
+      new RegExp(schema.pattern ?? "").test(value)
+    );
   if (typeof value === "number")
     return isWithin(value, schema.minimum, schema.maximum) && value > (schema.exclusiveMinimum ?? -Infinity);
   if (Array.isArray(value))
@@ -91,6 +96,7 @@ function wanted(schema: Schema): string {
       .join(" or ");
   const { exclusiveMinimum, maximum, maxLength, minimum, minLength, properties } = schema;
   if (schema.type === "string") {
+    if (schema.pattern !== undefined) return `give a string like ${schema.pattern}`;
     const most = maxLength === undefined ? "" : ` of at most ${maxLength} characters`;
     return `give a string${most}${minLength === undefined ? "" : " that is not empty"}`;
   }

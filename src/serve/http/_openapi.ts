@@ -57,14 +57,14 @@ export function openApi(routes: readonly Route[], version: string): object {
     },
     paths,
     components: {
-      schemas: { Error: ERROR },
+      schemas: { Error: ERROR, ...Object.assign({}, ...routes.map((route) => route.schemas)) },
       securitySchemes: { token: { type: "http", scheme: "bearer" } },
     },
     security: [{ token: [] }, {}],
   };
 }
 
-function operation({ answers, body, errors, isOpen, method, path, summary }: Route): object {
+function operation({ answers, body, description, errors, isOpen, method, path, summary }: Route): object {
   const failures = [...new Set([...GENERAL, ...errors])]
     .filter((status) => answers[status] === undefined && !(isOpen === true && status === 401))
     .map((status): [number, AnswerDoc] => [
@@ -77,6 +77,7 @@ function operation({ answers, body, errors, isOpen, method, path, summary }: Rou
   const all = [...Object.entries(answers), ...failures];
   return {
     summary,
+    ...(description === undefined ? {} : { description }),
     operationId: `${method.toLowerCase()}${path.replace(/[^a-z]+(.)?/gi, (_, next = "") => next.toUpperCase())}`,
     ...(isOpen === true ? { security: [] } : {}),
     ...(path.includes("{id}")

@@ -1,11 +1,15 @@
 // /v1/audio/voices: the voices of the model, and new ones from recordings.
 
+import { TtsError } from "../../errors.ts";
+import { HTTP_LIMITS } from "../../limits.ts";
 import { nearest } from "../../nearest.ts";
+import { cloneVoice } from "../cloning.ts";
 import type { Service } from "../service.ts";
-import type { ServedVoice } from "../voices.ts";
+import { type ServedVoice, VOICE_NAME } from "../voices.ts";
+import { mediaType, readBody } from "./_body.ts";
 import type { Call, Route } from "./_call.ts";
-import { ApiError } from "./_errors.ts";
-import type { Schema } from "./_fields.ts";
+import { ApiError, invalid } from "./_errors.ts";
+import { fieldsOf, type ObjectSchema, type Schema } from "./_fields.ts";
 
 const VOICE: Schema = {
   type: "object",
@@ -17,6 +21,53 @@ const VOICE: Schema = {
     type: { type: "string", enum: ["speaker", "audio_sample"] },
   },
   required: ["id", "name", "object", "created_at", "type"],
+};
+
+const TAKEN: Schema = {
+  ...VOICE,
+  properties: { ...VOICE.properties, warning: { type: "string" } },
+};
+
+interface UploadFields {
+  name: string;
+  text?: string;
+  ref_text?: string;
+  replace?: "true" | "false";
+  type?: "audio_sample";
+  consent?: string;
+}
+
+const WORDS =
+  "All the words of the recording, and no others. Without them the voice is a speaker vector alone.";
+const FILE: Schema = {
+  type: "string",
+  contentMediaType: "application/octet-stream",
+  description: "The recording: wav, flac, mp3 or ogg; 3 to 30 seconds of one clear voice.",
+};
+
+/** The field of the recording has either of two names. */
+const FILE_NAMES = ["audio_sample", "file"] as const;
+const FIELDS: Readonly<Record<keyof UploadFields, Schema>> = {
+  name: { type: "string", pattern: VOICE_NAME.source },
+  text: { type: "string", description: WORDS },
+  ref_text: { type: "string", description: "Another name of text." },
+  replace: {
+    type: "string",
+    enum: ["true", "false"],
+    default: "false",
+    description: "Whether a voice of this name may be there.",
+  },
+  type: { type: "string", enum: ["audio_sample"], default: "audio_sample" },
+  consent: { type: "string", description: "Not looked at. Take only voices that you may use." },
+};
+const UPLOAD: ObjectSchema = {
+  type: "object",
+  properties: {
+    ...FIELDS,
+    audio_sample: FILE,
+    file: { ...FILE, description: "Another name of audio_sample." },
+  },
+  required: ["name"],
 };
 
 const asVoice = ({ kind, made, name }: ServedVoice) => ({
@@ -53,6 +104,20 @@ export const VOICE_ROUTES: readonly Route[] = [
       const voices = service.voices.list().map(asVoice);
       return Response.json({ object: "list", data: voices, voices });
     },
+  },
+  {
+    method: "POST",
+    path: "/v1/audio/voices",
+    summary: "Take a voice from a recording, with a Base model",
+    body: { "multipart/form-data": UPLOAD },
+    answers: {
+      201: {
+        description: "The voice; `warning` tells what may be wrong with it.",
+        content: { "application/json": TAKEN },
+      },
+    },
+    errors: [408, 409, 413, 415, 503],
+    run: add,
   },
   {
     method: "GET",
@@ -108,3 +173,67 @@ function remove({ id, service }: Call): Response {
   service.voices.folder.remove(id);
   return Response.json({ id, object: "audio.voice.deleted", deleted: true });
 }
+
+async function add(call: Call): Promise<Response> {
+  const { request, service } = call;
+  const form = await readForm(request);
+  const [fileName, file] = fileIn(form);
+  const texts = [...form].filter(([, value]) => typeof value === "string");
+  const { name, ...fields } = fieldsOf<UploadFields>(Object.fromEntries(texts), {
+    ...UPLOAD,
+    properties: FIELDS,
+  });
+  const replace = fields.replace === "true";
+  if (!replace && service.voices.folder.has(name))
+    throw new ApiError(409, "voice_exists", `there is a voice ${name} already; set replace to true`, {
+      param: "name",
+    });
+  call.takeTime();
+  const text = fields.text ?? fields.ref_text ?? "";
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const upload = { name, text, replace, file: { bytes, name: shownName(file.name) } };
+  const warning = await cloneVoice(service, upload, request.signal).catch((error) => {
+    throw error instanceof TtsError && isAboutFile(error)
+      ? invalid(fileName, error.message, error.hint)
+      : error;
+  });
+  const voice = { ...asVoice(named(service, name)), ...(warning === null ? {} : { warning }) };
+  return Response.json(voice, { status: 201 });
+}
+
+const isAboutFile = ({ code }: TtsError) => code === "INPUT_UNREADABLE" || code === "REFERENCE_UNUSABLE";
+
+type Form = Awaited<ReturnType<Response["formData"]>>;
+
+/** @throws ApiError 400, 408, 413, 415 */
+async function readForm(request: Request): Promise<Form> {
+  const type = mediaType(request);
+  if (type !== "multipart/form-data")
+    throw new ApiError(
+      415,
+      "unsupported_media_type",
+      `the body is ${type || "of no type"}; send multipart/form-data`,
+    );
+  const body = await readBody(request, HTTP_LIMITS.uploadBytes, HTTP_LIMITS.uploadMs);
+  const headers = { "content-type": request.headers.get("content-type")! };
+  try {
+    return await new Response(body, { headers }).formData();
+  } catch {
+    throw new ApiError(400, "invalid_form", "the body is no multipart/form-data");
+  }
+}
+
+function fileIn(form: Form): [field: string, file: File] {
+  for (const field of FILE_NAMES) {
+    const value = form.get(field);
+    if (value instanceof File) return [field, value];
+  }
+  throw invalid("audio_sample", "the recording is missing", "send it as a file, in the field audio_sample");
+}
+
+/** What a client calls a file, without its folders, as one short word. */
+const shownName = (name: string) =>
+  name
+    .replace(/^.*[/\\]/s, "")
+    .replace(/[^\w.-]+/g, "_")
+    .slice(-64) || "recording";

@@ -4,12 +4,13 @@
 import { systemCode, TtsError } from "../../errors.ts";
 import { HTTP_LIMITS, SERVE_LIMITS } from "../../limits.ts";
 import type { Service } from "../service.ts";
-import type { Call, Route } from "./_call.ts";
+import type { Call, Route, Session } from "./_call.ts";
 import { ApiError, asApiError } from "./_errors.ts";
 import { Guard } from "./_guard.ts";
 import { metrics, RequestCounts } from "./_metrics.ts";
 import { MODEL_ROUTES } from "./_models.ts";
 import { openApi } from "./_openapi.ts";
+import { SOCKET_HANDLERS, SOCKET_ROUTES } from "./_socket.ts";
 import { SPEECH_ROUTES } from "./_speech.ts";
 import { VOICE_ROUTES } from "./_voices.ts";
 
@@ -62,16 +63,18 @@ export function serveHttp(service: Service, options: HttpOptions): HttpServer {
   };
 }
 
-function listen(handler: Handler, at: HttpPlace): Bun.Server<undefined> {
+function listen(handler: Handler, at: HttpPlace): Bun.Server<Session> {
   const common = {
     development: false,
     maxRequestBodySize: HTTP_LIMITS.bodyBytes,
-    fetch: (request: Request, server: Bun.Server<undefined>) => handler.answer(request, server),
+    websocket: SOCKET_HANDLERS,
+    fetch: (request: Request, server: Bun.Server<Session>) => handler.answer(request, server),
   };
   try {
     if ("socket" in at) return Bun.serve({ ...common, unix: at.socket });
     const { host: hostname, port } = at;
-    return Bun.serve({ ...common, hostname, port, idleTimeout: HTTP_LIMITS.idleSeconds });
+    // without development, two servers could else have one port
+    return Bun.serve({ ...common, hostname, port, reusePort: false, idleTimeout: HTTP_LIMITS.idleSeconds });
   } catch (cause) {
     const name =
       "socket" in at ? at.socket : `${at.host.includes(":") ? `[${at.host}]` : at.host}:${at.port}`;
@@ -84,6 +87,7 @@ function listen(handler: Handler, at: HttpPlace): Bun.Server<undefined> {
   }
 }
 
+const SWITCHED = 101;
 const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program does",
   EADDRNOTAVAIL: "this machine has no such address",
@@ -96,6 +100,7 @@ const reason = (cause: unknown) =>
 class Handler {
   private readonly guard: Guard;
   private readonly counts = new RequestCounts();
+  private readonly sockets = new Set<Session>();
   private readonly routes: readonly Route[];
   private readonly patterns: ReadonlyMap<Route, RegExp>;
 
@@ -104,7 +109,7 @@ class Handler {
     private readonly options: HttpOptions,
   ) {
     this.guard = new Guard({ ...options, isLocalSocket: "socket" in options });
-    this.routes = [...SPEECH_ROUTES, ...MODEL_ROUTES, ...VOICE_ROUTES, ...this.ownRoutes()];
+    this.routes = [...SPEECH_ROUTES, ...SOCKET_ROUTES, ...MODEL_ROUTES, ...VOICE_ROUTES, ...this.ownRoutes()];
     this.patterns = new Map(this.routes.map((route) => [route, patternOf(route.path)]));
   }
 
@@ -133,30 +138,31 @@ class Handler {
     ];
   }
 
-  async answer(request: Request, server: Bun.Server<undefined>): Promise<Response> {
+  async answer(request: Request, server: Bun.Server<Session>): Promise<Response | undefined> {
     const [path] = pathOf(request.url).split("?", 1);
     const matching = this.routes.filter((route) => this.patterns.get(route)!.test(path));
     const method = request.method === "HEAD" ? "GET" : request.method;
     const route = matching.find((one) => one.method === method);
-    let response: Response;
+    let response: Response | null;
     try {
       response = await this.guarded(request, server, path, route, matching);
     } catch (thrown) {
       response = asApiError(thrown, this.options.tell.warn).response;
     }
+    this.counts.add(route?.method ?? "", route?.path ?? "", response?.status ?? SWITCHED);
+    if (response === null) return undefined;
     this.guard.share(request, response);
     response.headers.set("x-content-type-options", "nosniff");
-    this.counts.add(route?.method ?? "", route?.path ?? "", response.status);
     return response;
   }
 
   private guarded(
     request: Request,
-    server: Bun.Server<undefined>,
+    server: Bun.Server<Session>,
     path: string,
     route: Route | undefined,
     matching: readonly Route[],
-  ): Response | Promise<Response> {
+  ): Response | null | Promise<Response | null> {
     const { guard, service, options } = this;
     guard.checkHost(request);
     const preflight = guard.preflight(request);
@@ -166,7 +172,7 @@ class Handler {
     if (file !== undefined) return new Response(file.bytes, { headers: file.headers });
     if (route?.isOpen !== true) guard.checkToken(request);
     if (route === undefined) throw nothingAt(request.method, path, matching);
-    if (!isReading) guard.checkOrigin(request);
+    if (!isReading || route.changes === true) guard.checkOrigin(request);
     const call: Call = {
       request,
       service,
@@ -174,6 +180,8 @@ class Handler {
       id: idIn(path, this.patterns.get(route)!),
       warn: options.tell.warn,
       takeTime: () => server.timeout(request, 0),
+      sockets: this.sockets,
+      upgrade: (session) => server.upgrade(request, { data: session, headers: subprotocol(request) }),
     };
     return route.run(call);
   }
@@ -193,6 +201,13 @@ function idIn(path: string, pattern: RegExp): string {
   } catch {
     throw new ApiError(404, "not_found", "the name in the path is not encoded well");
   }
+}
+
+/** The one that the server takes of those that a browser offers, which wants one of them. */
+function subprotocol({ headers }: Request): Record<string, string> {
+  const offered = (headers.get("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
+  const name = offered.includes("tts") ? "tts" : offered[0];
+  return name === "" ? {} : { "sec-websocket-protocol": name };
 }
 
 function nothingAt(method: string, path: string, matching: readonly Route[]): ApiError {
