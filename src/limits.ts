@@ -151,8 +151,8 @@ export const HTTP_LIMITS = {
   jsonBytes: 1_000_000,
   /** Of a form with a recording. */
   uploadBytes: 20_000_000,
-  /** The longest body in any case: beyond it the connection is closed without reading on. */
-  bodyBytes: 24_000_000,
+  /** So much of a body that is too large is read and thrown away, so that its sender gets the answer. */
+  droppedBytes: 24_000_000,
   /** A body must be whole after this time. */
   jsonMs: 30_000,
   uploadMs: 120_000,

@@ -36,7 +36,8 @@ export async function readBody(
   most: number,
   withinMs: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  if (Number(request.headers.get("content-length") ?? 0) > most) throw tooLarge(most);
+  const promised = Number(request.headers.get("content-length") ?? 0);
+  if (promised > HTTP_LIMITS.droppedBytes) throw tooLarge(most);
   if (request.body === null) return new Uint8Array(0);
   const reader = request.body.getReader();
   const parts: Uint8Array[] = [];
@@ -50,10 +51,11 @@ export async function readBody(
     for (;;) {
       const { done, value } = await reader.read();
       if (late) throw tooSlow();
-      if (done) return Buffer.concat(parts);
-      total += value.length;
-      if (total > most) throw tooLarge(most);
-      parts.push(value);
+      if (done && total <= most) return Buffer.concat(parts);
+      total += value?.length ?? 0;
+      if (total > most) parts.length = 0;
+      else parts.push(value!);
+      if (done || total > HTTP_LIMITS.droppedBytes) throw tooLarge(most);
     }
   } catch (error) {
     throw error instanceof ApiError ? error : new ApiError(400, "body_cut_short", "the body is cut short");

@@ -12,6 +12,7 @@ export interface Schema {
   default?: unknown;
   minLength?: number;
   maxLength?: number;
+  /** Its description tells what to give. */
   pattern?: string;
   minimum?: number;
   maximum?: number;
@@ -96,7 +97,7 @@ function wanted(schema: Schema): string {
       .join(" or ");
   const { exclusiveMinimum, maximum, maxLength, minimum, minLength, properties } = schema;
   if (schema.type === "string") {
-    if (schema.pattern !== undefined) return `give a string like ${schema.pattern}`;
+    if (schema.pattern !== undefined) return `give ${schema.description}`;
     const most = maxLength === undefined ? "" : ` of at most ${maxLength} characters`;
     return `give a string${most}${minLength === undefined ? "" : " that is not empty"}`;
   }

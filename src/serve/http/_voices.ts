@@ -48,7 +48,11 @@ const FILE: Schema = {
 /** The field of the recording has either of two names. */
 const FILE_NAMES = ["audio_sample", "file"] as const;
 const FIELDS: Readonly<Record<keyof UploadFields, Schema>> = {
-  name: { type: "string", pattern: VOICE_NAME.source },
+  name: {
+    type: "string",
+    pattern: VOICE_NAME.source,
+    description: "up to 64 small letters, digits, - and _",
+  },
   text: { type: "string", description: WORDS },
   ref_text: { type: "string", description: "Another name of text." },
   replace: {

@@ -66,7 +66,7 @@ export function serveHttp(service: Service, options: HttpOptions): HttpServer {
 function listen(handler: Handler, at: HttpPlace): Bun.Server<Session> {
   const common = {
     development: false,
-    maxRequestBodySize: HTTP_LIMITS.bodyBytes,
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER, // the routes have their own limits
     websocket: SOCKET_HANDLERS,
     fetch: (request: Request, server: Bun.Server<Session>) => handler.answer(request, server),
   };
