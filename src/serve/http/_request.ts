@@ -1,12 +1,12 @@
 // What a client may ask of a speech: the fields, and how they become a request of the service.
 
+import { FORMAT_NAMES, type Format } from "../../audio/encode/formats.ts";
 import type { ModelFacts, SpeakOptions } from "../../engine.ts";
 import { LIMITS } from "../../limits.ts";
 import { nearest } from "../../nearest.ts";
 import type { Service, SpeechRequest } from "../service.ts";
 import { ApiError, invalid } from "./_errors.ts";
 import { fieldsOf, type ObjectSchema, type Schema } from "./_fields.ts";
-import { FORMAT_NAMES, type Format } from "./_formats.ts";
 
 /** Names of OpenAI's that mean the defaults, so that its clients work unchanged. */
 const OTHER_MODELS: readonly string[] = ["tts-1", "tts-1-hd", "gpt-4o-mini-tts"];
@@ -91,7 +91,7 @@ export const SPEECH: ObjectSchema = {
   properties: {
     input: { type: "string", minLength: 1, description: `The text, up to ${LIMITS.textBytes} bytes.` },
     ...STYLE,
-    response_format: { ...STYLE.response_format, default: "wav" },
+    response_format: { ...STYLE.response_format, default: "mp3" },
     stream_format: {
       type: "string",
       enum: ["audio", "sse"],
@@ -125,7 +125,7 @@ export interface Asked {
 export function askedSpeech(service: Service, value: unknown): Asked & { text: string; isSse: boolean } {
   const fields = fieldsOf<SpeechFields>(value, SPEECH);
   const isSse = fields.stream_format === "sse";
-  const asked = asAsked(service, fields, "wav");
+  const asked = asAsked(service, fields, "mp3");
   if (asked.words && !isSse)
     throw invalid("words", "words come as events", 'set stream_format to "sse", or use the WebSocket');
   return { ...asked, text: fields.input, isSse };

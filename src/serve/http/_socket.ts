@@ -1,13 +1,14 @@
 // The WebSocket: text goes in in pieces, sound and the times of words come out. Speeches follow each other on
 // one connection.
 
+import { FORMATS } from "../../audio/encode/formats.ts";
+import { openEncoder } from "../../audio/encode/open.ts";
 import { HTTP_LIMITS, LIMITS, SERVE_LIMITS } from "../../limits.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { Refusal, type ServedSpeech, type Service } from "../service.ts";
 import type { Call, Route, Session, Socket } from "./_call.ts";
 import { ApiError, asApiError, type ErrorBody, invalid } from "./_errors.ts";
 import { fieldsOf, type ObjectSchema, type Schema } from "./_fields.ts";
-import { FORMATS, openEncoder } from "./_formats.ts";
 import { type Asked, askedStart, START } from "./_request.ts";
 import { type IndexedWord, WORD, WordFeed } from "./_words.ts";
 

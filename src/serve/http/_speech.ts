@@ -1,5 +1,8 @@
 // POST /v1/audio/speech: a text goes in, sound comes out as it is made, as it is or as events.
 
+import type { Encoder } from "../../audio/encode/encoder.ts";
+import { FORMATS } from "../../audio/encode/formats.ts";
+import { openEncoder } from "../../audio/encode/open.ts";
 import type { WordTime } from "../../engine.ts";
 import { HTTP_LIMITS } from "../../limits.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
@@ -7,7 +10,6 @@ import type { ServedSpeech } from "../service.ts";
 import { readJson } from "./_body.ts";
 import type { Call, Route } from "./_call.ts";
 import { asApiError } from "./_errors.ts";
-import { type Encoder, FORMATS, openEncoder } from "./_formats.ts";
 import { type Asked, askedSpeech, SPEECH } from "./_request.ts";
 import { WordFeed } from "./_words.ts";
 
