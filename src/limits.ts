@@ -169,3 +169,4 @@ export const HTTP_LIMITS = {
   /** WebSockets at once; each holds little while nobody speaks. */
   sockets: 64,
 } as const;
+export type HttpLimits = { readonly [name in keyof typeof HTTP_LIMITS]: number };

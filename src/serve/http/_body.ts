@@ -1,6 +1,6 @@
 // The bodies of requests: read in time and within bounds.
 
-import { HTTP_LIMITS } from "../../limits.ts";
+import type { Call } from "./_call.ts";
 import { ApiError, tooLarge, tooSlow } from "./_errors.ts";
 
 /** Without its parameters, in small letters. */
@@ -11,7 +11,7 @@ export const mediaType = (request: Request): string =>
  * The JSON of a request. It must say that it is JSON: pages of other sites may send other types unasked.
  * @throws ApiError 400, 408, 413, 415
  */
-export async function readJson(request: Request): Promise<unknown> {
+export async function readJson({ limits, request }: Call): Promise<unknown> {
   const type = mediaType(request);
   if (type !== "application/json")
     throw new ApiError(
@@ -19,7 +19,7 @@ export async function readJson(request: Request): Promise<unknown> {
       "unsupported_media_type",
       `the body is ${type === "" ? "of no type" : type}; send JSON with Content-Type: application/json`,
     );
-  const bytes = await readBody(request, HTTP_LIMITS.jsonBytes, HTTP_LIMITS.jsonMs);
+  const bytes = await readBody(request, limits.jsonBytes, limits.jsonMs, limits.droppedBytes);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
@@ -29,15 +29,17 @@ export async function readJson(request: Request): Promise<unknown> {
 
 /**
  * @param most bytes
+ * @param mostDropped a longer body is not read on
  * @throws ApiError 408 where it takes longer than `withinMs`, 413
  */
 export async function readBody(
   request: Request,
   most: number,
   withinMs: number,
+  mostDropped: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const promised = Number(request.headers.get("content-length") ?? 0);
-  if (promised > HTTP_LIMITS.droppedBytes) throw tooLarge(most);
+  if (promised > mostDropped) throw tooLarge(most);
   if (request.body === null) return new Uint8Array(0);
   const reader = request.body.getReader();
   const parts: Uint8Array[] = [];
@@ -50,12 +52,12 @@ export async function readBody(
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (late) throw tooSlow();
+      if (late) throw tooSlow(withinMs);
       if (done && total <= most) return Buffer.concat(parts);
       total += value?.length ?? 0;
       if (total > most) parts.length = 0;
       else parts.push(value!);
-      if (done || total > HTTP_LIMITS.droppedBytes) throw tooLarge(most);
+      if (done || total > mostDropped) throw tooLarge(most);
     }
   } catch (error) {
     throw error instanceof ApiError ? error : new ApiError(400, "body_cut_short", "the body is cut short");

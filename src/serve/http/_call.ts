@@ -1,5 +1,6 @@
 // One request on its way through the server, and the routes that it may take.
 
+import type { HttpLimits } from "../../limits.ts";
 import type { Service } from "../service.ts";
 import type { ObjectSchema, Schema } from "./_fields.ts";
 
@@ -15,6 +16,7 @@ export type Socket = Bun.ServerWebSocket<Session>;
 export interface Call {
   request: Request;
   service: Service;
+  limits: HttpLimits;
   /** Who asks: an address. */
   client: string;
   /** What stands in the path for `{id}`, decoded. */

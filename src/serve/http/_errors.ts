@@ -1,7 +1,7 @@
 // Errors as OpenAI's clients read them: {error: {message, type, param, code}}, one line, without local paths.
 
 import { asTtsError, type ErrorCode } from "../../errors.ts";
-import { HTTP_LIMITS, SERVE_LIMITS } from "../../limits.ts";
+import { SERVE_LIMITS } from "../../limits.ts";
 import { Refusal, type RefusalReason } from "../service.ts";
 
 export interface ErrorBody {
@@ -99,7 +99,7 @@ export function asApiError(thrown: unknown, warn: (line: string) => void): ApiEr
   return new ApiError(500, code, "the server failed; its log says why");
 }
 
-export const tooSlow = (): ApiError =>
-  new ApiError(408, "request_timeout", `the body was not whole after ${HTTP_LIMITS.jsonMs / 1000} s`, {
+export const tooSlow = (withinMs: number): ApiError =>
+  new ApiError(408, "request_timeout", `the body was not whole after ${withinMs / 1000} s`, {
     headers: { connection: "close" },
   });

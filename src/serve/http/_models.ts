@@ -12,8 +12,11 @@ const MODEL: Schema = {
     object: { type: "string", const: "model" },
     created: { type: "integer" },
     owned_by: { type: "string" },
+    languages: { type: "array", items: { type: "string" }, description: "Beside them, auto." },
+    takes_instructions: { type: "boolean" },
+    clones: { type: "boolean", description: "Whether it takes voices from recordings." },
   },
-  required: ["id", "object", "created", "owned_by"],
+  required: ["id", "object", "created", "owned_by", "languages", "takes_instructions", "clones"],
 };
 
 const HEALTH: Schema = {
@@ -26,13 +29,16 @@ const HEALTH: Schema = {
   required: ["status", "sounding", "waiting"],
 };
 
-/** @property created nothing tells when a model was made: 0 */
-const model = ({ engine }: Service) => ({
-  id: engine.manifest.name,
-  object: "model",
-  created: 0,
-  owned_by: "local",
-});
+/** Nothing tells when a model was made: 0. */
+function model({ engine }: Service): object {
+  const { name, prompt } = engine.manifest;
+  return {
+    ...{ id: name, object: "model", created: 0, owned_by: "local" },
+    languages: Object.keys(prompt.languages),
+    takes_instructions: prompt.takesInstruct,
+    clones: prompt.modelType === "base",
+  };
+}
 
 export const MODEL_ROUTES: readonly Route[] = [
   {

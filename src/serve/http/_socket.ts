@@ -3,13 +3,14 @@
 
 import { FORMATS } from "../../audio/encode/formats.ts";
 import { openEncoder } from "../../audio/encode/open.ts";
-import { HTTP_LIMITS, LIMITS, SERVE_LIMITS } from "../../limits.ts";
+import { HTTP_LIMITS, type HttpLimits, LIMITS, SERVE_LIMITS } from "../../limits.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { Refusal, type ServedSpeech, type Service } from "../service.ts";
 import type { Call, Route, Session, Socket } from "./_call.ts";
 import { ApiError, asApiError, type ErrorBody, invalid } from "./_errors.ts";
 import { fieldsOf, type ObjectSchema, type Schema } from "./_fields.ts";
 import { type Asked, askedStart, START } from "./_request.ts";
+import { assertWhole } from "./_speech.ts";
 import { type IndexedWord, WORD, WordFeed } from "./_words.ts";
 
 /** What the server says, besides sound in binary messages. */
@@ -69,7 +70,7 @@ export const SOCKET_SCHEMAS: Readonly<Record<string, ObjectSchema>> = {
   },
   Done: {
     type: "object",
-    description: "The speech has ended, and another may start.",
+    description: "The speech has ended, and another may start. One that was cancelled has no figures.",
     properties: {
       type: { type: "string", const: "done" },
       stop: { type: "string", enum: ["eos", "length", "cancelled"] },
@@ -141,12 +142,19 @@ class SocketSession implements Session {
   private current: Current | null = null;
   private goOn: () => void = () => {};
 
-  constructor(
-    private readonly service: Service,
-    private readonly client: string,
-    private readonly warn: (line: string) => void,
-    private readonly sockets: Set<Session>,
-  ) {}
+  private readonly service: Service;
+  private readonly client: string;
+  private readonly limits: HttpLimits;
+  private readonly sockets: Set<Session>;
+  private readonly warn: (line: string) => void;
+
+  constructor({ client, limits, service, sockets, warn }: Call) {
+    this.service = service;
+    this.client = client;
+    this.limits = limits;
+    this.sockets = sockets;
+    this.warn = warn;
+  }
 
   opened(socket: Socket): void {
     this.socket = socket;
@@ -218,10 +226,10 @@ class SocketSession implements Session {
     clearTimeout(current.timer);
     if (current.text.isWhole) return;
     current.timer = setTimeout(() => {
-      const message = `no text has come for ${HTTP_LIMITS.textMs / 1000} s; send end when it is whole`;
+      const message = `no text has come for ${this.limits.textMs / 1000} s; send end when it is whole`;
       current.failure = new ApiError(408, "request_timeout", message);
       current.ending.abort();
-    }, HTTP_LIMITS.textMs);
+    }, this.limits.textMs);
   }
 
   private async speak(current: Current, asked: Asked): Promise<void> {
@@ -231,23 +239,24 @@ class SocketSession implements Session {
     try {
       const speech = await service.speak({ ...asked.speech, text: current.text, client, signal });
       this.say(startedBy(speech, asked));
-      const feed = new WordFeed(() => speech.words);
-      const words = (all: IndexedWord[]) => {
-        if (asked.words && all.length > 0) this.say({ type: "words", words: all });
+      const feed = new WordFeed();
+      const words = () => {
+        const changes = asked.words ? feed.changes(speech.words) : [];
+        if (changes.length > 0) this.say({ type: "words", words: changes });
       };
       for await (const samples of speech) {
-        words(feed.news());
+        words();
         await this.sound(encoder.push(samples), current);
       }
-      if (current.failure !== null) throw current.failure;
-      words(feed.rest());
+      assertWhole(speech);
+      words();
       await this.sound(encoder.end(), current);
       this.finish(current);
       this.say(doneWith(speech));
     } catch (thrown) {
       this.finish(current);
-      if (signal.aborted && current.failure === null) this.say({ type: "done", stop: "cancelled" });
-      else this.fail(current.failure ?? thrown);
+      if (current.failure !== null || !signal.aborted) this.fail(current.failure ?? thrown);
+      else this.say({ type: "done", stop: "cancelled" });
     } finally {
       encoder.close();
     }
@@ -270,10 +279,10 @@ class SocketSession implements Session {
   /** Waits where the client takes the sound too slowly: no more is made then. */
   private async sound(bytes: Uint8Array, current: Current): Promise<void> {
     if (bytes.length > 0) this.socket?.sendBinary(bytes as Uint8Array<ArrayBuffer>);
-    while (this.socket !== null && this.socket.getBufferedAmount() > HTTP_LIMITS.bufferedBytes) {
+    while (this.socket !== null && this.socket.getBufferedAmount() > this.limits.bufferedBytes) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.goOn = resolve;
-      const timer = setTimeout(() => this.socket?.terminate(), HTTP_LIMITS.stallMs);
+      const timer = setTimeout(() => this.socket?.terminate(), this.limits.stallMs);
       await promise;
       clearTimeout(timer);
     }
@@ -337,18 +346,19 @@ export const SOCKET_ROUTES: readonly Route[] = [
 ];
 
 /** @throws ApiError; Refusal while no model is open */
-function connect({ client, request, service, sockets, upgrade, warn }: Call): null {
+function connect(call: Call): null {
+  const { limits, request, service, sockets, upgrade } = call;
   if ((request.headers.get("upgrade") ?? "").toLowerCase() !== "websocket")
     throw new ApiError(426, "upgrade_required", "this path speaks WebSocket only", {
       headers: { upgrade: "websocket", connection: "upgrade" },
     });
   void service.engine;
-  if (sockets.size >= HTTP_LIMITS.sockets)
+  if (sockets.size >= limits.sockets)
     throw new Refusal(
       "busy",
       `${sockets.size} WebSockets are open, the most at once`,
       SERVE_LIMITS.retryMostSeconds,
     );
-  if (upgrade(new SocketSession(service, client, warn, sockets))) return null;
+  if (upgrade(new SocketSession(call))) return null;
   throw new ApiError(400, "invalid_handshake", "the WebSocket cannot be opened");
 }

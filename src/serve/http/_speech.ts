@@ -3,8 +3,7 @@
 import type { Encoder } from "../../audio/encode/encoder.ts";
 import { FORMATS } from "../../audio/encode/formats.ts";
 import { openEncoder } from "../../audio/encode/open.ts";
-import type { WordTime } from "../../engine.ts";
-import { HTTP_LIMITS } from "../../limits.ts";
+import { TtsError } from "../../errors.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import type { ServedSpeech } from "../service.ts";
 import { readJson } from "./_body.ts";
@@ -39,7 +38,7 @@ export const SPEECH_ROUTES: readonly Route[] = [
 /** @throws ApiError; Refusal and TtsError as the service does, all before the first sound */
 async function speak(call: Call): Promise<Response> {
   const { client, request, service, warn } = call;
-  const asked = askedSpeech(service, await readJson(request));
+  const asked = askedSpeech(service, await readJson(call));
   call.takeTime();
   const { signal } = request;
   const encoder = await openEncoder(asked.format, SAMPLE_RATE_HZ);
@@ -50,7 +49,7 @@ async function speak(call: Call): Promise<Response> {
       throw thrown;
     });
   const parts = asked.isSse ? events(speech, encoder, asked, warn) : sound(speech, encoder);
-  return new Response(asStream(speech, parts, signal, warn), {
+  return new Response(asStream(speech, parts, call), {
     headers: {
       "content-type": asked.isSse ? "text/event-stream" : FORMATS[asked.format].mediaType,
       "x-tts-seed": String(speech.settings.seed),
@@ -63,39 +62,53 @@ async function speak(call: Call): Promise<Response> {
 async function* sound(speech: ServedSpeech, encoder: Encoder): AsyncGenerator<Uint8Array> {
   try {
     for await (const samples of speech) yield encoder.push(samples);
+    assertWhole(speech);
     yield encoder.end();
   } finally {
     encoder.close();
   }
 }
 
-/** What has gone wrong is the last event. */
+/**
+ * What has gone wrong is the last event. Events that OpenAI does not have come only to those who ask for
+ * words.
+ */
 async function* events(
   speech: ServedSpeech,
   encoder: Encoder,
   { words: areWanted }: Asked,
   warn: (line: string) => void,
 ): AsyncGenerator<Uint8Array> {
-  const feed = new WordFeed(() => speech.words);
-  const words = (all: WordTime[]) => event({ type: "speech.audio.words", words: all });
-  const audio = (bytes: Uint8Array) =>
-    event({ type: "speech.audio.delta", audio: Buffer.from(bytes).toString("base64") });
+  const feed = new WordFeed();
+  const words = function* () {
+    const changes = areWanted ? feed.changes(speech.words) : [];
+    if (changes.length > 0) yield event({ type: "speech.audio.words", words: changes });
+  };
+  const audio = function* (bytes: Uint8Array) {
+    if (bytes.length > 0)
+      yield event({ type: "speech.audio.delta", audio: Buffer.from(bytes).toString("base64") });
+  };
   try {
+    const { language, seed, speaker, voice } = speech.settings;
+    if (areWanted) yield event({ type: "speech.audio.settings", seed, voice: voice || speaker, language });
     for await (const samples of speech) {
-      const news = areWanted ? feed.news() : [];
-      if (news.length > 0) yield words(news);
-      const bytes = encoder.push(samples);
-      if (bytes.length > 0) yield audio(bytes);
+      yield* words();
+      yield* audio(encoder.push(samples));
     }
-    const [news, bytes] = [areWanted ? feed.rest() : [], encoder.end()];
-    if (news.length > 0) yield words(news);
-    if (bytes.length > 0) yield audio(bytes);
+    assertWhole(speech);
+    yield* words();
+    yield* audio(encoder.end());
     yield event({ type: "speech.audio.done", usage: usageOf(speech) });
   } catch (thrown) {
     yield event({ type: "error", ...asApiError(thrown, warn).body });
   } finally {
     encoder.close();
   }
+}
+
+/** A part of a speech must not pass for the whole of it. @throws TtsError CANCELLED */
+export function assertWhole(speech: ServedSpeech): void {
+  if (speech.summary().stop === "cancelled") throw new TtsError("CANCELLED", "the speech was cancelled");
 }
 
 const event = (data: object) => new TextEncoder().encode(`data: ${JSON.stringify(data)}\n\n`);
@@ -113,34 +126,32 @@ function usageOf(speech: ServedSpeech) {
 function asStream(
   speech: ServedSpeech,
   parts: AsyncGenerator<Uint8Array>,
-  signal: AbortSignal,
-  warn: (line: string) => void,
+  { limits, request: { signal }, warn }: Call,
 ): ReadableStream<Uint8Array> {
+  let stall: Timer | undefined;
+  let isLeft = false;
   const leave = () => {
+    isLeft = true;
     clearTimeout(stall);
     speech.cancel();
     void drain(parts).catch(() => {});
   };
-  let stall: Timer | undefined;
   signal.addEventListener("abort", leave, { once: true });
   const source = {
     async pull(controller: ReadableStreamDefaultController<Uint8Array>) {
       clearTimeout(stall);
-      try {
-        const { done, value } = await nextFull(parts);
-        if (done) {
-          signal.removeEventListener("abort", leave);
-          return controller.close();
-        }
-        controller.enqueue(value);
-      } catch (thrown) {
-        asApiError(thrown, warn);
-        return controller.error(); // without a reason, which would be printed
+      const next = await nextFull(parts).catch((thrown) => void asApiError(thrown, warn));
+      if (isLeft) return;
+      if (next === undefined) return controller.error(); // without a reason, which would be printed
+      if (next.done === true) {
+        signal.removeEventListener("abort", leave);
+        return controller.close();
       }
+      controller.enqueue(next.value);
       stall = setTimeout(() => {
         leave();
         controller.error();
-      }, HTTP_LIMITS.stallMs);
+      }, limits.stallMs);
     },
     cancel: leave,
   };

@@ -1,7 +1,6 @@
 // /v1/audio/voices: the voices of the model, and new ones from recordings.
 
 import { TtsError } from "../../errors.ts";
-import { HTTP_LIMITS } from "../../limits.ts";
 import { nearest } from "../../nearest.ts";
 import { cloneVoice } from "../cloning.ts";
 import type { Service } from "../service.ts";
@@ -180,7 +179,7 @@ function remove({ id, service }: Call): Response {
 
 async function add(call: Call): Promise<Response> {
   const { request, service } = call;
-  const form = await readForm(request);
+  const form = await readForm(call);
   const [fileName, file] = fileIn(form);
   const texts = [...form].filter(([, value]) => typeof value === "string");
   const { name, ...fields } = fieldsOf<UploadFields>(Object.fromEntries(texts), {
@@ -210,7 +209,7 @@ const isAboutFile = ({ code }: TtsError) => code === "INPUT_UNREADABLE" || code 
 type Form = Awaited<ReturnType<Response["formData"]>>;
 
 /** @throws ApiError 400, 408, 413, 415 */
-async function readForm(request: Request): Promise<Form> {
+async function readForm({ limits, request }: Call): Promise<Form> {
   const type = mediaType(request);
   if (type !== "multipart/form-data")
     throw new ApiError(
@@ -218,7 +217,7 @@ async function readForm(request: Request): Promise<Form> {
       "unsupported_media_type",
       `the body is ${type || "of no type"}; send multipart/form-data`,
     );
-  const body = await readBody(request, HTTP_LIMITS.uploadBytes, HTTP_LIMITS.uploadMs);
+  const body = await readBody(request, limits.uploadBytes, limits.uploadMs, limits.droppedBytes);
   const headers = { "content-type": request.headers.get("content-type")! };
   try {
     return await new Response(body, { headers }).formData();

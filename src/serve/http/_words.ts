@@ -1,17 +1,16 @@
-// The words of a speech under way, as clients get them: each when it begins, and again when its times are
-// final.
+// The words of a speech under way, as clients get them: each when it begins, and again as its times change.
 
 import type { WordTime } from "../../engine.ts";
 import type { Schema } from "./_fields.ts";
 
-/** @property index the word's number in the speech, from 0: the later one of a number replaces the earlier */
 export interface IndexedWord extends WordTime {
   index: number;
 }
 
 export const WORD: Schema = {
   type: "object",
-  description: "A word comes when it begins, and again, with the same index, when its times are final.",
+  description:
+    "Replaces the one of the same index. The end of a word that is being said is that of the sound so far.",
   properties: {
     index: { type: "integer", minimum: 0, description: "Its number in the speech." },
     text: { type: "string", description: "As it was written." },
@@ -23,28 +22,20 @@ export const WORD: Schema = {
 };
 
 export class WordFeed {
-  private begun = 0;
+  private readonly sent: WordTime[] = [];
+  /** Words before it are final: those whose times may change do so with every sound. */
   private final = 0;
 
-  constructor(private readonly words: () => readonly WordTime[]) {}
-
-  /** What has changed since the last call. Times of the last word may still change. */
-  news(): IndexedWord[] {
-    return this.from(this.words().length - 1);
-  }
-
-  /** At the end of the speech. */
-  rest(): IndexedWord[] {
-    return this.from(this.words().length);
-  }
-
-  private from(final: number): IndexedWord[] {
-    const words = this.words();
-    const [first, begun] = [this.final, this.begun];
-    this.final = Math.max(final, this.final);
-    this.begun = words.length;
-    const indexed = words.map((word, index) => ({ index, ...word }));
-    // the first of them may have been sent as it began: it is final now
-    return indexed.slice(first).filter(({ index }) => index < this.final || index >= begun);
+  /** What is new or has changed since the last call. */
+  changes(words: readonly WordTime[]): IndexedWord[] {
+    const changed: IndexedWord[] = [];
+    for (let index = this.final; index < words.length; index++) {
+      const [before, word] = [this.sent[index], words[index]];
+      if (before?.start === word.start && before.end === word.end) continue;
+      this.sent[index] = { ...word };
+      changed.push({ index, ...word });
+    }
+    this.final = changed[0]?.index ?? this.final;
+    return changed;
   }
 }

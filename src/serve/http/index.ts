@@ -2,7 +2,7 @@
 // service alone.
 
 import { systemCode, TtsError } from "../../errors.ts";
-import { HTTP_LIMITS, SERVE_LIMITS } from "../../limits.ts";
+import { HTTP_LIMITS, type HttpLimits, SERVE_LIMITS } from "../../limits.ts";
 import type { Service } from "../service.ts";
 import type { Call, Route, Session } from "./_call.ts";
 import { ApiError, asApiError } from "./_errors.ts";
@@ -21,12 +21,6 @@ export interface Tell {
   debug(line: string): void;
 }
 
-/** A file that is given out as it is, without a token. */
-export interface StaticFile {
-  bytes: Uint8Array<ArrayBuffer>;
-  headers: Readonly<Record<string, string>>;
-}
-
 /** An address and a port (0: any that is free), or the path of a Unix socket. */
 export type HttpPlace = { host: string; port: number } | { socket: string };
 
@@ -38,9 +32,10 @@ export type HttpOptions = HttpPlace & {
   /** Origins whose pages may ask, such as "https://example.org"; "*": all. */
   origins: readonly string[];
   tell: Tell;
-  /** Path -> file. */
-  files?: ReadonlyMap<string, StaticFile>;
+  /** The files of a page, which are given out without a token; null for a path that is none of them. */
+  page?: (path: string) => Response | null;
   version?: string;
+  limits?: Partial<HttpLimits>;
 };
 
 export interface HttpServer {
@@ -99,6 +94,7 @@ const reason = (cause: unknown) =>
 
 class Handler {
   private readonly guard: Guard;
+  private readonly limits: HttpLimits;
   private readonly counts = new RequestCounts();
   private readonly sockets = new Set<Session>();
   private readonly routes: readonly Route[];
@@ -108,6 +104,7 @@ class Handler {
     private readonly service: Service,
     private readonly options: HttpOptions,
   ) {
+    this.limits = { ...HTTP_LIMITS, ...options.limits };
     this.guard = new Guard({ ...options, isLocalSocket: "socket" in options });
     this.routes = [...SPEECH_ROUTES, ...SOCKET_ROUTES, ...MODEL_ROUTES, ...VOICE_ROUTES, ...this.ownRoutes()];
     this.patterns = new Map(this.routes.map((route) => [route, patternOf(route.path)]));
@@ -163,19 +160,20 @@ class Handler {
     route: Route | undefined,
     matching: readonly Route[],
   ): Response | null | Promise<Response | null> {
-    const { guard, service, options } = this;
+    const { guard, limits, service, options } = this;
     guard.checkHost(request);
     const preflight = guard.preflight(request);
     if (preflight !== null) return preflight;
     const isReading = request.method === "GET" || request.method === "HEAD";
-    const file = isReading ? options.files?.get(path) : undefined;
-    if (file !== undefined) return new Response(file.bytes, { headers: file.headers });
+    const file = isReading ? (options.page?.(path) ?? null) : null;
+    if (file !== null) return file;
     if (route?.isOpen !== true) guard.checkToken(request);
     if (route === undefined) throw nothingAt(request.method, path, matching);
     if (!isReading || route.changes === true) guard.checkOrigin(request);
     const call: Call = {
       request,
       service,
+      limits,
       client: server.requestIP(request)?.address ?? "local",
       id: idIn(path, this.patterns.get(route)!),
       warn: options.tell.warn,
