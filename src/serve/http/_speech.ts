@@ -41,13 +41,13 @@ async function speak(call: Call): Promise<Response> {
   const asked = askedSpeech(service, await readJson(call));
   call.takeTime();
   const { signal } = request;
-  const encoder = await openEncoder(asked.format, SAMPLE_RATE_HZ);
-  const speech = await service
-    .speak({ ...asked.speech, text: asked.text, client, signal })
-    .catch((thrown) => {
-      encoder.close();
-      throw thrown;
-    });
+  const speaking = service.speak({ ...asked.speech, text: asked.text, client, signal });
+  const opening = openEncoder(asked.format, SAMPLE_RATE_HZ); // while the model is at work
+  const speech = await speaking.catch(async (thrown) => {
+    (await opening).close();
+    throw thrown;
+  });
+  const encoder = await opening;
   const parts = asked.isSse ? events(speech, encoder, asked, warn) : sound(speech, encoder);
   return new Response(asStream(speech, parts, call), {
     headers: {

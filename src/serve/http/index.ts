@@ -67,9 +67,15 @@ function listen(handler: Handler, at: HttpPlace): Bun.Server<Session> {
   };
   try {
     if ("socket" in at) return Bun.serve({ ...common, unix: at.socket });
-    const { host: hostname, port } = at;
+    const hostname = at.host.replace(/^\[(.*)\]$/, "$1");
     // without development, two servers could else have one port
-    return Bun.serve({ ...common, hostname, port, reusePort: false, idleTimeout: HTTP_LIMITS.idleSeconds });
+    return Bun.serve({
+      ...common,
+      hostname,
+      port: at.port,
+      reusePort: false,
+      idleTimeout: HTTP_LIMITS.idleSeconds,
+    });
   } catch (cause) {
     const name =
       "socket" in at ? at.socket : `${at.host.includes(":") ? `[${at.host}]` : at.host}:${at.port}`;
