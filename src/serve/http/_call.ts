@@ -23,8 +23,8 @@ export interface Call {
   id: string;
   /** For the server's log. */
   warn(line: string): void;
-  /** From now on, nothing need be sent for the connection to stay. */
-  takeTime(): void;
+  /** Whether the connection is closed where nothing is sent or received for a while. At first it is. */
+  closesIdle(is: boolean): void;
   /** Makes a WebSocket of the connection. False: the client has not asked for one. */
   upgrade(session: Session): boolean;
   /** WebSockets of the server. */

@@ -39,7 +39,6 @@ export const SPEECH_ROUTES: readonly Route[] = [
 async function speak(call: Call): Promise<Response> {
   const { client, request, service, warn } = call;
   const asked = askedSpeech(service, await readJson(call));
-  call.takeTime();
   const { signal } = request;
   const speaking = service.speak({ ...asked.speech, text: asked.text, client, signal });
   const opening = openEncoder(asked.format, SAMPLE_RATE_HZ); // while the model is at work
@@ -126,7 +125,7 @@ function usageOf(speech: ServedSpeech) {
 function asStream(
   speech: ServedSpeech,
   parts: AsyncGenerator<Uint8Array>,
-  { limits, request: { signal }, warn }: Call,
+  { closesIdle, limits, request: { signal }, warn }: Call,
 ): ReadableStream<Uint8Array> {
   let stall: Timer | undefined;
   let isLeft = false;
@@ -145,6 +144,7 @@ function asStream(
       if (next === undefined) return controller.error(); // without a reason, which would be printed
       if (next.done === true) {
         signal.removeEventListener("abort", leave);
+        closesIdle(true);
         return controller.close();
       }
       controller.enqueue(next.value);

@@ -191,7 +191,6 @@ async function add(call: Call): Promise<Response> {
     throw new ApiError(409, "voice_exists", `there is a voice ${name} already; set replace to true`, {
       param: "name",
     });
-  call.takeTime();
   const text = fields.text ?? fields.ref_text ?? "";
   const bytes = new Uint8Array(await file.arrayBuffer());
   const upload = { name, text, replace, file: { bytes, name: shownName(file.name) } };
@@ -201,6 +200,7 @@ async function add(call: Call): Promise<Response> {
       : error;
   });
   const voice = { ...asVoice(named(service, name)), ...(warning === null ? {} : { warning }) };
+  call.closesIdle(true);
   return Response.json(voice, { status: 201 });
 }
 

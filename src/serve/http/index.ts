@@ -183,11 +183,25 @@ class Handler {
       client: server.requestIP(request)?.address ?? "local",
       id: idIn(path, this.patterns.get(route)!),
       warn: options.tell.warn,
-      takeTime: () => server.timeout(request, 0),
+      closesIdle: (is) => server.timeout(request, is ? limits.idleSeconds : 0),
       sockets: this.sockets,
       upgrade: (session) => server.upgrade(request, { data: session, headers: subprotocol(request) }),
     };
-    return route.run(call);
+    return this.run(route, call);
+  }
+
+  /**
+   * Bodies and speeches have a patience of their own, for Bun counts a body that comes slowly as idle. A
+   * route that has answered ends that by itself.
+   */
+  private async run(route: Route, call: Call): Promise<Response | null> {
+    if (route.method === "POST") call.closesIdle(false);
+    try {
+      return await route.run(call);
+    } catch (thrown) {
+      call.closesIdle(true);
+      throw thrown;
+    }
   }
 }
 

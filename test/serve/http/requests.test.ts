@@ -2,6 +2,7 @@
 // /metrics.
 
 import { beforeAll, describe, expect, test } from "bun:test";
+import { connect as connectSocket } from "node:net";
 import {
   ENDLESS,
   engineOf,
@@ -173,6 +174,40 @@ describe("the body", () => {
     expect(answer).toStartWith("HTTP/1.1 408 ");
   });
 });
+
+test("a connection that is idle is closed, but none whose body or sound comes slowly", async () => {
+  const limits = { idleSeconds: 1 }; // Bun looks every 4 s
+  const [slow, fast] = [
+    await scripted({ pieces: [1_920], everyMs: 4_500 }),
+    await scripted({ pieces: [1_920] }),
+  ];
+  const body = '{"input":"a","response_format":"pcm"}';
+  const head = `POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+  const speech = async (url: string, bodyMs: number) => {
+    const { hostname: host, port } = new URL(url);
+    const socket = connectSocket(Number(port), host);
+    const ended = new Promise((resolve) => socket.once("close", resolve));
+    let got = 0;
+    socket.on("data", (data) => {
+      got += data.length;
+    });
+    socket.write(head);
+    await Bun.sleep(bodyMs);
+    socket.write(body);
+    return { ended, got: () => got };
+  };
+  const idle = await speech(serveEngine(fast, { limits }).url, 0);
+  const all = [
+    speech(serveEngine(slow, { limits }).url, 0),
+    speech(serveEngine(fast, { limits }).url, 4_500),
+  ];
+  const speeches = await Promise.all(all);
+  for (const { ended, got } of speeches) {
+    await Promise.race([ended, Bun.sleep(500)]);
+    expect(got()).toBeGreaterThan(3_840);
+  }
+  await idle.ended;
+}, 60_000);
 
 /** Sends bytes as they are, and gives what comes back until the connection ends or a while has passed. */
 async function raw(url: string, bytes: string): Promise<string> {
