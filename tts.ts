@@ -13,6 +13,7 @@ const WORKERS: Record<WorkerRole, () => Promise<Runner>> = {
   talker: async () => (await import("./src/pipeline/talker-loop.ts")).runTalker,
   predictor: async () => (await import("./src/pipeline/predictor-loop.ts")).runPredictor,
   vocoder: async () => (await import("./src/pipeline/vocoder-loop.ts")).runVocoder,
+  decoder: async () => (await import("./src/pipeline/errands.ts")).runDecoder,
   encoder: async () => (await import("./src/pipeline/errands.ts")).runEncoder,
   measure: async () => (await import("./src/pipeline/errands.ts")).runMeasure,
   replay: async () => (await import("./src/pipeline/errands.ts")).runReplay,

@@ -34,8 +34,6 @@ export const LIMITS = {
   recordingBytes: 200_000_000,
   /** A longer one is not even decoded: an hour takes 9 GB of memory. */
   recordingSeconds: 600,
-  /** A file that does not say how long it is before it is decoded: as much of an mp3 with 320 kbit/s. */
-  recordingBytesOfUnknownLength: 24_000_000,
   /** Its sample rate. */
   recordingLeastHz: 1_000,
   recordingMostHz: 768_000,
@@ -138,6 +136,10 @@ export const SERVE_LIMITS = {
   /** What a client is told to wait for while the model is opened. */
   openingSeconds: 2,
   retryMostSeconds: 60,
+  /** A recording to take a voice from must be decoded in this time. */
+  decodeMs: 30_000,
+  /** What a client is told to wait for while another voice is taken. */
+  takingSeconds: 10,
   /** What sounds when the server ends may finish in this time. */
   endMs: 5_000,
   endPollMs: 20,
@@ -169,3 +171,29 @@ export const WYOMING_LIMITS = {
   silenceMs: 100,
 } as const;
 export type WyomingLimits = { readonly [name in keyof typeof WYOMING_LIMITS]: number };
+
+/** What the HTTP server takes from its clients. */
+export const HTTP_LIMITS = {
+  /** Of a request with JSON. */
+  jsonBytes: 1_000_000,
+  /** Of a form with a recording. */
+  uploadBytes: 20_000_000,
+  /** So much of a body that is too large is read and thrown away, so that its sender gets the answer. */
+  droppedBytes: 24_000_000,
+  /** A body must be whole after this time. */
+  jsonMs: 30_000,
+  uploadMs: 120_000,
+  /** A connection that says nothing is closed. */
+  idleSeconds: 30,
+  /** A client that takes nothing of its sound for this long loses it. */
+  stallMs: 60_000,
+  /** Of one message of a WebSocket. */
+  messageBytes: 65_536,
+  /** Sound that waits for the reader of a WebSocket. */
+  bufferedBytes: 262_144,
+  /** A WebSocket's text must go on after this time. */
+  textMs: 30_000,
+  /** WebSockets at once; each holds little while nobody speaks. */
+  sockets: 64,
+} as const;
+export type HttpLimits = { readonly [name in keyof typeof HTTP_LIMITS]: number };

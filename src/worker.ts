@@ -9,6 +9,7 @@ export type WorkerRole =
   | "talker"
   | "predictor"
   | "vocoder"
+  | "decoder"
   | "encoder"
   | "convert"
   | "npu"

@@ -42,6 +42,11 @@ const NARROW: Readonly<Record<string, readonly string[]>> = {
     ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/engine.ts"],
     ...["src/io/", "src/audio/", "src/serve/service.ts"],
   ],
+  "src/serve/http/": [
+    ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
+    ...["src/io/", "src/audio/", "src/engine.ts"],
+    ...["src/serve/service.ts", "src/serve/counts.ts", "src/serve/voices.ts", "src/serve/cloning.ts"],
+  ],
 };
 
 /** The rooms that may use a package. Nobody may use a package that is not named. */

@@ -1,7 +1,9 @@
-// Cloned voices as files, for programs: reads them, writes them, and states where they come from.
+// Cloned voices as files, for programs: reads them, writes them, takes them from recordings, and states where
+// they come from.
 
 import { type Manifest, weightsHash } from "../formats/bundle.ts";
 import { type Provenance, readVoiceFile, type Voice, writeVoiceFile } from "../formats/voice.ts";
+import type { EncodedReference } from "../stages/encoder.ts";
 import { checkArgument, checkOptions, checkVoiceType } from "./options.ts";
 
 /** @throws TtsError VOICE_INVALID if the file is damaged, changed, of a newer version or no voice */
@@ -42,4 +44,39 @@ export function provenanceOf(
     codecSha256: codec?.[1].sha256 ?? "",
   };
   return { ...model, ...UNKNOWN, ...recording, made: new Date().toISOString() };
+}
+
+/** What takes a voice: an open Base model. */
+export interface VoiceTaker {
+  manifest: Pick<Manifest, "name" | "source"> & { shape: Pick<Manifest["shape"], "codes"> };
+  encode(
+    samples: Float32Array,
+    tailSilenceSeconds: number,
+    options?: { signal?: AbortSignal },
+  ): Promise<EncodedReference>;
+}
+
+/**
+ * Takes a voice from a recording.
+ * @param text all the words of the recording; "": the speaker vector alone is kept
+ * @throws TtsError as the engine's encode does
+ */
+export async function takeVoice(
+  engine: VoiceTaker,
+  { samples, seconds, sha256 }: { samples: Float32Array; seconds: number; sha256: string },
+  { name, signal, tailSilenceSeconds, text }: TakenVoice,
+): Promise<Voice> {
+  const { codes, xVector } = await engine.encode(samples, tailSilenceSeconds, { signal });
+  const recording = { recordingSha256: sha256, recordingSeconds: seconds, tailSilenceSeconds };
+  return {
+    ...{ name, text, xVector },
+    codes: text === "" ? null : codes,
+    codebookSize: engine.manifest.shape.codes,
+    provenance: provenanceOf(engine, recording),
+  };
+}
+
+interface TakenVoice extends Pick<Voice, "name" | "text"> {
+  tailSilenceSeconds: number;
+  signal?: AbortSignal;
 }

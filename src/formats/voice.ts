@@ -16,7 +16,7 @@ const VOICE_FORMAT = "qwen3-tts-voice";
 const VOICE_VERSION = 1;
 const MODEL_FAMILY = "qwen3-tts-12hz";
 const EXTENSION = ".voice.json";
-const NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
+export const VOICE_NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
 /** A voice of ten minutes is far smaller. */
 const MAX_FILE_BYTES = 8 * 2 ** 20;
 
@@ -171,7 +171,7 @@ function unusableField({
   text,
   xVector,
 }: VoiceFile): keyof VoiceFile | null {
-  if (typeof name !== "string" || !NAME.test(name)) return "name";
+  if (typeof name !== "string" || !VOICE_NAME.test(name)) return "name";
   if (typeof text !== "string") return "text";
   if (!Array.isArray(xVector) || xVector.length !== hidden || !xVector.every(Number.isFinite))
     return "xVector";
@@ -188,7 +188,7 @@ function unusableField({
 
 /** @throws TtsError USAGE unless it can be a file name everywhere */
 export function assertVoiceName(name: string): void {
-  if (NAME.test(name)) return;
+  if (VOICE_NAME.test(name)) return;
   throw new TtsError(
     "USAGE",
     `"${name}" cannot be the name of a voice`,
@@ -205,7 +205,7 @@ export class VoiceFolder {
     const files = readdirSync(this.directory).filter((file) => file.endsWith(EXTENSION));
     return files
       .map((file) => file.slice(0, -EXTENSION.length))
-      .filter((name) => NAME.test(name))
+      .filter((name) => VOICE_NAME.test(name))
       .toSorted();
   }
 

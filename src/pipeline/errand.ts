@@ -65,10 +65,13 @@ export function answerErrand<Answer>(work: (onProgress: (progress: Progress) => 
     work(() => {});
     return;
   }
-  const send = (message: FromErrand<Answer>) => home.postMessage(message);
+  const send = (message: FromErrand<Awaited<Answer>>) => home.postMessage(message);
+  const fail = (error: unknown) => send({ failed: toWire(error) });
   try {
-    send({ done: work((progress) => send({ progress })) });
+    const answer = work((progress) => send({ progress }));
+    if (answer instanceof Promise) answer.then((done) => send({ done }), fail);
+    else send({ done: answer as Awaited<Answer> });
   } catch (error) {
-    send({ failed: toWire(error) });
+    fail(error);
   }
 }

@@ -1,6 +1,7 @@
-// The worker's side of the errands that use the stages: a recording to encode, backends to measure, known
-// codes to replay.
+// The worker's side of errands: a recording to decode, one to encode, backends to measure, known codes to
+// replay.
 
+import { decodeRecording } from "../audio/read.ts";
 import { standalone } from "../backends/stage.ts";
 import { openBundle } from "../formats/bundle.ts";
 import { encodeReference } from "../stages/encoder.ts";
@@ -8,7 +9,11 @@ import { measurePredictors } from "../stages/measure.ts";
 import { measureTalkers } from "../stages/measure-talker.ts";
 import { replay } from "../stages/replay.ts";
 import { answerErrand } from "./errand.ts";
-import type { EncodeJob, Measured, MeasureJob, ReplayJob } from "./messages.ts";
+import type { DecodeJob, EncodeJob, Measured, MeasureJob, ReplayJob } from "./messages.ts";
+
+export function runDecoder({ bytes, mostSeconds, name }: DecodeJob): void {
+  answerErrand(() => decodeRecording(bytes, name, mostSeconds));
+}
 
 export function runEncoder({ bundle, config, forCodes, forVector }: EncodeJob): void {
   answerErrand(() => encodeReference(standalone(bundle, config), forCodes, forVector));

@@ -74,6 +74,14 @@ export interface ToVocoder {
   codes: Int32Array;
 }
 
+/** workerData of a decoder: a file that a client of a server has sent. */
+export interface DecodeJob {
+  bytes: Uint8Array;
+  /** For errors. */
+  name: string;
+  mostSeconds: number;
+}
+
 /** workerData of an encoder: one recording, one answer. */
 export interface EncodeJob {
   bundle: Bundle;

@@ -5,6 +5,9 @@ import { statSync } from "node:fs";
 import type { ClonedVoice, ModelFacts, SpeakOptions, Voice } from "../engine.ts";
 import { TtsError } from "../errors.ts";
 import { VoiceFolder } from "../formats/voice.ts";
+
+export { VOICE_NAME } from "../formats/voice.ts";
+
 import { nearest } from "../nearest.ts";
 
 /** A voice as clients see it. */
@@ -18,6 +21,8 @@ export interface ServedVoice {
 
 export class ServedVoices {
   readonly folder: VoiceFolder;
+  /** Whether a voice is being taken from a recording. */
+  isTaking = false;
   /** Files that were read, until they change. */
   private readonly known = new Map<string, { changedMs: number; voice: Voice }>();
 

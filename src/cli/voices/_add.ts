@@ -3,7 +3,7 @@
 import { readRecording } from "../../audio/read.ts";
 import { checkReference } from "../../audio/reference.ts";
 import { loadConfig, TAIL_SILENCE_SECONDS } from "../../config.ts";
-import { provenanceOf } from "../../engine/voices.ts";
+import { takeVoice } from "../../engine/voices.ts";
 import { TtsError } from "../../errors.ts";
 import { VoiceFolder } from "../../formats/voice.ts";
 import { onlyBase } from "../../models/inventory.ts";
@@ -70,7 +70,8 @@ async function addVoice(args: Values<typeof options>, { positionals }: CommandDa
   folder.assertFree(name, replace);
   const text = (args.text ?? "").trim().normalize("NFC");
   const model = args.model ?? onlyBase(config.cacheDir);
-  const { promisedSeconds, samples, seconds, sha256 } = await readRecording(from);
+  const recording = await readRecording(from);
+  const { promisedSeconds, samples, seconds } = recording;
   checkReference(samples); // before a model is opened, or even converted
   if (promisedSeconds !== null)
     log.warn(
@@ -80,17 +81,8 @@ async function addVoice(args: Values<typeof options>, { positionals }: CommandDa
   if (missing !== null) log.warn(`${missing}; give all the words of the recording`);
   const engine = await openEngine({ model, use: "encode" });
   const tailSilenceSeconds = args["tail-silence"] === false ? 0 : TAIL_SILENCE_SECONDS;
-  const { codes, xVector } = await engine.encode(samples, tailSilenceSeconds);
+  const voice = await takeVoice(engine, recording, { name, text, tailSilenceSeconds });
   await engine.close();
-  const recording = { recordingSha256: sha256, recordingSeconds: seconds, tailSilenceSeconds };
-  const voice = {
-    name,
-    text,
-    xVector,
-    codes: text === "" ? null : codes,
-    codebookSize: engine.manifest.shape.codes,
-    provenance: provenanceOf(engine, recording),
-  };
   folder.write(voice, { replace });
   log.info(`${folder.path(name)}: voice ${name} from ${seconds.toFixed(1)} s of ${from}`);
 }

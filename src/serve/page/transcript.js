@@ -17,9 +17,17 @@ export class Transcript {
     this.element.replaceChildren(this.ahead);
   }
 
-  /** @param {{ text: string, start: number, end: number }[]} words further ones, in the order of the sound */
+  /**
+   * @param {{ index: number, text: string, start: number, end: number }[]} words further ones, in the order of
+   * the sound, and known ones whose times have changed
+   */
   push(words) {
-    for (const { end, start, text } of words) {
+    for (const { end, index, start, text } of words) {
+      const known = this.words.find((word) => word.index === index);
+      if (known !== undefined) {
+        Object.assign(known, { start, end });
+        continue;
+      }
       const at = this.rest.indexOf(text);
       if (at < 0) continue; // it is read in other words than it was typed
       const span = document.createElement("span");
@@ -27,7 +35,7 @@ export class Transcript {
       this.ahead.before(this.rest.slice(0, at), span);
       this.rest = this.rest.slice(at + text.length);
       this.ahead.textContent = this.rest;
-      this.words.push({ start, end, span });
+      this.words.push({ index, start, end, span });
     }
   }
 
