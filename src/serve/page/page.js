@@ -97,8 +97,8 @@ async function begin() {
     await speak(request, {
       token,
       signal: abort.signal,
-      onSettings: ({ seed }) => {
-        $("used-seed").textContent = String(seed);
+      onSeed: (seed) => {
+        $("used-seed").textContent = seed;
       },
       onWords: (words) => transcript.push(words),
       onSound: (samples) => take(mine, samples),

@@ -24,9 +24,9 @@ export async function ask(path, token, init = {}) {
 /**
  * @param {object} request body of /v1/audio/speech
  * @param {{ token: string, signal: AbortSignal, onSound: (samples: Float32Array) => void,
- *   onWords: (words: object[]) => void, onSettings: (settings: object) => void }} handlers
+ *   onWords: (words: object[]) => void, onSeed: (seed: string) => void }} handlers
  */
-export async function speak(request, { onSettings, onSound, onWords, signal, token }) {
+export async function speak(request, { onSeed, onSound, onWords, signal, token }) {
   const body = { ...request, response_format: "pcm", stream_format: "sse", words: true };
   const response = await ask("/v1/audio/speech", token, {
     method: "POST",
@@ -34,11 +34,11 @@ export async function speak(request, { onSettings, onSound, onWords, signal, tok
     body: JSON.stringify(body),
     signal,
   });
+  onSeed(response.headers.get("x-tts-seed") ?? "–");
   let done = false;
   for await (const event of eventsOf(response.body)) {
     if (event.type === "speech.audio.delta") onSound(samplesOf(event.audio));
     else if (event.type === "speech.audio.words") onWords(event.words);
-    else if (event.type === "speech.audio.settings") onSettings(event);
     else if (event.type === "speech.audio.done") done = true;
     else if (event.type === "error") throw new Refused(response.status, event.error.message);
   }

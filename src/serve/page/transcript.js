@@ -18,25 +18,24 @@ export class Transcript {
   }
 
   /**
-   * @param {{ index: number, text: string, start: number, end: number }[]} words further ones, in the order of
-   * the sound, and known ones whose times have changed
+   * @param {{ index: number, text: string, start: number, end: number }[]} words in the order of the sound; one
+   *   may come again, with the same index, when its times have changed
    */
   push(words) {
-    for (const { end, index, start, text } of words) {
-      const known = this.words.find((word) => word.index === index);
-      if (known !== undefined) {
-        Object.assign(known, { start, end });
-        continue;
-      }
-      const at = this.rest.indexOf(text);
-      if (at < 0) continue; // it is read in other words than it was typed
-      const span = document.createElement("span");
-      span.textContent = text;
-      this.ahead.before(this.rest.slice(0, at), span);
-      this.rest = this.rest.slice(at + text.length);
-      this.ahead.textContent = this.rest;
-      this.words.push({ index, start, end, span });
-    }
+    for (const { end, index, start, text } of words)
+      this.words[index] = { start, end, span: this.words[index]?.span ?? this.place(text) };
+  }
+
+  /** Gives the next occurrence of a word an element of its own; a word that was not typed so gets none. */
+  place(text) {
+    const at = this.rest.indexOf(text);
+    const span = document.createElement("span");
+    if (at < 0) return span;
+    span.textContent = text;
+    this.ahead.before(this.rest.slice(0, at), span);
+    this.rest = this.rest.slice(at + text.length);
+    this.ahead.textContent = this.rest;
+    return span;
   }
 
   /** @param {number} position second of the sound that is heard now; -1: nothing is */
