@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { open } from "../../src/engine.ts";
 import { type HttpServer, serveHttp } from "../../src/serve/http/index.ts";
-import { PAGE } from "../../src/serve/page/index.ts";
+import { pageFile } from "../../src/serve/page/index.ts";
 import { Service } from "../../src/serve/service.ts";
 import { bundleOf, patient, scratchFolder } from "../_support.ts";
 
@@ -32,7 +32,7 @@ let browser: Browser;
 /** What the browser complained about. */
 const complaints: string[] = [];
 
-/** Runs in the page, which has types of its own: counts the samples that Web Audio gets, and notes what is lit. */
+/** Runs in the page, which has types of its own: counts the samples of Web Audio, and notes what is lit. */
 const WATCH = `
   globalThis.heard = 0;
   globalThis.lit = [];
@@ -67,7 +67,7 @@ installed(`the page${why}`, () => {
     const engine = await open({ model: bundleOf("starter").directory });
     service = new Service({ engine, close: () => engine.close() }, { voicesDir: scratchFolder() });
     const tell = { info: () => {}, warn: (line: string) => complaints.push(line), debug: () => {} };
-    const common = { host: "127.0.0.1", port: 0, hosts: [], origins: [], tell, files: PAGE };
+    const common = { host: "127.0.0.1", port: 0, hosts: [], origins: [], tell, page: pageFile };
     servers = [null, TOKEN].map((token) => serveHttp(service, { ...common, token }));
     browser = await chromium.launch({ executablePath, args: FLAGS });
   });

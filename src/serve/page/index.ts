@@ -16,26 +16,31 @@ const POLICY = [
   ...["base-uri", "form-action", "frame-ancestors"].map((kind) => `${kind} 'none'`),
 ].join("; ");
 
+const file = (type: string, text: string) => ({ type, text });
 const SCRIPT = "text/javascript; charset=utf-8";
 
-const file = (type: string, text: string) => ({
-  bytes: new TextEncoder().encode(text),
-  headers: {
-    "content-type": type,
-    "content-security-policy": POLICY,
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
-  },
-});
+const FILES: Readonly<Record<string, { type: string; text: string }>> = {
+  "/": file("text/html; charset=utf-8", page as unknown as string),
+  "/page/page.css": file("text/css; charset=utf-8", style),
+  "/page/icon.svg": file("image/svg+xml", icon),
+  "/page/page.js": file(SCRIPT, script),
+  "/page/player.js": file(SCRIPT, player),
+  "/page/speech.js": file(SCRIPT, speech),
+  "/page/transcript.js": file(SCRIPT, transcript),
+  "/page/wave.js": file(SCRIPT, wave),
+};
 
-/** Path -> file. They hold nothing secret, so that they need no token. */
-export const PAGE: ReadonlyMap<string, ReturnType<typeof file>> = new Map([
-  ["/", file("text/html; charset=utf-8", page as unknown as string)],
-  ["/page/page.css", file("text/css; charset=utf-8", style)],
-  ["/page/icon.svg", file("image/svg+xml", icon)],
-  ["/page/page.js", file(SCRIPT, script)],
-  ["/page/player.js", file(SCRIPT, player)],
-  ["/page/speech.js", file(SCRIPT, speech)],
-  ["/page/transcript.js", file(SCRIPT, transcript)],
-  ["/page/wave.js", file(SCRIPT, wave)],
-]);
+/** @returns null for a path that is none of the page's */
+export function pageFile(path: string): Response | null {
+  if (!Object.hasOwn(FILES, path)) return null;
+  const { text, type } = FILES[path];
+  return new Response(text, {
+    headers: {
+      "content-type": type,
+      "content-security-policy": POLICY,
+      "x-content-type-options": "nosniff",
+      "referrer-policy": "no-referrer",
+      "cache-control": "no-cache",
+    },
+  });
+}

@@ -21,7 +21,9 @@ export interface Served {
 type Options = Partial<HttpOptions> & { places?: number; voicesDir?: string };
 
 const opened = new Map<string, Promise<Engine>>();
-/** The engine of a golden checkpoint. Files of tests may share it: nobody closes it before they all have ended. */
+/**
+ * The engine of a golden checkpoint. Files of tests may share it: nobody closes it before all have ended.
+ */
 export function engineOf(checkpoint: "starter" | "tiny-base"): Promise<Engine> {
   const engine = opened.get(checkpoint) ?? open({ model: bundleOf(checkpoint).directory });
   opened.set(checkpoint, engine);

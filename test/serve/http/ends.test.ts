@@ -1,5 +1,5 @@
-// How speeches and servers end: clients that vanish or do not read, failures before and after the first sound,
-// and a server that is told to end.
+// How speeches and servers end: clients that vanish or do not read, failures before and after the first
+// sound, and a server that is told to end.
 
 import { describe, expect, test } from "bun:test";
 import { connect as connectSocket } from "node:net";
