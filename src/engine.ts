@@ -14,6 +14,7 @@ import type { OpeningStep } from "./engine/crew.ts";
 import { openHost } from "./engine/host.ts";
 import type { Summary } from "./engine/summary.ts";
 import type { WordTime } from "./engine/words.ts";
+import type { TtsError } from "./errors.ts";
 import type { Progress, SamplerSettings, StageName, TextMode } from "./types.ts";
 
 export type { OpeningStep } from "./engine/crew.ts";
@@ -397,6 +398,8 @@ export interface Engine extends AsyncDisposable {
   };
   /** The speech of {@link OpenOptions.first}, to be iterated like any other; else null. */
   readonly first: Speech | null;
+  /** Why the stages had to end: the engine is of no more use; else null. */
+  readonly failure: TtsError | null;
   /** What {@link open} took its time for, thread by thread. */
   readonly opening: readonly OpeningStep[];
   /** What the stages did, slice by slice. Read-only. */

@@ -24,10 +24,10 @@ const STAIR: readonly (readonly string[])[] = [
   ["src/pipeline/"],
   ["src/convert/"],
   ["src/models/"],
-  ["src/engine/"],
+  ["src/engine/", "src/serve/keeper.ts"],
   ["src/engine.ts", "src/serve/sockets/", "src/packaging/"],
   ["src/announce/", "src/serve/"],
-  ["src/serve/http/", "src/serve/wyoming/", "src/serve/page/"],
+  ["src/serve/remote/", "src/serve/http/", "src/serve/wyoming/", "src/serve/page/"],
   ["src/cli/"],
   ["tts.ts"],
 ];
@@ -55,7 +55,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:jsc": ["src/pipeline/garbage.ts"],
   "node:net": ["src/serve/sockets/", "src/serve/wyoming/"],
   "node:crypto": ["src/serve/sockets/"], // others take src/io/hash.ts, which loads in no time
-  "node:child_process": ["src/child.ts", "src/audio/play/", "src/serve/sockets/"],
+  "node:child_process": ["src/child.ts", "src/audio/play/", "src/serve/keeper.ts"],
   "@audio/decode": ["src/audio/"],
   "libflacjs/dist/libflac.js": ["src/audio/encode/"],
   "libopus-wasm": ["src/audio/encode/"],

@@ -5,6 +5,7 @@ import { TtsError } from "../errors.ts";
 import { assertNpuFolder } from "../formats/npu-folder.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { assertWhole } from "../ranges.ts";
+import { ENGINE_COMMAND, runEngine } from "../serve/remote/index.ts";
 import {
   runStage,
   type SocketsOptions,
@@ -113,8 +114,15 @@ export const command = defineCommand({
   run: serve,
 });
 
+/** What starts these processes also gives them a channel. */
+const HIDDEN = new Map<string, () => Promise<void>>([
+  [STAGE_COMMAND[1], runStage],
+  [ENGINE_COMMAND[1], runEngine],
+]);
+
 async function serve(args: Arguments, { positionals }: CommandData): Promise<void> {
-  if (positionals.join() === STAGE_COMMAND[1] && process.send !== undefined) return runStage();
+  const hidden = process.send === undefined ? undefined : HIDDEN.get(positionals.join());
+  if (hidden !== undefined) return hidden();
   if (positionals.length > 0)
     throw new TtsError("USAGE", `serve takes no ${JSON.stringify(positionals[0])}`, "see tts serve --help");
   const settings = readSettings(args);

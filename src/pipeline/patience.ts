@@ -8,8 +8,9 @@ import type { Timeline } from "../stages/timeline.ts";
 import { STAGES, type StageName } from "../types.ts";
 
 export interface StageState {
-  stage: StageName;
-  /** What the stage is opening, or has opened; null before it says so. */
+  /** The engine: all stages as one process. */
+  stage: StageName | "engine";
+  /** What it is opening, or has opened; null before it says so. */
   opening: Opening | null;
   isReady: boolean;
 }

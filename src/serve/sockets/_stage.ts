@@ -7,12 +7,13 @@ import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { readLexicons } from "../../engine/lexicon.ts";
 import { withSampling } from "../../engine/request.ts";
-import { asTtsError, meaningOf, TtsError, toWire } from "../../errors.ts";
+import { asTtsError, meaningOf, TtsError } from "../../errors.ts";
 import { type Bundle, openBundle } from "../../formats/bundle.ts";
 import { renameIntoPlace } from "../../io/atomic.ts";
 import { endWithParent, settleThread } from "../../pipeline/placement.ts";
 import type { Lexicon } from "../../text/lexicon.ts";
 import type { StageName } from "../../types.ts";
+import { beKept, type KeptHost } from "../keeper.ts";
 import { slowestOf } from "./_lanes.ts";
 import { isGone, Peer } from "./_peer.ts";
 import { PredictorService } from "./_predictor.ts";
@@ -43,36 +44,15 @@ const SERVICES: Record<
   vocoder: VocoderService,
 };
 
-/**
- * Runs the stage that the supervisor names, until the supervisor disconnects. Never throws: failures go to
- * the supervisor as messages.
- */
+/** Runs the stage that the supervisor names, until the supervisor is gone. */
 export async function runStageProcess(): Promise<void> {
   // SIGTERM ends the process at once again, even while a native call hangs: the next one takes over its
   // socket
   process.removeAllListeners("SIGTERM");
-  const send = (message: FromStageProcess) =>
-    new Promise<void>((resolve) => process.send!(message, () => resolve()));
-  const { promise: orphaned, resolve } = Promise.withResolvers<null>();
-  process.once("disconnect", () => resolve(null));
-  const started = new Promise<StageStart>((resolve) =>
-    process.once("message", (message) => resolve(message as StageStart)),
-  );
-  const start = await Promise.race([started, orphaned]);
-  if (start === null) return;
-  const { promise: broken, reject } = Promise.withResolvers<never>();
-  const host = new StageHost(start, (message) => void send(message), reject);
-  try {
-    await host.open();
-    await Promise.race([orphaned, broken]);
-  } catch (error) {
-    await Promise.race([send({ failed: toWire(error) }), orphaned]);
-  } finally {
-    host.close();
-  }
+  await beKept<StageStart>((start, send, fail) => new StageHost(start, send, fail));
 }
 
-class StageHost {
+class StageHost implements KeptHost {
   private readonly peers = new Set<Peer>();
   private service: StageService | null = null;
   private readonly server: Server;

@@ -2,10 +2,11 @@
 // sides of the wire need.
 
 import { randomBytes } from "node:crypto";
-import type { OnOpening, Opening } from "../../backends/stage.ts";
+import type { OnOpening } from "../../backends/stage.ts";
 import type { Config } from "../../config.ts";
-import { type ErrorOnTheWire, TtsError } from "../../errors.ts";
+import { TtsError } from "../../errors.ts";
 import type { StageName } from "../../types.ts";
+import type { FromKept } from "../keeper.ts";
 import type { Peer } from "./_peer.ts";
 
 /** The first message to a stage's process: all that it needs to know. */
@@ -27,15 +28,13 @@ export interface StageStart {
   beatMs: number;
 }
 
-export type FromStageProcess =
-  | { ready: { backend: string; warnings: readonly string[] } }
-  | { beat: true }
-  /** Sent before every attempt, which may hang in an accelerator's driver. */
-  | { opening: Opening }
-  /** A line for people; `warn` if a client did something wrong. */
-  | { told: { level: "warn" | "debug"; line: string } }
-  /** The stage cannot go on; the process ends. */
-  | { failed: ErrorOnTheWire };
+/** What a stage says when it listens. */
+export interface StageReady {
+  backend: string;
+  warnings: readonly string[];
+}
+
+export type FromStageProcess = FromKept<StageReady>;
 
 /** Signs of life for the supervisor: opening a stage and computing with it block the thread. */
 export interface Signs {

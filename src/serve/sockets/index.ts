@@ -3,7 +3,6 @@
 // nothing: it starts them, replaces those that die or give no sign of life, and ends them with itself. The
 // wire is described in _talker.ts, _predictor.ts and _vocoder.ts.
 
-import { type ChildProcess, spawn } from "node:child_process";
 import {
   chmodSync,
   linkSync,
@@ -16,13 +15,11 @@ import {
 } from "node:fs";
 import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
-import type { Opening } from "../../backends/stage.ts";
-import { ENTRY_ARGS } from "../../child.ts";
-import { fromWire, meaningOf, TtsError } from "../../errors.ts";
+import { meaningOf, TtsError } from "../../errors.ts";
 import { withLock } from "../../io/lock.ts";
-import { lateStage, patienceWith } from "../../pipeline/patience.ts";
 import { STAGES, type StageName } from "../../types.ts";
-import type { FromStageProcess, StageStart } from "./_wire.ts";
+import { beatMsFor, Keeper, keepAlive, type Tell } from "../keeper.ts";
+import type { StageReady, StageStart } from "./_wire.ts";
 
 export { STAGES };
 
@@ -31,13 +28,6 @@ export interface SocketsOptions
   /** Folder of the sockets; created if it is missing. */
   directory: string;
   stages: readonly StageName[];
-}
-
-/** Lines for people. Settings in their hints are marked, as in an error's markedHint. */
-interface Tell {
-  info(line: string): void;
-  warn(line: string): void;
-  debug(line: string): void;
 }
 
 /**
@@ -50,15 +40,6 @@ const OTHERS_WRITE = 0o022;
 const STICKY = 0o1000;
 const GROUP = { may: 0o060, enter: 0o010 } as const;
 const OTHERS = { may: 0o006, enter: 0o001 } as const;
-/**
- * A stage that served for this long starts again at once; others wait, and every further death in a row
- * doubles the wait.
- */
-const HEALTHY_MS = 10_000;
-const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
-const MOST_BEAT_MS = 1_000;
-/** This many signs of life fall into the time limit, so that a few late ones do no harm. */
-const BEATS = 4;
 
 /** Runs a stage in this process, as its supervisor says over the channel. */
 export async function runStage(): Promise<void> {
@@ -166,143 +147,24 @@ function supervise(
   pathOf: (stage: StageName) => string,
   tell: Tell,
 ): Promise<never> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const beatMs = Math.min(options.config.stageTimeoutMs / BEATS, MOST_BEAT_MS);
+  const { promise, reject: giveUp } = Promise.withResolvers<never>();
+  const { stageTimeoutMs } = options.config;
+  const beatMs = beatMsFor(stageTimeoutMs);
   let missing = stages.length;
-  const ready = () => {
-    missing--;
-    if (missing === 0) tell.info(`ready: ${stages.join(", ")} in ${directory}`);
-  };
-  const all = stages.map(
-    (stage) => new StageKeeper({ ...options, stage, path: pathOf(stage), beatMs }, tell, ready, reject),
-  );
+  const all = stages.map((stage) => {
+    const job: StageStart = { ...options, stage, path: pathOf(stage), beatMs };
+    const onReady = ({ backend, warnings }: StageReady, pid: number, isFirst: boolean) => {
+      for (const warning of warnings) tell.warn(warning);
+      tell.info(`${stage}: ${isFirst ? "listening" : "back"} on ${job.path} (${backend}, process ${pid})`);
+      if (isFirst) missing--;
+      if (isFirst && missing === 0) tell.info(`ready: ${stages.join(", ")} in ${directory}`);
+    };
+    return new Keeper({ name: stage, command: STAGE_COMMAND, job, stageTimeoutMs, tell, onReady, giveUp });
+  });
   // Before the locks are released: until then nobody else can have put sockets there.
   process.prependOnceListener("exit", () => {
-    for (const keeper of all) keeper.end();
+    for (const stage of stages) rmSync(pathOf(stage), { force: true });
   });
-  for (const keeper of all) keeper.start();
-  let lookedMs = performance.now();
-  setInterval(() => {
-    const now = performance.now();
-    // this process itself was stopped, so it knows nothing of the others
-    const slept = now - lookedMs > BEATS * beatMs;
-    for (const keeper of all) keeper.look(slept);
-    lookedMs = now;
-  }, beatMs);
+  keepAlive(all, beatMs); // whose processes end first
   return promise;
-}
-
-/** One stage: its current process, and when the next one may start. */
-class StageKeeper {
-  private child: ChildProcess | null = null;
-  /** The process was killed, but does not end while a driver keeps it in the kernel. */
-  private isKilled = false;
-  /** What the stage is opening, or has opened. */
-  private opening: Opening | null = null;
-  private readyMs = 0;
-  /** Time of the last sign of life. */
-  private signMs = 0;
-  private isReady = false;
-  private wasReady = false;
-  private deaths = 0;
-  private failure: TtsError | null = null;
-  private ending = false;
-
-  constructor(
-    private readonly job: StageStart,
-    private readonly tell: Tell,
-    private readonly onFirstReady: () => void,
-    private readonly giveUp: (error: TtsError) => void,
-  ) {}
-
-  start(): void {
-    if (this.ending) return;
-    // Its own session: what a terminal sends to all processes of a command reaches only the supervisor.
-    const stdio: ["ignore", "ignore", "inherit", "ipc"] = ["ignore", "ignore", "inherit", "ipc"];
-    const child = spawn(process.execPath, [...ENTRY_ARGS, ...STAGE_COMMAND], { stdio, detached: true });
-    this.child = child;
-    this.isKilled = false;
-    this.opening = null;
-    this.signMs = performance.now();
-    child.on("message", (message) => this.hear(message as FromStageProcess));
-    child.once("exit", (code, signal) => this.died(signal ?? `status ${code}`));
-    child.once("error", (error) => this.died(error.message)); // it could not be started
-    // else the error is on its way, and there is no channel
-    if (child.pid !== undefined) child.send(this.job);
-  }
-
-  private hear(message: FromStageProcess): void {
-    this.signMs = performance.now();
-    const { job, tell } = this;
-    if ("ready" in message) this.ready(message.ready);
-    else if ("opening" in message) this.opening = message.opening;
-    else if ("failed" in message) this.failure = fromWire(message.failed);
-    else if ("told" in message) tell[message.told.level](`${job.stage}: ${message.told.line}`);
-  }
-
-  private ready({ backend, warnings }: { backend: string; warnings: readonly string[] }): void {
-    const { path, stage } = this.job;
-    this.isReady = true;
-    this.readyMs = performance.now();
-    for (const warning of warnings) this.tell.warn(warning);
-    this.tell.info(
-      `${stage}: ${this.wasReady ? "back" : "listening"} on ${path} (${backend}, process ${this.child?.pid})`,
-    );
-    if (!this.wasReady) this.onFirstReady();
-    this.wasReady = true;
-  }
-
-  /**
-   * A stage that fails before it was ever ready would fail again: a person has to mend it. A stage that was
-   * ready once is started again.
-   */
-  private died(how: string): void {
-    if (this.child === null || this.ending) return;
-    this.child = null;
-    const { stage } = this.job;
-    const isShort = how === "SIGKILL" && !this.wasReady; // nobody knows it yet: the system killed it
-    const hint = isShort
-      ? "there may be too little memory (see dmesg): close other programs, or take a smaller model"
-      : "";
-    const failure = this.failure ?? new TtsError("STAGE_DIED", `the ${stage} process ended (${how})`, hint);
-    const wasHealthy = this.isReady && performance.now() - this.readyMs >= HEALTHY_MS;
-    this.failure = null;
-    this.isReady = false;
-    if (!this.wasReady) {
-      this.giveUp(failure);
-      return;
-    }
-    this.deaths = wasHealthy ? 0 : this.deaths + 1;
-    const delayMs = wasHealthy ? 0 : Math.min(LEAST_DELAY_MS * 2 ** (this.deaths - 1), MOST_DELAY_MS);
-    this.tell.warn(
-      `${failure.inOneLineWith(failure.markedHint)}; it is started again${delayMs < 1000 ? "" : ` in ${Math.round(delayMs / 1000)} s`}`,
-    );
-    setTimeout(() => this.start(), delayMs);
-  }
-
-  /** Kills a process that gives no sign of life; a native call that hangs stops those signs, too. */
-  look(slept: boolean): void {
-    const { child } = this;
-    if (child === null || this.isKilled) return;
-    const now = performance.now();
-    if (slept) this.signMs = now;
-    const state = { stage: this.job.stage, opening: this.opening, isReady: this.isReady };
-    const patienceMs = patienceWith(state, this.job.config);
-    if (now - this.signMs <= patienceMs) return;
-    this.isKilled = true;
-    child.kill("SIGKILL");
-    const late = lateStage(state, patienceMs);
-    if (!this.wasReady) this.giveUp(late);
-    else
-      this.tell.warn(
-        `${late.message}; process ${child.pid} is killed, and another one starts when it is gone; ${late.markedHint}`,
-      );
-  }
-
-  /** Ends the stage at once and for good. */
-  end(): void {
-    this.ending = true;
-    this.child?.kill("SIGKILL");
-    rmSync(this.job.path, { force: true });
-  }
 }
