@@ -7,13 +7,15 @@ import { compiled, embeddedFolder } from "../ffi/load/embedded.ts";
 import { ANYWHERE, allowedCores, fastCores, type Placement, placementOf, type WantedCores } from "./cores.ts";
 import { TtsError } from "./errors.ts";
 import { passwordFileHome, pathIn, userDirectory } from "./io/folders.ts";
-import { textOrEmpty } from "./io/read.ts";
+import { readTextFile, textOrEmpty } from "./io/read.ts";
 import { ANNOUNCE_LIMITS, HUB_LIMITS, type HubLimits, LIMITS } from "./limits.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 import { assertWhole } from "./ranges.ts";
 
 export { ANNOUNCE_LIMITS, HUB_LIMITS, type HubLimits, LIMITS };
 
+/** The file of a token. */
+const TOKEN_BYTES = 4_096;
 /** Timers that are set to more end at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -379,6 +381,26 @@ export function loadHubConfig(environment: Record<string, string | undefined> = 
  */
 function hubToken(given: string, path: string): string {
   const [source, token] = given === "" ? [path, textOrEmpty(path).trim()] : ["HF_TOKEN", given];
+  return assertToken(source, token);
+}
+
+/**
+ * The token that requests to the server must bring: what the file holds, else TTS_TOKEN; null: none. It goes
+ * into no message.
+ * @throws TtsError USAGE where it cannot be one, INPUT_UNREADABLE for the file
+ */
+export async function loadServerToken(
+  path?: string,
+  environment: Record<string, string | undefined> = process.env,
+): Promise<string | null> {
+  if (path === undefined) return assertToken("TTS_TOKEN", environment.TTS_TOKEN?.trim() ?? "") || null;
+  const token = assertToken(path, (await readTextFile(path, TOKEN_BYTES)).trim());
+  if (token === "") throw new TtsError("USAGE", `${path} holds no token`, "write one into it");
+  return token;
+}
+
+/** @throws TtsError USAGE */
+function assertToken(source: string, token: string): string {
   if (/^[!-~]*$/.test(token)) return token;
   throw new TtsError(
     "USAGE",

@@ -142,6 +142,8 @@ export const SERVE_LIMITS = {
   takingSeconds: 10,
   /** What sounds when the server ends may finish in this time. */
   endMs: 5_000,
+  /** The last bytes then go out in this time. */
+  flushMs: 1_000,
   endPollMs: 20,
 } as const;
 

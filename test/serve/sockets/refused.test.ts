@@ -139,7 +139,8 @@ describe("a server that cannot start says why", () => {
   };
   test("wrong options", async () => {
     const cases: [string[], string | undefined, RegExp][] = [
-      [[], "", /^tts: tts serve needs --sockets DIR; /],
+      [[], "", /^tts: --sockets is empty; name the folder/],
+      [["--port", "8080"], undefined, /^tts: --sockets and --port do not go together; /],
       [["--socket-mode", "0640x"], undefined, /--socket-mode is "0640x"/],
       [["--socket-mode", "0400"], undefined, /--socket-mode is "0400"/],
       [["--stage", "talkr"], undefined, /did you mean talker\?/],
