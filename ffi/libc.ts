@@ -24,6 +24,7 @@ const libc = openSymbols("libc.so.6", {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" }, // family, type, protocol
   // socket, bytes, count, flags, address, bytes of the address
   sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
+  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" }, // socket, address, its bytes
   flock: { args: ["i32", "i32"], returns: "i32" }, // file, operation
   prctl: { args: ["i32", "ptr", "u64", "u64", "u64"], returns: "i32" }, // option, and what it needs
 });
@@ -45,12 +46,16 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 const LOCK_UN = 8;
 const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 64;
 const MSG_NOSIGNAL = 16384;
 /** A sockaddr_un: u16 family, and a path of up to this many bytes with its zero. */
 const SOCKET_PATH_BYTES = 108;
+/** A sockaddr_storage. */
+const ADDRESS_BYTES = 128;
 const THREAD_NAME_BYTES = 15;
 /** A cpu_set_t: 1024 cores. */
 const CPU_SET_BYTES = 128;
@@ -215,4 +220,20 @@ export function takeScanMemory(length: number): ScanMemory {
     libc.symbols.memchr((base as number) + from, 0, count); // no byte is 0: it reads them all
   };
   return { scan, close: () => void libc.symbols.munmap(base, length) };
+}
+
+/**
+ * Where an open socket listens: an address and a port, or a path on this machine. Null: it is no such socket.
+ */
+export function addressOfSocket(file: number): { host: string; port: number } | { path: string } | null {
+  const address = Buffer.alloc(ADDRESS_BYTES);
+  const bytes = Uint32Array.of(ADDRESS_BYTES);
+  if (libc.symbols.getsockname(file, address, bytes) !== 0) return null;
+  const family = address.readUInt16LE(0);
+  if (family === AF_UNIX) return { path: address.toString("utf8", 2, bytes[0]).split("\0", 1)[0] };
+  const port = address.readUInt16BE(2);
+  if (family === AF_INET) return { host: address.subarray(4, 8).join("."), port };
+  if (family !== AF_INET6) return null;
+  const groups = Array.from({ length: 8 }, (_, i) => address.readUInt16BE(8 + 2 * i).toString(16));
+  return { host: new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1), port };
 }

@@ -408,3 +408,30 @@ function assertToken(source: string, token: string): string {
     "a token is one word of plain letters, digits and signs",
   );
 }
+
+/** The first file that a service manager hands over. */
+const FIRST_INHERITED = 3;
+
+/**
+ * LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES: sockets that systemd opened for this process, by their names.
+ * A socket of another name is "http".
+ * @throws TtsError USAGE where two have one name
+ */
+export function inheritedSockets(
+  environment: Record<string, string | undefined> = process.env,
+): ReadonlyMap<"http" | "wyoming", number> {
+  const count = environment.LISTEN_PID === String(process.pid) ? Number(environment.LISTEN_FDS ?? 0) : 0;
+  const names = (environment.LISTEN_FDNAMES ?? "").split(":");
+  const sockets = new Map<"http" | "wyoming", number>();
+  for (let i = 0; i < count; i++) {
+    const name = names[i] === "wyoming" ? "wyoming" : "http";
+    if (sockets.has(name))
+      throw new TtsError(
+        "USAGE",
+        `LISTEN_FDNAMES is "${environment.LISTEN_FDNAMES}"`,
+        "name the sockets http and wyoming, one of each at most, with FileDescriptorName=",
+      );
+    sockets.set(name, FIRST_INHERITED + i);
+  }
+  return sockets;
+}

@@ -53,7 +53,7 @@ const NARROW: Readonly<Record<string, readonly string[]>> = {
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi/"],
   "bun:jsc": ["src/pipeline/garbage.ts"],
-  "node:net": ["src/serve/sockets/", "src/serve/wyoming/"],
+  "node:net": ["src/serve/sockets/", "src/serve/wyoming/", "src/serve/forward.ts"],
   "node:crypto": ["src/serve/sockets/"], // others take src/io/hash.ts, which loads in no time
   "node:child_process": ["src/child.ts", "src/audio/play/", "src/serve/keeper.ts"],
   "@audio/decode": ["src/audio/"],

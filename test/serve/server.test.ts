@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { bundleOf, patient, ROOT, scratchFolder } from "../_support.ts";
 
@@ -26,12 +27,14 @@ class Server {
   readonly exited: Promise<number | null>;
   private readonly child: ChildProcess;
 
-  constructor(args: readonly string[], more: Record<string, string> = {}) {
+  /** @param inherited files of sockets, as systemd hands them over */
+  constructor(args: readonly string[], more: Record<string, string> = {}, inherited: number[] = []) {
     const env = { PATH: process.env.PATH, TTS_CACHE: join(scratchFolder(), "cache"), ...more };
-    const all = ["serve", "-m", STARTER, "--port", "0", ...args];
-    this.child = spawn(process.execPath, [join(ROOT, "tts.ts"), ...all], {
+    const place = inherited.length > 0 ? [] : ["--port", "0"];
+    const all = [process.execPath, join(ROOT, "tts.ts"), "serve", "-m", STARTER, ...place, ...args];
+    this.child = spawn("bash", ["-c", 'LISTEN_PID=$$ exec "$@"', "bash", ...all], {
       env,
-      stdio: ["ignore", "ignore", "pipe"],
+      stdio: ["ignore", "ignore", "pipe", ...inherited],
     });
     this.child.stderr!.on("data", (chunk) => {
       this.stderr += chunk;
@@ -148,6 +151,46 @@ test("no engine is left behind by a server that is killed", async () => {
   await until(() => !isThere(engine));
 });
 
+describe("sockets that were opened before", () => {
+  /** A socket that nobody has taken a connection of. */
+  const listening = async (host: string) => {
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(0, host, resolve));
+    const { _handle } = holder as unknown as { _handle: { fd: number } };
+    const { port } = holder.address() as AddressInfo;
+    return { fd: _handle.fd, port, release: () => holder.close() };
+  };
+
+  test("are served, and who connects before the model is open waits", async () => {
+    const [http, wyoming] = [await listening("127.0.0.1"), await listening("127.0.0.1")];
+    const names = { LISTEN_FDS: "2", LISTEN_FDNAMES: "http:wyoming" };
+    const one = new Server([], names, [http.fd, wyoming.fd]);
+    for (const { release } of [http, wyoming]) release();
+    const url = `http://127.0.0.1:${http.port}`;
+    expect(await (await fetch(`${url}/health`)).json()).toMatchObject({ status: "ready" });
+    await until(() => one.stderr.includes("ready: tcp"));
+    expect(one.stderr).toBe(
+      `ready: ${url}, model starter\nready: tcp://127.0.0.1:${wyoming.port}, model starter\n`,
+    );
+    expect((await (await one.speak("Yes.")).bytes()).length).toBeGreaterThan(10_000);
+    const other = await fetch(`${url}/health`, { headers: { host: "elsewhere.example" } });
+    expect(other.status).toBe(403); // as on a port of its own
+    const left = await one.speak(LONG);
+    await left.body!.cancel();
+    const idle = async () => /"sounding":0/.test(await (await fetch(`${url}/health`)).text());
+    while (!(await idle())) await Bun.sleep(10);
+    expect(await one.end("SIGTERM")).toBe(0);
+  });
+
+  test("that other machines reach need a token, too", async () => {
+    const http = await listening("0.0.0.0");
+    const one = new Server([], { LISTEN_FDS: "1" }, [http.fd]);
+    http.release();
+    expect(await one.exited).toBe(2);
+    expect(one.stderr).toMatch(/^tts: other machines reach 0\.0\.0\.0, and no token is set; /);
+  });
+});
+
 describe("what cannot be served is one line:", () => {
   const file = (text: string) => {
     const path = join(scratchFolder(), `token-${readdirSync(scratchFolder()).length}`);
@@ -180,6 +223,7 @@ describe("what cannot be served is one line:", () => {
       /cannot read \/none: there is no such file/,
       () => ["--token-file", "/none"],
     ],
+    ["a name without Wyoming", 2, /--zeroconf is given without Wyoming/, () => ["--zeroconf"]],
     ["what is for stages", 2, /^tts: --stage needs --sockets DIR/, () => ["--stage", "talker"]],
     ["a model that is not there", 3, /no-such-model/, () => ["-m", "no-such-model"]],
   ])("%s", async (_what, status, line, args) => {

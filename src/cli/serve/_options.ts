@@ -7,6 +7,8 @@ import { COMMON, type Options, type Values } from "../shared/options.ts";
 
 export const HOST = "127.0.0.1";
 export const PORT = 8080;
+/** What --zeroconf alone stands for. */
+export const USUAL_NAME = "";
 /** With two, a client that pauses does not stop another. A lane of a 0.6B model takes 117 MB. */
 export const LANES = 2;
 export const SOCKET_MODE = "0600";
@@ -42,6 +44,14 @@ const PROTOCOL_OPTIONS = {
     valueHint: "PATH",
     description: "Also speak Wyoming on this Unix socket.",
     group: "Server",
+  },
+  zeroconf: {
+    type: "string",
+    valueHint: "NAME",
+    description:
+      "Tell the local network of the Wyoming server, so that Home Assistant finds it. Without NAME it is called after this machine; Home Assistant takes another name for another server. A NAME is written --zeroconf=NAME.",
+    group: "Server",
+    implied: { value: USUAL_NAME, unlessNext: /(?!)/ },
   },
   "token-file": {
     type: "string",

@@ -1,12 +1,22 @@
 // tts serve by HTTP and Wyoming: reads the options, opens the ports and the engine, and ends in good order.
 
-import { CONTEXT_POSITIONS, loadConfig, loadServerToken, PROMPT_POSITIONS } from "../../config.ts";
+import { addressOfSocket } from "../../../ffi/libc.ts";
+import { version } from "../../../package.json";
+import {
+  CONTEXT_POSITIONS,
+  inheritedSockets,
+  loadConfig,
+  loadServerToken,
+  PROMPT_POSITIONS,
+} from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import { assertNpuFolder } from "../../formats/npu-folder.ts";
 import { SERVE_LIMITS } from "../../limits.ts";
 import { assertWhole } from "../../ranges.ts";
-import { type HttpOptions, type StaticFile, serveHttp } from "../../serve/http/index.ts";
+import { forward, privateSocket } from "../../serve/forward.ts";
+import { type HttpOptions, serveHttp } from "../../serve/http/index.ts";
 import type { Tell } from "../../serve/keeper.ts";
+import { pageFile } from "../../serve/page/index.ts";
 import { type RemoteOptions, RemoteSource } from "../../serve/remote/index.ts";
 import { Service } from "../../serve/service.ts";
 import { serveWyoming, type Where } from "../../serve/wyoming/index.ts";
@@ -14,9 +24,7 @@ import { announcing } from "../shared/engine.ts";
 import { clearProgress } from "../shared/log.ts";
 import { readMachine } from "../shared/machine-options.ts";
 import { filePath, number } from "../shared/options.ts";
-import { HOST, PORT, type ServeValues } from "./_options.ts";
-
-type HttpSettings = Pick<HttpOptions, "token" | "hosts" | "origins"> & { host: string; port: number };
+import { HOST, PORT, type ServeValues, USUAL_NAME } from "./_options.ts";
 
 const MOST_PLACES = 256;
 const MOST_PORT = 65_535;
@@ -24,37 +32,67 @@ const MOST_PORT = 65_535;
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 interface Settings {
-  http: HttpSettings;
-  wyoming: Where | null;
+  http: Pick<HttpOptions, "token" | "hosts" | "origins">;
+  /** A file: an inherited socket. */
+  httpAt: { host: string; port: number } | { fd: number };
+  wyomingAt: Where | null;
+  zeroconf?: { name?: string };
   places: number;
   voicesDir: string;
   engine: RemoteOptions;
 }
 
+/** What clients reach, and how it ends. */
+interface Listening {
+  where: string;
+  stop(): Promise<void>;
+}
+
 /** @throws TtsError USAGE, OUTPUT_FAILED for a port that is taken, and what opening the model throws */
 export async function serveProtocols(args: ServeValues, tell: Tell): Promise<void> {
-  const { engine, http, places, voicesDir, wyoming } = await readSettings(args);
+  const settings = await readSettings(args);
+  const { engine, places, voicesDir, wyomingAt, zeroconf } = settings;
   const source = new RemoteSource(engine, tell, announcing(args.model));
   source.opened.catch(() => {}); // it is awaited below, unless a port is taken
   const service = new Service(source, { voicesDir, places });
-  const servers = [serveHttp(service, { ...http, tell })];
-  const others = wyoming === null ? [] : [await serveWyoming(service, wyoming, { tell })];
   const signalled = firstSignal();
-  const facts = await Promise.race([source.opened, signalled]);
+  const opened = Promise.race([source.opened, signalled]);
+  if ("fd" in settings.httpAt) await opened; // who connects waits in the socket; other ports say so
+  const servers: Listening[] = [await listenHttp(service, settings, tell)];
+  if (wyomingAt !== null) {
+    const server = await serveWyoming(service, wyomingAt, { tell, zeroconf });
+    const where = "fd" in wyomingAt ? nameOf(wyomingAt.fd, "tcp") : server.where;
+    servers.push({ where, stop: server.stop });
+  }
+  const facts = await opened;
   clearProgress();
   if (facts !== null) {
-    const model = `model ${facts.manifest.name}`;
-    for (const { url } of servers) tell.info(`ready: ${url}, ${model}`);
-    for (const { where } of others) tell.info(`ready: ${where}, ${model}`);
+    for (const { where } of servers) tell.info(`ready: ${where}, model ${facts.manifest.name}`);
     await signalled;
   }
   tell.info("ending: what sounds may finish");
-  const stopped = [...servers, ...others].map((server) => server.stop());
+  const stopped = servers.map((server) => server.stop());
   await service.end();
   await Promise.race([Promise.all(stopped), Bun.sleep(SERVE_LIMITS.flushMs)]);
 }
 
-/** Resolves with the first signal to end; the second one ends the process at once. */
+async function listenHttp(service: Service, { http, httpAt }: Settings, tell: Tell): Promise<Listening> {
+  const options = { ...http, tell, page: pageFile, version };
+  if (!("fd" in httpAt)) {
+    const { url: where, ...server } = serveHttp(service, { ...options, ...httpAt });
+    return { where, stop: server.stop };
+  }
+  const socket = privateSocket();
+  const server = serveHttp(service, { ...options, socket, isForwarded: !("path" in addressOf(httpAt.fd)) });
+  const front = await forward(httpAt.fd, socket);
+  const stop = () => {
+    front.stop();
+    return server.stop();
+  };
+  return { where: nameOf(httpAt.fd, "http"), stop };
+}
+
+/** Resolves with the first signal; the second one ends the process at once. */
 function firstSignal(): Promise<null> {
   const { promise, resolve } = Promise.withResolvers<null>();
   let hasCome = false;
@@ -79,17 +117,29 @@ async function readSettings(args: ServeValues): Promise<Settings> {
   assertNpuFolder(config);
   const places = number(args, "places") ?? SERVE_LIMITS.places;
   assertWhole("--places", places, 1, MOST_PLACES);
-  const http = await readHttp(args);
-  const wyoming = readWyoming(args);
+  const inherited = inheritedSockets();
+  const httpAt = readHttpPlace(args, inherited.get("http"));
+  const http = await readHttp(args, httpAt);
+  const wyomingAt = readWyoming(args, inherited.get("wyoming"));
   const { stageTimeoutMs, voicesDir } = config;
   // so many sentences that several lanes pay wherever they change no sound
   const engine = { ...flags, model: args.model, sentences: SERVE_LIMITS.places, stageTimeoutMs };
-  return { http, wyoming, places, voicesDir, engine };
+  return { http, httpAt, wyomingAt, zeroconf: readZeroconf(args, wyomingAt), places, voicesDir, engine };
 }
 
-async function readHttp(args: ServeValues): Promise<HttpSettings> {
-  const host = args.host ?? HOST;
+function readHttpPlace(args: ServeValues, fd: number | undefined): Settings["httpAt"] {
+  const port = readPort(args, "port");
+  if (fd === undefined) return { host: args.host ?? HOST, port: port ?? PORT };
+  if (port !== undefined || args.host !== undefined) throw placedTwice("HTTP", "--port and --host");
+  return { fd };
+}
+
+const placedTwice = (protocol: string, options: string) =>
+  new TtsError("USAGE", `${protocol} has a socket that was inherited (LISTEN_FDS)`, `leave out ${options}`);
+
+async function readHttp(args: ServeValues, at: Settings["httpAt"]): Promise<Settings["http"]> {
   const token = await loadServerToken(filePath(args, "token-file"));
+  const host = hostOf(at);
   if (!isLoopback(host) && token === null && args.auth !== false)
     throw new TtsError(
       "USAGE",
@@ -100,26 +150,42 @@ async function readHttp(args: ServeValues): Promise<HttpSettings> {
   for (const origin of origins)
     if (origin !== "*" && URL.parse(origin)?.origin !== origin)
       throw new TtsError("USAGE", `--cors names "${origin}"`, "write origins such as https://home.example");
-  return { host, port: readPort(args, "port") ?? PORT, token, hosts: listOf(args["allow-host"]), origins };
+  return { token, hosts: listOf(args["allow-host"]), origins };
 }
 
-function readWyoming(args: ServeValues): Where | null {
-  const port = readPort(args, "wyoming-port");
-  const socket = filePath(args, "wyoming-socket");
-  const host = args["wyoming-host"];
-  if (port !== undefined && socket !== undefined)
-    throw new TtsError("USAGE", "both --wyoming-port and --wyoming-socket are given", "give one of them");
-  if (port === undefined && host !== undefined)
-    throw new TtsError("USAGE", "--wyoming-host is given without a port", "add --wyoming-port 10200");
-  if (socket !== undefined) return { socket };
-  if (port === undefined) return null;
-  if (!isLoopback(host ?? HOST) && args.auth !== false)
+function readWyoming(args: ServeValues, fd: number | undefined): Where | null {
+  const at = wyomingPlace(args, fd);
+  if (at === null || "socket" in at) return at;
+  const host = hostOf(at);
+  if (!isLoopback(host) && args.auth !== false)
     throw new TtsError(
       "USAGE",
       `other machines reach ${host}, and Wyoming knows no token`,
       "add --no-auth if everybody there may speak; HTTP still asks for its token",
     );
-  return { host: host ?? HOST, port };
+  return at;
+}
+
+function wyomingPlace(args: ServeValues, fd: number | undefined): Where | null {
+  const port = readPort(args, "wyoming-port");
+  const socket = filePath(args, "wyoming-socket");
+  const host = args["wyoming-host"];
+  if (fd !== undefined && (port ?? socket ?? host) !== undefined)
+    throw placedTwice("Wyoming", "--wyoming-port, --wyoming-host and --wyoming-socket");
+  if (port !== undefined && socket !== undefined)
+    throw new TtsError("USAGE", "both --wyoming-port and --wyoming-socket are given", "give one of them");
+  if (port === undefined && host !== undefined)
+    throw new TtsError("USAGE", "--wyoming-host is given without a port", "add --wyoming-port 10200");
+  if (fd !== undefined) return { fd };
+  if (socket !== undefined) return { socket };
+  return port === undefined ? null : { host: host ?? HOST, port };
+}
+
+function readZeroconf({ zeroconf: name }: ServeValues, wyoming: Where | null): Settings["zeroconf"] {
+  if (name === undefined) return undefined;
+  if (wyoming === null)
+    throw new TtsError("USAGE", "--zeroconf is given without Wyoming", "add --wyoming-port 10200");
+  return name === USUAL_NAME ? {} : { name };
 }
 
 function readPort(args: ServeValues, name: "port" | "wyoming-port"): number | undefined {
@@ -128,9 +194,30 @@ function readPort(args: ServeValues, name: "port" | "wyoming-port"): number | un
   return port;
 }
 
-/** Names alone are not looked up: only this one is always this machine. */
+/** @throws TtsError USAGE */
+function addressOf(fd: number): { host: string; port: number } | { path: string } {
+  const address = addressOfSocket(fd);
+  if (address === null)
+    throw new TtsError("USAGE", `the inherited file ${fd} is no socket`, "set LISTEN_FDS as systemd does");
+  return address;
+}
+
+/** "": programs of this machine alone. */
+function hostOf(at: { host: string } | { fd: number }): string {
+  if ("host" in at) return at.host;
+  const address = addressOf(at.fd);
+  return "host" in address ? address.host : "";
+}
+
+function nameOf(fd: number, scheme: string): string {
+  const address = addressOf(fd);
+  if ("path" in address) return `unix:${address.path}`;
+  return `${scheme}://${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
+}
+
+/** Names are not looked up: only this one is always this machine. */
 const isLoopback = (host: string) =>
-  /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\]|::ffff:127(\.\d{1,3}){3})$/i.test(host);
+  /^(|localhost|127(\.\d{1,3}){3}|\[?::1\]?|::ffff:127(\.\d{1,3}){3})$/i.test(host);
 
 const listOf = (text = "") =>
   text

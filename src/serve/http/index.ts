@@ -21,8 +21,11 @@ export interface Tell {
   debug(line: string): void;
 }
 
-/** An address and a port (0: any that is free), or the path of a Unix socket. */
-export type HttpPlace = { host: string; port: number } | { socket: string };
+/**
+ * An address and a port (0: any that is free), or the path of a Unix socket. `isForwarded`: what comes
+ * through it may come from anywhere.
+ */
+export type HttpPlace = { host: string; port: number } | { socket: string; isForwarded?: boolean };
 
 export type HttpOptions = HttpPlace & {
   /** Null: nobody needs one. */
@@ -111,7 +114,10 @@ class Handler {
     private readonly options: HttpOptions,
   ) {
     this.limits = { ...HTTP_LIMITS, ...options.limits };
-    this.guard = new Guard({ ...options, isLocalSocket: "socket" in options });
+    this.guard = new Guard({
+      ...options,
+      isLocalSocket: "socket" in options && options.isForwarded !== true,
+    });
     this.routes = [...SPEECH_ROUTES, ...SOCKET_ROUTES, ...MODEL_ROUTES, ...VOICE_ROUTES, ...this.ownRoutes()];
     this.patterns = new Map(this.routes.map((route) => [route, patternOf(route.path)]));
   }
