@@ -6,13 +6,15 @@ import { dirname, join } from "node:path";
 import {
   DEFAULT_WEIGHTS,
   generationThreads,
+  inheritedSockets,
   loadConfig,
+  loadServerToken,
   threadsFor,
   weightsFor,
   weightTypes,
 } from "../src/config.ts";
 import { allowedCores, type Core, fastCores, formatCores, parseCores, placementOf } from "../src/cores.ts";
-import { scratchFolder } from "./_support.ts";
+import { rejectionOf, scratchFolder } from "./_support.ts";
 
 test.each([
   [1, 1],
@@ -204,4 +206,29 @@ test.each([
 
 test.each(["0", "-1", "x", "1e9"])("TTS_STAGE_TIMEOUT=%s is an error", (text) => {
   expect(() => loadConfig({}, { TTS_STAGE_TIMEOUT: text })).toThrow("TTS_STAGE_TIMEOUT");
+});
+
+test("a server's token comes from a file, else from TTS_TOKEN, and is one word", async () => {
+  const file = join(scratchFolder(), "token");
+  writeFileSync(file, "of-the-file\n");
+  expect(await loadServerToken(file, { TTS_TOKEN: "other" })).toBe("of-the-file");
+  expect(await loadServerToken(undefined, { TTS_TOKEN: " a-word\n" })).toBe("a-word");
+  expect(await loadServerToken(undefined, {})).toBeNull();
+  expect(await loadServerToken(undefined, { TTS_TOKEN: "" })).toBeNull();
+  const two = await rejectionOf(loadServerToken(undefined, { TTS_TOKEN: "secret word" }));
+  expect([two.code, two.inOneLine.includes("secret")]).toEqual(["USAGE", false]);
+});
+
+test("sockets are inherited by the process that they were opened for, by their names", () => {
+  const handed = (names: string | undefined, count: number, pid = process.pid) =>
+    Object.fromEntries(
+      inheritedSockets({ LISTEN_PID: `${pid}`, LISTEN_FDS: `${count}`, LISTEN_FDNAMES: names }),
+    );
+  expect(handed("http:wyoming", 2)).toEqual({ http: 3, wyoming: 4 });
+  expect(handed("wyoming", 1)).toEqual({ wyoming: 3 });
+  expect(handed("tts.socket", 1)).toEqual({ http: 3 });
+  expect(handed(undefined, 1)).toEqual({ http: 3 });
+  expect(handed("http", 1, 1)).toEqual({});
+  expect(inheritedSockets({}).size).toBe(0);
+  expect(() => handed("a:b", 2)).toThrow("LISTEN_FDNAMES");
 });

@@ -15,6 +15,9 @@ const FILES = [
   "share/doc/tts/copyright",
   `${EXAMPLES}/crontab`,
   `${EXAMPLES}/tts-announce@.service`,
+  `${EXAMPLES}/tts-serve-wyoming.socket`,
+  `${EXAMPLES}/tts-serve.service`,
+  `${EXAMPLES}/tts-serve.socket`,
   `${EXAMPLES}/tts-sockets.service`,
   `${EXAMPLES}/tts-time.service`,
   `${EXAMPLES}/tts-time.timer`,
@@ -77,7 +80,13 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
       expect(read(file)).not.toContain("@BINDIR@");
       expect(read(file)).not.toContain(destination);
     }
-    for (const name of ["crontab", "tts-sockets.service", "tts-announce@.service", "tts-time.service"])
+    for (const name of [
+      "crontab",
+      "tts-announce@.service",
+      "tts-serve.service",
+      "tts-sockets.service",
+      "tts-time.service",
+    ])
       expect(read(`${EXAMPLES}/${name}`)).toContain("/opt/speech/bin/tts ");
   });
 
@@ -168,7 +177,9 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
   test.skipIf(noSystemd !== "")(`systemd accepts the units${noSystemd}`, () => {
     const prefix = newFolder();
     make("install", { PREFIX: prefix, BINARY: binary });
-    const units = readdirSync(join(prefix, EXAMPLES)).filter((name) => /\.(service|timer)$/.test(name));
+    const units = readdirSync(join(prefix, EXAMPLES)).filter((name) =>
+      /\.(service|socket|timer)$/.test(name),
+    );
     const folder = newFolder();
     for (const unit of units) {
       // man(1) may be missing here, which is no fault of the units
@@ -180,7 +191,7 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
       "verify",
       ...units.map((unit) => join(folder, unit)),
     ]);
-    expect([units.length, exitCode, stderr.toString()]).toEqual([4, 0, ""]);
+    expect([units.length, exitCode, stderr.toString()]).toEqual([7, 0, ""]);
   });
 
   test("the lines of the crontab say what they should, as cron runs them", async () => {
