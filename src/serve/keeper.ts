@@ -47,7 +47,7 @@ export interface Kept<Ready> {
  * doubles the wait.
  */
 const HEALTHY_MS = 10_000;
-const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 30_000];
+const [LEAST_DELAY_MS, MOST_DELAY_MS] = [250, 8_000];
 const MOST_BEAT_MS = 1_000;
 /** This many signs of life fall into the time limit, so that a few late ones do no harm. */
 const BEATS = 4;

@@ -49,9 +49,9 @@ const PROTOCOL_OPTIONS = {
     type: "string",
     valueHint: "NAME",
     description:
-      "Tell the local network of the Wyoming server, so that Home Assistant finds it. Without NAME it is called after this machine; Home Assistant takes another name for another server. A NAME is written --zeroconf=NAME.",
+      "Tell the local network of the Wyoming server, so that Home Assistant finds it. Without NAME it is called after this machine; Home Assistant takes another name for another server.",
     group: "Server",
-    implied: { value: USUAL_NAME, unlessNext: /(?!)/ },
+    implied: { value: USUAL_NAME, unlessNext: /^[^-]/ },
   },
   "token-file": {
     type: "string",

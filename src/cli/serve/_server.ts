@@ -5,6 +5,7 @@ import { version } from "../../../package.json";
 import {
   CONTEXT_POSITIONS,
   inheritedSockets,
+  LIMITS,
   loadConfig,
   loadServerToken,
   PROMPT_POSITIONS,
@@ -111,6 +112,7 @@ function firstSignal(): Promise<null> {
 async function readSettings(args: ServeValues): Promise<Settings> {
   const machine = readMachine(args);
   const frames = number(args, "max-frames") ?? 1;
+  assertWhole("--max-frames", frames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
   const contextPositions = Math.max(CONTEXT_POSITIONS, frames + PROMPT_POSITIONS);
   const flags = { ...machine, lanes: number(args, "lanes"), contextPositions };
   const config = loadConfig(flags);
