@@ -86,9 +86,10 @@ beforeAll(async () => {
   server = await Server.start(["--wyoming-port", "0"], { TTS_TOKEN: "a-token" });
 });
 
-test("names every port when the model is open, and asks for the token", async () => {
+test("names every port when the model is open, asks for the token, and has a page", async () => {
   expect(server.stderr).toMatch(/^ready: http:\/\/127\.0\.0\.1:\d+, model starter\n/);
   expect(server.stderr).toMatch(/^ready: tcp:\/\/127\.0\.0\.1:\d+, model starter$/m);
+  expect(await (await fetch(server.url)).text()).toStartWith("<!doctype html>");
   expect((await server.speak("Yes.")).status).toBe(401);
   const answer = await server.speak("Yes.", { headers: token });
   expect([answer.status, (await answer.bytes()).length > 10_000]).toEqual([200, true]);
