@@ -54,8 +54,10 @@ export function serveHttp(service: Service, options: HttpOptions): HttpServer {
   return {
     url: "socket" in options ? `unix:${options.socket}` : server.url.origin,
     async stop() {
-      const ended = server.stop();
-      await Promise.race([ended, Bun.sleep(SERVE_LIMITS.endMs)]);
+      void server.stop();
+      const deadline = performance.now() + SERVE_LIMITS.endMs;
+      const isBusy = () => server.pendingRequests > 0 || handler.socketsSpeak;
+      while (isBusy() && performance.now() < deadline) await Bun.sleep(SERVE_LIMITS.endPollMs);
       await server.stop(true);
     },
   };
@@ -127,6 +129,10 @@ class Handler {
     this.guard = new Guard({ ...options, isLocalSocket: "socket" in options });
     this.routes = [...SPEECH_ROUTES, ...SOCKET_ROUTES, ...MODEL_ROUTES, ...VOICE_ROUTES, ...this.ownRoutes()];
     this.patterns = new Map(this.routes.map((route) => [route, patternOf(route.path)]));
+  }
+
+  get socketsSpeak(): boolean {
+    return [...this.sockets].some(({ speaks }) => speaks);
   }
 
   /** Those that tell of the server itself. */
