@@ -92,12 +92,8 @@ function listen(handler: Handler, at: HttpPlace): Bun.Server<Session> {
   } catch (cause) {
     const name =
       "socket" in at ? at.socket : `${at.host.includes(":") ? `[${at.host}]` : at.host}:${at.port}`;
-    throw new TtsError(
-      "OUTPUT_FAILED",
-      `cannot listen on ${name}: ${reason(cause)}`,
-      "choose another {port}",
-      { cause },
-    );
+    const hint = "socket" in at ? "choose another {socket}" : "choose another {port}";
+    throw new TtsError("OUTPUT_FAILED", `cannot listen on ${name}: ${reason(cause)}`, hint, { cause });
   }
 }
 
