@@ -170,6 +170,7 @@ class Handler {
     }
     const status = request.signal.aborted ? CLIENT_GONE : (response?.status ?? SWITCHED);
     this.counts.add(route?.method ?? "", route?.path ?? "", status);
+    this.options.tell.debug(`${request.method} ${path} ${status}`);
     if (response === null) return undefined;
     const { headers } = response;
     this.guard.share(request, response);
