@@ -1,5 +1,5 @@
 // Takes voices from recordings that clients send. A recording is decoded in a thread of its own, so that
-// speeches go on; and one at a time, for a minute of it takes up to 1.7 GB.
+// speeches go on; and one at a time is, for a minute of it takes up to 1.7 GB.
 
 import type { Recording } from "../audio/read.ts";
 import { checkReference } from "../audio/reference.ts";
@@ -23,34 +23,40 @@ export interface VoiceUpload {
 }
 
 /**
+ * Does the work of taking one voice, beginning with its upload.
+ * @throws TtsError MODEL_UNSUITABLE; Refusal while another one is taken
+ */
+export async function takingVoice<T>(service: Service, work: () => Promise<T>): Promise<T> {
+  const { name, prompt } = service.engine.manifest;
+  if (prompt.modelType !== "base")
+    throw new TtsError("MODEL_UNSUITABLE", `${name} cannot take voices`, "serve a Base model");
+  const { voices } = service;
+  if (voices.isTaking) throw new Refusal("busy", "another voice is being taken", SERVE_LIMITS.takingSeconds);
+  voices.isTaking = true;
+  try {
+    return await work();
+  } finally {
+    voices.isTaking = false;
+  }
+}
+
+/**
+ * Part of {@link takingVoice}.
  * @returns what may be wrong with the voice, or null
- * @throws TtsError MODEL_UNSUITABLE, USAGE for the name, OUTPUT_FAILED, INPUT_UNREADABLE, REFERENCE_UNUSABLE,
- * STAGE_TIMEOUT; Refusal while another one is taken
+ * @throws TtsError USAGE for the name, OUTPUT_FAILED, INPUT_UNREADABLE, REFERENCE_UNUSABLE, STAGE_TIMEOUT
  */
 export async function cloneVoice(
-  service: Service,
+  { engine, voices: { folder } }: Service,
   { file, name, replace, text }: VoiceUpload,
   signal: AbortSignal,
 ): Promise<string | null> {
-  const { engine } = service;
-  const { name: model, prompt } = engine.manifest;
-  if (prompt.modelType !== "base")
-    throw new TtsError("MODEL_UNSUITABLE", `${model} cannot take voices`, "serve a Base model");
-  const { folder } = service.voices;
   folder.assertFree(name, replace);
-  if (service.voices.isTaking)
-    throw new Refusal("busy", "another voice is being taken", SERVE_LIMITS.takingSeconds);
-  service.voices.isTaking = true;
-  try {
-    const recording = await decoded({ ...file, mostSeconds: LIMITS.referenceSeconds }, signal);
-    checkReference(recording.samples);
-    const words = text.trim().normalize("NFC");
-    const taken = { name, text: words, tailSilenceSeconds: TAIL_SILENCE_SECONDS, signal };
-    folder.write(await takeVoice(engine, recording, taken), { replace });
-    return missingWords(words, recording.seconds);
-  } finally {
-    service.voices.isTaking = false;
-  }
+  const recording = await decoded({ ...file, mostSeconds: LIMITS.referenceSeconds }, signal);
+  checkReference(recording.samples);
+  const words = text.trim().normalize("NFC");
+  const taken = { name, text: words, tailSilenceSeconds: TAIL_SILENCE_SECONDS, signal };
+  folder.write(await takeVoice(engine, recording, taken), { replace });
+  return missingWords(words, recording.seconds);
 }
 
 /** @throws TtsError INPUT_UNREADABLE */

@@ -6,6 +6,8 @@ import type { ObjectSchema, Schema } from "./_fields.ts";
 
 /** What Bun tells of a WebSocket. */
 export interface Session {
+  /** Whether a speech is under way. */
+  readonly speaks: boolean;
   opened(socket: Socket): void;
   received(message: string | Uint8Array): void;
   drained(): void;

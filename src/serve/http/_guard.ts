@@ -29,7 +29,7 @@ export class Guard {
 
   constructor(private readonly options: GuardOptions) {
     const own = hostname().toLowerCase();
-    const given = options.hosts.map((name) => name.toLowerCase());
+    const given = options.hosts.map((host) => nameIn(host) ?? host);
     this.hosts = new Set(["localhost", own, `${own}.local`, ...given]);
     this.digest = options.token === null ? null : digestOf(options.token);
   }

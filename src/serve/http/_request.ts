@@ -10,6 +10,8 @@ import { fieldsOf, type ObjectSchema, type Schema } from "./_fields.ts";
 
 /** Names of OpenAI's that mean the defaults, so that its clients work unchanged. */
 const OTHER_MODELS: readonly string[] = ["tts-1", "tts-1-hd", "gpt-4o-mini-tts"];
+/** They may have the date of a version behind them. */
+const VERSION = /-\d{4}(-\d\d-\d\d)?$/;
 const OTHER_VOICES: readonly string[] =
   "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split(" ");
 
@@ -156,7 +158,7 @@ function asAsked(service: Service, fields: StyleFields, usualFormat: Format): As
 
 /** @throws ApiError 404 */
 export function assertModel({ name }: Pick<ModelFacts, "name">, asked: string | undefined): void {
-  if (asked === undefined || asked === name || OTHER_MODELS.includes(asked)) return;
+  if (asked === undefined || asked === name || OTHER_MODELS.includes(asked.replace(VERSION, ""))) return;
   const guess = nearest(asked, [name]) === null ? `this server has ${name}` : `did you mean ${name}?`;
   throw new ApiError(404, "model_not_found", `there is no model ${JSON.stringify(asked)}; ${guess}`, {
     param: "model",

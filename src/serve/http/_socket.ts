@@ -25,7 +25,7 @@ type Said =
     }
   | { type: "words"; words: IndexedWord[] }
   | { type: "done"; stop: string; [figure: string]: unknown }
-  | { type: "error"; error: ErrorBody };
+  | { type: "error"; error: ErrorBody; ended: boolean };
 
 const TEXT: ObjectSchema = {
   type: "object",
@@ -86,9 +86,13 @@ export const SOCKET_SCHEMAS: Readonly<Record<string, ObjectSchema>> = {
   },
   Failed: {
     type: "object",
-    description: "The speech has ended without a done, or a message was not understood. Another may start.",
-    properties: { type: { type: "string", const: "error" }, error: { type: "object" } },
-    required: ["type", "error"],
+    description: "A speech has failed, or a message was not understood.",
+    properties: {
+      type: { type: "string", const: "error" },
+      error: { type: "object" },
+      ended: { type: "boolean", description: "Whether another speech may start: none is under way." },
+    },
+    required: ["type", "error", "ended"],
   },
 };
 
@@ -154,6 +158,10 @@ class SocketSession implements Session {
     this.limits = limits;
     this.sockets = sockets;
     this.warn = warn;
+  }
+
+  get speaks(): boolean {
+    return this.current !== null;
   }
 
   opened(socket: Socket): void {
@@ -269,7 +277,8 @@ class SocketSession implements Session {
   }
 
   private fail(thrown: unknown): void {
-    this.say({ type: "error", ...asApiError(thrown, this.warn).body });
+    const ended = this.current === null;
+    this.say({ type: "error", ...asApiError(thrown, this.warn).body, ended });
   }
 
   private say(said: Said): void {

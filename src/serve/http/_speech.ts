@@ -135,7 +135,8 @@ function asStream(
     speech.cancel();
     void drain(parts).catch(() => {});
   };
-  signal.addEventListener("abort", leave, { once: true });
+  if (signal.aborted) leave();
+  else signal.addEventListener("abort", leave, { once: true });
   const source = {
     async pull(controller: ReadableStreamDefaultController<Uint8Array>) {
       clearTimeout(stall);

@@ -2,7 +2,7 @@
 
 import { TtsError } from "../../errors.ts";
 import { nearest } from "../../nearest.ts";
-import { cloneVoice } from "../cloning.ts";
+import { cloneVoice, takingVoice } from "../cloning.ts";
 import type { Service } from "../service.ts";
 import { type ServedVoice, VOICE_NAME } from "../voices.ts";
 import { mediaType, readBody } from "./_body.ts";
@@ -120,7 +120,7 @@ export const VOICE_ROUTES: readonly Route[] = [
       },
     },
     errors: [408, 409, 413, 415, 503],
-    run: add,
+    run: (call) => takingVoice(call.service, () => add(call)),
   },
   {
     method: "GET",

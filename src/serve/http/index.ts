@@ -1,8 +1,10 @@
 // The HTTP server: OpenAI's speech API and what goes beyond it, on Bun.serve. Reaches models through the
 // service alone.
 
+import { openEncoder } from "../../audio/encode/open.ts";
 import { systemCode, TtsError } from "../../errors.ts";
 import { HTTP_LIMITS, type HttpLimits, SERVE_LIMITS } from "../../limits.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
 import type { Service } from "../service.ts";
 import type { Call, Route, Session } from "./_call.ts";
 import { ApiError, asApiError } from "./_errors.ts";
@@ -51,14 +53,25 @@ export interface HttpServer {
 export function serveHttp(service: Service, options: HttpOptions): HttpServer {
   const handler = new Handler(service, options);
   const server = listen(handler, options);
+  warmUp();
   return {
     url: "socket" in options ? `unix:${options.socket}` : server.url.origin,
     async stop() {
-      const ended = server.stop();
-      await Promise.race([ended, Bun.sleep(SERVE_LIMITS.endMs)]);
+      void server.stop();
+      const deadline = performance.now() + SERVE_LIMITS.endMs;
+      const isBusy = () => server.pendingRequests > 0 || handler.socketsSpeak;
+      while (isBusy() && performance.now() < deadline) await Bun.sleep(SERVE_LIMITS.endPollMs);
       await server.stop(true);
     },
   };
+}
+
+/** Most clients ask for mp3, and compiling its encoder takes 0.1 s. A failure shows where it is asked for. */
+function warmUp(): void {
+  openEncoder("mp3", SAMPLE_RATE_HZ).then(
+    (encoder) => encoder.close(),
+    () => {},
+  );
 }
 
 function listen(handler: Handler, at: HttpPlace): Bun.Server<Session> {
@@ -82,16 +95,14 @@ function listen(handler: Handler, at: HttpPlace): Bun.Server<Session> {
   } catch (cause) {
     const name =
       "socket" in at ? at.socket : `${at.host.includes(":") ? `[${at.host}]` : at.host}:${at.port}`;
-    throw new TtsError(
-      "OUTPUT_FAILED",
-      `cannot listen on ${name}: ${reason(cause)}`,
-      "choose another {port}",
-      { cause },
-    );
+    const hint = "socket" in at ? "choose another {socket}" : "choose another {port}";
+    throw new TtsError("OUTPUT_FAILED", `cannot listen on ${name}: ${reason(cause)}`, hint, { cause });
   }
 }
 
 const SWITCHED = 101;
+/** What proxies log where nobody waits for the answer. */
+const CLIENT_GONE = 499;
 const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program does",
   EADDRNOTAVAIL: "this machine has no such address",
@@ -120,6 +131,10 @@ class Handler {
     });
     this.routes = [...SPEECH_ROUTES, ...SOCKET_ROUTES, ...MODEL_ROUTES, ...VOICE_ROUTES, ...this.ownRoutes()];
     this.patterns = new Map(this.routes.map((route) => [route, patternOf(route.path)]));
+  }
+
+  get socketsSpeak(): boolean {
+    return [...this.sockets].some(({ speaks }) => speaks);
   }
 
   /** Those that tell of the server itself. */
@@ -156,12 +171,17 @@ class Handler {
     try {
       response = await this.guarded(request, server, path, route, matching);
     } catch (thrown) {
-      response = asApiError(thrown, this.options.tell.warn).response;
+      const warn = request.signal.aborted ? () => {} : this.options.tell.warn;
+      response = asApiError(thrown, warn).response;
     }
-    this.counts.add(route?.method ?? "", route?.path ?? "", response?.status ?? SWITCHED);
+    const status = request.signal.aborted ? CLIENT_GONE : (response?.status ?? SWITCHED);
+    this.counts.add(route?.method ?? "", route?.path ?? "", status);
+    this.options.tell.debug(`${request.method} ${path} ${status}`);
     if (response === null) return undefined;
+    const { headers } = response;
     this.guard.share(request, response);
-    response.headers.set("x-content-type-options", "nosniff");
+    headers.set("x-content-type-options", "nosniff");
+    if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
     return response;
   }
 

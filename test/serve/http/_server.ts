@@ -21,9 +21,7 @@ export interface Served {
 type Options = Partial<HttpOptions> & { places?: number; voicesDir?: string };
 
 const opened = new Map<string, Promise<Engine>>();
-/**
- * The engine of a golden checkpoint. Files of tests may share it: nobody closes it before all have ended.
- */
+/** The engine of a golden checkpoint. All files of tests share it, and so nobody closes it. */
 export function engineOf(checkpoint: "starter" | "tiny-base"): Promise<Engine> {
   const engine = opened.get(checkpoint) ?? open({ model: bundleOf(checkpoint).directory });
   opened.set(checkpoint, engine);

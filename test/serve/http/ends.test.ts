@@ -136,6 +136,38 @@ describe("a server that ends", () => {
     await expect(fetch(`${url}/health`)).rejects.toThrow();
   });
 
+  test("lets that of a WebSocket finish, too", async () => {
+    const { server, service, url } = serveEngine(
+      await scripted({ pieces: new Array(10).fill(1_920), everyMs: 20 }),
+    );
+    const socket = new WebSocket(`${url.replace("http", "ws")}/v1/audio/speech/stream`);
+    await new Promise((resolve) => socket.addEventListener("open", resolve));
+    const done = new Promise((resolve) => {
+      socket.onmessage = ({ data }) => {
+        if (typeof data !== "string") return;
+        const { type } = JSON.parse(data);
+        if (type === "started") void Promise.all([service.end(), server.stop()]);
+        if (type === "done") resolve(JSON.parse(data).stop);
+      };
+      socket.onclose = () => resolve("closed");
+    });
+    for (const message of [{ type: "start" }, { type: "text", text: "a" }, { type: "end" }])
+      socket.send(JSON.stringify(message));
+    expect(await done).toBe("eos");
+  });
+
+  test("does not wait for clients that say nothing", async () => {
+    const { server, service, url } = serveEngine(await scripted({}));
+    await (await fetch(`${url}/health`)).text();
+    const socket = new WebSocket(`${url.replace("http", "ws")}/v1/audio/speech/stream`);
+    await new Promise((resolve) => socket.addEventListener("open", resolve));
+    const closed = new Promise((resolve) => socket.addEventListener("close", resolve));
+    const startMs = performance.now();
+    await Promise.all([service.end(), server.stop()]);
+    await closed;
+    expect(performance.now() - startMs).toBeLessThan(patient(1_000));
+  });
+
   test("breaks off what takes longer, as no client may take it for whole", async () => {
     const { server, service, url } = serveEngine(await scripted({ pieces: ENDLESS, everyMs: 5 }));
     const response = await post(url, PCM);

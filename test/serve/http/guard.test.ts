@@ -44,7 +44,7 @@ test("the right token lets in", async () => {
 });
 
 test("the server goes by its own names alone, so that no name of another site can be made to point to it", async () => {
-  const { url } = serveEngine(engine, { hosts: ["Speaker.Example.org"] });
+  const { url } = serveEngine(engine, { hosts: ["Speaker.Example.org:8080"] });
   const status = async (host: string) => (await fetch(`${url}/v1/models`, { headers: { host } })).status;
   const own = hostname();
   for (const host of [

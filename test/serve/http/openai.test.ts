@@ -140,7 +140,7 @@ describe("fields", () => {
     const none = {
       speed: null,
       voice: "marin",
-      model: "gpt-4o-mini-tts",
+      model: "gpt-4o-mini-tts-2025-12-15",
       instructions: "None",
       stream: true,
     };

@@ -151,10 +151,11 @@ test("what is wrong is told, and the connection stays", async () => {
     client.socket.send(
       typeof message === "string" || message instanceof Uint8Array ? message : JSON.stringify(message),
     );
-    expect(errorOf(await client.speech())).toMatchObject({ code, param });
+    const told = await client.speech();
+    expect([errorOf(told), told.said.at(-1)!.ended]).toMatchObject([{ code, param }, true]);
   }
   client.say({ type: "start" }, { type: "start" });
-  expect(errorOf(await client.speech())).toMatchObject({ code: "speech_under_way" });
+  expect((await client.speech()).said).toMatchObject([{ error: { code: "speech_under_way" }, ended: false }]);
   client.say({ type: "text", text: 5 });
   expect(errorOf(await client.speech())).toMatchObject({ code: "invalid_value", param: "text" });
   client.say(END, text("late"));

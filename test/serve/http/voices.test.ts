@@ -142,7 +142,13 @@ describe("refused", () => {
 });
 
 test("one voice is taken at a time, and speeches go on meanwhile", async () => {
+  const request = { input: "Hello.", voice: "berta", response_format: "pcm" };
+  const spoken = post(served.url, request).then(async (response) => {
+    await response.body?.cancel();
+    return response.status;
+  });
   const all = await Promise.all(["c", "d"].map((name) => upload({ name, file: recording() })));
   expect(all.map(([status]) => status).toSorted()).toEqual([201, 503]);
+  expect(await spoken).toBe(200);
   expect(existsSync(join(voicesDir, "c.voice.json"))).not.toBe(existsSync(join(voicesDir, "d.voice.json")));
 });
