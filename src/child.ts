@@ -56,6 +56,10 @@ export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: numb
     end();
   }, timeoutMs);
   const [answer, words] = ["", ""].map(() => [] as string[]);
+  // The "close" of a child does not wait for this one (Bun 1.4.5), which may end after it.
+  const answered = new Promise((resolve) =>
+    child.stdio[ANSWER_FILE]?.once("end", resolve).once("error", resolve),
+  );
   child.stdio[ANSWER_FILE]?.on("data", (chunk) => answer.push(String(chunk)));
   child.stderr?.on("data", (chunk) => words.push(String(chunk)));
   const { promise, resolve, reject } = Promise.withResolvers<string>();
@@ -65,6 +69,7 @@ export async function runChild<T>(role: ChildRole, job: unknown, timeoutMs: numb
     clearTimeout(timer);
     process.off("exit", end);
   });
+  await answered;
   if (late) throw new TtsError("STAGE_TIMEOUT", `no answer within ${timeoutMs / 1000} s`);
   if (answer.length > 0) {
     const result = JSON.parse(answer.join("")) as Answer<T>;
