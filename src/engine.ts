@@ -236,8 +236,8 @@ export interface SpeakOptions extends SamplingOptions, SoundOptions {
    */
   pauses?: { sentenceMs?: number; paragraphMs?: number };
   /**
-   * -100 to 100. The waiting sentence with the highest priority starts first; a sentence under way is not
-   * interrupted. Default: 0.
+   * -1000000 to 1000000. The waiting sentence with the highest priority starts first; a sentence under way
+   * is not interrupted. Default: 0.
    */
   priority?: number;
   /**

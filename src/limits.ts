@@ -56,8 +56,8 @@ export const LIMITS = {
   terminateGraceMs: 500,
   /** Taking a voice from a recording; enough for a minute of it on a slow board. */
   encodeTimeoutMs: 900_000,
-  /** The priority of a speech is from -100 to 100; 0 is usual. */
-  priority: 100,
+  /** The priority of a speech is from -1,000,000 to 1,000,000; 0 is usual. */
+  priority: 1_000_000,
   /** Starting a worker and opening its model. */
   startTimeoutMs: 300_000,
   /** A pull waits this long for another pull of the same model. */
@@ -130,9 +130,6 @@ export const SERVE_LIMITS = {
   share: 0.75,
   /** A text up to this many characters is an announcement or an answer; longer ones are reads. */
   shortChars: 300,
-  shortPriority: 20,
-  /** A client's further speeches step back by one place each, up to this many. */
-  mostBehind: 15,
   /** What a client is told to wait for while the model is opened. */
   openingSeconds: 2,
   retryMostSeconds: 60,

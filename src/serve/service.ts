@@ -4,8 +4,9 @@
 import type { Engine, Filter, SpeakOptions, Speech, SpeechSettings, Summary, WordTime } from "../engine.ts";
 import { speedFilter } from "../engine.ts";
 import { asTtsError, TtsError } from "../errors.ts";
-import { SERVE_LIMITS } from "../limits.ts";
+import { LIMITS, SERVE_LIMITS } from "../limits.ts";
 import { Counts } from "./counts.ts";
+import { Turns } from "./turns.ts";
 import { ServedVoices } from "./voices.ts";
 
 /** What the service needs of a speech; that of the door fits, and so does one in another process. */
@@ -73,6 +74,7 @@ export class Service {
   readonly counts = new Counts();
   readonly voices: ServedVoices;
   private readonly under = new Set<Place>();
+  private readonly turns = new Turns();
   private ending = false;
 
   constructor(
@@ -148,9 +150,17 @@ export class Service {
         `${own} speeches are under way for ${client}, the most for one`,
         this.retryAfter,
       );
-    const place = new Place(client, own, this.counts, () => this.under.delete(place));
+    const place = new Place(client, this.turns.next(client), this.counts, {
+      begun: () => this.turns.begin(place.turn),
+      ended: () => this.leave(place),
+    });
     this.under.add(place);
     return place;
+  }
+
+  private leave(place: Place): void {
+    this.under.delete(place);
+    if (this.under.size === 0) this.turns.reset();
   }
 
   /** About when a place will be free: half of what speeches take. */
@@ -178,19 +188,15 @@ class Place {
 
   constructor(
     readonly client: string,
-    /** Other speeches of this client when it came. */
-    private readonly before: number,
+    readonly turn: number,
     private readonly counts: Counts,
-    private readonly free: () => void,
+    private readonly on: { begun: () => void; ended: () => void },
   ) {}
 
-  /**
-   * Short texts, and those that somebody is writing, come before long reads. A client's further speeches
-   * come after the first ones of others.
-   */
+  /** Short texts, and those that somebody is writing, come before long reads; else turns decide. */
   priorityFor(text: SpeechRequest["text"]): number {
     const isLong = typeof text === "string" && text.length > SERVE_LIMITS.shortChars;
-    return (isLong ? 0 : SERVE_LIMITS.shortPriority) - Math.min(this.before, SERVE_LIMITS.mostBehind);
+    return Math.max((isLong ? 0 : LIMITS.priority) - this.turn, -LIMITS.priority);
   }
 
   /** Waits for the first sound. */
@@ -204,6 +210,7 @@ class Place {
       throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
     }
     this.sounds = true;
+    this.on.begun();
     return {
       settings: speech.settings,
       unread: speech.unread,
@@ -246,7 +253,7 @@ class Place {
   }
 
   leave(): void {
-    this.free();
+    this.on.ended();
   }
 }
 

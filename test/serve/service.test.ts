@@ -110,6 +110,25 @@ test("an announcement comes before a long read, and a newcomer before a client's
   expect(order).toEqual(["announcement", "other read", "second read"]);
 });
 
+test("clients take turns, and the speeches of one come in their order", async () => {
+  const { service } = await serve();
+  const order: string[] = [];
+  const ask = async (client: string, name: string, follow?: () => Promise<void>) => {
+    const speech = await service.speak(request({ client }));
+    order.push(name);
+    const next = follow?.(); // before its place is free again
+    await heard(speech);
+    await next;
+  };
+  await Promise.all([
+    ask("a", "a1", () => ask("a", "a4")),
+    ask("a", "a2"),
+    ask("a", "a3"),
+    ask("b", "b1", () => ask("b", "b2", () => ask("b", "b3"))),
+  ]);
+  expect(order).toEqual(["a1", "b1", "a2", "b2", "a3", "b3", "a4"]);
+});
+
 test("what sounds may finish, what waits is ended, and nothing more is taken on", async () => {
   const { service } = await serve();
   const sounds = await service.speak(request({ text: LONG, options: briefly }));
