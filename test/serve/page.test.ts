@@ -10,8 +10,9 @@ import { Service } from "../../src/serve/service.ts";
 import { bundleOf, patient, scratchFolder } from "../_support.ts";
 
 const executablePath = Bun.which("chromium") ?? "";
-const installed = executablePath === "" ? describe.skip : describe;
-const why = executablePath === "" ? " (skipped: chromium is not installed)" : "";
+const works = executablePath !== "" && Bun.spawnSync([executablePath, "--version"]).success;
+const installed = works ? describe : describe.skip;
+const why = works ? "" : " (skipped: chromium is not installed)";
 
 const TEXT = "The kettle is ready. The time is seven forty five.";
 const LONG = "Please close the windows and turn off the lights. ".repeat(20);
