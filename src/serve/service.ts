@@ -193,10 +193,13 @@ class Place {
     private readonly on: { begun: () => void; ended: () => void },
   ) {}
 
-  /** Short texts, and those that somebody is writing, come before long reads; else turns decide. */
+  /**
+   * Short texts, and those that somebody is writing, come before long reads, by their turns. Reads go on
+   * side by side, sentence by sentence.
+   */
   priorityFor(text: SpeechRequest["text"]): number {
     const isLong = typeof text === "string" && text.length > SERVE_LIMITS.shortChars;
-    return Math.max((isLong ? 0 : LIMITS.priority) - this.turn, -LIMITS.priority);
+    return isLong ? 0 : Math.max(1, LIMITS.priority - this.turn);
   }
 
   /** Waits for the first sound. */

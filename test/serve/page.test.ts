@@ -102,7 +102,7 @@ installed(`the page${why}`, () => {
     expect(await page.textContent("#length")).toBe(`${(samples / 24_000).toFixed(2)} s`);
     expect(await page.textContent("#recent")).toContain(TEXT);
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
-    expect(download.suggestedFilename()).toBe("starter.wav");
+    expect(download.suggestedFilename()).toBe("the-kettle-is-ready-the-time.wav");
     const wav = await Bun.file(await download.path()).bytes();
     expect(wav.length).toBe(44 + 2 * samples);
     await page.close();
@@ -119,6 +119,7 @@ installed(`the page${why}`, () => {
     const deadline = performance.now() + patience.timeout;
     while (service.load.sounding > 0 && performance.now() < deadline) await Bun.sleep(20);
     expect(service.load).toEqual({ sounding: 0, waiting: 0 });
+    expect(await page.textContent("#recent")).toContain(LONG.slice(0, 40));
     await page.close();
   });
 
@@ -138,9 +139,26 @@ installed(`the page${why}`, () => {
     }
   });
 
+  test("reads a long text in a box of its own, and tells what the voice cannot read", async () => {
+    const page = await opened(servers[0], WIDTHS.phone);
+    await ready(page);
+    await page.fill("#text", LONG);
+    await page.click("#speak");
+    await page.waitForSelector("#transcript .lit");
+    const [text, shown] = await page.evaluate<number[]>("[transcript.scrollHeight, transcript.clientHeight]");
+    expect(text).toBeGreaterThan(shown);
+    expect(shown).toBeLessThan(300);
+    await page.fill("#text", "Hello [pause 100ms] ☃ there.");
+    await page.click("#speak");
+    await page.waitForSelector("#message:has-text('☃')");
+    expect(await page.textContent("#transcript")).toBe("Hello ☃ there.");
+    await page.close();
+  });
+
   test("tells in words what the server refuses, and asks for its token", async () => {
     const page = await opened(servers[1], WIDTHS.phone);
     await page.waitForSelector("#token");
+    expect(await page.isVisible("#form")).toBe(false);
     await page.fill("#token", "another");
     await page.keyboard.press("Enter");
     await page.waitForSelector("#message:has-text('not the token')");

@@ -45,7 +45,11 @@ export class Guard {
     const name = nameIn(given);
     if (name === null) throw new ApiError(400, "invalid_host", "the Host header is no name with a port");
     if (!IP.test(name) && !name.endsWith(".localhost") && !this.hosts.has(name))
-      throw new ApiError(403, "host_unknown", `this server is not called ${name}; add the name to its hosts`);
+      throw new ApiError(
+        403,
+        "host_unknown",
+        `this server is not called ${name}; start it with tts serve --allow-host ${name}`,
+      );
   }
 
   /** @throws ApiError 401 */

@@ -97,7 +97,12 @@ async function* events(
     assertWhole(speech);
     yield* words();
     yield* audio(encoder.end());
-    yield event({ type: "speech.audio.done", usage: usageOf(speech) });
+    const { ignored, unread } = speech;
+    yield event({
+      type: "speech.audio.done",
+      usage: usageOf(speech),
+      ...(areWanted ? { unread, ignored } : {}),
+    });
   } catch (thrown) {
     yield event({ type: "error", ...asApiError(thrown, warn).body });
   } finally {

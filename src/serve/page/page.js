@@ -8,6 +8,7 @@ import { Wave } from "./wave.js";
 const $ = (id) => document.getElementById(id);
 const MOST_RECENT = 12;
 const HEALTH_EVERY_MS = 10_000;
+const AWAY = "the server cannot be reached";
 const [TOKEN_KEY, RECENT_KEY] = ["tts.token", "tts.recent"];
 
 const wave = new Wave($("wave"));
@@ -21,14 +22,26 @@ let token = sessionStorage.getItem(TOKEN_KEY) ?? "";
 function tell(message) {
   $("message").hidden = message === "";
   $("message").textContent = message;
+  if (message !== "") reveal($("message"));
+}
+
+/** On a phone what has changed may lie below what is seen. */
+function reveal(element) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
 }
 
 function fail(error) {
   if (error instanceof Refused && error.status === 401) {
+    $("form").hidden = true;
     $("token-section").hidden = false;
     $("token").focus();
     tell(token === "" ? "" : "that is not the token of this server");
-  } else tell(error instanceof Refused ? error.message : "the server cannot be reached");
+  } else if (error instanceof Refused) tell(error.message);
+  else {
+    tell(AWAY);
+    void lookAtServer();
+  }
 }
 
 function fill(select, choices, wanted) {
@@ -58,6 +71,7 @@ async function loadChoices() {
   $("language-field").hidden = model.languages.length < 2;
   $("style-field").hidden = !model.takes_instructions;
   $("token-section").hidden = true;
+  $("form").hidden = false;
 }
 
 async function lookAtServer() {
@@ -65,7 +79,9 @@ async function lookAtServer() {
   const health = await answer?.json().catch(() => null);
   $("light").className = answer === null ? "away" : answer.ok ? "ready" : "";
   $("state").textContent = answer === null ? "not reached" : (health?.status ?? "opening");
-  if (answer?.ok && $("voice").options.length === 0) await loadChoices().catch(fail);
+  if (answer?.ok && $("message").textContent === AWAY) tell("");
+  if (answer?.ok && $("voice").options.length === 0 && $("token-section").hidden)
+    await loadChoices().catch(fail);
 }
 
 function requestOf() {
@@ -94,24 +110,35 @@ async function begin() {
   show(request, mine);
   try {
     await waking;
-    await speak(request, {
+    const { ignored, unread } = await speak(request, {
       token,
       signal: abort.signal,
       onSeed: (seed) => {
         $("used-seed").textContent = seed;
       },
       onWords: (words) => transcript.push(words),
-      onSound: (samples) => take(mine, samples),
+      onSound: (samples) => {
+        if (mine.firstMs === 0) remember(request);
+        take(mine, samples);
+      },
     });
     mine.done = true;
-    offer(mine);
-    remember(request);
+    offer(mine, request);
+    tell(leftOut(unread, ignored));
   } catch (error) {
     mine.done = true;
-    offer(mine);
+    offer(mine, request, "-cut");
     if (!abort.signal.aborted) fail(error);
     if (mine.pieces.length === 0 && current === mine) await end();
   }
+}
+
+function leftOut(unread, ignored) {
+  const parts = [
+    unread.length === 0 ? [] : `left out, because the voice cannot read it: ${unread.join(" ")}`,
+    ignored.length === 0 ? [] : `not obeyed: ${ignored.join(" ")}`,
+  ];
+  return parts.flat().join("; ");
 }
 
 function show({ input, language }, mine) {
@@ -121,6 +148,7 @@ function show({ input, language }, mine) {
   for (const id of ["first-audio", "rtf", "length", "used-seed"]) $(id).textContent = "–";
   $("stop").disabled = false;
   $("live").textContent = "speaking";
+  reveal($("sound"));
   requestAnimationFrame(() => turn(mine));
 }
 
@@ -151,16 +179,18 @@ async function end() {
   const ended = current;
   if (ended === null) return;
   current = null;
-  ended.abort.abort();
+  if (!ended.done) ended.abort.abort();
   transcript.light(-1);
   $("stop").disabled = true;
   $("live").textContent = "ended";
   await ended.player.stop();
 }
 
-function offer({ pieces }) {
+/** @param {string} suffix "-cut" for sound that was not made to its end */
+function offer({ pieces }, { input }, suffix = "") {
   if (pieces.length === 0) return;
-  download = { pieces, name: `${$("voice").value || "speech"}.wav` };
+  const words = input.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["speech"];
+  download = { pieces, name: `${words.slice(0, 6).join("-").slice(0, 60)}${suffix}.wav` };
   $("download").disabled = false;
 }
 
@@ -225,7 +255,10 @@ $("form").addEventListener("submit", (event) => {
 });
 $("stop").addEventListener("click", () => void end());
 $("download").addEventListener("click", save);
-$("clear").addEventListener("click", () => keep([]));
+$("clear").addEventListener("click", () => {
+  keep([]);
+  $("text").focus();
+});
 $("speed").addEventListener("input", () => {
   $("speed-value").textContent = Number($("speed").value).toFixed(2);
 });
@@ -234,7 +267,7 @@ $("token-form").addEventListener("submit", (event) => {
   token = $("token").value;
   sessionStorage.setItem(TOKEN_KEY, token);
   tell("");
-  loadChoices().catch(fail);
+  loadChoices().then(() => $("text").focus(), fail);
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("form").requestSubmit();

@@ -25,6 +25,7 @@ export async function ask(path, token, init = {}) {
  * @param {object} request body of /v1/audio/speech
  * @param {{ token: string, signal: AbortSignal, onSound: (samples: Float32Array) => void,
  *   onWords: (words: object[]) => void, onSeed: (seed: string) => void }} handlers
+ * @returns {Promise<{ unread: string[], ignored: string[] }>} what was left out, and markup that was not obeyed
  */
 export async function speak(request, { onSeed, onSound, onWords, signal, token }) {
   const body = { ...request, response_format: "pcm", stream_format: "sse", words: true };
@@ -35,14 +36,13 @@ export async function speak(request, { onSeed, onSound, onWords, signal, token }
     signal,
   });
   onSeed(response.headers.get("x-tts-seed") ?? "–");
-  let done = false;
   for await (const event of eventsOf(response.body)) {
     if (event.type === "speech.audio.delta") onSound(samplesOf(event.audio));
     else if (event.type === "speech.audio.words") onWords(event.words);
-    else if (event.type === "speech.audio.done") done = true;
+    else if (event.type === "speech.audio.done") return event;
     else if (event.type === "error") throw new Refused(response.status, event.error.message);
   }
-  if (!done) throw new Refused(response.status, "the server broke off; try again");
+  throw new Refused(response.status, "the server broke off; try again");
 }
 
 /** @param {ReadableStream<Uint8Array>} stream */

@@ -1,5 +1,8 @@
 // The text with its words lit as they are said.
 
+/** Pauses and elements, which are obeyed and not said. */
+const MARKUP = /\[pause[^\]]*\] ?|<\/?[a-z][^<>]*>/gi;
+
 export class Transcript {
   /** @param {HTMLElement} element */
   constructor(element) {
@@ -7,8 +10,9 @@ export class Transcript {
     this.begin("");
   }
 
-  /** @param {string} text as it was typed */
-  begin(text) {
+  /** @param {string} typed */
+  begin(typed) {
+    const text = typed.replace(MARKUP, "");
     this.rest = text;
     this.words = [];
     this.ahead = document.createElement("span");
@@ -40,7 +44,18 @@ export class Transcript {
 
   /** @param {number} position second of the sound that is heard now; -1: nothing is */
   light(position) {
-    for (const { end, span, start } of this.words)
-      span.classList.toggle("lit", start <= position && position < end);
+    for (const { end, span, start } of this.words) {
+      const isLit = start <= position && position < end;
+      if (isLit && !span.classList.contains("lit")) this.show(span);
+      span.classList.toggle("lit", isLit);
+    }
+  }
+
+  /** A long text scrolls in its own box, so that the page stays where it is. */
+  show({ offsetHeight, offsetTop }) {
+    const { element } = this;
+    const [top, bottom] = [element.scrollTop, element.scrollTop + element.clientHeight];
+    if (offsetTop < top || offsetTop + offsetHeight > bottom)
+      element.scrollTop = offsetTop - element.clientHeight / 3;
   }
 }
