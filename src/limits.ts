@@ -22,6 +22,8 @@ export const LIMITS = {
    * second (0.9 GB for 30 s, 1.7 GB for 60 s); beyond that its attention grows with the square.
    */
   referenceSeconds: 60,
+  /** Its words: a minute of fast speech has a third of that. */
+  referenceChars: 5_000,
   /** Silence that may follow the recording when it is made into codes. */
   referenceTailSeconds: 1,
   /** Less speech says too little about a voice. */

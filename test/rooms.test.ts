@@ -40,12 +40,19 @@ const NARROW: Readonly<Record<string, readonly string[]>> = {
   ],
   "src/serve/wyoming/": [
     ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/engine.ts"],
-    ...["src/io/", "src/audio/", "src/serve/service.ts"],
+    ...["src/io/", "src/audio/", "src/serve/service.ts", "src/serve/one-line.ts", "src/serve/text-pieces.ts"],
   ],
   "src/serve/http/": [
     ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
     ...["src/io/", "src/audio/", "src/engine.ts"],
-    ...["src/serve/service.ts", "src/serve/counts.ts", "src/serve/voices.ts", "src/serve/cloning.ts"],
+    ...[
+      "src/serve/service.ts",
+      "src/serve/one-line.ts",
+      "src/serve/text-pieces.ts",
+      "src/serve/counts.ts",
+      "src/serve/voices.ts",
+      "src/serve/cloning.ts",
+    ],
   ],
 };
 

@@ -1,8 +1,10 @@
 // Cloned voices as files, for programs: reads them, writes them, takes them from recordings, and states where
 // they come from.
 
+import { TtsError } from "../errors.ts";
 import { type Manifest, weightsHash } from "../formats/bundle.ts";
 import { type Provenance, readVoiceFile, type Voice, writeVoiceFile } from "../formats/voice.ts";
+import { LIMITS } from "../limits.ts";
 import type { EncodedReference } from "../stages/encoder.ts";
 import { checkArgument, checkOptions, checkVoiceType } from "./options.ts";
 
@@ -59,13 +61,19 @@ export interface VoiceTaker {
 /**
  * Takes a voice from a recording.
  * @param text all the words of the recording; "": the speaker vector alone is kept
- * @throws TtsError as the engine's encode does
+ * @throws TtsError USAGE for a text that is too long, and as the engine's encode does
  */
 export async function takeVoice(
   engine: VoiceTaker,
   { samples, seconds, sha256 }: { samples: Float32Array; seconds: number; sha256: string },
   { name, signal, tailSilenceSeconds, text }: TakenVoice,
 ): Promise<Voice> {
+  if (text.length > LIMITS.referenceChars)
+    throw new TtsError(
+      "USAGE",
+      `the words of the recording have ${text.length} characters`,
+      `give at most ${LIMITS.referenceChars}: the words that are said in it, and no others`,
+    );
   const { codes, xVector } = await engine.encode(samples, tailSilenceSeconds, { signal });
   const recording = { recordingSha256: sha256, recordingSeconds: seconds, tailSilenceSeconds };
   return {

@@ -3,12 +3,12 @@
 
 import { statSync } from "node:fs";
 import type { ClonedVoice, ModelFacts, SpeakOptions, Voice } from "../engine.ts";
-import { TtsError } from "../errors.ts";
+import { asTtsError, TtsError } from "../errors.ts";
 import { VoiceFolder } from "../formats/voice.ts";
+import { nearest } from "../nearest.ts";
+import { shown } from "./one-line.ts";
 
 export { VOICE_NAME } from "../formats/voice.ts";
-
-import { nearest } from "../nearest.ts";
 
 /** A voice as clients see it. */
 export interface ServedVoice {
@@ -60,7 +60,7 @@ export class ServedVoices {
     const guess = nearest(name ?? "", names);
     throw new TtsError(
       "VOICE_UNKNOWN",
-      name === undefined ? "this model has no voice yet" : `there is no voice ${JSON.stringify(name)}`,
+      name === undefined ? "this model has no voice yet" : `there is no voice ${shown(name)}`,
       names.length === 0
         ? "add one from a recording"
         : guess === null
@@ -73,11 +73,19 @@ export class ServedVoices {
   private cloned(): Voice[] {
     const { prompt, shape } = this.facts();
     if (prompt.modelType !== "base") return [];
-    return this.folder
-      .names()
+    return this.names()
       .map((name) => this.read(name))
       .filter((voice) => voice !== null)
       .filter(({ codebookSize, xVector }) => xVector.length === shape.hidden && codebookSize === shape.codes);
+  }
+
+  /** @throws TtsError INTERNAL for a folder that cannot be read: no client can mend that */
+  private names(): string[] {
+    try {
+      return this.folder.names();
+    } catch (cause) {
+      throw new TtsError("INTERNAL", asTtsError(cause).inOneLine, "set TTS_VOICES to a folder", { cause });
+    }
   }
 
   /** Null for a file that is damaged or has just gone: the others are served. */

@@ -2,6 +2,7 @@
 
 import { asTtsError, type ErrorCode } from "../../errors.ts";
 import { SERVE_LIMITS } from "../../limits.ts";
+import { oneLine } from "../one-line.ts";
 import { Refusal, type RefusalReason } from "../service.ts";
 
 export interface ErrorBody {
@@ -36,7 +37,7 @@ export class ApiError extends Error {
 
   get body(): { error: ErrorBody } {
     const { code, message, param } = this;
-    return { error: { message: message.replace(/\s*[\r\n]\s*/g, " "), type: this.type, param, code } };
+    return { error: { message: oneLine(message), type: this.type, param, code } };
   }
 
   private get type(): ErrorBody["type"] {
@@ -95,7 +96,7 @@ export function asApiError(thrown: unknown, warn: (line: string) => void): ApiEr
     const headers = { "retry-after": String(SERVE_LIMITS.openingSeconds) };
     return new ApiError(503, code, "the work ended early; try it again", { headers });
   }
-  warn(error.inOneLine);
+  warn(oneLine(error.inOneLine));
   return new ApiError(500, code, "the server failed; its log says why");
 }
 

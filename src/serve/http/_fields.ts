@@ -1,6 +1,7 @@
 // What requests are made of: JSON Schemas that check them, and that the description of the server shows.
 
 import { nearest } from "../../nearest.ts";
+import { shown } from "../one-line.ts";
 import { ApiError, invalid } from "./_errors.ts";
 
 /** The part of JSON Schema (2020-12) that is used here. */
@@ -29,8 +30,6 @@ export interface Schema {
 export interface ObjectSchema extends Schema {
   properties: Readonly<Record<string, Schema>>;
 }
-
-const SHOWN_CHARACTERS = 60;
 
 /**
  * The fields of a request that are known. Fields that are null count as absent; others are left out.
@@ -111,10 +110,4 @@ function wanted(schema: Schema): string {
         ? ` above ${exclusiveMinimum}`
         : "";
   return `give ${kind}${least}${maximum === undefined ? "" : ` up to ${maximum}`}`;
-}
-
-/** A value in one short line. */
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }

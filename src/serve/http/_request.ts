@@ -4,6 +4,7 @@ import { FORMAT_NAMES, type Format } from "../../audio/encode/formats.ts";
 import type { ModelFacts, SpeakOptions } from "../../engine.ts";
 import { LIMITS } from "../../limits.ts";
 import { nearest } from "../../nearest.ts";
+import { shown } from "../one-line.ts";
 import type { Service, SpeechRequest } from "../service.ts";
 import { ApiError, invalid } from "./_errors.ts";
 import { fieldsOf, type ObjectSchema, type Schema } from "./_fields.ts";
@@ -160,7 +161,7 @@ function asAsked(service: Service, fields: StyleFields, usualFormat: Format): As
 export function assertModel({ name }: Pick<ModelFacts, "name">, asked: string | undefined): void {
   if (asked === undefined || asked === name || OTHER_MODELS.includes(asked.replace(VERSION, ""))) return;
   const guess = nearest(asked, [name]) === null ? `this server has ${name}` : `did you mean ${name}?`;
-  throw new ApiError(404, "model_not_found", `there is no model ${JSON.stringify(asked)}; ${guess}`, {
+  throw new ApiError(404, "model_not_found", `there is no model ${shown(asked)}; ${guess}`, {
     param: "model",
   });
 }

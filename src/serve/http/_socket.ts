@@ -3,9 +3,10 @@
 
 import { FORMATS } from "../../audio/encode/formats.ts";
 import { openEncoder } from "../../audio/encode/open.ts";
-import { HTTP_LIMITS, type HttpLimits, LIMITS, SERVE_LIMITS } from "../../limits.ts";
+import { HTTP_LIMITS, type HttpLimits, SERVE_LIMITS } from "../../limits.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { Refusal, type ServedSpeech, type Service } from "../service.ts";
+import { TextPieces } from "../text-pieces.ts";
 import type { Call, Route, Session, Socket } from "./_call.ts";
 import { ApiError, asApiError, type ErrorBody, invalid } from "./_errors.ts";
 import { fieldsOf, type ObjectSchema, type Schema } from "./_fields.ts";
@@ -96,44 +97,9 @@ export const SOCKET_SCHEMAS: Readonly<Record<string, ObjectSchema>> = {
   },
 };
 
-/** A text that is still being written. */
-class GrowingText implements AsyncIterable<string> {
-  private readonly pieces: string[] = [];
-  private ended = false;
-  private chars = 0;
-  private wake: () => void = () => {};
-
-  get isWhole(): boolean {
-    return this.ended;
-  }
-
-  push(piece: string): void {
-    this.chars += piece.length;
-    if (this.chars > LIMITS.textBytes)
-      throw invalid("text", `the text has more than ${LIMITS.textBytes} characters`, "start another speech");
-    this.pieces.push(piece);
-    this.wake();
-  }
-
-  end(): void {
-    this.ended = true;
-    this.wake();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<string> {
-    for (;;) {
-      while (this.pieces.length > 0) yield this.pieces.shift()!;
-      if (this.ended) return;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.wake = resolve;
-      await promise;
-    }
-  }
-}
-
 /** A speech of a connection. */
 interface Current {
-  text: GrowingText;
+  text: TextPieces;
   ending: AbortController;
   /** Why it ends, where its client did not ask for that. */
   failure: ApiError | null;
@@ -207,8 +173,10 @@ class SocketSession implements Session {
   private goOnWith(current: Current, type: "text" | "end", value: unknown): void {
     if (current.text.isWhole)
       throw new ApiError(409, "text_is_whole", `${type} came after the end of the text`, { param: "type" });
-    if (type === "text") current.text.push(fieldsOf<{ text: string }>(value, TEXT).text);
-    else current.text.end();
+    const text = type === "text" ? fieldsOf<{ text: string }>(value, TEXT).text : null;
+    if (text === "") return; // nothing has come on
+    if (text === null) current.text.end();
+    else current.text.push(text);
     this.awaitText(current);
   }
 
@@ -219,7 +187,7 @@ class SocketSession implements Session {
       });
     const asked = askedStart(this.service, value);
     const current: Current = {
-      text: new GrowingText(),
+      text: new TextPieces(),
       ending: new AbortController(),
       failure: null,
       timer: undefined,

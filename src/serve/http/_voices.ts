@@ -1,6 +1,7 @@
 // /v1/audio/voices: the voices of the model, and new ones from recordings.
 
 import { TtsError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
 import { nearest } from "../../nearest.ts";
 import { cloneVoice, takingVoice } from "../cloning.ts";
 import type { Service } from "../service.ts";
@@ -52,8 +53,8 @@ const FIELDS: Readonly<Record<keyof UploadFields, Schema>> = {
     pattern: VOICE_NAME.source,
     description: "up to 64 small letters, digits, - and _",
   },
-  text: { type: "string", description: WORDS },
-  ref_text: { type: "string", description: "Another name of text." },
+  text: { type: "string", maxLength: LIMITS.referenceChars, description: WORDS },
+  ref_text: { type: "string", maxLength: LIMITS.referenceChars, description: "Another name of text." },
   replace: {
     type: "string",
     enum: ["true", "false"],

@@ -7,10 +7,11 @@ import { toS16le } from "../../audio/pcm.ts";
 import { SAMPLE_RATE_HZ } from "../../engine.ts";
 import { asTtsError, type ErrorCode, TtsError } from "../../errors.ts";
 import { WYOMING_LIMITS } from "../../limits.ts";
+import { oneLine } from "../one-line.ts";
 import { Refusal, type ServedSpeech, type Service, type SpeechRequest } from "../service.ts";
+import { canBeSaid, TextPieces } from "../text-pieces.ts";
 import { EventReader, eventBytes, type WyomingEvent } from "./_events.ts";
 import type { Info } from "./_info.ts";
-import { canBeSaid, TextPieces } from "./_pieces.ts";
 
 /** Lines for people. */
 export interface Tell {
@@ -106,7 +107,8 @@ export class Session {
   private answer({ data, type }: WyomingEvent): void {
     const { stream } = this;
     if (type === "describe") this.write(eventBytes("info", this.host.info.describe()));
-    else if (type === "ping") this.write(eventBytes("pong", { text: data.text ?? null }));
+    else if (type === "ping")
+      this.write(eventBytes("pong", { text: typeof data.text === "string" ? data.text : null }));
     // inside a stream it repeats the whole text, for servers that know no streams
     else if (type === "synthesize" && stream === null) this.synthesize(textIn(type, data), data.voice);
     else if (type === "synthesize-start") this.startStream(data.voice);
@@ -243,7 +245,7 @@ export class Session {
     if (this.isOver) return;
     const { code, isOwn, text } = described(thrown);
     const { tell } = this.host;
-    if (isOwn) tell.warn(`Wyoming: ${this.client}: ${asTtsError(thrown).inOneLine}`);
+    if (isOwn) tell.warn(`Wyoming: ${this.client}: ${oneLine(asTtsError(thrown).inOneLine)}`);
     // whoever sends nonsense must not fill the log
     else if (code === "request-invalid") tell.debug(`Wyoming: ${this.client}: ${text}`);
     else tell.info(`Wyoming: ${this.client}: ${text}`);
@@ -287,7 +289,8 @@ function described(thrown: unknown): { text: string; code: string; isOwn: boolea
   const error = asTtsError(thrown);
   const code = error.code.toLowerCase().replaceAll("_", "-");
   const isOwn = !TOLD.has(error.code);
-  return { text: isOwn ? "the speech failed; the server's log says why" : error.inOneLine, code, isOwn };
+  const text = isOwn ? "the speech failed; the server's log says why" : oneLine(error.inOneLine);
+  return { text, code, isOwn };
 }
 
 async function* silence(): AsyncGenerator<Float32Array> {

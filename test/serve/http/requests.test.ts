@@ -25,6 +25,9 @@ interface Failure {
 }
 const failureOf = async (response: Response) => ((await response.json()) as Failure).error;
 
+/** As deep as a body can be: whoever shows all of it takes seconds. */
+const DEEP = "[".repeat(400_000) + "]".repeat(400_000);
+
 const WRONG: readonly [
   title: string,
   body: unknown,
@@ -37,6 +40,14 @@ const WRONG: readonly [
   ["a blank text", { input: " \n" }, 400, "input"],
   ["signs alone", { input: "☃" }, 400, "input"],
   ["a number as text", { input: 5 }, 400, "input", "input is 5; give a string that is not empty"],
+  [
+    "a deep list as text",
+    `{"input":${DEEP}}`,
+    400,
+    "input",
+    "input is an array; give a string that is not empty",
+  ],
+  ["a deep list as a voice", `{"input":"a","voice":{"id":${DEEP}}}`, 400, "voice"],
   ["a text that is too long", { input: "a ".repeat(100_001) }, 400, "input"],
   ["a list", [1], 400, null, "the body is no JSON object"],
   ["no JSON", "{", 400, null, "the body is no JSON in UTF-8"],

@@ -106,6 +106,13 @@ describe("refused", () => {
       "audio_sample",
       /e.wav cannot be decoded: it is empty/,
     ],
+    [
+      "words without end",
+      () => ({ name: "x", file: recording(), text: "word ".repeat(1_001) }),
+      400,
+      "text",
+      /^text is "word word .*…; give a string of at most 5000 characters/,
+    ],
     ["too little", () => ({ name: "x", file: cut(0.2) }), 400, "file", /is 0.20 s long; give at least 0.5 s/],
     ["a prompt", () => ({ name: "x", type: "prompt", file: recording() }), 400, "type", /^type is "prompt"/],
   ];

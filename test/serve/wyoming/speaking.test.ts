@@ -40,6 +40,20 @@ async function* pieces(...texts: string[]) {
   yield* texts;
 }
 
+test("what a client is told of its own words is short and has no control characters", async () => {
+  const one = await client();
+  const heard = await one
+    .say("synthesize", { text: SHORT, voice: { name: `\u001b[31m${"x".repeat(100_000)}` } })
+    .until("error");
+  const { text } = heard.at(-1)!.data as { text: string };
+  expect(text).toStartWith("there is no voice ");
+  expect(text.length).toBeLessThan(450);
+  expect(text).not.toMatch(/\p{Cc}/u);
+  const other = await client();
+  const pong = await other.say("ping", { text: [[["deep"]]] }).until("pong");
+  expect(pong.at(-1)!.data).toEqual({ text: null });
+});
+
 test("a request is answered with one group, the engine's sound to the bit", async () => {
   const one = await client();
   for (const text of [SHORT, OTHER]) {

@@ -1,7 +1,7 @@
-// The text of a stream: pieces come while earlier ones are spoken.
+// A text that is still being written: pieces come while earlier ones are spoken.
 
-import { TtsError } from "../../errors.ts";
-import { LIMITS } from "../../limits.ts";
+import { TtsError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 
 /** Something without a letter or a number is answered with silence, such as a lone smile of a chat. */
 export const canBeSaid = (text: string) => /[\p{L}\p{N}]/u.test(text);
@@ -13,8 +13,13 @@ export class TextPieces implements AsyncIterable<string> {
   private hasEnded = false;
   private wake = () => {};
 
+  get isWhole(): boolean {
+    return this.hasEnded;
+  }
+
   /** @throws TtsError TEXT_TOO_LONG */
   push(text: string): void {
+    if (text === "") return;
     this.bytes += Buffer.byteLength(text);
     if (this.bytes > LIMITS.textBytes)
       throw new TtsError("TEXT_TOO_LONG", `the text is longer than ${LIMITS.textBytes} bytes`);
