@@ -4,7 +4,7 @@
 
 /** Chips that take the same models are one target; the names are those of `--target`. */
 export const NPU_BUILDS = {
-  rknn: { suffix: ".rknn", purpose: "an RK3588's own" },
+  rknn: { suffix: ".rknn", purpose: "a Rockchip board's own" },
   axcl: { suffix: ".axmodel", purpose: "an AX650N" },
 } as const satisfies Record<string, NpuBuild>;
 export type NpuTarget = keyof typeof NPU_BUILDS;
@@ -15,6 +15,30 @@ interface NpuBuild {
   suffix: string;
   /** Whose NPU it is; help writes "for" before it. */
   purpose: string;
+}
+
+/**
+ * Rockchip's chips, by the names of its toolkit and of the boards' device trees; the first is the default.
+ * Models are built for one of them.
+ */
+export const RKNN_CHIPS = {
+  rk3588: { models: "rk3588", cores: 3, hasSine: false },
+  rk3576: { models: "rk3576", cores: 2, hasSine: true },
+  rk3566: { models: "rk356x", cores: 1, hasSine: false },
+  rk3568: { models: "rk356x", cores: 1, hasSine: false },
+  rk3562: { models: "rk3562", cores: 1, hasSine: false },
+} as const satisfies Record<string, RknnChipFacts>;
+export type RknnChip = keyof typeof RKNN_CHIPS;
+export const RKNN_CHIP_NAMES = Object.keys(RKNN_CHIPS) as RknnChip[];
+export const DEFAULT_RKNN_CHIP = RKNN_CHIP_NAMES[0];
+
+interface RknnChipFacts {
+  /** Chips with the same word run each other's models. */
+  models: string;
+  /** Cores of its NPU. */
+  cores: number;
+  /** Whether the NPU computes sines; otherwise the chip's CPU does. */
+  hasSine: boolean;
 }
 
 /**

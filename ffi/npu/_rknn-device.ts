@@ -174,7 +174,7 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
     means: "the model was built for another chip",
     code: "NPU_MODEL_INVALID",
     hint: (_call, { chip }) =>
-      `build it again with ${chip === "" ? "the target_platform of this board's chip, such as rk3588" : `target_platform="${chip}"`}`,
+      `make the folder again: tts convert DIR --target rknn --chip ${chip || "CHIP"} -o FOLDER${chip === "" ? ", CHIP being this board's, such as rk3588" : ""}`,
   },
 };
 

@@ -11,7 +11,15 @@ import { join } from "node:path";
 import { elementsOf } from "../../ffi/npu/model.ts";
 import { TtsError } from "../errors.ts";
 import { readRegularFile } from "../io/read.ts";
-import { NPU_BUILDS, NPU_TARGETS, type NpuTarget } from "../npu-vendors.ts";
+import {
+  DEFAULT_RKNN_CHIP,
+  NPU_BUILDS,
+  NPU_TARGETS,
+  type NpuTarget,
+  RKNN_CHIP_NAMES,
+  RKNN_CHIPS,
+  type RknnChip,
+} from "../npu-vendors.ts";
 import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME, STATE } from "../types.ts";
 import type { Bundle, Manifest } from "./bundle.ts";
 import { JsonFile } from "./json.ts";
@@ -43,6 +51,10 @@ export interface NpuManifest {
   format: typeof FORMAT;
   version: number;
   target: NpuTarget;
+  /** The chip that the models are for; null where the target has one only. A folder without one is older. */
+  chip: RknnChip | null;
+  /** Cores of the NPU that a run takes; null leaves it to the vendor's library. */
+  cores: number | null;
   /** The model's name. */
   name: string;
   /** Frames of one run of the vocoder. */
@@ -145,6 +157,24 @@ export function assertNpuFolderFits({ directory, manifest }: NpuFolder, bundle: 
 }
 
 /**
+ * Checks that a folder's models were built for the chip of this board.
+ * @param chip such as rk3588; "" where the system names none, and then nothing is checked
+ * @throws TtsError NPU_MODEL_INVALID
+ */
+export function assertNpuFolderSuits({ directory, manifest }: NpuFolder, chip: string): void {
+  const own = manifest.chip;
+  if (own === null || chip === "" || own === chip) return;
+  const known = RKNN_CHIP_NAMES.find((name) => name === chip);
+  if (known !== undefined && RKNN_CHIPS[known].models === RKNN_CHIPS[own].models) return;
+  const what = `${directory} was built for the NPU of an ${own}, and this board has an ${chip}`;
+  const hint =
+    known === undefined
+      ? `its NPU takes no such models: ${RKNN_CHIP_NAMES.join(", ")} do`
+      : `make the folder again: tts convert DIR --target ${manifest.target} --chip ${known} -o FOLDER`;
+  throw invalid(what, hint);
+}
+
+/**
  * `codes` i32 [frames, 16] and `samples` f32 [frames * 1920]: whole runs of the vocoder from its start.
  * @throws TtsError NPU_MODEL_INVALID
  */
@@ -180,8 +210,12 @@ function invalid(what: string, hint: string, cause?: unknown): TtsError {
 function readManifest(file: JsonFile): NpuManifest {
   const [predictor, selfTest] = [file.object("predictor"), file.object("selfTest")];
   const optional = (key: string) => (predictor.has(key) ? readPart(predictor.object(key)) : null);
+  const target = file.choice("target", NPU_TARGETS);
+  const chip = target === "rknn" ? readChip(file) : null;
   const manifest = newNpuManifest({
-    target: file.choice("target", NPU_TARGETS),
+    target,
+    chip,
+    cores: chip !== null && file.has("cores") ? file.within("cores", 1, RKNN_CHIPS[chip].cores) : null,
     name: file.string("name"),
     frames: file.within("frames", 1, MOST_NPU_FRAMES),
     vocoder: file.list("vocoder", readPart),
@@ -198,6 +232,9 @@ function readManifest(file: JsonFile): NpuManifest {
   checkChain(file, manifest);
   return manifest;
 }
+
+const readChip = (file: JsonFile) =>
+  file.has("chip") ? file.choice("chip", RKNN_CHIP_NAMES) : DEFAULT_RKNN_CHIP;
 
 /** Names of files and tensors go to libraries, so only plain ones are taken. */
 function readName(file: JsonFile, key: string): string {

@@ -88,20 +88,23 @@ export const instructionsOf = (flags: string) => flags.split(" ").filter((flag) 
 
 export function describeBoard(root = "/"): Board {
   const allowed = allowedCores(root);
-  const compatible = text(root, "proc/device-tree/compatible").split("\0");
   const limits = containerLimits(root);
   return {
     model: text(root, "proc/device-tree/model").replaceAll("\0", "").trim(),
-    chip:
-      compatible
-        .map((entry) => /^rockchip,((?:rk|rv)\d+)/.exec(entry)?.[1])
-        .find((chip) => chip !== undefined) ?? "",
+    chip: chipOf(root),
     presentCores: coreCount(text(root, "sys/devices/system/cpu/present")) ?? allowed.length,
     kinds: coreKinds(root, allowed),
     cpuLimit: limits.cpus,
     memory: memoryOf(root, limits),
   };
 }
+
+/** The chip of a board from Rockchip, such as rk3588, or "". */
+export const chipOf = (root = "/") =>
+  text(root, "proc/device-tree/compatible")
+    .split("\0")
+    .map((entry) => /^rockchip,((?:rk|rv)\d+)/.exec(entry)?.[1])
+    .find((chip) => chip !== undefined) ?? "";
 
 const text = (root: string, path: string) => textOrEmpty(join(root, path)).trim();
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Bundle } from "../../src/formats/bundle.ts";
 import {
   assertNpuFolderFits,
+  assertNpuFolderSuits,
   isNpuFolder,
   NPU_MANIFEST,
   type NpuManifest,
@@ -24,6 +25,8 @@ const SOURCE = { "model.safetensors": { bytes: 8, sha256: "aa" }, "config.json":
 const manifest = (): NpuManifest =>
   newNpuManifest({
     target: "rknn",
+    chip: "rk3588",
+    cores: null,
     name: "some model",
     frames: FRAMES,
     vocoder: [
@@ -145,6 +148,39 @@ describe("a whole folder", () => {
   });
 });
 
+describe("the chip of a folder", () => {
+  test("is rk3588 where an older manifest names none, and no other target has one", () => {
+    expect(openNpuFolder(newFolder("chip"), "rknn").manifest.chip).toBe("rk3588");
+    const axcl = openNpuFolder(newFolder("target", "axcl"), "axcl").manifest;
+    expect([axcl.chip, axcl.cores]).toEqual([null, null]);
+  });
+
+  test.each<[string, string, string]>([
+    ["rk3588", "rk3576", "--chip rk3576"],
+    ["rk3576", "rk3588", "--chip rk3588"],
+    ["rk3566", "rk3562", "--chip rk3562"],
+    ["rk3588", "rk3399", "takes no such models: rk3588, rk3576, rk3566, rk3568, rk3562 do"],
+  ])("%s does not suit a board with an %s", (chip, board, hint) => {
+    const folder = openNpuFolder(newFolder("chip", chip), "rknn");
+    expect(() => assertNpuFolderSuits(folder, board)).toThrow(
+      expect.objectContaining({
+        code: "NPU_MODEL_INVALID",
+        message: `${folder.directory} was built for the NPU of an ${chip}, and this board has an ${board}`,
+        hint: expect.stringContaining(hint),
+      }),
+    );
+  });
+
+  test.each<[string, string]>([
+    ["rk3588", "rk3588"],
+    ["rk3566", "rk3568"],
+    ["rk3568", "rk3566"],
+    ["rk3576", ""],
+  ])("%s suits a board with the chip %j", (chip, board) => {
+    assertNpuFolderSuits(openNpuFolder(newFolder("chip", chip), "rknn"), board);
+  });
+});
+
 describe("a folder is refused", () => {
   test("without a manifest", () => {
     expect(isNpuFolder(scratchFolder())).toBe(false);
@@ -173,6 +209,8 @@ describe("a folder is refused", () => {
     ["format", "qwen3-tts-bundle", /is not a manifest of NPU models/],
     ["version", 2, /format version 2, this program reads 1/],
     ["target", "cuda", /target is "cuda", not one of rknn, axcl/],
+    ["chip", "rk3399", /chip is "rk3399", not one of rk3588, rk3576, rk3566, rk3568, rk3562/],
+    ["cores", 4, /cores is 4, not a whole number from 1 to 3/],
     ["name", 7, /name is 7/],
     ["frames", 0, /frames is 0/],
     ["frames", 5, /frames is 5/],

@@ -6,12 +6,14 @@ import type { StatePair } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
 import {
   assertNpuFolderFits,
+  assertNpuFolderSuits,
   NPU_MANIFEST,
   type NpuFolder,
   type NpuPart,
   openNpuFolder,
 } from "../../formats/npu-folder.ts";
 import { jsonOrNull } from "../../io/read.ts";
+import { chipOf } from "../../machine/board.ts";
 import type { NpuTarget } from "../../npu-vendors.ts";
 import { NEXT, STATE } from "../../types.ts";
 import type { OpenOptions } from "../stage.ts";
@@ -28,10 +30,14 @@ export function hasModelsFor(options: OpenOptions, target: NpuTarget): boolean {
   return manifest === null || manifest.target === target;
 }
 
-/** @throws TtsError NPU_MODEL_INVALID */
-export function openFolder(options: OpenOptions, target: NpuTarget): NpuFolder {
+/**
+ * @param root of the file system, which names the board's chip; tests pass another one
+ * @throws TtsError NPU_MODEL_INVALID
+ */
+export function openFolder(options: OpenOptions, target: NpuTarget, root = "/"): NpuFolder {
   const folder = openNpuFolder(folderOf(options), target);
   assertNpuFolderFits(folder, options.bundle);
+  assertNpuFolderSuits(folder, chipOf(root));
   return folder;
 }
 

@@ -10,7 +10,14 @@ import { TtsError } from "../../errors.ts";
 import { isBundle } from "../../formats/bundle.ts";
 import { isNpuFolder, MOST_NPU_FRAMES } from "../../formats/npu-folder.ts";
 import { resolveModel } from "../../models/resolve.ts";
-import { NPU_BUILDS, NPU_TARGETS, type NpuTarget } from "../../npu-vendors.ts";
+import {
+  DEFAULT_RKNN_CHIP,
+  NPU_BUILDS,
+  NPU_TARGETS,
+  type NpuTarget,
+  RKNN_CHIP_NAMES,
+  RKNN_CHIPS,
+} from "../../npu-vendors.ts";
 import { assertWhole } from "../../ranges.ts";
 import { CODES_PER_FRAME, type TextMode } from "../../types.ts";
 import { openEngine } from "./engine.ts";
@@ -27,6 +34,18 @@ export const NPU_OPTIONS = {
     type: "string",
     valueHint: NPU_TARGETS.join("|"),
     description: `Make graphs for an NPU: ${NPU_TARGETS.map((target) => `${target} for ${NPU_BUILDS[target].purpose}`).join(", ")}.`,
+    group: GROUP,
+  },
+  chip: {
+    type: "string",
+    valueHint: RKNN_CHIP_NAMES.join("|"),
+    description: `The Rockchip chip that the models are for. RK3566 and RK3568 run each other's. Default: ${DEFAULT_RKNN_CHIP}.`,
+    group: GROUP,
+  },
+  cores: {
+    type: "string",
+    valueHint: "N",
+    description: `Cores of Rockchip's NPU that a run takes, up to ${chipsByCores()}. With 1 the files are smaller, and sentences that are spoken side by side get a core each. Default: the vendor's library chooses.`,
     group: GROUP,
   },
   frames: {
@@ -49,6 +68,12 @@ export const NPU_OPTIONS = {
     group: GROUP,
   },
 } as const satisfies Options;
+
+/** Such as "3 on an rk3588, 2 on an rk3576 and 1 on the others". */
+function chipsByCores(): string {
+  const several = RKNN_CHIP_NAMES.filter((name) => RKNN_CHIPS[name].cores > 1);
+  return `${several.map((name) => `${RKNN_CHIPS[name].cores} on an ${name}`).join(", ")} and 1 on the others`;
+}
 
 type NpuValues = Values<typeof NPU_OPTIONS>;
 
@@ -84,6 +109,7 @@ export async function convertForTarget(
   npu: NpuTarget,
   output = `${basename(resolve(source))}-${npu}`,
 ): Promise<void> {
+  const { chip, cores } = readChip(args, npu);
   const frames = number(args, "frames") ?? MOST_NPU_FRAMES;
   assertWhole("--frames", frames, 1, MOST_NPU_FRAMES);
   const snakes = choice(args, "snakes", SNAKE_PLACES) ?? "npu";
@@ -110,13 +136,41 @@ export async function convertForTarget(
   );
   const speeches = await speakAll(engine, voice).finally(() => engine.close());
   const { convertForNpu } = await import("../../convert/npu/index.ts");
-  const request = { source, bundle, target: resolve(output), npu, frames, snakes, speeches, config };
+  const request = {
+    source,
+    bundle,
+    target: resolve(output),
+    npu,
+    chip,
+    cores,
+    frames,
+    snakes,
+    speeches,
+    config,
+  };
   await convertForNpu(request, showConversion);
   clearProgress();
   const seconds = ((performance.now() - before) / 1000).toFixed(1);
   log.info(
     `${output}: graphs of ${source} for ${npu}, made in ${seconds} s; next: build them as ${output}/README.md says`,
   );
+}
+
+/** @throws TtsError USAGE for what the target does not have */
+function readChip(args: NpuValues, npu: NpuTarget): Pick<NpuRequest, "chip" | "cores"> {
+  const foreign = (["chip", "cores"] as const).find((name) => args[name] !== undefined);
+  if (npu !== "rknn") {
+    if (foreign === undefined) return {};
+    throw new TtsError(
+      "USAGE",
+      `--${foreign} is for --target rknn, not for ${npu}`,
+      `leave --${foreign} out`,
+    );
+  }
+  const chip = choice(args, "chip", RKNN_CHIP_NAMES) ?? DEFAULT_RKNN_CHIP;
+  const cores = number(args, "cores");
+  if (cores !== undefined) assertWhole(`--cores (${chip})`, cores, 1, RKNN_CHIPS[chip].cores);
+  return { chip, cores };
 }
 
 /** Positions that the reference takes in a prompt, at most: one per character and one per frame. */

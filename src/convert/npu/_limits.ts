@@ -3,8 +3,6 @@
 // operators that such a graph has are known here.
 
 import type { Graph, Node } from "../../formats/onnx.ts";
-import type { NpuTarget } from "../../npu-vendors.ts";
-import { TOOLKITS } from "./_toolkits.ts";
 
 /**
  * From the vendors' operator lists: RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). An RK3588 takes no size
@@ -38,12 +36,15 @@ const OPERATORS = [
 
 type Shape = readonly number[];
 
-/** The first thing that is beyond the NPU, in words, or null. */
-export function beyondLimits(graph: Graph, target: NpuTarget): string | null {
+/**
+ * The first thing that is beyond the NPU, in words, or null.
+ * @param operators the NPU's beyond those that all targets have
+ */
+export function beyondLimits(graph: Graph, operators: readonly string[]): string | null {
   const shapes = new Map<string, Shape>();
   for (const [name, shape] of graph.shapes) shapes.set(name, shape.map(Number));
   for (const node of graph.nodes) {
-    const wrong = wrongNode(node, [...OPERATORS, ...TOOLKITS[target].operators], shapes, graph);
+    const wrong = wrongNode(node, [...OPERATORS, ...operators], shapes, graph);
     if (wrong !== null) return `${node.outputs[0]}: ${wrong}`;
     const result = resultShape(node, shapes, graph.integers);
     for (const output of node.outputs) shapes.set(output, result);

@@ -1,29 +1,33 @@
 // Rockchip's rknn-toolkit2: a Python script that builds all models of a folder.
 
 import type { NpuPart } from "../../formats/npu-folder.ts";
+import { RKNN_CHIPS } from "../../npu-vendors.ts";
 import { listOf } from "./_calibration.ts";
-import { partName, type Toolkit } from "./_toolkit.ts";
+import { type Build, partName, type Toolkit } from "./_toolkit.ts";
+
+const FOLDED =
+  "An RK3588 computes sines on its CPU, and each Snake would wait for it. So sin^2 is made of Max, Min, Sub, Mul and Add: the angle is folded, min(x, 2^k - x) again and again, until a polynomial is enough. The number of folds is measured on real speech, with room for angles four times as large. Larger angles lose the periodic part but do no other harm.";
 
 export const RKNN_TOOLKIT: Toolkit = {
   operators: [],
   calibration: "list",
-  device: "the NPU of an RK3588",
+  device: (chip) => `the NPU of an ${chip!.toUpperCase()}`,
   how: [
     "1. On a PC (x86-64 Linux): install rknn-toolkit2, 2.3.2 or the version that fits the board's librknnrt.so (the library must not be older than the toolkit).",
     "2. There, in this folder: `python3 build.py`. It writes the .rknn files beside the .onnx files. `--int8` quantises with the recorded inputs.",
   ],
-  facts: [
+  facts: (chip) => [
     "Models are float16; inputs and outputs are f32. Where a measured run went beyond 30000 (float16 ends at 65504), the signal is scaled by powers of two, and the states with it.",
-    "An RK3588 computes sines on its CPU, and each Snake would wait for it. So sin^2 is made of Max, Min, Sub, Mul and Add: the angle is folded, min(x, 2^k - x) again and again, until a polynomial is enough. The number of folds is measured on real speech, with room for angles four times as large. Larger angles lose the periodic part but do no other harm.",
+    ...(RKNN_CHIPS[chip!].hasSine ? [] : [FOLDED]),
     "Users report that in similar vocoders the many element-wise operators make an RK3588's NPU slower than its four large cores with ONNX Runtime, and that only the front part pays. Here the front is 6 % of the arithmetic. `tts convert --snakes cpu` cuts before the first Snake: the NPU computes the front, and vocoder-tail.onnx the rest on the CPU. Measure all three ways with `tts bench`: all on the NPU, cut, all on the CPU.",
   ],
-  files: (parts) => [["build.py", rknnScript(parts)]],
+  files: (parts, build) => [["build.py", rknnScript(parts, build)]],
 };
 
-function rknnScript(parts: readonly NpuPart[]): string {
+function rknnScript(parts: readonly NpuPart[], { chip, cores }: Build): string {
   const list = parts.map((part) => `    "${partName(part)}": "${listOf(partName(part))}",`).join("\n");
   return `#!/usr/bin/env python3
-"""Builds the models of this folder for the NPU of an RK3588 with rknn-toolkit2, on a PC.
+"""Builds the models of this folder for the NPU of an ${chip!.toUpperCase()} with rknn-toolkit2, on a PC.
 
 float16 by default. --int8 quantises with the calibration inputs: smaller and faster, but users report 10 dB of noise.
 """
@@ -47,7 +51,7 @@ def check(result, what):
 
 def build(name, calibration, int8, verbose):
     rknn = RKNN(verbose=verbose)
-    check(rknn.config(target_platform="rk3588", optimization_level=3) or 0, "config")
+    check(rknn.config(target_platform="${chip}"${cores === 1 && RKNN_CHIPS[chip!].cores > 1 ? ", single_core_mode=True" : ""}, optimization_level=3) or 0, "config")
     check(rknn.load_onnx(model=f"{name}.onnx"), f"loading {name}.onnx")
     check(rknn.build(do_quantization=int8, dataset=calibration if int8 else None), f"building {name}")
     check(rknn.export_rknn(f"{name}.rknn"), f"writing {name}.rknn")

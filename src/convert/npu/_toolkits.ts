@@ -1,7 +1,7 @@
 // The toolkit of each target, its files in a folder, and the folder's README.
 
 import { NPU_MANIFEST, type NpuManifest, type NpuPart } from "../../formats/npu-folder.ts";
-import { NPU_BUILDS, type NpuTarget } from "../../npu-vendors.ts";
+import { NPU_BUILDS, type NpuTarget, RKNN_CHIPS, type RknnChip } from "../../npu-vendors.ts";
 import { CALIBRATION } from "./_calibration.ts";
 import { partName, type Toolkit } from "./_toolkit.ts";
 import { PULSAR_TOOLKIT } from "./_toolkit-pulsar.ts";
@@ -9,16 +9,23 @@ import { RKNN_TOOLKIT } from "./_toolkit-rknn.ts";
 
 export const TOOLKITS: Readonly<Record<NpuTarget, Toolkit>> = { rknn: RKNN_TOOLKIT, axcl: PULSAR_TOOLKIT };
 
+/** Operators of an NPU beyond those that all targets have. */
+export const operatorsOf = (target: NpuTarget, chip: RknnChip | null = null): string[] => [
+  ...TOOLKITS[target].operators,
+  ...(chip !== null && RKNN_CHIPS[chip].hasSine ? ["Sin"] : []),
+];
+
 /** The parts that a toolkit builds. */
 function builtParts({ predictor, vocoder }: NpuManifest): NpuPart[] {
   return [...vocoder, predictor.step, predictor.frame].filter((part) => part?.runs === "npu") as NpuPart[];
 }
 
 /** The files for the target's toolkit: path in the folder and content. */
-export const toolkitFiles = (manifest: NpuManifest) => TOOLKITS[manifest.target].files(builtParts(manifest));
+export const toolkitFiles = (manifest: NpuManifest) =>
+  TOOLKITS[manifest.target].files(builtParts(manifest), manifest);
 
 export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string {
-  const { frames, name, predictor, selfTest, target, vocoder } = manifest;
+  const { chip, frames, name, predictor, selfTest, target, vocoder } = manifest;
   const { device, facts, how } = TOOLKITS[target];
   const onCpu = [...vocoder, predictor.heads]
     .filter((part) => part?.runs === "cpu")
@@ -31,9 +38,9 @@ export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string 
           "This folder is cut: the NPU computes the part before the first Snake, and vocoder-tail.onnx the rest on the CPU.",
         ]
       : [];
-  return `# ${name} for ${device}
+  return `# ${name} for ${device(chip)}
 
-Made by \`tts convert --target ${target}\`: graphs of fixed shapes, ${frames} frame${frames === 1 ? "" : "s"} a run, which the vendor's toolkit has yet to build.
+Made by \`tts convert --target ${target}${chip === null ? "" : ` --chip ${chip}`}\`: graphs of fixed shapes, ${frames} frame${frames === 1 ? "" : "s"} a run, which the vendor's toolkit has yet to build.
 
 ${how.join("\n")}
 3. Copy this folder to the board; it needs only ${[...built, ...onBoard].join(", ")}. Then run \`tts --npu FOLDER "Hello."\`. Put the folder into the model's bundle as \`npu/\`, and it is found without the option.
@@ -42,7 +49,7 @@ ${how.join("\n")}
 program's own vocoder gives (within 1e-4 of the peak); their operators, strides, pads, dilations and sizes are in the vendor's lists;
 and the calibration inputs were recorded while the model spoke.
 
-${[...cut, ...facts].map((fact) => `- ${fact}`).join("\n")}
+${[...cut, ...facts(chip)].map((fact) => `- ${fact}`).join("\n")}
 - \`${selfTest.file}\`: real codes and their samples. The program runs this test when it opens the models; below ${selfTest.leastSnrDb} dB
   (\`leastSnrDb\` in ${NPU_MANIFEST}) it does not use them.
 - \`${NPU_MANIFEST}\`: what the files are, and the checkpoint they were made of; models of another checkpoint are refused.

@@ -7,7 +7,7 @@ import type { Checkpoint } from "../../formats/checkpoint.ts";
 import type { NpuPart } from "../../formats/npu-folder.ts";
 import { safetensorsHeader, type TensorToWrite } from "../../formats/safetensors.ts";
 import { asBytes, writeAll } from "../../io/bytes.ts";
-import type { NpuTarget } from "../../npu-vendors.ts";
+import type { NpuTarget, RknnChip } from "../../npu-vendors.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
 import { vocoderFrontGraph, vocoderTailGraph } from "../onnx/vocoder.ts";
 import type { Step } from "../steps.ts";
@@ -27,6 +27,7 @@ const PART = { front: "vocoder-front", vocoder: "vocoder", tail: "vocoder-tail" 
 
 interface VocoderJob {
   npu: NpuTarget;
+  chip: RknnChip | null;
   /** The folder while it is made. `work` is a folder in it for files that do not stay. */
   part: string;
   work: string;
@@ -124,9 +125,9 @@ export class VocoderConversion {
   }
 
   private writeGraphs(checkpoint: Checkpoint): void {
-    const { frames, npu, snakes } = this.job;
+    const { chip, frames, npu, snakes } = this.job;
     const end = snakes === "npu" ? "samples" : "front";
-    vocoderNpuGraph(checkpoint, { frames, target: npu, end, ranges: this.ranges }).savePortable(
+    vocoderNpuGraph(checkpoint, { frames, target: npu, chip, end, ranges: this.ranges }).savePortable(
       this.path(PART.vocoder),
     );
     if (snakes === "cpu")

@@ -10,7 +10,7 @@ import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { openCheckpoint } from "../../formats/checkpoint.ts";
 import { isNpuFolder, NPU_MANIFEST, type NpuManifest, newNpuManifest } from "../../formats/npu-folder.ts";
-import type { NpuTarget } from "../../npu-vendors.ts";
+import { DEFAULT_RKNN_CHIP, type NpuTarget, type RknnChip } from "../../npu-vendors.ts";
 import { runErrand } from "../../pipeline/errand.ts";
 import type { ReplayJob } from "../../pipeline/messages.ts";
 import type { SpokenText } from "../../stages/replay.ts";
@@ -29,6 +29,10 @@ export interface NpuRequest {
   bundle: Bundle;
   target: string;
   npu: NpuTarget;
+  /** The Rockchip chip; default {@link DEFAULT_RKNN_CHIP}. */
+  chip?: RknnChip;
+  /** Cores of the NPU that a run takes; default: the vendor's library chooses. */
+  cores?: number;
   /** Frames of one run of the vocoder. */
   frames: number;
   /** Where the vocoder's Snakes run. */
@@ -100,9 +104,10 @@ export function runNpuConversion(job: NpuJob): void {
 }
 
 function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): void {
-  const { frames, name, npu, part, snakes, source } = job;
+  const { cores = null, frames, name, npu, part, snakes, source } = job;
   const work = join(part, WORK);
-  const vocoder = new VocoderConversion({ ...job, work });
+  const chip = npu === "rknn" ? (job.chip ?? DEFAULT_RKNN_CHIP) : null;
+  const vocoder = new VocoderConversion({ ...job, chip, work });
   if (!vocoder.hasRuns)
     throw new TtsError(
       "MODEL_UNSUITABLE",
@@ -126,6 +131,8 @@ function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): voi
   const selfTest = { file, leastSnrDb };
   const manifest = newNpuManifest({
     target: npu,
+    chip,
+    cores,
     name,
     frames,
     vocoder: vocoder.parts,

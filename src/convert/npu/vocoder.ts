@@ -17,7 +17,7 @@ import { TtsError } from "../../errors.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
 import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
-import type { NpuTarget } from "../../npu-vendors.ts";
+import type { NpuTarget, RknnChip } from "../../npu-vendors.ts";
 import { SAMPLES_PER_FRAME } from "../../types.ts";
 import { linear, reshape, slice, transpose } from "../onnx/layers.ts";
 import {
@@ -29,7 +29,7 @@ import {
   VocoderNetwork,
 } from "../onnx/vocoder-network.ts";
 import { beyondLimits } from "./_limits.ts";
-import { TOOLKITS } from "./_toolkits.ts";
+import { operatorsOf } from "./_toolkits.ts";
 
 /** What the graph takes from measured ranges of the signal, see {@link rangesOf}. */
 export interface VocoderRanges {
@@ -46,6 +46,8 @@ export interface NpuVocoderOptions {
   /** Frames of a run. */
   frames: number;
   target: NpuTarget;
+  /** The Rockchip chip; null or absent for another target. */
+  chip?: RknnChip | null;
   /** Where the graph ends: with the samples, or before the first Snake. */
   end: "samples" | "front";
   ranges: VocoderRanges;
@@ -96,9 +98,10 @@ export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number
  * @throws TtsError MODEL_UNSUITABLE when something in it is beyond the NPU's limits
  */
 export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptions): Graph {
-  const hasSine = TOOLKITS[options.target].operators.includes("Sin");
+  const operators = operatorsOf(options.target, options.chip);
+  const hasSine = operators.includes("Sin");
   const graph = new NpuVocoderBuilder(checkpoint, { ...options, hasSine }).build();
-  const beyond = beyondLimits(graph, options.target);
+  const beyond = beyondLimits(graph, operators);
   if (beyond === null) return graph;
   const what = `${checkpoint.directory}: its vocoder is beyond what ${options.target} can do: ${beyond}`;
   throw new TtsError(

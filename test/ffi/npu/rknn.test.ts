@@ -104,7 +104,7 @@ describe("what a code means", () => {
     [-10, "RKNN_ERR_DEVICE_UNMATCH", "NPU_UNAVAILABLE", "librknnrt is 2.3.2, the kernel driver 0.9.8"],
     [-11, "RKNN_ERR_INCOMPATILE_PRE_COMPILE_MODEL", "NPU_MODEL_INVALID", "without pre-compilation"],
     [-12, "RKNN_ERR_INCOMPATILE_OPTIMIZATION_LEVEL_VERSION", "NPU_MODEL_INVALID", "optimization_level"],
-    [-13, "RKNN_ERR_TARGET_PLATFORM_UNMATCH", "NPU_MODEL_INVALID", 'target_platform="rk3588"'],
+    [-13, "RKNN_ERR_TARGET_PLATFORM_UNMATCH", "NPU_MODEL_INVALID", "--target rknn --chip rk3588"],
     [-99, "does not know", "LIBRARY_FAILED", "report it"],
   ])("%i is %s", (code, symbol, expected, hint) => {
     const error = rknnError({ ...call, code }, USABLE);
@@ -239,7 +239,7 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
       "for another chip",
       () => modelFile(RKNN, "other", statefulGraph(), { platform: 3566 }),
       "-13 (RKNN_ERR_TARGET",
-      "target_platform",
+      "--chip CHIP",
     ],
     [
       "with four dimensions",
