@@ -3,6 +3,7 @@
 // As strict as it can be: what a real runtime may let pass or crash on is an error here.
 
 #define _GNU_SOURCE
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,19 +16,25 @@
 // Real libraries hold such a text, which tells their version without a device.
 __attribute__((used)) static const char version_text[] = "librknnrt version: " VERSION;
 
-enum { VENDOR = 1, RUNTIME_VERSION = 20302, PLATFORM = 3588, LAST_FLAG = 0x10000, ALIGNMENT = 64 };
+enum { VENDOR = 1, RUNTIME_VERSION = 20302, PLATFORM = 3588, LAST_FLAG = 0x10000, ALIGNMENT = 64, ROW_UNIT = 8 };
 
 typedef struct memory {
   struct memory *next;
   rknn_tensor_mem mem;
 } memory;
 
+// Memory of a tensor, and the type that the CPU side has there.
+typedef struct {
+  rknn_tensor_mem *mem;
+  int32_t type;
+} binding;
+
 typedef struct context {
   struct context *next;
   rknn_context id;
   graph *graph;
   memory *memory;
-  rknn_tensor_mem *inputs[GRAPH_MAX_TENSORS], *outputs[GRAPH_MAX_TENSORS];
+  binding inputs[GRAPH_MAX_TENSORS], outputs[GRAPH_MAX_TENSORS];
 } context;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -97,7 +104,20 @@ EXPORT int rknn_destroy(rknn_context id) {
   return fault("rknn_destroy");
 }
 
-static void fill_attr(rknn_tensor_attr *attr, const graph_tensor *tensor, int is_input, bool quantised) {
+static uint32_t width_of(const graph_tensor *tensor) { return (uint32_t)tensor->shape[tensor->rank - 1]; }
+
+// Elements from the start of a row to that of the next one.
+static uint32_t stride_of(const graph *graph, const graph_tensor *tensor) {
+  const uint32_t width = width_of(tensor);
+  return graph_has_padded_rows(graph) ? (width + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT : width;
+}
+
+static uint32_t elements_with_stride(const graph *graph, const graph_tensor *tensor) {
+  return (uint32_t)tensor->elements / width_of(tensor) * stride_of(graph, tensor);
+}
+
+static void fill_attr(rknn_tensor_attr *attr, const graph *graph, const graph_tensor *tensor, int is_input) {
+  const bool quantised = graph_is_quantised(graph);
   const uint32_t index = attr->index;
   memset(attr, 0, sizeof *attr);
   attr->index = index;
@@ -113,14 +133,16 @@ static void fill_attr(rknn_tensor_attr *attr, const graph_tensor *tensor, int is
   attr->qnt_type = RKNN_TENSOR_QNT_AFFINE_ASYMMETRIC;
   attr->scale = 1;
   attr->n_elems = (uint32_t)tensor->elements;
-  attr->size = attr->size_with_stride = attr->n_elems * (quantised ? 1 : 2);
+  attr->size = attr->n_elems * (quantised ? 1 : 2);
+  attr->size_with_stride = elements_with_stride(graph, tensor) * (quantised ? 1 : 2);
+  if (graph_has_padded_rows(graph)) attr->w_stride = stride_of(graph, tensor);
 }
 
 static int query_attr(const context *at, int is_input, rknn_tensor_attr *attr) {
   const int count = is_input ? graph_inputs(at->graph) : graph_outputs(at->graph);
   if (attr->index >= (uint32_t)count) return RKNN_ERR_PARAM_INVALID;
   const int index = (int)attr->index;
-  fill_attr(attr, is_input ? graph_input(at->graph, index) : graph_output(at->graph, index), is_input, graph_is_quantised(at->graph));
+  fill_attr(attr, at->graph, is_input ? graph_input(at->graph, index) : graph_output(at->graph, index), is_input);
   return RKNN_SUCC;
 }
 
@@ -175,8 +197,8 @@ EXPORT int rknn_destroy_mem(rknn_context id, rknn_tensor_mem *mem) {
   if (gone == NULL) return RKNN_ERR_PARAM_INVALID; // another context's, or destroyed before
   *link = gone->next;
   for (int i = 0; i < GRAPH_MAX_TENSORS; i++) {
-    if (at->inputs[i] == mem) at->inputs[i] = NULL;
-    if (at->outputs[i] == mem) at->outputs[i] = NULL;
+    if (at->inputs[i].mem == mem) at->inputs[i].mem = NULL;
+    if (at->outputs[i].mem == mem) at->outputs[i].mem = NULL;
   }
   free(gone->mem.virt_addr);
   free(gone);
@@ -197,20 +219,60 @@ EXPORT int rknn_set_io_mem(rknn_context id, rknn_tensor_mem *mem, rknn_tensor_at
   context *at = find(id);
   if (at == NULL) return RKNN_ERR_CTX_INVALID;
   if (mem == NULL || attr == NULL || *link_to(at, mem) == NULL) return RKNN_ERR_PARAM_INVALID;
-  // What the CPU side has: f32, converted by the runtime, without gaps.
-  const uint32_t bytes = attr->n_elems * (uint32_t)sizeof(float);
-  if (attr->type != RKNN_TENSOR_FLOAT32 || attr->pass_through != 0 || attr->size_with_stride != bytes || mem->size < bytes) {
-    return RKNN_ERR_PARAM_INVALID;
-  }
+  // What the CPU side has: f32, which the runtime converts, or the model's own f16.
+  if ((attr->type != RKNN_TENSOR_FLOAT32 && attr->type != RKNN_TENSOR_FLOAT16) || attr->pass_through != 0) return RKNN_ERR_PARAM_INVALID;
   const uint32_t index = attr->index;
+  const graph_tensor *tensor;
+  binding *bound;
   if (index < (uint32_t)graph_inputs(at->graph) && is_tensor(graph_input(at->graph, (int)index), attr)) {
-    at->inputs[index] = mem;
+    tensor = graph_input(at->graph, (int)index);
+    bound = &at->inputs[index];
   } else if (index < (uint32_t)graph_outputs(at->graph) && is_tensor(graph_output(at->graph, (int)index), attr)) {
-    at->outputs[index] = mem;
+    tensor = graph_output(at->graph, (int)index);
+    bound = &at->outputs[index];
   } else {
     return RKNN_ERR_PARAM_INVALID;
   }
+  const uint32_t bytes = elements_with_stride(at->graph, tensor) * (attr->type == RKNN_TENSOR_FLOAT32 ? 4 : 2);
+  if (attr->size_with_stride != bytes || mem->size < bytes) return RKNN_ERR_PARAM_INVALID;
+  *bound = (binding){mem, attr->type};
   return RKNN_SUCC;
+}
+
+static float f32_from(uint16_t half) {
+  const int exponent = half >> 10 & 31, fraction = half & 1023;
+  const float size = exponent == 31 ? (fraction ? NAN : INFINITY)
+                     : exponent     ? ldexpf((float)(1024 + fraction), exponent - 25)
+                                    : ldexpf((float)fraction, -24);
+  return half >> 15 ? -size : size;
+}
+
+// To the nearest, and to the even one of two.
+static uint16_t f16_from(float value) {
+  const uint16_t sign = signbit(value) ? 0x8000 : 0;
+  const float size = fabsf(value);
+  if (isnan(value)) return sign | 0x7E00;
+  if (size >= 65520) return sign | 0x7C00;
+  const int exponent = size < 0x1p-14f ? -14 : ilogbf(size);
+  const int fraction = (int)lrintf(ldexpf(size, 10 - exponent)); // 1024 to 2048, or less where it is subnormal
+  return (uint16_t)(sign | (((exponent + 14) << 10) + fraction));
+}
+
+// Between memory as it was bound and the graph's dense f32, row by row.
+static void copy_rows(const graph *graph, const graph_tensor *tensor, binding bound, float *dense, bool is_input) {
+  const uint32_t width = width_of(tensor), stride = stride_of(graph, tensor);
+  for (size_t row = 0; row < tensor->elements / width; row++) {
+    for (size_t i = 0; i < width; i++) {
+      float *value = &dense[row * width + i];
+      const size_t at = row * stride + i;
+      float *f32 = (float *)bound.mem->virt_addr + at;
+      uint16_t *f16 = (uint16_t *)bound.mem->virt_addr + at;
+      if (bound.type == RKNN_TENSOR_FLOAT32 && is_input) *value = *f32;
+      else if (bound.type == RKNN_TENSOR_FLOAT32) *f32 = *value;
+      else if (is_input) *value = f32_from(*f16);
+      else *f16 = f16_from(*value);
+    }
+  }
 }
 
 EXPORT int rknn_run(rknn_context id, void *extend) {
@@ -220,17 +282,22 @@ EXPORT int rknn_run(rknn_context id, void *extend) {
   if (asked == STANDIN_GONE) return RKNN_ERR_DEVICE_UNAVAILABLE;
   if (asked != 0 && asked != STANDIN_GARBAGE) return (int)asked;
   if (extend != NULL) return RKNN_ERR_PARAM_INVALID;
-  const float *inputs[GRAPH_MAX_TENSORS];
-  float *outputs[GRAPH_MAX_TENSORS];
+  for (int i = 0; i < graph_inputs(at->graph); i++)
+    if (at->inputs[i].mem == NULL) return RKNN_ERR_INPUT_INVALID;
+  for (int i = 0; i < graph_outputs(at->graph); i++)
+    if (at->outputs[i].mem == NULL) return RKNN_ERR_OUTPUT_INVALID;
+  float *inputs[GRAPH_MAX_TENSORS], *outputs[GRAPH_MAX_TENSORS];
   for (int i = 0; i < graph_inputs(at->graph); i++) {
-    if (at->inputs[i] == NULL) return RKNN_ERR_INPUT_INVALID;
-    inputs[i] = at->inputs[i]->virt_addr;
+    inputs[i] = malloc(graph_input(at->graph, i)->elements * sizeof(float));
+    copy_rows(at->graph, graph_input(at->graph, i), at->inputs[i], inputs[i], true);
   }
+  for (int i = 0; i < graph_outputs(at->graph); i++) outputs[i] = malloc(graph_output(at->graph, i)->elements * sizeof(float));
+  const int failed = graph_run(at->graph, (const float *const *)inputs, outputs);
+  for (int i = 0; i < graph_inputs(at->graph); i++) free(inputs[i]);
   for (int i = 0; i < graph_outputs(at->graph); i++) {
-    if (at->outputs[i] == NULL) return RKNN_ERR_OUTPUT_INVALID;
-    outputs[i] = at->outputs[i]->virt_addr;
+    if (failed == 0) copy_rows(at->graph, graph_output(at->graph, i), at->outputs[i], outputs[i], false);
+    if (asked == STANDIN_GARBAGE) memset(at->outputs[i].mem->virt_addr, 0x5A, at->outputs[i].mem->size);
+    free(outputs[i]);
   }
-  if (graph_run(at->graph, inputs, outputs) != 0) return RKNN_ERR_FAIL;
-  for (int i = 0; asked == STANDIN_GARBAGE && i < graph_outputs(at->graph); i++) memset(outputs[i], 0x5A, at->outputs[i]->size);
-  return RKNN_SUCC;
+  return failed == 0 ? RKNN_SUCC : RKNN_ERR_FAIL;
 }

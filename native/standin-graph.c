@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEADER_BYTES = 32, FLAG_QUANTISED = 1, ORT_API_VERSION = 20, LOG_FATAL = 4, OPTIMIZE_ALL = 99, TYPE_F32 = 1 };
+enum { HEADER_BYTES = 32, FLAG_QUANTISED = 1, FLAG_PADDED_ROWS = 2, ORT_API_VERSION = 20, LOG_FATAL = 4, OPTIMIZE_ALL = 99, TYPE_F32 = 1 };
 static const unsigned char MAGIC[8] = {'T', 'T', 'S', 'N', 'P', 'U', '\r', '\n'};
 
 enum slot {
@@ -233,6 +233,7 @@ graph *graph_open(const void *data, size_t bytes, uint32_t vendor) {
 uint32_t graph_toolkit(const graph *of) { return of->toolkit; }
 uint32_t graph_platform(const graph *of) { return of->platform; }
 bool graph_is_quantised(const graph *of) { return (of->flags & FLAG_QUANTISED) != 0; }
+bool graph_has_padded_rows(const graph *of) { return (of->flags & FLAG_PADDED_ROWS) != 0; }
 int graph_inputs(const graph *of) { return of->inputs; }
 int graph_outputs(const graph *of) { return of->outputs; }
 const graph_tensor *graph_input(const graph *of, int index) { return &of->tensors[index]; }

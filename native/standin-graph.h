@@ -2,7 +2,7 @@
 // Knows no vendor. The stand-ins are for tests and demonstrations only.
 //
 // The container, little endian: u8[8] "TTSNPU\r\n", u32 vendor (1 rknn, 2 ax), u32 toolkit version (20302 is 2.3.2), u32 platform (3588, 650),
-// u32 flags (bit 0: to be described as quantised), u64 bytes of ONNX, then the ONNX model, its weights inside. Nothing may follow.
+// u32 flags (bit 0: to be described as quantised, bit 1: with rows that are padded), u64 bytes of ONNX, then the ONNX model, its weights inside. Nothing may follow.
 
 #ifndef STANDIN_GRAPH_H
 #define STANDIN_GRAPH_H
@@ -32,6 +32,8 @@ uint32_t graph_toolkit(const graph *);
 uint32_t graph_platform(const graph *);
 /** Whether a library is to describe its inputs and outputs as integers. */
 bool graph_is_quantised(const graph *);
+/** Whether a library is to want its tensors' rows padded to a length of their own. */
+bool graph_has_padded_rows(const graph *);
 int graph_inputs(const graph *);
 int graph_outputs(const graph *);
 /** Belong to the graph. */

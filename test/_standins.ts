@@ -59,7 +59,7 @@ export function compileStandIns(): StandIns {
   const folder = madeOnce("standins", (part) => {
     mkdirSync(part);
     const library = (name: string, ...args: string[]) =>
-      compileNative(join(part, name), ...LIBRARY_FLAGS, ...args, "standin-graph.c", "-ldl");
+      compileNative(join(part, name), ...LIBRARY_FLAGS, ...args, "standin-graph.c", "-ldl", "-lm");
     library("libax_sys.so", "ax-sys-standin.c");
     library("librknnrt.so", "rknnrt-standin.c");
     library("libaxcl_rt.so", "axcl-standin.c", "axcl-standin-engine.c");
@@ -95,6 +95,8 @@ export interface ContainerOptions {
   platform?: number;
   /** Whether the stand-ins describe its inputs and outputs as quantised. */
   quantised?: boolean;
+  /** Whether the rows of its tensors are padded to a length of their own. */
+  paddedRows?: boolean;
 }
 
 /** A model file for a stand-in: an ONNX model whose weights are inside it. */
@@ -103,10 +105,16 @@ export function containerOf(
   vendor: keyof typeof VENDORS,
   options: ContainerOptions = {},
 ): Uint8Array {
-  const { number, platform, quantised = false, toolkit } = { ...VENDORS[vendor], ...options };
+  const {
+    number,
+    paddedRows = false,
+    platform,
+    quantised = false,
+    toolkit,
+  } = { ...VENDORS[vendor], ...options };
   const container = Buffer.alloc(HEADER_BYTES + onnx.length);
   container.write(MAGIC, "latin1");
-  for (const [i, value] of [number, toolkit, platform, Number(quantised)].entries())
+  for (const [i, value] of [number, toolkit, platform, Number(quantised) + 2 * Number(paddedRows)].entries())
     container.writeUInt32LE(value, 8 + 4 * i);
   container.writeBigUInt64LE(BigInt(onnx.length), 24);
   container.set(onnx, HEADER_BYTES);

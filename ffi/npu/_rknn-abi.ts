@@ -36,7 +36,7 @@ export const TENSOR_TYPES = [
   "i4",
   "bf16",
 ] as const;
-export const TYPE_F32 = 0;
+export const [TYPE_F32, TYPE_F16] = [0, 1];
 export const INPUT_OUTPUT_NUM: Layout<"nInput" | "nOutput"> = {
   size: 8,
   fields: { nInput: [0, "u32"], nOutput: [4, "u32"] },

@@ -15,7 +15,15 @@ export interface NpuModelOptions {
   path: string;
   lanes: number;
   states: readonly StatePair[];
+  /**
+   * In what the tensors lie where the library reads them: f32, which it converts to what the model has, or
+   * f16 where the model has that, which this program converts. Default: f32. Only Rockchip's has a choice.
+   */
+  tensors?: TensorType;
 }
+
+export const TENSOR_CHOICES = ["f32", "f16"] as const;
+export type TensorType = (typeof TENSOR_CHOICES)[number];
 
 /** A fixed-shape f32 graph on an accelerator. Used by one thread. */
 export interface NpuModel {

@@ -1,5 +1,5 @@
-// Rockchip's NPU: models of librknnrt.so with every tensor bound once as f32, which the runtime converts to
-// what the model has. Pointers stay in this file. A context belongs to the thread that made it.
+// Rockchip's NPU: models of librknnrt.so with every tensor bound once, as f32, which the runtime converts to
+// what the model has, or as f16. Pointers stay in this file. A context belongs to the thread that made it.
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
@@ -21,9 +21,11 @@ import {
   TENSOR_ATTR,
   TENSOR_MEM,
   TENSOR_TYPES,
+  TYPE_F16,
   TYPE_F32,
 } from "./_rknn-abi.ts";
 import { deviceProblem, rknnError, rknpuFacts } from "./_rknn-device.ts";
+import { RowCopies } from "./_row-copies.ts";
 import { type BoundGraph, openHostModel } from "./lanes.ts";
 import {
   elementsOf,
@@ -33,6 +35,7 @@ import {
   type NpuModel,
   type NpuModelOptions,
   type NpuTensor,
+  type TensorType,
 } from "./model.ts";
 
 const PLACE: SystemLibrary = {
@@ -111,7 +114,7 @@ export function describeRknn(options: NpuLibraryOptions): NpuDescription {
  */
 export function openRknnModel(options: NpuModelOptions): NpuModel {
   if (runtime === null) throw new TypeError("loadRknn() comes first");
-  return openHostModel(new RknnGraph(runtime, options.path), options);
+  return openHostModel(new RknnGraph(runtime, options.path, options.tensors), options);
 }
 
 type Attr = Struct<keyof typeof TENSOR_ATTR.fields>;
@@ -123,6 +126,11 @@ class RknnGraph implements BoundGraph {
   /** rknn_tensor_mem of each tensor. */
   private readonly memory: Pointer[] = [];
   private readonly bytes: number;
+  /** Views of that memory. */
+  private readonly bound: (Float32Array | Float16Array)[] = [];
+  /** Between that memory and the tensors that do not lie in it themselves. */
+  private readonly before = new RowCopies();
+  private readonly after = new RowCopies();
   private api: string;
   private driver = "";
   private running = false;
@@ -130,6 +138,7 @@ class RknnGraph implements BoundGraph {
   constructor(
     private readonly library: Runtime,
     private readonly path: string,
+    private readonly tensors: TensorType = "f32",
   ) {
     this.api = library.version;
     [this.context, this.bytes] = withModelFile(path, (model) => this.init(model));
@@ -144,13 +153,21 @@ class RknnGraph implements BoundGraph {
   }
 
   execute(): void {
+    this.before.run();
     const code = this.library.calls.rknn_run(this.context, null);
     if (code !== 0) this.check("rknn_run", code);
+    this.after.run();
   }
 
   close(): void {
-    // detaches all views of the memory
-    for (const tensor of [...this.inputs, ...this.outputs]) (tensor.data.buffer as ArrayBuffer).transfer();
+    // detaches all views of the memory, and empties the tensors that lie elsewhere
+    const arrays = [
+      ...this.bound,
+      ...this.inputs.map(({ data }) => data),
+      ...this.outputs.map(({ data }) => data),
+    ];
+    for (const { buffer } of arrays)
+      if (!(buffer as ArrayBuffer).detached) (buffer as ArrayBuffer).transfer();
     for (const memory of this.memory) this.library.calls.rknn_destroy_mem(this.context, memory);
     this.library.calls.rknn_destroy(this.context); // last: the memory belongs to it
   }
@@ -183,7 +200,7 @@ class RknnGraph implements BoundGraph {
       this.outputs.push(this.bind("output", QUERY.outputAttr, index));
   }
 
-  /** Gives one tensor f32 memory that it keeps until close(). */
+  /** Gives one tensor memory that it keeps until close(). */
   private bind(side: "input" | "output", command: number, index: number): NpuTensor {
     const attr = this.query(
       `${side.toUpperCase()}_ATTR`,
@@ -196,26 +213,47 @@ class RknnGraph implements BoundGraph {
       new Uint32Array(attr.bytes.buffer, at, length / 4).subarray(0, attr.get("nDims")),
     );
     this.checkTensor(`${side} ${name}`, attr, shape);
-    const bytes = 4 * attr.get("nElems");
+    const [elements, width] = [attr.get("nElems"), shape.at(-1)!];
+    const rowLength = attr.get("wStride") || width;
+    const bound = this.memoryFor(`${side} ${name}`, attr, shape, (elements / width) * rowLength);
+    const isPlain = bound instanceof Float32Array && rowLength === width;
+    const data = isPlain ? bound : new Float32Array(new ArrayBuffer(4 * elements));
+    if (side === "input") bound.fill(0);
+    if (!isPlain && side === "input") this.before.add(data, width, bound, rowLength);
+    if (!isPlain && side === "output") this.after.add(bound, rowLength, data, width);
+    return { name, shape, data };
+  }
+
+  /** Memory of `elements` values, or as many as the runtime wants, bound as what `attr` describes. */
+  private memoryFor(
+    title: string,
+    attr: Attr,
+    shape: number[],
+    elements: number,
+  ): Float32Array | Float16Array {
+    const isOwn = this.tensors === "f16" && attr.get("type") === TYPE_F16;
+    const wanted = (attr.get("sizeWithStride") * attr.get("nElems")) / attr.get("size");
+    const bytes = Math.max(elements, wanted) * (isOwn ? Float16Array : Float32Array).BYTES_PER_ELEMENT;
     const memory = this.library.calls.rknn_create_mem(this.context, bytes) as Pointer | null;
-    if (memory === null)
-      throw this.failure(`rknn_create_mem of ${bytes} bytes for ${side} ${name}`, OUT_OF_MEMORY);
+    if (memory === null) throw this.failure(`rknn_create_mem of ${bytes} bytes for ${title}`, OUT_OF_MEMORY);
     this.memory.push(memory);
     const start = fieldAt(TENSOR_MEM, memory, "virtAddr") as Pointer;
-    attr.set("type", TYPE_F32).set("passThrough", 0).set("size", bytes).set("sizeWithStride", bytes);
+    attr.set("type", isOwn ? TYPE_F16 : TYPE_F32).set("passThrough", 0);
+    attr.set("size", bytes).set("sizeWithStride", bytes);
     this.check(
-      `rknn_set_io_mem of ${side} ${name} [${shape}]`,
+      `rknn_set_io_mem of ${title} [${shape}]`,
       this.library.calls.rknn_set_io_mem(this.context, memory, attr.bytes),
     );
-    const data = new Float32Array(toArrayBuffer(start, 0, bytes));
-    if (side === "input") data.fill(0);
-    return { name, shape, data };
+    const buffer = toArrayBuffer(start, 0, bytes);
+    const bound = new (isOwn ? Float16Array : Float32Array)(buffer, 0, elements);
+    this.bound.push(bound);
+    return bound;
   }
 
   /** @throws TtsError NPU_MODEL_INVALID */
   private checkTensor(title: string, attr: Attr, shape: number[]): void {
     const type = TENSOR_TYPES[attr.get("type")] ?? `type ${attr.get("type")}`;
-    const [elements, rowLength] = [attr.get("nElems"), attr.get("wStride") || shape.at(-1)];
+    const [elements, rowLength] = [attr.get("nElems"), attr.get("wStride")];
     const faults: [is: boolean, what: string, hint: string][] = [
       [
         type !== "f32" && type !== "f16",
@@ -228,14 +266,14 @@ class RknnGraph implements BoundGraph {
         "the NPU would reorder them: give it 3 at most",
       ],
       [
-        elements === 0 || elementsOf(shape) !== elements,
+        elements === 0 || attr.get("size") === 0 || elementsOf(shape) !== elements,
         `[${shape}] has ${elements} elements`,
         "build it again with fixed shapes",
       ],
       [
-        rowLength !== shape.at(-1),
+        rowLength !== 0 && rowLength < shape.at(-1)!,
         `[${shape}] has rows of ${rowLength}`,
-        "build it again with a last dimension that is a multiple of 16",
+        "build it again with fixed shapes",
       ],
     ];
     for (const [is, what, hint] of faults)

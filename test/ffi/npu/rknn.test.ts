@@ -322,7 +322,9 @@ describe.skipIf(compiler === null)(`Rockchip's NPU${noCompiler}`, () => {
     expect(calls.rknn_query(id, QUERY.inputAttr, attr.set("index", 0).bytes, 376)).toBe(0);
     const short = calls.rknn_create_mem(id, 20) as Pointer;
     const bind = (memory: Pointer) => calls.rknn_set_io_mem(id, memory, attr.bytes);
-    expect(bind(short)).toBe(-5); // still float16
+    expect(bind(short)).toBe(0); // float16, as the model has it
+    attr.set("type", 2);
+    expect(bind(short)).toBe(-5); // int8
     attr.set("type", TYPE_F32).set("sizeWithStride", 24);
     expect(bind(short)).toBe(-5); // too short
     const fitting = calls.rknn_create_mem(id, 24) as Pointer;
