@@ -33,6 +33,7 @@ typedef struct context {
   struct context *next;
   rknn_context id;
   graph *graph;
+  int cores;
   memory *memory;
   binding inputs[GRAPH_MAX_TENSORS], outputs[GRAPH_MAX_TENSORS];
 } context;
@@ -273,6 +274,26 @@ static void copy_rows(const graph *graph, const graph_tensor *tensor, binding bo
       else *f16 = f16_from(*value);
     }
   }
+}
+
+EXPORT int rknn_set_core_mask(rknn_context id, int mask) {
+  const int failed = fault("rknn_set_core_mask");
+  if (failed) return failed;
+  context *at = find(id);
+  if (at == NULL) return RKNN_ERR_CTX_INVALID;
+  // Automatic, a single core, or the first two or three.
+  if (mask != 0 && mask != 1 && mask != 2 && mask != 4 && mask != 3 && mask != 7) return RKNN_ERR_PARAM_INVALID;
+  at->cores = mask;
+  return RKNN_SUCC;
+}
+
+// The masks of all contexts that live, the newest first, as digits.
+EXPORT int64_t standin_core_masks(void) {
+  int64_t masks = 0;
+  pthread_mutex_lock(&lock);
+  for (const context *at = contexts; at != NULL; at = at->next) masks = 10 * masks + at->cores;
+  pthread_mutex_unlock(&lock);
+  return masks;
 }
 
 EXPORT int rknn_run(rknn_context id, void *extend) {

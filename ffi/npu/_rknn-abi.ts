@@ -12,6 +12,7 @@ export const RKNN_SYMBOLS = asFunctions({
   rknn_init: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" },
   rknn_destroy: { args: ["u64"], returns: "i32" },
   rknn_query: { args: ["u64", "i32", "ptr", "u32"], returns: "i32" }, // context, command, answer, its bytes
+  rknn_set_core_mask: { args: ["u64", "i32"], returns: "i32" }, // context, bits; chips with several cores only
   rknn_run: { args: ["u64", "ptr"], returns: "i32" }, // context, null; returns when it has run
   // context, bytes -> rknn_tensor_mem, or null: no memory
   rknn_create_mem: { args: ["u64", "u32"], returns: "ptr" },

@@ -114,7 +114,7 @@ export function describeRknn(options: NpuLibraryOptions): NpuDescription {
  */
 export function openRknnModel(options: NpuModelOptions): NpuModel {
   if (runtime === null) throw new TypeError("loadRknn() comes first");
-  return openHostModel(new RknnGraph(runtime, options.path, options.tensors), options);
+  return openHostModel(new RknnGraph(runtime, options), options);
 }
 
 type Attr = Struct<keyof typeof TENSOR_ATTR.fields>;
@@ -122,6 +122,8 @@ type Attr = Struct<keyof typeof TENSOR_ATTR.fields>;
 class RknnGraph implements BoundGraph {
   readonly inputs: NpuTensor[] = [];
   readonly outputs: NpuTensor[] = [];
+  private readonly path: string;
+  private readonly tensors: TensorType;
   private readonly context: bigint;
   /** rknn_tensor_mem of each tensor. */
   private readonly memory: Pointer[] = [];
@@ -137,13 +139,14 @@ class RknnGraph implements BoundGraph {
 
   constructor(
     private readonly library: Runtime,
-    private readonly path: string,
-    private readonly tensors: TensorType = "f32",
+    { cores = [], path, tensors = "f32" }: NpuModelOptions,
   ) {
+    [this.path, this.tensors] = [path, tensors];
     this.api = library.version;
     [this.context, this.bytes] = withModelFile(path, (model) => this.init(model));
     try {
       this.readVersions();
+      this.take(cores);
       this.bindAll();
       this.running = true;
     } catch (error) {
@@ -190,6 +193,14 @@ class RknnGraph implements BoundGraph {
     this.api = textIn(bytes, ARRAYS.apiVersion);
     this.driver = textIn(bytes, ARRAYS.driverVersion);
     checkVersion(this.library.path, this.api, this.library.allowStandIn);
+  }
+
+  /** Keeps the context to some cores. Chips with one core refuse the call. */
+  private take(cores: readonly number[]): void {
+    if (cores.length === 0) return;
+    const mask = cores.reduce((bits, core) => bits | (1 << core), 0);
+    const code = this.library.calls.rknn_set_core_mask(this.context, mask);
+    this.check(`rknn_set_core_mask of cores ${cores.join(", ")}`, code);
   }
 
   private bindAll(): void {

@@ -8,7 +8,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { elementsOf } from "../../ffi/npu/model.ts";
+import { elementsOf, TENSOR_CHOICES, type TensorType } from "../../ffi/npu/model.ts";
 import { TtsError } from "../errors.ts";
 import { readRegularFile } from "../io/read.ts";
 import {
@@ -55,6 +55,11 @@ export interface NpuManifest {
   chip: RknnChip | null;
   /** Cores of the NPU that a run takes; null leaves it to the vendor's library. */
   cores: number | null;
+  /**
+   * Who converts what goes to the NPU and comes from it: f32 leaves it to the vendor's library, f16 does not.
+   * Only an rknn folder has the choice. A user may change it: the sound is the same, the speed is the board's.
+   */
+  tensors: TensorType;
   /** The model's name. */
   name: string;
   /** Frames of one run of the vocoder. */
@@ -216,6 +221,7 @@ function readManifest(file: JsonFile): NpuManifest {
     target,
     chip,
     cores: chip !== null && file.has("cores") ? file.within("cores", 1, RKNN_CHIPS[chip].cores) : null,
+    tensors: chip !== null && file.has("tensors") ? file.choice("tensors", TENSOR_CHOICES) : "f32",
     name: file.string("name"),
     frames: file.within("frames", 1, MOST_NPU_FRAMES),
     vocoder: file.list("vocoder", readPart),

@@ -27,6 +27,7 @@ const manifest = (): NpuManifest =>
     target: "rknn",
     chip: "rk3588",
     cores: null,
+    tensors: "f32",
     name: "some model",
     frames: FRAMES,
     vocoder: [
@@ -155,6 +156,12 @@ describe("the chip of a folder", () => {
     expect([axcl.chip, axcl.cores]).toEqual([null, null]);
   });
 
+  test("goes with the cores of a run and with the type of the tensors, which older manifests lack, too", () => {
+    const read = (path: string, value?: unknown) => openNpuFolder(newFolder(path, value), "rknn").manifest;
+    expect([read("cores").cores, read("cores", 3).cores]).toEqual([null, 3]);
+    expect([read("tensors").tensors, read("tensors", "f16").tensors]).toEqual(["f32", "f16"]);
+  });
+
   test.each<[string, string, string]>([
     ["rk3588", "rk3576", "--chip rk3576"],
     ["rk3576", "rk3588", "--chip rk3588"],
@@ -211,6 +218,7 @@ describe("a folder is refused", () => {
     ["target", "cuda", /target is "cuda", not one of rknn, axcl/],
     ["chip", "rk3399", /chip is "rk3399", not one of rk3588, rk3576, rk3566, rk3568, rk3562/],
     ["cores", 4, /cores is 4, not a whole number from 1 to 3/],
+    ["tensors", "f64", /tensors is "f64", not one of f32, f16/],
     ["name", 7, /name is 7/],
     ["frames", 0, /frames is 0/],
     ["frames", 5, /frames is 5/],

@@ -72,7 +72,15 @@ class NpuVocoder implements Vocoder {
   ): ChainedPart {
     const path = npuPartPath(this.folder, part);
     const states = statesOf(part);
-    const options = { path, lanes, states };
+    const { cores, tensors } = this.folder.manifest;
+    const several = cores !== null && cores > 1 ? cores : 0; // one idle core is what the library chooses
+    const options = {
+      path,
+      lanes,
+      states,
+      tensors,
+      cores: Array.from({ length: several }, (_, core) => core),
+    };
     const integers = { codes: this.codes, position: this.position };
     const model =
       part.runs === "npu"

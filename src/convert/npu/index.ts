@@ -133,6 +133,7 @@ function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): voi
     target: npu,
     chip,
     cores,
+    tensors: "f32",
     name,
     frames,
     vocoder: vocoder.parts,
