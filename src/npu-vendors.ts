@@ -22,11 +22,11 @@ interface NpuBuild {
  * Models are built for one of them.
  */
 export const RKNN_CHIPS = {
-  rk3588: { models: "rk3588", cores: 3, hasSine: false },
-  rk3576: { models: "rk3576", cores: 2, hasSine: true },
-  rk3566: { models: "rk356x", cores: 1, hasSine: false },
-  rk3568: { models: "rk356x", cores: 1, hasSine: false },
-  rk3562: { models: "rk3562", cores: 1, hasSine: false },
+  rk3588: { models: "rk3588", cores: 3, tops: 6, hasSine: false },
+  rk3576: { models: "rk3576", cores: 2, tops: 6, hasSine: true },
+  rk3566: { models: "rk356x", cores: 1, tops: 1, hasSine: false },
+  rk3568: { models: "rk356x", cores: 1, tops: 1, hasSine: false },
+  rk3562: { models: "rk3562", cores: 1, tops: 1, hasSine: false },
 } as const satisfies Record<string, RknnChipFacts>;
 export type RknnChip = keyof typeof RKNN_CHIPS;
 export const RKNN_CHIP_NAMES = Object.keys(RKNN_CHIPS) as RknnChip[];
@@ -37,6 +37,8 @@ interface RknnChipFacts {
   models: string;
   /** Cores of its NPU. */
   cores: number;
+  /** What the vendor states for all cores: 10^12 operations of 8 bits a second, two for a multiply-add. */
+  tops: number;
   /** Whether the NPU computes sines; otherwise the chip's CPU does. */
   hasSine: boolean;
 }

@@ -20,7 +20,7 @@ export interface NpuModelOptions {
    * f16 where the model has that, which this program converts. Default: f32. Only Rockchip's has a choice.
    */
   tensors?: TensorType;
-  /** Cores of the NPU that a run takes, from 0 on. None: the library chooses. Only Rockchip's has a choice. */
+  /** Cores of the NPU that a run takes. None: the library chooses. Only Rockchip's has a choice. */
   cores?: readonly number[];
 }
 

@@ -26,6 +26,8 @@ import { JsonFile } from "./json.ts";
 import { parseSafetensors, toFloat32, toInt32 } from "./safetensors.ts";
 
 export const NPU_MANIFEST = "npu.json";
+/** Where a bundle's folder lies when it is not named. */
+export const NPU_IN_BUNDLE = "npu";
 const FORMAT = "qwen3-tts-npu";
 const VERSION = 1;
 /** More frames would make a signal longer than the 8191 samples that an RK3588 takes. */
@@ -57,13 +59,15 @@ export interface NpuManifest {
   cores: number | null;
   /**
    * Who converts what goes to the NPU and comes from it: f32 leaves it to the vendor's library, f16 does not.
-   * Only an rknn folder has the choice. A user may change it: the sound is the same, the speed is the board's.
+   * Only an rknn folder has the choice, which a user may change.
    */
   tensors: TensorType;
   /** The model's name. */
   name: string;
   /** Frames of one run of the vocoder. */
   frames: number;
+  /** Of a frame of the vocoder, on the NPU and in all; null in an older folder. */
+  multiplications: { npu: number; all: number } | null;
   /** In the order in which they run. */
   vocoder: NpuPart[];
   /**
@@ -224,6 +228,7 @@ function readManifest(file: JsonFile): NpuManifest {
     tensors: chip !== null && file.has("tensors") ? file.choice("tensors", TENSOR_CHOICES) : "f32",
     name: file.string("name"),
     frames: file.within("frames", 1, MOST_NPU_FRAMES),
+    multiplications: readMultiplications(file),
     vocoder: file.list("vocoder", readPart),
     predictor: { step: optional("step"), heads: optional("heads"), frame: optional("frame") },
     selfTest: {
@@ -237,6 +242,13 @@ function readManifest(file: JsonFile): NpuManifest {
   });
   checkChain(file, manifest);
   return manifest;
+}
+
+function readMultiplications(file: JsonFile): NpuManifest["multiplications"] {
+  if (!file.has("multiplications")) return null;
+  const counts = file.object("multiplications");
+  const all = counts.size("all");
+  return { npu: counts.within("npu", 1, all), all };
 }
 
 const readChip = (file: JsonFile) =>

@@ -152,7 +152,33 @@ const FAULT = {
   unreadable: "the checkpoint is damaged",
 } as const;
 
+/**
+ * Multiplications of a frame in the codec decoder: all of them, and those before its first Snake. Null where
+ * the checkpoint has no codec.
+ */
+export function vocoderMultiplications(checkpoint: string): { front: number; all: number } | null {
+  const path = join(checkpoint, DECODER_CONFIG);
+  if (!existsSync(path)) return null;
+  const { front, tail } = decoderConvolutions(JsonFile.read(path, FAULT).object("decoder_config"));
+  return { front: multiplicationsOf(front), all: multiplicationsOf([...front, ...tail]) };
+}
+
+type Convolution = [rows: number, weights: number];
+
+const multiplicationsOf = (convolutions: readonly Convolution[]) =>
+  convolutions.reduce((sum, [times, weights]) => sum + times * weights, 0);
+
 function decoderCost(config: JsonFile): Cost {
+  const { front, tail } = decoderConvolutions(config);
+  const convolutions = [...front, ...tail];
+  return {
+    bytes: 4 * convolutions.reduce((sum, [, weights]) => sum + weights, 0),
+    multiplications: multiplicationsOf(convolutions),
+  };
+}
+
+/** Before the first Snake, and from there on. */
+function decoderConvolutions(config: JsonFile): { front: Convolution[]; tail: Convolution[] } {
   const [latent, hidden, books] = [
     config.size("latent_dim"),
     config.size("hidden_size"),
@@ -160,32 +186,30 @@ function decoderCost(config: JsonFile): Cost {
   ];
   const attention = config.size("num_attention_heads") * config.size("head_dim");
   const layer = 4 * hidden * attention + 3 * hidden * config.size("intermediate_size");
-  const convolutions: [rows: number, weights: number][] = [
+  const front: Convolution[] = [
     [1, books * books], // two halves of a codebook's width, each with a projection
     [1, 3 * books * latent],
     [1, 2 * latent * hidden + config.size("num_hidden_layers") * layer],
   ];
   let rows = 1;
   for (const ratio of config.counts("upsampling_ratios")) {
-    convolutions.push([rows, ratio * latent * latent]);
+    front.push([rows, ratio * latent * latent]);
     rows *= ratio;
     // depthwise, to four times the width and back
-    convolutions.push([rows, 7 * latent + 8 * latent * latent]);
+    front.push([rows, 7 * latent + 8 * latent * latent]);
   }
   let channels = config.size("decoder_dim");
-  convolutions.push([rows, 7 * latent * channels]);
+  front.push([rows, 7 * latent * channels]);
+  const tail: Convolution[] = [];
   for (const rate of config.counts("upsample_rates")) {
     // every input reaches two strides of outputs
-    convolutions.push([rows, 2 * rate * channels * (channels / 2)]);
+    tail.push([rows, 2 * rate * channels * (channels / 2)]);
     [rows, channels] = [rows * rate, channels / 2];
     // three residual units: seven taps, then one
-    convolutions.push([rows, 3 * (7 + 1) * channels * channels]);
+    tail.push([rows, 3 * (7 + 1) * channels * channels]);
   }
-  convolutions.push([rows, 7 * channels]);
-  return {
-    bytes: 4 * convolutions.reduce((sum, [, weights]) => sum + weights, 0),
-    multiplications: convolutions.reduce((sum, [times, weights]) => sum + times * weights, 0),
-  };
+  tail.push([rows, 7 * channels]);
+  return { front, tail };
 }
 
 /**

@@ -111,6 +111,7 @@ describe("a machine that works", () => {
       },
       libraries: [library],
       npus: [{ name: "string", driver: "string", problem: "string", hint: "string", present: "boolean" }],
+      npuFolders: [],
       folders: { cache: place, voices: place },
       hub: { endpoint: "string", offline: "boolean", token: "boolean", problem: "string", hint: "string" },
       models: [{ name: "string", here: "string" }],
@@ -405,4 +406,30 @@ describe("libraries are tried in a process of their own", () => {
     expect(problem.what).toStartWith(`ONNX Runtime (${crashing}) does not load: it ended its process`);
     expect(problem.todo).toBe("unset TTS_LIBONNXRUNTIME, or point it to another build");
   });
+});
+
+test("models for an NPU: the report forecasts their share, and a newer toolkit or another chip is a problem", () => {
+  const share = { multiplications: 0.9, bytesPerFrame: 2e6, leastCpuOperators: 3, leastMs: 0.2, cpuMs: 8 };
+  const known = { path: "/f", target: "rknn", chip: "rk3588", toolkit: "2.5.0", share } as const;
+  const npus = answer.npus.map((npu) =>
+    npu.name === "rknn" ? { ...npu, library: { path: "/l", version: "2.3.2 (429f97ae6b)" } } : npu,
+  );
+  const facts = {
+    ...answer,
+    npus,
+    npuFolders: [{ ...known, problem: "it is for another chip", hint: "again" }],
+  };
+  const found = problemsOf(facts).filter(({ code }) => code === "NPU_MODEL_INVALID");
+  expect(found).toEqual([
+    expect.objectContaining({ what: "it is for another chip", todo: "again", serious: false }),
+    expect.objectContaining({
+      what: "/f was built by toolkit 2.5.0, which is newer than the library here, 2.3.2 (429f97ae6b)",
+    }),
+  ]);
+  expect(reportOf(facts, [], false)).toContain(`NPU models /f: for rk3588, toolkit 2.5.0
+             forecast: 90 % of the vocoder's multiply-adds, 2.0 MB a frame, at least 3 operators of a run on the CPU
+             at least 0.2 ms a frame; this CPU takes about 8.0
+`);
+  const older = { ...facts, npuFolders: [{ ...known, toolkit: "2.3.2", problem: "", hint: "" }] };
+  expect(problemsOf(older).filter(({ code }) => code === "NPU_MODEL_INVALID")).toEqual([]);
 });

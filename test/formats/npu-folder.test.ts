@@ -30,6 +30,7 @@ const manifest = (): NpuManifest =>
     tensors: "f32",
     name: "some model",
     frames: FRAMES,
+    multiplications: { npu: 30, all: 40 },
     vocoder: [
       {
         file: "vocoder-front.onnx",
@@ -219,6 +220,7 @@ describe("a folder is refused", () => {
     ["chip", "rk3399", /chip is "rk3399", not one of rk3588, rk3576, rk3566, rk3568, rk3562/],
     ["cores", 4, /cores is 4, not a whole number from 1 to 3/],
     ["tensors", "f64", /tensors is "f64", not one of f32, f16/],
+    ["multiplications", { npu: 50, all: 40 }, /multiplications\.npu is 50, not a whole number from 1 to 40/],
     ["name", 7, /name is 7/],
     ["frames", 0, /frames is 0/],
     ["frames", 5, /frames is 5/],

@@ -7,6 +7,7 @@ import { TtsError } from "../../errors.ts";
 import {
   assertNpuFolderFits,
   assertNpuFolderSuits,
+  NPU_IN_BUNDLE,
   NPU_MANIFEST,
   type NpuFolder,
   type NpuPart,
@@ -18,9 +19,7 @@ import type { NpuTarget } from "../../npu-vendors.ts";
 import { NEXT, STATE } from "../../types.ts";
 import type { OpenOptions } from "../stage.ts";
 
-const BESIDE_THE_BUNDLE = "npu";
-
-const folderOf = ({ bundle, config }: OpenOptions) => config.npu || join(bundle.directory, BESIDE_THE_BUNDLE);
+const folderOf = ({ bundle, config }: OpenOptions) => config.npu || join(bundle.directory, NPU_IN_BUNDLE);
 
 /** Whether there are models for that NPU. A manifest that cannot be read counts: opening it reports why. */
 export function hasModelsFor(options: OpenOptions, target: NpuTarget): boolean {

@@ -9,6 +9,7 @@ import { type Config, DEFAULT_MODEL, DEFAULT_WEIGHTS, loadHubConfig, weightTypes
 import { officialShape, type SyntheticSize } from "../../convert/synthetic.ts";
 import { asTtsError, meaningOf } from "../../errors.ts";
 import { weightsInWords } from "../../formats/bundle.ts";
+import { isNpuFolder, NPU_IN_BUNDLE } from "../../formats/npu-folder.ts";
 import { type Board, describeBoard } from "../../machine/board.ts";
 import { measureSpeed, type Speed } from "../../machine/compute-speed.ts";
 import { type Forecast, forecast } from "../../machine/forecast.ts";
@@ -29,6 +30,7 @@ import {
   processMs,
 } from "../../machine/load.ts";
 import { measureBandwidth } from "../../machine/memory-speed.ts";
+import { describeNpuFolder, type NpuFolderFacts } from "../../machine/npu-folders.ts";
 import { faultOf } from "../../models/cache.ts";
 import { KNOWN_MODELS } from "../../models/catalog.ts";
 import { inventory, type ModelRow } from "../../models/inventory.ts";
@@ -93,6 +95,8 @@ export interface Facts {
   libraries: LibraryFacts[];
   /** `present`: something of it is on this machine. */
   npus: (NpuFacts & { present: boolean })[];
+  /** Folders of models for an NPU: the one that was named, and those in bundles of the cache. */
+  npuFolders: NpuFolderFacts[];
   folders: { cache: Folder; voices: Folder };
   hub: Hub;
   /** `usable`: its sound server runs, or it needs none. */
@@ -127,6 +131,12 @@ export async function collectFacts(config: Config): Promise<Facts> {
       measured,
       libraries,
       npus: npus.map((npu) => ({ ...npu, present: isPresent(npu, board, config) })),
+      npuFolders: npuFolders(config.npu, models).map((path) =>
+        describeNpuFolder(path, board.chip, {
+          bandwidth: measured.bandwidthBytesPerSecond,
+          vocoder: measured.speed?.vocoder ?? null,
+        }),
+      ),
       folders,
       hub: describeHub(),
       players: installedPlayers(),
@@ -157,6 +167,14 @@ async function measure(config: Config, working: boolean, step: (index: number) =
   } catch (thrown) {
     return { ...figures, speed: null, failure: asTtsError(thrown).message };
   }
+}
+
+/** @param named "" names none */
+function npuFolders(named: string, models: readonly ModelRow[]): string[] {
+  const inBundles = models
+    .flatMap(({ bundles }) => bundles.map(({ directory }) => join(directory, NPU_IN_BUNDLE)))
+    .filter(isNpuFolder);
+  return [...(named === "" ? [] : [named]), ...inBundles];
 }
 
 /** Whether something of the NPU is here. A device counts only if it certainly belongs to this NPU. */

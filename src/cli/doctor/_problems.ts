@@ -30,6 +30,7 @@ export function problemsOf(facts: Facts): Problem[] {
     ...folderProblems(facts),
     ...machineProblems(facts),
     ...npuProblems(facts),
+    ...npuFolderProblems(facts),
     ...modelProblems(facts),
     ...hubProblems(facts),
   ];
@@ -62,10 +63,12 @@ function libraryProblems({ libraries, machine, measured }: Facts): Problem[] {
   ];
 }
 
-/** Compares versions such as 2.34. */
+/** Compares versions such as 2.34 or 2.3.2; what follows the numbers does not count. */
 function isNewer(version: string, than: string): boolean {
-  const [a, b] = [version, than].map((text) => text.split(".").map(Number));
-  return a[0] > b[0] || (a[0] === b[0] && a[1] > b[1]);
+  const numbers = (text: string) => (/^[\d.]+/.exec(text)?.[0] ?? "").split(".").map(Number);
+  const [a, b] = [numbers(version), numbers(than)];
+  const at = a.findIndex((number, i) => number !== (b[i] ?? 0));
+  return at >= 0 && a[at] > (b[at] ?? 0);
 }
 
 function folderProblems({ folders: { cache, voices }, models }: Facts): Problem[] {
@@ -160,6 +163,22 @@ function npuProblems({ npus }: Facts): Problem[] {
         return { code: "NPU_UNAVAILABLE", serious: false, what: `${NPU_VENDORS[name].title}: ${what}`, todo };
       }),
     ]);
+}
+
+/** A toolkit that is newer than the library makes models that the library may not read. */
+function npuFolderProblems({ npuFolders, npus }: Facts): Problem[] {
+  return npuFolders.flatMap(({ hint, path, problem, target, toolkit }) => {
+    const library = npus.find(({ name }) => NPU_VENDORS[name].target === target)?.library?.version ?? "";
+    return [
+      ...problemIf(problem !== "", "NPU_MODEL_INVALID", oneLine(problem), oneLine(hint)),
+      ...problemIf(
+        library !== "" && toolkit !== "" && isNewer(toolkit, library),
+        "NPU_MODEL_INVALID",
+        `${path} was built by toolkit ${toolkit}, which is newer than the library here, ${library}`,
+        "update the library to the toolkit's version, or build the folder with the older toolkit",
+      ),
+    ];
+  });
 }
 
 function modelProblems({ models }: Facts): Problem[] {

@@ -2,6 +2,7 @@
 
 import { formatCores } from "../../cores.ts";
 import type { CoreKind } from "../../machine/board.ts";
+import type { NpuShare } from "../../machine/npu-folders.ts";
 import { NPU_VENDORS } from "../../npu-vendors.ts";
 import { size } from "../shared/log.ts";
 import type { Facts, Folder, ModelForecast } from "./_facts.ts";
@@ -14,7 +15,7 @@ const GAP = "  ";
 export function reportOf(facts: Facts, problems: readonly Problem[], verbose: boolean): string {
   const blocks = [
     [...machineLines(facts), ...coreLines(facts), ...memoryLines(facts)],
-    [...libraryLines(facts, verbose), ...npuLines(facts, verbose)],
+    [...libraryLines(facts, verbose), ...npuLines(facts, verbose), ...npuFolderLines(facts)],
     [...folderLines(facts), ...hubLines(facts), ...playerLines(facts)],
     modelLines(facts),
     forecastLines(facts),
@@ -133,6 +134,30 @@ function npuLines({ npus }: Facts, verbose: boolean): string[] {
     return [problem === "" || present ? state : `${state}; ${problem.replace(/\s+/g, " ")}`];
   });
   return section("NPU", npus.some(({ present }) => present) ? lines : ["no NPU found", ...lines]);
+}
+
+/** What is wrong with a folder stands among the problems. */
+function npuFolderLines({ npuFolders }: Facts): string[] {
+  const lines = npuFolders.flatMap(({ chip, path, share, target, toolkit }) => {
+    const built = [chip || target, toolkit === "" ? "" : `toolkit ${toolkit}`].filter(Boolean).join(", ");
+    return [`${path}${built === "" ? "" : `: for ${built}`}`, ...(share === null ? [] : shareLines(share))];
+  });
+  return section("NPU models", lines);
+}
+
+function shareLines({
+  bytesPerFrame,
+  cpuMs,
+  leastCpuOperators,
+  leastMs,
+  multiplications,
+}: NpuShare): string[] {
+  const work = `forecast: ${(100 * multiplications).toFixed(0)} % of the vocoder's multiply-adds, ${size(bytesPerFrame)} a frame`;
+  const operators = `at least ${plural(leastCpuOperators, "operator")} of a run on the CPU`;
+  const least = leastMs === null ? [] : [`at least ${short(leastMs)} ms a frame`];
+  const here = cpuMs === null ? [] : [`this CPU takes about ${short(cpuMs)}`];
+  const times = [...least, ...here];
+  return [`${GAP}${work}, ${operators}`, ...(times.length === 0 ? [] : [`${GAP}${times.join("; ")}`])];
 }
 
 function folderLines({ folders: { cache, voices } }: Facts): string[] {

@@ -14,6 +14,9 @@ export const PULSAR_TOOLKIT: Toolkit = {
     "2. There, in this folder: `sh build.sh`. It writes the .axmodel files beside the .onnx files.",
   ],
   facts: () => [
+    "Known: packages that AXERA publishes for such models have their convolutions compiled for a fixed 64 frames, 25 of them context that is computed again in each run, with dilations and sines in them. Kokoro's decoder runs on an AX650 with its Snakes unchanged (U16, 0.13 of real time). A user reports that Pulsar2 fails on Pad in front of a dilated convolution, another that it takes no dilation of 9.",
+    "Assumed: the graphs here are shorter. A run is as many frames as the title says, and its context comes in and goes out as `state.*` and `next.*` in f32, so nothing is computed twice. On a card the states stay in its memory between runs. Concat puts the context in front of each convolution, dilations of 1, 3 and 9 included; nothing pads. Transposed convolutions are a convolution and a reshuffle. Each Snake has one Sin.",
+    "What nobody could try: Pulsar2 on these graphs, that is, whether it takes signals this short and states of 1 to 72 moments at the edges; the time of a run, whose fixed costs weigh more on few frames than on 64; and the noise of U16 in states that are quantised in each run again.",
     "All layers are U16, calibrated by MinMax on a real run, with f32 biases; inputs and outputs are f32. Users report that 16 bits through this many convolutions can leave audible noise (7 to 14 dB in other models). The self-test decides, see below.",
     "predictor-frame gives all 15 codes of a frame in one run, drawn on the card. predictor-step runs one step; its heads (predictor-heads.onnx) and sampling stay on the CPU, so a seed gives the CPU's codes. One of the two is enough; if both are built, predictor-frame is used.",
   ],

@@ -10,6 +10,7 @@ import { TtsError } from "../../errors.ts";
 import type { Bundle } from "../../formats/bundle.ts";
 import { openCheckpoint } from "../../formats/checkpoint.ts";
 import { isNpuFolder, NPU_MANIFEST, type NpuManifest, newNpuManifest } from "../../formats/npu-folder.ts";
+import { vocoderMultiplications } from "../../machine/frame-cost.ts";
 import { DEFAULT_RKNN_CHIP, type NpuTarget, type RknnChip } from "../../npu-vendors.ts";
 import { runErrand } from "../../pipeline/errand.ts";
 import type { ReplayJob } from "../../pipeline/messages.ts";
@@ -129,6 +130,7 @@ function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): voi
   rmSync(work, { recursive: true });
   const { leastSnrDb, file } = SELF_TEST;
   const selfTest = { file, leastSnrDb };
+  const counts = vocoderMultiplications(source);
   const manifest = newNpuManifest({
     target: npu,
     chip,
@@ -136,6 +138,8 @@ function writeFolder(job: NpuJob, onProgress: (progress: Progress) => void): voi
     tensors: "f32",
     name,
     frames,
+    multiplications:
+      counts === null ? null : { npu: counts[snakes === "npu" ? "all" : "front"], all: counts.all },
     vocoder: vocoder.parts,
     predictor,
     selfTest,

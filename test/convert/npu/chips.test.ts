@@ -16,7 +16,16 @@ import { newFolder, shell } from "../../cli/_tts.ts";
 
 const manifestFor = (chip: RknnChip, cores: number | null = null) =>
   newNpuManifest({
-    ...{ target: "rknn", chip, cores, tensors: "f32", name: "some model", frames: 4, source: {} },
+    ...{
+      target: "rknn",
+      chip,
+      cores,
+      tensors: "f32",
+      name: "some model",
+      frames: 4,
+      multiplications: null,
+      source: {},
+    },
     vocoder: [{ file: "vocoder.onnx", runs: "npu", inputs: [], outputs: [] }],
     predictor: { step: null, heads: null, frame: null },
     selfTest: { file: "self-test.safetensors", leastSnrDb: 20 },
