@@ -19,6 +19,7 @@ const WORKERS: Record<WorkerRole, () => Promise<Runner>> = {
   replay: async () => (await import("./src/pipeline/errands.ts")).runReplay,
   convert: async () => (await import("./src/convert/index.ts")).runConversion,
   npu: async () => (await import("./src/convert/npu/index.ts")).runNpuConversion,
+  runner: async () => (await import("./src/backends/npu/runner.ts")).runRunner,
   probe: async () => (await import("./src/machine/memory-speed.ts")).runProbe,
 };
 

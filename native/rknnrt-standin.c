@@ -287,6 +287,16 @@ EXPORT int rknn_set_core_mask(rknn_context id, int mask) {
   return RKNN_SUCC;
 }
 
+static int64_t runs = 0;
+
+// Runs that have begun, on any thread.
+EXPORT int64_t standin_runs(void) {
+  pthread_mutex_lock(&lock);
+  const int64_t count = runs;
+  pthread_mutex_unlock(&lock);
+  return count;
+}
+
 // The masks of all contexts that live, the newest first, as digits.
 EXPORT int64_t standin_core_masks(void) {
   int64_t masks = 0;
@@ -303,6 +313,9 @@ EXPORT int rknn_run(rknn_context id, void *extend) {
   if (asked == STANDIN_GONE) return RKNN_ERR_DEVICE_UNAVAILABLE;
   if (asked != 0 && asked != STANDIN_GARBAGE) return (int)asked;
   if (extend != NULL) return RKNN_ERR_PARAM_INVALID;
+  pthread_mutex_lock(&lock);
+  runs++;
+  pthread_mutex_unlock(&lock);
   for (int i = 0; i < graph_inputs(at->graph); i++)
     if (at->inputs[i].mem == NULL) return RKNN_ERR_INPUT_INVALID;
   for (int i = 0; i < graph_outputs(at->graph); i++)

@@ -15,7 +15,8 @@ export type WorkerRole =
   | "npu"
   | "replay"
   | "measure"
-  | "probe";
+  | "probe"
+  | "runner";
 /** What every worker finds in its workerData. */
 export interface WorkerStart<T = unknown> {
   role: WorkerRole;

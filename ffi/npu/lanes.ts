@@ -11,6 +11,9 @@ export interface BoundGraph {
   readonly outputs: readonly NpuTensor[];
   /** @throws TtsError NPU_FAILED; the outputs mean nothing then */
   execute(): void;
+  /** execute() in two parts, for a graph that another thread computes. The first does not wait. */
+  begin?(): void;
+  end?(): void;
   /** Frees everything; the tensors are empty from then on. */
   close(): void;
 }
@@ -34,6 +37,8 @@ const NO_RUN = -1;
 export class LanedModel implements NpuModel {
   readonly inputs: readonly NpuTensor[];
   readonly outputs: readonly NpuTensor[];
+  /** The lane of a run that has begun. */
+  private started = NO_RUN;
   /** The lane of the last run, whose new state keep() would take. */
   private ran = NO_RUN;
   private closed = false;
@@ -48,10 +53,26 @@ export class LanedModel implements NpuModel {
   }
 
   run(lane: number): void {
+    this.start(lane);
+    this.finish();
+  }
+
+  start(lane: number): void {
     this.check(lane);
+    if (this.started !== NO_RUN) throw new TypeError(`lane ${this.started} has begun and not finished`);
     this.ran = NO_RUN;
     this.states.enter(lane);
-    this.graph.execute();
+    if (this.graph.begin === undefined) this.graph.execute();
+    else this.graph.begin();
+    this.started = lane;
+  }
+
+  finish(): void {
+    const lane = this.started;
+    if (lane === NO_RUN) throw new TypeError("nothing to finish: no run has begun");
+    this.check(lane);
+    this.started = NO_RUN;
+    this.graph.end?.();
     this.ran = lane;
   }
 
@@ -84,7 +105,17 @@ export class LanedModel implements NpuModel {
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    if (this.started !== NO_RUN) this.abandon();
     this.graph.close();
+  }
+
+  /** Waits for a run that has begun: what computes must not lose its memory. */
+  private abandon(): void {
+    try {
+      this.graph.end?.();
+    } catch {
+      // nobody wants the result
+    }
   }
 
   private check(lane: number): void {
@@ -108,6 +139,8 @@ export function openHostModel(graph: BoundGraph, { lanes, path, states }: NpuMod
       inputs: graph.inputs.filter((tensor) => !given.includes(tensor)),
       outputs: graph.outputs.filter((tensor) => !taken.includes(tensor)),
       execute: () => graph.execute(),
+      begin: graph.begin?.bind(graph),
+      end: graph.end?.bind(graph),
       close: () => graph.close(),
     };
     return new LanedModel(free, new HostStates(pairs, lanes), lanes);

@@ -22,6 +22,16 @@ export interface NpuModelOptions {
   tensors?: TensorType;
   /** Cores of the NPU that a run takes. None: the library chooses. Only Rockchip's has a choice. */
   cores?: readonly number[];
+  /** Runs the model. Default: the thread that opened it does. Only Rockchip's has a choice. */
+  thread?: RunThread;
+}
+
+/** A thread that makes a library's blocking call for a model, while the model's own thread goes on. */
+export interface RunThread {
+  /** One call at a time. */
+  begin(context: bigint): void;
+  /** Waits for the end of the call. @returns the library's code */
+  end(): number;
 }
 
 export const TENSOR_CHOICES = ["f32", "f16"] as const;
@@ -37,6 +47,10 @@ export interface NpuModel {
    * @throws TtsError NPU_FAILED
    */
   run(lane: number): void;
+  /** The first part of run(): returns at once where a {@link RunThread} computes. */
+  start(lane: number): void;
+  /** The second part, which waits. @throws TtsError NPU_FAILED */
+  finish(): void;
   /**
    * Makes the last run's new state the state of its lane. A run that is not kept can be repeated with other
    * inputs.
@@ -83,6 +97,8 @@ export interface NpuRuntime {
   describe(options: NpuLibraryOptions): NpuDescription;
   /** After {@link load}. @throws TtsError NPU_MODEL_INVALID, NPU_UNAVAILABLE, LIBRARY_FAILED */
   openModel(options: NpuModelOptions): NpuModel;
+  /** The blocking call alone, for a {@link RunThread}: context -> code. Opens the library as load() does. */
+  caller?(options: NpuLibraryOptions): (context: bigint) => number;
 }
 
 /** Elements of a tensor of this shape. */

@@ -117,11 +117,20 @@ export function openRknnModel(options: NpuModelOptions): NpuModel {
   return openHostModel(new RknnGraph(runtime, options), options);
 }
 
+/** What a thread needs that runs models of another one: see {@link NpuModelOptions.thread}. */
+export function rknnCaller(options: NpuLibraryOptions): (context: bigint) => number {
+  loadRknn(options);
+  const { rknn_run } = runtime!.calls;
+  return (context) => rknn_run(context, null);
+}
+
 type Attr = Struct<keyof typeof TENSOR_ATTR.fields>;
 
 class RknnGraph implements BoundGraph {
   readonly inputs: NpuTensor[] = [];
   readonly outputs: NpuTensor[] = [];
+  readonly begin?: () => void;
+  readonly end?: () => void;
   private readonly path: string;
   private readonly tensors: TensorType;
   private readonly context: bigint;
@@ -139,9 +148,16 @@ class RknnGraph implements BoundGraph {
 
   constructor(
     private readonly library: Runtime,
-    { cores = [], path, tensors = "f32" }: NpuModelOptions,
+    { cores = [], path, tensors = "f32", thread }: NpuModelOptions,
   ) {
     [this.path, this.tensors] = [path, tensors];
+    if (thread !== undefined) {
+      this.begin = () => {
+        this.before.run();
+        thread.begin(this.context);
+      };
+      this.end = () => this.finish(thread.end());
+    }
     this.api = library.version;
     [this.context, this.bytes] = withModelFile(path, (model) => this.init(model));
     try {
@@ -157,7 +173,10 @@ class RknnGraph implements BoundGraph {
 
   execute(): void {
     this.before.run();
-    const code = this.library.calls.rknn_run(this.context, null);
+    this.finish(this.library.calls.rknn_run(this.context, null));
+  }
+
+  private finish(code: number): void {
     if (code !== 0) this.check("rknn_run", code);
     this.after.run();
   }

@@ -189,6 +189,11 @@ export interface Vocoder {
   save(lane: number): VocoderMemory;
   restore(lane: number, memory: VocoderMemory): void;
   /**
+   * Absent where lanes do not compute side by side. Begins what decode() of the same codes will need, and
+   * does not wait. A lane that is reset, or decodes something else, has begun for nothing.
+   */
+  begin?(lane: number, codes: Int32Array, frames: number): void;
+  /**
    * `codes` i32 [frames, 16] from frame 0 on -> `samples` f32 [frames * 1920]. Made for up to
    * VOCODER_CHUNK_FRAMES frames a call.
    */

@@ -54,12 +54,29 @@ export class VocoderLoop {
       while (!this.signals.stopped) {
         const seen = this.signals.read("vocoder");
         let worked = false;
+        if (this.stage.overlaps) for (let lane = 0; lane < this.inputs.length; lane++) this.start(lane);
         for (let lane = 0; lane < this.inputs.length; lane++) worked = this.serve(lane) || worked;
         if (!worked) this.signals.wait("vocoder", seen);
       }
     } finally {
       this.stage.close();
     }
+  }
+
+  /** Begins a lane's next chunk where that is a whole one, so that it is computed beside another lane's. */
+  private start(lane: number): void {
+    const [input, output] = [this.inputs[lane], this.outputs[lane]];
+    if (input.filled === 0 || output.free === 0 || input.kind() !== KIND.frame) return;
+    const frames = this.chunkOf(lane);
+    if (frames === 0 || this.signals.isCancelled(input.job())) return;
+    this.takeCodes(input, frames);
+    this.stage.start(lane, frames);
+  }
+
+  /** Copies the codes of the next frames to where the stage reads them. */
+  private takeCodes(input: Ring, frames: number): void {
+    for (let frame = 0; frame < frames; frame++)
+      input.copyCodes(frame, this.stage.codes, frame * CODES_PER_FRAME);
   }
 
   /** Moves one lane on by at most a chunk. */
@@ -133,7 +150,7 @@ export class VocoderLoop {
     const { codes, frames: samples } = this.stage;
     if (!this.signals.isCancelled(job)) {
       const startMs = monotonicMs();
-      for (let frame = 0; frame < frames; frame++) input.copyCodes(frame, codes, frame * CODES_PER_FRAME);
+      this.takeCodes(input, frames);
       this.stage.decode(lane, frames);
       const endMs = monotonicMs();
       this.figures.add(job, "vocoderMs", endMs - startMs);

@@ -71,6 +71,16 @@ export class VocoderStage {
     return chunks[Math.min(this.chunks[lane], chunks.length - 1)];
   }
 
+  /** Whether {@link start} does anything. */
+  get overlaps(): boolean {
+    return this.vocoder.begin !== undefined;
+  }
+
+  /** Begins a lane's next chunk, the first `frames` frames of {@link codes}, beside those of other lanes. */
+  start(lane: number, frames: number): void {
+    this.vocoder.begin?.(lane, this.codes, frames);
+  }
+
   /**
    * Decodes the first `frames` frames of {@link codes}: a lane's next chunk.
    * @returns f32 [frames * 1920], as {@link frames}, valid until the next call

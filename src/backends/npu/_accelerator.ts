@@ -14,6 +14,7 @@ import { hasModelsFor } from "./_folder.ts";
 export interface NpuDevice extends Pick<NpuRuntime, "openModel"> {
   /** Name of the backend. */
   name: string;
+  vendor: NpuName;
   target: NpuTarget;
   /** Whether this is the vendor to use here, among those that take the same models. */
   isHere(options: OpenOptions): boolean;
@@ -29,6 +30,7 @@ export const devicesFor = (stage: NpuStage): NpuDevice[] =>
     const { load, openModel } = NPU_LIBRARIES[vendor];
     return {
       name,
+      vendor,
       target,
       isHere: ({ config }) => vendorHere(target, config) === vendor,
       load: ({ allowStandIn, libraries }) => load({ override: libraries[vendor], allowStandIn }),

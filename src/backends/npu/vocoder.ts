@@ -3,14 +3,14 @@
 // with fewer frames fills up its run with any codes and does not keep the state. The next call runs these
 // frames again, so any chunking gives the same samples; only incomplete runs cost extra.
 
-import type { NpuModel, NpuTensor } from "../../../ffi/npu/model.ts";
 import { TtsError } from "../../errors.ts";
-import { type NpuFolder, type NpuPart, npuPartPath, readNpuSelfTest } from "../../formats/npu-folder.ts";
-import { CODES_PER_FRAME, NEXT, SAMPLES_PER_FRAME } from "../../types.ts";
+import { type NpuFolder, readNpuSelfTest } from "../../formats/npu-folder.ts";
+import { RKNN_CHIPS } from "../../npu-vendors.ts";
+import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../types.ts";
 import type { Accelerator, OpenOptions, Vocoder, VocoderMemory } from "../stage.ts";
 import { acceleratorOn, devicesFor, type NpuDevice } from "./_accelerator.ts";
-import { openFolder, statesOf, unfit } from "./_folder.ts";
-import { openOrtPart } from "./_ort-part.ts";
+import { Chain } from "./_chain.ts";
+import { openFolder } from "./_folder.ts";
 
 export const npuVocoder = (device: NpuDevice): Accelerator<Vocoder> =>
   acceleratorOn<Vocoder, NpuFolder>(device, openFolder, (folder, options) =>
@@ -20,91 +20,64 @@ export const npuVocoder = (device: NpuDevice): Accelerator<Vocoder> =>
 /** One for each vendor in src/npu-vendors.ts. */
 export const NPU_VOCODERS: readonly Accelerator<Vocoder>[] = devicesFor("vocoder").map(npuVocoder);
 
-/** Copies an output of one part to the input of a later one. */
-interface Link {
-  from: Float32Array;
-  to: Float32Array;
+/** No lane has begun a run. */
+const NONE = -1;
+
+interface Lane {
+  position: number;
+  /** i32 [frames, 16]: the frames of the present run. */
+  pending: Int32Array;
+  count: number;
 }
-interface ChainedPart {
-  model: NpuModel;
-  links: Link[];
-  /** Number of states that the model keeps for each lane. */
-  states: number;
+
+/** A chain, and the lane whose run on it has begun with so many frames. */
+interface Track {
+  chain: Chain;
+  begun: number;
+  frames: number;
 }
 
 class NpuVocoder implements Vocoder {
   readonly chunks: readonly number[];
   readonly folder: NpuFolder;
+  readonly begin?: Vocoder["begin"];
   private readonly frames: number;
-  private readonly parts: ChainedPart[] = [];
-  private readonly samples: Float32Array;
-  /** Inputs of the first part: i32 [frames, 16], i32 [1]. */
-  private readonly codes: Int32Array;
-  private readonly position = new Int32Array(new SharedArrayBuffer(4));
-  private readonly lanes: { position: number; pending: Int32Array; count: number }[];
+  private readonly lanes: Lane[];
+  /** Lanes take them in turn. */
+  private readonly tracks: Track[] = [];
 
   constructor(folder: NpuFolder, options: OpenOptions, device: NpuDevice) {
     this.folder = folder;
     this.frames = folder.manifest.frames;
     this.chunks = [this.frames];
-    this.codes = new Int32Array(new SharedArrayBuffer(4 * this.frames * CODES_PER_FRAME));
     this.lanes = Array.from({ length: options.lanes }, () => ({
       position: 0,
-      pending: new Int32Array(this.codes.length),
+      pending: new Int32Array(this.frames * CODES_PER_FRAME),
       count: 0,
     }));
     try {
-      const given = new Map<string, Float32Array>();
-      for (const part of folder.manifest.vocoder) this.parts.push(this.chain(part, given, options, device));
-      this.samples = given.get("samples")!; // the manifest was checked
+      for (const [number, cores] of coresOf(folder, options).entries()) {
+        const chain = new Chain(folder, options, device, cores, number > 0);
+        this.tracks.push({ chain, begun: NONE, frames: 0 });
+      }
     } catch (error) {
       this.close();
       throw error;
     }
+    if (this.width > 1) this.begin = this.beginBeside;
   }
 
-  /** @param given outputs of earlier parts by name; this part's outputs are added to it */
-  private chain(
-    part: NpuPart,
-    given: Map<string, Float32Array>,
-    { config, lanes }: OpenOptions,
-    device: NpuDevice,
-  ): ChainedPart {
-    const path = npuPartPath(this.folder, part);
-    const states = statesOf(part);
-    const { cores, tensors } = this.folder.manifest;
-    const several = cores !== null && cores > 1 ? cores : 0; // one idle core is what the library chooses
-    const options = {
-      path,
-      lanes,
-      states,
-      tensors,
-      cores: Array.from({ length: several }, (_, core) => core),
-    };
-    const integers = { codes: this.codes, position: this.position };
-    const model =
-      part.runs === "npu"
-        ? device.openModel(options)
-        : openOrtPart(part, options, integers, config.libraries.onnxruntime);
-    try {
-      const links = model.inputs.map(({ data: to, name }) => ({
-        from: given.get(name) ?? missing(path, name),
-        to,
-      }));
-      const odd = links.find(({ from, to }) => from.length !== to.length);
-      if (odd !== undefined)
-        throw unfit(path, `an input has ${odd.to.length} values and is given ${odd.from.length}`);
-      for (const { name } of part.outputs)
-        if (!name.startsWith(NEXT)) given.set(name, outputOf(model.outputs, name, path));
-      return { model, links, states: states.length };
-    } catch (error) {
-      model.close();
-      throw error;
-    }
+  /** Chains that compute side by side. */
+  get width(): number {
+    return this.tracks.length;
+  }
+
+  private trackOf(lane: number): Track {
+    return this.tracks[lane % this.tracks.length];
   }
 
   reset(lane: number): void {
-    for (const { model } of this.parts) model.reset(lane);
+    this.settle(lane).chain.reset(lane);
     const state = this.lanes[lane];
     [state.position, state.count] = [0, 0];
   }
@@ -113,55 +86,77 @@ class NpuVocoder implements Vocoder {
   save(lane: number): VocoderMemory {
     const { count, pending, position } = this.lanes[lane];
     const waiting = Float32Array.from(pending.subarray(0, count * CODES_PER_FRAME));
-    return {
-      frames: position + count,
-      state: [...this.parts.flatMap(({ model }) => model.save(lane)), waiting],
-    };
+    return { frames: position + count, state: [...this.settle(lane).chain.save(lane), waiting] };
   }
 
   restore(lane: number, { frames, state }: VocoderMemory): void {
-    let at = 0;
-    for (const { model, states } of this.parts) {
-      model.restore(lane, state.slice(at, at + states));
-      at += states;
-    }
-    const waiting = state[at];
+    const waiting = state[this.settle(lane).chain.restore(lane, state)];
     const kept = this.lanes[lane];
     kept.pending.set(waiting);
     kept.count = waiting.length / CODES_PER_FRAME;
     kept.position = frames - kept.count;
   }
 
+  private beginBeside(lane: number, codes: Int32Array, frames: number): void {
+    const track = this.trackOf(lane);
+    if (track === this.tracks[0] || track.begun !== NONE) return;
+    this.start(lane, codes, 0, frames);
+  }
+
   decode(lane: number, codes: Int32Array, frames: number, samples: Float32Array): void {
     const state = this.lanes[lane];
+    const track = this.trackOf(lane);
+    if (track.begun !== lane || track.frames !== frames) this.settle(lane);
     for (let done = 0; done < frames; ) {
       const count = Math.min(this.frames - state.count, frames - done);
-      copyCodes(state.pending, state.count, codes, done, count);
-      this.run(lane);
-      copySamples(samples, done, this.samples, state.count, count);
+      if (track.begun === NONE) this.start(lane, codes, done, frames - done);
+      track.begun = NONE;
+      track.chain.finish(lane);
+      copySamples(samples, done, track.chain.samples, state.count, count);
       state.count += count;
       done += count;
       if (state.count < this.frames) continue;
-      for (const { model } of this.parts) model.keep();
+      track.chain.keep();
       state.position += this.frames;
       state.count = 0;
     }
   }
 
-  /** Frames that are still to come may be any codes: nothing looks ahead. */
-  private run(lane: number): void {
-    const { pending, position } = this.lanes[lane];
-    this.codes.set(pending);
-    this.position[0] = position;
-    for (const { links, model } of this.parts) {
-      for (let i = 0; i < links.length; i++) links[i].to.set(links[i].from);
-      model.run(lane);
-    }
+  /** Begins a lane's next run. Frames that are still to come may be any codes: nothing looks ahead. */
+  private start(lane: number, codes: Int32Array, from: number, frames: number): void {
+    const { count, pending, position } = this.lanes[lane];
+    const track = this.trackOf(lane);
+    copyCodes(pending, count, codes, from, Math.min(this.frames - count, frames));
+    track.chain.codes.set(pending);
+    track.chain.position[0] = position;
+    track.chain.start(lane);
+    track.begun = lane;
+    track.frames = frames;
+  }
+
+  /** Throws away a run that has begun on the lane's chain: it changed nothing. */
+  private settle(lane: number): Track {
+    const track = this.trackOf(lane);
+    const { begun, chain } = track;
+    track.begun = NONE;
+    if (begun !== NONE) chain.finish(begun);
+    return track;
   }
 
   close(): void {
-    for (const { model } of this.parts.splice(0)) model.close();
+    for (const { chain } of this.tracks.splice(0)) chain.close();
   }
+}
+
+/**
+ * The cores of each chain. A run on one core leaves the others to sentences that are spoken side by side. No
+ * cores: the library chooses.
+ */
+function coresOf({ manifest: { chip, cores } }: NpuFolder, { config, lanes }: OpenOptions): number[][] {
+  if (chip === null || cores === null || RKNN_CHIPS[chip].cores === 1) return [[]];
+  if (cores > 1) return [Array.from({ length: cores }, (_, core) => core)];
+  const chains = Math.min(config.lanes, lanes, RKNN_CHIPS[chip].cores);
+  return chains === 1 ? [[]] : Array.from({ length: chains }, (_, core) => [core]);
 }
 
 function copyCodes(
@@ -186,16 +181,6 @@ function copySamples(
     to[toFrame * SAMPLES_PER_FRAME + i] = from[fromFrame * SAMPLES_PER_FRAME + i];
 }
 
-function missing(path: string, name: string): never {
-  throw unfit(path, `the manifest does not name its input ${name}`);
-}
-
-function outputOf(outputs: readonly NpuTensor[], name: string, path: string): Float32Array {
-  const found = outputs.find((output) => output.name === name);
-  if (found === undefined) throw unfit(path, `its output ${name} is missing`);
-  return found.data;
-}
-
 /**
  * Decodes real codes and compares the sound first: wrong sound without an error is common on NPUs.
  * @throws TtsError NPU_MODEL_INVALID
@@ -205,10 +190,13 @@ function openChecked(vocoder: NpuVocoder, { name }: NpuDevice): NpuVocoder {
   try {
     const { codes, samples } = readNpuSelfTest(vocoder.folder);
     const given = new Float32Array(samples.length);
-    vocoder.reset(0);
-    vocoder.decode(0, codes, codes.length / CODES_PER_FRAME, given);
-    vocoder.reset(0);
-    const decibels = signalToNoise(samples, given);
+    let decibels = Number.POSITIVE_INFINITY;
+    for (let lane = 0; lane < vocoder.width; lane++) {
+      vocoder.reset(lane);
+      vocoder.decode(lane, codes, codes.length / CODES_PER_FRAME, given);
+      vocoder.reset(lane);
+      decibels = Math.min(decibels, signalToNoise(samples, given));
+    }
     if (decibels >= manifest.selfTest.leastSnrDb) return vocoder;
     const what = `the sound of ${name} is ${decibels.toFixed(1)} dB above its error; it must be at least ${manifest.selfTest.leastSnrDb} dB`;
     throw new TtsError(

@@ -19,6 +19,7 @@ test.skipIf(compiler === null)(
     let saves = 0;
     const backend = npuVocoder({
       name: "rknn",
+      vendor: "rknn",
       target: "rknn",
       isHere: () => true,
       load: ({ allowStandIn, libraries }) => loadRknn({ override: libraries.rknn, allowStandIn }),
