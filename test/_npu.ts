@@ -1,17 +1,17 @@
 // Folders of NPU models for the bundles of the tests, "built" for the stand-ins: each graph lies unchanged in
 // a container.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setEnvironment } from "../ffi/libc.ts";
 import type { OpenOptions } from "../src/backends/stage.ts";
 import { runNpuConversion } from "../src/convert/npu/index.ts";
 import type { Bundle } from "../src/formats/bundle.ts";
-import { openNpuFolder } from "../src/formats/npu-folder.ts";
+import { NPU_MANIFEST, openNpuFolder } from "../src/formats/npu-folder.ts";
 import { NPU_BUILDS, type NpuName, type NpuTarget } from "../src/npu-vendors.ts";
 import { CODES_PER_FRAME } from "../src/types.ts";
 import { compileStandIns, containerOf, standInEnvironment } from "./_standins.ts";
-import { checkpointOf, GoldenFile, madeOnce, openOptions } from "./_support.ts";
+import { checkpointOf, GoldenFile, madeOnce, openOptions, scratchFolder } from "./_support.ts";
 
 /** Frames of a run of the models. */
 const NPU_FRAMES = 4;
@@ -70,4 +70,13 @@ export function npuOptions(
   const options = openOptions(bundle, lanes, { npu: npuFolderOf(bundle, npu, kind) });
   const libraries = { ...options.config.libraries, [library]: compileStandIns()[library] };
   return { ...options, config: { ...options.config, libraries, allowStandIn: true } };
+}
+
+/** The same with another folder, whose npu.json has other values. */
+export function withManifest(options: OpenOptions, content: object): OpenOptions {
+  const npu = mkdtempSync(join(scratchFolder(), "npu-changed-"));
+  cpSync(options.config.npu, npu, { recursive: true });
+  const path = join(npu, NPU_MANIFEST);
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...content }));
+  return { ...options, config: { ...options.config, npu } };
 }

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NpuTarget } from "../../src/npu-vendors.ts";
-import { npuFolderOf } from "../_npu.ts";
+import { npuFolderOf, npuOptions, withManifest } from "../_npu.ts";
 import { compiler, compileStandIns, noCompiler, standInEnvironment } from "../_standins.ts";
 import { bundleOf, maxDifference, patientSeconds, wavSamples } from "../_support.ts";
 import { newFolder, shell } from "./_tts.ts";
@@ -23,6 +23,8 @@ interface Trouble {
   folder?: string;
   /** Path of the library. */
   path?: string;
+  /** Text and options in place of the usual text. */
+  text?: string;
   /** Seconds until the program gives up. */
   patience?: number;
 }
@@ -45,6 +47,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
       folder = npuFolderOf(bundleOf("starter"), TARGETS[library]),
       path = compileStandIns()[library],
       patience = patientSeconds(60),
+      text = TEXT,
     } = trouble;
     const variables = {
       [VARIABLES[library]]: path,
@@ -55,7 +58,7 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
       ([name, value]) => `${name}='${value}'`,
     );
     return shell(
-      `${environment.join(" ")} $TTS -m $STARTER ${TEXT} --npu ${folder} -o npu.wav --save-codes npu.json ${args}`,
+      `${environment.join(" ")} $TTS -m $STARTER ${text} --npu ${folder} -o npu.wav --save-codes npu.json ${args}`,
       cwd,
     );
   }
@@ -161,6 +164,18 @@ describe.skipIf(compiler === null)(`on stand-ins${noCompiler}`, () => {
     const { status, stderr } = await speak("rknn", "--vocoder rknn", { folder });
     expect(status).toBe(3);
     expect(stderr).toContain("vocoder.rknn is empty; build it");
+  });
+
+  test("two sentences on a core each: the same sound, and a device that vanishes ends both", async () => {
+    const folder = withManifest(npuOptions(bundleOf("starter"), 1, "rknn", "rknn"), { cores: 1 }).config.npu;
+    const args = `"The window is open. The door is closed. The kettle is ready." --greedy --lanes 2`;
+    expect((await shell(`$TTS -m $STARTER ${args} -o cpu2.wav --save-codes cpu2.json`, cwd)).status).toBe(0);
+    const { status, stderr } = await speak("rknn", "", { folder, text: args });
+    expect([status, warningsIn(stderr)]).toEqual([0, []]);
+    expect(codesIn("npu.json")).toEqual(codesIn("cpu2.json"));
+    expect(maxDifference(soundIn("npu.wav"), soundIn("cpu2.wav"))).toBeLessThan(MAX_DIFFERENCE);
+    const gone = await speak("rknn", "", { folder, text: args, fault: "rknn_run:gone:17" });
+    expect([gone.status, gone.stderr.trimEnd().split("\n").length]).toEqual([6, 1]);
   });
 
   test("a folder without models is an error at once", async () => {

@@ -1,5 +1,5 @@
-// The vocoder's graphs of a folder, opened once: parts on the CPU before and after the part on the NPU. Several
-// lanes share a chain, one run at a time. Knows nothing of frames that wait for a whole run.
+// The vocoder's graphs of a folder, opened once: parts on the CPU before and after the part on the NPU.
+// Several lanes share a chain, one run at a time. Knows nothing of frames that wait for a whole run.
 
 import type { NpuModel, NpuModelOptions, NpuTensor } from "../../../ffi/npu/model.ts";
 import { type NpuFolder, type NpuPart, npuPartPath } from "../../formats/npu-folder.ts";

@@ -3,14 +3,12 @@
 
 import { dlopen } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
-import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Vocoder } from "../../../src/backends/stage.ts";
 import { VOCODERS } from "../../../src/backends/vocoder/index.ts";
 import { CODES_PER_FRAME, SAMPLES_PER_FRAME } from "../../../src/types.ts";
-import { npuOptions } from "../../_npu.ts";
+import { npuOptions, withManifest } from "../../_npu.ts";
 import { compiler, compileStandIns, noCompiler } from "../../_standins.ts";
-import { bundleOf, named, scratchFolder } from "../../_support.ts";
+import { bundleOf, named } from "../../_support.ts";
 
 const FRAMES = 4;
 const RUNS = 3;
@@ -33,16 +31,12 @@ const standIn = () => {
 };
 
 /** @param content what npu.json has otherwise */
-function open(lanes: number, content: object): Vocoder {
-  const options = npuOptions(bundle(), lanes, "rknn", "rknn");
-  const folder = mkdtempSync(join(scratchFolder(), "cores-"));
-  cpSync(options.config.npu, folder, { recursive: true });
-  const manifest = JSON.parse(readFileSync(join(folder, "npu.json"), "utf8"));
-  writeFileSync(join(folder, "npu.json"), JSON.stringify({ ...manifest, ...content }));
-  return named(VOCODERS, "rknn").open({ ...options, config: { ...options.config, lanes, npu: folder } });
+function open(lanes: number, content: object, of = bundle()): Vocoder {
+  const { config, ...options } = withManifest(npuOptions(of, lanes, "rknn", "rknn"), content);
+  return named(VOCODERS, "rknn").open({ ...options, config: { ...config, lanes } });
 }
 
-/** Decodes all runs of all lanes; the lanes take turns, and where they can they begin before the first one. */
+/** Decodes all runs of all lanes in turn; where they can, they begin before the first one. */
 function speak(vocoder: Vocoder, lanes: number): Float32Array[] {
   const sounds = Array.from({ length: lanes }, () => new Float32Array(RUNS * FRAMES * SAMPLES_PER_FRAME));
   const of = (lane: number, run: number) => codesOf(lane).subarray(run * FRAMES * CODES_PER_FRAME);
@@ -91,6 +85,19 @@ describe.skipIf(compiler === null)(`side by side${noCompiler}`, () => {
     vocoder.decode(1, codesOf(1), FRAMES, new Float32Array(FRAMES * SAMPLES_PER_FRAME));
     expect(runs()).toBe(before + 1); // that run was used
     vocoder.close();
+  });
+
+  test("tensors in f16 give the sound of f32, but for their rounding", () => {
+    const [[plain], [half]] = (["f32", "f16"] as const).map((tensors) => {
+      const vocoder = open(1, { tensors }, bundleOf("starter"));
+      const sounds = speak(vocoder, 1);
+      vocoder.close();
+      return sounds;
+    });
+    const power = (sound: Float32Array) => sound.reduce((sum, value) => sum + value ** 2, 0);
+    const noise = power(plain.map((value, i) => value - half[i]));
+    expect(noise).toBeGreaterThan(0);
+    expect(10 * Math.log10(power(plain) / noise)).toBeGreaterThan(40);
   });
 
   test("what was begun for nothing changes nothing", () => {
