@@ -22,11 +22,11 @@ interface NpuBuild {
  * Models are built for one of them.
  */
 export const RKNN_CHIPS = {
-  rk3588: { models: "rk3588", cores: 3, tops: 6, hasSine: false },
-  rk3576: { models: "rk3576", cores: 2, tops: 6, hasSine: true },
-  rk3566: { models: "rk356x", cores: 1, tops: 1, hasSine: false },
-  rk3568: { models: "rk356x", cores: 1, tops: 1, hasSine: false },
-  rk3562: { models: "rk3562", cores: 1, tops: 1, hasSine: false },
+  rk3588: { models: "rk3588", cores: 3, tops: 6, hasSine: false, rowUnit: 8 },
+  rk3576: { models: "rk3576", cores: 2, tops: 6, hasSine: true, rowUnit: 1 },
+  rk3566: { models: "rk356x", cores: 1, tops: 1, hasSine: false, rowUnit: 8 },
+  rk3568: { models: "rk356x", cores: 1, tops: 1, hasSine: false, rowUnit: 8 },
+  rk3562: { models: "rk3562", cores: 1, tops: 1, hasSine: false, rowUnit: 8 },
 } as const satisfies Record<string, RknnChipFacts>;
 export type RknnChip = keyof typeof RKNN_CHIPS;
 export const RKNN_CHIP_NAMES = Object.keys(RKNN_CHIPS) as RknnChip[];
@@ -41,6 +41,8 @@ interface RknnChipFacts {
   tops: number;
   /** Whether the NPU computes sines; otherwise the chip's CPU does. */
   hasSine: boolean;
+  /** Rows of other lengths than multiples of this are reshaped on the CPU; seen for the first two chips. */
+  rowUnit: number;
 }
 
 /**

@@ -77,8 +77,8 @@ export const command = defineCommand({
       'then: tts -m ~/ryan -s ryan "Hello."',
     ],
     [
-      "tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice --target rknn -o ~/ryan-rknn",
-      "for the NPU of an RK3588",
+      "tts convert ~/Qwen3-TTS-12Hz-0.6B-CustomVoice --target rknn --chip rk3576 -o ~/ryan-rknn",
+      "for the NPU of an RK3576",
     ],
   ],
   options,

@@ -11,7 +11,6 @@ import {
   type NpuFolder,
   type NpuManifest,
   type NpuPart,
-  type NpuTensorInfo,
   npuPartPath,
   openNpuFolder,
 } from "../formats/npu-folder.ts";
@@ -127,8 +126,6 @@ const F32_BYTES = 4;
 const F16_BYTES = 2;
 /** Of the vendor's operations of 8 bits, two are a multiply-add, and one in f16 takes the time of two. */
 const OPERATIONS_PER_PRODUCT = 4;
-/** The toolkit reshapes other rows than multiples of this on the CPU. */
-const ROW_UNIT = 8;
 
 function shareOf(manifest: NpuManifest, built: readonly BuiltPart[], speed: MachineSpeed): NpuShare | null {
   const { chip, cores, frames, multiplications, tensors } = manifest;
@@ -137,17 +134,17 @@ function shareOf(manifest: NpuManifest, built: readonly BuiltPart[], speed: Mach
   const values = edges.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
   const weights = built.reduce((sum, { file }) => sum + statSync(file).size, 0);
   const bytesPerFrame = (weights + (tensors === "f16" ? F16_BYTES : F32_BYTES) * values) / frames;
+  const unit = chip === null ? 1 : RKNN_CHIPS[chip].rowUnit;
+  const rows = edges.map(({ shape }) => shape.at(-1) ?? 1);
   const share = {
     multiplications: multiplications.npu / multiplications.all,
     bytesPerFrame,
-    leastCpuOperators: edges.filter(isReshapedOnCpu).length,
+    leastCpuOperators: rows.filter((width) => width !== 1 && width % unit !== 0).length,
     cpuMs: speed.vocoder === null ? null : (1000 * multiplications.npu) / speed.vocoder,
   };
-  if (chip === null) return { ...share, leastCpuOperators: 0, leastMs: null };
+  if (chip === null) return { ...share, leastMs: null };
   const facts = RKNN_CHIPS[chip];
   const products = ((facts.tops * 1e12) / OPERATIONS_PER_PRODUCT) * ((cores ?? facts.cores) / facts.cores);
   const leastMs = 1000 * Math.max(multiplications.npu / products, bytesPerFrame / speed.bandwidth);
   return { ...share, leastMs };
 }
-
-const isReshapedOnCpu = ({ shape }: NpuTensorInfo) => shape.at(-1) !== 1 && shape.at(-1)! % ROW_UNIT !== 0;

@@ -71,6 +71,11 @@ test("the shortest time is that of the products where memory is fast, on as many
   expect(leastMs(1)).toBeCloseTo(3 * leastMs(3));
 });
 
+test("an rk3576 reshapes rows of any length itself", () => {
+  const facts = describeNpuFolder(folderWith({ chip: "rk3576" }, "rk3576"), "rk3576", SPEED);
+  expect([facts.problem, facts.share?.leastCpuOperators]).toEqual(["", 0]);
+});
+
 test("f16 halves what goes in and comes out", () => {
   const { bytesPerFrame } = describeNpuFolder(folderWith({ tensors: "f16" }), "", SPEED).share!;
   expect(bytesPerFrame).toBe((MODEL_BYTES + 2 * VALUES) / 2);
