@@ -65,6 +65,20 @@ static int fault(const char *function) {
   return code == STANDIN_GARBAGE ? RKNN_SUCC : (int)code;
 }
 
+static int64_t twins = 0;
+
+static rknn_context add_context(graph *opened) {
+  context *made = calloc(1, sizeof *made);
+  made->graph = opened;
+  pthread_mutex_lock(&lock);
+  const rknn_context id = made->id = next_id++;
+  made->next = contexts;
+  contexts = made;
+  live++;
+  pthread_mutex_unlock(&lock);
+  return id;
+}
+
 EXPORT int rknn_init(rknn_context *out, void *model, uint32_t size, uint32_t flags, void *extend) {
   const int failed = fault("rknn_init");
   if (failed) return failed;
@@ -79,17 +93,25 @@ EXPORT int rknn_init(rknn_context *out, void *model, uint32_t size, uint32_t fla
     graph_close(opened);
     return wrong;
   }
-  context *made = calloc(1, sizeof *made);
-  made->graph = opened;
-  pthread_mutex_lock(&lock);
-  made->id = next_id++;
-  made->next = contexts;
-  contexts = made;
-  live++;
-  pthread_mutex_unlock(&lock);
-  *out = made->id;
+  *out = add_context(opened);
   return RKNN_SUCC;
 }
+
+EXPORT int rknn_dup_context(rknn_context *in, rknn_context *out) {
+  const int failed = fault("rknn_dup_context");
+  if (failed) return failed;
+  if (in == NULL || out == NULL) return RKNN_ERR_PARAM_INVALID;
+  const context *first = find(*in);
+  if (first == NULL) return RKNN_ERR_CTX_INVALID;
+  graph *twin = graph_twin(first->graph);
+  if (twin == NULL) return RKNN_ERR_FAIL;
+  *out = add_context(twin);
+  twins++;
+  return RKNN_SUCC;
+}
+
+// Contexts that were made from others, in all.
+EXPORT int64_t standin_twins(void) { return twins; }
 
 EXPORT int rknn_destroy(rknn_context id) {
   context *gone = find(id);

@@ -230,6 +230,18 @@ graph *graph_open(const void *data, size_t bytes, uint32_t vendor) {
   return made;
 }
 
+graph *graph_twin(const graph *of) {
+  graph *made = calloc(1, sizeof *made);
+  made->toolkit = of->toolkit;
+  made->platform = of->platform;
+  made->flags = of->flags;
+  made->session = of->session;
+  pthread_mutex_lock(&lock);
+  made->session->users++;
+  pthread_mutex_unlock(&lock);
+  return describe(made) ? made : (graph_close(made), NULL);
+}
+
 uint32_t graph_toolkit(const graph *of) { return of->toolkit; }
 uint32_t graph_platform(const graph *of) { return of->platform; }
 bool graph_is_quantised(const graph *of) { return (of->flags & FLAG_QUANTISED) != 0; }

@@ -28,6 +28,8 @@ typedef struct {
  * vendor: what the container must say.
  */
 graph *graph_open(const void *data, size_t bytes, uint32_t vendor);
+/** Another one of the same model, for another thread. NULL on failure. */
+graph *graph_twin(const graph *);
 uint32_t graph_toolkit(const graph *);
 uint32_t graph_platform(const graph *);
 /** Whether a library is to describe its inputs and outputs as integers. */

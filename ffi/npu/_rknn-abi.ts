@@ -10,6 +10,7 @@ export const OLDEST_VERSION = [1, 6] as const;
 export const RKNN_SYMBOLS = asFunctions({
   // context out, model, its bytes, flags, extension or null
   rknn_init: { args: ["ptr", "ptr", "u32", "u32", "ptr"], returns: "i32" },
+  rknn_dup_context: { args: ["ptr", "ptr"], returns: "i32" }, // a context, another out with the same weights
   rknn_destroy: { args: ["u64"], returns: "i32" },
   rknn_query: { args: ["u64", "i32", "ptr", "u32"], returns: "i32" }, // context, command, answer, its bytes
   rknn_set_core_mask: { args: ["u64", "i32"], returns: "i32" }, // context, bits; chips with several cores only

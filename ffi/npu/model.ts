@@ -22,6 +22,8 @@ export interface NpuModelOptions {
   tensors?: TensorType;
   /** Cores of the NPU that a run takes. None: the library chooses. Only Rockchip's has a choice. */
   cores?: readonly number[];
+  /** An open model of the same file, whose weights it shares; close that one later. Rockchip's only. */
+  twin?: NpuModel;
   /** Runs the model. Default: the thread that opened it does. Only Rockchip's has a choice. */
   thread?: RunThread;
 }

@@ -114,8 +114,13 @@ export function describeRknn(options: NpuLibraryOptions): NpuDescription {
  */
 export function openRknnModel(options: NpuModelOptions): NpuModel {
   if (runtime === null) throw new TypeError("loadRknn() comes first");
-  return openHostModel(new RknnGraph(runtime, options), options);
+  const graph = new RknnGraph(runtime, options);
+  const model = openHostModel(graph, options);
+  graphs.set(model, graph);
+  return model;
 }
+
+const graphs = new WeakMap<NpuModel, RknnGraph>();
 
 /** What a thread needs that runs models of another one: see {@link NpuModelOptions.thread}. */
 export function rknnCaller(options: NpuLibraryOptions): (context: bigint) => number {
@@ -148,7 +153,7 @@ class RknnGraph implements BoundGraph {
 
   constructor(
     private readonly library: Runtime,
-    { cores = [], path, tensors = "f32", thread }: NpuModelOptions,
+    { cores = [], path, tensors = "f32", thread, twin }: NpuModelOptions,
   ) {
     [this.path, this.tensors] = [path, tensors];
     if (thread !== undefined) {
@@ -159,7 +164,10 @@ class RknnGraph implements BoundGraph {
       this.end = () => this.finish(thread.end());
     }
     this.api = library.version;
-    [this.context, this.bytes] = withModelFile(path, (model) => this.init(model));
+    const first = twin && graphs.get(twin);
+    [this.context, this.bytes] = first
+      ? [this.duplicate(first), first.bytes]
+      : withModelFile(path, (model) => this.init(model));
     try {
       this.readVersions();
       this.take(cores);
@@ -205,6 +213,14 @@ class RknnGraph implements BoundGraph {
     );
     if (code !== 0) throw this.failure("rknn_init", code, model.length);
     return [context[0], model.length];
+  }
+
+  private duplicate({ bytes, context: given }: RknnGraph): bigint {
+    const context = new BigUint64Array(new ArrayBuffer(8));
+    const from = new BigUint64Array(new ArrayBuffer(8)).fill(given);
+    const code = this.library.calls.rknn_dup_context(from, context);
+    if (code !== 0) throw this.failure("rknn_dup_context", code, bytes);
+    return context[0];
   }
 
   private readVersions(): void {

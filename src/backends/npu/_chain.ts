@@ -35,19 +35,20 @@ export class Chain {
 
   /**
    * @param cores of the NPU that a run takes; none leaves it to the library
-   * @param beside whether the NPU's part runs on a thread of its own, so that start() does not wait
+   * @param first another chain of the folder, which shares its weights and is closed later. The NPU's part
+   * runs on a thread of its own then, so that start() does not wait
    */
   constructor(
     private readonly folder: NpuFolder,
     options: OpenOptions,
     device: NpuDevice,
     cores: readonly number[],
-    beside: boolean,
+    private readonly first: Chain | null,
   ) {
     const { frames, vocoder } = folder.manifest;
     this.codes = new Int32Array(new SharedArrayBuffer(4 * frames * CODES_PER_FRAME));
     this.last = vocoder.findIndex(({ runs }) => runs === "npu");
-    this.runner = beside ? new Runner(device.vendor, options.config) : null;
+    this.runner = first === null ? null : new Runner(device.vendor, options.config);
     try {
       const given = new Map<string, Float32Array>();
       for (const part of vocoder) this.parts.push(this.open(part, given, options, device, cores));
@@ -73,7 +74,11 @@ export class Chain {
     const integers = { codes: this.codes, position: this.position };
     const model =
       part.runs === "npu"
-        ? device.openModel({ ...options, tensors, cores, thread: this.runner ?? undefined })
+        ? device.openModel({
+            ...{ ...options, tensors, cores },
+            thread: this.runner ?? undefined,
+            twin: this.first?.parts[this.last].model,
+          })
         : openOrtPart(part, options, integers, config.libraries.onnxruntime);
     try {
       const links = model.inputs.map(({ data: to, name }) => ({

@@ -56,8 +56,8 @@ class NpuVocoder implements Vocoder {
       count: 0,
     }));
     try {
-      for (const [number, cores] of coresOf(folder, options).entries()) {
-        const chain = new Chain(folder, options, device, cores, number > 0);
+      for (const cores of coresOf(folder, options)) {
+        const chain = new Chain(folder, options, device, cores, this.tracks[0]?.chain ?? null);
         this.tracks.push({ chain, begun: NONE, frames: 0 });
       }
     } catch (error) {
@@ -144,7 +144,7 @@ class NpuVocoder implements Vocoder {
   }
 
   close(): void {
-    for (const { chain } of this.tracks.splice(0)) chain.close();
+    for (const { chain } of this.tracks.splice(0).reverse()) chain.close(); // the first has the weights
   }
 }
 

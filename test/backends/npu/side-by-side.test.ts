@@ -18,15 +18,18 @@ const codesOf = (lane: number) =>
 
 const standIn = () => {
   const count = { args: [], returns: "i64" } as const;
-  const symbols = { standin_runs: count, standin_core_masks: count, standin_live_objects: count };
-  const { standin_core_masks, standin_live_objects, standin_runs } = dlopen(
-    compileStandIns().rknn,
-    symbols,
-  ).symbols;
+  const symbols = {
+    standin_runs: count,
+    standin_core_masks: count,
+    standin_live_objects: count,
+    standin_twins: count,
+  };
+  const library = dlopen(compileStandIns().rknn, symbols).symbols;
   return {
-    runs: () => Number(standin_runs()),
-    masks: () => Number(standin_core_masks()),
-    live: () => Number(standin_live_objects()),
+    runs: () => Number(library.standin_runs()),
+    masks: () => Number(library.standin_core_masks()),
+    twins: () => Number(library.standin_twins()),
+    live: () => Number(library.standin_live_objects()),
   };
 };
 
@@ -63,10 +66,12 @@ describe.skipIf(compiler === null)(`side by side${noCompiler}`, () => {
     const alone = open(lanes, {});
     const expected = speak(alone, lanes);
     alone.close();
-    const { live, masks: taken } = standIn();
+    const { live, masks: taken, twins } = standIn();
     const before = live();
+    const twinsBefore = twins();
     const vocoder = open(lanes, content);
     expect(taken()).toBe(masks);
+    expect(twins() - twinsBefore).toBe(begins ? String(masks).length - 1 : 0); // the weights are there once
     expect(vocoder.begin !== undefined).toBe(begins);
     expect(speak(vocoder, lanes)).toEqual(expected);
     vocoder.close();
@@ -101,6 +106,7 @@ describe.skipIf(compiler === null)(`side by side${noCompiler}`, () => {
   });
 
   test("what was begun for nothing changes nothing", () => {
+    const before = standIn().live();
     const alone = open(2, {});
     const [, expected] = speak(alone, 2);
     alone.close();
@@ -116,6 +122,6 @@ describe.skipIf(compiler === null)(`side by side${noCompiler}`, () => {
     expect(speak(vocoder, 2)[1]).toEqual(expected);
     vocoder.begin!(1, others, FRAMES);
     vocoder.close();
-    expect(standIn().live()).toBe(0);
+    expect(standIn().live()).toBe(before);
   });
 });
