@@ -24,9 +24,9 @@ interface NpuBuild {
 export const RKNN_CHIPS = {
   rk3588: { models: "rk3588", cores: 3, tops: 6, hasSine: false, rowUnit: 8 },
   rk3576: { models: "rk3576", cores: 2, tops: 6, hasSine: true, rowUnit: 1 },
-  rk3566: { models: "rk356x", cores: 1, tops: 1, hasSine: false, rowUnit: 8 },
-  rk3568: { models: "rk356x", cores: 1, tops: 1, hasSine: false, rowUnit: 8 },
-  rk3562: { models: "rk3562", cores: 1, tops: 1, hasSine: false, rowUnit: 8 },
+  rk3566: { models: "rk356x", cores: 1, tops: 1, hasSine: false, rowUnit: Number.POSITIVE_INFINITY },
+  rk3568: { models: "rk356x", cores: 1, tops: 1, hasSine: false, rowUnit: Number.POSITIVE_INFINITY },
+  rk3562: { models: "rk3562", cores: 1, tops: 1, hasSine: false, rowUnit: 1 },
 } as const satisfies Record<string, RknnChipFacts>;
 export type RknnChip = keyof typeof RKNN_CHIPS;
 export const RKNN_CHIP_NAMES = Object.keys(RKNN_CHIPS) as RknnChip[];
@@ -41,7 +41,10 @@ interface RknnChipFacts {
   tops: number;
   /** Whether the NPU computes sines; otherwise the chip's CPU does. */
   hasSine: boolean;
-  /** Rows of other lengths than multiples of this are reshaped on the CPU; seen for the first two chips. */
+  /**
+   * Inputs and outputs are reshaped on the CPU unless their rows are a multiple of this: what toolkit 2.5.0
+   * does with these graphs.
+   */
   rowUnit: number;
 }
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type NpuManifest, newNpuManifest } from "../../src/formats/npu-folder.ts";
 import { vocoderMultiplications } from "../../src/machine/frame-cost.ts";
 import { describeNpuFolder } from "../../src/machine/npu-folders.ts";
+import type { RknnChip } from "../../src/npu-vendors.ts";
 import { STARTER, scratchFolder } from "../_support.ts";
 
 const SPEED = { bandwidth: 1e10, vocoder: 1e10 };
@@ -71,9 +72,14 @@ test("the shortest time is that of the products where memory is fast, on as many
   expect(leastMs(1)).toBeCloseTo(3 * leastMs(3));
 });
 
-test("an rk3576 reshapes rows of any length itself", () => {
-  const facts = describeNpuFolder(folderWith({ chip: "rk3576" }, "rk3576"), "rk3576", SPEED);
-  expect([facts.problem, facts.share?.leastCpuOperators]).toEqual(["", 0]);
+test.each<[RknnChip, number]>([
+  ["rk3588", 2], // the rows of 6
+  ["rk3576", 0],
+  ["rk3562", 0],
+  ["rk3566", 4], // and all others but those of 1
+])("an %s has at least %d operators on the CPU", (chip, count) => {
+  const facts = describeNpuFolder(folderWith({ chip }, chip), chip, SPEED);
+  expect([facts.problem, facts.share?.leastCpuOperators]).toEqual(["", count]);
 });
 
 test("f16 halves what goes in and comes out", () => {
