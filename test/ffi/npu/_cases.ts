@@ -112,6 +112,11 @@ export function modelCases(subject: Subject, file: string): void {
     expect(() => model.run(2)).toThrow("lane 2 of 2");
     expect(() => model.reset(-1)).toThrow(RangeError);
     expect(() => model.keep()).toThrow("nothing to keep");
+    expect(() => model.finish()).toThrow("nothing to finish");
+    model.start(0);
+    expect(() => model.start(1)).toThrow("lane 0 has begun and not finished");
+    expect(() => model.keep()).toThrow("nothing to keep");
+    model.finish();
     model.run(0);
     model.keep();
     expect(() => model.keep()).toThrow("nothing to keep");
