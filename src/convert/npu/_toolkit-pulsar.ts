@@ -7,12 +7,15 @@ import { partName, type Toolkit } from "./_toolkit.ts";
 
 export const PULSAR_TOOLKIT: Toolkit = {
   operators: ["Sin"],
-  calibration: "tar",
+  style: { hasSine: true, fusesRmsNorm: false, rowUnit: 1, timeMajor: false },
+  calibrates: true,
   device: "an AX650N, as a card (AXCL) or on its own board",
   how: [
     "1. On a PC: start the container of Pulsar2 (5.0 or newer; the configurations are written for 7.0) with this folder mounted.",
     "2. There, in this folder: `sh build.sh`. It writes the .axmodel files beside the .onnx files.",
   ],
+  tried:
+    "Nothing was tried with Pulsar2 or on a device: the graphs keep to the operators, strides, pads, dilations and sizes of its documents, and the calibration inputs were recorded while the model spoke.",
   facts: [
     "All layers are U16, calibrated by MinMax on a real run, with f32 biases; inputs and outputs are f32. Users report that 16 bits through this many convolutions can leave audible noise (7 to 14 dB in other models). The self-test decides, see below.",
     "predictor-frame gives all 15 codes of a frame in one run, drawn on the card. predictor-step runs one step; its heads (predictor-heads.onnx) and sampling stay on the CPU, so a seed gives the CPU's codes. One of the two is enough; if both are built, predictor-frame is used.",
