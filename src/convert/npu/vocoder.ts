@@ -14,7 +14,7 @@
 import { TtsError } from "../../errors.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
-import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
+import { isZero, type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import type { NpuTarget } from "../../npu-vendors.ts";
 import { SAMPLES_PER_FRAME } from "../../types.ts";
 import { linear, reshape, slice, transpose } from "../onnx/layers.ts";
@@ -29,6 +29,7 @@ import {
 } from "../onnx/vocoder-network.ts";
 import { foldedSine } from "./_folded-sine.ts";
 import { beyondLimits } from "./_limits.ts";
+import { type Result, sideBySide } from "./_side-by-side.ts";
 import type { GraphStyle } from "./_toolkit.ts";
 import { TOOLKITS } from "./_toolkits.ts";
 
@@ -79,7 +80,7 @@ export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number
     const largest = Object.entries(peaks).flatMap(([name, peak]) =>
       name.startsWith(`${PEAK.signal}${level + 1}.`) ? [peak] : [],
     );
-    return 2 ** -Math.max(0, Math.ceil(Math.log2(Math.max(...largest) / LARGEST_SIGNAL)));
+    return 2 ** -Math.max(0, Math.ceil(Math.log2(Math.max(0, ...largest) / LARGEST_SIGNAL)));
   });
   const angles = Object.entries(peaks).filter(([name]) => name.startsWith(PEAK.angle));
   const folds = angles.map(([name, peak]) => {
@@ -146,7 +147,33 @@ class NpuVocoderBuilder extends VocoderNetwork {
       return whole === width ? given : slice(g, given, 2, whole - width);
     };
     const half = shape.headDim / 2;
-    return { cos: table("cos", half), sin: table("sin", half), mask: table("mask", past + frames) };
+    const made = new Map<string, string>();
+    /** Declared when it is first read: the toolkit removes inputs that nobody reads. */
+    const once = (name: string, width: number) => {
+      const value = made.get(name) ?? table(name, width);
+      made.set(name, value);
+      return value;
+    };
+    return {
+      get cos() {
+        return once("cos", half);
+      },
+      get sin() {
+        return once("sin", half);
+      },
+      get mask() {
+        return once("mask", past + frames);
+      },
+    };
+  }
+
+  protected raised(x: string, values: Float32Array): string {
+    const scale = this.scales[this.level];
+    const constant = this.g.values(
+      values.map((value) => value * scale),
+      [1, values.length, 1],
+    );
+    return this.g.op("Add", [x, constant]);
   }
 
   protected toRows(x: string, width: number, perFrame: number): string {
@@ -160,6 +187,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
   protected rmsNorm(x: string, weight: Tensor, eps: number): string {
     const { g } = this;
     const [width] = weight.shape;
+    assertNotZero(weight);
     if (this.options.style.fusesRmsNorm) {
       const mean = g.op("ReduceMean", [g.op("Pow", [x, g.float(2)]), g.ints([-1])], { keepdims: 1 });
       const root = g.op("Sqrt", [g.op("Add", [mean, g.float(eps)])]);
@@ -179,7 +207,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
     );
   }
 
-  protected attend(layer: number, project: Projection, tables: Attention): string {
+  protected attend(layer: number, project: Projection, tables: Attention, uniform: boolean): string {
     const { g, past, shape } = this;
     const { heads, headDim } = shape;
     /** [time, heads * dim] -> [heads, time, dim] */
@@ -191,10 +219,13 @@ class NpuVocoderBuilder extends VocoderNetwork {
       state.keep(slice(g, all, 1, -past));
       return all;
     };
-    const q = g.op("Mul", [this.rotate(split("q"), tables), g.float(1 / Math.sqrt(headDim))]);
-    const keys = window("k", this.rotate(split("k"), tables));
+    const scoresOf = () => {
+      const q = g.op("Mul", [this.rotate(split("q"), tables), g.float(1 / Math.sqrt(headDim))]);
+      const keys = window("k", this.rotate(split("k"), tables));
+      return g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
+    };
+    const scores = uniform ? tables.mask : scoresOf();
     const values = window("v", split("v"));
-    const scores = g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
     const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values]);
     return reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, heads * headDim]);
   }
@@ -255,7 +286,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
     const from = this.scales[this.level];
     if (name === "entry") this.level++;
     const to = name === "exit" ? 1 : this.scales[this.level];
-    const taps = this.scaled(this.take(`${weight}.weight`, size), to / from);
+    const taps = this.scaled(this.needed(`${weight}.weight`, size), to / from);
     const bias = this.scaled(this.take(`${weight}.bias`, [size[0]]), to);
     return this.g.op("Conv", [padded, taps, bias], {
       dilations: [dilation],
@@ -267,6 +298,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
   }
 
   protected project(x: string, weight: Tensor, bias?: Tensor): string {
+    assertNotZero(weight);
     return linear(this.g, x, weight, bias);
   }
 
@@ -296,7 +328,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
     const from = this.scales[this.level];
     if (this.level > 0) this.level++;
     const to = this.scales[this.level];
-    const tensor = this.take(`${weight}.weight`, size);
+    const tensor = this.needed(`${weight}.weight`, size);
     const bias = toFloat32(this.take(`${weight}.bias`, [out]));
     const convolve = (results: readonly Result[]) => {
       const parameters = [
@@ -335,6 +367,13 @@ class NpuVocoderBuilder extends VocoderNetwork {
     const all = kept <= moments ? x : kept === count ? padded : g.op("Concat", [state.value, x], { axis: 2 });
     state.keep(kept === moments ? x : slice(g, all, 2, -kept));
     return padded;
+  }
+
+  /** A weight that all sound goes through. */
+  private needed(name: string, size: readonly number[]): Tensor {
+    const tensor = this.take(name, size);
+    assertNotZero(tensor);
+    return tensor;
   }
 
   private scaled(tensor: Tensor, factor: number): string {
@@ -376,33 +415,14 @@ class NpuVocoderBuilder extends VocoderNetwork {
   }
 }
 
-/** One of the `stride` results of a moment, its phase, in one channel. */
-interface Result {
-  channel: number;
-  phase: number;
+/** @throws TtsError MODEL_UNSUITABLE */
+function assertNotZero(weight: Tensor): void {
+  if (!isZero(weight)) return;
+  throw new TtsError(
+    "MODEL_UNSUITABLE",
+    `${weight.file}: its vocoder gives the same sound for all codes: ${weight.name} is all zeros`,
+    "leave the vocoder on the CPU",
+  );
 }
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
-
-/**
- * Turns the taps of a transposed convolution, [in, out, kernel], into those of a plain one, [results, in,
- * kernel / stride], oldest moment first.
- */
-function sideBySide(
-  taps: Float32Array,
-  [inputs, out, kernel]: TransposedSize,
-  results: readonly Result[],
-  stride: number,
-  factor: number,
-): Float32Array {
-  const moments = kernel / stride;
-  const turned = new Float32Array(results.length * inputs * moments);
-  let at = 0;
-  for (const { channel, phase } of results) {
-    for (let input = 0; input < inputs; input++) {
-      for (let moment = moments - 1; moment >= 0; moment--)
-        turned[at++] = factor * taps[(input * out + channel) * kernel + moment * stride + phase];
-    }
-  }
-  return turned;
-}

@@ -186,6 +186,8 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return terms.reduce((sum, term) => g.op("Add", [sum, term]));
   }
 
+  protected raised = (x: string, values: Float32Array) =>
+    this.g.op("Add", [x, this.g.values(values, [values.length])]);
   protected toRows = (x: string) => x;
   protected toSignal = (x: string) => x;
   protected product = (x: string, weight: Tensor, bias?: Tensor) =>
