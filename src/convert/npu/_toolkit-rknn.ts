@@ -15,7 +15,7 @@ export const RKNN_TOOLKIT: Toolkit = {
     `1. On a PC (x86-64 Linux): \`pip install rknn-toolkit2==${OLDEST}\`, the oldest that builds these graphs. The board's librknnrt.so must not be older than the toolkit.`,
     "2. There, in this folder: `python3 build.py`. It writes the .rknn files beside the .onnx files, says which operators would run on the board's CPU, and keeps the toolkit's own messages in .log files.",
   ],
-  tried: `The graphs were built with rknn-toolkit2 ${OLDEST} and run in its simulator: no operator of them waits for the CPU.`,
+  tried: `Such graphs were built with rknn-toolkit2 ${OLDEST} and run in its simulator: no operator of them waited for the CPU, and the starter voice had 42 dB.`,
   facts: [
     "Models are float16: their tensors too, which the runtime converts from and to f32. Where a measured run went beyond 30000 (float16 ends at 65504), the signal is scaled by powers of two, and the states with it. Quantised to 8 bits, the self-test had 8 dB: there is no such build.",
     "An RK3588 computes sines, minima and maxima on its CPU, and each Snake would wait for it. So sin^2 is made of Abs, Relu, Clip, Mul, Add and Sub: the angle is folded, x - relu(2x - 2^k) again and again, until a polynomial is enough. The number of folds is measured on real speech, with room for angles four times as large. Larger angles lose the periodic part but do no other harm.",
@@ -52,6 +52,12 @@ class Failed(Exception):
     pass
 
 
+def reason(error):
+    """The last line: the toolkit puts whole tracebacks into its messages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no reason given'}"
+
+
 def toolkit():
     try:
         version = importlib.metadata.version("rknn-toolkit2")
@@ -59,8 +65,10 @@ def toolkit():
         raise Failed(f"rknn-toolkit2 is not installed; pip install rknn-toolkit2=={OLDEST}")
     if [int(part) for part in re.findall(r"\\d+", version)[:3]] < [int(part) for part in OLDEST.split(".")]:
         raise Failed(f"rknn-toolkit2 is {version}, which is too old; pip install rknn-toolkit2=={OLDEST}")
-    from rknn.api import RKNN
-
+    try:
+        from rknn.api import RKNN
+    except Exception as error:
+        raise Failed(f"rknn-toolkit2 {version} does not load: {reason(error)}")
     return RKNN
 
 
@@ -98,8 +106,7 @@ def step(log, what, call, *args, **options):
         result = call(*args, **options)
         why = None if result in (0, None) else f"the toolkit returned {result}"
     except (Exception, SystemExit) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = f"{type(error).__name__}: {lines[-1] if lines else 'no reason given'}"
+        why = reason(error)
     if why is not None:
         raise Failed(f"{what} failed: {why}; the toolkit's messages are in {log}")
 
@@ -135,6 +142,8 @@ def build(folder, name, RKNN):
 def main():
     folder = os.path.dirname(os.path.abspath(__file__))
     try:
+        if len(sys.argv) > 1:
+            raise Failed(f"there are no options, and {sys.argv[1]} is one too many")
         RKNN = toolkit()
         for name in MODELS:
             # The toolkit leaves graphs of its own where it runs.
