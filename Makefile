@@ -9,7 +9,7 @@ TEXT ?= The kettle is ready. The time is seven forty five.
 export TEXT_TO_SPEAK = $(value TEXT)
 export VOICE_FOLDER = $(value FROM)
 
-.PHONY: help setup run test check format hear voice bench compare memory npu-demo native binary test-rootfs test-arm64 man install uninstall deb clean
+.PHONY: help setup run test check format hear voice bench compare memory npu-demo npu-check native binary test-rootfs test-arm64 man install uninstall deb clean
 
 help: ## print this list
 	@echo "make TARGET"
@@ -65,6 +65,9 @@ compare: $(READY) ## measure against a commit: make compare AGAINST=HEAD~1 (ROUN
 
 npu-demo: $(READY) ## speak on stand-ins for the NPUs (needs a C compiler)
 	@$(BUN) test/tools/npu-demo.ts
+
+npu-check: $(READY) ## build the NPU's graphs with Rockchip's toolkit and simulate them (fetches 0.7 GB from PyPI; FULL=1: full size too)
+	@FULL="$(FULL)" $(BUN) test/tools/npu-check.ts
 
 native: ## compile the C sources, as the tests do
 	@for source in native/*.c; do echo "cc $$source" && \

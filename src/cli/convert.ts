@@ -69,7 +69,7 @@ export const command = defineCommand({
   description: [
     "Turns an official Qwen3-TTS checkpoint directory into the form that the program runs. Speaking does this by itself, into the cache; here you choose the place.",
     "The bundle appears only when it is whole: an interrupted conversion leaves nothing behind, and an older bundle stays until the new one replaces it. models/MODEL.md describes the files.",
-    "With --target, it makes graphs of fixed shapes for an NPU instead. It adds calibration inputs, recorded while the model speaks here, and everything else that the vendor's toolkit needs. The README.md in the folder says what to do next.",
+    "With --target, it makes graphs of fixed shapes for an NPU instead. The model speaks here first: its numbers are measured, and for axcl recorded as calibration inputs. The folder has everything that the vendor's toolkit needs. The README.md in the folder says what to do next.",
   ],
   examples: [
     [

@@ -30,7 +30,7 @@ export const NPU_MANIFEST = "npu.json";
 export const NPU_IN_BUNDLE = "npu";
 const FORMAT = "qwen3-tts-npu";
 const VERSION = 1;
-/** More frames would make a signal longer than the 8191 samples that an RK3588 takes. */
+/** More frames would make a signal of over 8191 samples, with which no RK3588 is known to be right. */
 export const MOST_NPU_FRAMES = 4;
 /** No model has larger sizes: only a damaged manifest does. */
 const LARGEST = { rank: 4, size: 65_536, elements: 2 ** 26, decibels: 200, bytes: 2 ** 50 } as const;

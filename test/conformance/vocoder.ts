@@ -111,7 +111,7 @@ export const calm: Edit = (name, value) => (name.endsWith(".beta") ? value + 2 :
 
 /** A tiny checkpoint with some numbers of its codec changed, in a copy. */
 export function editedBundle(checkpoint: string, edit: Edit): Bundle {
-  const name = `${checkpoint}-${edit === quiet ? "quiet" : "calm"}`;
+  const name = `${checkpoint}-${edit.name}`;
   const source = madeOnce(name, (folder) => {
     copyCheckpoint(checkpoint, folder);
     editDecoder(folder, edit);

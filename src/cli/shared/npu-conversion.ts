@@ -58,7 +58,7 @@ export const NPU_OPTIONS = {
     type: "string",
     valueHint: SNAKE_PLACES.join("|"),
     description:
-      "Where the vocoder's Snake activations run. With cpu, the NPU does only what comes before the first of them, and the CPU the rest: an RK3588 has no sine. Default: npu.",
+      "Where the vocoder's Snake activations run. With cpu, the NPU does only what comes before the first of them, and the CPU the rest: an RK3588 has no sine, and makes it of many operators. Default: npu.",
     group: GROUP,
   },
   voice: {

@@ -1,22 +1,17 @@
-// Calibration inputs as the toolkits read them: numbers from a real run, as .npy files.
+// Calibration inputs as AXERA's toolkit reads them: numbers from a real run, as .npy files, in one tar per
+// input.
 
-import { appendFileSync, closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { elementsOf } from "../../../ffi/npu/model.ts";
 import type { NpuTensorInfo } from "../../formats/npu-folder.ts";
 import { asBytes, writeAll } from "../../io/bytes.ts";
 
-/**
- * `list`: single files, and a text file with their paths, one line per run. `tar`: one tar of files per
- * input.
- */
-export type CalibrationFormat = "list" | "tar";
 export const CALIBRATION = "calibration";
 const TAR_BLOCK = 512;
 const NPY_ALIGNMENT = 64;
 
-/** The file that lists the runs of a part; paths in it are relative to the folder. */
-export const listOf = (part: string) => `${CALIBRATION}/${part}.txt`;
+/** The recorded runs of an input; the path is relative to the folder. */
 export const tarOf = (part: string, tensor: string) => `${CALIBRATION}/${part}/${tensor}.tar`;
 
 /** The inputs of one part. */
@@ -26,40 +21,26 @@ export class CalibrationSet {
 
   /** @param part the part's name without suffix */
   constructor(
-    private readonly folder: string,
-    private readonly format: CalibrationFormat,
-    private readonly part: string,
+    folder: string,
+    part: string,
     private readonly inputs: readonly NpuTensorInfo[],
   ) {
     mkdirSync(join(folder, CALIBRATION, part), { recursive: true });
-    if (format === "tar")
-      for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
+    for (const { name } of inputs) this.tars.set(name, openSync(join(folder, tarOf(part, name)), "wx"));
   }
 
   /** Writes the present values of all inputs as one run. */
   add(read: (name: string) => Float32Array): void {
-    const run = `${String(this.runs++).padStart(3, "0")}`;
-    const paths = this.inputs.map((info) => {
-      const values = read(info.name);
-      if (values.length !== elementsOf(info.shape))
-        throw new RangeError(`${info.name}: ${values.length} values for [${info.shape}]`);
-      return this.write(run, info, values);
-    });
-    if (this.format === "list") appendFileSync(join(this.folder, listOf(this.part)), `${paths.join(" ")}\n`);
-  }
-
-  private write(run: string, { name, shape }: NpuTensorInfo, values: Float32Array): string {
-    const file = npy(values, shape);
-    const tar = this.tars.get(name);
-    if (tar !== undefined) {
-      writeAll(tar, tarHeader(`${run}.npy`, file.length));
+    const run = `${String(this.runs++).padStart(3, "0")}.npy`;
+    for (const { name, shape } of this.inputs) {
+      const values = read(name);
+      if (values.length !== elementsOf(shape))
+        throw new RangeError(`${name}: ${values.length} values for [${shape}]`);
+      const [tar, file] = [this.tars.get(name)!, npy(values, shape)];
+      writeAll(tar, tarHeader(run, file.length));
       writeAll(tar, file);
       writeAll(tar, new Uint8Array((TAR_BLOCK - (file.length % TAR_BLOCK)) % TAR_BLOCK));
-      return "";
     }
-    const path = `${CALIBRATION}/${this.part}/${run}-${name}.npy`;
-    writeFileSync(join(this.folder, path), file);
-    return path;
   }
 
   close(): void {

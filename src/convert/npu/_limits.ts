@@ -4,10 +4,7 @@
 
 import type { Graph, Node } from "../../formats/onnx.ts";
 
-/**
- * From the vendors' operator lists: RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). An RK3588 takes no size
- * above 8191.
- */
+/** From the vendors' operator lists: RK3588 (toolkit 2.3.2) and AX650 (Pulsar2 7.0). */
 const LIMITS = {
   size: 8_191,
   rank: 3,
@@ -17,21 +14,9 @@ const LIMITS = {
   matrixDepth: 8_192,
 } as const;
 const OPERATORS = [
-  ...[
-    "Add",
-    "Clip",
-    "Concat",
-    "Conv",
-    "Gemm",
-    "Identity",
-    "LayerNormalization",
-    "MatMul",
-    "Max",
-    "Min",
-    "Mul",
-  ],
+  ...["Add", "Clip", "Concat", "Conv", "Gemm", "Identity", "LayerNormalization", "MatMul", "Mul"],
   ...["Reshape", "Sigmoid", "Slice", "Softmax", "Sub", "Transpose"],
-  ...["Div", "Erf"], // as parts of Gelu
+  ...["Div", "Erf"], // as parts of Gelu; RMSNorm divides too
 ];
 
 type Shape = readonly number[];
@@ -41,8 +26,7 @@ type Shape = readonly number[];
  * @param operators the NPU's beyond those that all targets have
  */
 export function beyondLimits(graph: Graph, operators: readonly string[]): string | null {
-  const shapes = new Map<string, Shape>();
-  for (const [name, shape] of graph.shapes) shapes.set(name, shape.map(Number));
+  const shapes = givenShapes(graph);
   for (const node of graph.nodes) {
     const wrong = wrongNode(node, [...OPERATORS, ...operators], shapes, graph);
     if (wrong !== null) return `${node.outputs[0]}: ${wrong}`;
@@ -57,17 +41,35 @@ export function beyondLimits(graph: Graph, operators: readonly string[]): string
   return null;
 }
 
+/** The shapes of all values of a graph. */
+export function shapesOf(graph: Graph): ReadonlyMap<string, Shape> {
+  const shapes = givenShapes(graph);
+  for (const node of graph.nodes)
+    for (const output of node.outputs) shapes.set(output, resultShape(node, shapes, graph.integers));
+  return shapes;
+}
+
+const givenShapes = (graph: Graph) =>
+  new Map<string, Shape>(Array.from(graph.shapes, ([name, shape]) => [name, shape.map(Number)]));
+
+/** A division of Gelu's, or by the root of a mean square. */
+const mayDivide = (graph: Graph, { inputs, outputs }: Node) =>
+  graph.nodes.some(({ type, ...node }) => {
+    if (type === "Erf") return node.inputs[0] === outputs[0];
+    return type === "Sqrt" && node.outputs[0] === inputs[1];
+  });
+
 function wrongNode(
-  { attributes, domain, inputs, outputs, type }: Node,
+  node: Node,
   known: readonly string[],
   shapes: Map<string, Shape>,
   graph: Graph,
 ): string | null {
+  const { attributes, domain, inputs, type } = node;
   if (domain !== "" || !known.includes(type)) return `${type} is not one of its operators`;
   const unknown = inputs.find((input) => !shapes.has(input));
   if (unknown !== undefined) return `${unknown} comes from nowhere`;
-  if (type === "Div" && !graph.nodes.some((node) => node.type === "Erf" && node.inputs[0] === outputs[0]))
-    return "it divides";
+  if (type === "Div" && !mayDivide(graph, node)) return "it divides";
   const [first, second] = inputs.map((input) => shapes.get(input)!);
   if ((type === "MatMul" || type === "Gemm") && first.at(-1)! > LIMITS.matrixDepth)
     return `a product of depth ${first.at(-1)}`;
@@ -112,6 +114,8 @@ function resultShape(
         wanted.reduce((product, size) => product * Math.abs(size), 1);
       return wanted.map((size) => (size === -1 ? rest : size));
     }
+    case "ReduceMean":
+      return first.with(numbers(1)[0], 1); // one axis, from the end, and kept
     case "Slice": {
       const [[from], [to], [axis]] = [numbers(1), numbers(2), numbers(3)];
       const size = first[axis];
@@ -121,8 +125,6 @@ function resultShape(
       return (attributes.perm as number[]).map((axis) => first[axis]);
     case "Add":
     case "Div":
-    case "Max":
-    case "Min":
     case "Mul":
     case "Sub":
       return broadcast(first, second);

@@ -12,7 +12,6 @@ import { CalibrationSet } from "./_calibration.ts";
 import { PartChain } from "./_chain.ts";
 import { describePart, GRAPH_COST, graphPath, THREADS } from "./_parts.ts";
 import { recordPredictor, type Speech } from "./_recorded-predictor.ts";
-import { TOOLKITS } from "./_toolkits.ts";
 import { predictorFrameGraph, predictorStepGraph } from "./predictor.ts";
 
 /** Runs that are recorded for a toolkit. It is prime, so that an even spread meets steps of every kind. */
@@ -60,18 +59,14 @@ export function predictorSteps(
 
 function record(
   checkpoint: Checkpoint,
-  { npu, part, speeches }: PredictorJob,
+  { part, speeches }: PredictorJob,
   parts: NpuManifest["predictor"],
   advance: (share: number) => void,
 ): void {
   const open = (name: string) => {
     const chain = new PartChain([graphPath(part, name)], THREADS);
     const described = describePart(chain, 0, name, "npu");
-    return {
-      chain,
-      described,
-      set: new CalibrationSet(part, TOOLKITS[npu].calibration, name, described.inputs),
-    };
+    return { chain, described, set: new CalibrationSet(part, name, described.inputs) };
   };
   const [step, frame] = [open(PART.step), open(PART.frame)];
   const heads = new PartChain([graphPath(part, PART.heads)], THREADS);

@@ -7,12 +7,15 @@ import { partName, type Toolkit } from "./_toolkit.ts";
 
 export const PULSAR_TOOLKIT: Toolkit = {
   operators: ["Sin"],
-  calibration: "tar",
+  style: { hasSine: true, fusesRmsNorm: false, rowUnit: 1, timeMajor: false },
+  calibrates: true,
   device: () => "an AX650N, as a card (AXCL) or on its own board",
   how: [
     "1. On a PC: start the container of Pulsar2 (5.0 or newer; the configurations are written for 7.0) with this folder mounted.",
     "2. There, in this folder: `sh build.sh`. It writes the .axmodel files beside the .onnx files.",
   ],
+  tried:
+    "Nothing was tried with Pulsar2 or on a device: the graphs keep to the operators, strides, pads, dilations and sizes of its documents, and the calibration inputs were recorded while the model spoke.",
   facts: () => [
     "Known: packages that AXERA publishes for such models have their convolutions compiled for a fixed 64 frames, 25 of them context that is computed again in each run, with dilations and sines in them. Kokoro's decoder runs on an AX650 with its Snakes unchanged (U16, 0.13 of real time). A user reports that Pulsar2 fails on Pad in front of a dilated convolution, another that it takes no dilation of 9.",
     "Assumed: the graphs here are shorter. A run is as many frames as the title says, and its context comes in and goes out as `state.*` and `next.*` in f32, so nothing is computed twice. On a card the states stay in its memory between runs. Concat puts the context in front of each convolution, dilations of 1, 3 and 9 included; nothing pads. Transposed convolutions are a convolution and a reshuffle. Each Snake has one Sin.",

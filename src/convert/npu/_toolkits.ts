@@ -26,7 +26,7 @@ export const toolkitFiles = (manifest: NpuManifest) =>
 
 export function npuReadme(manifest: NpuManifest, snakes: "npu" | "cpu"): string {
   const { chip, frames, name, predictor, selfTest, target, vocoder } = manifest;
-  const { device, facts, how } = TOOLKITS[target];
+  const { calibrates, device, facts, how, tried } = TOOLKITS[target];
   const onCpu = [...vocoder, predictor.heads]
     .filter((part) => part?.runs === "cpu")
     .map((part) => part!.file);
@@ -45,14 +45,11 @@ Made by \`tts convert --target ${target}${chip === null ? "" : ` --chip ${chip}`
 ${how.join("\n")}
 3. Copy this folder to the board; it needs only ${[...built, ...onBoard].join(", ")}. Then run \`tts --npu FOLDER "Hello."\`. Put the folder into the model's bundle as \`npu/\`, and it is found without the option.
 
-**Nothing here has been tried on hardware or with the vendor's toolkit.** What was tested: on ONNX Runtime the graphs give what the
-program's own vocoder gives (within 1e-4 of the peak); their operators, strides, pads, dilations and sizes are in the vendor's lists;
-and the calibration inputs were recorded while the model spoke.
+**Nothing here has been tried on hardware.** On ONNX Runtime the graphs give what the program's own vocoder gives (within 1e-4 of the peak). ${tried}
 
 ${[...cut, ...facts(chip)].map((fact) => `- ${fact}`).join("\n")}
 - \`${selfTest.file}\`: real codes and their samples. The program runs this test when it opens the models; below ${selfTest.leastSnrDb} dB
   (\`leastSnrDb\` in ${NPU_MANIFEST}) it does not use them.
 - \`${NPU_MANIFEST}\`: what the files are, and the checkpoint they were made of; models of another checkpoint are refused.
-- \`${CALIBRATION}/\`: only for the toolkit.
-`;
+${calibrates ? `- \`${CALIBRATION}/\`: only for the toolkit.\n` : ""}`;
 }

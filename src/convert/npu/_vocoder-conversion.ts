@@ -61,7 +61,11 @@ export class VocoderConversion {
         run: (advance) => this.measure(checkpoint, advance),
       },
       { title: "vocoder", cost: GRAPH_COST, run: () => this.writeGraphs(checkpoint) },
-      { title: "calibration of the vocoder", cost: perRun, run: (advance) => this.record(advance) },
+      {
+        title: "inputs and outputs of the vocoder",
+        cost: TOOLKITS[this.job.npu].calibrates ? perRun : 0,
+        run: (advance) => this.describe(advance),
+      },
     ];
   }
 
@@ -100,10 +104,10 @@ export class VocoderConversion {
 
   /** Runs the plain graph to learn how large the numbers get and what the self-test should sound like. */
   private measure(checkpoint: Checkpoint, advance: (share: number) => void): void {
-    const { frames, part, speeches, work } = this.job;
-    vocoderFrontGraph(checkpoint, frames).savePortable(this.path(PART.front));
+    const { frames, npu, part, speeches, work } = this.job;
+    vocoderFrontGraph(checkpoint, frames, TOOLKITS[npu].style).savePortable(this.path(PART.front));
     const plain = join(work, "peaks.onnx");
-    vocoderPeaksGraph(checkpoint, frames).savePortable(plain);
+    vocoderPeaksGraph(checkpoint, frames, npu).savePortable(plain);
     const chain = new PartChain([this.path(PART.front), plain], THREADS);
     const named = chain.outputs.filter((name) => chain.floats(name).length === 1);
     const peaks: Record<string, number> = {};
@@ -131,11 +135,14 @@ export class VocoderConversion {
       this.path(PART.vocoder),
     );
     if (snakes === "cpu")
-      vocoderTailGraph(checkpoint, frames, this.ranges.scales[0]).savePortable(this.path(PART.tail));
+      vocoderTailGraph(checkpoint, frames, this.ranges.scales[0], TOOLKITS[npu].style).savePortable(
+        this.path(PART.tail),
+      );
   }
 
-  private record(advance: (share: number) => void): void {
-    const { npu, part, snakes } = this.job;
+  /** Describes the parts, and records their inputs where the toolkit calibrates. */
+  private describe(advance: (share: number) => void): void {
+    const { npu, snakes } = this.job;
     const names = [PART.front, PART.vocoder, ...(snakes === "cpu" ? [PART.tail] : [])];
     const chain = new PartChain(
       names.map((name) => this.path(name)),
@@ -144,7 +151,12 @@ export class VocoderConversion {
     names.forEach((name, i) => {
       this.parts.push(describePart(chain, i, name, name === PART.vocoder ? "npu" : "cpu"));
     });
-    const set = new CalibrationSet(part, TOOLKITS[npu].calibration, PART.vocoder, this.parts[1].inputs);
+    if (TOOLKITS[npu].calibrates) this.record(chain, advance);
+    chain.close();
+  }
+
+  private record(chain: PartChain, advance: (share: number) => void): void {
+    const set = new CalibrationSet(this.job.part, PART.vocoder, this.parts[1].inputs);
     const wanted = spread(this.runs, CALIBRATION_RUNS);
     this.speak(
       chain,
@@ -155,7 +167,6 @@ export class VocoderConversion {
       () => {},
     );
     set.close();
-    chain.close();
   }
 }
 

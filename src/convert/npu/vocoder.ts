@@ -2,24 +2,23 @@
 // and only operators that RK3588 or AX650 list. It is the same network as onnx/vocoder.ts; vocoderFrontGraph
 // does lookups and integers in front of it.
 //
-// - A signal is [1, channels, time]. Concat puts contexts in front: an RK3588 pads by 15 at most, and these
-//   reach 54 back.
+// - A signal is [1, channels, time]. Concat puts contexts in front, which are states.
+// - An RK3588 reshapes tensors on its CPU whose last size is no multiple of 8. So states have whole rows of
+//   which a layer reads the end, and signals of few moments go in and out as rows of channels.
 // - Transposed convolutions are convolutions that give all results of a moment as channels, which are then
-//   put side by side in time. This serves every stride. RK3588's own operator has strides 1, 2, 4 and 8 and
-//   runs on one core only.
-// - RMSNorm is LayerNormalization of [x, -x], whose mean is zero: RK3588 computes square roots and RMSNorm on
-//   its CPU.
-// - Gelu is written as torch exports it: both toolkits turn that pattern into one operator.
-// - sin^2 is one operator and a product on AX650. RK3588 computes sines on its CPU, so there sin^2 is made of
-//   Max, Min, Sub, Mul and Add, see `foldedSine`.
+//   put side by side in time. This serves every stride: with strides 5 and 3 RK3588's own operator pads on
+//   the CPU. With 8 and 4 it takes eight and four times the cycles, and a reshuffle only moves the signal.
+// - RMSNorm is what each toolkit makes one operator of, as is Gelu, which is written as torch exports it.
+// - sin^2 is one operator and a product where the NPU computes sines; otherwise see _folded-sine.ts.
 
 import { TtsError } from "../../errors.ts";
 import type { Checkpoint } from "../../formats/checkpoint.ts";
 import { Graph } from "../../formats/onnx.ts";
-import { type Tensor, toFloat32 } from "../../formats/safetensors.ts";
+import { isZero, type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import type { NpuTarget, RknnChip } from "../../npu-vendors.ts";
 import { SAMPLES_PER_FRAME } from "../../types.ts";
 import { linear, reshape, slice, transpose } from "../onnx/layers.ts";
+import { signalShape, wholeRow } from "../onnx/vocoder.ts";
 import {
   type Attention,
   type ConvSize,
@@ -28,8 +27,11 @@ import {
   transposedTaps,
   VocoderNetwork,
 } from "../onnx/vocoder-network.ts";
+import { foldedSine } from "./_folded-sine.ts";
 import { beyondLimits } from "./_limits.ts";
-import { operatorsOf } from "./_toolkits.ts";
+import { type Result, sideBySide } from "./_side-by-side.ts";
+import type { GraphStyle } from "./_toolkit.ts";
+import { operatorsOf, TOOLKITS } from "./_toolkits.ts";
 
 /** What the graph takes from measured ranges of the signal, see {@link rangesOf}. */
 export interface VocoderRanges {
@@ -65,9 +67,10 @@ const PEAK = { angle: "angle.", signal: "signal." } as const;
  * The graph for measuring: it scales nothing, and each Snake reports its largest angle and the largest value
  * around it.
  */
-export function vocoderPeaksGraph(checkpoint: Checkpoint, frames: number): Graph {
+export function vocoderPeaksGraph(checkpoint: Checkpoint, frames: number, target: NpuTarget): Graph {
   const ranges = { scales: checkpoint.codec.upsampleRates.map(() => 1).concat(1), folds: {} };
-  return new NpuVocoderBuilder(checkpoint, { frames, hasSine: true, end: "samples", ranges }, true).build();
+  const style = { ...TOOLKITS[target].style, hasSine: true };
+  return new NpuVocoderBuilder(checkpoint, { frames, style, end: "samples", ranges }, true).build();
 }
 
 /**
@@ -79,7 +82,7 @@ export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number
     const largest = Object.entries(peaks).flatMap(([name, peak]) =>
       name.startsWith(`${PEAK.signal}${level + 1}.`) ? [peak] : [],
     );
-    return 2 ** -Math.max(0, Math.ceil(Math.log2(Math.max(...largest) / LARGEST_SIGNAL)));
+    return 2 ** -Math.max(0, Math.ceil(Math.log2(Math.max(0, ...largest) / LARGEST_SIGNAL)));
   });
   const angles = Object.entries(peaks).filter(([name]) => name.startsWith(PEAK.angle));
   const folds = angles.map(([name, peak]) => {
@@ -99,8 +102,8 @@ export function rangesOf(peaks: Readonly<Record<string, number>>, blocks: number
  */
 export function vocoderNpuGraph(checkpoint: Checkpoint, options: NpuVocoderOptions): Graph {
   const operators = operatorsOf(options.target, options.chip);
-  const hasSine = operators.includes("Sin");
-  const graph = new NpuVocoderBuilder(checkpoint, { ...options, hasSine }).build();
+  const style = { ...TOOLKITS[options.target].style, hasSine: operators.includes("Sin") };
+  const graph = new NpuVocoderBuilder(checkpoint, { ...options, style }).build();
   const beyond = beyondLimits(graph, operators);
   if (beyond === null) return graph;
   const what = `${checkpoint.directory}: its vocoder is beyond what ${options.target} can do: ${beyond}`;
@@ -120,7 +123,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
 
   constructor(
     { codec, codecWeights }: Checkpoint,
-    private readonly options: Omit<NpuVocoderOptions, "target"> & { hasSine: boolean },
+    private readonly options: Omit<NpuVocoderOptions, "target"> & { style: GraphStyle },
     private readonly measures = false,
   ) {
     super(new Graph({ name: "vocoder" }), codec, codecWeights);
@@ -130,21 +133,50 @@ class NpuVocoderBuilder extends VocoderNetwork {
 
   build(): Graph {
     const { frames, g, shape } = this;
-    const x = this.front(g.input("vectors", "f32", [1, shape.codebookDim, frames]));
-    if (this.options.end === "front")
-      g.output("x", x, "f32", [1, shape.decoderDim, frames * this.frontPerFrame]);
-    else g.output("samples", this.tail(x), "f32", [1, 1, frames * SAMPLES_PER_FRAME]);
+    const { end, style } = this.options;
+    const signal = (channels: number, moments: number) => signalShape(channels, moments, style);
+    const turned = (x: string) => (style.timeMajor ? transpose(g, x, [0, 2, 1]) : x);
+    const x = this.front(turned(g.input("vectors", "f32", signal(shape.codebookDim, frames))));
+    if (end === "samples") g.output("samples", this.tail(x), "f32", [1, 1, frames * SAMPLES_PER_FRAME]);
+    else g.output("x", turned(x), "f32", signal(shape.decoderDim, frames * this.frontPerFrame));
     return g;
   }
 
   protected attention(): Attention {
     const { frames, g, past, shape } = this;
-    const half = shape.headDim / 2;
-    return {
-      cos: g.input("cos", "f32", [1, frames, half]),
-      sin: g.input("sin", "f32", [1, frames, half]),
-      mask: g.input("mask", "f32", [1, frames, past + frames]),
+    const table = (name: string, width: number) => {
+      const whole = wholeRow(width, this.options.style);
+      const given = g.input(name, "f32", [1, frames, whole]);
+      return whole === width ? given : slice(g, given, 2, whole - width);
     };
+    const half = shape.headDim / 2;
+    const made = new Map<string, string>();
+    /** Declared when it is first read: the toolkit removes inputs that nobody reads. */
+    const once = (name: string, width: number) => {
+      const value = made.get(name) ?? table(name, width);
+      made.set(name, value);
+      return value;
+    };
+    return {
+      get cos() {
+        return once("cos", half);
+      },
+      get sin() {
+        return once("sin", half);
+      },
+      get mask() {
+        return once("mask", past + frames);
+      },
+    };
+  }
+
+  protected raised(x: string, values: Float32Array): string {
+    const scale = this.scales[this.level];
+    const constant = this.g.values(
+      values.map((value) => value * scale),
+      [1, values.length, 1],
+    );
+    return this.g.op("Add", [x, constant]);
   }
 
   protected toRows(x: string, width: number, perFrame: number): string {
@@ -158,6 +190,12 @@ class NpuVocoderBuilder extends VocoderNetwork {
   protected rmsNorm(x: string, weight: Tensor, eps: number): string {
     const { g } = this;
     const [width] = weight.shape;
+    assertNotZero(weight);
+    if (this.options.style.fusesRmsNorm) {
+      const mean = g.op("ReduceMean", [g.op("Pow", [x, g.float(2)]), g.ints([-1])], { keepdims: 1 });
+      const root = g.op("Sqrt", [g.op("Add", [mean, g.float(eps)])]);
+      return g.op("Mul", [g.op("Div", [x, root]), g.tensor(weight)]);
+    }
     const both = g.op("Concat", [x, g.op("Mul", [x, g.float(-1)])], { axis: -1 });
     const weights = () =>
       Float32Array.from({ length: 2 * width }, (_, i) => (i < width ? toFloat32(weight)[i] : 0));
@@ -172,7 +210,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
     );
   }
 
-  protected attend(layer: number, project: Projection, tables: Attention): string {
+  protected attend(layer: number, project: Projection, tables: Attention, uniform: boolean): string {
     const { g, past, shape } = this;
     const { heads, headDim } = shape;
     /** [time, heads * dim] -> [heads, time, dim] */
@@ -184,10 +222,13 @@ class NpuVocoderBuilder extends VocoderNetwork {
       state.keep(slice(g, all, 1, -past));
       return all;
     };
-    const q = g.op("Mul", [this.rotate(split("q"), tables), g.float(1 / Math.sqrt(headDim))]);
-    const keys = window("k", this.rotate(split("k"), tables));
+    const scoresOf = () => {
+      const q = g.op("Mul", [this.rotate(split("q"), tables), g.float(1 / Math.sqrt(headDim))]);
+      const keys = window("k", this.rotate(split("k"), tables));
+      return g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
+    };
+    const scores = uniform ? tables.mask : scoresOf();
     const values = window("v", split("v"));
-    const scores = g.op("Add", [g.op("MatMul", [q, transpose(g, keys, [0, 2, 1])]), tables.mask]);
     const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values]);
     return reshape(g, transpose(g, mixed, [1, 0, 2]), [-1, heads * headDim]);
   }
@@ -218,10 +259,10 @@ class NpuVocoderBuilder extends VocoderNetwork {
     x: string,
     weight: string,
     size: ConvSize,
-    _perFrame: number,
+    perFrame: number,
     dilation = 1,
   ): string {
-    return this.narrowConv(name, x, weight, size, _perFrame, dilation);
+    return this.narrowConv(name, x, weight, size, perFrame, dilation);
   }
 
   protected unitConv(
@@ -240,15 +281,15 @@ class NpuVocoderBuilder extends VocoderNetwork {
     x: string,
     weight: string,
     size: ConvSize,
-    _perFrame: number,
+    perFrame: number,
     dilation = 1,
     group = 1,
   ): string {
-    const padded = this.withContext(name, x, (size[2] - 1) * dilation, size[1] * group);
+    const padded = this.withContext(name, x, (size[2] - 1) * dilation, size[1] * group, perFrame);
     const from = this.scales[this.level];
     if (name === "entry") this.level++;
     const to = name === "exit" ? 1 : this.scales[this.level];
-    const taps = this.scaled(this.take(`${weight}.weight`, size), to / from);
+    const taps = this.scaled(this.needed(`${weight}.weight`, size), to / from);
     const bias = this.scaled(this.take(`${weight}.bias`, [size[0]]), to);
     return this.g.op("Conv", [padded, taps, bias], {
       dilations: [dilation],
@@ -260,6 +301,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
   }
 
   protected project(x: string, weight: Tensor, bias?: Tensor): string {
+    assertNotZero(weight);
     return linear(this.g, x, weight, bias);
   }
 
@@ -272,6 +314,7 @@ class NpuVocoderBuilder extends VocoderNetwork {
     return this.g.op("Conv", [x, ...parameters], { kernel_shape: [1], pads: [0, 0], strides: [1] });
   }
 
+  /** A convolution gives all results of a moment as channels, which then go behind each other in time. */
   protected transposedConv(
     name: string,
     x: string,
@@ -281,38 +324,59 @@ class NpuVocoderBuilder extends VocoderNetwork {
     perFrame: number,
   ): string {
     const { g } = this;
+    const { rowUnit } = this.options.style;
     const [inputs, out] = size;
     const taps = transposedTaps(weight, size, stride);
-    const padded = taps === 1 ? x : this.withContext(name, x, 1, inputs);
+    const padded = taps === 1 ? x : this.withContext(name, x, 1, inputs, perFrame);
     const from = this.scales[this.level];
     if (this.level > 0) this.level++;
     const to = this.scales[this.level];
-    const tensor = this.take(`${weight}.weight`, size);
+    const tensor = this.needed(`${weight}.weight`, size);
     const bias = toFloat32(this.take(`${weight}.bias`, [out]));
-    const parameters = [
-      g.values(() => sideBySide(toFloat32(tensor), size, stride, to / from), [out * stride, inputs, taps]),
-      g.values(
-        Float32Array.from({ length: out * stride }, (_, i) => bias[Math.floor(i / stride)] * to),
-        [out * stride],
-      ),
-    ];
+    const convolve = (results: readonly Result[]) => {
+      const parameters = [
+        g.values(
+          () => sideBySide(toFloat32(tensor), size, results, stride, to / from),
+          [results.length, inputs, taps],
+        ),
+        g.values(
+          Float32Array.from(results, ({ channel }) => bias[channel] * to),
+          [results.length],
+        ),
+      ];
+      return g.op("Conv", [padded, ...parameters], { kernel_shape: [taps], pads: [0, 0], strides: [1] });
+    };
+    const [channels, phases] = [upTo(out), upTo(stride)];
+    const byPhase = phases.map((phase) => channels.map((channel) => ({ channel, phase })));
     const moments = this.frames * perFrame;
-    const channels = g.op("Conv", [padded, ...parameters], {
-      kernel_shape: [taps],
-      pads: [0, 0],
-      strides: [1],
-    });
-    const inTime = transpose(g, reshape(g, channels, [out, stride, moments]), [0, 2, 1]);
-    return reshape(g, inTime, [1, out, moments * stride]);
+    if (moments % rowUnit === 0) {
+      const byChannel = channels.flatMap((channel) => phases.map((phase) => ({ channel, phase })));
+      const inTime = transpose(g, reshape(g, convolve(byChannel), [out, stride, moments]), [0, 2, 1]);
+      return reshape(g, inTime, [1, out, moments * stride]);
+    }
+    if (moments === 1) return g.op("Concat", byPhase.map(convolve), { axis: 2 });
+    const rows = this.toRows(convolve(byPhase.flat()), out * stride, perFrame);
+    return this.toSignal(reshape(g, rows, [moments * stride, out]), out, perFrame * stride);
   }
 
-  /** x [1, width, time] with the last `count` moments before it in front. */
-  private withContext(name: string, x: string, count: number, width: number): string {
+  /** x [1, width, moments] with the last `count` moments before it in front. */
+  private withContext(name: string, x: string, count: number, width: number, perFrame: number): string {
     const { g } = this;
-    const state = this.state(name, [1, width, count]);
-    const padded = g.op("Concat", [state.value, x], { axis: 2 });
-    state.keep(slice(g, padded, 2, -count));
+    const moments = this.frames * perFrame;
+    const kept = wholeRow(count, this.options.style);
+    const state = this.state(name, [1, width, kept]);
+    const before = kept === count ? state.value : slice(g, state.value, 2, kept - count);
+    const padded = g.op("Concat", [before, x], { axis: 2 });
+    const all = kept <= moments ? x : kept === count ? padded : g.op("Concat", [state.value, x], { axis: 2 });
+    state.keep(kept === moments ? x : slice(g, all, 2, -kept));
     return padded;
+  }
+
+  /** A weight that all sound goes through. */
+  private needed(name: string, size: readonly number[]): Tensor {
+    const tensor = this.take(name, size);
+    assertNotZero(tensor);
+    return tensor;
   }
 
   private scaled(tensor: Tensor, factor: number): string {
@@ -336,15 +400,11 @@ class NpuVocoderBuilder extends VocoderNetwork {
       );
     const angle = (unit: number) => g.op("Mul", [x, constant(alpha, 1 / (size * unit))]);
     let square: string;
-    if (this.options.hasSine) {
+    if (this.options.style.hasSine) {
       const sine = g.op("Sin", [angle(1)]);
       square = g.op("Mul", [sine, sine]);
     } else
-      square = foldedSine(
-        g,
-        g.op("Max", [angle(Math.PI), angle(-Math.PI)]),
-        this.options.ranges.folds[name] ?? MOST_FOLDS,
-      );
+      square = foldedSine(g, g.op("Abs", [angle(Math.PI)]), this.options.ranges.folds[name] ?? MOST_FOLDS);
     const y = g.op("Add", [x, g.op("Mul", [square, constant(scale, size)])]);
     if (this.measures) {
       this.measure(`${PEAK.angle}${name}`, angle(1));
@@ -358,71 +418,14 @@ class NpuVocoderBuilder extends VocoderNetwork {
   }
 }
 
-/**
- * sin^2 of `turns` half turns, 0 to 2^folds; larger angles count as 2^folds. sin^2 depends neither on whole
- * half turns nor on the sign, so each fold, min(turns, 2^k - turns), halves the range and loses no digit. The
- * last range is 0 to 1/2, where a polynomial is enough.
- */
-function foldedSine(g: Graph, turns: string, folds: number): string {
-  let left = g.op("Clip", [turns, g.float(0), g.float(2 ** folds)]);
-  for (let k = folds; k >= 0; k--) left = g.op("Min", [left, g.op("Sub", [g.float(2 ** k), left])]);
-  const squared = g.op("Mul", [left, left]);
-  const [highest, ...lower] = SINE.toReversed();
-  let ratio = g.op("Mul", [squared, g.float(highest)]);
-  lower.forEach((coefficient, i) => {
-    ratio = g.op("Add", [i === 0 ? ratio : g.op("Mul", [ratio, squared]), g.float(coefficient)]);
-  });
-  const sine = g.op("Mul", [ratio, left]);
-  return g.op("Mul", [sine, sine]);
-}
-
-/**
- * sin(pi x) / x as a polynomial of q = x^2, for q up to 1/4, through its values at four Chebyshev points.
- * Lowest power first.
- */
-const SINE = polynomial(4, 0.25, (q) => Math.sin(Math.PI * Math.sqrt(q)) / Math.sqrt(q));
-
-/** The polynomial of `count` coefficients through f's values at Chebyshev points from 0 to `end`. */
-function polynomial(count: number, end: number, f: (x: number) => number): number[] {
-  const points = Array.from(
-    { length: count },
-    (_, i) => (end / 2) * (1 + Math.cos((Math.PI * (i + 0.5)) / count)),
+/** @throws TtsError MODEL_UNSUITABLE */
+function assertNotZero(weight: Tensor): void {
+  if (!isZero(weight)) return;
+  throw new TtsError(
+    "MODEL_UNSUITABLE",
+    `${weight.file}: its vocoder gives the same sound for all codes: ${weight.name} is all zeros`,
+    "leave the vocoder on the CPU",
   );
-  const sum = new Array<number>(count).fill(0);
-  points.forEach((point, i) => {
-    let basis = [1]; // Lagrange: one at this point, zero at the others
-    points.forEach((other, j) => {
-      if (j === i) return;
-      const raised = [0, ...basis];
-      basis = raised.map((value, power) => (value - other * (basis[power] ?? 0)) / (point - other));
-    });
-    basis.forEach((value, power) => {
-      sum[power] += value * f(point);
-    });
-  });
-  return sum;
 }
 
-/**
- * Turns the taps of a transposed convolution, [in, out, kernel], into those of a plain one, [out * stride,
- * in, kernel / stride], oldest moment first.
- */
-function sideBySide(
-  taps: Float32Array,
-  [inputs, out, kernel]: TransposedSize,
-  stride: number,
-  factor: number,
-): Float32Array {
-  const moments = kernel / stride;
-  const result = new Float32Array(taps.length);
-  let at = 0;
-  for (let row = 0; row < out * stride; row++) {
-    const [o, phase] = [Math.floor(row / stride), row % stride];
-    for (let input = 0; input < inputs; input++) {
-      for (let moment = moments - 1; moment >= 0; moment--) {
-        result[at++] = factor * taps[(input * out + o) * kernel + moment * stride + phase];
-      }
-    }
-  }
-  return result;
-}
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);

@@ -1,12 +1,20 @@
 // The codec decoder as a network: the order of its layers, their sizes and their memory. Derived classes
 // decide how a layer is computed and how its signal is laid out: onnx/vocoder.ts for ONNX Runtime,
 // npu/vocoder.ts for NPUs. A block whose weights add exactly nothing to its input is left out together with
-// its memory: not a bit of the sound changes.
+// its memory: not a bit of the sound changes. One that adds the same at every moment is replaced by that.
 
 import type { CodecShape, Weights } from "../../formats/checkpoint.ts";
 import type { Graph } from "../../formats/onnx.ts";
 import { isZero, type Tensor, toFloat32 } from "../../formats/safetensors.ts";
 import { NEXT, STATE } from "../../types.ts";
+import {
+  type Constant,
+  type Snake,
+  throughGelu,
+  throughLayerNorm,
+  throughSnake,
+  throughWeight,
+} from "./_constants.ts";
 import { layerNorm, swiGlu } from "./layers.ts";
 
 const LAYER_NORM_EPS = 1e-6;
@@ -110,14 +118,21 @@ export abstract class VocoderNetwork {
     scale: Float32Array,
     perFrame: number,
   ): string;
+  /** Adds one value per channel to a signal. */
+  protected abstract raised(x: string, values: Float32Array): string;
   protected abstract toRows(x: string, width: number, perFrame: number): string;
   protected abstract toSignal(x: string, width: number, perFrame: number): string;
   protected abstract rmsNorm(x: string, weight: Tensor, eps: number): string;
   /**
    * Rows through attention, [time, heads * headDim]. The memory is `layer.N.k` and `layer.N.v`, the window
-   * before the rows.
+   * before the rows. If `uniform`, all scores are 0: queries or keys are.
    */
-  protected abstract attend(layer: number, project: Projection, attention: Attention): string;
+  protected abstract attend(
+    layer: number,
+    project: Projection,
+    attention: Attention,
+    uniform: boolean,
+  ): string;
   protected abstract gelu(x: string): string;
   /** Called once, by the first layer that attends. */
   protected abstract attention(): Attention;
@@ -183,34 +198,48 @@ export abstract class VocoderNetwork {
       this.take(`${prefix}.pwconv2.bias`, [width]),
     ] as const;
     if (isZero(gamma) || narrow.every(isZero)) return x;
-    const mixed = this.narrowConv(
-      `${name}.depthwise`,
-      x,
-      `${prefix}.dwconv.conv`,
-      [width, 1, 7],
-      perFrame,
-      1,
-      width,
-    );
     const norm = [
       this.take(`${prefix}.norm.weight`, [width]),
       this.take(`${prefix}.norm.bias`, [width]),
     ] as const;
-    const wide = this.product(
-      layerNorm(g, this.toRows(mixed, width, perFrame), ...norm, LAYER_NORM_EPS),
+    const widening = [
       this.take(`${prefix}.pwconv1.weight`, [4 * width, width]),
       this.take(`${prefix}.pwconv1.bias`, [4 * width]),
-    );
+    ] as const;
+    const depthwise = `${prefix}.dwconv.conv`;
+    const normed = throughLayerNorm(this.constantOf(depthwise, [width, 1, 7]), ...norm, LAYER_NORM_EPS);
+    const added = throughWeight(throughGelu(throughWeight(normed, ...widening)), ...narrow);
+    if (added !== null) {
+      const factors = toFloat32(gamma);
+      return this.raised(
+        x,
+        added.map((value, i) => value * factors[i]),
+      );
+    }
+    const mixed = this.narrowConv(`${name}.depthwise`, x, depthwise, [width, 1, 7], perFrame, 1, width);
+    const rows = layerNorm(g, this.toRows(mixed, width, perFrame), ...norm, LAYER_NORM_EPS);
+    const wide = this.product(rows, ...widening);
     const scaled = g.op("Mul", [this.product(this.gelu(wide), ...narrow), g.tensor(gamma)]);
     return g.op("Add", [x, this.toSignal(scaled, width, perFrame)]);
   }
 
+  /** What a convolution of these weights gives whatever goes in; null if that matters. */
+  private constantOf(weight: string, size: ConvSize): Constant {
+    return throughWeight(null, this.take(`${weight}.weight`, size), this.take(`${weight}.bias`, [size[0]]));
+  }
+
   /** x + sin^2(x e^alpha) / (e^beta + 1e-9), per channel; the exponentials are taken here, at conversion. */
   private snake(x: string, prefix: string, channels: number, perFrame: number): string {
+    const { alpha, scale } = this.snakeParameters(prefix, channels);
+    if ([alpha, scale].some((values) => values.every((value) => value === 0))) return x;
+    return this.snakeOf(x, prefix, alpha, scale, perFrame);
+  }
+
+  private snakeParameters(prefix: string, channels: number): Snake {
     const parameter = (part: string, f: (value: number) => number) =>
       Float32Array.from(toFloat32(this.take(`${prefix}.${part}`, [channels])), f);
     const scale = parameter("beta", (beta) => 1 / (Math.exp(beta) + SNAKE_EPS));
-    return this.snakeOf(x, prefix, parameter("alpha", Math.exp), scale, perFrame);
+    return { alpha: parameter("alpha", Math.exp), scale };
   }
 
   /** Gives `rate` times as many moments of half as many channels. */
@@ -235,15 +264,16 @@ export abstract class VocoderNetwork {
         this.take(`${unit}.conv2.conv.bias`, [out]),
       ] as const;
       if (last.every(isZero)) return;
+      const size = [out, out, RES_UNIT_KERNEL] as const;
+      const constant = this.constantOf(`${unit}.conv1.conv`, size);
+      const act2 = this.snakeParameters(`${unit}.act2`, out);
+      const added = throughWeight(throughSnake(constant, act2), ...last);
+      if (added !== null) {
+        y = this.raised(y, added);
+        return;
+      }
       const first = this.snake(y, `${unit}.act1`, out, rows);
-      const mixed = this.unitConv(
-        `${prefix}.unit.${i}`,
-        first,
-        `${unit}.conv1.conv`,
-        [out, out, RES_UNIT_KERNEL],
-        rows,
-        dilation,
-      );
+      const mixed = this.unitConv(`${prefix}.unit.${i}`, first, `${unit}.conv1.conv`, size, rows, dilation);
       const second = this.snake(mixed, `${unit}.act2`, out, rows);
       y = g.op("Add", [y, this.pointwise(second, ...last)]);
     });
@@ -291,10 +321,12 @@ export abstract class VocoderNetwork {
     const matrix = (part: "q" | "k" | "v") => take(`self_attn.${part}_proj.weight`, [width, hidden]);
     const output = take("self_attn.o_proj.weight", [hidden, width]);
     const scale = take("self_attn_layer_scale.scale", [hidden]);
-    if ([matrix("v"), output, scale].some(isZero)) return x;
+    const norm = take("input_layernorm.weight", [hidden]);
+    if ([norm, matrix("v"), output, scale].some(isZero)) return x;
     this.tables ??= this.attention();
-    const normed = this.rmsNorm(x, take("input_layernorm.weight", [hidden]), shape.rmsEps);
-    const mixed = this.attend(layer, (part) => this.product(normed, matrix(part)), this.tables);
+    const normed = this.rmsNorm(x, norm, shape.rmsEps);
+    const uniform = [matrix("q"), matrix("k")].some(isZero);
+    const mixed = this.attend(layer, (part) => this.product(normed, matrix(part)), this.tables, uniform);
     const attended = this.product(mixed, output);
     return g.op("Add", [x, g.op("Mul", [attended, g.tensor(scale)])]);
   }
@@ -309,8 +341,9 @@ export abstract class VocoderNetwork {
       down: take("mlp.down_proj.weight", [hidden, intermediate]),
     };
     const scale = take("mlp_layer_scale.scale", [hidden]);
-    if ([...Object.values(mlp), scale].some(isZero)) return x;
-    const normed = this.rmsNorm(x, take("post_attention_layernorm.weight", [hidden]), shape.rmsEps);
+    const norm = take("post_attention_layernorm.weight", [hidden]);
+    if ([...Object.values(mlp), norm, scale].some(isZero)) return x;
+    const normed = this.rmsNorm(x, norm, shape.rmsEps);
     const fed = swiGlu(g, normed, mlp, (value, weight) => this.product(value, weight));
     return g.op("Add", [x, g.op("Mul", [fed, g.tensor(scale)])]);
   }

@@ -55,23 +55,44 @@ export function vocoderGraph(checkpoint: Checkpoint): Graph {
   return new OrtVocoderBuilder(g, checkpoint.codec, checkpoint.codecWeights, "frames").whole();
 }
 
+/** How tensors lie that go to an NPU or come from it. */
+export interface NpuLayout {
+  /** The last size of each is a multiple of this. */
+  rowUnit: number;
+  /** Whether signals of few moments are [1, time, channels] there, not [1, channels, time]. */
+  timeMajor: boolean;
+}
+
+/** `size` or the next larger one that a layout allows as a last size. */
+export const wholeRow = (size: number, { rowUnit }: NpuLayout) => Math.ceil(size / rowUnit) * rowUnit;
+
+/** A shape of a signal of few moments. */
+export const signalShape = (channels: number, moments: number, { timeMajor }: NpuLayout) =>
+  timeMajor ? [1, moments, channels] : [1, channels, moments];
+
 /**
  * The part that an NPU's vocoder cannot do: lookups and integers. Inputs: `codes` i32 [frames, 16];
- * `position` i32 [1]. Outputs: `vectors` f32 [1, codebookDim, frames]; `cos` and `sin` f32 [1, frames,
- * headDim / 2]; `mask` f32 [1, frames, window - 1 + frames].
+ * `position` i32 [1]. Outputs: `vectors` f32, a signal of codebookDim channels; `cos` and `sin` f32 [1,
+ * frames, headDim / 2] and `mask` f32 [1, frames, window - 1 + frames], rows led by zeros to whole ones.
  */
-export function vocoderFrontGraph(checkpoint: Checkpoint, frames: number): Graph {
+export function vocoderFrontGraph(checkpoint: Checkpoint, frames: number, layout: NpuLayout): Graph {
   const g = new Graph({ name: "vocoder front" });
-  return new OrtVocoderBuilder(g, checkpoint.codec, checkpoint.codecWeights, frames).lookups(frames);
+  return new OrtVocoderBuilder(g, checkpoint.codec, checkpoint.codecWeights, frames).lookups(frames, layout);
 }
 
 /**
- * The part from the first Snake on, where an NPU's vocoder ends before it. Inputs: `x` f32 [1, decoderDim,
- * frames * 4], `scale` times the signal; `state.*`. Outputs: `samples` f32 [frames * 1920]; `next.*`.
+ * The part from the first Snake on, where an NPU's vocoder ends before it. Inputs: `x` f32, `scale` times the
+ * signal of decoderDim channels; `state.*`. Outputs: `samples` f32 [frames * 1920]; `next.*`.
  */
-export function vocoderTailGraph(checkpoint: Checkpoint, frames: number, scale: number): Graph {
+export function vocoderTailGraph(
+  checkpoint: Checkpoint,
+  frames: number,
+  scale: number,
+  layout: NpuLayout,
+): Graph {
   const g = new Graph({ name: "vocoder tail" });
-  return new OrtVocoderBuilder(g, checkpoint.codec, checkpoint.codecWeights, frames).end(frames, scale);
+  const builder = new OrtVocoderBuilder(g, checkpoint.codec, checkpoint.codecWeights, frames);
+  return builder.end(frames, scale, layout);
 }
 
 class OrtVocoderBuilder extends VocoderNetwork {
@@ -102,26 +123,31 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return g;
   }
 
-  lookups(frames: number): Graph {
+  lookups(frames: number, layout: NpuLayout): Graph {
     const { g, past, shape } = this;
     const vectors = this.dequantize(g.input("codes", "i32", [frames, CODES_PER_FRAME]));
     this.position = g.input("position", "i32", [1]);
-    g.output("vectors", transposedBatch(g, vectors), "f32", [1, shape.codebookDim, frames]);
+    const size = signalShape(shape.codebookDim, frames, layout);
+    const signal = layout.timeMajor ? reshape(g, vectors, size) : transposedBatch(g, vectors);
+    g.output("vectors", signal, "f32", size);
     const { cos, sin, mask } = this.tablesOf(NPU_MASKED);
-    const half = shape.headDim / 2;
-    g.output("cos", reshape(g, cos, [1, frames, half]), "f32", [1, frames, half]);
-    g.output("sin", reshape(g, sin, [1, frames, half]), "f32", [1, frames, half]);
-    g.output("mask", reshape(g, mask, [1, frames, past + frames]), "f32", [1, frames, past + frames]);
+    const table = (name: string, value: string, width: number) => {
+      const whole = wholeRow(width, layout);
+      const zeros = () => g.values(new Float32Array(frames * (whole - width)), [frames, whole - width]);
+      const row = whole === width ? value : g.op("Concat", [zeros(), value], { axis: 1 });
+      g.output(name, reshape(g, row, [1, frames, whole]), "f32", [1, frames, whole]);
+    };
+    table("cos", cos, shape.headDim / 2);
+    table("sin", sin, shape.headDim / 2);
+    table("mask", mask, past + frames);
     return g;
   }
 
-  end(frames: number, scale: number): Graph {
+  end(frames: number, scale: number, layout: NpuLayout): Graph {
     const { g, shape } = this;
-    const x = timeMajor(
-      g,
-      g.input("x", "f32", [1, shape.decoderDim, frames * this.frontPerFrame]),
-      shape.decoderDim,
-    );
+    const [width, moments] = [shape.decoderDim, frames * this.frontPerFrame];
+    const signal = g.input("x", "f32", signalShape(width, moments, layout));
+    const x = layout.timeMajor ? reshape(g, signal, [moments, width]) : timeMajor(g, signal, width);
     g.output("samples", this.tail(scale === 1 ? x : g.op("Mul", [x, g.float(1 / scale)])), "f32", [
       frames * SAMPLES_PER_FRAME,
     ]);
@@ -160,6 +186,8 @@ class OrtVocoderBuilder extends VocoderNetwork {
     return terms.reduce((sum, term) => g.op("Add", [sum, term]));
   }
 
+  protected raised = (x: string, values: Float32Array) =>
+    this.g.op("Add", [x, this.g.values(values, [values.length])]);
   protected toRows = (x: string) => x;
   protected toSignal = (x: string) => x;
   protected product = (x: string, weight: Tensor, bias?: Tensor) =>

@@ -44,19 +44,13 @@ function readNpy(bytes: Uint8Array): { shape: number[]; values: Float32Array } {
   };
 }
 
-/** The recorded runs of one input, in order, found as each toolkit finds them. */
+/** The recorded runs of one input, in order. */
 function calibrationOf(
   folder: NpuFolder,
   part: NpuPart,
   input: number,
 ): { shape: number[]; values: Float32Array }[] {
   const name = part.file.replace(".onnx", "");
-  if (folder.manifest.target === "rknn") {
-    const lines = readFileSync(join(folder.directory, `calibration/${name}.txt`), "utf8")
-      .trimEnd()
-      .split("\n");
-    return lines.map((line) => readNpy(readFileSync(join(folder.directory, line.split(" ")[input]))));
-  }
   const unpacked = join(folder.directory, "unpacked", name, part.inputs[input].name);
   if (!existsSync(unpacked)) {
     mkdirSync(unpacked, { recursive: true });
@@ -172,8 +166,12 @@ describe.each(
     chain.close();
   });
 
-  test("calibrates the vocoder with its inputs while the speeches are spoken", () => {
+  test("calibrates the vocoder with its inputs while the speeches are spoken, for the toolkit that quantises", () => {
     const { folder, speeches } = made;
+    if (wanted.target === "rknn") {
+      expect(existsSync(join(folder.directory, "calibration"))).toBe(false);
+      return;
+    }
     const part = folder.manifest.vocoder[1];
     const recorded = part.inputs.map((_, input) => calibrationOf(folder, part, input));
     const runs = speeches.reduce(
