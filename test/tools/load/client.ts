@@ -1,5 +1,5 @@
-// A client of HTTP on a bare socket, for what libraries hide: when the first sound comes, whether an answer is
-// whole, readers that are slow or vanish, and requests that are none.
+// A client of HTTP on a bare socket, for what libraries hide: when the first sound comes, whether an answer
+// is whole, readers that are slow or vanish, and requests that are none.
 
 import { connect, type Socket } from "node:net";
 

@@ -1,5 +1,5 @@
-// Eight clients at once: texts of all lengths in all formats, readers that are slow or vanish, and beside them
-// one that sends what is no request. Every sound that is read to its end must be, byte by byte, what the
+// Eight clients at once: texts of all lengths in all formats, readers that are slow or vanish, and beside
+// them one that sends what is no request. Every sound that is read to its end must be, byte by byte, what the
 // command line makes of the same text and seed.
 
 import { FORMAT_NAMES, type Format } from "../../../src/audio/encode/formats.ts";
@@ -17,7 +17,7 @@ const TEXTS = {
     "Dinner is at half past six, in the garden.",
   ],
   long: [
-    "Please close the windows and turn off the lights. The bus leaves at noon, and it is raining. We wait for you at the station, and the tickets are here.",
+    `Please close the windows and turn off the lights. ${"The bus leaves at noon, and it is raining. ".repeat(2)}`,
     "The washing machine is done. ".repeat(8).trim(),
   ],
 } as const;

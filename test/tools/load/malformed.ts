@@ -10,7 +10,15 @@ export interface Malformed {
 }
 
 const json = (body: string, headers = "") =>
-  `POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n${headers}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+  [
+    "POST /v1/audio/speech HTTP/1.1",
+    "host: localhost",
+    "content-type: application/json",
+    "connection: close",
+    `${headers}content-length: ${Buffer.byteLength(body)}`,
+    "",
+    body,
+  ].join("\r\n");
 
 const ALL: readonly Malformed[] = [
   { name: "no JSON", bytes: json("{") },
