@@ -91,7 +91,9 @@ async function runCrowd({ speeches }: Options): Promise<string[]> {
   for (const { done, engine, server: front } of samples)
     print(`after ${done}`, `server ${held(front)}, engine ${held(engine)}`);
   if (server.said !== "") print("the server said", server.said.split("\n").slice(0, SHOWN).join(" | "));
+  const status = await server.end();
   return [
+    ...(status === 0 ? [] : [`the server ended with status ${status}`]),
     ...lost.map((line) => `lost: ${line}`),
     ...mixedUp.map((line) => `mixed up: ${line}`),
     ...growth(samples),

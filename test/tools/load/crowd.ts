@@ -27,6 +27,8 @@ const MALFORMED_PER_SPEECH = 3;
 const SAMPLES = 10;
 const RETRY_MS = 200;
 const SLOW_MS = 30;
+/** The server closes connections that say nothing before. */
+const HANGS_MS = 60_000;
 
 interface Case {
   text: string;
@@ -147,14 +149,15 @@ class Crowd {
       const { bytes, goes, name } = malformed(result.malformed++);
       const wire = await dial(server.url);
       wire.send(bytes);
+      const sentMs = performance.now();
       if (!goes) {
         const status = await wire.head().then(
           (head) => head.status,
-          () => 0,
+          () => 0, // the connection was closed, which is an answer to what is no HTTP
         );
-        // 0: the connection was closed, which is an answer to what is no HTTP
         if (status !== 0 && (status < 400 || status > 499)) result.lost.push(`${name} got ${status}`);
       }
+      if (performance.now() - sentMs > HANGS_MS) result.lost.push(`${name} got no answer`);
       wire.leave();
     }
   }

@@ -1,9 +1,10 @@
 // The first sound over HTTP beside that of the engine in this process, spoken as tts bench does; and speeches
 // side by side beside one after another.
 
-import { infoFrame } from "../../../src/audio/encode/_info-frame.ts";
 import type { Format } from "../../../src/audio/encode/formats.ts";
+import { openEncoder } from "../../../src/audio/encode/open.ts";
 import { type Engine, open } from "../../../src/engine.ts";
+import { SAMPLE_RATE_HZ } from "../../../src/types.ts";
 import { median, type Server } from "./server.ts";
 
 /** As tts bench has them. */
@@ -57,11 +58,12 @@ async function firstOfEngine(engine: Engine): Promise<number> {
 
 /** Until there is more than a header. */
 async function firstOverHttp(server: Server, format: Format): Promise<number> {
+  const header = await headerBytes(format);
   const { head, startMs, wire } = await server.speak({ input: TEXT, seed: SEED, response_format: format });
   let bytes = 0;
   for await (const part of wire.body(head)) {
     bytes += part.length;
-    if (bytes > headerBytes(format)) break;
+    if (bytes > header) break;
   }
   const ms = performance.now() - startMs;
   wire.leave();
@@ -70,7 +72,9 @@ async function firstOverHttp(server: Server, format: Format): Promise<number> {
   return ms;
 }
 
-function headerBytes(format: Format): number {
-  if (format === "mp3") return infoFrame({ rateHz: 24_000, kilobits: 96, sound: null }).length;
-  return format === "wav" ? 44 : 0;
+async function headerBytes(format: Format): Promise<number> {
+  const encoder = await openEncoder(format, SAMPLE_RATE_HZ);
+  const { length } = encoder.push(new Float32Array(0));
+  encoder.close();
+  return length;
 }
