@@ -9,7 +9,7 @@ TEXT ?= The kettle is ready. The time is seven forty five.
 export TEXT_TO_SPEAK = $(value TEXT)
 export VOICE_FOLDER = $(value FROM)
 
-.PHONY: help setup run test check format hear voice bench compare memory npu-demo npu-check native binary test-rootfs test-arm64 man install uninstall deb clean
+.PHONY: help setup run test check format hear voice bench compare memory load npu-demo npu-check native binary test-rootfs test-arm64 man install uninstall deb clean
 
 help: ## print this list
 	@echo "make TARGET"
@@ -59,6 +59,9 @@ bench: $(READY) ## measure speaking with the starter voice, as medians
 
 memory: $(READY) ## see whether memory stays flat over 100 kB of text (ten minutes)
 	@$(BUN) test/tools/memory.ts
+
+load: $(READY) ## put tts serve under load (SPEECHES=1000, MODEL=DIR, ROUNDS, PARTS="crowd first ends lanes"; ten minutes)
+	@$(BUN) test/tools/load.ts --speeches="$(SPEECHES)" --model="$(MODEL)" --rounds="$(ROUNDS)" --parts="$(PARTS)"
 
 compare: $(READY) ## measure against a commit: make compare AGAINST=HEAD~1 (ROUNDS, MODELS="starter 0.6b", BENCH="--frames 20")
 	@$(BUN) test/tools/compare.ts "$(AGAINST)" --rounds="$(ROUNDS)" --models="$(MODELS)" --bench="$(BENCH)"
