@@ -69,7 +69,8 @@ def decode(folder, manifest, codes):
 def main():
     folder = os.path.abspath(sys.argv[1])
     rknn.api.RKNN = Kept
-    runpy.run_path(f"{folder}/build.py", run_name="__main__")
+    sys.argv = [f"{folder}/build.py"]  # which takes no options
+    runpy.run_path(sys.argv[0], run_name="__main__")
     with open(f"{folder}/npu.json") as file:
         manifest = json.load(file)
     test = tensors(f"{folder}/{manifest['selfTest']['file']}")

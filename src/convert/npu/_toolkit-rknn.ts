@@ -28,7 +28,7 @@ export const RKNN_TOOLKIT: Toolkit = {
     `1. On a PC (x86-64 Linux): \`pip install rknn-toolkit2==${OLDEST}\`, the oldest that builds these graphs. The board's librknnrt.so must not be older than the toolkit.`,
     "2. There, in this folder: `python3 build.py`. It writes the .rknn files beside the .onnx files, says which operators would run on the board's CPU, and keeps the toolkit's own messages in .log files.",
   ],
-  tried: `Such graphs were built with rknn-toolkit2 ${OLDEST} and run in its simulator: no operator of them waited for the CPU, and the starter voice had 42 dB.`,
+  tried: `Such graphs were built with rknn-toolkit2 ${OLDEST} and run in its simulator: built for an RK3588, no operator of them is on the CPU, and the starter voice had 42 dB.`,
   facts: (chip) => [
     TENSORS,
     ...(RKNN_CHIPS[chip!].cores > 1 ? [CORES] : []),
