@@ -10,7 +10,7 @@ import { MarkupReader, type Part } from "../text/markup/reader.ts";
 import type { sayAs } from "../text/markup/say-as.ts";
 import type { spellOut } from "../text/normalize/english.ts";
 import { languageId } from "../text/prompt.ts";
-import { countPhones, Reader } from "../text/reading.ts";
+import { countPhones, KnownWords, Reader } from "../text/reading.ts";
 import { assertSpeakable, missedSigns } from "../text/speakable.ts";
 import { split } from "../text/split.ts";
 import { spokenLength } from "../text/spoken-length.ts";
@@ -63,6 +63,7 @@ export class TextReading {
   readonly words: PlacedWord[][] = [];
   /** What the voice cannot read; it is left out. */
   readonly unread: string[] = [];
+  private readonly leftOut = new Set<string>();
   /** Milliseconds of silence before the prompts that have some; behind the last one at their number. */
   readonly pauses = new Map<number, number>();
   private readonly markup: MarkupReader;
@@ -149,7 +150,11 @@ export class TextReading {
   }
 
   private leaveOut(signs: readonly string[]): void {
-    this.unread.push(...signs.filter((one) => !this.unread.includes(one)));
+    for (const sign of signs) {
+      if (this.leftOut.has(sign)) continue;
+      this.leftOut.add(sign);
+      this.unread.push(sign);
+    }
   }
 }
 
@@ -246,7 +251,8 @@ function asWritten(text: string, maxPhones: number): ReadPassage {
 /** Splits by length in phones, then reads. Reports each character without a reading once. */
 function intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: number): ReadPassage {
   const reader = rules.reader!;
-  const read = (piece: string) => reader.read(piece, sounds);
+  const known = new KnownWords();
+  const read = (piece: string) => reader.read(piece, sounds, known);
   const words = rules.spellOut(
     text
       .replace(/\r\n?/g, "\n")
@@ -254,7 +260,7 @@ function intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: n
       .replace(/\u2011/g, "-"),
     (word) => reader.has(word),
   );
-  const pieces = split(words, maxPhones, (piece) => countPhones(read(piece).ipa));
+  const pieces = split(words, maxPhones, (piece) => reader.countPhones(piece, maxPhones, sounds, known));
   const readings = pieces.map(read).filter(({ ipa }) => ipa !== "");
   return {
     sentences: readings.map(({ ipa }) => ipa),

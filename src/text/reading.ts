@@ -22,6 +22,8 @@ const TOKEN = new RegExp(
   "gsu",
 );
 const WORD = new RegExp(`^[A-Za-z${SPELT_A}]`);
+/** A text that is read as it stands. */
+const ASCII = /^[\0-\x7f]*$/;
 /** Words with the accents of other languages; their letters are read as the plain English ones. */
 const LATIN_WORD = /\p{Script=Latin}[\p{Script=Latin}\p{M}]*/gu;
 const NOT_DECOMPOSED: Record<string, string> = {
@@ -76,6 +78,19 @@ export function unknownSigns(ipa: string): string[] {
 type Sounds = ReadonlyMap<string, string>;
 const NO_SOUNDS: Sounds = new Map();
 
+/** What a word sounds like, and the phones in it. */
+interface Sounding {
+  ipa: string;
+  phones: number;
+}
+
+/** What was found out about the words of one text: a piece of it is measured several times before it fits. */
+export class KnownWords {
+  readonly words = new Map<string, Sounding>();
+  /** A letter among as many others as its rules see -> its sound. */
+  readonly letters = new Map<string, string>();
+}
+
 /**
  * Reads with one voice's lexicon and letter rules; reading is pure, so one reader serves any number of texts.
  */
@@ -104,15 +119,16 @@ export class Reader {
   /**
    * The whole text on one line. Digits are not words: they come back in `unread`.
    * @param sounds of signs that stand for words
+   * @param known of the text that this is from; it fits these sounds alone
    */
-  read(text: string, sounds = NO_SOUNDS): Reading {
+  read(text: string, sounds = NO_SOUNDS, known = new KnownWords()): Reading {
     const unread: string[] = [];
     const words: Reading["words"] = [];
     let ipa = "";
     let pause = false;
     for (const token of tokens(text)) {
       if (WORD.test(token) || sounds.has(signOf(token))) {
-        const word = this.#word(token, sounds);
+        const { ipa: word } = this.#sounding(token, sounds, known);
         if (word === "") {
           unread.push(token); // its letters are all mute
           continue;
@@ -127,7 +143,28 @@ export class Reader {
     return { ipa: ipa === "" ? "" : `${ipa}.`, unread, words };
   }
 
-  #word(written: string, sounds: Sounds): string {
+  /** The phones of {@link read}'s IPA, counted until there are more than `most`. */
+  countPhones(text: string, most: number, sounds: Sounds, known: KnownWords): number {
+    let phones = 0;
+    for (const token of tokens(text)) {
+      if (WORD.test(token) || sounds.has(signOf(token)))
+        phones += this.#sounding(token, sounds, known).phones;
+      if (phones > most) break;
+    }
+    return phones;
+  }
+
+  #sounding(token: string, sounds: Sounds, known: KnownWords): Sounding {
+    let sounding = known.words.get(token);
+    if (sounding === undefined) {
+      const ipa = this.#word(token, sounds, known);
+      sounding = { ipa, phones: countPhones(ipa) };
+      known.words.set(token, sounding);
+    }
+    return sounding;
+  }
+
+  #word(written: string, sounds: Sounds, known: KnownWords): string {
     const lower = written.toLowerCase();
     let end = written.length;
     let possessives = 0;
@@ -138,7 +175,7 @@ export class Reader {
       const stem = written.slice(0, end);
       ipa = sounds.get(stem) ?? this.#known(stem, lower.slice(0, end));
     }
-    ipa ??= this.#byLetters(lower.slice(0, end).replaceAll("'", ""));
+    ipa ??= this.#byLetters(lower.slice(0, end).replaceAll("'", ""), known);
     // Any further 's follows an s or z.
     return possessives === 0 ? ipa : ipa + possessive(ipa) + "ɪz".repeat(possessives - 1);
   }
@@ -151,26 +188,39 @@ export class Reader {
     return Array.from(written, (letter) => this.#lexicon.get(letter)).join(" ");
   }
 
-  #byLetters(word: string): string {
+  #byLetters(word: string, { letters }: KnownWords): string {
     const edge = "#".repeat(WIDEST);
     const padded = edge + word + edge;
     let ipa = "";
-    for (let at = WIDEST; at < WIDEST + word.length; at++) {
-      for (const [left, right] of WINDOWS) {
-        const sound = this.#letters.get(
-          `${padded.slice(at - left, at)}[${padded[at]}]${padded.slice(at + 1, at + 1 + right)}`,
-        );
-        if (sound === undefined) continue;
-        ipa += sound;
-        break;
+    for (let at = 0; at < word.length; at++) {
+      const seen = padded.slice(at, at + 2 * WIDEST + 1);
+      let sound = letters.get(seen);
+      if (sound === undefined) {
+        sound = this.#letter(seen);
+        letters.set(seen, sound);
       }
+      ipa += sound;
     }
     return ipa;
+  }
+
+  /** @param seen the letter between {@link WIDEST} others on each side */
+  #letter(seen: string): string {
+    for (const [left, right] of WINDOWS) {
+      const [before, behind] = [
+        seen.slice(WIDEST - left, WIDEST),
+        seen.slice(WIDEST + 1, WIDEST + 1 + right),
+      ];
+      const sound = this.#letters.get(`${before}[${seen[WIDEST]}]${behind}`);
+      if (sound !== undefined) return sound;
+    }
+    return "";
   }
 }
 
 function* tokens(text: string): Iterable<string> {
-  for (const [token] of foldAccents(text.normalize("NFC")).replaceAll("’", "'").matchAll(TOKEN)) yield token;
+  const plain = ASCII.test(text) ? text : foldAccents(text.normalize("NFC")).replaceAll("’", "'");
+  for (const [token] of plain.matchAll(TOKEN)) yield token;
 }
 
 /**
