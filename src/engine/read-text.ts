@@ -8,20 +8,21 @@ import type { Lexicon, Pronounced } from "../text/lexicon.ts";
 import { Passages, type Pauses } from "../text/markup/passages.ts";
 import { MarkupReader, type Part } from "../text/markup/reader.ts";
 import type { sayAs } from "../text/markup/say-as.ts";
-import type { spellOut } from "../text/normalize/english.ts";
+import type { spellingOut } from "../text/normalize/english.ts";
 import { languageId } from "../text/prompt.ts";
 import { countPhones, KnownWords, Reader } from "../text/reading.ts";
 import { assertSpeakable, missedSigns } from "../text/speakable.ts";
-import { split } from "../text/split.ts";
+import { splitting } from "../text/split.ts";
 import { spokenLength } from "../text/spoken-length.ts";
+import { atOnce, mapped, type Steps } from "../text/steps.ts";
 import { TextStream } from "../text/stream.ts";
 import { visibleText } from "../text/visible.ts";
 import { NONE } from "../types.ts";
-import { asWrittenIn, type PlacedWord, wordsIn } from "./words.ts";
+import { findWords, matchWritten, type PlacedWord, wordsIn } from "./words.ts";
 
 /** What a text is read by. */
 export interface ReadingRules {
-  spellOut: typeof spellOut;
+  spellingOut: typeof spellingOut;
   sayAs: typeof sayAs;
   /** Of a voice that reads IPA, else null. */
   reader: Reader | null;
@@ -32,12 +33,12 @@ export interface ReadingRules {
  * stages open.
  */
 export async function loadRules(bundle: Bundle): Promise<ReadingRules> {
-  const { spellOut } = await import("../text/normalize/english.ts");
+  const { spellingOut, spellOut } = await import("../text/normalize/english.ts");
   const { sayAs } = await import("../text/markup/say-as.ts");
-  if (bundle.manifest.reading === null) return { spellOut, sayAs, reader: null };
+  if (bundle.manifest.reading === null) return { spellingOut, sayAs, reader: null };
   spellOut(""); // patterns are compiled at their first use
   const read = (file: "lexicon" | "letters") => readFileSync(bundlePath(bundle, file), "utf8");
-  return { spellOut, sayAs, reader: new Reader(read("lexicon"), read("letters")) };
+  return { spellingOut, sayAs, reader: new Reader(read("lexicon"), read("letters")) };
 }
 
 /** What decides how a text is read. */
@@ -100,7 +101,7 @@ export class TextReading {
 
   /** @throws TtsError USAGE for markup or a lexicon that cannot be obeyed, TEXT_TOO_LONG */
   push(piece: string): void {
-    this.take(this.context.settings.rawText ? [{ text: piece }] : this.markup.push(piece));
+    atOnce(this.take(this.partsOf(piece)));
   }
 
   /**
@@ -108,20 +109,44 @@ export class TextReading {
    * @throws TtsError TEXT_EMPTY when nothing of it can be spoken, and as {@link push}
    */
   end(): void {
-    this.take(this.markup.end());
-    this.read(this.stream?.flush() ?? "");
+    atOnce(this.finish());
+  }
+
+  /**
+   * A whole text, as {@link push} and {@link end} take it.
+   * @returns the rest of the work, once it is known that its markup can be obeyed
+   * @throws TtsError as {@link push}
+   */
+  whole(text: string): Steps<void> {
+    const parts = this.partsOf(text);
+    checkGaps(parts);
+    return this.takeWhole(parts);
+  }
+
+  private *takeWhole(parts: readonly Part[]): Steps<void> {
+    yield* this.take(parts);
+    yield* this.finish();
+  }
+
+  private *finish(): Steps<void> {
+    yield* this.take(this.markup.end());
+    yield* this.read(this.stream?.flush() ?? "");
     this.pauseBefore(this.passages.endMs);
     if (this.sentences.length === 0) throw this.nothing ?? blank();
   }
 
-  private take(parts: readonly Part[]): void {
+  private partsOf(piece: string): readonly Part[] {
+    return this.context.settings.rawText ? [{ text: piece }] : this.markup.push(piece);
+  }
+
+  private *take(parts: readonly Part[]): Steps<void> {
     const { stream } = this;
     for (const part of parts) {
       if ("gap" in part) {
-        this.read(stream?.flush() ?? "");
+        yield* this.read(stream?.flush() ?? "");
         this.passages.gap(part.gap);
-      } else if (stream !== null) this.read(stream.push(part.text), stream.endsSentence);
-      else this.read(this.context.settings.rawText ? part.text : visibleText(part.text));
+      } else if (stream !== null) yield* this.read(stream.push(part.text), stream.endsSentence);
+      else yield* this.read(this.context.settings.rawText ? part.text : visibleText(part.text));
     }
   }
 
@@ -130,11 +155,16 @@ export class TextReading {
     if (ms > 0) this.pauses.set(at, Math.min((this.pauses.get(at) ?? 0) + ms, LIMITS.pauseMs));
   }
 
-  private read(text: string, endsSentence = false): void {
+  private *read(text: string, endsSentence = false): Steps<void> {
     for (const { pauseMs, text: passage } of this.passages.add(text, endsSentence)) {
+      yield;
       this.pauseBefore(pauseMs);
       try {
-        const { said, sentences, unread, words } = readPassage(this.context, passage, this.markup.sounds);
+        const { said, sentences, unread, words } = yield* readPassage(
+          this.context,
+          passage,
+          this.markup.sounds,
+        );
         this.context.onSaid?.(said, pauseMs);
         this.words.push(...words); // first: whoever sees a sentence asks for its words
         this.sentences.push(...sentences);
@@ -175,12 +205,23 @@ export function lossesInWords({ ignored, unread }: Losses): string[] {
 
 /** @throws TtsError as {@link TextReading.end} */
 export function readText(context: ReadingContext, text: string): TextReading {
+  const { reading, rest } = beginText(context, text);
+  atOnce(rest);
+  return reading;
+}
+
+/**
+ * Reads a text in steps.
+ * @throws TtsError as {@link checkText} and {@link TextReading.push}; the steps throw the others
+ */
+export function beginText(
+  context: ReadingContext,
+  text: string,
+): { reading: TextReading; rest: Steps<void> } {
   const { bundle, settings } = context;
   checkText(settings.rawText ? text : visibleText(text), Object.keys(bundle.manifest.prompt.controlTokens));
   const reading = new TextReading(context);
-  reading.push(text);
-  reading.end();
-  return reading;
+  return { reading, rest: reading.whole(text) };
 }
 
 interface ReadPassage {
@@ -194,32 +235,36 @@ interface ReadPassage {
  * @param text what can be seen of it, unless it is raw
  * @param sounds IPA of the signs that stand for words already
  */
-function readPassage(
+function* readPassage(
   { bundle, lexicon, rules, settings }: ReadingContext,
   text: string,
   sounds: Pronounced["sounds"],
-): ReadPassage {
+): Steps<ReadPassage> {
   const { prompt, reading } = bundle.manifest;
   checkText(text, Object.keys(prompt.controlTokens));
   const clean = cleanText(text);
-  if (settings.rawText) return asWritten(clean, reading?.maxPhones ?? 0);
-  const said = lexicon.pronounce(clean, reading !== null);
+  if (settings.rawText) return yield* asWritten(clean, reading?.maxPhones ?? 0);
+  const said = yield* lexicon.pronouncing(clean, reading !== null);
   const all = new Map([...sounds, ...said.sounds]);
   const read =
     reading !== null
-      ? intoIpa({ text: said.text, sounds: all }, rules, reading.maxPhones)
-      : asWritten(settings.normalize ? rules.spellOut(said.text) : said.text, 0);
-  const written = wordsIn(clean).map((word) => word.text);
-  return { ...read, words: asWrittenIn(written, read.words) };
+      ? yield* intoIpa({ text: said.text, sounds: all }, rules, reading.maxPhones)
+      : yield* asWritten(settings.normalize ? yield* rules.spellingOut(said.text) : said.text, 0);
+  const written = (yield* findWords(clean)).map((word) => word.text);
+  return { ...read, words: yield* matchWritten(written, read.words) };
 }
 
 /** What no model is needed for. @throws TtsError USAGE for a pause that is too long, or none */
 export function checkMarkup(text: string): void {
   const markup = new MarkupReader({ readsIpa: false, sayAs: () => null });
+  checkGaps([...markup.push(text), ...markup.end()]);
+}
+
+function checkGaps(parts: readonly Part[]): void {
   const passages = new Passages({ sentenceMs: 0, paragraphMs: 0 });
-  for (const part of [...markup.push(text), ...markup.end()]) {
+  for (const part of parts) {
     if ("gap" in part) passages.gap(part.gap);
-    else passages.add(part.text);
+    else for (const _ of passages.add(part.text));
   }
 }
 
@@ -241,32 +286,39 @@ const NO_SOUNDS: Pronounced["sounds"] = new Map();
  * @param maxPhones the limit of a voice that reads IPA and was given IPA, else 0. The limit on characters
  * holds as well.
  */
-function asWritten(text: string, maxPhones: number): ReadPassage {
+function* asWritten(text: string, maxPhones: number): Steps<ReadPassage> {
   const charactersPerPhone = LIMITS.promptChars / maxPhones;
   const ofIpa = (piece: string) => Math.max(spokenLength(piece), countPhones(piece) * charactersPerPhone);
-  const sentences = split(text, LIMITS.promptChars, maxPhones === 0 ? spokenLength : ofIpa);
-  return { sentences, words: sentences.map(wordsIn), said: { text, sounds: NO_SOUNDS }, unread: [] };
+  const measure = maxPhones === 0 ? spokenLength : ofIpa;
+  // a character has at most two units: what is much too long need not be measured
+  const sentences = yield* splitting(text, LIMITS.promptChars, (piece) =>
+    piece.length > 2 * LIMITS.promptChars ? piece.length : measure(piece),
+  );
+  const words = yield* mapped(sentences, wordsIn);
+  return { sentences, words, said: { text, sounds: NO_SOUNDS }, unread: [] };
 }
 
 /** Splits by length in phones, then reads. Reports each character without a reading once. */
-function intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: number): ReadPassage {
+function* intoIpa({ sounds, text }: Pronounced, rules: ReadingRules, maxPhones: number): Steps<ReadPassage> {
   const reader = rules.reader!;
   const known = new KnownWords();
-  const read = (piece: string) => reader.read(piece, sounds, known);
-  const words = rules.spellOut(
+  const words = yield* rules.spellingOut(
     text
       .replace(/\r\n?/g, "\n")
       .replace(/[\u00a0\u202f]/g, " ")
       .replace(/\u2011/g, "-"),
     (word) => reader.has(word),
   );
-  const pieces = split(words, maxPhones, (piece) => reader.countPhones(piece, maxPhones, sounds, known));
-  const readings = pieces.map(read).filter(({ ipa }) => ipa !== "");
+  const pieces = yield* splitting(words, maxPhones, (piece) =>
+    reader.countPhones(piece, maxPhones, sounds, known),
+  );
+  const read = yield* mapped(pieces, (piece) => reader.read(piece, sounds, known));
+  const readings = read.filter(({ ipa }) => ipa !== "");
   return {
     sentences: readings.map(({ ipa }) => ipa),
     words: readings.map((one) => one.words),
     said: { text: words, sounds },
-    unread: [...new Set(read(words).unread)],
+    unread: yield* reader.unread(words, sounds, known),
   };
 }
 

@@ -2,6 +2,7 @@
 // from the place in the text that every frame comes from. Pure.
 
 import { firstHeard } from "../audio/onset.ts";
+import { atOnce, mapped, type Steps } from "../text/steps.ts";
 import { SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
 
 /** A written word and where a sentence, as the model gets it, says it. */
@@ -27,34 +28,48 @@ const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script
 const SEGMENTS = new Intl.Segmenter("en", { granularity: "word" });
 
 /** The words of a text: what stands between spaces; words of scripts without spaces one by one. */
-export function wordsIn(text: string): PlacedWord[] {
-  return [...text.matchAll(/\S+/g)].flatMap(({ 0: word, index }) => {
-    if (!/[\p{L}\p{N}]/u.test(word)) return [];
-    if (!UNSPACED.test(word)) return [{ text: word, from: index, to: index + word.length }];
-    return [...SEGMENTS.segment(word)]
-      .filter(({ isWordLike }) => isWordLike)
-      .map(({ index: at, segment }) => ({
-        text: segment,
-        from: index + at,
-        to: index + at + segment.length,
-      }));
-  });
+export const wordsIn = (text: string): PlacedWord[] => atOnce(findWords(text));
+
+/** As {@link wordsIn}. */
+export function* findWords(text: string): Steps<PlacedWord[]> {
+  return (yield* mapped(text.matchAll(/\S+/g), ({ 0: word, index }) => wordsOf(word, index))).flat();
+}
+
+function wordsOf(word: string, index: number): PlacedWord[] {
+  if (!/[\p{L}\p{N}]/u.test(word)) return [];
+  if (!UNSPACED.test(word)) return [{ text: word, from: index, to: index + word.length }];
+  return [...SEGMENTS.segment(word)]
+    .filter(({ isWordLike }) => isWordLike)
+    .map(({ index: at, segment }) => ({
+      text: segment,
+      from: index + at,
+      to: index + at + segment.length,
+    }));
 }
 
 /** Words further apart than this are not looked for. */
 const FARTHEST = 40;
+/** Words that are matched in one step. */
+const WORDS = 64;
 
 /**
  * Gives spoken words the written form that they come from: `7:30` for "seven thirty". Both lists are of the
  * same text; equal words hold them together, and what lies between belongs together.
  * @param sentences of each: what is said, in order
  */
-export function asWrittenIn(written: readonly string[], sentences: readonly PlacedWord[][]): PlacedWord[][] {
-  const keys = written.map(keyOf);
-  const said = sentences.flat().map(({ text }) => keyOf(text));
-  const group = groupsOf(keys, said);
+export const asWrittenIn = (written: readonly string[], sentences: readonly PlacedWord[][]): PlacedWord[][] =>
+  atOnce(matchWritten(written, sentences));
+
+/** As {@link asWrittenIn}. */
+export function* matchWritten(
+  written: readonly string[],
+  sentences: readonly PlacedWord[][],
+): Steps<PlacedWord[][]> {
+  const keys = yield* mapped(written, keyOf);
+  const said = yield* mapped(sentences.flat(), ({ text }) => keyOf(text));
+  const group = yield* groupsOf(keys, said);
   let at = 0;
-  return sentences.map((words) => {
+  return yield* mapped(sentences, (words) => {
     const placed: (PlacedWord & { group: number })[] = [];
     for (const { from, text, to } of words) {
       const { first, last } = group[at++];
@@ -75,9 +90,12 @@ export function asWrittenIn(written: readonly string[], sentences: readonly Plac
 const keyOf = (word: string) => word.toLowerCase().replace(/^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu, "");
 
 /** For each said word the written words that it belongs to; `first` is -1 where there are none. */
-function groupsOf(written: readonly string[], said: readonly string[]): { first: number; last: number }[] {
+function* groupsOf(
+  written: readonly string[],
+  said: readonly string[],
+): Steps<{ first: number; last: number }[]> {
   const groups: { first: number; last: number }[] = [];
-  let at = 0;
+  let [at, steps] = [0, 0];
   while (groups.length < said.length) {
     const [skipped, more] = nextEqual(written, at, said, groups.length);
     for (let i = 0; i < more; i++)
@@ -85,6 +103,7 @@ function groupsOf(written: readonly string[], said: readonly string[]): { first:
     at += skipped;
     if (groups.length < said.length && at < written.length) groups.push({ first: at, last: at + 1 });
     at++;
+    if (++steps % WORDS === 0) yield;
   }
   return groups;
 }

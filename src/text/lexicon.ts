@@ -3,6 +3,7 @@
 
 import { TtsError } from "../errors.ts";
 import { countPhones, PHONES, unknownSigns } from "./reading.ts";
+import { atOnce, type Steps } from "./steps.ts";
 
 /** One entry of a list. */
 export interface Pronunciation {
@@ -103,6 +104,9 @@ const EDGE = `(?!(?<=${IN_WORD})${IN_WORD})`;
 /** What a list is searched by: a whole word, or one sign. */
 const FIRST = new RegExp(`(?:${IN_WORD})+|.`, "suy");
 
+/** Words that are looked for in one step. */
+const LOOKS = 256;
+
 export class Lexicon {
   private readonly entries: ReadonlyMap<string, Pronunciation>;
   /** First word or sign -> all that begin with it. */
@@ -120,12 +124,18 @@ export class Lexicon {
    * @throws TtsError USAGE for a word that the voice cannot say as the list wants it
    */
   pronounce(text: string, readsIpa: boolean): Pronounced {
+    return atOnce(this.pronouncing(text, readsIpa));
+  }
+
+  /** As {@link pronounce}. */
+  *pronouncing(text: string, readsIpa: boolean): Steps<Pronounced> {
     const sounds = new Map<string, string>();
     if (this.families.size === 0) return { text, sounds };
     const signs = unusedSigns(text);
     const signOf = new Map<string, string>();
     let [said, done] = ["", 0];
-    for (let at = 0; at < text.length; ) {
+    for (let at = 0, looks = 0; at < text.length; looks++) {
+      if (looks % LOOKS === LOOKS - 1) yield;
       const first = firstAt(text, at);
       const [found, entry] = this.wordAt(text, at, first);
       if (entry === undefined) {

@@ -5,6 +5,7 @@
 import { TtsError } from "../errors.ts";
 import { SPELT_A } from "./normalize/rule.ts";
 import { SOUNDS } from "./sounds.ts";
+import type { Steps } from "./steps.ts";
 
 /** What became of a text. */
 export interface Reading {
@@ -23,7 +24,10 @@ const TOKEN = new RegExp(
 );
 const WORD = new RegExp(`^[A-Za-z${SPELT_A}]`);
 /** A text that is read as it stands. */
-const ASCII = /^[\0-\x7f]*$/;
+const PLAIN = new RegExp(`^[\\0-\\x7f${SPELT_A}]*$`);
+const PART_UNITS = 2_000;
+/** Tokens that are looked at in one step. */
+const TOKENS = 1_024;
 /** Words with the accents of other languages; their letters are read as the plain English ones. */
 const LATIN_WORD = /\p{Script=Latin}[\p{Script=Latin}\p{M}]*/gu;
 const NOT_DECOMPOSED: Record<string, string> = {
@@ -40,6 +44,7 @@ const NOT_DECOMPOSED: Record<string, string> = {
 };
 const PAUSES = new Set(",;:.!?()–—…\n");
 const SEPARATORS = new Set(" \t-\"'‘’“”");
+const LONGEST_SOUND = Math.max(...Array.from(SOUNDS.keys(), (word) => word.length));
 const ABBREVIATION = /^[A-Z]{2,5}$/;
 const LETTER_NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -154,6 +159,22 @@ export class Reader {
     return phones;
   }
 
+  /** What {@link read} leaves out, each once. */
+  *unread(text: string, sounds: Sounds, known: KnownWords): Steps<string[]> {
+    const unread = new Set<string>();
+    let count = 0;
+    for (const token of tokens(text)) {
+      if (!this.#isRead(token, sounds, known)) unread.add(token);
+      if (++count % TOKENS === 0) yield;
+    }
+    return [...unread];
+  }
+
+  #isRead(token: string, sounds: Sounds, known: KnownWords): boolean {
+    if (!WORD.test(token) && !sounds.has(signOf(token))) return PAUSES.has(token) || SEPARATORS.has(token);
+    return this.#sounding(token, sounds, known).ipa !== "";
+  }
+
   #sounding(token: string, sounds: Sounds, known: KnownWords): Sounding {
     let sounding = known.words.get(token);
     if (sounding === undefined) {
@@ -168,12 +189,12 @@ export class Reader {
     const lower = written.toLowerCase();
     let end = written.length;
     let possessives = 0;
-    let ipa = sounds.get(written) ?? this.#known(written, lower);
+    let ipa = soundOf(written, sounds) ?? this.#known(written, lower);
     while (ipa === undefined && lower.endsWith("'s", end)) {
       end -= 2;
       possessives++;
       const stem = written.slice(0, end);
-      ipa = sounds.get(stem) ?? this.#known(stem, lower.slice(0, end));
+      ipa = soundOf(stem, sounds) ?? this.#known(stem, lower.slice(0, end));
     }
     ipa ??= this.#byLetters(lower.slice(0, end).replaceAll("'", ""), known);
     // Any further 's follows an s or z.
@@ -184,6 +205,7 @@ export class Reader {
     if (lower === SPELT_A) return this.#lexicon.get("A");
     const entry = this.#lexicon.get(lower);
     if (entry !== undefined) return entry;
+    if (lower.length > LONGEST_SOUND) return undefined; // as in Table.get
     if (!ABBREVIATION.test(written)) return SOUNDS.get(lower);
     return Array.from(written, (letter) => this.#lexicon.get(letter)).join(" ");
   }
@@ -218,9 +240,15 @@ export class Reader {
   }
 }
 
+/** A long text is made plain part by part, each up to a space, which belongs to nothing before or behind it. */
 function* tokens(text: string): Iterable<string> {
-  const plain = ASCII.test(text) ? text : foldAccents(text.normalize("NFC")).replaceAll("’", "'");
-  for (const [token] of plain.matchAll(TOKEN)) yield token;
+  for (let [from, to] = [0, 0]; from < text.length; from = to) {
+    const space = text.indexOf(" ", from + PART_UNITS);
+    to = space < 0 ? text.length : space;
+    const part = text.slice(from, to);
+    const plain = PLAIN.test(part) ? part : foldAccents(part.normalize("NFC")).replaceAll("’", "'");
+    for (const [token] of plain.matchAll(TOKEN)) yield token;
+  }
 }
 
 /**
@@ -248,6 +276,9 @@ function shown(token: string, sounds: Sounds): string {
 
 /** A token's first character, which stands for a word where a pronunciation list put it. */
 const signOf = (token: string) => String.fromCodePoint(token.codePointAt(0)!);
+
+/** Signs have one character; a very long word is not hashed for each 's. */
+const soundOf = (word: string, sounds: Sounds) => (word.length > 2 ? undefined : sounds.get(word));
 
 /** Café becomes Cafe; a word that would not become plain ASCII stays as it is. */
 function foldAccents(text: string): string {

@@ -2,6 +2,7 @@
 // the caller's measure decides what fits. Pure; takes no part in reading or changing the words.
 
 import { dependsOnNext, goesOn } from "./abbreviations.ts";
+import { atOnce, type Steps } from "./steps.ts";
 
 /** Finds where parts end (offsets into the text, without the text's own end). */
 type Cutter = (text: string) => Iterable<number>;
@@ -42,13 +43,17 @@ const PAUSE = /(?:[,;:–—…，、；：]+["'\p{Pe}\p{Pf}]*(?![\d\p{M}])|\n)\
  * @param measure of a trimmed, non-empty piece; need not be additive, but longer text should not measure much
  * less
  */
-export function split(text: string, limit: number, measure: (piece: string) => number): string[] {
+export const split = (text: string, limit: number, measure: (piece: string) => number): string[] =>
+  atOnce(splitting(text, limit, measure));
+
+/** As {@link split}. */
+export function* splitting(text: string, limit: number, measure: (piece: string) => number): Steps<string[]> {
   const piece = (start: number, end: number) => text.slice(start, end).trim();
   const fits = (start: number, end: number) => {
     const candidate = piece(start, end);
     return candidate === "" || measure(candidate) <= limit;
   };
-  const ends = partEnds(text, fits);
+  const ends = yield* partEnds(text, fits);
   const pieces: string[] = [];
   let start = 0;
   for (let next = 0; next < ends.length; ) {
@@ -57,26 +62,28 @@ export function split(text: string, limit: number, measure: (piece: string) => n
     start = ends[next - 1];
     const packed = piece(from, start);
     if (packed !== "") pieces.push(packed);
+    yield;
   }
   return pieces;
 }
 
 /** Ends of the largest parts that fit by themselves, in order; the last is the end of the text. */
-function partEnds(text: string, fits: (start: number, end: number) => boolean): number[] {
+function* partEnds(text: string, fits: (start: number, end: number) => boolean): Steps<number[]> {
   const ends: number[] = [];
-  const collect = (start: number, end: number, level: number) => {
+  function* collect(start: number, end: number, level: number): Steps<void> {
+    yield;
     if (level === CUTTERS.length || fits(start, end)) {
       ends.push(end);
       return;
     }
     let from = start;
     for (const cut of CUTTERS[level](text.slice(start, end))) {
-      collect(from, start + cut, level + 1);
+      yield* collect(from, start + cut, level + 1);
       from = start + cut;
     }
-    collect(from, end, level + 1);
-  };
-  collect(0, text.length, 0);
+    yield* collect(from, end, level + 1);
+  }
+  yield* collect(0, text.length, 0);
   return ends;
 }
 

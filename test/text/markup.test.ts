@@ -163,7 +163,7 @@ describe("passages", () => {
   const passagesOf = (parts: (string | number)[], sentenceMs = 0, paragraphMs = 0) => {
     const passages = new Passages({ sentenceMs, paragraphMs });
     const found = parts.flatMap((part) => {
-      if (typeof part === "string") return passages.add(part);
+      if (typeof part === "string") return [...passages.add(part)];
       passages.gap(part);
       return [];
     });

@@ -44,27 +44,29 @@ export class Passages {
   }
 
   /** @param isEnded whether the text ends a sentence */
-  add(text: string, isEnded = false): Passage[] {
-    const passages: Passage[] = [];
-    const ends = [...this.endsOf(text), text.length];
-    for (const [i, end] of ends.entries()) {
-      const part = text.slice(ends[i - 1] ?? 0, end);
-      if (part.trim() !== "") passages.push({ pauseMs: this.due(), text: part });
-      const isLast = i === ends.length - 1;
-      if (PARAGRAPH_END.test(text.slice(Math.max(0, end - 100), end))) this.gap("paragraph");
-      else if (!isLast || isEnded) this.gap("sentence");
+  *add(text: string, isEnded = false): Generator<Passage> {
+    let start = 0;
+    for (const end of this.endsOf(text)) {
+      yield* this.passage(text, start, end, true);
+      start = end;
     }
-    return passages;
+    yield* this.passage(text, start, text.length, isEnded);
+  }
+
+  private *passage(text: string, start: number, end: number, isEnded: boolean): Generator<Passage> {
+    const part = text.slice(start, end);
+    if (part.trim() !== "") yield { pauseMs: this.due(), text: part };
+    if (PARAGRAPH_END.test(text.slice(Math.max(0, end - 100), end))) this.gap("paragraph");
+    else if (isEnded) this.gap("sentence");
   }
 
   /** Where own silence may follow. */
-  private endsOf(text: string): Iterable<number> {
+  private *endsOf(text: string): Iterable<number> {
     const { paragraphMs, sentenceMs } = this.pauses;
-    if (sentenceMs > 0) return sentenceEnds(text);
-    if (paragraphMs === 0) return [];
-    return [...text.matchAll(PARAGRAPHS)]
-      .map(({ 0: { length }, index }) => index + length)
-      .filter((end) => end < text.length);
+    if (sentenceMs > 0) yield* sentenceEnds(text);
+    else if (paragraphMs > 0)
+      for (const { 0: blank, index } of text.matchAll(PARAGRAPHS))
+        if (index + blank.length < text.length) yield index + blank.length;
   }
 
   /** The silence at this place, once. Nothing that is only a sentence's own stands before the first. */

@@ -1,6 +1,7 @@
 // Words in capitals, for voices that read IPA: their lexicon decides whether one is a word (LASER) or letters
 // (IBM), and two short lists say where it is wrong.
 
+import { replaced, type Steps } from "../steps.ts";
 import { type Rule, SPELT_A, spell } from "./rule.ts";
 
 /** In the lexicon, as something else. */
@@ -47,23 +48,21 @@ export const LONE_LETTERS: readonly Rule[] = [
 ];
 
 /** @param isWord whether the voice's lexicon has a word, in lower case */
-export function readCapitals(text: string, isWord: (word: string) => boolean): string {
+export function* readCapitals(text: string, isWord: (word: string) => boolean): Steps<string> {
   const isPlain = (word: string) => !LETTERS.has(word) && isWord(word.toLowerCase());
   const isShouted = (start: number, end: number) => {
     const before = SHOUTED_BEFORE.exec(text.slice(Math.max(0, start - NEAR), start));
     return (before !== null && isPlain(before[1])) || SHOUTED_AFTER.test(text.slice(end, end + NEAR));
   };
-  return text
-    .replace(CAPITALS, (all, word: string, ending: string | undefined, start: number) => {
-      if (WORDS.has(word)) return word.toLowerCase() + (ending ?? "");
-      if (ending !== "s") {
-        const staysWord =
-          isPlain(word) || (isWord(word.toLowerCase()) && isShouted(start, start + all.length));
-        if (staysWord || word.length > MOST_LETTERS) return all.toLowerCase();
-      }
-      return spell(word) + (ending === undefined ? "" : "'s");
-    })
-    .replace(INNER_CAPITAL, (word) =>
-      isWord(word.toLowerCase()) ? word : word.replace(/(?<=\p{Ll})(?=\p{Lu})/gu, " "),
-    );
+  const words = yield* replaced(text, CAPITALS, ({ 0: all, 1: word, 2: ending, index: start }) => {
+    if (WORDS.has(word)) return word.toLowerCase() + (ending ?? "");
+    if (ending !== "s") {
+      const staysWord = isPlain(word) || (isWord(word.toLowerCase()) && isShouted(start, start + all.length));
+      if (staysWord || word.length > MOST_LETTERS) return all.toLowerCase();
+    }
+    return spell(word) + (ending === undefined ? "" : "'s");
+  });
+  return yield* replaced(words, INNER_CAPITAL, ({ 0: word }) =>
+    isWord(word.toLowerCase()) ? word : word.replace(/(?<=\p{Ll})(?=\p{Lu})/gu, " "),
+  );
 }

@@ -2,6 +2,7 @@
 // digits. Never fails and never drops anything: what is not understood stays as it is, for the reader to
 // report. The rules lie beside it by subject, a table a file; their order is here.
 
+import { atOnce, replaced, type Steps } from "../steps.ts";
 import { ABBREVIATIONS, ROMANS } from "./abbreviations.ts";
 import { LONE_LETTERS, readCapitals } from "./acronyms.ts";
 import { ADDRESSES, TELEPHONES } from "./addresses.ts";
@@ -101,14 +102,19 @@ const SIGN = new RegExp(`[${Object.keys(SIGNS).join("")}]`, "g");
  * @param isWord whether the voice's lexicon has a word, in lower case: then words in capitals are read too.
  * Without it they stay, for models that know them.
  */
-export function spellOut(text: string, isWord?: (word: string) => boolean): string {
-  const written = text.replace(COMPATIBILITY_FORMS, (form) => form.normalize("NFKC"));
-  const tables = ENGLISH.filter((rules) => rules !== LONE_LETTERS || isWord !== undefined);
-  const words = tables
-    .reduce((read, rules) => applyRules(rules, read), written)
-    .replace(SIGN, (sign, offset: number, all: string) => spaced(SIGNS[sign], sign, offset, all));
-  const spelt = isWord === undefined ? asLatin(words) : readCapitals(words, isWord);
-  return spelt.replace(ENDING_LETTER, " .");
+export const spellOut = (text: string, isWord?: (word: string) => boolean): string =>
+  atOnce(spellingOut(text, isWord));
+
+/** As {@link spellOut}. */
+export function* spellingOut(text: string, isWord?: (word: string) => boolean): Steps<string> {
+  let words = text.replace(COMPATIBILITY_FORMS, (form) => form.normalize("NFKC"));
+  for (const rules of ENGLISH)
+    if (rules !== LONE_LETTERS || isWord !== undefined) words = yield* applyRules(rules, words);
+  words = yield* replaced(words, SIGN, ({ 0: sign, index, input }) =>
+    spaced(SIGNS[sign], sign, index, input),
+  );
+  words = isWord === undefined ? asLatin(words) : yield* readCapitals(words, isWord);
+  return words.replace(ENDING_LETTER, " .");
 }
 
 /** Models that read the letters themselves know no {@link SPELT_A}. */

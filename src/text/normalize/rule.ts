@@ -1,6 +1,8 @@
 // What a reading rule is, and how a list of them is applied. A rule finds one written form and says it in
 // words; what it does not understand it leaves as it is.
 
+import { replaced, type Steps } from "../steps.ts";
+
 /** What a pattern found: its named groups, "" where one took no part, and all of it. */
 export type Found = Readonly<Record<string, string>> & { readonly all: string };
 
@@ -14,15 +16,17 @@ export interface Rule {
 }
 
 /** Each rule in turn reads the whole text, and so sees the words of those before it. */
-export function applyRules(rules: readonly Rule[], text: string): string {
-  return rules.reduce((read, { pattern, say }) => read.replace(pattern, (...args) => said(say, args)), text);
+export function* applyRules(rules: readonly Rule[], text: string): Steps<string> {
+  let read = text;
+  for (const { pattern, say } of rules) {
+    read = yield* replaced(read, pattern, (found) => said(say, found));
+    yield;
+  }
+  return read;
 }
 
-function said(say: Rule["say"], args: unknown[]): string {
+function said(say: Rule["say"], { 0: all, groups = {} }: RegExpExecArray): string {
   if (typeof say === "string") return say;
-  const all = args[0] as string;
-  const last = args.at(-1);
-  const groups = typeof last === "object" ? (last as Record<string, string | undefined>) : {};
   const found = Object.fromEntries(Object.entries(groups).map(([name, part]) => [name, part ?? ""]));
   return say({ ...found, all }) ?? all;
 }
