@@ -311,7 +311,10 @@ export interface Sounding extends AsyncIterable<AudioChunk> {
 
 /** One text being spoken. */
 export interface Speech extends Sounding {
-  /** Characters and words that the voice cannot read and leaves out. Grows while a text comes in pieces. */
+  /**
+   * Characters and words that the voice cannot read and leaves out. Grows while a text comes in pieces,
+   * or is longer than 10,000 characters and not `first`: then it is read once the speech is listened to.
+   */
   readonly unread: readonly string[];
   /** Elements of markup that are not obeyed, such as `<prosody>`, each once; their text is read. */
   readonly ignored: readonly string[];
@@ -409,7 +412,7 @@ export interface Engine extends AsyncDisposable {
    * being written.
    * @throws TtsError at once if the text or the options are unusable: TEXT_EMPTY, TEXT_TOO_LONG,
    * SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE, CANCELLED if the engine is closed. The
-   * iteration throws later failures.
+   * iteration throws later ones, such as a text over 10,000 characters without one that the voice can read.
    */
   speak(text: string | AsyncIterable<string> | Iterable<string>, options?: SpeakOptions): Speech;
   /**

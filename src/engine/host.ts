@@ -162,7 +162,7 @@ export class EngineHost implements SpeechHost {
     all.catch(() => {}); // it is awaited below, unless something else fails first
     if (first !== undefined) {
       [this.rules] = await Promise.all([rules, ready.get("talker"), ready.get("predictor")]);
-      this.first = this.speak(first.text, first.options);
+      this.first = this.begin(first.text, first.options, true);
       this.first.begin();
     }
     this.rules = await rules;
@@ -221,6 +221,11 @@ export class EngineHost implements SpeechHost {
   }
 
   speak(text: Text, request: SpeakRequest = {}): SpokenSpeech {
+    return this.begin(text, request, false);
+  }
+
+  /** @param atOnce whether a whole text is read at once, however long it is: nobody else is held up yet */
+  private begin(text: Text, request: SpeakRequest = {}, atOnce: boolean): SpokenSpeech {
     this.assertUsable("talker");
     checkArgument("speak", "text", text);
     checkOptions("speak", request);
@@ -233,10 +238,11 @@ export class EngineHost implements SpeechHost {
       assertDrawable(message.sampling.predictor, drawLimits, this.manifest.shape.codes);
     const { bundle, lexicon } = this;
     const context = { bundle, settings, lexicon, rules: this.rules! };
+    const onNews = () => this.signals.ring("main");
     const source =
       typeof text === "string"
-        ? wholeText(text, context)
-        : textInPieces(text, context, () => this.signals.ring("main"));
+        ? wholeText(text, context, atOnce, onNews)
+        : textInPieces(text, context, onNews);
     const oneByOne = sideBySide ? 0 : ++this.numbered;
     const sound = { signal, trimStart, watch };
     return new SpokenSpeech(this, source, settings, message, priority, oneByOne, sound);

@@ -1,13 +1,32 @@
-// The prompts of a text: all at once for a whole text, or sentence by sentence while it is still being
-// written.
+// The prompts of a text: all at once for a short one, in turns with other work for a long one, or sentence by
+// sentence while it is still being written.
 
 import { asTtsError, TtsError } from "../errors.ts";
-import { type ReadingContext, readText, TextReading } from "./read-text.ts";
+import type { Steps } from "../text/steps.ts";
+import { beginText, type ReadingContext, readText, TextReading } from "./read-text.ts";
 import type { PromptSource } from "./speech.ts";
 import type { PlacedWord } from "./words.ts";
 
-/** @throws TtsError as {@link readText} does */
-export function wholeText(text: string, context: ReadingContext): PromptSource {
+/** A longer text is read in turns with whatever else the engine has to do. */
+const MOST_AT_ONCE_UNITS = 10_000;
+/** How long one turn takes. */
+const TURN_MS = 10;
+
+/**
+ * @param atOnce whether a long text, too, is read before this returns
+ * @param onNews as of {@link textInPieces}
+ * @throws TtsError as readText does; for a long text in turns only what is known without reading it
+ */
+export function wholeText(
+  text: string,
+  context: ReadingContext,
+  atOnce: boolean,
+  onNews: () => void,
+): PromptSource {
+  if (!atOnce && text.length > MOST_AT_ONCE_UNITS) {
+    const { reading, rest } = beginText(context, text);
+    return new LongText(reading, rest, onNews);
+  }
   const { ignored, pauses, sentences, unread, words } = readText(context, text);
   const rest = { ended: true, failure: null, want: () => {}, leave: () => {} };
   return { ignored, pauses, sentences, unread, words, ...rest };
@@ -22,18 +41,14 @@ export function textInPieces(
   return new PiecedText(pieces, TextReading.inPieces(context), onNews);
 }
 
-class PiecedText implements PromptSource {
+/** A text whose sentences come while it is spoken. */
+abstract class GrowingText implements PromptSource {
   ended = false;
   failure: TtsError | null = null;
-  private iterator: AsyncIterator<string> | Iterator<string> | null = null;
-  private isReading = false;
-  /** How many sentences should be ready. */
-  private wanted = 0;
 
   constructor(
-    private readonly pieces: AsyncIterable<string> | Iterable<string>,
-    private readonly text: TextReading,
-    private readonly onNews: () => void,
+    protected readonly text: TextReading,
+    protected readonly onNews: () => void,
   ) {}
 
   get sentences(): readonly string[] {
@@ -56,6 +71,73 @@ class PiecedText implements PromptSource {
     return this.text.pauses;
   }
 
+  abstract want(taken: number, ahead: number): void;
+  abstract leave(): void;
+
+  protected fail(error: unknown): void {
+    this.failure = asTtsError(error);
+    this.ended = true;
+  }
+}
+
+class LongText extends GrowingText {
+  private isReading = false;
+
+  constructor(
+    text: TextReading,
+    private readonly rest: Steps<void>,
+    onNews: () => void,
+  ) {
+    super(text, onNews);
+  }
+
+  /** From the first wish on it is read to its end: its prompts take little memory. */
+  want(): void {
+    if (!this.isReading && !this.ended) void this.readOn();
+  }
+
+  private async readOn(): Promise<void> {
+    this.isReading = true;
+    try {
+      while (!this.ended) {
+        const before = this.sentences.length;
+        this.ended = this.takeTurn();
+        if (this.sentences.length > before) this.onNews();
+        if (!this.ended) await new Promise(setImmediate);
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    this.onNews();
+  }
+
+  /** @returns whether the text is over */
+  private takeTurn(): boolean {
+    const endMs = performance.now() + TURN_MS;
+    do if (this.rest.next().done === true) return true;
+    while (performance.now() < endMs);
+    return false;
+  }
+
+  leave(): void {
+    this.ended = true;
+  }
+}
+
+class PiecedText extends GrowingText {
+  private iterator: AsyncIterator<string> | Iterator<string> | null = null;
+  private isReading = false;
+  /** How many sentences should be ready. */
+  private wanted = 0;
+
+  constructor(
+    private readonly pieces: AsyncIterable<string> | Iterable<string>,
+    text: TextReading,
+    onNews: () => void,
+  ) {
+    super(text, onNews);
+  }
+
   want(taken: number, ahead: number): void {
     this.wanted = taken + ahead;
     if (!this.isReading && !this.ended) void this.readOn();
@@ -73,8 +155,7 @@ class PiecedText implements PromptSource {
         else throw new TtsError("USAGE", `a piece of the text is ${typeof value}`, "give strings");
       }
     } catch (error) {
-      this.failure = asTtsError(error);
-      this.ended = true;
+      this.fail(error);
     } finally {
       this.isReading = false;
       this.onNews();
