@@ -35,5 +35,5 @@ export function* replaced(
     to = found.index + found[0].length;
     if (++count % ITEMS === 0) yield;
   }
-  return count === 0 ? text : done + text.slice(to);
+  return done + text.slice(to);
 }
