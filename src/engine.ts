@@ -311,10 +311,8 @@ export interface Sounding extends AsyncIterable<AudioChunk> {
 
 /** One text being spoken. */
 export interface Speech extends Sounding {
-  /**
-   * Characters and words that the voice cannot read and leaves out. Grows while a text comes in pieces,
-   * or is longer than 10,000 characters and not `first`: then it is read once the speech is listened to.
-   */
+  /** What the voice cannot read and leaves out. Grows while a text comes in pieces, or has over 10,000
+   * characters and is not `first`: such a text is read while the speech is listened to. */
   readonly unread: readonly string[];
   /** Elements of markup that are not obeyed, such as `<prosody>`, each once; their text is read. */
   readonly ignored: readonly string[];

@@ -240,7 +240,7 @@ export class Reader {
   }
 }
 
-/** A long text is made plain part by part, each up to a space, which belongs to nothing before or behind it. */
+/** A long text is made plain part by part, each up to a space: that belongs to no word beside it. */
 function* tokens(text: string): Iterable<string> {
   for (let [from, to] = [0, 0]; from < text.length; from = to) {
     const space = text.indexOf(" ", from + PART_UNITS);

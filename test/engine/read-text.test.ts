@@ -1,5 +1,5 @@
-// Long texts become prompts in turns with other work: the prompts are those of a text that is read at once, and
-// no turn is long.
+// Long texts become prompts in turns with other work: the prompts are those of a text that is read at once,
+// and no turn is long.
 
 import { describe, expect, test } from "bun:test";
 import { beginText, loadRules, type ReadingContext, readText } from "../../src/engine/read-text.ts";
