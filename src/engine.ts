@@ -311,8 +311,7 @@ export interface Sounding extends AsyncIterable<AudioChunk> {
 
 /** One text being spoken. */
 export interface Speech extends Sounding {
-  /** What the voice cannot read and leaves out. Grows while a text comes in pieces, or has over 10,000
-   * characters and is not `first`: such a text is read while the speech is listened to. */
+  /** What the voice cannot read and leaves out. Grows with a text in pieces, or a long one (see `speak`). */
   readonly unread: readonly string[];
   /** Elements of markup that are not obeyed, such as `<prosody>`, each once; their text is read. */
   readonly ignored: readonly string[];
@@ -407,7 +406,7 @@ export interface Engine extends AsyncDisposable {
   readonly timeline: { readonly tracks: Readonly<Record<StageName, Track>> };
   /**
    * Speaks a text of up to 200 kB, or a text in pieces: its first sentence is spoken while the rest is still
-   * being written.
+   * being written. One over 10,000 characters, unless it is `first`, is read once it is listened to.
    * @throws TtsError at once if the text or the options are unusable: TEXT_EMPTY, TEXT_TOO_LONG,
    * SPEAKER_UNKNOWN, LANGUAGE_UNKNOWN, MODEL_UNSUITABLE, USAGE, CANCELLED if the engine is closed. The
    * iteration throws later ones, such as a text over 10,000 characters without one that the voice can read.
