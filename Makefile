@@ -32,10 +32,10 @@ run: $(READY) ## speak: make run TEXT="Hello." writes output.wav
 PROCESSES := cli serve packaging tools npu
 SECOND_TIER := **/{$(shell echo $(PROCESSES) | tr ' ' ,)}/**
 
-# Three files at a time, also on two cores: many wait for a process, a patience or a player. The time-out ends hangs: a test with a patience of its own
+# Four files at a time, also on two cores: many wait for a process, a patience or a player. The time-out ends hangs: a test with a patience of its own
 # takes it from patient() of test/_support.ts, which follows the load of the machine.
 RUN_TESTS = TTS_TEST_SCRATCH=$$(mktemp -d) && export TTS_TEST_SCRATCH && trap 'rm -rf "$$TTS_TEST_SCRATCH"' EXIT INT TERM && \
-	$(BUN) test --parallel=3 --no-isolate --timeout 600000
+	$(BUN) test --parallel=4 --no-isolate --timeout 600000
 
 test: $(READY) ## run the tests that need no other processes: pure code, stages, engine, golden runs (2 minutes)
 	@$(RUN_TESTS) --path-ignore-patterns='$(SECOND_TIER)'

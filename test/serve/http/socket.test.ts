@@ -168,9 +168,7 @@ test("a text that does not go on ends its speech, one that is too long is refuse
   const { service, url } = serveEngine(engine, { limits: { textMs: 100 } });
   const client = await connect(url);
   client.say({ type: "start" }, text("Wait"));
-  const nothing = setInterval(() => client.say(text("")), 20);
   expect(errorOf(await client.speech())).toMatchObject({ code: "request_timeout" });
-  clearInterval(nothing);
   expect(service.load).toEqual({ sounding: 0, waiting: 0 });
   client.say({ type: "start" }, ...new Array(5).fill(text("a".repeat(60_000))));
   expect(errorOf(await client.speech())).toMatchObject({ code: "text_too_long", param: "input" });
