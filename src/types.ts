@@ -85,3 +85,10 @@ export interface DrawLimits {
 
 /** Why a sentence ended: the model said so, the frame limit came first, or somebody cancelled it. */
 export type StopReason = "eos" | "length" | "cancelled";
+
+/** Takes lines for people. Settings in their hints are marked, as in an error's markedHint. */
+export interface Tell {
+  info(line: string): void;
+  warn(line: string): void;
+  debug(line: string): void;
+}

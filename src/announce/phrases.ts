@@ -3,7 +3,7 @@
 
 import { closeSync, mkdirSync, openSync, readdirSync, readSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
-import { toS16le } from "../audio/pcm.ts";
+import { fromS16le, toS16le } from "../audio/pcm.ts";
 import { ANNOUNCE_LIMITS } from "../config.ts";
 import { systemCode } from "../errors.ts";
 import { removeAbandoned, removeLitter, replaceFile } from "../io/atomic.ts";
@@ -231,10 +231,7 @@ function soundOf(bytes: Buffer): PhraseSound {
     const at = HEADER_BYTES + WORD_BYTES * i;
     return { start: secondsAt(at), end: secondsAt(at + 4) };
   });
-  const samples = new Float32Array(bytes.readUInt32LE(8));
-  const from = bytes.length - 2 * samples.length;
-  for (let i = 0; i < samples.length; i++) samples[i] = bytes.readInt16LE(from + 2 * i) / 32767;
-  return { samples, words };
+  return { samples: fromS16le(bytes.subarray(HEADER_BYTES + WORD_BYTES * words.length)), words };
 }
 
 function readHead(path: string): Buffer {

@@ -12,3 +12,10 @@ export function toS16le(samples: Float32Array): Uint8Array {
   for (let i = 0; i < samples.length; i++) out[i] = toS16(samples[i]);
   return new Uint8Array(out.buffer);
 }
+
+/** The samples whose bytes {@link toS16le} gave. */
+export function fromS16le(bytes: Buffer): Float32Array {
+  const samples = new Float32Array(bytes.length / 2);
+  for (let i = 0; i < samples.length; i++) samples[i] = bytes.readInt16LE(2 * i) / 32767;
+  return samples;
+}

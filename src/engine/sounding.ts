@@ -3,6 +3,7 @@
 
 import { Listener, StartTrimmer } from "../audio/onset.ts";
 import type { TtsError } from "../errors.ts";
+import { cancelledWhenLeft, resumed } from "../io/iteration.ts";
 import { DRAFTS, type JobFigures, noFigures } from "../pipeline/figures.ts";
 import type { Signals } from "../pipeline/signals.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, type StopReason } from "../types.ts";
@@ -87,13 +88,7 @@ export abstract class TimedSpeech {
     if (this.started) throw new TypeError("a speech can be listened to once: speak the text again");
     this.started = true;
     if (this.begun === null) this.startedMs = performance.now();
-    const chunks = this.timed();
-    const leave = chunks.return.bind(chunks);
-    chunks.return = (value) => {
-      this.cancel(); // else the return would wait for a pending next()
-      return leave(value);
-    };
-    return chunks;
+    return cancelledWhenLeft(this.timed(), () => this.cancel());
   }
 
   private async *timed(): AsyncGenerator<AudioChunk> {
@@ -149,17 +144,5 @@ export abstract class TimedSpeech {
       backends: { ...host.backends },
       seed: this.seed,
     };
-  }
-}
-
-/** An iteration whose first step is under way. */
-async function* resumed<T>({ first, rest }: { first: Promise<IteratorResult<T>>; rest: AsyncGenerator<T> }) {
-  try {
-    const { done, value } = await first;
-    if (done) return;
-    yield value;
-    yield* rest;
-  } finally {
-    await rest.return(undefined);
   }
 }

@@ -6,13 +6,7 @@ import type { Opening } from "../backends/stage.ts";
 import { ENTRY_ARGS } from "../child.ts";
 import { type ErrorOnTheWire, fromWire, TtsError, toWire } from "../errors.ts";
 import { lateStage, patienceWith, type StageState } from "../pipeline/patience.ts";
-
-/** Lines for people. Settings in their hints are marked, as in an error's markedHint. */
-export interface Tell {
-  info(line: string): void;
-  warn(line: string): void;
-  debug(line: string): void;
-}
+import type { Tell } from "../types.ts";
 
 /** What a kept process sends. Any message is a sign of life. */
 export type FromKept<Ready> =

@@ -4,6 +4,7 @@
 import type { Engine, Filter, SpeakOptions, Speech, SpeechSettings, Summary, WordTime } from "../engine.ts";
 import { speedFilter } from "../engine.ts";
 import { asTtsError, TtsError } from "../errors.ts";
+import { resumed } from "../io/iteration.ts";
 import { LIMITS, SERVE_LIMITS } from "../limits.ts";
 import { Counts } from "./counts.ts";
 import { Turns } from "./turns.ts";
@@ -228,7 +229,7 @@ class Place {
       },
       cancel: () => this.cancel(),
       summary: () => speech.summary(),
-      [Symbol.asyncIterator]: () => resumed(first.value, sound),
+      [Symbol.asyncIterator]: () => resumed({ first, rest: sound }),
     };
   }
 
@@ -257,15 +258,5 @@ class Place {
 
   leave(): void {
     this.on.ended();
-  }
-}
-
-/** An iteration whose first step was taken; leaving it ends the rest. */
-async function* resumed<T>(first: T, rest: AsyncGenerator<T>): AsyncGenerator<T> {
-  try {
-    yield first;
-    yield* rest;
-  } finally {
-    await rest.return(undefined);
   }
 }

@@ -1,9 +1,11 @@
 // The options of tts serve: for both ways to serve, for the protocols, and for the stages on sockets.
 
-import { SERVE_LIMITS } from "../../limits.ts";
+import { CONTEXT_POSITIONS, PROMPT_POSITIONS } from "../../config.ts";
+import { LIMITS, SERVE_LIMITS } from "../../limits.ts";
+import { assertWhole } from "../../ranges.ts";
 import { STAGES } from "../../types.ts";
 import { MACHINE_OPTIONS } from "../shared/machine-options.ts";
-import { COMMON, type Options, type Values } from "../shared/options.ts";
+import { COMMON, number, type Options, type Values } from "../shared/options.ts";
 
 export const HOST = "127.0.0.1";
 export const PORT = 8080;
@@ -155,3 +157,10 @@ export type ServeValues = Values<typeof SERVE_OPTIONS>;
 /** Options that mean nothing in one of the two ways to serve. */
 export const namesOf = (isOnSockets: boolean): readonly string[] =>
   Object.keys(isOnSockets ? STAGE_OPTIONS : PROTOCOL_OPTIONS);
+
+/** Positions for a prompt and --max-frames. @throws TtsError USAGE */
+export function contextOf(args: ServeValues): number {
+  const frames = number(args, "max-frames") ?? 1;
+  assertWhole("--max-frames", frames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
+  return Math.max(CONTEXT_POSITIONS, frames + PROMPT_POSITIONS);
+}

@@ -2,30 +2,24 @@
 
 import { addressOfSocket } from "../../../ffi/libc.ts";
 import { version } from "../../../package.json";
-import {
-  CONTEXT_POSITIONS,
-  inheritedSockets,
-  LIMITS,
-  loadConfig,
-  loadServerToken,
-  PROMPT_POSITIONS,
-} from "../../config.ts";
+import { inheritedSockets, loadConfig, loadServerToken } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import { assertNpuFolder } from "../../formats/npu-folder.ts";
+import { authority, isLoopback } from "../../io/address.ts";
 import { SERVE_LIMITS } from "../../limits.ts";
 import { assertWhole } from "../../ranges.ts";
 import { forward, privateSocket } from "../../serve/forward.ts";
 import { type HttpOptions, serveHttp } from "../../serve/http/index.ts";
-import type { Tell } from "../../serve/keeper.ts";
 import { pageFile } from "../../serve/page/index.ts";
 import { type RemoteOptions, RemoteSource } from "../../serve/remote/index.ts";
 import { Service } from "../../serve/service.ts";
 import { serveWyoming, type Where } from "../../serve/wyoming/index.ts";
+import type { Tell } from "../../types.ts";
 import { announcing } from "../shared/engine.ts";
 import { clearProgress } from "../shared/log.ts";
 import { readMachine } from "../shared/machine-options.ts";
 import { filePath, number } from "../shared/options.ts";
-import { HOST, PORT, type ServeValues, USUAL_NAME } from "./_options.ts";
+import { contextOf, HOST, PORT, type ServeValues, USUAL_NAME } from "./_options.ts";
 
 const MOST_PLACES = 256;
 const MOST_PORT = 65_535;
@@ -111,10 +105,7 @@ function firstSignal(): Promise<null> {
 /** @throws TtsError USAGE, INPUT_UNREADABLE for the file of the token */
 async function readSettings(args: ServeValues): Promise<Settings> {
   const machine = readMachine(args);
-  const frames = number(args, "max-frames") ?? 1;
-  assertWhole("--max-frames", frames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
-  const contextPositions = Math.max(CONTEXT_POSITIONS, frames + PROMPT_POSITIONS);
-  const flags = { ...machine, lanes: number(args, "lanes"), contextPositions };
+  const flags = { ...machine, lanes: number(args, "lanes"), contextPositions: contextOf(args) };
   const config = loadConfig(flags);
   assertNpuFolder(config);
   const places = number(args, "places") ?? SERVE_LIMITS.places;
@@ -214,12 +205,8 @@ function hostOf(at: { host: string } | { fd: number }): string {
 function nameOf(fd: number, scheme: string): string {
   const address = addressOf(fd);
   if ("path" in address) return `unix:${address.path}`;
-  return `${scheme}://${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
+  return `${scheme}://${authority(address.host, address.port)}`;
 }
-
-/** Names are not looked up: only this one is always this machine. */
-const isLoopback = (host: string) =>
-  /^(|localhost|127(\.\d{1,3}){3}|\[?::1\]?|::ffff:127(\.\d{1,3}){3})$/i.test(host);
 
 const listOf = (text = "") =>
   text

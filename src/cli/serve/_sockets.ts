@@ -1,17 +1,17 @@
 // tts serve --sockets: the stages as servers on Unix sockets. Runs until a signal ends it.
 
-import { CONTEXT_POSITIONS, LIMITS, loadConfig, PROMPT_POSITIONS, threadsFor } from "../../config.ts";
+import { loadConfig, threadsFor } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import { assertNpuFolder } from "../../formats/npu-folder.ts";
 import { resolveModel } from "../../models/resolve.ts";
 import { assertWhole } from "../../ranges.ts";
-import type { Tell } from "../../serve/keeper.ts";
 import { type SocketsOptions, STAGES, serveSockets } from "../../serve/sockets/index.ts";
+import type { Tell } from "../../types.ts";
 import { announcing } from "../shared/engine.ts";
 import { clearProgress } from "../shared/log.ts";
 import { readMachine } from "../shared/machine-options.ts";
 import { choice, number } from "../shared/options.ts";
-import { LANES, PATIENCE_SECONDS, type ServeValues, SOCKET_MODE } from "./_options.ts";
+import { contextOf, LANES, PATIENCE_SECONDS, type ServeValues, SOCKET_MODE } from "./_options.ts";
 
 const MOST_PATIENCE_SECONDS = 86_400;
 
@@ -52,10 +52,8 @@ async function prepareModel(
   speaks: boolean,
 ): Promise<Pick<SocketsOptions, "config" | "bundle">> {
   const machine = readMachine(args);
-  const maxFrames = number(args, "max-frames") ?? 1;
-  assertWhole("--max-frames", maxFrames, 1, LIMITS.contextPositions - PROMPT_POSITIONS);
-  const contextPositions = Math.max(CONTEXT_POSITIONS, maxFrames + PROMPT_POSITIONS);
-  const general = loadConfig({ ...machine, lanes: number(args, "lanes") ?? LANES, contextPositions });
+  const lanes = number(args, "lanes") ?? LANES;
+  const general = loadConfig({ ...machine, lanes, contextPositions: contextOf(args) });
   assertNpuFolder(general);
   const { directory, manifest } = await resolveModel({
     model: args.model,

@@ -3,8 +3,9 @@
 
 import { openEncoder } from "../../audio/encode/open.ts";
 import { systemCode, TtsError } from "../../errors.ts";
+import { authority } from "../../io/address.ts";
 import { HTTP_LIMITS, type HttpLimits, SERVE_LIMITS } from "../../limits.ts";
-import { SAMPLE_RATE_HZ } from "../../types.ts";
+import { SAMPLE_RATE_HZ, type Tell } from "../../types.ts";
 import type { Service } from "../service.ts";
 import type { Call, Route, Session } from "./_call.ts";
 import { ApiError, asApiError } from "./_errors.ts";
@@ -15,13 +16,6 @@ import { openApi } from "./_openapi.ts";
 import { SOCKET_HANDLERS, SOCKET_ROUTES } from "./_socket.ts";
 import { SPEECH_ROUTES } from "./_speech.ts";
 import { VOICE_ROUTES } from "./_voices.ts";
-
-/** Where lines for the operator go. */
-export interface Tell {
-  info(line: string): void;
-  warn(line: string): void;
-  debug(line: string): void;
-}
 
 /**
  * An address and a port (0: any that is free), or the path of a Unix socket. `isForwarded`: what comes
@@ -93,8 +87,7 @@ function listen(handler: Handler, at: HttpPlace): Bun.Server<Session> {
       idleTimeout: HTTP_LIMITS.idleSeconds,
     });
   } catch (cause) {
-    const name =
-      "socket" in at ? at.socket : `${at.host.includes(":") ? `[${at.host}]` : at.host}:${at.port}`;
+    const name = "socket" in at ? at.socket : authority(at.host, at.port);
     const hint = "socket" in at ? "choose another {socket}" : "choose another {port}";
     throw new TtsError("OUTPUT_FAILED", `cannot listen on ${name}: ${reason(cause)}`, hint, { cause });
   }

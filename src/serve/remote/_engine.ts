@@ -9,6 +9,7 @@ import {
   type WordTime,
 } from "../../engine.ts";
 import { fromWire, toWire } from "../../errors.ts";
+import { cancelledWhenLeft } from "../../io/iteration.ts";
 import type { EngineSpeech, ServedEngine } from "../service.ts";
 import type { EngineReady, FromEngine, News, ToEngine } from "./_wire.ts";
 
@@ -166,13 +167,7 @@ class RemoteSpeech implements EngineSpeech, Call {
   [Symbol.asyncIterator](): AsyncGenerator<{ samples: Float32Array }> {
     if (this.isStarted) throw new TypeError("a speech can be listened to once: speak the text again");
     this.isStarted = true;
-    const sound = this.sound();
-    const leave = sound.return.bind(sound);
-    sound.return = (value) => {
-      this.cancel(); // else the return would wait for a pending next()
-      return leave(value);
-    };
-    return sound;
+    return cancelledWhenLeft(this.sound(), () => this.cancel());
   }
 
   private async *sound(): AsyncGenerator<{ samples: Float32Array }> {

@@ -3,8 +3,8 @@
 // native library or computes.
 
 import type { TtsError } from "../../engine.ts";
-import type { Progress } from "../../types.ts";
-import { beatMsFor, Keeper, keepAlive, type Tell } from "../keeper.ts";
+import type { Progress, Tell } from "../../types.ts";
+import { beatMsFor, Keeper, keepAlive } from "../keeper.ts";
 import type { EngineSource } from "../service.ts";
 import { RemoteEngine } from "./_engine.ts";
 import type { EngineReady, EngineStart, FromEngine } from "./_wire.ts";

@@ -17,8 +17,8 @@ import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { meaningOf, TtsError } from "../../errors.ts";
 import { withLock } from "../../io/lock.ts";
-import { STAGES, type StageName } from "../../types.ts";
-import { beatMsFor, Keeper, keepAlive, type Tell } from "../keeper.ts";
+import { STAGES, type StageName, type Tell } from "../../types.ts";
+import { beatMsFor, Keeper, keepAlive } from "../keeper.ts";
 import type { StageReady, StageStart } from "./_wire.ts";
 
 export { STAGES };

@@ -7,18 +7,12 @@ import { toS16le } from "../../audio/pcm.ts";
 import { SAMPLE_RATE_HZ } from "../../engine.ts";
 import { asTtsError, type ErrorCode, TtsError } from "../../errors.ts";
 import { WYOMING_LIMITS } from "../../limits.ts";
+import type { Tell } from "../../types.ts";
 import { oneLine } from "../one-line.ts";
 import { Refusal, type ServedSpeech, type Service, type SpeechRequest } from "../service.ts";
 import { canBeSaid, TextPieces } from "../text-pieces.ts";
 import { EventReader, eventBytes, type WyomingEvent } from "./_events.ts";
 import type { Info } from "./_info.ts";
-
-/** Lines for people. */
-export interface Tell {
-  info(line: string): void;
-  warn(line: string): void;
-  debug(line: string): void;
-}
 
 export interface SessionHost {
   service: Pick<Service, "speak" | "state">;

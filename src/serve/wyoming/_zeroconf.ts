@@ -4,7 +4,7 @@
 import { hostname, networkInterfaces } from "node:os";
 import type { Answer } from "dns-packet";
 import { TtsError } from "../../errors.ts";
-import type { Tell } from "./_session.ts";
+import type { Tell } from "../../types.ts";
 
 const TYPE = "_wyoming._tcp.local";
 /** What browsers ask for to learn which types there are. */

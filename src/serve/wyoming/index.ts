@@ -4,13 +4,13 @@
 import { rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { systemCode, TtsError } from "../../errors.ts";
+import { authority, isLoopback } from "../../io/address.ts";
 import { SERVE_LIMITS, WYOMING_LIMITS, type WyomingLimits } from "../../limits.ts";
+import type { Tell } from "../../types.ts";
 import type { Service } from "../service.ts";
 import { Info } from "./_info.ts";
-import { Session, type Tell } from "./_session.ts";
+import { Session } from "./_session.ts";
 import { type Announced, announce, usualName } from "./_zeroconf.ts";
-
-export type { Tell } from "./_session.ts";
 
 /** An address, the path of a Unix socket, or a socket that listens already. */
 export type Where = { host: string; port: number } | { socket: string } | { fd: number };
@@ -93,8 +93,6 @@ async function announcedAs(name = usualName(), server: Server, tell: Tell): Prom
   return null;
 }
 
-const isLoopback = (address: string) => address === "::1" || address.startsWith("127.");
-
 const remade = (voice: string) =>
   `the voice ${voice} was made anew: Home Assistant keeps what the old one said until its action ` +
   `tts.clear_cache is run`;
@@ -136,8 +134,7 @@ const isLeftOver = (path: string) =>
 function spelled(where: Where, port: number): string {
   if ("socket" in where) return `unix://${where.socket}`;
   if ("fd" in where) return port > 0 ? `port ${port}` : `file descriptor ${where.fd}`;
-  const host = where.host.includes(":") ? `[${where.host}]` : where.host;
-  return `tcp://${host}:${port || where.port}`;
+  return `tcp://${authority(where.host, port || where.port)}`;
 }
 
 /** Sends the client away that has been idle longest, if it was for long. */
