@@ -8,11 +8,11 @@ import { ANYWHERE, allowedCores, fastCores, type Placement, placementOf, type Wa
 import { TtsError } from "./errors.ts";
 import { passwordFileHome, pathIn, userDirectory } from "./io/folders.ts";
 import { readTextFile, textOrEmpty } from "./io/read.ts";
-import { ANNOUNCE_LIMITS, HUB_LIMITS, type HubLimits, LIMITS } from "./limits.ts";
+import { ANNOUNCE_LIMITS, FLEET_LIMITS, HUB_LIMITS, type HubLimits, LIMITS } from "./limits.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 import { assertWhole } from "./ranges.ts";
 
-export { ANNOUNCE_LIMITS, HUB_LIMITS, type HubLimits, LIMITS };
+export { ANNOUNCE_LIMITS, FLEET_LIMITS, HUB_LIMITS, type HubLimits, LIMITS };
 
 /** The file of a token. */
 const TOKEN_BYTES = 4_096;
@@ -258,6 +258,9 @@ export function loadConfig(
   }
   return Object.freeze(config);
 }
+
+/** For the settings of a fleet, which are read where they are used (src/fleet/settings.ts). */
+export const environmentNow = (): Readonly<Record<string, string | undefined>> => process.env;
 
 /** {@link Config.libDir} */
 export function unpackFolder(environment: Record<string, string | undefined> = process.env): string {

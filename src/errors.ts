@@ -35,6 +35,10 @@ const EXIT_STATUS = {
   HUB_UNREACHABLE: 7,
   HUB_REFUSED: 7, // it answers, but not with the files
   MODEL_BUSY: 7, // another process pulls it
+  ROOM_EMPTY: 2, // no board is there for a room
+  FLEET_UNREACHABLE: 7, // no hub of boards, or no broker
+  FLEET_REFUSED: 7, // it is there, but it does not let us in, or has no room left
+  BOARDS_SILENT: 7, // boards that were there have not taken an announcement
   CANCELLED: 130,
   INTERNAL: 1,
 } as const;

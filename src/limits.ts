@@ -198,3 +198,64 @@ export const HTTP_LIMITS = {
   sockets: 64,
 } as const;
 export type HttpLimits = { readonly [name in keyof typeof HTTP_LIMITS]: number };
+
+/** Many boards and their hub. Moments are those of the hub's clock. */
+export const FLEET_LIMITS = {
+  /** A hub must answer in this time. */
+  connectMs: 5_000,
+  requestMs: 5_000,
+  /** Between attempts to come back to a hub that has gone. */
+  reconnectMs: 1_000,
+  /** A board tells of itself so often, and counts as gone after three times of silence. */
+  beatMs: 5_000,
+  absentMs: 15_000,
+  stateMs: 60_000,
+  /** A ping to a board that the hub still knows. */
+  pingMs: 1_000,
+  /** The best of so many looks at the hub's clock counts. */
+  clockLooks: 5,
+  /** How long a board has for saying that it takes an announcement. */
+  answerMs: 10_000,
+  /** An announcement begins so long after it was sent, and 1 ms later for each of these bytes of its sound. */
+  leadMs: 400,
+  leadBytes: 4_000,
+  /** The hub gives a message to a board again where it says nothing of it for so long. */
+  ackMs: 30_000,
+  workingMs: 10_000,
+  /** A consumer of a board that never comes back goes after this time. */
+  idleConsumerMs: 86_400_000,
+  /** Of the streams and buckets: longer than an announcement may be ahead. */
+  sayMs: 13 * 3_600_000,
+  sayMessages: 20_000,
+  sayBytes: 64 * 2 ** 20,
+  phraseMs: 7 * 86_400_000,
+  phraseBytes: 1_024 * 2 ** 20,
+  soundMs: 86_400_000,
+  soundBytes: 2_048 * 2 ** 20,
+  workBytes: 64 * 2 ** 20,
+  /** The same announcement that is published again within this time is one. */
+  dedupeMs: 120_000,
+  /** Of one message, and of one phrase that boards fetch. */
+  messageBytes: 65_536,
+  soundPartBytes: 64 * 2 ** 20,
+  parts: 256,
+  rooms: 16,
+  /** Announcements that a board holds at once, those for later included. */
+  held: 64,
+  /** Of one sender: so many at once, and then so many a minute. */
+  senderBurst: 30,
+  senderPerMinute: 60,
+  senders: 1_000,
+  /** A sound is read into memory so long before it is due. */
+  loadAheadMs: 10_000,
+  /** A board that makes a sound gives a sign so often; one that gives none for so long is given up. */
+  makingSignMs: 1_000,
+  makingSilenceMs: 5_000,
+  /** Sounds that a board makes at once, those that wait included. */
+  makings: 8,
+  /** What sounds when a board leaves may finish in this time. */
+  leaveMs: 5_000,
+  /** The file of credentials, of a seed or of a certificate. */
+  credentialBytes: 65_536,
+} as const;
+export type FleetLimits = { readonly [name in keyof typeof FLEET_LIMITS]: number };

@@ -1,0 +1,232 @@
+// The hub that boards meet at: a NATS server with JetStream. Connects to it, makes what the fleet keeps
+// there, and turns its failures into errors of one line. Nothing listens on this machine.
+
+import {
+  DiscardPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+} from "@nats-io/jetstream";
+import { type KV, Kvm } from "@nats-io/kv";
+import { type ObjectStore, Objm } from "@nats-io/obj";
+import {
+  type Authenticator,
+  connect,
+  credsAuthenticator,
+  type NatsConnection,
+  type NodeConnectionOptions,
+  nanos,
+  nkeyAuthenticator,
+} from "@nats-io/transport-node";
+import { FLEET_LIMITS } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { readTextFile } from "../io/read.ts";
+import type { Tell } from "../types.ts";
+import {
+  BOARD_BUCKET,
+  CLOCK_STREAM,
+  PHRASE_BUCKET,
+  SAY_STREAM,
+  SOUND_BUCKET,
+  saySubject,
+  WORK_STREAM,
+  workSubject,
+} from "./names.ts";
+import type { HubSettings } from "./settings.ts";
+
+/** What the fleet keeps at the hub. */
+export interface Hub {
+  readonly connection: NatsConnection;
+  readonly streams: JetStreamClient;
+  readonly manager: JetStreamManager;
+  /** Who is there: names of boards -> their states. */
+  readonly boards: KV;
+  /** Phrases by their keys, in the form of their files. */
+  readonly phrases: ObjectStore;
+  /** Sentences of books. */
+  readonly sound: ObjectStore;
+  /** Its address, without user and password. */
+  readonly url: string;
+  /** Makes what is missing there, as after a loss of its disk. */
+  prepare(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface HubOptions {
+  /** How the hub's administrator sees this connection. */
+  name: string;
+  /** Waits for a hub that is not there yet, and comes back to one that has gone, for ever. */
+  patient?: boolean;
+  tell?: Tell;
+}
+
+const STREAMS: readonly (Partial<StreamConfig> & { name: string })[] = [
+  {
+    name: SAY_STREAM,
+    subjects: [saySubject("*", "*")],
+    storage: StorageType.File,
+    discard: DiscardPolicy.Old,
+    max_age: nanos(FLEET_LIMITS.sayMs),
+    max_msgs: FLEET_LIMITS.sayMessages,
+    max_bytes: FLEET_LIMITS.sayBytes,
+    max_msg_size: FLEET_LIMITS.messageBytes,
+    duplicate_window: nanos(FLEET_LIMITS.dedupeMs),
+  },
+  {
+    name: CLOCK_STREAM,
+    subjects: ["tts.clock.*"],
+    storage: StorageType.Memory,
+    max_msgs_per_subject: 1,
+    max_msg_size: FLEET_LIMITS.messageBytes,
+    max_age: nanos(FLEET_LIMITS.stateMs),
+  },
+  {
+    name: WORK_STREAM,
+    subjects: [workSubject("*", "*")],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Workqueue,
+    discard: DiscardPolicy.New, // a full queue is told to who fills it
+    max_bytes: FLEET_LIMITS.workBytes,
+    max_msg_size: FLEET_LIMITS.messageBytes,
+    max_age: nanos(FLEET_LIMITS.soundMs),
+  },
+];
+
+/** @throws TtsError FLEET_UNREACHABLE, FLEET_REFUSED, INPUT_UNREADABLE for a file of the settings */
+export async function connectHub(settings: HubSettings, options: HubOptions): Promise<Hub> {
+  const { url } = settings;
+  let connection: NatsConnection;
+  try {
+    connection = await connect(await connectionOptions(settings, options));
+  } catch (error) {
+    throw asHubError(url, error);
+  }
+  try {
+    return await openHub(connection, url, options.tell);
+  } catch (error) {
+    await connection.close();
+    throw asHubError(url, error);
+  }
+}
+
+async function openHub(connection: NatsConnection, url: string, tell?: Tell): Promise<Hub> {
+  const timeout = FLEET_LIMITS.requestMs;
+  const manager = await jetstreamManager(connection, { timeout });
+  const hub = {
+    ...{ connection, manager, url },
+    streams: jetstream(connection, { timeout }),
+    boards: undefined as unknown as KV, // prepare() sets them
+    phrases: undefined as unknown as ObjectStore,
+    sound: undefined as unknown as ObjectStore,
+    async prepare() {
+      for (const stream of STREAMS) await madeIfMissing(manager, stream);
+      const [kvm, objm] = [new Kvm(connection), new Objm(connection)];
+      const { phraseBytes, phraseMs, soundBytes, soundMs, stateMs } = FLEET_LIMITS;
+      hub.boards = await kvm.create(BOARD_BUCKET, { history: 1, ttl: stateMs, max_bytes: 2 ** 26 });
+      hub.phrases = await objm.create(PHRASE_BUCKET, { ttl: nanos(phraseMs), max_bytes: phraseBytes });
+      hub.sound = await objm.create(SOUND_BUCKET, { ttl: nanos(soundMs), max_bytes: soundBytes });
+    },
+    close: () => connection.close(),
+  };
+  await hub.prepare();
+  if (tell !== undefined) void follow(connection, url, tell);
+  return hub;
+}
+
+/** Another version of the program may have made it with other limits: those stay. */
+async function madeIfMissing(manager: JetStreamManager, stream: Partial<StreamConfig> & { name: string }) {
+  try {
+    await manager.streams.info(stream.name);
+  } catch {
+    await manager.streams.add(stream);
+  }
+}
+
+/** Tells when the hub goes and comes back. */
+async function follow(connection: NatsConnection, url: string, tell: Tell): Promise<void> {
+  let isGone = false;
+  for await (const { type } of connection.status()) {
+    if (type === "disconnect" && !isGone) tell.warn(`the hub at ${url} has gone; waiting for it`);
+    else if (type === "reconnect") tell.info(`the hub at ${url} is back`);
+    if (type === "disconnect" || type === "reconnect") isGone = type === "disconnect";
+  }
+}
+
+async function connectionOptions(
+  { ca, certificate, credentials, key, password, url, user }: HubSettings,
+  { name, patient = false }: HubOptions,
+): Promise<NodeConnectionOptions> {
+  const files = {
+    ...(ca === "" ? {} : { ca: await readCredential(ca) }),
+    ...(certificate === "" ? {} : { cert: await readCredential(certificate) }),
+    ...(key === "" ? {} : { key: await readCredential(key) }),
+  };
+  const isSecret = url.startsWith("tls:") || Object.keys(files).length > 0;
+  return {
+    servers: url.replace(/^\w+:\/\//, ""),
+    name,
+    timeout: FLEET_LIMITS.connectMs,
+    ignoreClusterUpdates: true, // a hub may tell addresses that only it can reach
+    reconnectTimeWait: FLEET_LIMITS.reconnectMs,
+    ...(patient
+      ? { maxReconnectAttempts: -1, waitOnFirstConnect: true, ignoreAuthErrorAbort: true }
+      : { reconnect: false }),
+    ...(user === "" ? {} : { user, pass: password }),
+    ...(credentials === "" ? {} : { authenticator: authenticatorOf(await readCredential(credentials)) }),
+    ...(isSecret ? { tls: files } : {}),
+  };
+}
+
+const readCredential = (path: string) => readTextFile(path, FLEET_LIMITS.credentialBytes);
+
+/** A file of credentials holds a token and a seed, the other kind a seed alone. */
+function authenticatorOf(text: string): Authenticator {
+  const bytes = new TextEncoder().encode(text.trim());
+  return text.includes("BEGIN NATS USER JWT") ? credsAuthenticator(bytes) : nkeyAuthenticator(bytes);
+}
+
+/** What the client or the hub threw, as an error of one line. @param url without a password */
+export function asHubError(url: string, error: unknown): TtsError {
+  if (error instanceof TtsError) return error;
+  const { message, name } = error instanceof Error ? error : { message: String(error), name: "" };
+  const [code, what, hint] = meaningOf(name, message);
+  return new TtsError(code, `the hub at ${url} ${what}`, hint, { cause: error });
+}
+
+function meaningOf(name: string, message: string): ["FLEET_UNREACHABLE" | "FLEET_REFUSED", string, string] {
+  const refused = "FLEET_REFUSED";
+  if (/authoriz|authentic|permission/i.test(`${name} ${message}`))
+    return [
+      refused,
+      `does not let us in (${message})`,
+      "check {fleet} with its user, password or credentials",
+    ];
+  if (/JetStreamNotEnabled/i.test(name) || /jetstream.*not enabled/i.test(message))
+    return [refused, "has no JetStream", "start it with nats-server -js"];
+  if (/insufficient|no space|maximum (bytes|messages)|max.*exceeded|resource/i.test(message))
+    return [
+      refused,
+      `has no room left (${message})`,
+      "free some of its disk, or raise its limits of JetStream",
+    ];
+  if (/certificate|self.signed|tls|ssl/i.test(message))
+    return [
+      refused,
+      `has no certificate that we trust (${message})`,
+      "give its authority with ca in config.json",
+    ];
+  if (
+    /^(Timeout|NoResponders|Closed|Connection|Draining|Request)/.test(name) ||
+    /refused|ENOTFOUND|timeout/i.test(message)
+  )
+    return [
+      "FLEET_UNREACHABLE",
+      `does not answer (${message})`,
+      "start it there with nats-server -js, or check {fleet}",
+    ];
+  return [refused, `failed: ${message}`, "look into its log"];
+}
