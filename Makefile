@@ -29,7 +29,7 @@ run: $(READY) ## speak: make run TEXT="Hello." writes output.wav
 	@$(BUN) tts.ts -- "$$TEXT_TO_SPEAK"
 
 # Tests in folders of these names start processes: the command line, sockets, the binary, tools, stand-ins for NPUs.
-PROCESSES := cli serve packaging tools npu
+PROCESSES := cli fleet serve packaging tools npu
 SECOND_TIER := **/{$(shell echo $(PROCESSES) | tr ' ' ,)}/**
 
 # Four files at a time, also on two cores: many wait for a process, a patience or a player. The time-out ends hangs: a test with a patience of its own

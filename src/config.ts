@@ -8,11 +8,18 @@ import { ANYWHERE, allowedCores, fastCores, type Placement, placementOf, type Wa
 import { TtsError } from "./errors.ts";
 import { passwordFileHome, pathIn, userDirectory } from "./io/folders.ts";
 import { readTextFile, textOrEmpty } from "./io/read.ts";
-import { ANNOUNCE_LIMITS, FLEET_LIMITS, HUB_LIMITS, type HubLimits, LIMITS } from "./limits.ts";
+import {
+  ANNOUNCE_LIMITS,
+  FLEET_LIMITS,
+  type FleetLimits,
+  HUB_LIMITS,
+  type HubLimits,
+  LIMITS,
+} from "./limits.ts";
 import { NPU_NAMES, NPU_VENDORS, type NpuName, npuBackends } from "./npu-vendors.ts";
 import { assertWhole } from "./ranges.ts";
 
-export { ANNOUNCE_LIMITS, FLEET_LIMITS, HUB_LIMITS, type HubLimits, LIMITS };
+export { ANNOUNCE_LIMITS, FLEET_LIMITS, type FleetLimits, HUB_LIMITS, type HubLimits, LIMITS };
 
 /** The file of a token. */
 const TOKEN_BYTES = 4_096;

@@ -38,7 +38,7 @@ const EXIT_STATUS = {
   ROOM_EMPTY: 2, // no board is there for a room
   FLEET_UNREACHABLE: 7, // no hub of boards, or no broker
   FLEET_REFUSED: 7, // it is there, but it does not let us in, or has no room left
-  BOARDS_SILENT: 7, // boards that were there have not taken an announcement
+  BOARDS_REFUSED: 7, // boards that are there do not take an announcement
   CANCELLED: 130,
   INTERNAL: 1,
 } as const;

@@ -216,7 +216,7 @@ export const FLEET_LIMITS = {
   clockLooks: 5,
   /** How long a board has for saying that it takes an announcement. */
   answerMs: 10_000,
-  /** An announcement begins so long after it was sent, and 1 ms later for each of these bytes of its sound. */
+  /** An announcement begins so long after it was sent, and 1 ms later for so many bytes of its sound. */
   leadMs: 400,
   leadBytes: 4_000,
   /** The hub gives a message to a board again where it says nothing of it for so long. */

@@ -27,7 +27,7 @@ const STAIR: readonly (readonly string[])[] = [
   ["src/engine/", "src/serve/keeper.ts"],
   ["src/engine.ts", "src/serve/sockets/", "src/packaging/"],
   ["src/announce/", "src/serve/"],
-  ["src/serve/remote/", "src/serve/http/", "src/serve/wyoming/", "src/serve/page/"],
+  ["src/fleet/", "src/serve/remote/", "src/serve/http/", "src/serve/wyoming/", "src/serve/page/"],
   ["src/cli/"],
   ["tts.ts"],
 ];
@@ -37,6 +37,10 @@ const NARROW: Readonly<Record<string, readonly string[]>> = {
   "src/announce/": [
     ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
     ...["ffi/libc.ts", "src/io/", "src/audio/", "src/machine/", "src/engine.ts"],
+  ],
+  "src/fleet/": [
+    ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/config.ts"],
+    ...["ffi/libc.ts", "src/io/", "src/audio/", "src/formats/json.ts", "src/engine.ts", "src/announce/"],
   ],
   "src/serve/wyoming/": [
     ...["src/types.ts", "src/errors.ts", "src/nearest.ts", "src/limits.ts", "src/engine.ts"],
@@ -68,6 +72,11 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "libopus-wasm": ["src/audio/encode/"],
   "wasm-media-encoders": ["src/audio/encode/"],
   "@huggingface/hub": ["src/models/"],
+  "@nats-io/jetstream": ["src/fleet/"],
+  "@nats-io/kv": ["src/fleet/"],
+  "@nats-io/obj": ["src/fleet/"],
+  "@nats-io/transport-node": ["src/fleet/"],
+  mqtt: ["src/fleet/mqtt/"],
   "multicast-dns": ["src/serve/wyoming/"],
   "dns-packet": ["src/serve/wyoming/"], // its types; multicast-dns stands on it
   n2words: ["src/text/"],

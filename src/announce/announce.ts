@@ -63,7 +63,7 @@ export interface Voice {
 export interface Surroundings {
   /** Of {@link queueFolder}. */
   folder: string;
-  phrases: PhraseCache;
+  phrases: Pick<PhraseCache, "get" | "put">;
   clock: Clock;
 }
 
@@ -103,7 +103,7 @@ const NOTHING = { seconds: 0, parts: 0, cached: 0, waitedMs: 0, madeMs: 0, lateM
  */
 export function make(
   { parts, start }: Pick<Announcement, "parts" | "start">,
-  voice: Voice,
+  voice: Pick<Voice, "keyOf" | "speak" | "rest" | "speed">,
   { clock, phrases }: Pick<Surroundings, "clock" | "phrases">,
   onLoss: (error: unknown) => void = () => {},
 ): Made {
@@ -163,7 +163,7 @@ export function make(
 /** Makes what is not kept yet, for another call. @throws what the voice and the file system throw */
 export async function prepare(
   parts: readonly Part[],
-  voice: Voice,
+  voice: Pick<Voice, "keyOf" | "speak" | "rest" | "speed">,
   surroundings: Pick<Surroundings, "clock" | "phrases">,
 ): Promise<Outcome> {
   let loss: unknown;

@@ -69,6 +69,12 @@ export class PhraseCache {
 
   /** A phrase, or null. A damaged one is removed. */
   get(key: string): PhraseSound | null {
+    const bytes = this.file(key);
+    return bytes === null ? null : soundOf(bytes);
+  }
+
+  /** A phrase as its file has it, for another machine; or null. A damaged one is removed. */
+  file(key: string): Buffer | null {
     const path = this.pathOf(key);
     let bytes: Buffer;
     try {
@@ -85,14 +91,17 @@ export class PhraseCache {
     } catch {
       // read-only: then nothing is evicted either
     }
-    return soundOf(bytes);
+    return bytes;
   }
 
   /** Keeps a phrase, and makes room for it. Throws the file system's errors, and leaves nothing then. */
   put(key: string, sound: PhraseSound, fresh: boolean): void {
+    this.putFile(key, phraseFile(key, sound, fresh));
+  }
+
+  /** The same for a file of another machine, which {@link readPhraseFile} has found whole. */
+  putFile(key: string, bytes: Buffer): void {
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    const bytes = bytesOf(sound, fresh);
-    sumOf(bytes, key).copy(bytes, SUM_AT);
     this.evict(bytes.length);
     const family = join(this.folder, FAMILY);
     replaceFile(this.pathOf(key), bytes, { mode: 0o600, flush: false, family });
@@ -214,7 +223,8 @@ const isWhole = (bytes: Buffer, key: string) =>
   bytes.length === bytesIn(bytes) &&
   sumOf(bytes, key).equals(bytes.subarray(SUM_AT, HEADER_BYTES));
 
-function bytesOf({ samples, words }: PhraseSound, fresh: boolean): Buffer {
+/** The file of a phrase. */
+export function phraseFile(key: string, { samples, words }: PhraseSound, fresh: boolean): Buffer {
   const head = Buffer.alloc(HEADER_BYTES + WORD_BYTES * words.length);
   head.write(MAGIC, 0, "latin1");
   for (const [i, number] of [samples.length, words.length, fresh ? 1 : 0].entries())
@@ -222,8 +232,14 @@ function bytesOf({ samples, words }: PhraseSound, fresh: boolean): Buffer {
   const ends = words.flatMap(({ end, start }) => [start, end]);
   for (const [i, seconds] of ends.entries())
     head.writeUInt32LE(Math.round(seconds * SAMPLE_RATE_HZ), HEADER_BYTES + 4 * i);
-  return Buffer.concat([head, toS16le(samples)]);
+  const bytes = Buffer.concat([head, toS16le(samples)]);
+  sumOf(bytes, key).copy(bytes, SUM_AT);
+  return bytes;
 }
+
+/** The sound in the file of a phrase; null: it is damaged, or another phrase. */
+export const readPhraseFile = (key: string, bytes: Buffer): PhraseSound | null =>
+  isWhole(bytes, key) ? soundOf(bytes) : null;
 
 function soundOf(bytes: Buffer): PhraseSound {
   const secondsAt = (at: number) => bytes.readUInt32LE(at) / SAMPLE_RATE_HZ;

@@ -19,6 +19,8 @@ export const SOUND_BUCKET = "tts_sound";
 export const saySubject = (room: string, sender: string) => `tts.say.${room}.${sender}`;
 export const clockSubject = (name: string) => `tts.clock.${name}`;
 export const boardSubject = (board: string) => `tts.board.${board}`;
+/** Where boards say whether they take an announcement. */
+export const answerSubject = (id: string) => `tts.answer.${id}`;
 export const outcomeSubject = (board: string) => `tts.outcome.${board}`;
 export const workSubject = (kind: string, job: string) => `tts.work.${kind}.${job}`;
 

@@ -2,7 +2,7 @@
 // are looked up in the list of their folder, so that no name of a request becomes a path.
 
 import { statSync } from "node:fs";
-import type { ClonedVoice, ModelFacts, SpeakOptions, Voice } from "../engine.ts";
+import type { ModelFacts, Voice } from "../engine.ts";
 import { asTtsError, TtsError } from "../errors.ts";
 import { VoiceFolder } from "../formats/voice.ts";
 import { nearest } from "../nearest.ts";
@@ -48,11 +48,11 @@ export class ServedVoices {
    * The options that speak with a voice.
    * @throws TtsError VOICE_UNKNOWN with the nearest name
    */
-  named(name: string | undefined): Pick<SpeakOptions, "speaker" | "voice"> {
+  named(name: string | undefined): { speaker?: string; voice?: Voice } {
     const { modelType, speakers } = this.facts().prompt;
     if (name === undefined && modelType !== "base") return {};
     const cloned = this.cloned();
-    if (name === undefined && cloned.length > 0) return { voice: cloned[0] satisfies ClonedVoice };
+    if (name === undefined && cloned.length > 0) return { voice: cloned[0] };
     if (name !== undefined && Object.hasOwn(speakers, name)) return { speaker: name };
     const voice = cloned.find((one) => one.name === name);
     if (voice !== undefined) return { voice };

@@ -3,31 +3,34 @@
 import type { Announcement } from "../../announce/announce.ts";
 import { chime } from "../../announce/chime.ts";
 import { PRIORITIES } from "../../announce/queue.ts";
-import { appointment, parseDuration, parseQuietHours } from "../../announce/times.ts";
+import { appointment, parseDuration } from "../../announce/times.ts";
 import type { SoundShape } from "../../audio/filters/chain.ts";
 import { ANNOUNCE_LIMITS } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import { isTerminal } from "../../io/terminal.ts";
 import { assertWhole } from "../../ranges.ts";
+import { MANNERS_AT_NIGHT, PLAYING_OPTIONS, readNight } from "../shared/announce-options.ts";
+import { FLEET_OPTION, NAME_OPTION } from "../shared/fleet-options.ts";
 import { asNumber, COMMON, choice, filePath, number, type Options, type Values } from "../shared/options.ts";
 import { PHRASE_OPTIONS } from "../shared/phrases.ts";
-import {
-  PLAY_OPTIONS,
-  PLAYED,
-  type PlaySettings,
-  readPlay,
-  readShape,
-  readVolume,
-} from "../shared/play-options.ts";
+import { PLAYED, type PlaySettings, readPlay, readShape } from "../shared/play-options.ts";
 import { INPUT_OPTION } from "../shared/speak-options.ts";
 import { inputText } from "../shared/text.ts";
 
 const [when, manners, sound] = ["When", "Manners", "Sound"];
-const { play: _, ...PLAYING_OPTIONS } = PLAY_OPTIONS;
 /** What `--chime` means without a file. */
-const OWN_CHIME = "own";
+export const OWN_CHIME = "own";
 
 export const ANNOUNCE_OPTIONS = {
+  to: {
+    type: "string",
+    valueHint: "ROOM,...|all",
+    description:
+      "Say it in these rooms of a fleet instead of here: every board in them begins at the same moment (tts join).",
+    group: "Fleet",
+  },
+  ...FLEET_OPTION,
+  ...NAME_OPTION,
   by: {
     type: "string",
     valueHint: "TIME",
@@ -48,19 +51,7 @@ export const ANNOUNCE_OPTIONS = {
       "Say nothing: make the sound and keep it, so that the same call without --prepare sounds at once. Sentences with {time}, {date} or {weekday} are made only with --by.",
     group: when,
   },
-  "quiet-hours": {
-    type: "string",
-    valueHint: "RANGES",
-    description:
-      "Say nothing in these local times, such as 22:00-07:00 or 22:00-07:00,13:00-14:00. The end is not quiet any more.",
-    group: when,
-  },
-  "night-volume": {
-    type: "string",
-    valueHint: "V",
-    description: "In quiet hours speak with this --volume instead of saying nothing.",
-    group: when,
-  },
+  ...MANNERS_AT_NIGHT,
   priority: {
     type: "string",
     valueHint: PRIORITIES.join("|"),
@@ -118,11 +109,6 @@ export async function readRequest(
   const duration = (name: "max-late" | "max-wait", mostMs: number, usualMs: number) =>
     args[name] === undefined ? usualMs : parseDuration(`--${name}`, args[name], mostMs);
   const mostLateMs = duration("max-late", ANNOUNCE_LIMITS.passedMs, ANNOUNCE_LIMITS.lateMs);
-  const quietHours = args["quiet-hours"];
-  const night = args["night-volume"];
-  const nightVolume = night === undefined ? null : readVolume("night-volume", night);
-  if (nightVolume !== null && quietHours === undefined)
-    throw new TtsError("USAGE", "--night-volume without --quiet-hours", "say when it is quiet");
   const repeat = number(args, "repeat") ?? 1;
   assertWhole("--repeat", repeat, 1, ANNOUNCE_LIMITS.repeats);
   const dedupe = args.dedupe === undefined ? 0 : asNumber("dedupe", args.dedupe);
@@ -138,8 +124,7 @@ export async function readRequest(
     start: play.start,
     shape: { ...PLAYED, ...readShape({ ...args, play: true }) },
     appointment: args.by === undefined ? null : appointment("--by", args.by, now, mostLateMs),
-    quietHours: quietHours === undefined ? [] : parseQuietHours("--quiet-hours", quietHours),
-    nightVolume,
+    ...readNight(args),
     dedupeMs: 1_000 * dedupe,
     priority: choice(args, "priority", PRIORITIES) ?? "normal",
     mostWaitMs: duration("max-wait", ANNOUNCE_LIMITS.mostWaitMs, ANNOUNCE_LIMITS.waitMs),
@@ -161,7 +146,7 @@ async function readTemplate(args: Arguments, positionals: readonly string[]): Pr
 
 const NO_SOUND = new Float32Array(0);
 
-async function readChime(args: Arguments): Promise<{ before: Float32Array; after: Float32Array }> {
+export async function readChime(args: Arguments): Promise<{ before: Float32Array; after: Float32Array }> {
   const path = filePath(args, "chime");
   if (path === undefined) return { before: NO_SOUND, after: NO_SOUND };
   if (path === OWN_CHIME) return { before: chime("before"), after: chime("after") };

@@ -2,9 +2,10 @@
 
 import type { SpokenPart } from "../../announce/announce.ts";
 import type { Part } from "../../announce/template.ts";
-import type { Engine, WordTime } from "../../engine.ts";
-import { assertSound, openEngine } from "../shared/engine.ts";
+import type { Engine } from "../../engine.ts";
+import { openEngine } from "../shared/engine.ts";
 import { log } from "../shared/log.ts";
+import { spokenPart } from "../shared/phrase-speech.ts";
 import type { PhraseVoice } from "../shared/phrases.ts";
 import { extraPositions } from "../shared/speak-options.ts";
 import type { VoiceLevel } from "../shared/voice-level.ts";
@@ -31,29 +32,12 @@ export class Speaker {
       extraPositions(options),
     );
     const { engine, faults, level } = this;
-    let [isWhole, words]: [boolean, readonly WordTime[]] = [false, []];
-    return {
-      get isWhole() {
-        return isWhole;
-      },
-      get words() {
-        return words;
-      },
-      async *[Symbol.asyncIterator]() {
-        const opened = await engine;
-        if (isFirst) await level.learn(opened, options, log.debug); // the log gets one line
-        const speech = isFirst ? opened.first! : opened.speak(part.text, options);
-        words = speech.words; // which grows
-        for await (const { codes, samples } of speech)
-          if (samples.length > 0) yield { samples, isPause: codes.length === 0 };
-        const summary = speech.summary();
-        assertSound(summary);
-        isWhole = summary.stop === "eos";
-        if (!isWhole) faults.add("a sentence reached the frame limit");
-        if (speech.unread.length > 0) faults.add(`left out ${speech.unread.join(" ")}`);
-        for (const warning of opened.warnings) faults.add(warning);
-      },
-    };
+    return spokenPart(async () => {
+      const opened = await engine;
+      if (!isFirst) return { engine: opened, speech: opened.speak(part.text, options) };
+      await level.learn(opened, options, log.debug); // the log gets one line
+      return { engine: opened, speech: opened.first! };
+    }, faults);
   }
 
   async close(): Promise<void> {

@@ -13,6 +13,7 @@ import { asTtsError, fileError, meaningOf, systemCode, TtsError } from "../../er
 import { markedSentenceEnds } from "../../text/markup/ends.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
+import { FLEET_SECTIONS } from "../shared/fleet-options.ts";
 import { openPhrases, readPhraseVoice } from "../shared/phrases.ts";
 import { VoiceLevel } from "../shared/voice-level.ts";
 import { inWords, tell } from "./_line.ts";
@@ -41,11 +42,13 @@ export const command = defineCommand({
       'tts announce --prepare "Dinner is ready."',
       "makes the sound now; later the same call without --prepare plays at once",
     ],
+    ['tts announce --to hallway,kitchen "Dinner is ready."', "on all boards of these rooms, together"],
     ['tts announce "Washing is done." --quiet-hours 22:00-07:00 --dedupe 60', "not at night, and not twice"],
   ],
   sections: {
+    ...FLEET_SECTIONS,
     "EXIT STATUS": [
-      "0 said, or not to be said now; 2 wrong options, times or text; 5 no player, or others spoke for longer than --max-wait; others as for tts.",
+      "0 said, or not to be said now; with --to: every board has taken it; 2 wrong options, times or text, or no board in a room; 5 no player, or others spoke for longer than --max-wait; 7 no hub, or a board that does not take it; others as for tts.",
     ],
   },
   options: ANNOUNCE_OPTIONS,
@@ -67,6 +70,12 @@ const CLOCK = {
 
 async function run(args: Arguments, { positionals }: CommandData): Promise<void> {
   const request = await readRequest(args, positionals, CLOCK.now());
+  if (args.to !== undefined) {
+    const { announceInRooms } = await import("./_fleet.ts");
+    return tell(await announceInRooms(args, request), "fine");
+  }
+  const alone = (["fleet", "name"] as const).find((name) => args[name] !== undefined);
+  if (alone !== undefined) throw new TtsError("USAGE", `--${alone} is given without --to`, "add --to ROOM");
   const phraseVoice = await readPhraseVoice(args);
   const moment = request.appointment?.moment ?? CLOCK.now();
   const parts = partsOf(request.template, moment, phraseVoice.locale, markedSentenceEnds);

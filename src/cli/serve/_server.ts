@@ -19,12 +19,11 @@ import { announcing } from "../shared/engine.ts";
 import { clearProgress } from "../shared/log.ts";
 import { readMachine } from "../shared/machine-options.ts";
 import { filePath, number } from "../shared/options.ts";
+import { firstSignal } from "../shared/signals.ts";
 import { contextOf, HOST, PORT, type ServeValues, USUAL_NAME } from "./_options.ts";
 
 const MOST_PLACES = 256;
 const MOST_PORT = 65_535;
-/** Exit statuses where a second signal cuts the end short. */
-const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 interface Settings {
   http: Pick<HttpOptions, "token" | "hosts" | "origins">;
@@ -85,21 +84,6 @@ async function listenHttp(service: Service, { http, httpAt }: Settings, tell: Te
     return server.stop();
   };
   return { where: nameOf(httpAt.fd, "http"), stop };
-}
-
-/** Resolves with the first signal; the second one ends the process at once. */
-function firstSignal(): Promise<null> {
-  const { promise, resolve } = Promise.withResolvers<null>();
-  let hasCome = false;
-  for (const [signal, status] of Object.entries(SIGNALS)) {
-    process.removeAllListeners(signal);
-    process.on(signal, () => {
-      if (hasCome) process.exit(status);
-      hasCome = true;
-      resolve(null);
-    });
-  }
-  return promise;
 }
 
 /** @throws TtsError USAGE, INPUT_UNREADABLE for the file of the token */

@@ -5,7 +5,7 @@ import { TtsError } from "../../errors.ts";
 import { ENGINE_COMMAND, runEngine } from "../../serve/remote/index.ts";
 import { runStage, STAGE_COMMAND } from "../../serve/sockets/index.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
-import { log, withFlags } from "../shared/log.ts";
+import { TELL } from "../shared/log.ts";
 import { namesOf, SERVE_OPTIONS, type ServeValues } from "./_options.ts";
 import { serveProtocols } from "./_server.ts";
 import { serveStages } from "./_sockets.ts";
@@ -62,12 +62,7 @@ async function serve(args: ServeValues, { positionals }: CommandData): Promise<v
       isOnSockets ? `--sockets and --${given} do not go together` : `--${given} needs --sockets DIR`,
       "see tts serve --help",
     );
-  const tell = {
-    info: (line: string) => log.info(withFlags(line)),
-    warn: (line: string) => log.warn(withFlags(line)),
-    debug: (line: string) => log.debug(withFlags(line)),
-  };
-  await (isOnSockets ? serveStages : serveProtocols)(args, tell);
+  await (isOnSockets ? serveStages : serveProtocols)(args, TELL);
 }
 
 /** citty gives --no-auth as auth = false. */

@@ -4,7 +4,7 @@
 import { createConsola, LogLevels } from "consola/core";
 import { spellSettings, type TtsError } from "../../errors.ts";
 import { columnsOf, isTerminal, writeStderr } from "../../io/terminal.ts";
-import type { Progress } from "../../types.ts";
+import type { Progress, Tell } from "../../types.ts";
 import { flagOf, type Options } from "./options.ts";
 
 export type Verbosity = "quiet" | "normal" | "verbose";
@@ -94,3 +94,10 @@ export function clearProgress(): void {
 }
 
 process.on("exit", clearProgress); // Ctrl-C leaves no half line
+
+/** The log for rooms below the command line, whose lines name settings. */
+export const TELL: Tell = {
+  info: (line) => log.info(withFlags(line)),
+  warn: (line) => log.warn(withFlags(line)),
+  debug: (line) => log.debug(withFlags(line)),
+};

@@ -8,7 +8,7 @@ import { localeOf, type Part } from "../../announce/template.ts";
 import { type ConfigFlags, LIMITS, loadConfig } from "../../config.ts";
 import { keptLoudness } from "../../engine/voice-loudness.ts";
 import type { SpeakOptions, Voice } from "../../engine.ts";
-import type { Manifest } from "../../formats/bundle.ts";
+import type { Bundle, Manifest } from "../../formats/bundle.ts";
 import { voiceToFile } from "../../formats/voice.ts";
 import { newHash } from "../../io/hash.ts";
 import { readTextFile, textOrEmpty } from "../../io/read.ts";
@@ -52,39 +52,62 @@ export interface PhraseVoice {
 
 export const openPhrases = () => new PhraseCache(join(loadConfig().cacheDir, "phrases"));
 
+/** How a phrase is spoken; the key of a cloned voice covers all that its file holds. */
+export type PhraseOptions = SpeakOptions & { voice?: Voice };
+
+/** What all phrases of a run have in common. */
+export interface PhraseBase extends Pick<PhraseVoice, "lexicon" | "machine" | "model"> {
+  bundle: Bundle;
+  cacheDir: string;
+  /** Hashes of the user's list of pronunciations and of the one that an option names. */
+  lexicons: readonly string[];
+}
+
 /**
  * Reads the options, and finds the model; one that was never used is converted for it.
  * @throws TtsError USAGE, VOICE_*, MODEL_*, INPUT_UNREADABLE and those of a conversion
  */
 export async function readPhraseVoice(args: Values<typeof PHRASE_OPTIONS>): Promise<PhraseVoice> {
   const voice = await readVoice(args.voice);
-  const options: SpeakOptions = { ...readSpeakOptions(args), trimStart: true, voice };
+  const options = { ...readSpeakOptions(args), trimStart: true, voice };
+  return phraseVoice(await readPhraseBase(args, options), options);
+}
+
+/** @throws TtsError as {@link readPhraseVoice} */
+export async function readPhraseBase(
+  args: Values<typeof PHRASE_OPTIONS>,
+  { speaker, voice }: Pick<PhraseOptions, "speaker" | "voice">,
+): Promise<PhraseBase> {
   const machine = readMachine(args);
   const config = loadConfig(machine);
   const lexicon = filePath(args, "lexicon");
   const words = lexicon === undefined ? "" : await readTextFile(lexicon, LIMITS.lexiconBytes);
-  const model = args.model ?? modelFor(options.speaker, voice, config.cacheDir);
+  const model = args.model ?? modelFor(speaker, voice, config.cacheDir);
   const tell = isTerminal(2) ? log.info : log.debug; // cron would send it as mail
   const bundle = await resolveModel({ config, model, onProgress: announcing(model, tell) });
-  const { manifest } = bundle;
   clearProgress();
+  const lexicons = [textOrEmpty(join(config.configDir, "lexicon.txt")), words].map(hashOf);
+  return { bundle, cacheDir: config.cacheDir, lexicon, lexicons, machine, model };
+}
+
+/** @throws TtsError where the model cannot speak so */
+export function phraseVoice(base: PhraseBase, options: PhraseOptions): PhraseVoice {
+  const { bundle, cacheDir, lexicon, lexicons, machine, model } = base;
+  const { manifest } = bundle;
   const { npu, predictor, talker, vocoder } = machine;
   const shape = {
     version,
     model: shapeOf(manifest),
     backends: { npu, predictor, talker, vocoder },
     options: { ...options, voice: undefined, seed: undefined },
-    voice: voice === undefined ? "" : hashOfVoice(voice),
-    lexicons: [textOrEmpty(join(config.configDir, "lexicon.txt")), words].map(hashOf),
+    voice: options.voice === undefined ? "" : hashOfVoice(options.voice),
+    lexicons,
   };
   const optionsFor = ({ text }: Part) => ({ ...options, seed: options.seed ?? seedOf(text) });
   return {
-    model,
-    machine,
-    lexicon,
-    optionsFor,
+    ...{ lexicon, machine, model, optionsFor },
     keyOf: (part) => phraseKey({ ...shape, text: part.text, seed: optionsFor(part).seed }),
-    loudness: keptLoudness(bundle, options, config.cacheDir),
+    loudness: keptLoudness(bundle, options, cacheDir),
     locale: localeOf(options.language ?? promptDefaults(manifest.prompt).language),
   };
 }

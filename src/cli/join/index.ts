@@ -1,0 +1,130 @@
+// tts join: makes this machine a board of a fleet, until a signal ends it.
+
+import { join } from "node:path";
+import { version } from "../../../package.json";
+import { queueFolder } from "../../announce/queue.ts";
+import { loadConfig } from "../../config.ts";
+import { TtsError } from "../../errors.ts";
+import type { Board } from "../../fleet/board.ts";
+import { Heard } from "../../fleet/heard.ts";
+import { SharedPhrases } from "../../fleet/phrases.ts";
+import { readNight } from "../shared/announce-options.ts";
+import { type CommandData, defineCommand } from "../shared/command.ts";
+import { enterFleet, FLEET_SECTIONS, nameOf, type WayIn } from "../shared/fleet-options.ts";
+import { KeptModel } from "../shared/kept-model.ts";
+import { log, TELL } from "../shared/log.ts";
+import { openPhrases, readPhraseBase } from "../shared/phrases.ts";
+import { PLAYED, readPlay, readShape } from "../shared/play-options.ts";
+import { firstSignal } from "../shared/signals.ts";
+import { readSpeakOptions } from "../shared/speak-options.ts";
+import { readVoice } from "../shared/voice.ts";
+import { JOIN_OPTIONS, type JoinValues, readRooms } from "./_options.ts";
+import { type Manner, PlayedAloud } from "./_say.ts";
+
+export const command = defineCommand({
+  brief: "make this machine a board of a fleet, which speaks in rooms",
+  synopsis: "join [OPTIONS]",
+  description: [
+    "Connects to a hub (Debian's nats-server, started with -js), and says what is announced for its rooms with tts announce --to ROOM. Nothing listens on this machine. It also makes sound for other boards, and sentences of books (tts render). Runs until a signal ends it; waits for a hub that has gone.",
+    "Announcements begin on all boards at the same moment of the hub's clock, whatever the boards' own clocks show. One whose time has passed is not said. An announcement that has begun is not said again, even if the board was killed in the middle.",
+    "SIGTERM or SIGINT ends it with status 0: what sounds may finish, for at most 5 s; what waits is said when the board is back, if it is not too late.",
+  ],
+  examples: [
+    ["tts join --rooms hallway,ground-floor", "with the hub that TTS_FLEET names"],
+    [
+      "tts join --fleet nats://hub:4222 --rooms nursery --quiet-hours 19:00-07:00 --volume 50%",
+      "in its own manner",
+    ],
+    ["tts join --rooms kitchen --play-only", "a small board: others make the sound"],
+    ["tts join", "no room: this machine works for the others"],
+  ],
+  sections: FLEET_SECTIONS,
+  options: JOIN_OPTIONS,
+  run: runBoard,
+});
+
+async function runBoard(args: JoinValues, { positionals }: CommandData): Promise<void> {
+  if (positionals.length > 0)
+    throw new TtsError("USAGE", `join takes no ${JSON.stringify(positionals[0])}`, "rooms: --rooms ROOM,...");
+  const rooms = readRooms(args);
+  const name = nameOf(args);
+  const manner = readManner(args);
+  const signalled = firstSignal();
+  const base = args["play-only"] === true ? null : await readBase(args);
+  const entered = await Promise.race([
+    enterFleet(args.fleet, name, { patient: true, tell: TELL }),
+    signalled,
+  ]);
+  if (entered === null) return;
+  const board = await boardOf({ ...entered, args, base, name, rooms, manner });
+  const { model } = board.board.state;
+  log.info(
+    `ready: ${name} in ${rooms.join(", ") || "no room"}, ${model === null ? "plays only" : `model ${model}`}, hub ${entered.hub.url}`,
+  );
+  await signalled;
+  log.info("leaving: what sounds may finish");
+  await board.board.leave();
+  await board.model?.close();
+}
+
+type Base = Awaited<ReturnType<typeof readBase>>;
+
+/** How it speaks, and with what. @throws TtsError as {@link readPhraseBase} */
+async function readBase(args: JoinValues) {
+  const voice = await readVoice(args.voice);
+  const options = { ...readSpeakOptions(args), trimStart: true, voice };
+  return { options, phrases: await readPhraseBase(args, options) };
+}
+
+/** @throws TtsError USAGE, OUTPUT_FAILED */
+function readManner(args: JoinValues): Manner {
+  const playing = { ...args, play: true, speed: undefined, start: undefined };
+  return {
+    night: readNight(args),
+    quietWords: `quiet hours are ${args["quiet-hours"]}`,
+    play: readPlay(playing)!,
+    shape: { ...PLAYED, ...readShape(playing) },
+    folder: queueFolder(loadConfig().cacheDir),
+  };
+}
+
+interface Parts extends WayIn {
+  args: JoinValues;
+  base: Base | null;
+  name: string;
+  rooms: readonly string[];
+  manner: Manner;
+}
+
+/** @throws TtsError as opening the model and joining do */
+async function boardOf({
+  base,
+  clock,
+  hub,
+  manner,
+  name,
+  rooms,
+}: Parts): Promise<{ board: Board; model: KeptModel | null }> {
+  const { Board } = await import("../../fleet/board.ts");
+  const model =
+    base === null ? null : new KeptModel(base.phrases, base.options, loadConfig().voicesDir, clock);
+  await model?.warmUp();
+  const board = new Board(hub, clock, {
+    ...{ name, rooms, version, tell: TELL },
+    model:
+      model === null || base === null
+        ? null
+        : {
+            name: base.phrases.bundle.manifest.name,
+            kind: "00000000",
+            lanes: 1,
+            rtf: () => model.rtf(),
+            make: (order) => model.make(order),
+          },
+    say: new PlayedAloud(clock, manner),
+    phrases: new SharedPhrases(hub, openPhrases()),
+    heard: new Heard(join(manner.folder, "heard", name)),
+  });
+  await board.join();
+  return { board, model };
+}

@@ -1,0 +1,259 @@
+// Announcing on many boards, from any machine: finds who is there, has the sound made once, sends it with the
+// moment at which all begin, and waits until every board has taken it.
+
+import type { Priority } from "../announce/queue.ts";
+import { appointment } from "../announce/times.ts";
+import { ANNOUNCE_LIMITS, FLEET_LIMITS } from "../config.ts";
+import { asTtsError, TtsError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import type { Tell } from "../types.ts";
+import type { HubClock } from "./clock.ts";
+import { isIn, ping, whoIsThere } from "./directory.ts";
+import { asHubError, type Hub } from "./hub.ts";
+import { type MakeSound, makeAndShare, makeAt, makersAmong } from "./making.ts";
+import {
+  type Answer,
+  type BoardState,
+  type MadeSound,
+  type MakeOrder,
+  readAnswer,
+  type SayMessage,
+  type VoiceSettings,
+  writeSay,
+} from "./messages.ts";
+import { ALL_ROOMS, answerSubject, saySubject } from "./names.ts";
+import type { SharedPhrases } from "./phrases.ts";
+
+export interface FleetAnnouncement extends VoiceSettings {
+  /** Names of rooms, or "all". */
+  rooms: readonly string[];
+  /** {time}, {date} and {weekday} are filled in. */
+  text: string;
+  /** A local time of day, HH:MM or HH:MM:SS. Default: as soon as possible. */
+  by?: string;
+  /** How late it may begin. Default: 5 minutes with `by`, else as long as it may wait for others. */
+  maxLateMs?: number;
+  priority?: Priority;
+  repeat?: number;
+  /** "own": the usual chime; the key of a phrase; default: none. */
+  chime?: string;
+  dedupeMs?: number;
+  maxWaitMs?: number;
+  speed?: number;
+  /** The model that is to speak. Default: the one that most boards have. */
+  model?: string;
+}
+
+/** What the boards of the rooms said. */
+export interface FleetReport {
+  id: string;
+  /** When it begins, by the hub's clock. */
+  moment: number;
+  /** Boards that have gone meanwhile are not in it. */
+  boards: (Omit<Answer, "state"> & { state: Answer["state"] | "silent" })[];
+}
+
+export interface SenderOptions {
+  /** What boards know it by. */
+  name: string;
+  phrases: SharedPhrases;
+  /** What makes a sound where no board can; null: nothing. */
+  make: MakeSound | null;
+  tell: Tell;
+}
+
+export class Sender {
+  /** @param clock that has looked at the hub's */
+  constructor(
+    private readonly hub: Hub,
+    private readonly clock: HubClock,
+    private readonly options: SenderOptions,
+  ) {}
+
+  /**
+   * Sends it. Every board that has answered has taken it, or has said why not.
+   * @throws TtsError ROOM_EMPTY, USAGE for a time that cannot be, TEXT_EMPTY, TEXT_TOO_LONG, what makes the
+   * sound, FLEET_UNREACHABLE, FLEET_REFUSED; the reason of an aborted signal
+   */
+  async announce(request: FleetAnnouncement, signal?: AbortSignal): Promise<FleetReport> {
+    const { clock } = this;
+    checkText(request.text);
+    const present = await this.present();
+    boardsIn(request.rooms, present);
+    const { moment: wanted, mostLateMs } = this.timesOf(request);
+    const made = await this.make(request, wanted, present, signal);
+    signal?.throwIfAborted();
+    const soonest = clock.nowMs() + FLEET_LIMITS.leadMs + made.bytes / FLEET_LIMITS.leadBytes;
+    const moment = Math.round(Math.max(wanted ?? 0, soonest));
+    if (wanted !== null && moment - wanted >= mostLateMs) throw tooLate(request.by!, moment - wanted);
+    const message: SayMessage = {
+      id: crypto.randomUUID(),
+      sender: this.options.name,
+      rooms: request.rooms,
+      moment,
+      latest: Math.round((wanted ?? moment) + mostLateMs),
+      priority: request.priority ?? "normal",
+      repeat: request.repeat ?? 1,
+      chime: request.chime ?? "",
+      dedupeMs: request.dedupeMs ?? 0,
+      mostWaitMs: request.maxWaitMs ?? ANNOUNCE_LIMITS.waitMs,
+      phrases: made.phrases,
+      loudness: made.loudness,
+      speed: request.speed ?? 1,
+    };
+    const expected = boardsIn(request.rooms, present).map(({ name }) => name);
+    return { id: message.id, moment, boards: await this.send(message, expected, signal) };
+  }
+
+  /** Makes the sound and leaves it at the hub, so that the same announcement sounds at once. @throws as it */
+  async prepare(request: FleetAnnouncement, signal?: AbortSignal): Promise<MadeSound> {
+    checkText(request.text);
+    return this.make(request, this.timesOf(request).moment, await this.present(), signal);
+  }
+
+  private async present(): Promise<BoardState[]> {
+    try {
+      const { present, silent } = await whoIsThere(this.hub, this.clock.nowMs());
+      if (silent.length > 0) this.options.tell.debug(`no answer from ${silent.join(", ")}`);
+      return present;
+    } catch (error) {
+      throw asHubError(this.hub.url, error);
+    }
+  }
+
+  /** @returns `moment` null: as soon as possible */
+  private timesOf({ by, maxLateMs, maxWaitMs }: FleetAnnouncement): {
+    moment: number | null;
+    mostLateMs: number;
+  } {
+    if (by === undefined)
+      return { moment: null, mostLateMs: maxLateMs ?? maxWaitMs ?? ANNOUNCE_LIMITS.waitMs };
+    const mostLateMs = maxLateMs ?? ANNOUNCE_LIMITS.lateMs;
+    const found = appointment("the time", by, this.clock.now(), mostLateMs);
+    if (found.kind === "dropped") throw tooLate(by, found.lateMs);
+    return { moment: found.moment.getTime(), mostLateMs };
+  }
+
+  /** At the best board, or at the next one where that goes away; here, where no board has a model. */
+  private async make(
+    request: FleetAnnouncement,
+    moment: number | null,
+    present: readonly BoardState[],
+    signal?: AbortSignal,
+  ): Promise<MadeSound> {
+    const { model, text } = request;
+    const { make, phrases, tell } = this.options;
+    const settings = settingsOf(request);
+    const order: MakeOrder = { text, moment: Math.round(moment ?? this.clock.nowMs()), settings };
+    let failure: TtsError | null = null;
+    for (const board of makersAmong(present, model)) {
+      try {
+        tell.debug(`${board.name} makes the sound`);
+        return await makeAt(this.hub, board.name, order, signal);
+      } catch (error) {
+        signal?.throwIfAborted();
+        failure = asTtsError(error);
+        if (failure.exitStatus === 2) throw failure; // the text or the voice is wrong everywhere
+        tell.warn(`${board.name}: ${failure.inOneLineWith(failure.markedHint)}`);
+      }
+    }
+    if (make !== null) return makeAndShare(order, make, phrases);
+    if (failure !== null) throw failure;
+    const models = [...new Set(present.flatMap((board) => board.model ?? []))];
+    throw new TtsError(
+      "MODEL_UNSUITABLE",
+      model === undefined ? "no board has a model that could speak" : `no board has the model ${model}`,
+      models.length === 0 ? "start one board without {playOnly}" : `they have ${models.join(", ")}`,
+    );
+  }
+
+  private async send(
+    message: SayMessage,
+    expected: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<FleetReport["boards"]> {
+    const { connection, streams, url } = this.hub;
+    const answers = new Map<string, Answer>();
+    const inbox = connection.subscribe(answerSubject(message.id));
+    const timer = setTimeout(() => inbox.unsubscribe(), FLEET_LIMITS.answerMs);
+    const stop = () => inbox.unsubscribe();
+    signal?.addEventListener("abort", stop);
+    try {
+      const text = writeSay(message);
+      for (const room of message.rooms)
+        await streams.publish(saySubject(room, message.sender), text, { msgID: `${message.id}.${room}` });
+      for await (const { data } of inbox) {
+        const answer = readAnswer(data);
+        answers.set(answer.board, answer);
+        if (expected.every((board) => answers.has(board))) break;
+      }
+    } catch (error) {
+      throw asHubError(url, error);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", stop);
+      inbox.unsubscribe();
+    }
+    const missing = expected.filter((board) => !answers.has(board));
+    const alive = await Promise.all(missing.map((board) => ping(this.hub, board)));
+    const silent = missing.filter((_, i) => alive[i] !== null);
+    const reason = `no answer in ${FLEET_LIMITS.answerMs / 1_000} s`;
+    return [...answers.values(), ...silent.map((board) => ({ board, state: "silent" as const, reason }))];
+  }
+}
+
+/** Whether every board has taken it. @throws TtsError BOARDS_REFUSED, ROOM_EMPTY where all have gone */
+export function assertTaken({ boards }: FleetReport): void {
+  if (boards.length === 0)
+    throw new TtsError("ROOM_EMPTY", "all boards have gone while it was sent", "see who is there: tts fleet");
+  const faults = boards.filter(({ state }) => state !== "accepted");
+  if (faults.length === 0) return;
+  const what = faults.map(({ board, reason }) => `${board}: ${reason}`).join("; ");
+  throw new TtsError(
+    "BOARDS_REFUSED",
+    `${faults.length} of ${boards.length} boards will not say it: ${what}`,
+  );
+}
+
+function checkText(text: string): void {
+  if (text.trim() === "") throw new TtsError("TEXT_EMPTY", "there is no text to speak");
+  const bytes = Buffer.byteLength(text);
+  if (bytes <= ANNOUNCE_LIMITS.textBytes) return;
+  throw new TtsError(
+    "TEXT_TOO_LONG",
+    `the text has ${bytes} bytes`,
+    `an announcement has at most ${ANNOUNCE_LIMITS.textBytes}`,
+  );
+}
+
+const tooLate = (by: string, lateMs: number) =>
+  new TtsError(
+    "USAGE",
+    `${by} has passed by ${(lateMs / 1_000).toFixed(1)} s: nothing is said`,
+    "give a later time, or a longer {maxLate}",
+  );
+
+/** Those that speak in these rooms. @throws TtsError ROOM_EMPTY for a room without a board */
+function boardsIn(rooms: readonly string[], present: readonly BoardState[]): BoardState[] {
+  for (const room of rooms) {
+    if (present.some((board) => isIn(board, room))) continue;
+    const known = [...new Set(present.flatMap((board) => board.rooms))].toSorted();
+    const guess = nearest(room, known);
+    const hint =
+      known.length === 0
+        ? "start one there: tts join --rooms ROOM"
+        : guess === null
+          ? `there are ${[...known, ALL_ROOMS].join(", ")}`
+          : `did you mean ${guess}?`;
+    throw new TtsError(
+      "ROOM_EMPTY",
+      room === ALL_ROOMS ? "no board is in any room" : `no board is in the room ${room}`,
+      hint,
+    );
+  }
+  return present.filter((board) => rooms.some((room) => isIn(board, room)));
+}
+
+function settingsOf({ instruct, language, normalize, seed, voice }: VoiceSettings): VoiceSettings {
+  return { voice, language, instruct, seed, normalize };
+}

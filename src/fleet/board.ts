@@ -1,0 +1,160 @@
+// A board of the fleet: tells the hub that it is there, and says what is announced in its rooms. It only
+// connects outwards; nothing listens on it.
+
+import type { Msg } from "@nats-io/transport-node";
+import { FLEET_LIMITS } from "../config.ts";
+import { asTtsError, TtsError } from "../errors.ts";
+import type { Tell } from "../types.ts";
+import type { HubClock } from "./clock.ts";
+import { ping } from "./directory.ts";
+import { Ear } from "./ear.ts";
+import type { Heard } from "./heard.ts";
+import { asHubError, type Hub } from "./hub.ts";
+import { Maker, type MakeSound } from "./making.ts";
+import { type BoardState, readOrder, writeState } from "./messages.ts";
+import { boardSubject } from "./names.ts";
+import type { SharedPhrases } from "./phrases.ts";
+import { type Say, Spokesman } from "./spokesman.ts";
+
+/** The model of a board. */
+export interface BoardModel {
+  name: string;
+  /** Boards of one kind make the same bits of sound. */
+  kind: string;
+  lanes: number;
+  /** Seconds that a second of sound takes now; null: not known. */
+  rtf(): number | null;
+  make: MakeSound;
+}
+
+export interface BoardOptions {
+  name: string;
+  version: string;
+  /** None: it only makes sounds. */
+  rooms: readonly string[];
+  /** null: it only plays. */
+  model: BoardModel | null;
+  say: Say;
+  phrases: SharedPhrases;
+  heard: Heard;
+  tell: Tell;
+}
+
+export class Board {
+  private readonly maker: Maker | null;
+  private readonly spokesman: Spokesman;
+  private readonly ears: Ear[];
+  private readonly since: number;
+  private lastError = { lastError: "", lastErrorAt: 0 };
+  private beats = 0;
+  private timer: Timer | undefined;
+  /** Sentences of books that are under way; another part of the board counts them. */
+  rendering = 0;
+
+  /** @param clock that has looked at the hub's */
+  constructor(
+    private readonly hub: Hub,
+    private readonly clock: HubClock,
+    private readonly options: BoardOptions,
+  ) {
+    const { model, name, phrases, rooms } = options;
+    this.since = Math.round(clock.nowMs());
+    this.maker = model === null ? null : new Maker(model.make, phrases);
+    this.spokesman = new Spokesman(hub, clock, { ...options, onFault: (fault) => this.fault(fault) });
+    this.ears =
+      rooms.length === 0
+        ? []
+        : [...rooms, "all"].map((room) => new Ear(hub, name, room, this.spokesman, options.tell));
+  }
+
+  /**
+   * Begins to listen.
+   * @throws TtsError USAGE where a board of this name is there, FLEET_UNREACHABLE, FLEET_REFUSED
+   */
+  async join(): Promise<void> {
+    const { hub, options } = this;
+    const other = await ping(hub, options.name);
+    if (other !== null)
+      throw new TtsError(
+        "USAGE",
+        `a board called ${options.name} is there already, in ${inWords(other.rooms)}`,
+        "give this one another {name}",
+      );
+    try {
+      const orders = hub.connection.subscribe(boardSubject(options.name));
+      void this.answer(orders);
+      await Promise.all(this.ears.map((ear) => ear.open()));
+      await this.tellState();
+    } catch (error) {
+      throw asHubError(hub.url, error);
+    }
+    for (const ear of this.ears) void ear.listen();
+    this.timer = setInterval(() => void this.beat(), FLEET_LIMITS.beatMs);
+  }
+
+  /** What is there to see of it now. */
+  get state(): BoardState {
+    const { model, name, rooms, version } = this.options;
+    return {
+      ...{ name, version, rooms },
+      model: model?.name ?? null,
+      kind: model?.kind ?? null,
+      rtf: model?.rtf() ?? null,
+      lanes: model?.lanes ?? 0,
+      waiting: this.spokesman.held,
+      making: (this.maker?.making ?? 0) + this.rendering,
+      ...this.lastError,
+      clock: this.clock.offset,
+      since: this.since,
+      at: Math.round(this.clock.nowMs()),
+    };
+  }
+
+  /** Notes what went wrong, for everybody to see. */
+  fault(fault: TtsError): void {
+    this.lastError = { lastError: fault.inOneLine, lastErrorAt: Math.round(this.clock.nowMs()) };
+    this.options.tell.warn(fault.inOneLineWith(fault.markedHint));
+  }
+
+  private async answer(requests: AsyncIterable<Msg>): Promise<void> {
+    for await (const request of requests) {
+      try {
+        const order = readOrder(request.data);
+        if (order === "ping") request.respond(writeState(this.state));
+        else if (this.maker !== null) void this.maker.answer(order, request);
+      } catch (error) {
+        this.options.tell.debug(`a request was left out: ${asTtsError(error).inOneLine}`);
+      }
+    }
+  }
+
+  private async beat(): Promise<void> {
+    const { clock, hub, options } = this;
+    if (hub.connection.isClosed()) return;
+    try {
+      if (++this.beats % BEATS_A_LOOK === 0) await clock.look(hub, options.name);
+      await this.tellState();
+    } catch {
+      // the hub is away, or has lost its disk: what is missing there is made again
+      await hub.prepare().catch(() => {});
+    }
+  }
+
+  private async tellState(): Promise<void> {
+    await this.hub.boards.put(this.options.name, writeState(this.state));
+  }
+
+  /** Takes nothing more on; what sounds may finish for a while, what waits is left for its return. */
+  async leave(): Promise<void> {
+    clearInterval(this.timer);
+    await Promise.all(this.ears.map((ear) => ear.close()));
+    await this.spokesman.end();
+    await this.hub.boards.delete(this.options.name).catch(() => {});
+    await this.hub.connection.drain().catch(() => {});
+  }
+}
+
+/** How often the clock is looked at again. */
+const BEATS_A_LOOK = 6;
+
+export const inWords = (rooms: readonly string[]) => (rooms.length === 0 ? "no room" : rooms.join(", "));

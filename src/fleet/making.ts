@@ -1,0 +1,131 @@
+// A sound is made once, by one board, however many boards play it. Who wants one asks a board and hears signs
+// of life until it is at the hub.
+
+import { createInbox, type Msg } from "@nats-io/transport-node";
+import { FLEET_LIMITS } from "../config.ts";
+import { TtsError, toWire } from "../errors.ts";
+import type { Hub } from "./hub.ts";
+import {
+  type BoardState,
+  type MadeSound,
+  type MakeOrder,
+  readReply,
+  writeOrder,
+  writeReply,
+} from "./messages.ts";
+import { boardSubject } from "./names.ts";
+import type { SharedPhrases } from "./phrases.ts";
+
+/** What of a sound's making is known where it was made. */
+export interface LocalSound extends Omit<MadeSound, "bytes" | "phrases"> {
+  /** Of phrases in the cache here, in order; a phrase may come twice. */
+  keys: readonly string[];
+}
+
+/** A model that makes sounds, and keeps them in the phrase cache. */
+export type MakeSound = (order: MakeOrder) => Promise<LocalSound>;
+
+/** Makes a sound here, and brings it to the hub. @throws what both throw */
+export async function makeAndShare(
+  order: MakeOrder,
+  make: MakeSound,
+  phrases: SharedPhrases,
+): Promise<MadeSound> {
+  const { keys, ...made } = await make(order);
+  let bytes = 0;
+  for (const key of new Set(keys)) bytes += await phrases.share(key);
+  return { ...made, phrases: keys, bytes };
+}
+
+/** A board's side. Sounds are made side by side; a model that has one lane takes them in turn. */
+export class Maker {
+  /** Sounds that are being made, or wait for it. */
+  making = 0;
+
+  constructor(
+    private readonly make: MakeSound,
+    private readonly phrases: SharedPhrases,
+  ) {}
+
+  /** Answers one order. Never throws. */
+  async answer(order: MakeOrder, request: Pick<Msg, "respond">): Promise<void> {
+    if (this.making >= FLEET_LIMITS.makings) {
+      const what = `it makes ${this.making} sounds already`;
+      request.respond(writeReply({ failed: toWire(new TtsError("FLEET_REFUSED", what, "try again soon")) }));
+      return;
+    }
+    this.making++;
+    const sign = () => request.respond(writeReply({ sign: true }));
+    sign();
+    const timer = setInterval(sign, FLEET_LIMITS.makingSignMs);
+    try {
+      request.respond(writeReply({ made: await makeAndShare(order, this.make, this.phrases) }));
+    } catch (error) {
+      request.respond(writeReply({ failed: { ...toWire(error), stack: undefined } }));
+    } finally {
+      clearInterval(timer);
+      this.making--;
+    }
+  }
+}
+
+/**
+ * Has a board make a sound.
+ * @throws TtsError what the board tells; FLEET_UNREACHABLE where it has gone or gives no sign of life; the
+ * reason of an aborted signal
+ */
+export async function makeAt(
+  { connection }: Pick<Hub, "connection">,
+  board: string,
+  order: MakeOrder,
+  signal?: AbortSignal,
+): Promise<MadeSound> {
+  const inbox = createInbox();
+  const replies = connection.subscribe(inbox);
+  const gone = new TtsError("FLEET_UNREACHABLE", `the board ${board} has gone while it made the sound`);
+  let timer: Timer | undefined;
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => replies.unsubscribe(), FLEET_LIMITS.makingSilenceMs);
+  };
+  const stop = () => replies.unsubscribe();
+  signal?.addEventListener("abort", stop);
+  try {
+    wait();
+    connection.publish(boardSubject(board), writeOrder(order), { reply: inbox });
+    for await (const { data } of replies) {
+      if (data.length === 0) break; // the hub says that nobody listens there
+      wait();
+      const reply = readReply(data);
+      if ("failed" in reply) throw reply.failed;
+      if ("made" in reply) return reply.made;
+    }
+    throw signal?.aborted ? signal.reason : gone;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+    replies.unsubscribe();
+  }
+}
+
+/**
+ * Boards that can make a sound, the best first: those with the wanted model, or else with the one that most
+ * have, so that a house has one voice; idle ones before busy ones, fast ones before slow ones.
+ */
+export function makersAmong(boards: readonly BoardState[], model?: string): BoardState[] {
+  const able = boards.filter(
+    (board) => board.model !== null && (model === undefined || board.model === model),
+  );
+  const count = (name: string | null) => able.filter((board) => board.model === name).length;
+  const ranks = (board: BoardState) => [
+    -count(board.model),
+    board.making,
+    board.rtf ?? Number.MAX_VALUE,
+    board.name,
+  ];
+  return able.toSorted((a, b) => {
+    const [ours, theirs] = [ranks(a), ranks(b)];
+    const at = ours.findIndex((rank, i) => rank !== theirs[i]);
+    return at < 0 ? 0 : ours[at] < theirs[at] ? -1 : 1;
+  });
+}

@@ -1,0 +1,77 @@
+// Phrases that were made once and are heard on many boards: at the hub they have the key and the form of the
+// phrase cache, and check themselves.
+
+import { type PhraseCache, type PhraseSound, readPhraseFile } from "../announce/phrases.ts";
+import { FLEET_LIMITS } from "../config.ts";
+import { TtsError } from "../errors.ts";
+import { asHubError, type Hub } from "./hub.ts";
+
+export class SharedPhrases {
+  constructor(
+    private readonly hub: Pick<Hub, "phrases" | "url">,
+    readonly cache: PhraseCache,
+  ) {}
+
+  /**
+   * Brings a phrase of the cache to the hub, unless it is there.
+   * @returns its bytes
+   * @throws TtsError FLEET_REFUSED where the hub is full, FLEET_UNREACHABLE; OUTPUT_FAILED where the cache
+   * has not kept it
+   */
+  async share(key: string): Promise<number> {
+    const bytes = this.cache.file(key);
+    if (bytes === null)
+      throw new TtsError(
+        "OUTPUT_FAILED",
+        "the phrase cache does not keep what was made",
+        "free some of its disk",
+      );
+    try {
+      const there = await this.hub.phrases.info(key);
+      if (there?.size !== bytes.length || there.deleted) await this.hub.phrases.putBlob({ name: key }, bytes);
+    } catch (error) {
+      throw asHubError(this.hub.url, error);
+    }
+    return bytes.length;
+  }
+
+  /**
+   * A phrase from the cache, else from the hub; then it is kept here too.
+   * @throws TtsError FLEET_REFUSED where it is not there or damaged, FLEET_UNREACHABLE
+   */
+  async fetch(key: string): Promise<PhraseSound> {
+    const kept = this.cache.get(key);
+    if (kept !== null) return kept;
+    const bytes = await this.fetchFile(key);
+    const sound = bytes === null ? null : readPhraseFile(key, bytes);
+    if (bytes === null || sound === null)
+      throw new TtsError(
+        "FLEET_REFUSED",
+        `the hub has ${bytes === null ? "no" : "a damaged"} sound ${key.slice(0, 12)}`,
+      );
+    try {
+      this.cache.putFile(key, bytes);
+    } catch {
+      // a full or read-only disk: it is fetched again when it is due
+    }
+    return sound;
+  }
+
+  private async fetchFile(key: string): Promise<Buffer | null> {
+    const { phrases, url } = this.hub;
+    try {
+      const info = await phrases.info(key);
+      if (info === null || info.deleted) return null;
+      if (info.size > FLEET_LIMITS.soundPartBytes)
+        throw new TtsError(
+          "FLEET_REFUSED",
+          `a sound at the hub has ${info.size} bytes`,
+          `at most ${FLEET_LIMITS.soundPartBytes}`,
+        );
+      const bytes = await phrases.getBlob(key);
+      return bytes === null ? null : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    } catch (error) {
+      throw asHubError(url, error);
+    }
+  }
+}

@@ -1,0 +1,209 @@
+// What a board does with each announcement: takes it or refuses it, answers its sender, waits for its time,
+// says it once, and tells the hub when it is done.
+
+import type { JsMsg } from "@nats-io/jetstream";
+import type { Outcome } from "../announce/announce.ts";
+import { FLEET_LIMITS } from "../config.ts";
+import { asTtsError, type TtsError } from "../errors.ts";
+import type { Tell } from "../types.ts";
+import type { HubClock } from "./clock.ts";
+import type { Heard } from "./heard.ts";
+import type { Hub } from "./hub.ts";
+import {
+  type Answer,
+  type FleetOutcome,
+  isFor,
+  readSay,
+  type SayMessage,
+  writeAnswer,
+  writeOutcome,
+} from "./messages.ts";
+import { answerSubject, outcomeSubject } from "./names.ts";
+import type { SharedPhrases } from "./phrases.ts";
+import { SenderRates } from "./rates.ts";
+
+/** How announcements are heard here. */
+export interface Say {
+  /** Why nothing will be said at a moment, such as quiet hours; "": it will be. */
+  reasonNotTo(moment: Date): string;
+  /**
+   * Waits for its moment and its turn, and says it, unless there is a reason not to.
+   * @param onBegin called right before the first sound
+   */
+  say(message: SayMessage, phrases: SharedPhrases, onBegin: () => void): Promise<Outcome>;
+}
+
+export interface SpokesmanOptions {
+  name: string;
+  rooms: readonly string[];
+  say: Say;
+  phrases: SharedPhrases;
+  heard: Heard;
+  tell: Tell;
+  onFault(fault: TtsError): void;
+}
+
+/** One announcement that is held. */
+interface Held {
+  message: Pick<JsMsg, "ack" | "nak" | "working">;
+  hasBegun: boolean;
+  /** Settles when it is over. */
+  done: Promise<void>;
+}
+
+export class Spokesman {
+  private readonly inHand = new Map<string, Held>();
+  private readonly rates: SenderRates;
+  private readonly leaving = new AbortController();
+  private readonly left = new Promise<void>((resolve) =>
+    this.leaving.signal.addEventListener("abort", () => resolve()),
+  );
+
+  constructor(
+    private readonly hub: Pick<Hub, "connection">,
+    private readonly clock: HubClock,
+    private readonly options: SpokesmanOptions,
+  ) {
+    this.rates = new SenderRates(() => clock.monotonicMs());
+  }
+
+  /** Announcements that are held. */
+  get held(): number {
+    return this.inHand.size;
+  }
+
+  /** Takes one message of the hub. Never throws. */
+  async take(message: JsMsg): Promise<void> {
+    const { options } = this;
+    let said: SayMessage;
+    try {
+      said = readSay(message.data);
+    } catch (error) {
+      message.term();
+      options.onFault(asTtsError(error));
+      return;
+    }
+    const known = this.inHand.get(said.id);
+    // It came by another room too, or again: what is said once is done once.
+    if (known !== undefined) return known.done.then(() => this.settle(message));
+    if (options.heard.has(said.id)) return this.close(message, said, "accepted", "");
+    const held: Held = { message, hasBegun: false, done: Promise.resolve() };
+    this.inHand.set(said.id, held);
+    held.done = this.handle(message, said, held).finally(() => this.inHand.delete(said.id));
+    return held.done;
+  }
+
+  private async handle(message: JsMsg, said: SayMessage, held: Held): Promise<void> {
+    const { clock, options } = this;
+    const refusal = this.refusalOf(said);
+    if (refusal !== null) {
+      this.tell(said, "refused", refusal);
+      return this.close(message, said, "refused", refusal);
+    }
+    const nowMs = clock.nowMs();
+    if (nowMs > said.latest) {
+      this.tell(said, "late", "", { lateMs: nowMs - said.moment });
+      return this.close(message, said, "refused", `it came ${seconds(nowMs - said.moment)} after its time`);
+    }
+    const timer = setInterval(() => message.working(), FLEET_LIMITS.workingMs);
+    try {
+      for (const key of keysOf(said)) await options.phrases.fetch(key); // kept until it is due
+      this.answer(said, "accepted", options.say.reasonNotTo(new Date(said.moment)));
+      await this.untilDue(said);
+      if (this.leaving.signal.aborted) return message.nak();
+      const outcome = await options.say.say(said, options.phrases, () => this.begin(said, held));
+      this.tell(said, outcome.what === "prepared" ? "said" : outcome.what, "", outcome);
+      message.ack();
+    } catch (thrown) {
+      if (this.leaving.signal.aborted) return; // it comes again
+      const error = asTtsError(thrown);
+      options.onFault(error);
+      this.tell(said, "failed", error.inOneLine);
+      this.close(message, said, "refused", error.inOneLine);
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  /** What was not done before this board leaves comes again. */
+  private settle(message: Pick<JsMsg, "ack" | "nak">): void {
+    if (this.leaving.signal.aborted) message.nak();
+    else message.ack();
+  }
+
+  private begin(said: SayMessage, held: Held): void {
+    held.hasBegun = true;
+    try {
+      this.options.heard.note(said.id);
+    } catch {
+      // a full disk: this process knows it nevertheless
+    }
+  }
+
+  /** Why it is not taken on, or null. */
+  private refusalOf(said: SayMessage): string | null {
+    const { rooms } = this.options;
+    if (!isFor(said, rooms)) return `it is for ${said.rooms.join(", ")}, and this is ${rooms.join(", ")}`;
+    if (this.inHand.size > FLEET_LIMITS.held) return `${this.inHand.size - 1} announcements wait already`;
+    if (!this.rates.take(said.sender))
+      return `${said.sender} has sent more than ${FLEET_LIMITS.senderPerMinute} announcements a minute`;
+    return null;
+  }
+
+  /** Until its sound must be read, or the board leaves. */
+  private async untilDue({ moment }: SayMessage): Promise<void> {
+    const { signal } = this.leaving;
+    while (!signal.aborted) {
+      const leftMs = moment - FLEET_LIMITS.loadAheadMs - this.clock.nowMs();
+      if (leftMs <= 0) return;
+      await Promise.race([this.left, Bun.sleep(Math.min(leftMs, FLEET_LIMITS.loadAheadMs))]);
+    }
+  }
+
+  private close(message: Pick<JsMsg, "ack">, said: SayMessage, state: Answer["state"], reason: string): void {
+    this.answer(said, state, reason);
+    message.ack();
+  }
+
+  private answer({ id }: SayMessage, state: Answer["state"], reason: string): void {
+    const { name } = this.options;
+    this.publish(answerSubject(id), writeAnswer({ board: name, state, reason }));
+  }
+
+  private tell(
+    { id, rooms }: SayMessage,
+    what: FleetOutcome["what"],
+    reason: string,
+    figures: Partial<Pick<Outcome, "seconds" | "lateMs">> = {},
+  ): void {
+    const { name, tell } = this.options;
+    const { lateMs = 0, seconds = 0 } = figures;
+    const at = Math.round(this.clock.nowMs());
+    this.publish(
+      outcomeSubject(name),
+      writeOutcome({ id, board: name, rooms, what, reason, seconds, lateMs, at }),
+    );
+    tell.info(
+      `${id}: ${[what, reason, seconds > 0 ? `${seconds.toFixed(1)} s of sound` : ""].filter((part) => part !== "").join(", ")}`,
+    );
+  }
+
+  /** While the hub is away nobody hears it: the message itself comes again. */
+  private publish(subject: string, text: string): void {
+    if (!this.hub.connection.isClosed()) this.hub.connection.publish(subject, text);
+  }
+
+  /** What waits is given back to the hub; what sounds may finish for a while. */
+  async end(): Promise<void> {
+    this.leaving.abort();
+    const sounding = [...this.inHand.values()].filter(({ hasBegun }) => hasBegun);
+    await Promise.race([Promise.all(sounding.map(({ done }) => done)), Bun.sleep(FLEET_LIMITS.leaveMs)]);
+    for (const { hasBegun, message } of this.inHand.values()) if (!hasBegun) message.nak();
+  }
+}
+
+/** Each once: a sentence may come twice, and so may a chime. */
+const keysOf = ({ chime, phrases }: SayMessage): Set<string> =>
+  new Set([...phrases, ...(chime.length === 64 ? [chime] : [])]);
+
+const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
