@@ -227,12 +227,15 @@ export const FLEET_LIMITS = {
   /** Of the streams and buckets: longer than an announcement may be ahead. */
   sayMs: 13 * 3_600_000,
   sayMessages: 20_000,
-  sayBytes: 64 * 2 ** 20,
+  sayBytes: 8 * 2 ** 20,
   phraseMs: 7 * 86_400_000,
   phraseBytes: 1_024 * 2 ** 20,
   soundMs: 86_400_000,
   soundBytes: 2_048 * 2 ** 20,
-  workBytes: 64 * 2 ** 20,
+  /** On a hub with a small disk they are smaller, down to this. */
+  leastBucketBytes: 8 * 2 ** 20,
+  stateBytes: 4 * 2 ** 20,
+  workBytes: 8 * 2 ** 20,
   /** The same announcement that is published again within this time is one. */
   dedupeMs: 120_000,
   /** Of one message, and of one phrase that boards fetch. */

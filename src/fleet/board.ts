@@ -2,7 +2,7 @@
 // connects outwards; nothing listens on it.
 
 import type { Msg } from "@nats-io/transport-node";
-import { FLEET_LIMITS } from "../config.ts";
+import { FLEET_LIMITS, type FleetLimits } from "../config.ts";
 import { asTtsError, TtsError } from "../errors.ts";
 import type { Tell } from "../types.ts";
 import type { HubClock } from "./clock.ts";
@@ -12,7 +12,7 @@ import type { Heard } from "./heard.ts";
 import { asHubError, type Hub } from "./hub.ts";
 import { Maker, type MakeSound } from "./making.ts";
 import { type BoardState, readOrder, writeState } from "./messages.ts";
-import { boardSubject } from "./names.ts";
+import { ALL_ROOMS, boardSubject } from "./names.ts";
 import type { SharedPhrases } from "./phrases.ts";
 import { type Say, Spokesman } from "./spokesman.ts";
 
@@ -38,6 +38,7 @@ export interface BoardOptions {
   phrases: SharedPhrases;
   heard: Heard;
   tell: Tell;
+  limits?: FleetLimits;
 }
 
 export class Board {
@@ -45,6 +46,7 @@ export class Board {
   private readonly spokesman: Spokesman;
   private readonly ears: Ear[];
   private readonly since: number;
+  private readonly limits: FleetLimits;
   private lastError = { lastError: "", lastErrorAt: 0 };
   private beats = 0;
   private timer: Timer | undefined;
@@ -57,14 +59,24 @@ export class Board {
     private readonly clock: HubClock,
     private readonly options: BoardOptions,
   ) {
-    const { model, name, phrases, rooms } = options;
+    const { limits = FLEET_LIMITS, model, name, phrases, rooms, tell } = options;
+    this.limits = limits;
     this.since = Math.round(clock.nowMs());
     this.maker = model === null ? null : new Maker(model.make, phrases);
-    this.spokesman = new Spokesman(hub, clock, { ...options, onFault: (fault) => this.fault(fault) });
-    this.ears =
-      rooms.length === 0
-        ? []
-        : [...rooms, "all"].map((room) => new Ear(hub, name, room, this.spokesman, options.tell));
+    this.spokesman = new Spokesman(hub, clock, {
+      ...{ ...options, limits },
+      onFault: (fault) => this.fault(fault),
+    });
+    this.ears = (rooms.length === 0 ? [] : [...rooms, ALL_ROOMS]).map(
+      (room) =>
+        new Ear(hub, {
+          board: name,
+          room,
+          limits,
+          tell,
+          take: (message) => void this.spokesman.take(message),
+        }),
+    );
   }
 
   /**
@@ -89,7 +101,7 @@ export class Board {
       throw asHubError(hub.url, error);
     }
     for (const ear of this.ears) void ear.listen();
-    this.timer = setInterval(() => void this.beat(), FLEET_LIMITS.beatMs);
+    this.timer = setInterval(() => void this.beat(), this.limits.beatMs);
   }
 
   /** What is there to see of it now. */

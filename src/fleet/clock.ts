@@ -21,9 +21,14 @@ const DRIFT = 1e-4;
 /** Goes on by itself between looks: setting this machine's own clock moves it by nothing. */
 export class HubClock implements Clock {
   /** What the hub's clock is ahead of the monotonic one. */
-  private aheadMs = Date.now() - monotonicMs();
+  private aheadMs: number;
   private errorMs = Number.POSITIVE_INFINITY;
   private lookedMs = 0;
+
+  /** @param wallMs this machine's own clock, which counts until the hub's is known */
+  constructor(private readonly wallMs: () => number = Date.now) {
+    this.aheadMs = wallMs() - monotonicMs();
+  }
 
   /** Looks at the hub's clock. @param name of this connection @throws what the hub throws */
   async look({ manager, streams }: Pick<Hub, "manager" | "streams">, name: string): Promise<void> {
@@ -63,6 +68,6 @@ export class HubClock implements Clock {
   }
 
   get offset(): ClockOffset {
-    return { offsetMs: Date.now() - this.nowMs(), errorMs: this.errorMs };
+    return { offsetMs: this.wallMs() - this.nowMs(), errorMs: this.errorMs };
   }
 }

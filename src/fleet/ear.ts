@@ -1,13 +1,21 @@
 // One board listening to one room: a durable consumer of the hub, which is made again where the hub has lost
 // it. What the hub gives while nobody listens comes later, and may then be too late.
 
-import { AckPolicy, type ConsumerMessages, DeliverPolicy } from "@nats-io/jetstream";
+import { AckPolicy, type ConsumerMessages, DeliverPolicy, type JsMsg } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { FLEET_LIMITS } from "../config.ts";
+import type { FleetLimits } from "../config.ts";
 import type { Tell } from "../types.ts";
 import type { Hub } from "./hub.ts";
 import { SAY_STREAM, saySubject } from "./names.ts";
-import type { Spokesman } from "./spokesman.ts";
+
+export interface EarOptions {
+  board: string;
+  room: string;
+  /** Gets each message. */
+  take(message: JsMsg): void;
+  tell: Tell;
+  limits: FleetLimits;
+}
 
 export class Ear {
   private messages: ConsumerMessages | null = null;
@@ -16,17 +24,15 @@ export class Ear {
 
   constructor(
     private readonly hub: Hub,
-    board: string,
-    private readonly room: string,
-    private readonly spokesman: Spokesman,
-    private readonly tell: Tell,
+    private readonly options: EarOptions,
   ) {
-    this.durable = `${board}__${room}`; // neither name ends so: the pair is one name
+    this.durable = `${options.board}__${options.room}`;
   }
 
   /** Makes the consumer where there is none. @throws what the hub throws */
   async open(): Promise<void> {
-    const { durable, hub, room } = this;
+    const { durable, hub } = this;
+    const { limits, room } = this.options;
     const { consumers } = hub.manager;
     const there = await consumers.info(SAY_STREAM, durable).catch(() => null);
     if (there !== null) return;
@@ -35,9 +41,9 @@ export class Ear {
       filter_subject: saySubject(room, "*"),
       ack_policy: AckPolicy.Explicit,
       deliver_policy: DeliverPolicy.New,
-      ack_wait: nanos(FLEET_LIMITS.ackMs),
-      max_ack_pending: FLEET_LIMITS.held,
-      inactive_threshold: nanos(FLEET_LIMITS.idleConsumerMs),
+      ack_wait: nanos(limits.ackMs),
+      max_ack_pending: limits.held,
+      inactive_threshold: nanos(limits.idleConsumerMs),
     });
   }
 
@@ -49,12 +55,12 @@ export class Ear {
         const consumer = await this.hub.streams.consumers.get(SAY_STREAM, this.durable);
         this.messages = await consumer.consume({ max_messages: 8, abort_on_missing_resource: true });
         if (this.closed) await this.messages.close();
-        for await (const message of this.messages) void this.spokesman.take(message);
+        for await (const message of this.messages) this.options.take(message);
       } catch (error) {
-        this.tell.debug(`${this.room}: ${error instanceof Error ? error.message : error}`);
+        this.options.tell.debug(`${this.options.room}: ${error instanceof Error ? error.message : error}`);
       }
       if (this.closed) return;
-      await Bun.sleep(FLEET_LIMITS.reconnectMs);
+      await Bun.sleep(this.options.limits.reconnectMs);
       await this.hub.prepare().catch(() => {}); // the hub may have lost its disk
     }
   }

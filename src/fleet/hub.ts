@@ -3,6 +3,8 @@
 
 import {
   DiscardPolicy,
+  JetStreamApiCodes,
+  JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
   jetstream,
@@ -59,7 +61,7 @@ export interface Hub {
 export interface HubOptions {
   /** How the hub's administrator sees this connection. */
   name: string;
-  /** Waits for a hub that is not there yet, and comes back to one that has gone, for ever. */
+  /** Comes back to a hub that has gone, for ever. */
   patient?: boolean;
   tell?: Tell;
 }
@@ -96,24 +98,36 @@ const STREAMS: readonly (Partial<StreamConfig> & { name: string })[] = [
   },
 ];
 
-/** @throws TtsError FLEET_UNREACHABLE, FLEET_REFUSED, INPUT_UNREADABLE for a file of the settings */
+/**
+ * A patient one waits for a hub that is not there, but for none that does not let it in.
+ * @throws TtsError FLEET_UNREACHABLE, FLEET_REFUSED, INPUT_UNREADABLE for a file of the settings
+ */
 export async function connectHub(settings: HubSettings, options: HubOptions): Promise<Hub> {
-  const { url } = settings;
-  let connection: NatsConnection;
-  try {
-    connection = await connect(await connectionOptions(settings, options));
-  } catch (error) {
-    throw asHubError(url, error);
-  }
-  try {
-    return await openHub(connection, url, options.tell);
-  } catch (error) {
-    await connection.close();
-    throw asHubError(url, error);
+  const { patient, tell } = options;
+  const connecting = await connectionOptions(settings, options);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await openHub(connecting, settings.url, tell);
+    } catch (error) {
+      const fault = asHubError(settings.url, error);
+      if (patient !== true || fault.code !== "FLEET_UNREACHABLE") throw fault;
+      if (attempt === 0) tell?.warn(`${fault.inOneLineWith(fault.markedHint)}; waiting for it`);
+    }
+    await Bun.sleep(FLEET_LIMITS.reconnectMs);
   }
 }
 
-async function openHub(connection: NatsConnection, url: string, tell?: Tell): Promise<Hub> {
+async function openHub(options: NodeConnectionOptions, url: string, tell?: Tell): Promise<Hub> {
+  const connection = await connect(options);
+  try {
+    return await furnished(connection, url, tell);
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+async function furnished(connection: NatsConnection, url: string, tell?: Tell): Promise<Hub> {
   const timeout = FLEET_LIMITS.requestMs;
   const manager = await jetstreamManager(connection, { timeout });
   const hub = {
@@ -123,12 +137,21 @@ async function openHub(connection: NatsConnection, url: string, tell?: Tell): Pr
     phrases: undefined as unknown as ObjectStore,
     sound: undefined as unknown as ObjectStore,
     async prepare() {
-      for (const stream of STREAMS) await madeIfMissing(manager, stream);
+      for (const stream of STREAMS)
+        await unlessThere(manager, stream.name, async () => void (await manager.streams.add(stream)));
       const [kvm, objm] = [new Kvm(connection), new Objm(connection)];
-      const { phraseBytes, phraseMs, soundBytes, soundMs, stateMs } = FLEET_LIMITS;
-      hub.boards = await kvm.create(BOARD_BUCKET, { history: 1, ttl: stateMs, max_bytes: 2 ** 26 });
-      hub.phrases = await objm.create(PHRASE_BUCKET, { ttl: nanos(phraseMs), max_bytes: phraseBytes });
-      hub.sound = await objm.create(SOUND_BUCKET, { ttl: nanos(soundMs), max_bytes: soundBytes });
+      const { phraseBytes, phraseMs, soundBytes, soundMs, stateBytes, stateMs } = FLEET_LIMITS;
+      const bucket = async (name: string, ttlMs: number, most: number) => {
+        const create = (bytes: number) => objm.create(name, { ttl: nanos(ttlMs), max_bytes: bytes });
+        await unlessThere(manager, `OBJ_${name}`, async () => void (await asLargeAsFits(most, create)));
+        return objm.open(name);
+      };
+      await unlessThere(manager, `KV_${BOARD_BUCKET}`, async () => {
+        await kvm.create(BOARD_BUCKET, { history: 1, ttl: stateMs, max_bytes: stateBytes });
+      });
+      hub.boards = await kvm.open(BOARD_BUCKET);
+      hub.phrases = await bucket(PHRASE_BUCKET, phraseMs, phraseBytes);
+      hub.sound = await bucket(SOUND_BUCKET, soundMs, soundBytes);
     },
     close: () => connection.close(),
   };
@@ -137,12 +160,27 @@ async function openHub(connection: NatsConnection, url: string, tell?: Tell): Pr
   return hub;
 }
 
-/** Another version of the program may have made it with other limits: those stay. */
-async function madeIfMissing(manager: JetStreamManager, stream: Partial<StreamConfig> & { name: string }) {
+/** What another version of the program has made with other limits stays. */
+async function unlessThere(
+  manager: JetStreamManager,
+  stream: string,
+  create: () => Promise<void>,
+): Promise<void> {
   try {
-    await manager.streams.info(stream.name);
-  } catch {
-    await manager.streams.add(stream);
+    await manager.streams.info(stream);
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError) || error.code !== JetStreamApiCodes.StreamNotFound) throw error;
+    await create();
+  }
+}
+
+/** A hub reserves what its buckets may hold, and refuses more than its disk has; half of it may do. */
+async function asLargeAsFits<T>(bytes: number, create: (bytes: number) => Promise<T>): Promise<T> {
+  try {
+    return await create(bytes);
+  } catch (error) {
+    if (bytes / 2 < FLEET_LIMITS.leastBucketBytes || !/insufficient/.test(String(error))) throw error;
+    return asLargeAsFits(bytes / 2, create);
   }
 }
 
@@ -172,9 +210,7 @@ async function connectionOptions(
     timeout: FLEET_LIMITS.connectMs,
     ignoreClusterUpdates: true, // a hub may tell addresses that only it can reach
     reconnectTimeWait: FLEET_LIMITS.reconnectMs,
-    ...(patient
-      ? { maxReconnectAttempts: -1, waitOnFirstConnect: true, ignoreAuthErrorAbort: true }
-      : { reconnect: false }),
+    ...(patient ? { maxReconnectAttempts: -1, ignoreAuthErrorAbort: true } : { reconnect: false }),
     ...(user === "" ? {} : { user, pass: password }),
     ...(credentials === "" ? {} : { authenticator: authenticatorOf(await readCredential(credentials)) }),
     ...(isSecret ? { tls: files } : {}),

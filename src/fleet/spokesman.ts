@@ -3,7 +3,7 @@
 
 import type { JsMsg } from "@nats-io/jetstream";
 import type { Outcome } from "../announce/announce.ts";
-import { FLEET_LIMITS } from "../config.ts";
+import type { FleetLimits } from "../config.ts";
 import { asTtsError, type TtsError } from "../errors.ts";
 import type { Tell } from "../types.ts";
 import type { HubClock } from "./clock.ts";
@@ -40,6 +40,7 @@ export interface SpokesmanOptions {
   phrases: SharedPhrases;
   heard: Heard;
   tell: Tell;
+  limits: FleetLimits;
   onFault(fault: TtsError): void;
 }
 
@@ -64,7 +65,7 @@ export class Spokesman {
     private readonly clock: HubClock,
     private readonly options: SpokesmanOptions,
   ) {
-    this.rates = new SenderRates(() => clock.monotonicMs());
+    this.rates = new SenderRates(() => clock.monotonicMs(), options.limits);
   }
 
   /** Announcements that are held. */
@@ -105,7 +106,7 @@ export class Spokesman {
       this.tell(said, "late", "", { lateMs: nowMs - said.moment });
       return this.close(message, said, "refused", `it came ${seconds(nowMs - said.moment)} after its time`);
     }
-    const timer = setInterval(() => message.working(), FLEET_LIMITS.workingMs);
+    const timer = setInterval(() => message.working(), this.options.limits.workingMs);
     try {
       for (const key of keysOf(said)) await options.phrases.fetch(key); // kept until it is due
       this.answer(said, "accepted", options.say.reasonNotTo(new Date(said.moment)));
@@ -144,9 +145,10 @@ export class Spokesman {
   private refusalOf(said: SayMessage): string | null {
     const { rooms } = this.options;
     if (!isFor(said, rooms)) return `it is for ${said.rooms.join(", ")}, and this is ${rooms.join(", ")}`;
-    if (this.inHand.size > FLEET_LIMITS.held) return `${this.inHand.size - 1} announcements wait already`;
+    if (this.inHand.size > this.options.limits.held)
+      return `${this.inHand.size - 1} announcements wait already`;
     if (!this.rates.take(said.sender))
-      return `${said.sender} has sent more than ${FLEET_LIMITS.senderPerMinute} announcements a minute`;
+      return `${said.sender} has sent more than ${this.options.limits.senderPerMinute} announcements a minute`;
     return null;
   }
 
@@ -154,9 +156,9 @@ export class Spokesman {
   private async untilDue({ moment }: SayMessage): Promise<void> {
     const { signal } = this.leaving;
     while (!signal.aborted) {
-      const leftMs = moment - FLEET_LIMITS.loadAheadMs - this.clock.nowMs();
+      const leftMs = moment - this.options.limits.loadAheadMs - this.clock.nowMs();
       if (leftMs <= 0) return;
-      await Promise.race([this.left, Bun.sleep(Math.min(leftMs, FLEET_LIMITS.loadAheadMs))]);
+      await Promise.race([this.left, Bun.sleep(Math.min(leftMs, this.options.limits.loadAheadMs))]);
     }
   }
 
@@ -197,7 +199,10 @@ export class Spokesman {
   async end(): Promise<void> {
     this.leaving.abort();
     const sounding = [...this.inHand.values()].filter(({ hasBegun }) => hasBegun);
-    await Promise.race([Promise.all(sounding.map(({ done }) => done)), Bun.sleep(FLEET_LIMITS.leaveMs)]);
+    await Promise.race([
+      Promise.all(sounding.map(({ done }) => done)),
+      Bun.sleep(this.options.limits.leaveMs),
+    ]);
     for (const { hasBegun, message } of this.inHand.values()) if (!hasBegun) message.nak();
   }
 }
