@@ -62,7 +62,7 @@ export class Board {
     const { limits = FLEET_LIMITS, model, name, phrases, rooms, tell } = options;
     this.limits = limits;
     this.since = Math.round(clock.nowMs());
-    this.maker = model === null ? null : new Maker(model.make, phrases);
+    this.maker = model === null ? null : new Maker(model.make, phrases, (fault) => this.fault(fault));
     this.spokesman = new Spokesman(hub, clock, {
       ...{ ...options, limits },
       onFault: (fault) => this.fault(fault),

@@ -3,7 +3,7 @@
 
 import { createInbox, type Msg } from "@nats-io/transport-node";
 import { FLEET_LIMITS } from "../config.ts";
-import { TtsError, toWire } from "../errors.ts";
+import { asTtsError, TtsError, toWire } from "../errors.ts";
 import type { Hub } from "./hub.ts";
 import {
   type BoardState,
@@ -45,6 +45,7 @@ export class Maker {
   constructor(
     private readonly make: MakeSound,
     private readonly phrases: SharedPhrases,
+    private readonly onFault: (fault: TtsError) => void,
   ) {}
 
   /** Answers one order. Never throws. */
@@ -60,8 +61,10 @@ export class Maker {
     const timer = setInterval(sign, FLEET_LIMITS.makingSignMs);
     try {
       request.respond(writeReply({ made: await makeAndShare(order, this.make, this.phrases) }));
-    } catch (error) {
-      request.respond(writeReply({ failed: { ...toWire(error), stack: undefined } }));
+    } catch (thrown) {
+      const fault = asTtsError(thrown);
+      if (fault.exitStatus !== 2) this.onFault(fault); // else the order is wrong
+      request.respond(writeReply({ failed: { ...toWire(fault), stack: undefined } }));
     } finally {
       clearInterval(timer);
       this.making--;

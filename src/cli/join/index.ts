@@ -3,11 +3,13 @@
 import { join } from "node:path";
 import { version } from "../../../package.json";
 import { queueFolder } from "../../announce/queue.ts";
+import { playerCommand } from "../../audio/play/players.ts";
 import { loadConfig } from "../../config.ts";
 import { TtsError } from "../../errors.ts";
 import type { Board } from "../../fleet/board.ts";
 import { Heard } from "../../fleet/heard.ts";
 import { SharedPhrases } from "../../fleet/phrases.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { readNight } from "../shared/announce-options.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { enterFleet, FLEET_SECTIONS, nameOf, type WayIn } from "../shared/fleet-options.ts";
@@ -49,6 +51,7 @@ async function runBoard(args: JoinValues, { positionals }: CommandData): Promise
   const rooms = readRooms(args);
   const name = nameOf(args);
   const manner = readManner(args);
+  if (rooms.length > 0) playerCommand({ ...manner.play, rateHz: SAMPLE_RATE_HZ }); // or there is none
   const signalled = firstSignal();
   const base = args["play-only"] === true ? null : await readBase(args);
   const entered = await Promise.race([

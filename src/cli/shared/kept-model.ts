@@ -41,11 +41,14 @@ export class KeptModel {
 
   /** The engine that is open; another one where that has failed. @throws TtsError as opening does */
   async engine(): Promise<Engine> {
-    const known = await this.opening?.catch(() => null);
+    const { opening } = this;
+    const known = await opening?.catch(() => null);
     if (known != null && known.failure === null) return known;
+    if (this.opening !== opening) return this.engine(); // another call was faster
     const { greedy, sampling } = this.options;
     const { lexicon, machine, model } = this.base;
     this.opening = openEngine({ model, lexicon, greedy, sampling, ...machine });
+    void known?.close();
     return this.opening;
   }
 
