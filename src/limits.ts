@@ -204,6 +204,8 @@ export const FLEET_LIMITS = {
   /** A hub must answer in this time. */
   connectMs: 5_000,
   requestMs: 5_000,
+  /** To bring or fetch a sound, also by radio. */
+  objectMs: 60_000,
   /** Between attempts to come back to a hub that has gone. */
   reconnectMs: 1_000,
   /** A board tells of itself so often, and counts as gone after three times of silence. */
@@ -258,6 +260,8 @@ export const FLEET_LIMITS = {
   makings: 8,
   /** What sounds when a board leaves may finish in this time. */
   leaveMs: 5_000,
+  /** What a leaving board tells the hub may take so long. */
+  farewellMs: 1_000,
   /** The file of credentials, of a seed or of a certificate. */
   credentialBytes: 65_536,
 } as const;

@@ -101,6 +101,7 @@ export class Board {
       throw asHubError(hub.url, error);
     }
     for (const ear of this.ears) void ear.listen();
+    void this.greetAgain();
     this.timer = setInterval(() => void this.beat(), this.limits.beatMs);
   }
 
@@ -152,6 +153,15 @@ export class Board {
     }
   }
 
+  /** A hub that is back hears of this board at once. */
+  private async greetAgain(): Promise<void> {
+    for await (const { type } of this.hub.connection.status()) {
+      if (type !== "reconnect") continue;
+      await this.hub.prepare().catch(() => {}); // what it kept in memory alone is gone
+      await this.beat();
+    }
+  }
+
   private async tellState(): Promise<void> {
     await this.hub.boards.put(this.options.name, writeState(this.state));
   }
@@ -159,10 +169,15 @@ export class Board {
   /** Takes nothing more on; what sounds may finish for a while, what waits is left for its return. */
   async leave(): Promise<void> {
     clearInterval(this.timer);
-    await Promise.all(this.ears.map((ear) => ear.close()));
+    const patience = () => Bun.sleep(this.limits.farewellMs); // the hub may be away
+    await Promise.race([Promise.all(this.ears.map((ear) => ear.close())), patience()]);
     await this.spokesman.end();
-    await this.hub.boards.delete(this.options.name).catch(() => {});
-    await this.hub.connection.drain().catch(() => {});
+    const farewell = async () => {
+      await this.hub.boards.delete(this.options.name);
+      await this.hub.connection.drain();
+    };
+    await Promise.race([farewell().catch(() => {}), patience()]);
+    await Promise.race([this.hub.close(), patience()]);
   }
 }
 

@@ -5,6 +5,7 @@ import { type PhraseCache, type PhraseSound, readPhraseFile } from "../announce/
 import { FLEET_LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { asHubError, type Hub } from "./hub.ts";
+import { inTime } from "./in-time.ts";
 
 export class SharedPhrases {
   constructor(
@@ -27,8 +28,9 @@ export class SharedPhrases {
         "free some of its disk",
       );
     try {
-      const there = await this.hub.phrases.info(key);
-      if (there?.size !== bytes.length || there.deleted) await this.hub.phrases.putBlob({ name: key }, bytes);
+      const there = await inTime(this.hub.phrases.info(key));
+      if (there?.size !== bytes.length || there.deleted)
+        await inTime(this.hub.phrases.putBlob({ name: key }, bytes));
     } catch (error) {
       throw asHubError(this.hub.url, error);
     }
@@ -60,7 +62,7 @@ export class SharedPhrases {
   private async fetchFile(key: string): Promise<Buffer | null> {
     const { phrases, url } = this.hub;
     try {
-      const info = await phrases.info(key);
+      const info = await inTime(phrases.info(key));
       if (info === null || info.deleted) return null;
       if (info.size > FLEET_LIMITS.soundPartBytes)
         throw new TtsError(
@@ -68,7 +70,7 @@ export class SharedPhrases {
           `a sound at the hub has ${info.size} bytes`,
           `at most ${FLEET_LIMITS.soundPartBytes}`,
         );
-      const bytes = await phrases.getBlob(key);
+      const bytes = await inTime(phrases.getBlob(key));
       return bytes === null ? null : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     } catch (error) {
       throw asHubError(url, error);
