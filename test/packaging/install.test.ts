@@ -14,7 +14,9 @@ const FILES = [
   "share/bash-completion/completions/tts",
   "share/doc/tts/copyright",
   `${EXAMPLES}/crontab`,
+  `${EXAMPLES}/nats-server.conf`,
   `${EXAMPLES}/tts-announce@.service`,
+  `${EXAMPLES}/tts-join.service`,
   `${EXAMPLES}/tts-serve-wyoming.socket`,
   `${EXAMPLES}/tts-serve.service`,
   `${EXAMPLES}/tts-serve.socket`,
@@ -191,7 +193,7 @@ describe.skipIf(noMake !== "")(`make install${noMake}`, () => {
       "verify",
       ...units.map((unit) => join(folder, unit)),
     ]);
-    expect([units.length, exitCode, stderr.toString()]).toEqual([7, 0, ""]);
+    expect([units.length, exitCode, stderr.toString()]).toEqual([8, 0, ""]);
   });
 
   test("the lines of the crontab say what they should, as cron runs them", async () => {
