@@ -232,10 +232,14 @@ export const FLEET_LIMITS = {
   sayBytes: 8 * 2 ** 20,
   phraseMs: 7 * 86_400_000,
   phraseBytes: 1_024 * 2 ** 20,
-  soundMs: 86_400_000,
-  soundBytes: 2_048 * 2 ** 20,
-  /** On a hub with a small disk they are smaller, down to this. */
-  leastBucketBytes: 8 * 2 ** 20,
+  /** Sentences of books that nobody has fetched. */
+  soundMs: 6 * 3_600_000,
+  soundBytes: 512 * 2 ** 20,
+  /** Messages that one of them may have. */
+  pieces: 1_000,
+  /** On a hub with a small disk all are smaller, down to this. */
+  leastBytes: 2 ** 20,
+  clockBytes: 2 ** 20,
   stateBytes: 4 * 2 ** 20,
   workBytes: 8 * 2 ** 20,
   /** The same announcement that is published again within this time is one. */

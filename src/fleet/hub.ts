@@ -31,9 +31,11 @@ import type { Tell } from "../types.ts";
 import {
   BOARD_BUCKET,
   CLOCK_STREAM,
+  labelSubject,
   PHRASE_BUCKET,
+  PIECES_SUBJECT,
   SAY_STREAM,
-  SOUND_BUCKET,
+  SOUND_STREAM,
   saySubject,
   WORK_STREAM,
   workSubject,
@@ -49,8 +51,6 @@ export interface Hub {
   readonly boards: KV;
   /** Phrases by their keys, in the form of their files. */
   readonly phrases: ObjectStore;
-  /** Sentences of books. */
-  readonly sound: ObjectStore;
   /** Its address, without user and password. */
   readonly url: string;
   /** Makes what is missing there, as after a loss of its disk. */
@@ -66,7 +66,9 @@ export interface HubOptions {
   tell?: Tell;
 }
 
-const STREAMS: readonly (Partial<StreamConfig> & { name: string })[] = [
+type StreamSettings = Partial<StreamConfig> & Pick<StreamConfig, "name" | "max_bytes">;
+
+const STREAMS: readonly StreamSettings[] = [
   {
     name: SAY_STREAM,
     subjects: [saySubject("*", "*")],
@@ -82,6 +84,7 @@ const STREAMS: readonly (Partial<StreamConfig> & { name: string })[] = [
     name: CLOCK_STREAM,
     subjects: ["tts.clock.*"],
     storage: StorageType.Memory,
+    max_bytes: FLEET_LIMITS.clockBytes,
     max_msgs_per_subject: 1,
     max_msg_size: FLEET_LIMITS.messageBytes,
     max_age: nanos(FLEET_LIMITS.stateMs),
@@ -95,6 +98,15 @@ const STREAMS: readonly (Partial<StreamConfig> & { name: string })[] = [
     max_bytes: FLEET_LIMITS.workBytes,
     max_msg_size: FLEET_LIMITS.messageBytes,
     max_age: nanos(FLEET_LIMITS.soundMs),
+  },
+  {
+    name: SOUND_STREAM,
+    subjects: [PIECES_SUBJECT, labelSubject("*")],
+    storage: StorageType.File,
+    discard: DiscardPolicy.New,
+    max_bytes: FLEET_LIMITS.soundBytes,
+    max_age: nanos(FLEET_LIMITS.soundMs),
+    allow_direct: true,
   },
 ];
 
@@ -135,23 +147,21 @@ async function furnished(connection: NatsConnection, url: string, tell?: Tell): 
     streams: jetstream(connection, { timeout }),
     boards: undefined as unknown as KV, // prepare() sets them
     phrases: undefined as unknown as ObjectStore,
-    sound: undefined as unknown as ObjectStore,
     async prepare() {
-      for (const stream of STREAMS)
-        await unlessThere(manager, stream.name, async () => void (await manager.streams.add(stream)));
       const [kvm, objm] = [new Kvm(connection), new Objm(connection)];
-      const { phraseBytes, phraseMs, soundBytes, soundMs, stateBytes, stateMs } = FLEET_LIMITS;
-      const bucket = async (name: string, ttlMs: number, most: number) => {
-        const create = (bytes: number) => objm.create(name, { ttl: nanos(ttlMs), max_bytes: bytes });
-        await unlessThere(manager, `OBJ_${name}`, async () => void (await asLargeAsFits(most, create)));
-        return objm.open(name);
+      const { phraseBytes, phraseMs, stateBytes, stateMs } = FLEET_LIMITS;
+      const create = {
+        stream: (stream: StreamSettings) => (bytes: number) =>
+          manager.streams.add({ ...stream, max_bytes: bytes }),
+        boards: (bytes: number) => kvm.create(BOARD_BUCKET, { history: 1, ttl: stateMs, max_bytes: bytes }),
+        phrases: (bytes: number) => objm.create(PHRASE_BUCKET, { ttl: nanos(phraseMs), max_bytes: bytes }),
       };
-      await unlessThere(manager, `KV_${BOARD_BUCKET}`, async () => {
-        await kvm.create(BOARD_BUCKET, { history: 1, ttl: stateMs, max_bytes: stateBytes });
-      });
+      for (const stream of STREAMS)
+        await madeIfMissing(manager, stream.name, stream.max_bytes, create.stream(stream));
+      await madeIfMissing(manager, `KV_${BOARD_BUCKET}`, stateBytes, create.boards);
+      await madeIfMissing(manager, `OBJ_${PHRASE_BUCKET}`, phraseBytes, create.phrases);
       hub.boards = await kvm.open(BOARD_BUCKET);
-      hub.phrases = await bucket(PHRASE_BUCKET, phraseMs, phraseBytes);
-      hub.sound = await bucket(SOUND_BUCKET, soundMs, soundBytes);
+      hub.phrases = await objm.open(PHRASE_BUCKET);
     },
     close: () => connection.close(),
   };
@@ -160,27 +170,27 @@ async function furnished(connection: NatsConnection, url: string, tell?: Tell): 
   return hub;
 }
 
-/** What another version of the program has made with other limits stays. */
-async function unlessThere(
+/**
+ * What another version of the program has made with other limits stays. A hub reserves what a stream may
+ * hold, and refuses more than its disk has; half of it may do.
+ */
+async function madeIfMissing(
   manager: JetStreamManager,
   stream: string,
-  create: () => Promise<void>,
+  bytes: number,
+  create: (bytes: number) => Promise<unknown>,
 ): Promise<void> {
   try {
     await manager.streams.info(stream);
+    return;
   } catch (error) {
     if (!(error instanceof JetStreamApiError) || error.code !== JetStreamApiCodes.StreamNotFound) throw error;
-    await create();
   }
-}
-
-/** A hub reserves what its buckets may hold, and refuses more than its disk has; half of it may do. */
-async function asLargeAsFits<T>(bytes: number, create: (bytes: number) => Promise<T>): Promise<T> {
   try {
-    return await create(bytes);
+    await create(bytes);
   } catch (error) {
-    if (bytes / 2 < FLEET_LIMITS.leastBucketBytes || !/insufficient/.test(String(error))) throw error;
-    return asLargeAsFits(bytes / 2, create);
+    if (bytes / 2 < FLEET_LIMITS.leastBytes || !/insufficient/.test(String(error))) throw error;
+    await madeIfMissing(manager, stream, bytes / 2, create);
   }
 }
 

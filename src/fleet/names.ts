@@ -13,7 +13,7 @@ export const CLOCK_STREAM = "TTS_CLOCK";
 export const WORK_STREAM = "TTS_WORK";
 export const BOARD_BUCKET = "tts_boards";
 export const PHRASE_BUCKET = "tts_phrases";
-export const SOUND_BUCKET = "tts_sound";
+export const SOUND_STREAM = "TTS_SOUND";
 
 /** The hub's administrator can bind a sender to its own name, by permissions on the last part. */
 export const saySubject = (room: string, sender: string) => `tts.say.${room}.${sender}`;
@@ -22,6 +22,8 @@ export const boardSubject = (board: string) => `tts.board.${board}`;
 /** Where boards say whether they take an announcement. */
 export const answerSubject = (id: string) => `tts.answer.${id}`;
 export const outcomeSubject = (board: string) => `tts.outcome.${board}`;
+export const PIECES_SUBJECT = "tts.sound.pieces";
+export const labelSubject = (name: string) => `tts.sound.label.${name}`;
 export const workSubject = (kind: string, job: string) => `tts.work.${kind}.${job}`;
 
 export const isName = (text: string): boolean => NAME.test(text);
