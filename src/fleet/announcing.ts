@@ -6,7 +6,7 @@ import { appointment } from "../announce/times.ts";
 import { ANNOUNCE_LIMITS, FLEET_LIMITS } from "../config.ts";
 import { asTtsError, TtsError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
-import type { Tell } from "../types.ts";
+import type { Progress, Tell } from "../types.ts";
 import type { HubClock } from "./clock.ts";
 import { isIn, ping, whoIsThere } from "./directory.ts";
 import { asHubError, type Hub } from "./hub.ts";
@@ -60,6 +60,8 @@ export interface SenderOptions {
   /** What makes a sound where no board can; null: nothing. */
   make: MakeSound | null;
   tell: Tell;
+  /** Called while a board makes the sound. */
+  onProgress?: (progress: Progress) => void;
 }
 
 export class Sender {
@@ -149,7 +151,7 @@ export class Sender {
     for (const board of makersAmong(present, model)) {
       try {
         tell.debug(`${board.name} makes the sound`);
-        return await makeAt(this.hub, board.name, order, signal);
+        return await makeAt(this.hub, board.name, order, this.signOf(board.name), signal);
       } catch (error) {
         signal?.throwIfAborted();
         failure = asTtsError(error);
@@ -165,6 +167,19 @@ export class Sender {
       model === undefined ? "no board has a model that could speak" : `no board has the model ${model}`,
       models.length === 0 ? "start one board without {playOnly}" : `they have ${models.join(", ")}`,
     );
+  }
+
+  private signOf(board: string): () => void {
+    const startMs = this.clock.monotonicMs();
+    return () => {
+      const seconds = Math.round((this.clock.monotonicMs() - startMs) / 1_000);
+      if (seconds > 0)
+        this.options.onProgress?.({
+          step: `${board} makes the sound, ${seconds} s so far`,
+          done: 0,
+          total: 1,
+        });
+    };
   }
 
   private async send(

@@ -74,6 +74,7 @@ export class Maker {
 
 /**
  * Has a board make a sound.
+ * @param onSign called about every second meanwhile
  * @throws TtsError what the board tells; FLEET_UNREACHABLE where it has gone or gives no sign of life; the
  * reason of an aborted signal
  */
@@ -81,6 +82,7 @@ export async function makeAt(
   { connection }: Pick<Hub, "connection">,
   board: string,
   order: MakeOrder,
+  onSign: () => void,
   signal?: AbortSignal,
 ): Promise<MadeSound> {
   const inbox = createInbox();
@@ -99,6 +101,7 @@ export async function makeAt(
     for await (const { data } of replies) {
       if (data.length === 0) break; // the hub says that nobody listens there
       wait();
+      onSign();
       const reply = readReply(data);
       if ("failed" in reply) throw reply.failed;
       if ("made" in reply) return reply.made;

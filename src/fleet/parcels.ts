@@ -1,5 +1,5 @@
-// What is larger than a message and soon taken away, such as the sound of a sentence: pieces at the hub, and a
-// label that names them. Not an object store: nats-server 2.9 counts what is deleted from one as used until
+// What is larger than a message and soon taken away, such as the sound of a sentence: pieces at the hub, and
+// a label that names them. Not an object store: nats-server 2.9 counts what is deleted from one as used until
 // it starts again, and takes nothing more at its limit.
 
 import { FLEET_LIMITS } from "../config.ts";

@@ -101,10 +101,11 @@ export class Spokesman {
       this.tell(said, "refused", refusal);
       return this.close(message, said, "refused", refusal);
     }
-    const nowMs = clock.nowMs();
-    if (nowMs > said.latest) {
-      this.tell(said, "late", "", { lateMs: nowMs - said.moment });
-      return this.close(message, said, "refused", `it came ${seconds(nowMs - said.moment)} after its time`);
+    const lateMs = clock.nowMs() - said.moment;
+    if (lateMs > said.latest - said.moment) {
+      const reason = `it came ${seconds(lateMs)} after its time`;
+      this.tell(said, "late", reason, { lateMs });
+      return this.close(message, said, "refused", reason);
     }
     const timer = setInterval(() => message.working(), this.options.limits.workingMs);
     try {

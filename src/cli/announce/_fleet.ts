@@ -12,7 +12,7 @@ import { roomsOf } from "../../fleet/names.ts";
 import { newHash } from "../../io/hash.ts";
 import { enterFleet, nameOf } from "../shared/fleet-options.ts";
 import { KeptModel } from "../shared/kept-model.ts";
-import { log, TELL } from "../shared/log.ts";
+import { clearProgress, log, showConversion, TELL } from "../shared/log.ts";
 import { openPhrases, readPhraseBase } from "../shared/phrases.ts";
 import { readSpeakOptions } from "../shared/speak-options.ts";
 import { readVoice } from "../shared/voice.ts";
@@ -46,7 +46,7 @@ export async function announceInRooms(args: Arguments, request: Request): Promis
     const { SharedPhrases } = await import("../../fleet/phrases.ts");
     const phrases = new SharedPhrases(hub, openPhrases());
     const make = (order: MakeOrder) => makeHere(args, clock, order);
-    const sender = new Sender(hub, clock, { name, phrases, make, tell: TELL });
+    const sender = new Sender(hub, clock, { name, phrases, make, tell: TELL, onProgress: showConversion });
     const announcement = {
       ...announcementOf(args, request, rooms),
       chime: await chimeOf(args, request, phrases),
@@ -59,6 +59,7 @@ export async function announceInRooms(args: Arguments, request: Request): Promis
     assertTaken(report);
     return inWords(report, clock.nowMs());
   } finally {
+    clearProgress();
     await hub.close();
   }
 }

@@ -7,6 +7,7 @@ import type { Hub } from "../../fleet/hub.ts";
 import { asName, nameOfHost } from "../../fleet/names.ts";
 import { loadServer } from "../../fleet/settings.ts";
 import type { Tell } from "../../types.ts";
+import { clearProgress, showProgress } from "./log.ts";
 import type { Options, Values } from "./options.ts";
 
 export const FLEET_OPTION = {
@@ -59,7 +60,9 @@ export async function enterFleet(
     throw new TtsError("USAGE", "no hub is named", "set TTS_FLEET=nats://HOST:4222, or give --fleet URL");
   const { asHubError, connectHub } = await import("../../fleet/hub.ts"); // only now: it takes a while to load
   const { HubClock } = await import("../../fleet/clock.ts");
-  const hub = await connectHub(settings, { name, ...options });
+  const waiting = setTimeout(() => showProgress(`waiting for the hub at ${settings.url}`, 0, 1), SLOW_MS);
+  const hub = await connectHub(settings, { name, ...options }).finally(() => clearTimeout(waiting));
+  clearProgress();
   const clock = new HubClock();
   try {
     await clock.look(hub, name);
@@ -75,5 +78,7 @@ export async function enterFleet(
   return { hub, clock };
 }
 
+/** What takes longer is told. */
+const SLOW_MS = 1_000;
 /** So far off, a time of day may not mean what a person thinks. */
 const CLOCK_WARNING_MS = 1_000;
