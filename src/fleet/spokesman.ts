@@ -114,7 +114,12 @@ export class Spokesman {
       await this.untilDue(said);
       if (this.leaving.signal.aborted) return message.nak();
       const outcome = await options.say.say(said, options.phrases, () => this.begin(said, held));
-      this.tell(said, outcome.what === "prepared" ? "said" : outcome.what, "", outcome);
+      this.tell(
+        said,
+        outcome.what === "prepared" ? "said" : outcome.what,
+        this.reasonOf(said, outcome),
+        outcome,
+      );
       message.ack();
     } catch (thrown) {
       if (this.leaving.signal.aborted) return; // it comes again
@@ -125,6 +130,13 @@ export class Spokesman {
     } finally {
       clearInterval(timer);
     }
+  }
+
+  /** Why nothing was said, or "". */
+  private reasonOf({ moment }: SayMessage, { lateMs, what }: Outcome): string {
+    if (what === "quiet") return this.options.say.reasonNotTo(new Date(moment));
+    if (what === "repeated") return "the same was said a short while ago";
+    return what === "late" ? `its turn came ${seconds(lateMs)} after its time` : "";
   }
 
   /** What was not done before this board leaves comes again. */
