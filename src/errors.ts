@@ -207,6 +207,9 @@ export function toWire(thrown: unknown): ErrorOnTheWire {
   return { code, message, hint: markedHint, ...(cause instanceof Error ? { stack: cause.stack } : {}) };
 }
 
+/** @returns false for what another version of the program, or a stranger, calls a failure */
+export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(EXIT_STATUS, code);
+
 export function fromWire(wire: ErrorOnTheWire): TtsError {
   const cause =
     wire.stack === undefined ? undefined : Object.assign(new Error(wire.message), { stack: wire.stack });

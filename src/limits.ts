@@ -208,6 +208,8 @@ export const FLEET_LIMITS = {
   objectMs: 60_000,
   /** Between attempts to come back to a hub that has gone. */
   reconnectMs: 1_000,
+  /** Two pings without an answer: a cable was pulled. */
+  hubPingMs: 10_000,
   /** A board tells of itself so often, and counts as gone after three times of silence. */
   beatMs: 5_000,
   absentMs: 15_000,
@@ -216,6 +218,8 @@ export const FLEET_LIMITS = {
   pingMs: 1_000,
   /** The best of so many looks at the hub's clock counts. */
   clockLooks: 5,
+  /** Of the boards that could make a sound so many are asked whether they are idle. */
+  makersAsked: 8,
   /** How long a board has for saying that it takes an announcement. */
   answerMs: 10_000,
   /** An announcement begins so long after it was sent, and 1 ms later for so many bytes of its sound. */

@@ -3,12 +3,12 @@
 
 import type { Priority } from "../announce/queue.ts";
 import { appointment } from "../announce/times.ts";
-import { ANNOUNCE_LIMITS, FLEET_LIMITS } from "../config.ts";
+import { ANNOUNCE_LIMITS, FLEET_LIMITS, type FleetLimits } from "../config.ts";
 import { asTtsError, TtsError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { Progress, Tell } from "../types.ts";
 import type { HubClock } from "./clock.ts";
-import { isIn, ping, whoIsThere } from "./directory.ts";
+import { hasGone, isIn, listBoards, whoAnswers } from "./directory.ts";
 import { asHubError, type Hub } from "./hub.ts";
 import { type MakeSound, makeAndShare, makeAt, makersAmong } from "./making.ts";
 import {
@@ -62,15 +62,20 @@ export interface SenderOptions {
   tell: Tell;
   /** Called while a board makes the sound. */
   onProgress?: (progress: Progress) => void;
+  limits?: FleetLimits;
 }
 
 export class Sender {
+  private readonly limits: FleetLimits;
+
   /** @param clock that has looked at the hub's */
   constructor(
     private readonly hub: Hub,
     private readonly clock: HubClock,
     private readonly options: SenderOptions,
-  ) {}
+  ) {
+    this.limits = options.limits ?? FLEET_LIMITS;
+  }
 
   /**
    * Sends it. Every board that has answered has taken it, or has said why not.
@@ -80,14 +85,17 @@ export class Sender {
   async announce(request: FleetAnnouncement, signal?: AbortSignal): Promise<FleetReport> {
     const { clock } = this;
     checkText(request.text);
-    const present = await this.present();
-    boardsIn(request.rooms, present);
+    checkRooms(request.rooms);
     const { moment: wanted, mostLateMs } = this.timesOf(request);
-    const made = await this.make(request, wanted, present, signal);
+    const known = await this.known();
+    const present = await whoAnswers(this.hub, boardsIn(request.rooms, known));
+    boardsIn(request.rooms, present, known);
+    const made = await this.make(request, wanted, known, signal);
     signal?.throwIfAborted();
     const soonest = clock.nowMs() + FLEET_LIMITS.leadMs + made.bytes / FLEET_LIMITS.leadBytes;
     const moment = Math.round(Math.max(wanted ?? 0, soonest));
-    if (wanted !== null && moment - wanted >= mostLateMs) throw tooLate(request.by!, moment - wanted);
+    if (wanted !== null && moment > wanted && moment - wanted >= mostLateMs)
+      throw tooLate(request.by!, moment - wanted);
     const message: SayMessage = {
       id: crypto.randomUUID(),
       sender: this.options.name,
@@ -103,21 +111,20 @@ export class Sender {
       loudness: made.loudness,
       speed: request.speed ?? 1,
     };
-    const expected = boardsIn(request.rooms, present).map(({ name }) => name);
+    const expected = present.map(({ name }) => name);
     return { id: message.id, moment, boards: await this.send(message, expected, signal) };
   }
 
   /** Makes the sound and leaves it at the hub, so that the same announcement sounds at once. @throws as it */
   async prepare(request: FleetAnnouncement, signal?: AbortSignal): Promise<MadeSound> {
     checkText(request.text);
-    return this.make(request, this.timesOf(request).moment, await this.present(), signal);
+    return this.make(request, this.timesOf(request).moment, await this.known(), signal);
   }
 
-  private async present(): Promise<BoardState[]> {
+  /** Boards that have told of themselves a short while ago. */
+  private async known(): Promise<BoardState[]> {
     try {
-      const { present, silent } = await whoIsThere(this.hub, this.clock.nowMs());
-      if (silent.length > 0) this.options.tell.debug(`no answer from ${silent.join(", ")}`);
-      return present;
+      return await listBoards(this.hub, this.clock.nowMs());
     } catch (error) {
       throw asHubError(this.hub.url, error);
     }
@@ -140,18 +147,21 @@ export class Sender {
   private async make(
     request: FleetAnnouncement,
     moment: number | null,
-    present: readonly BoardState[],
+    known: readonly BoardState[],
     signal?: AbortSignal,
   ): Promise<MadeSound> {
+    const { hub, limits } = this;
     const { model, text } = request;
     const { make, phrases, tell } = this.options;
     const settings = settingsOf(request);
     const order: MakeOrder = { text, moment: Math.round(moment ?? this.clock.nowMs()), settings };
     let failure: TtsError | null = null;
-    for (const board of makersAmong(present, model)) {
+    const able = makersAmong(known, model);
+    const idle = makersAmong(await whoAnswers(hub, able.slice(0, limits.makersAsked)), model);
+    for (const board of [...idle, ...able.slice(limits.makersAsked)]) {
       try {
         tell.debug(`${board.name} makes the sound`);
-        return await makeAt(this.hub, board.name, order, this.signOf(board.name), signal);
+        return await makeAt(hub, board.name, order, this.signOf(board.name), signal, limits);
       } catch (error) {
         signal?.throwIfAborted();
         failure = asTtsError(error);
@@ -161,7 +171,7 @@ export class Sender {
     }
     if (make !== null) return makeAndShare(order, make, phrases);
     if (failure !== null) throw failure;
-    const models = [...new Set(present.flatMap((board) => board.model ?? []))];
+    const models = [...new Set(known.flatMap((board) => board.model ?? []))];
     throw new TtsError(
       "MODEL_UNSUITABLE",
       model === undefined ? "no board has a model that could speak" : `no board has the model ${model}`,
@@ -190,7 +200,7 @@ export class Sender {
     const { connection, streams, url } = this.hub;
     const answers = new Map<string, Answer>();
     const inbox = connection.subscribe(answerSubject(message.id));
-    const timer = setTimeout(() => inbox.unsubscribe(), FLEET_LIMITS.answerMs);
+    const timer = setTimeout(() => inbox.unsubscribe(), this.limits.answerMs);
     const stop = () => inbox.unsubscribe();
     signal?.addEventListener("abort", stop);
     try {
@@ -198,10 +208,11 @@ export class Sender {
       for (const room of message.rooms)
         await streams.publish(saySubject(room, message.sender), text, { msgID: `${message.id}.${room}` });
       for await (const { data } of inbox) {
-        const answer = readAnswer(data);
-        answers.set(answer.board, answer);
+        const answer = this.answerIn(data);
+        if (answer !== null) answers.set(answer.board, answer);
         if (expected.every((board) => answers.has(board))) break;
       }
+      if (connection.isClosed()) throw new Error("closed; it may be said nevertheless");
     } catch (error) {
       throw asHubError(url, error);
     } finally {
@@ -209,11 +220,22 @@ export class Sender {
       signal?.removeEventListener("abort", stop);
       inbox.unsubscribe();
     }
+    signal?.throwIfAborted();
     const missing = expected.filter((board) => !answers.has(board));
-    const alive = await Promise.all(missing.map((board) => ping(this.hub, board)));
-    const silent = missing.filter((_, i) => alive[i] !== null);
-    const reason = `no answer in ${FLEET_LIMITS.answerMs / 1_000} s`;
+    const gone = await Promise.all(missing.map((board) => hasGone(this.hub, board)));
+    const silent = missing.filter((_, i) => !gone[i]);
+    const reason = `no answer in ${this.limits.answerMs / 1_000} s`;
     return [...answers.values(), ...silent.map((board) => ({ board, state: "silent" as const, reason }))];
+  }
+
+  /** null: whoever wrote it is no board. */
+  private answerIn(bytes: Uint8Array): Answer | null {
+    try {
+      return readAnswer(bytes);
+    } catch (error) {
+      this.options.tell.debug(asTtsError(error).inOneLine);
+      return null;
+    }
   }
 }
 
@@ -241,6 +263,12 @@ function checkText(text: string): void {
   );
 }
 
+function checkRooms(rooms: readonly string[]): void {
+  if (rooms.length > 0 && rooms.length <= FLEET_LIMITS.rooms) return;
+  const hint = `give 1 to ${FLEET_LIMITS.rooms}, or ${ALL_ROOMS}`;
+  throw new TtsError("USAGE", `an announcement for ${rooms.length} rooms`, hint);
+}
+
 const tooLate = (by: string, lateMs: number) =>
   new TtsError(
     "USAGE",
@@ -248,17 +276,25 @@ const tooLate = (by: string, lateMs: number) =>
     "give a later time, or a longer {maxLate}",
   );
 
-/** Those that speak in these rooms. @throws TtsError ROOM_EMPTY for a room without a board */
-function boardsIn(rooms: readonly string[], present: readonly BoardState[]): BoardState[] {
+/**
+ * Those that speak in these rooms.
+ * @param known whose rooms are named to who asks for another one
+ * @throws TtsError ROOM_EMPTY for a room without a board
+ */
+function boardsIn(
+  rooms: readonly string[],
+  boards: readonly BoardState[],
+  known: readonly BoardState[] = boards,
+): BoardState[] {
   for (const room of rooms) {
-    if (present.some((board) => isIn(board, room))) continue;
-    const known = [...new Set(present.flatMap((board) => board.rooms))].toSorted();
-    const guess = nearest(room, known);
+    if (boards.some((board) => isIn(board, room))) continue;
+    const names = [...new Set(known.flatMap((board) => board.rooms))].toSorted();
+    const guess = names.includes(room) ? null : nearest(room, names);
     const hint =
-      known.length === 0
+      names.length === 0
         ? "start one there: tts join --rooms ROOM"
         : guess === null
-          ? `there are ${[...known, ALL_ROOMS].join(", ")}`
+          ? `there are ${namesOf(names)}`
           : `did you mean ${guess}?`;
     throw new TtsError(
       "ROOM_EMPTY",
@@ -266,8 +302,13 @@ function boardsIn(rooms: readonly string[], present: readonly BoardState[]): Boa
       hint,
     );
   }
-  return present.filter((board) => rooms.some((room) => isIn(board, room)));
+  return boards.filter((board) => rooms.some((room) => isIn(board, room)));
 }
+
+/** A building may have a hundred. */
+const namesOf = (rooms: readonly string[]) =>
+  [...rooms.slice(0, SHOWN_ROOMS), ...(rooms.length > SHOWN_ROOMS ? ["others"] : []), ALL_ROOMS].join(", ");
+const SHOWN_ROOMS = 10;
 
 function settingsOf({ instruct, language, normalize, seed, voice }: VoiceSettings): VoiceSettings {
   return { voice, language, instruct, seed, normalize };

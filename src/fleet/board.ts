@@ -48,7 +48,7 @@ export class Board {
   private readonly since: number;
   private readonly limits: FleetLimits;
   private lastError = { lastError: "", lastErrorAt: 0 };
-  private beats = 0;
+  private beatsToLook = BEATS_A_LOOK;
   private timer: Timer | undefined;
   /** Sentences of books that are under way; another part of the board counts them. */
   rendering = 0;
@@ -95,7 +95,7 @@ export class Board {
     try {
       const orders = hub.connection.subscribe(boardSubject(options.name));
       void this.answer(orders);
-      await Promise.all(this.ears.map((ear) => ear.open()));
+      await Promise.all(this.ears.map((ear) => ear.open(true)));
       await this.tellState();
     } catch (error) {
       throw asHubError(hub.url, error);
@@ -129,37 +129,53 @@ export class Board {
     this.options.tell.warn(fault.inOneLineWith(fault.markedHint));
   }
 
+  /** Never throws. */
   private async answer(requests: AsyncIterable<Msg>): Promise<void> {
-    for await (const request of requests) {
-      try {
-        const order = readOrder(request.data);
-        if (order === "ping") request.respond(writeState(this.state));
-        else if (this.maker !== null) void this.maker.answer(order, request);
-      } catch (error) {
-        this.options.tell.debug(`a request was left out: ${asTtsError(error).inOneLine}`);
-      }
+    try {
+      for await (const request of requests) this.answerOne(request);
+    } catch (error) {
+      this.fault(asHubError(this.hub.url, error)); // this user may not listen there
+    }
+  }
+
+  private answerOne(request: Msg): void {
+    try {
+      const order = readOrder(request.data);
+      if (order === "ping") request.respond(writeState(this.state));
+      else if (this.maker !== null) void this.maker.answer(order, request);
+    } catch (error) {
+      this.options.tell.debug(`a request was left out: ${asTtsError(error).inOneLine}`);
+    }
+  }
+
+  /** A hub that is back hears of this board at once; it may be another one, with nothing on its disk. */
+  private async greetAgain(): Promise<void> {
+    for await (const { type } of this.hub.connection.status()) {
+      if (type !== "reconnect") continue;
+      this.beatsToLook = 0;
+      await this.beat();
     }
   }
 
   private async beat(): Promise<void> {
-    const { clock, hub, options } = this;
-    if (hub.connection.isClosed()) return;
+    if (this.hub.connection.isClosed()) return;
     try {
-      if (++this.beats % BEATS_A_LOOK === 0) await clock.look(hub, options.name);
-      await this.tellState();
+      await this.tellHub().catch(async () => {
+        await this.hub.prepare(); // it has lost something
+        await this.tellHub();
+      });
     } catch {
-      // the hub is away, or has lost its disk: what is missing there is made again
-      await hub.prepare().catch(() => {});
+      // it is away
     }
   }
 
-  /** A hub that is back hears of this board at once. */
-  private async greetAgain(): Promise<void> {
-    for await (const { type } of this.hub.connection.status()) {
-      if (type !== "reconnect") continue;
-      await this.hub.prepare().catch(() => {}); // what it kept in memory alone is gone
-      await this.beat();
+  private async tellHub(): Promise<void> {
+    const { clock, hub, options } = this;
+    if (this.beatsToLook-- <= 0) {
+      await clock.look(hub, options.name);
+      this.beatsToLook = BEATS_A_LOOK;
     }
+    await this.tellState();
   }
 
   private async tellState(): Promise<void> {
@@ -182,6 +198,6 @@ export class Board {
 }
 
 /** How often the clock is looked at again. */
-const BEATS_A_LOOK = 6;
+const BEATS_A_LOOK = 5;
 
 export const inWords = (rooms: readonly string[]) => (rooms.length === 0 ? "no room" : rooms.join(", "));

@@ -1,6 +1,7 @@
 // Who is there. Each board writes its state into a bucket of the hub every few seconds; a ping tells at once
 // whether it still listens.
 
+import { RequestError } from "@nats-io/transport-node";
 import { FLEET_LIMITS } from "../config.ts";
 import type { Hub } from "./hub.ts";
 import { type BoardState, readState, writeOrder } from "./messages.ts";
@@ -40,20 +41,23 @@ export async function ping(
   }
 }
 
-export interface Presence {
-  present: BoardState[];
-  /** Boards that have told of themselves, but do not answer now. */
-  silent: string[];
+/** Whether the hub knows that nobody listens there any more. */
+export async function hasGone({ connection }: Pick<Hub, "connection">, board: string): Promise<boolean> {
+  try {
+    await connection.request(boardSubject(board), writeOrder("ping"), { timeout: FLEET_LIMITS.pingMs });
+    return false;
+  } catch (error) {
+    return error instanceof RequestError && error.isNoResponders();
+  }
 }
 
-/** All boards that answer now. */
-export async function whoIsThere(hub: Hub, nowMs: number): Promise<Presence> {
-  const known = await listBoards(hub, nowMs);
-  const states = await Promise.all(known.map(({ name }) => ping(hub, name)));
-  return {
-    present: states.filter((state) => state !== null),
-    silent: known.filter((_, i) => states[i] === null).map(({ name }) => name),
-  };
+/** Those of these boards that answer now, as they are now. */
+export async function whoAnswers(
+  hub: Pick<Hub, "connection">,
+  boards: readonly BoardState[],
+): Promise<BoardState[]> {
+  const states = await Promise.all(boards.map(({ name }) => ping(hub, name)));
+  return states.filter((state) => state !== null);
 }
 
 export const isIn = ({ rooms }: Pick<BoardState, "rooms">, room: string): boolean =>

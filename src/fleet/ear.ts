@@ -1,11 +1,17 @@
 // One board listening to one room: a durable consumer of the hub, which is made again where the hub has lost
-// it. What the hub gives while nobody listens comes later, and may then be too late.
+// it. What the hub gets while nobody listens comes later, and may then be too late.
 
-import { AckPolicy, type ConsumerMessages, DeliverPolicy, type JsMsg } from "@nats-io/jetstream";
+import {
+  AckPolicy,
+  type ConsumerMessages,
+  DeliverPolicy,
+  JetStreamApiCodes,
+  type JsMsg,
+} from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { FleetLimits } from "../config.ts";
 import type { Tell } from "../types.ts";
-import type { Hub } from "./hub.ts";
+import { type Hub, unlessThere } from "./hub.ts";
 import { SAY_STREAM, saySubject } from "./names.ts";
 
 export interface EarOptions {
@@ -29,29 +35,34 @@ export class Ear {
     this.durable = `${options.board}__${options.room}`;
   }
 
-  /** Makes the consumer where there is none. @throws what the hub throws */
-  async open(): Promise<void> {
+  /**
+   * Makes the consumer where there is none.
+   * @param isNew what was sent before does not concern this board
+   * @throws what the hub throws
+   */
+  async open(isNew: boolean): Promise<void> {
     const { durable, hub } = this;
     const { limits, room } = this.options;
     const { consumers } = hub.manager;
-    const there = await consumers.info(SAY_STREAM, durable).catch(() => null);
-    if (there !== null) return;
-    await consumers.add(SAY_STREAM, {
-      durable_name: durable,
-      filter_subject: saySubject(room, "*"),
-      ack_policy: AckPolicy.Explicit,
-      deliver_policy: DeliverPolicy.New,
-      ack_wait: nanos(limits.ackMs),
-      max_ack_pending: limits.held,
-      inactive_threshold: nanos(limits.idleConsumerMs),
-    });
+    const look = () => consumers.info(SAY_STREAM, durable);
+    const add = () =>
+      consumers.add(SAY_STREAM, {
+        durable_name: durable,
+        filter_subject: saySubject(room, "*"),
+        ack_policy: AckPolicy.Explicit,
+        deliver_policy: isNew ? DeliverPolicy.New : DeliverPolicy.All,
+        ack_wait: nanos(limits.ackMs),
+        max_ack_pending: 2 * limits.held, // or one for now would wait behind those for later
+        inactive_threshold: nanos(limits.idleConsumerMs),
+      });
+    await unlessThere(JetStreamApiCodes.ConsumerNotFound, look, add);
   }
 
   /** Hears until it is closed. Never throws. */
   async listen(): Promise<void> {
     while (!this.closed) {
       try {
-        await this.open();
+        await this.open(false);
         const consumer = await this.hub.streams.consumers.get(SAY_STREAM, this.durable);
         this.messages = await consumer.consume({ max_messages: 8, abort_on_missing_resource: true });
         if (this.closed) await this.messages.close();
@@ -65,8 +76,9 @@ export class Ear {
     }
   }
 
+  /** Never throws. */
   async close(): Promise<void> {
     this.closed = true;
-    await this.messages?.close();
+    await this.messages?.close().catch(() => {});
   }
 }

@@ -1,5 +1,5 @@
-// Announcements that have begun to sound on this machine, so that one that the hub gives again is heard once:
-// also where the board was killed in the middle.
+// Announcements that this machine is done with, so that one that the hub gives again is heard once; those that
+// have begun to sound are known on disk, as the board may be killed in the middle.
 
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -17,10 +17,15 @@ export class Heard {
     return this.known.has(id) || (this.folder !== "" && existsSync(join(this.folder, id)));
   }
 
-  /** Throws the file system's errors; it is known in this process nevertheless. */
-  note(id: string): void {
+  /** Something became of it, and be it nothing: this process is done with it. */
+  pass(id: string): void {
     if (this.known.size >= FLEET_LIMITS.sayMessages) this.known.clear(); // those on disk stay known
     this.known.add(id);
+  }
+
+  /** Throws the file system's errors; it is known in this process nevertheless. */
+  note(id: string): void {
+    this.pass(id);
     if (this.folder === "") return;
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
     if (this.notes++ % FORGET_EVERY === 0) this.forget();

@@ -153,7 +153,11 @@ async function furnished(connection: NatsConnection, url: string, tell?: Tell): 
       const create = {
         stream: (stream: StreamSettings) => (bytes: number) =>
           manager.streams.add({ ...stream, max_bytes: bytes }),
-        boards: (bytes: number) => kvm.create(BOARD_BUCKET, { history: 1, ttl: stateMs, max_bytes: bytes }),
+        boards: (bytes: number) =>
+          kvm.create(BOARD_BUCKET, {
+            ...{ history: 1, ttl: stateMs, max_bytes: bytes },
+            storage: StorageType.Memory, // it changes all the time, and boards tell it again
+          }),
         phrases: (bytes: number) => objm.create(PHRASE_BUCKET, { ttl: nanos(phraseMs), max_bytes: bytes }),
       };
       for (const stream of STREAMS)
@@ -170,28 +174,36 @@ async function furnished(connection: NatsConnection, url: string, tell?: Tell): 
   return hub;
 }
 
-/**
- * What another version of the program has made with other limits stays. A hub reserves what a stream may
- * hold, and refuses more than its disk has; half of it may do.
- */
+/** What another version of the program has made with other limits stays. @throws what both throw */
+export async function unlessThere(
+  isMissing: number,
+  look: () => Promise<unknown>,
+  create: () => Promise<unknown>,
+): Promise<void> {
+  try {
+    await look();
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError) || error.code !== isMissing) throw error;
+    await create();
+  }
+}
+
+/** A hub reserves what a stream may hold, and refuses more than its disk has; half of it may do. */
 async function madeIfMissing(
   manager: JetStreamManager,
   stream: string,
   bytes: number,
   create: (bytes: number) => Promise<unknown>,
 ): Promise<void> {
-  try {
-    await manager.streams.info(stream);
-    return;
-  } catch (error) {
-    if (!(error instanceof JetStreamApiError) || error.code !== JetStreamApiCodes.StreamNotFound) throw error;
-  }
-  try {
-    await create(bytes);
-  } catch (error) {
-    if (bytes / 2 < FLEET_LIMITS.leastBytes || !/insufficient/.test(String(error))) throw error;
-    await madeIfMissing(manager, stream, bytes / 2, create);
-  }
+  const look = () => manager.streams.info(stream);
+  await unlessThere(JetStreamApiCodes.StreamNotFound, look, async () => {
+    try {
+      await create(bytes);
+    } catch (error) {
+      if (bytes / 2 < FLEET_LIMITS.leastBytes || !/insufficient/.test(String(error))) throw error;
+      await madeIfMissing(manager, stream, bytes / 2, create);
+    }
+  });
 }
 
 /** Tells when the hub goes and comes back. */
@@ -220,6 +232,7 @@ async function connectionOptions(
     timeout: FLEET_LIMITS.connectMs,
     ignoreClusterUpdates: true, // a hub may tell addresses that only it can reach
     reconnectTimeWait: FLEET_LIMITS.reconnectMs,
+    pingInterval: FLEET_LIMITS.hubPingMs,
     ...(patient ? { maxReconnectAttempts: -1, ignoreAuthErrorAbort: true } : { reconnect: false }),
     ...(user === "" ? {} : { user, pass: password }),
     ...(credentials === "" ? {} : { authenticator: authenticatorOf(await readCredential(credentials)) }),

@@ -2,13 +2,14 @@
 // of life until it is at the hub.
 
 import { createInbox, type Msg } from "@nats-io/transport-node";
-import { FLEET_LIMITS } from "../config.ts";
+import { FLEET_LIMITS, type FleetLimits } from "../config.ts";
 import { asTtsError, TtsError, toWire } from "../errors.ts";
 import type { Hub } from "./hub.ts";
 import {
   type BoardState,
   type MadeSound,
   type MakeOrder,
+  type MakeReply,
   readReply,
   writeOrder,
   writeReply,
@@ -32,6 +33,12 @@ export async function makeAndShare(
   phrases: SharedPhrases,
 ): Promise<MadeSound> {
   const { keys, ...made } = await make(order);
+  if (keys.length > FLEET_LIMITS.parts)
+    throw new TtsError(
+      "TEXT_TOO_LONG",
+      `the sound has ${keys.length} parts`,
+      `at most ${FLEET_LIMITS.parts}`,
+    );
   let bytes = 0;
   for (const key of new Set(keys)) bytes += await phrases.share(key);
   return { ...made, phrases: keys, bytes };
@@ -50,21 +57,27 @@ export class Maker {
 
   /** Answers one order. Never throws. */
   async answer(order: MakeOrder, request: Pick<Msg, "respond">): Promise<void> {
+    const respond = (reply: MakeReply) => {
+      try {
+        request.respond(writeReply(reply));
+      } catch {
+        // this board leaves; whoever asked asks another one
+      }
+    };
     if (this.making >= FLEET_LIMITS.makings) {
       const what = `it makes ${this.making} sounds already`;
-      request.respond(writeReply({ failed: toWire(new TtsError("FLEET_REFUSED", what, "try again soon")) }));
-      return;
+      return respond({ failed: toWire(new TtsError("FLEET_REFUSED", what, "try again soon")) });
     }
     this.making++;
-    const sign = () => request.respond(writeReply({ sign: true }));
+    const sign = () => respond({ sign: true });
     sign();
     const timer = setInterval(sign, FLEET_LIMITS.makingSignMs);
     try {
-      request.respond(writeReply({ made: await makeAndShare(order, this.make, this.phrases) }));
+      respond({ made: await makeAndShare(order, this.make, this.phrases) });
     } catch (thrown) {
       const fault = asTtsError(thrown);
       if (fault.exitStatus !== 2) this.onFault(fault); // else the order is wrong
-      request.respond(writeReply({ failed: { ...toWire(fault), stack: undefined } }));
+      respond({ failed: { ...toWire(fault), stack: undefined } });
     } finally {
       clearInterval(timer);
       this.making--;
@@ -84,6 +97,7 @@ export async function makeAt(
   order: MakeOrder,
   onSign: () => void,
   signal?: AbortSignal,
+  { makingSilenceMs }: Pick<FleetLimits, "makingSilenceMs"> = FLEET_LIMITS,
 ): Promise<MadeSound> {
   const inbox = createInbox();
   const replies = connection.subscribe(inbox);
@@ -91,7 +105,7 @@ export async function makeAt(
   let timer: Timer | undefined;
   const wait = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => replies.unsubscribe(), FLEET_LIMITS.makingSilenceMs);
+    timer = setTimeout(() => replies.unsubscribe(), makingSilenceMs);
   };
   const stop = () => replies.unsubscribe();
   signal?.addEventListener("abort", stop);

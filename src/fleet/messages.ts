@@ -3,9 +3,9 @@
 
 import { PRIORITIES, type Priority } from "../announce/queue.ts";
 import { ANNOUNCE_LIMITS, FLEET_LIMITS } from "../config.ts";
-import { type ErrorOnTheWire, fromWire, type TtsError } from "../errors.ts";
+import { type ErrorOnTheWire, fromWire, isErrorCode, type TtsError } from "../errors.ts";
 import { JsonFile } from "../formats/json.ts";
-import { ALL_ROOMS, isName } from "./names.ts";
+import { isName } from "./names.ts";
 
 /** An announcement whose sound is at the hub. No text is in it. */
 export interface SayMessage {
@@ -107,6 +107,7 @@ const FAULT = { code: "REQUEST_INVALID", hint: "send what tts announce sends", u
 const ID = /^[a-z0-9-]{8,64}$/;
 const KEY = /^[0-9a-f]{64}$/;
 const MOST_MOMENT = 8.64e15;
+const MOST_SHOWN = 1_000;
 
 /** @throws TtsError REQUEST_INVALID */
 function read<T>(title: string, bytes: Uint8Array, reading: (file: JsonFile) => T): T {
@@ -162,18 +163,17 @@ export const readSay = (bytes: Uint8Array): SayMessage =>
 export const readState = (bytes: Uint8Array): BoardState =>
   read("state of a board", bytes, (file) => {
     const clock = file.object("clock");
-    const error = file.string("lastError");
     return {
       name: named(file, "name"),
-      version: file.string("version"),
+      version: shown(file, "version"),
       rooms: names(file, "rooms"),
-      model: file.has("model") ? file.string("model") : null,
+      model: file.has("model") ? shown(file, "model") : null,
       kind: file.has("kind") ? matching(file, "kind", /^[0-9a-f]{8,64}$/) : null,
       rtf: finiteOrNull(file, "rtf"),
       lanes: file.count("lanes"),
       waiting: file.count("waiting"),
       making: file.count("making"),
-      lastError: error,
+      lastError: shown(file, "lastError"),
       lastErrorAt: file.number("lastErrorAt"),
       clock: { offsetMs: clock.number("offsetMs"), errorMs: clock.number("errorMs") },
       since: file.number("since"),
@@ -186,7 +186,7 @@ export const readAnswer = (bytes: Uint8Array): Answer =>
   read("answer", bytes, (file) => ({
     board: named(file, "board"),
     state: file.choice("state", ["accepted", "refused"]),
-    reason: file.string("reason"),
+    reason: shown(file, "reason"),
   }));
 
 /** @throws TtsError REQUEST_INVALID */
@@ -196,7 +196,7 @@ export const readOutcome = (bytes: Uint8Array): FleetOutcome =>
     board: named(file, "board"),
     rooms: names(file, "rooms"),
     what: file.choice("what", ["said", "interrupted", "quiet", "late", "repeated", "refused", "failed"]),
-    reason: file.string("reason"),
+    reason: shown(file, "reason"),
     seconds: file.number("seconds"),
     lateMs: file.number("lateMs"),
     at: file.number("at"),
@@ -232,8 +232,10 @@ export const readReply = (bytes: Uint8Array): { sign: true } | { made: MadeSound
   read("reply", bytes, (file) => {
     if (file.has("sign")) return { sign: true };
     if (file.has("failed")) {
-      const { code, hint, message } = file.object("failed").record((field, key) => field.string(key));
-      return { failed: fromWire({ code, hint, message } as ErrorOnTheWire) };
+      const failed = file.object("failed");
+      const code = failed.string("code");
+      const wire = { code: isErrorCode(code) ? code : "INTERNAL", hint: shown(failed, "hint") } as const;
+      return { failed: fromWire({ ...wire, message: shown(failed, "message") }) };
     }
     const made = file.object("made");
     return {
@@ -242,10 +244,17 @@ export const readReply = (bytes: Uint8Array): { sign: true } | { made: MadeSound
         seconds: made.number("seconds"),
         bytes: made.count("bytes"),
         loudness: finiteOrNull(made, "loudness"),
-        model: made.string("model"),
+        model: shown(made, "model"),
       },
     };
   });
+
+/** A text for people: it stays on one line, and moves no cursor. */
+const shown = (file: JsonFile, key: string) =>
+  file
+    .string(key)
+    .replace(/\p{Cc}+/gu, " ")
+    .slice(0, MOST_SHOWN);
 
 function matching(file: JsonFile, key: string, pattern: RegExp): string {
   const text = file.string(key);
@@ -276,7 +285,3 @@ function keys(file: JsonFile): string[] {
 }
 
 const finiteOrNull = (file: JsonFile, key: string) => (file.has(key) ? file.number(key) : null);
-
-/** Whether a message is for a board of these rooms. */
-export const isFor = (message: Pick<SayMessage, "rooms">, rooms: readonly string[]): boolean =>
-  message.rooms.includes(ALL_ROOMS) || message.rooms.some((room) => rooms.includes(room));

@@ -8,19 +8,19 @@ type RateLimits = Pick<FleetLimits, "senderBurst" | "senderPerMinute" | "senders
 export class SenderRates {
   private readonly buckets = new Map<string, { tokens: number; atMs: number }>();
 
-  constructor(
-    private readonly monotonicMs: () => number,
-    private readonly limits: RateLimits = FLEET_LIMITS,
-  ) {}
+  constructor(private readonly limits: RateLimits = FLEET_LIMITS) {}
 
-  /** Whether a sender may speak now; then it counts. */
-  take(sender: string): boolean {
+  /**
+   * Whether a sender might speak; then it counts.
+   * @param sentMs when it did, by the hub's clock: what waited there for this board came at its own time
+   */
+  take(sender: string, sentMs: number): boolean {
     const { senderBurst, senderPerMinute, senders } = this.limits;
-    const now = this.monotonicMs();
-    const { atMs, tokens } = this.buckets.get(sender) ?? { atMs: now, tokens: senderBurst };
-    const filled = Math.min(senderBurst, tokens + ((now - atMs) / 60_000) * senderPerMinute);
+    const { atMs, tokens } = this.buckets.get(sender) ?? { atMs: sentMs, tokens: senderBurst };
+    const passedMs = Math.max(0, sentMs - atMs); // other rooms may come a little later
+    const filled = Math.min(senderBurst, tokens + (passedMs / 60_000) * senderPerMinute);
     this.buckets.delete(sender); // the last one in the map is the one that spoke last
-    this.buckets.set(sender, { atMs: now, tokens: Math.max(0, filled - 1) });
+    this.buckets.set(sender, { atMs: atMs + passedMs, tokens: filled >= 1 ? filled - 1 : filled });
     if (this.buckets.size > senders) this.buckets.delete(this.buckets.keys().next().value!);
     return filled >= 1;
   }

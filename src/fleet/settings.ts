@@ -65,15 +65,22 @@ export function loadServer(
   return {
     ...(file ?? NONE),
     url: `${parsed.protocol}//${parsed.hostname}:${parsed.port || port}`,
-    ...(parsed.username === ""
-      ? {}
-      : { user: decodeURIComponent(parsed.username), password: decodeURIComponent(parsed.password) }),
+    ...(parsed.username === "" ? {} : { user: decoded(parsed.username), password: decoded(parsed.password) }),
   };
 }
 
 const NONE = { user: "", password: "", credentials: "", ca: "", certificate: "", key: "" };
 
-const withoutPassword = (address: string) => JSON.stringify(address.replace(/\/\/[^@]*@/, "//…@"));
+const withoutPassword = (address: string) => JSON.stringify(address.replace(/^(\w+:\/\/)?.*@/s, "$1…@"));
+
+/** A percent sign that stands for nothing is one of a password. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 /** @throws TtsError USAGE naming file and key */
 function partOf(path: string, kind: string): HubSettings | null {
@@ -81,6 +88,7 @@ function partOf(path: string, kind: string): HubSettings | null {
     code: "USAGE",
     hint: `see tts join --help for ${FILE}`,
     unreadable: "mend or remove it",
+    isSecret: true,
   } as const;
   const whole = JsonFile.read(path, fault);
   checkKeys(whole, Object.keys(SERVERS));

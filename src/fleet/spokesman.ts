@@ -4,7 +4,7 @@
 import type { JsMsg } from "@nats-io/jetstream";
 import type { Outcome } from "../announce/announce.ts";
 import type { FleetLimits } from "../config.ts";
-import { asTtsError, type TtsError } from "../errors.ts";
+import { asTtsError, TtsError } from "../errors.ts";
 import type { Tell } from "../types.ts";
 import type { HubClock } from "./clock.ts";
 import type { Heard } from "./heard.ts";
@@ -12,13 +12,12 @@ import type { Hub } from "./hub.ts";
 import {
   type Answer,
   type FleetOutcome,
-  isFor,
   readSay,
   type SayMessage,
   writeAnswer,
   writeOutcome,
 } from "./messages.ts";
-import { answerSubject, outcomeSubject } from "./names.ts";
+import { answerSubject, outcomeSubject, saySubject } from "./names.ts";
 import type { SharedPhrases } from "./phrases.ts";
 import { SenderRates } from "./rates.ts";
 
@@ -46,7 +45,7 @@ export interface SpokesmanOptions {
 
 /** One announcement that is held. */
 interface Held {
-  message: Pick<JsMsg, "ack" | "nak" | "working">;
+  message: JsMsg;
   hasBegun: boolean;
   /** Settles when it is over. */
   done: Promise<void>;
@@ -65,7 +64,7 @@ export class Spokesman {
     private readonly clock: HubClock,
     private readonly options: SpokesmanOptions,
   ) {
-    this.rates = new SenderRates(() => clock.monotonicMs(), options.limits);
+    this.rates = new SenderRates(options.limits);
   }
 
   /** Announcements that are held. */
@@ -79,15 +78,16 @@ export class Spokesman {
     let said: SayMessage;
     try {
       said = readSay(message.data);
+      checkSender(message, said);
     } catch (error) {
-      message.term();
+      this.toHub(() => message.term());
       options.onFault(asTtsError(error));
       return;
     }
     const known = this.inHand.get(said.id);
     // It came by another room too, or again: what is said once is done once.
-    if (known !== undefined) return known.done.then(() => this.settle(message));
-    if (options.heard.has(said.id)) return this.close(message, said, "accepted", "");
+    if (known !== undefined) return known.done.then(() => this.settle(message, said));
+    if (options.heard.has(said.id)) return this.toHub(() => message.ack());
     const held: Held = { message, hasBegun: false, done: Promise.resolve() };
     this.inHand.set(said.id, held);
     held.done = this.handle(message, said, held).finally(() => this.inHand.delete(said.id));
@@ -96,23 +96,23 @@ export class Spokesman {
 
   private async handle(message: JsMsg, said: SayMessage, held: Held): Promise<void> {
     const { clock, options } = this;
-    const refusal = this.refusalOf(said);
-    if (refusal !== null) {
-      this.tell(said, "refused", refusal);
-      return this.close(message, said, "refused", refusal);
-    }
     const lateMs = clock.nowMs() - said.moment;
     if (lateMs > said.latest - said.moment) {
       const reason = `it came ${seconds(lateMs)} after its time`;
       this.tell(said, "late", reason, { lateMs });
-      return this.close(message, said, "refused", reason);
+      return this.refuse(message, said, reason);
     }
-    const timer = setInterval(() => message.working(), this.options.limits.workingMs);
+    const refusal = this.refusalOf(said, message);
+    if (refusal !== null) {
+      this.tell(said, "refused", refusal);
+      return this.refuse(message, said, refusal);
+    }
+    const timer = setInterval(() => this.toHub(() => message.working()), options.limits.workingMs);
     try {
       for (const key of keysOf(said)) await options.phrases.fetch(key); // kept until it is due
       this.answer(said, "accepted", options.say.reasonNotTo(new Date(said.moment)));
       await this.untilDue(said);
-      if (this.leaving.signal.aborted) return message.nak();
+      if (this.leaving.signal.aborted) return; // it comes again
       const outcome = await options.say.say(said, options.phrases, () => this.begin(said, held));
       this.tell(
         said,
@@ -120,13 +120,14 @@ export class Spokesman {
         this.reasonOf(said, outcome),
         outcome,
       );
-      message.ack();
+      this.isOver(message, said);
     } catch (thrown) {
       if (this.leaving.signal.aborted) return; // it comes again
       const error = asTtsError(thrown);
       options.onFault(error);
+      if (error.code === "FLEET_UNREACHABLE") return this.giveBack(message);
       this.tell(said, "failed", error.inOneLine);
-      this.close(message, said, "refused", error.inOneLine);
+      this.refuse(message, said, error.inOneLine);
     } finally {
       clearInterval(timer);
     }
@@ -139,13 +140,26 @@ export class Spokesman {
     return what === "late" ? `its turn came ${seconds(lateMs)} after its time` : "";
   }
 
-  /** What was not done before this board leaves comes again. */
-  private settle(message: Pick<JsMsg, "ack" | "nak">): void {
-    if (this.leaving.signal.aborted) message.nak();
-    else message.ack();
+  /** What was not done comes again. */
+  private settle(message: JsMsg, { id }: SayMessage): void {
+    if (this.options.heard.has(id)) this.toHub(() => message.ack());
+    else this.giveBack(message);
   }
 
+  /** The hub gives it again soon. */
+  private giveBack(message: JsMsg): void {
+    this.toHub(() => message.nak(this.options.limits.reconnectMs));
+  }
+
+  /** What was done here once is not done again, whatever it was. */
+  private isOver(message: JsMsg, { id }: SayMessage): void {
+    this.options.heard.pass(id);
+    this.toHub(() => message.ack());
+  }
+
+  /** @throws TtsError CANCELLED where the board leaves: another time */
   private begin(said: SayMessage, held: Held): void {
+    if (this.leaving.signal.aborted) throw new TtsError("CANCELLED", "the board leaves");
     held.hasBegun = true;
     try {
       this.options.heard.note(said.id);
@@ -155,13 +169,11 @@ export class Spokesman {
   }
 
   /** Why it is not taken on, or null. */
-  private refusalOf(said: SayMessage): string | null {
-    const { rooms } = this.options;
-    if (!isFor(said, rooms)) return `it is for ${said.rooms.join(", ")}, and this is ${rooms.join(", ")}`;
+  private refusalOf({ sender }: SayMessage, { redelivered, time }: JsMsg): string | null {
     if (this.inHand.size > this.options.limits.held)
       return `${this.inHand.size - 1} announcements wait already`;
-    if (!this.rates.take(said.sender))
-      return `${said.sender} has sent more than ${this.options.limits.senderPerMinute} announcements a minute`;
+    if (!redelivered && !this.rates.take(sender, time.getTime()))
+      return `${sender} has sent more than ${this.options.limits.senderPerMinute} announcements a minute`;
     return null;
   }
 
@@ -175,9 +187,9 @@ export class Spokesman {
     }
   }
 
-  private close(message: Pick<JsMsg, "ack">, said: SayMessage, state: Answer["state"], reason: string): void {
-    this.answer(said, state, reason);
-    message.ack();
+  private refuse(message: JsMsg, said: SayMessage, reason: string): void {
+    this.answer(said, "refused", reason);
+    this.isOver(message, said);
   }
 
   private answer({ id }: SayMessage, state: Answer["state"], reason: string): void {
@@ -203,9 +215,17 @@ export class Spokesman {
     );
   }
 
-  /** While the hub is away nobody hears it: the message itself comes again. */
   private publish(subject: string, text: string): void {
-    if (!this.hub.connection.isClosed()) this.hub.connection.publish(subject, text);
+    this.toHub(() => this.hub.connection.publish(subject, text));
+  }
+
+  /** While the hub is away nobody hears it: the message itself comes again. */
+  private toHub(send: () => void): void {
+    try {
+      send();
+    } catch {
+      // this connection has ended
+    }
   }
 
   /** What waits is given back to the hub; what sounds may finish for a while. */
@@ -216,12 +236,21 @@ export class Spokesman {
       Promise.all(sounding.map(({ done }) => done)),
       Bun.sleep(this.options.limits.leaveMs),
     ]);
-    for (const { hasBegun, message } of this.inHand.values()) if (!hasBegun) message.nak();
+    for (const { hasBegun, message } of this.inHand.values()) if (!hasBegun) this.toHub(() => message.nak());
   }
 }
 
 /** Each once: a sentence may come twice, and so may a chime. */
 const keysOf = ({ chime, phrases }: SayMessage): Set<string> =>
   new Set([...phrases, ...(chime.length === 64 ? [chime] : [])]);
+
+/** The hub may let a sender write under its own name alone. @throws TtsError REQUEST_INVALID */
+function checkSender({ subject }: JsMsg, { rooms, sender }: SayMessage): void {
+  if (rooms.some((room) => saySubject(room, sender) === subject)) return;
+  throw new TtsError(
+    "REQUEST_INVALID",
+    `an announcement of ${sender} for ${rooms.join(", ")} came as ${subject}`,
+  );
+}
 
 const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;

@@ -12,6 +12,8 @@ export interface JsonFault {
   hint: string;
   /** The hint when the file cannot be read at all. */
   unreadable: string;
+  /** Nothing of what stands in it is shown. */
+  isSecret?: boolean;
 }
 
 /** One JSON object with errors that name file and key. */
@@ -33,11 +35,10 @@ export class JsonFile {
           .replace(/^\uFEFF/, ""),
       );
     } catch (cause) {
-      const why =
-        cause instanceof SyntaxError
-          ? `is not JSON (${cause.message})`
-          : `cannot be read (${meaningOf(cause, "read").what})`;
-      throw new TtsError(fault.code, `${file} ${why}`, fault.unreadable, { cause });
+      const isText = cause instanceof SyntaxError;
+      const why = isText ? (fault.isSecret ? "" : ` (${cause.message})`) : meaningOf(cause, "read").what;
+      const what = isText ? `is not JSON${why}` : `cannot be read (${why})`;
+      throw new TtsError(fault.code, `${file} ${what}`, fault.unreadable, fault.isSecret ? {} : { cause });
     }
     if (!isObject(value)) throw new TtsError(fault.code, `${file}: holds no JSON object`, fault.hint);
     return new JsonFile(file, value, fault);
@@ -56,8 +57,10 @@ export class JsonFile {
   private get<T>(key: string, type: string, accept: (value: unknown) => boolean, fallback?: T): T {
     const value = Object.hasOwn(this.value, key) ? this.value[key] : undefined;
     if (value === undefined && fallback !== undefined) return fallback;
-    if (!accept(value)) throw this.wrong(`${this.path}${key} is ${shown(value)}, not ${type}`);
-    return value as T;
+    if (accept(value)) return value as T;
+    throw this.wrong(
+      `${this.path}${key} is ${this.fault.isSecret ? "something else" : shown(value)}, not ${type}`,
+    );
   }
 
   number(key: string, fallback?: number): number {
