@@ -83,7 +83,7 @@ export class Sender {
    * sound, FLEET_UNREACHABLE, FLEET_REFUSED; the reason of an aborted signal
    */
   async announce(request: FleetAnnouncement, signal?: AbortSignal): Promise<FleetReport> {
-    const { clock } = this;
+    const { clock, limits } = this;
     checkText(request.text);
     checkRooms(request.rooms);
     const { moment: wanted, mostLateMs } = this.timesOf(request);
@@ -92,7 +92,7 @@ export class Sender {
     boardsIn(request.rooms, present, known);
     const made = await this.make(request, wanted, known, signal);
     signal?.throwIfAborted();
-    const soonest = clock.nowMs() + FLEET_LIMITS.leadMs + made.bytes / FLEET_LIMITS.leadBytes;
+    const soonest = clock.nowMs() + limits.leadMs + made.bytes / limits.leadBytes;
     const moment = Math.round(Math.max(wanted ?? 0, soonest));
     if (wanted !== null && moment > wanted && moment - wanted >= mostLateMs)
       throw tooLate(request.by!, moment - wanted);
