@@ -1,5 +1,5 @@
-// Announcements that this machine is done with, so that one that the hub gives again is heard once; those that
-// have begun to sound are known on disk, as the board may be killed in the middle.
+// Announcements that this machine is done with, so that one that the hub gives again is heard once; those
+// that have begun to sound are known on disk, as the board may be killed in the middle.
 
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";

@@ -72,6 +72,8 @@ export interface Said {
 /** Says nothing, at the right moment. */
 export class FakeSay implements Say {
   reason = "";
+  /** Its process has been killed. */
+  isDead = false;
   what: Outcome["what"] = "said";
   lengthMs = 0;
 
@@ -85,6 +87,7 @@ export class FakeSay implements Say {
 
   async say({ id, moment }: SayMessage, _: SharedPhrases, onBegin: () => void): Promise<Outcome> {
     while (this.clock.nowMs() < moment) await Bun.sleep(Math.min(1_000, moment - this.clock.nowMs()));
+    if (this.isDead) await new Promise(() => {});
     const nothing = { parts: 1, cached: 1, waitedMs: 0, madeMs: 0, lateMs: 0 };
     if (this.what !== "said") return { ...nothing, what: this.what, seconds: 0 };
     onBegin();
@@ -102,8 +105,8 @@ export interface TestBoard {
   say: FakeSay;
   told: Told;
   cache: PhraseCache;
-  /** Its network cable is pulled: nothing is acknowledged and nobody is told. */
-  vanish(): Promise<void>;
+  /** As if it were killed: it says nothing more, and nothing is acknowledged. */
+  die(): Promise<void>;
 }
 
 export interface BoardParts {
@@ -118,6 +121,8 @@ export interface BoardParts {
 
 export interface SenderParts {
   make?: MakeSound | null;
+  /** Where `make` keeps what it makes. */
+  cache?: PhraseCache;
   limits?: Partial<FleetLimits>;
   settings?: Partial<HubSettings>;
 }
@@ -129,9 +134,9 @@ export class House {
 
   private constructor(readonly server: TestServer) {}
 
-  /** @param options of the hub's configuration file */
-  static async open(options = ""): Promise<House> {
-    const server = await TestServer.nats(options);
+  /** As {@link TestServer.nats}. */
+  static async open(options = "", limits = ""): Promise<House> {
+    const server = await TestServer.nats(options, limits);
     const house = new House(server);
     house.closing.push(() => server.kill());
     return house;
@@ -173,9 +178,13 @@ export class House {
       heard: new Heard(join(folder, "heard")),
       limits: { ...SHORT, ...parts.limits },
     });
-    this.closing.unshift(() => board.leave());
+    const die = () => {
+      say.isDead = true;
+      return hub.close();
+    };
+    this.closing.unshift(() => (say.isDead ? Promise.resolve() : board.leave()));
     await board.join();
-    return { name, board, hub, clock, say, told, cache, vanish: () => hub.close() };
+    return { name, board, hub, clock, say, told, cache, die };
   }
 
   async sender(name = "desk", parts: SenderParts = {}): Promise<Sender & { told: Told }> {
@@ -184,9 +193,10 @@ export class House {
     this.closing.unshift(() => hub.close());
     const clock = new HubClock();
     await clock.look(hub, name);
-    const phrases = new SharedPhrases(hub, new PhraseCache(newFolder()));
+    const { cache = new PhraseCache(newFolder()), make = null } = parts;
+    const phrases = new SharedPhrases(hub, cache);
     const limits = { ...SHORT, ...parts.limits };
-    const sender = new Sender(hub, clock, { name, phrases, make: null, tell: told, ...parts, limits });
+    const sender = new Sender(hub, clock, { name, phrases, make, tell: told, limits });
     return Object.assign(sender, { told });
   }
 

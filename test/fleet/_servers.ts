@@ -28,13 +28,19 @@ export class TestServer {
     private readonly command: readonly string[],
   ) {}
 
-  /** @param options of its configuration file, beside the port and the folder */
-  static async nats(options = ""): Promise<TestServer> {
+  /**
+   * @param options of its configuration file, beside the port and the folder
+   * @param limits of JetStream, as in that file
+   */
+  static async nats(options = "", limits = ""): Promise<TestServer> {
     const [port, folder] = [await freePort(), mkdtempSync(join(scratchFolder(), "nats-"))];
     const store = join(folder, "store");
     mkdirSync(store);
     const path = join(folder, "nats.conf");
-    writeFileSync(path, `listen: "127.0.0.1:${port}"\njetstream { store_dir: "${store}" }\n${options}\n`);
+    writeFileSync(
+      path,
+      `listen: "127.0.0.1:${port}"\njetstream { store_dir: "${store}", ${limits} }\n${options}\n`,
+    );
     return new TestServer(port, folder, ["nats-server", "-c", path]).started();
   }
 
