@@ -95,6 +95,8 @@ export class Board {
     try {
       const orders = hub.connection.subscribe(boardSubject(options.name));
       void this.answer(orders);
+      await hub.connection.flush();
+      if (orders.isClosed()) throw new Error("no permission to hear what a board is asked");
       await Promise.all(this.ears.map((ear) => ear.open(true)));
       await this.tellState();
     } catch (error) {

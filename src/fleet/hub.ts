@@ -235,17 +235,26 @@ async function connectionOptions(
     pingInterval: FLEET_LIMITS.hubPingMs,
     ...(patient ? { maxReconnectAttempts: -1, ignoreAuthErrorAbort: true } : { reconnect: false }),
     ...(user === "" ? {} : { user, pass: password }),
-    ...(credentials === "" ? {} : { authenticator: authenticatorOf(await readCredential(credentials)) }),
+    ...(credentials === ""
+      ? {}
+      : { authenticator: authenticatorOf(credentials, await readCredential(credentials)) }),
     ...(isSecret ? { tls: files } : {}),
   };
 }
 
 const readCredential = (path: string) => readTextFile(path, FLEET_LIMITS.credentialBytes);
 
-/** A file of credentials holds a token and a seed, the other kind a seed alone. */
-function authenticatorOf(text: string): Authenticator {
+/** A file of credentials holds a token and a seed, the other kind a seed alone. @throws INPUT_UNREADABLE */
+function authenticatorOf(path: string, text: string): Authenticator {
   const bytes = new TextEncoder().encode(text.trim());
-  return text.includes("BEGIN NATS USER JWT") ? credsAuthenticator(bytes) : nkeyAuthenticator(bytes);
+  const sign = text.includes("BEGIN NATS USER JWT") ? credsAuthenticator(bytes) : nkeyAuthenticator(bytes);
+  try {
+    sign("a trial");
+  } catch (error) {
+    const hint = "give a .creds file of NATS, or the seed of an nkey";
+    throw new TtsError("INPUT_UNREADABLE", `${path} holds no credentials`, hint, { cause: error });
+  }
+  return sign;
 }
 
 /** What the client or the hub threw, as an error of one line. @param url without a password */
