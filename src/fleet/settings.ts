@@ -50,7 +50,7 @@ export function loadServer(
   const path = join(loadConfig({}, environment).configDir, FILE);
   const file = existsSync(path) ? partOf(path, kind) : null;
   const said = url ?? (environment[variable] || undefined);
-  const source = url !== undefined ? `{${kind}}` : said !== undefined ? variable : path;
+  const place = url !== undefined ? "" : ` in ${said !== undefined ? variable : path}`;
   const address = said ?? file?.url ?? "";
   if (address === "") return null;
   const parsed = URL.parse(/^\w+:\/\//.test(address) ? address : `${Object.keys(schemes)[0]}://${address}`);
@@ -59,21 +59,30 @@ export function loadServer(
   if (parsed === null || parsed.hostname === "" || port === undefined || !isPlain)
     throw new TtsError(
       "USAGE",
-      `${source} is no address of a server: ${withoutPassword(address)}`,
-      `give ${example}`,
+      `${withoutPassword(address)}${place} is no address of a server`,
+      `give {${kind}} such as ${example}`,
     );
   return {
     ...(file ?? NONE),
     url: `${parsed.protocol}//${parsed.hostname}:${parsed.port || port}`,
     ...(parsed.username === ""
       ? {}
-      : { user: decodeURIComponent(parsed.username), password: decodeURIComponent(parsed.password) }),
+      : { user: unescaped(parsed.username), password: unescaped(parsed.password) }),
   };
 }
 
 const NONE = { user: "", password: "", credentials: "", ca: "", certificate: "", key: "" };
 
-const withoutPassword = (address: string) => JSON.stringify(address.replace(/\/\/[^@]*@/, "//…@"));
+/** A sign such as % that stands for itself is left as it is. */
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+const withoutPassword = (address: string) => JSON.stringify(address.replace(/^(\w+:\/\/)?.*@/s, "$1…@"));
 
 /** @throws TtsError USAGE naming file and key */
 function partOf(path: string, kind: string): HubSettings | null {
