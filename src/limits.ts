@@ -274,3 +274,43 @@ export const FLEET_LIMITS = {
   credentialBytes: 65_536,
 } as const;
 export type FleetLimits = { readonly [name in keyof typeof FLEET_LIMITS]: number };
+
+/** The bridge to MQTT. */
+export const MQTT_LIMITS = {
+  /** A broker must answer in this time. */
+  connectMs: 5_000,
+  /** Before the first attempt to come back to a broker; doubled after each one, up to the longest wait. */
+  backoffMs: 500,
+  mostBackoffMs: 30_000,
+  /** A connection that has held for so long was a good one: the waits begin anew. */
+  stableMs: 10_000,
+  /** A broker counts a bridge as gone after one and a half times this silence. */
+  keepAliveSeconds: 10,
+  /** So long it keeps messages for a bridge that has gone: it comes back, or another one takes them. */
+  sessionSeconds: 60,
+  /** The broker drops larger ones itself. */
+  packetBytes: 262_144,
+  /** Of one message; all letters of the longest text may be escaped. */
+  sayBytes: 65_536,
+  idChars: 64,
+  reasonChars: 1_000,
+  /** Messages that are not at the boards yet. */
+  waiting: 16,
+  /** For one room: so many at once, and then so many a minute. */
+  roomBurst: 10,
+  roomPerMinute: 30,
+  /** Announcements whose end on the boards is still to come. */
+  followed: 64,
+  /** How often the bridge looks who is there. */
+  lookMs: 1_000,
+  /** What the broker keeps is there so long after it was asked for. */
+  settleMs: 500,
+  /** A room without a board stays known for so long. */
+  goneRoomMs: 7 * 86_400_000,
+  /** Of another bridge that is taken for gone although it says that it is there. */
+  absentMs: 60_000,
+  /** Rooms of the past that a broker keeps. */
+  rooms: 1_000,
+  /** The last words to a broker. */
+  endMs: 1_000,
+} as const;

@@ -75,12 +75,15 @@ export function licences(): string {
 const section = (title: string, text: string) =>
   `${"=".repeat(100)}\n${title}\n${"=".repeat(100)}\n\n${text.trim()}\n`;
 
+/** Types are for the compiler alone. */
+const isTypes = (name: string) => name.startsWith("@types/");
+
 /** The packages that a binary needs to run, and those that they need, by name. */
 function compiledPackages(): Package[] {
   const found = new Map<string, Package>();
   const names = Object.keys(dependencies);
   for (const name of names) {
-    if (found.has(name) || NOT_COMPILED.includes(name)) continue;
+    if (found.has(name) || NOT_COMPILED.includes(name) || isTypes(name)) continue;
     const manifest: Package = JSON.parse(
       readFileSync(join(ROOT, "node_modules", name, "package.json"), "utf8"),
     );

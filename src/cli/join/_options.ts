@@ -25,6 +25,19 @@ export const JOIN_OPTIONS = {
     description: "Open no model: this board only plays what others make.",
     group: "Fleet",
   },
+  mqtt: {
+    type: "string",
+    valueHint: "URL",
+    description:
+      "Be a bridge to this broker of MQTT 5 as well: mqtt://HOST:1883, or mqtts://HOST:8883. Default: TTS_MQTT, else url under mqtt in config.json.",
+    group: "MQTT",
+  },
+  "mqtt-discovery": {
+    type: "string",
+    valueHint: "PREFIX|off",
+    description: "Where Home Assistant looks for devices at the broker. Default: homeassistant.",
+    group: "MQTT",
+  },
   ...MANNERS_AT_NIGHT,
   ...SOUND_OPTIONS,
   ...PHRASE_OPTIONS,
@@ -32,14 +45,14 @@ export const JOIN_OPTIONS = {
 } as const satisfies Options;
 export type JoinValues = Values<typeof JOIN_OPTIONS>;
 
-/** @throws TtsError USAGE */
-export function readRooms({ rooms: text, "play-only": playsOnly }: JoinValues): string[] {
+/** @param isBridge whether it has something to do without a room and a model @throws TtsError USAGE */
+export function readRooms({ rooms: text, "play-only": playsOnly }: JoinValues, isBridge: boolean): string[] {
   const rooms = text === undefined ? [] : roomsOf("--rooms", text);
   if (rooms.includes(ALL_ROOMS))
     throw new TtsError("USAGE", `--rooms names "${ALL_ROOMS}", which is every room`, "leave it out");
   if (rooms.length > FLEET_LIMITS.rooms - 1)
     throw new TtsError("USAGE", `--rooms names ${rooms.length} rooms`, `at most ${FLEET_LIMITS.rooms - 1}`);
-  if (rooms.length === 0 && playsOnly === true)
+  if (rooms.length === 0 && playsOnly === true && !isBridge)
     throw new TtsError("USAGE", "--play-only without a room", "name one with --rooms ROOM");
   return rooms;
 }

@@ -20,6 +20,7 @@ import { PLAYED, readPlay, readShape } from "../shared/play-options.ts";
 import { firstSignal } from "../shared/signals.ts";
 import { readSpeakOptions } from "../shared/speak-options.ts";
 import { readVoice } from "../shared/voice.ts";
+import { brokerOf, openBridge } from "./_bridge.ts";
 import { JOIN_OPTIONS, type JoinValues, readRooms } from "./_options.ts";
 import { type Manner, PlayedAloud } from "./_say.ts";
 
@@ -29,6 +30,7 @@ export const command = defineCommand({
   description: [
     "Connects to a hub (Debian's nats-server, started with -js), and says what is announced for its rooms with tts announce --to ROOM. Nothing listens on this machine. It also makes sound for other boards, and sentences of books (tts render). Runs until a signal ends it; waits for a hub that has gone.",
     "Announcements begin on all boards at the same moment of the hub's clock, whatever the boards' own clocks show. One whose time has passed is not said. An announcement that has begun is not said again, even if the board was killed in the middle.",
+    'With a broker of MQTT (--mqtt) it also takes what others send to the topic tts/ROOM/say, as a text or as JSON such as {"text": "Dinner is ready.", "chime": true}, and writes to tts/ROOM/outcome what became of it. Home Assistant finds a device for each room. Of several such boards one takes each message.',
     "SIGTERM or SIGINT ends it with status 0: what sounds may finish, for at most 5 s; what waits is said when the board is back, if it is not too late.",
   ],
   examples: [
@@ -38,9 +40,13 @@ export const command = defineCommand({
       "in its own manner",
     ],
     ["tts join --rooms kitchen --play-only", "a small board: others make the sound"],
+    ["tts join --mqtt mqtt://broker:1883", "for Home Assistant and others"],
     ["tts join", "no room: this machine works for the others"],
   ],
-  sections: FLEET_SECTIONS,
+  sections: {
+    ...FLEET_SECTIONS,
+    ENVIRONMENT: [...FLEET_SECTIONS.ENVIRONMENT, "TTS_MQTT\nThe broker of MQTT, where --mqtt names none."],
+  },
   options: JOIN_OPTIONS,
   run: runBoard,
 });
@@ -48,7 +54,8 @@ export const command = defineCommand({
 async function runBoard(args: JoinValues, { positionals }: CommandData): Promise<void> {
   if (positionals.length > 0)
     throw new TtsError("USAGE", `join takes no ${JSON.stringify(positionals[0])}`, "rooms: --rooms ROOM,...");
-  const rooms = readRooms(args);
+  const broker = brokerOf(args);
+  const rooms = readRooms(args, broker !== null);
   const name = nameOf(args);
   const manner = readManner(args);
   if (rooms.length > 0) playerCommand({ ...manner.play, rateHz: SAMPLE_RATE_HZ }); // or there is none
@@ -60,12 +67,20 @@ async function runBoard(args: JoinValues, { positionals }: CommandData): Promise
   ]);
   if (entered === null) return;
   const board = await boardOf({ ...entered, args, base, name, rooms, manner });
+  const closeBridge =
+    broker === null
+      ? null
+      : await openBridge(broker, args, entered, name).catch(async (error) => {
+          await board.board.leave();
+          throw error;
+        });
   const { model } = board.board.state;
   log.info(
-    `ready: ${name} in ${rooms.join(", ") || "no room"}, ${model === null ? "plays only" : `model ${model}`}, hub ${entered.hub.url}`,
+    `ready: ${name} in ${rooms.join(", ") || "no room"}, ${model === null ? "plays only" : `model ${model}`}, hub ${entered.hub.url}${broker === null ? "" : `, MQTT ${broker.url}`}`,
   );
   await signalled;
   log.info("leaving: what sounds may finish");
+  await closeBridge?.();
   await board.board.leave();
   await board.model?.close();
 }
