@@ -50,7 +50,7 @@ export function loadServer(
   const path = join(loadConfig({}, environment).configDir, FILE);
   const file = existsSync(path) ? partOf(path, kind) : null;
   const said = url ?? (environment[variable] || undefined);
-  const source = url !== undefined ? `{${kind}}` : said !== undefined ? variable : path;
+  const place = url !== undefined ? "" : ` in ${said !== undefined ? variable : path}`;
   const address = said ?? file?.url ?? "";
   if (address === "") return null;
   const parsed = URL.parse(/^\w+:\/\//.test(address) ? address : `${Object.keys(schemes)[0]}://${address}`);
@@ -59,8 +59,8 @@ export function loadServer(
   if (parsed === null || parsed.hostname === "" || port === undefined || !isPlain)
     throw new TtsError(
       "USAGE",
-      `${source} is no address of a server: ${withoutPassword(address)}`,
-      `give ${example}`,
+      `${withoutPassword(address)}${place} is no address of a server`,
+      `give {${kind}} such as ${example}`,
     );
   return {
     ...(file ?? NONE),

@@ -67,7 +67,7 @@ export class Desk {
 
   constructor(private readonly host: DeskHost) {
     const { roomBurst, roomPerMinute, rooms } = MQTT_LIMITS;
-    this.rates = new SenderRates(host.monotonicMs, {
+    this.rates = new SenderRates({
       senderBurst: roomBurst,
       senderPerMinute: roomPerMinute,
       senders: rooms,
@@ -81,7 +81,7 @@ export class Desk {
     try {
       asked = readSay(sayTopic(room), packet.payload);
       // who tries many names shall not have many chances
-      if (!this.rates.take(this.host.isRoom(room) ? room : ""))
+      if (!this.rates.take(this.host.isRoom(room) ? room : "", this.host.monotonicMs()))
         throw busy(`more than ${MQTT_LIMITS.roomPerMinute} messages a minute for ${room}`);
       if (this.waiting >= MQTT_LIMITS.waiting) throw busy(`${this.waiting} messages wait already`);
       this.enqueue(room, asked);
