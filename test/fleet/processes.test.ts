@@ -2,16 +2,10 @@
 // note when their first byte came.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { environment, newFolder, shell } from "../cli/_tts.ts";
+import { newFolder, shell } from "../cli/_tts.ts";
 import { until } from "./_house.ts";
+import { BoardProcess } from "./_process.ts";
 import { describeWith, freePort, TestServer } from "./_servers.ts";
-
-interface Process {
-  stderr: string;
-  process: ReturnType<typeof Bun.spawn>;
-}
 
 describeWith(["nats-server"], "boards as processes", () => {
   const folder = newFolder();
@@ -25,51 +19,20 @@ describeWith(["nats-server"], "boards as processes", () => {
 
   const run = (line: string) => shell(`export TTS_CACHE=${folder}/desk TTS_FLEET=${fleet}; ${line}`, folder);
 
-  /** A board with its own cache, as on a machine of its own. */
-  function start(name: string, options: string): Process {
-    const player = join(folder, `player-${name}`);
-    const log = join(folder, `log-${name}`);
-    const script = `#!/bin/sh\nhead -c 2 >/dev/null; date +%s%N >> "${log}"; wc -c >> "${log}"\n`;
-    writeFileSync(player, script);
-    chmodSync(player, 0o755);
-    const board: Process = { stderr: "", process: undefined as never };
-    const line = `export TTS_CACHE=${folder}/${name} TTS_FLEET=${fleet}; exec $TTS join --name ${name} --player ${player} ${options}`;
-    board.process = Bun.spawn(["bash", "-c", line], { cwd: folder, env: environment(), stderr: "pipe" });
-    void follow(board);
-    return board;
-  }
-  async function follow(board: Process): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const bytes of board.process.stderr as ReadableStream<Uint8Array>)
-      board.stderr += decoder.decode(bytes, { stream: true });
-  }
-  const told = (board: Process, words: string) => until(() => board.stderr.includes(words), words);
-
-  interface Played {
-    firstMs: number;
-    bytes: number;
-  }
-  const played = (name: string): Played[] => {
-    const path = join(folder, `log-${name}`);
-    const lines = existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
-    return Array.from({ length: Math.floor(lines.length / 2) }, (_, i) => ({
-      firstMs: Number(lines[2 * i]) / 1e6,
-      bytes: Number(lines[2 * i + 1]),
-    }));
-  };
+  const start = (name: string, options: string) => new BoardProcess(folder, fleet, name, options);
 
   test("two boards say together what a third machine announces, and end when they are told to", async () => {
     await server.kill(); // it may come after the boards
     const maker = start("one", '--rooms hallway -m "$STARTER"');
     const player = start("two", "--rooms hallway,attic --play-only");
-    await told(player, `the hub at ${fleet} does not answer`);
+    await player.told(`the hub at ${fleet} does not answer`);
     await server.start();
-    await Promise.all([told(maker, "ready: one in hallway"), told(player, "ready: two in hallway, attic")]);
+    await Promise.all([maker.told("ready: one in hallway"), player.told("ready: two in hallway, attic")]);
 
     const { status, stderr } = await run('exec $TTS announce --to hallway --verbose "Dinner is ready."');
     expect([status, stderr.trim().split("\n").at(-1)!]).toEqual([0, "taken by 2 boards, now: one, two"]);
-    await until(() => played("one").length + played("two").length === 2, "both have said it");
-    const [[one], [two]] = [played("one"), played("two")];
+    await until(() => maker.played.length + player.played.length === 2, "both have said it");
+    const [[one], [two]] = [maker.played, player.played];
     expect(one.bytes).toBe(two.bytes);
     expect(one.bytes).toBeGreaterThan(24_000);
     const apartMs = Math.abs(one.firstMs - two.firstMs);
@@ -102,26 +65,23 @@ describeWith(["nats-server"], "boards as processes", () => {
       expect([found, stdout, line.trim().split("\n").length]).toEqual([wanted, "", 1]);
       expect(line).toContain(words);
     }
-    await until(() => played("one").length + played("two").length === 4, "both have said it again");
-    expect(played("two")[1].bytes).toBe(played("one")[1].bytes);
-    expect(played("two")[1].bytes).toBeGreaterThan(two.bytes); // the chime
+    await until(() => maker.played.length + player.played.length === 4, "both have said it again");
+    expect(player.played[1].bytes).toBe(maker.played[1].bytes);
+    expect(player.played[1].bytes).toBeGreaterThan(two.bytes); // the chime
 
-    maker.process.kill("SIGTERM");
-    expect(await maker.process.exited).toBe(0);
+    expect(await maker.end("SIGTERM")).toBe(0);
     const left = JSON.parse((await run("exec $TTS fleet --json")).stdout) as { name: string }[];
     expect(left.map(({ name }) => name)).toEqual(["two"]);
     await server.kill(); // a board ends without a hub too
-    player.process.kill("SIGTERM");
-    expect(await player.process.exited).toBe(0);
+    expect(await player.end("SIGTERM")).toBe(0);
     for (const { stderr } of [maker, player]) expect(stderr).not.toMatch(/Error|\bat .*\.ts:/);
   });
 
   test("a board that waits for a hub ends when it is told to, and wrong options are refused", async () => {
     fleet = `nats://127.0.0.1:${await freePort()}`; // nobody is there
     const waiting = start("three", "--rooms hallway --play-only");
-    await told(waiting, "waiting for it");
-    waiting.process.kill("SIGINT");
-    expect(await waiting.process.exited).toBe(0);
+    await waiting.told("waiting for it");
+    expect(await waiting.end("SIGINT")).toBe(0);
     const lines = ["--rooms all", "--rooms a.b", "--play-only", "hallway", "--rooms a --name x/y"];
     const ends = await Promise.all(lines.map((options) => run(`exec $TTS join ${options}`)));
     for (const { status, stderr } of ends) expect([status, stderr.trim().split("\n").length]).toEqual([2, 1]);
