@@ -1,10 +1,10 @@
 // Announcements that this machine is done with, so that one that the hub gives again is heard once; those
 // that have begun to sound are known on disk, as the board may be killed in the middle.
 
-import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FLEET_LIMITS } from "../config.ts";
-import { removeLitter, replaceFile } from "../io/atomic.ts";
+import { removeLitter } from "../io/atomic.ts";
 
 export class Heard {
   private readonly known = new Set<string>();
@@ -29,7 +29,8 @@ export class Heard {
     if (this.folder === "") return;
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
     if (this.notes++ % FORGET_EVERY === 0) this.forget();
-    replaceFile(join(this.folder, id), "", { mode: 0o600, flush: false });
+    // there is nothing in it, and the first sound waits for this
+    writeFileSync(join(this.folder, id), "", { mode: 0o600 });
   }
 
   /** What the hub does not keep any more cannot come again. */

@@ -7,19 +7,22 @@ import { bundleOf, type GoldenCase, ROOT, scratchFolder } from "../_support.ts";
 
 export const newFolder = () => mkdtempSync(join(scratchFolder(), "cli-"));
 
-/** A command line of a shell; `$TTS` is the program and `$STARTER` its voice, as a bundle. */
+/** What a shell finds: `$TTS` is the program and `$STARTER` its voice, as a bundle. */
+export const environment = () => ({
+  PATH: process.env.PATH,
+  TTS_CACHE: join(scratchFolder(), "cache"),
+  TTS_CONFIG: join(scratchFolder(), "config"),
+  TTS: `${process.execPath} ${join(ROOT, "tts.ts")}`,
+  STARTER: bundleOf("starter").directory,
+});
+
+/** A command line of a shell, in {@link environment}. */
 export function shell(
   command: string,
   cwd: string,
   options: SpawnOptions = {},
 ): Promise<{ status: number; stdout: string; stderr: string }> {
-  const env = {
-    PATH: process.env.PATH,
-    TTS_CACHE: join(scratchFolder(), "cache"),
-    TTS_CONFIG: join(scratchFolder(), "config"),
-    TTS: `${process.execPath} ${join(ROOT, "tts.ts")}`,
-    STARTER: bundleOf("starter").directory,
-  };
+  const env = environment();
   const child = spawn("bash", ["-c", command], { cwd, env, stdio: ["ignore", "pipe", "pipe"], ...options });
   let [stdout, stderr] = ["", ""];
   child.stdout?.on("data", (chunk) => {
