@@ -235,6 +235,8 @@ export interface SpeakOptions extends SamplingOptions, SoundOptions {
    * `<break/>` in the text replaces it there. Default: 0, only what the model makes.
    */
   pauses?: { sentenceMs?: number; paragraphMs?: number };
+  /** Only these {@link Speech.sentences}, without `to`: ranges in a row give the whole. Default: all. */
+  sentences?: { from: number; to: number };
   /**
    * -1000000 to 1000000. The waiting sentence with the highest priority starts first; a sentence under way
    * is not interrupted. Default: 0.

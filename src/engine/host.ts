@@ -33,8 +33,8 @@ import {
 import { loadRules, type ReadingRules } from "./read-text.ts";
 import { checkRequest, prepareVoice, withSampling } from "./request.ts";
 import type { SoundRequest, SpeechHost } from "./sounding.ts";
-import { SpokenSpeech } from "./speech.ts";
-import { textInPieces, wholeText } from "./text-source.ts";
+import { ALL_SENTENCES, type SentenceRange, SpokenSpeech } from "./speech.ts";
+import { KnownTexts, textInPieces, wholeText } from "./text-source.ts";
 import { loudnessOf, voiceOptions } from "./voice-loudness.ts";
 
 /** A whole text, or one that comes in pieces. */
@@ -83,6 +83,13 @@ function checkedFirst({ first, use = "speak" }: HostOptions): HostOptions["first
   return { text, options: { ...options } };
 }
 
+/** @throws TtsError USAGE for one without a sentence */
+function rangeOf({ from, to }: SentenceRange = ALL_SENTENCES): SentenceRange {
+  assertWhole("the first sentence", from, 0, Number.MAX_SAFE_INTEGER - 1);
+  if (to !== ALL_SENTENCES.to) assertWhole("the end of the sentences", to, from + 1, Number.MAX_SAFE_INTEGER);
+  return { from, to };
+}
+
 /** What is wrong with a bundle of the cache; null where making it again would not help. */
 function damageBehind(error: unknown, bundle: Bundle, { cacheDir }: Config): string | null {
   if (!(error instanceof TtsError) || !isCached(bundle, cacheDir)) return null;
@@ -129,6 +136,7 @@ export class EngineHost implements SpeechHost {
   private rules: ReadingRules | null = null;
   private readonly closing = new AbortController();
   private closed: Promise<void> | null = null;
+  private readonly known = new KnownTexts();
   /** Speeches so far whose sentences are spoken one by one. */
   private numbered = 0;
 
@@ -229,9 +237,10 @@ export class EngineHost implements SpeechHost {
     this.assertUsable("talker");
     checkArgument("speak", "text", text);
     checkOptions("speak", request);
-    const { priority = 0, sideBySide = true, signal, trimStart, watch, ...options } = request;
+    const { priority = 0, sentences, sideBySide = true, signal, trimStart, watch, ...options } = request;
     if (options.voice !== undefined) checkVoiceType("speak", options.voice);
     assertWhole("the priority", priority, -LIMITS.priority, LIMITS.priority);
+    const range = rangeOf(sentences);
     const { message, settings } = prepareVoice(this.bundle, options);
     const { drawLimits } = this.crew;
     if (drawLimits !== null)
@@ -240,11 +249,13 @@ export class EngineHost implements SpeechHost {
     const context = { bundle, settings, lexicon, rules: this.rules! };
     const onNews = () => this.signals.ring("main");
     const source =
-      typeof text === "string"
-        ? wholeText(text, context, atOnce, onNews)
-        : textInPieces(text, context, onNews);
+      typeof text !== "string"
+        ? textInPieces(text, context, onNews)
+        : sentences === undefined
+          ? wholeText(text, context, atOnce, onNews)
+          : this.known.take(text, context, onNews);
     const oneByOne = sideBySide ? 0 : ++this.numbered;
-    const sound = { signal, trimStart, watch };
+    const sound = { signal, trimStart: trimStart && range.from === 0, watch, range };
     return new SpokenSpeech(this, source, settings, message, priority, oneByOne, sound);
   }
 

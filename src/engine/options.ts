@@ -18,6 +18,7 @@ import { CODES_PER_FRAME, type SamplerSettings } from "../types.ts";
 import type { LexiconSource } from "./lexicon.ts";
 import type { ClonedVoice, Sampling, SpeechOptions } from "./request.ts";
 import type { SoundRequest } from "./sounding.ts";
+import type { SentenceRange } from "./speech.ts";
 
 export interface HostOptions
   extends ConfigFlags,
@@ -31,6 +32,7 @@ export interface HostOptions
 
 export interface SpeakRequest extends SpeechOptions, SoundRequest {
   watch?: boolean;
+  sentences?: SentenceRange;
   priority?: number;
   sideBySide?: boolean;
 }
@@ -103,6 +105,7 @@ const SPEAK: ShapeOf<SpeakRequest> = {
   pauses: { sentenceMs: NUMBER, paragraphMs: NUMBER } satisfies ShapeOf<Pauses>,
   priority: NUMBER,
   sideBySide: FLAG,
+  sentences: { from: NUMBER, to: NUMBER } satisfies ShapeOf<SentenceRange>,
   watch: FLAG,
   ...SOUND,
 };

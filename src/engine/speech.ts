@@ -1,7 +1,7 @@
 // A text being spoken: its sentences go to the stages a little ahead of the sound, and one that goes wrong is
 // cut and said again.
 
-import type { TtsError } from "../errors.ts";
+import { TtsError } from "../errors.ts";
 import type { Sentence } from "../stages/sentence.ts";
 import { SAMPLE_RATE_HZ, type StopReason } from "../types.ts";
 import { type Cut, Guard, MOST_REPAIRS, REPAIR_PRIORITY, seedOfRepair } from "./guard.ts";
@@ -14,6 +14,18 @@ import { type PlacedWord, type WordTime, WordTimes } from "./words.ts";
 const SENTENCES_AHEAD = 2;
 /** A lane that becomes free must find its next sentence waiting, however long the other lanes take. */
 const SENTENCES_AHEAD_OF_LANES = 32;
+
+/**
+ * Which sentences of a text are spoken; `to` is not included. Ranges one after the other give every sample and
+ * code of the whole: a pause belongs to the sentence behind it, the last one to the range that has the end.
+ * The start is trimmed for the range from 0 alone.
+ */
+export interface SentenceRange {
+  from: number;
+  to: number;
+}
+
+export const ALL_SENTENCES: SentenceRange = { from: 0, to: Number.POSITIVE_INFINITY };
 
 const URGENCY: Record<StopReason, number> = { eos: 0, length: 1, cancelled: 2 };
 
@@ -41,6 +53,7 @@ export interface PromptSource {
 export class SpokenSpeech extends TimedSpeech implements JobOwner {
   failure: TtsError | null = null;
   private readonly isWatched: boolean;
+  private readonly range: SentenceRange;
   private readonly open: Job[] = [];
   private readonly times = new WordTimes();
   /** Of the jobs that are watched. */
@@ -55,10 +68,11 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     private readonly message: Omit<Sentence, "text" | "stream">,
     readonly priority: number,
     readonly oneByOne: number,
-    request: SoundRequest & { watch?: boolean },
+    request: SoundRequest & { watch?: boolean; range: SentenceRange },
   ) {
     super(host, request);
     this.isWatched = request.watch ?? true;
+    this.range = request.range;
   }
 
   protected get seed(): number {
@@ -93,26 +107,28 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
     const { host, open, source } = this;
     const { jobs } = host;
     const ahead = host.lanes === 1 || this.oneByOne > 0 ? SENTENCES_AHEAD : SENTENCES_AHEAD_OF_LANES;
-    let [submitted, paused] = [0, -1];
+    const { from, to } = this.range;
+    let [submitted, paused] = [from, from - 1];
     try {
       while (!this.cancelled) {
         source.want(submitted, ahead - open.length);
-        const wanted = Math.min(ahead - open.length, source.sentences.length - submitted);
+        const end = Math.min(to, source.sentences.length);
+        const wanted = Math.min(ahead - open.length, Math.max(0, end - submitted));
         const next = source.sentences.slice(submitted, submitted + jobs.roomFor(this, wanted));
         const sentences = next.map((text, i): Sentence => ({ ...this.message, text, stream: submitted + i }));
         if (sentences.length > 0) open.push(...jobs.submit(this, sentences));
         submitted += next.length;
         this.submitRepair();
-        const isOver =
-          open.length === 0 && this.repair === null && submitted === source.sentences.length && source.ended;
-        const failure = isOver ? source.failure : (host.failure ?? this.failure);
+        const hasEnd = source.ended || source.sentences.length > to;
+        const isOver = open.length === 0 && this.repair === null && submitted >= end && hasEnd;
+        const failure = isOver ? this.lack() : (host.failure ?? this.failure);
         if (failure !== null) throw failure;
         const turn = submitted - open.length - (this.repair === null ? 0 : 1);
         // until then more silence may be asked for
         const isKnown = turn < submitted || source.ended;
         if (paused < turn && isKnown) {
           paused = turn;
-          yield* this.silence(turn);
+          if (turn < end || end === source.sentences.length) yield* this.silence(turn);
         }
         if (isOver) return;
         const seen = host.signals.read("main");
@@ -130,6 +146,15 @@ export class SpokenSpeech extends TimedSpeech implements JobOwner {
       source.leave();
       this.leaveOpen();
     }
+  }
+
+  /** Why a text that is over has not what was asked for, or null. */
+  private lack(): TtsError | null {
+    const { failure, sentences } = this.source;
+    const { from } = this.range;
+    if (failure !== null || from < sentences.length) return failure;
+    const what = `sentences are to be spoken from number ${from} on, and the text has ${sentences.length}`;
+    return new TtsError("USAGE", what, "the first one is number 0");
   }
 
   /** @returns what of a job's next sound may be given out; a sentence that went wrong is cut here */

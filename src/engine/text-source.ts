@@ -9,6 +9,8 @@ import type { PlacedWord } from "./words.ts";
 
 /** A longer text is read in turns with whatever else the engine has to do. */
 const MOST_AT_ONCE_UNITS = 10_000;
+/** One that is spoken in ranges, and the next one. */
+const MOST_KNOWN = 2;
 /** How long one turn takes. */
 const TURN_MS = 10;
 
@@ -30,6 +32,31 @@ export function wholeText(
   const { ignored, pauses, sentences, unread, words } = readText(context, text);
   const rest = { ended: true, failure: null, want: () => {}, leave: () => {} };
   return { ignored, pauses, sentences, unread, words, ...rest };
+}
+
+/** The texts that were last spoken in ranges: each is read once. */
+export class KnownTexts {
+  private readonly known: { text: string; rules: string; source: PromptSource }[] = [];
+
+  /** As {@link wholeText} gives it; whoever leaves it does so alone. */
+  take(text: string, context: ReadingContext, onNews: () => void): PromptSource {
+    const { language, normalize, pauses, rawText } = context.settings;
+    const rules = JSON.stringify([language, normalize, pauses, rawText]);
+    const at = this.known.findIndex((one) => one.rules === rules && one.text === text);
+    const [one] =
+      at >= 0
+        ? this.known.splice(at, 1)
+        : [{ text, rules, source: shared(wholeText(text, context, false, onNews)) }];
+    this.known.unshift(one);
+    this.known.splice(MOST_KNOWN);
+    return one.source;
+  }
+}
+
+/** Others may still listen: a long text that was begun is read to its end. */
+function shared(source: PromptSource): PromptSource {
+  source.leave = () => {};
+  return source;
 }
 
 /** @param onNews called when sentences or the end have come */
