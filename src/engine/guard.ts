@@ -1,7 +1,9 @@
-// Stands between a sentence's sound and who listens: lets it through as it comes, holds back what is
-// doubtful, and cuts the sentence off where it went wrong.
+// Stands between a sentence's sound and who listens: lets it through as it is made, holds back what is
+// doubtful, and cuts the sentence off where it went wrong. What it lets through depends on the frames alone,
+// never on how many of them come at once.
 
 import { firstHeard } from "../audio/onset.ts";
+import { VOCODER_CHUNKS } from "../config.ts";
 import { joined } from "../io/bytes.ts";
 import { type Fault, Watch } from "../stages/watch.ts";
 import { CODES_PER_FRAME, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME } from "../types.ts";
@@ -32,8 +34,13 @@ export class Guard {
   cut: Cut | null = null;
   private readonly watch: Watch;
   private held: AudioChunk | null = null;
-  /** Frames that were given out. */
+  /** Frames that were given out, and those that may be. */
   private given = 0;
+  private good = 0;
+  /** Frames that were watched, and at how many of them it is next decided what may be given out. */
+  private seen = 0;
+  private pieces = 0;
+  private decision: number = VOCODER_CHUNKS[0];
 
   /**
    * @param sentence whose part from `from` on is said
@@ -57,19 +64,30 @@ export class Guard {
     for (let frame = 0; frame < chunk.textAt.length && watch.fault === null; frame++) {
       const samples = chunk.samples.subarray(frame * SAMPLES_PER_FRAME, (frame + 1) * SAMPLES_PER_FRAME);
       watch.take(chunk.codes, frame * CODES_PER_FRAME, firstHeard(samples) < 0, chunk.textAt[frame]);
+      this.decide();
     }
     chunk.attempt = this.attempt;
     for (let i = 0; i < chunk.textAt.length; i++) if (chunk.textAt[i] >= 0) chunk.textAt[i] += this.from;
     const all = this.held === null ? chunk : together(this.held, chunk);
     const frames = all.textAt.length;
-    const good = watch.fault?.from ?? watch.doubtful ?? this.given + frames;
-    const count = Math.min(Math.max(good - this.given, 0), frames);
+    const isFaded = watch.fault !== null && watch.fault.from > this.good;
+    if (isFaded) this.good = watch.fault!.from;
+    const count = Math.min(Math.max(this.good - this.given, 0), frames);
     this.given += count;
     this.held = count === frames ? null : part(all, count, frames);
     if (watch.fault !== null) this.end(watch.fault);
     const out = count === frames ? all : part(all, 0, count);
-    if (this.cut !== null) fadeOut(out.samples);
+    if (isFaded) fadeOut(out.samples);
     return count === 0 ? null : out;
+  }
+
+  /** Where a piece of the vocoder ends, its frames go out, up to the first doubtful one. */
+  private decide(): void {
+    const { watch } = this;
+    if (++this.seen < this.decision || watch.fault !== null) return;
+    this.pieces = Math.min(this.pieces + 1, VOCODER_CHUNKS.length - 1);
+    this.decision += VOCODER_CHUNKS[this.pieces];
+    this.good = Math.max(this.good, watch.doubtful ?? this.seen);
   }
 
   private end(fault: Fault): void {

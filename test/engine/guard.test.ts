@@ -26,34 +26,34 @@ const framesOf = (chunk: AudioChunk | null) => (chunk === null ? 0 : chunk.textA
 describe("a guard", () => {
   test("passes on what is well, unchanged", () => {
     const guard = new Guard(TEXT, WORDS, 0, 0);
-    const chunk = chunkOf(0, 4, 0);
+    const chunk = chunkOf(0, 3, 0);
     expect(guard.take(chunk)).toBe(chunk);
     expect([guard.cut, guard.release()]).toEqual([null, null]);
   });
 
   test("holds silence back while it may be a fault, and gives it out when sound comes again", () => {
     const guard = new Guard(TEXT, WORDS, 0, 0);
-    guard.take(chunkOf(0, 4, 0));
+    guard.take(chunkOf(0, 3, 0));
     const given = Array.from({ length: 5 }, (_, i) => framesOf(guard.take(chunkOf(10 + 4 * i, 4, 0, 0))));
     expect(given).toEqual([4, 4, 4, 0, 0]);
-    const rest = guard.take(chunkOf(50, 2, 4))!;
-    expect(framesOf(rest)).toBe(10);
+    const rest = guard.take(chunkOf(50, 4, 4))!;
+    expect(framesOf(rest)).toBe(12);
     expect([...rest.codes.subarray(0, 16)]).toEqual(new Array(16).fill(22)); // where it stopped
   });
 
   test("gives out at the end what it has held back", () => {
     const guard = new Guard(TEXT, WORDS, 0, 0);
-    guard.take(chunkOf(0, 4, 0));
+    guard.take(chunkOf(0, 3, 0));
     for (let i = 0; i < 4; i++) guard.take(chunkOf(10 + 4 * i, 4, 0, 0));
     expect(framesOf(guard.release())).toBe(4);
   });
 
   test("cuts where the good part ends, fades out, and says what comes next", () => {
     const guard = new Guard(TEXT, WORDS, 0, 0);
-    guard.take(chunkOf(0, 2, 0));
-    guard.take(chunkOf(2, 2, 2));
-    const out = guard.take(chunkOf(77, 1, 4)) as AudioChunk;
-    expect(framesOf(out)).toBe(1);
+    guard.take(chunkOf(0, 1, 0));
+    guard.take(chunkOf(1, 2, 2));
+    const out = guard.take({ ...chunkOf(77, 4, 4), codes: new Int32Array(64).fill(77) }) as AudioChunk;
+    expect(framesOf(out)).toBe(4);
     for (let i = 0; i < 40; i++) guard.take({ ...chunkOf(77, 1, 4), codes: new Int32Array(16).fill(77) });
     expect(guard.cut).toMatchObject({ fault: { kind: "repeat" }, again: 4 });
     expect(guard.cut!.tooLate).toBeLessThan(9);
@@ -62,10 +62,50 @@ describe("a guard", () => {
 
   test("of a repair counts in the whole sentence", () => {
     const guard = new Guard(TEXT, WORDS, 4, 1);
-    const chunk = guard.take(chunkOf(0, 2, 0))!;
-    expect([[...chunk.textAt], chunk.attempt]).toEqual([[4, 4], 1]);
+    const chunk = guard.take(chunkOf(0, 3, 0))!;
+    expect([[...chunk.textAt], chunk.attempt]).toEqual([[4, 4, 4], 1]);
     for (let i = 0; i < 60; i++) guard.take(chunkOf(100 + i, 1, 0, 0));
     expect(guard.cut).toMatchObject({ fault: { kind: "silence" }, again: 4 });
+  });
+});
+
+describe("a guard gives out the same however many frames come at once", () => {
+  const [SOUND, SILENCE] = [0.5, 0];
+  const LONG = "one two three four five six seven";
+  const at = (word: string) => LONG.indexOf(word);
+  /** [offset in the text, sample] of each frame */
+  const said = (word: string, frames: number, value = SOUND) => new Array(frames).fill([at(word), value]);
+  test.each([
+    ["nothing wrong", [...said("one", 9), ...said("two", 8)]],
+    ["a leap", [...said("one", 9), ...said("two", 5), ...said("seven", 8)]],
+    ["a pause", [...said("one", 6), ...said("one", 30, SILENCE), ...said("two", 6)]],
+    ["silence for ever", [...said("one", 6), ...said("one", 70, SILENCE)]],
+  ])("%s", (_what, frames: [number, number][]) => {
+    const given = (sizes: readonly number[]) => {
+      const guard = new Guard(LONG, wordsIn(LONG), 0, 0);
+      const samples: number[] = [];
+      const keep = (chunk: AudioChunk | null) => samples.push(...(chunk?.samples ?? []));
+      for (let from = 0, i = 0; from < frames.length; i++) {
+        const now = frames.slice(from, from + sizes[i % sizes.length]);
+        const parts = now.map(([textAt, value], k) => chunkOf(from + k, 1, textAt, value));
+        keep(
+          guard.take({
+            ...parts[0],
+            samples: Float32Array.from(parts.flatMap((part) => [...part.samples])),
+            codes: Int32Array.from(parts.flatMap((part) => [...part.codes])),
+            textAt: Int32Array.from(parts.flatMap((part) => [...part.textAt])),
+          }),
+        );
+        from += now.length;
+      }
+      if (guard.cut === null) keep(guard.release());
+      return {
+        hash: new Bun.CryptoHasher("sha256").update(Float32Array.from(samples)).digest("hex"),
+        cut: guard.cut,
+      };
+    };
+    const one = given([1]);
+    for (const sizes of [[2], [3, 1], [5], [100]]) expect(given(sizes)).toEqual(one);
   });
 });
 
