@@ -6,9 +6,8 @@
 //   await using engine = await open({ model: "starter" });
 //   for await (const { samples } of engine.speak("The kettle is ready.")) play(samples); // f32, 24 kHz mono
 //
-// A failure is a TtsError: its code, what happened, and what to do. So is an argument of a wrong type and an
-// option with an unknown name (USAGE). A call at a wrong time, such as iterating a speech twice, is a
-// TypeError.
+// A failure is a TtsError: its code, what happened, and what to do; so is a wrong argument or option (USAGE).
+// A call at a wrong time, such as iterating a speech twice, is a TypeError.
 
 import type { OpeningStep } from "./engine/crew.ts";
 import { openHost } from "./engine/host.ts";
@@ -395,6 +394,7 @@ export interface Engine extends AsyncDisposable {
   readonly warnings: readonly string[];
   /** Threads of talker and predictor, and the cores of each stage; an empty list means any core. */
   readonly config: {
+    readonly lanes: number;
     readonly threads: number;
     readonly cpus: Readonly<Record<StageName, readonly number[]>>;
   };

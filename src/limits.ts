@@ -314,3 +314,45 @@ export const MQTT_LIMITS = {
   /** The last words to a broker. */
   endMs: 1_000,
 } as const;
+
+/** Books that are rendered by many boards, or by one machine. */
+export const RENDER_LIMITS = {
+  /** About two hundred hours of speech. */
+  bookBytes: 20_000_000,
+  /** The hub gives a sentence to another board where its board says nothing of it for so long. */
+  ackMs: 15_000,
+  signMs: 4_000,
+  /** A sentence that fails so often on boards is made by the machine that renders. */
+  failures: 2,
+  /** The hub gives a sentence to boards so often: one may be killed by it without a word. */
+  deliveries: 10,
+  /** Without a sign of a board for so long, the machine that renders speaks as well. */
+  boardMs: 10_000,
+  /** Without a sign for so long a sentence may be made by the machine that renders; then it must be. */
+  staleMs: 10_000,
+  lostMs: 60_000,
+  /** Sentences at the hub that no board has begun yet, and more for each that one has. */
+  ahead: 16,
+  aheadOfEach: 3,
+  /** The longest sleep of who waits for news. */
+  pollMs: 1_000,
+  /** How often it is looked whether a sentence is there whose notice was lost, and how many at once. */
+  lookMs: 3_000,
+  looks: 8,
+  /** Finished sentences that wait in memory for their turn where the disk has no room for them. */
+  heldInMemory: 64,
+  /** Of one sentence at the hub; a text there has its section and the settings of its voice. */
+  soundBytes: 64 * 2 ** 20,
+  textBytes: 8 * 2 ** 20,
+  /** How often a board tries to store what it has made. */
+  stores: 4,
+  /** How long a board waits for work before it looks whether something more urgent has come. */
+  pullMs: 5_000,
+  restMs: 250,
+  /** A board whose model does not open leaves the work to others for so long. */
+  troubleMs: 10_000,
+  /** What is kept on the disk of unfinished books, and for how long. */
+  shelfBytes: 8 * 2 ** 30,
+  shelfMs: 14 * 86_400_000,
+} as const;
+export type RenderLimits = { readonly [name in keyof typeof RENDER_LIMITS]: number };

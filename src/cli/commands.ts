@@ -17,6 +17,7 @@ const COMMANDS: Record<string, Loader> = {
   doctor: () => import("./doctor/index.ts"),
   fleet: () => import("./fleet/index.ts"),
   join: () => import("./join/index.ts"),
+  render: () => import("./render/index.ts"),
   serve: () => import("./serve/index.ts"),
   completion: () => import("./completion/index.ts"),
   man: () => import("./manual/index.ts"),

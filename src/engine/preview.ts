@@ -10,13 +10,13 @@ import { readVocabulary } from "../formats/checkpoint-tokenizer.ts";
 import { Merges } from "../formats/tokenizer.ts";
 import { isCached } from "../models/cache.ts";
 import { resolveModel } from "../models/resolve.ts";
-import { assertSayable, type Pronounced } from "../text/lexicon.ts";
+import { assertSayable, type Lexicon, type Pronounced } from "../text/lexicon.ts";
 import { promptDefaults } from "../text/prompt.ts";
 import { plainWords } from "../text/reading.ts";
 import { sentenceEnds } from "../text/split.ts";
 import { openTokenizer, Tokenizer } from "../text/tokenizer.ts";
 import { type LexiconSource, readLexicons } from "./lexicon.ts";
-import { loadRules, readText } from "./read-text.ts";
+import { loadRules, type ReadingContext, readText, type TextReading } from "./read-text.ts";
 import { checkNormalize, pausesOf, type SpeechOptions } from "./request.ts";
 
 export interface PreviewOptions {
@@ -65,17 +65,11 @@ export async function previewText(
   if (isCached(bundle, config.cacheDir)) again = foreignOrderOf(bundle, config) ?? "";
   for (const pronunciation of given) assertSayable(pronunciation, bundle.manifest.reading !== null);
   checkNormalize(bundle, options);
-  const rules = await loadRules(bundle);
-  const settings = {
-    language: options.language ?? promptDefaults(bundle.manifest.prompt).language,
-    normalize: options.normalize ?? false,
-    rawText: options.rawText ?? false,
-    pauses: pausesOf(options.pauses),
-  };
+  const plain = await contextFor(bundle, options, pronunciations);
+  const { rules } = plain;
   const passages: { said: Pronounced; pauseMs: number }[] = [];
   const onSaid = (said: Pronounced, pauseMs: number) => passages.push({ said, pauseMs });
-  const context = { bundle, settings, lexicon: pronunciations, rules, onSaid };
-  const { ignored, pauses, sentences: prompts, unread } = readText(context, text);
+  const { ignored, pauses, sentences: prompts, unread } = readText({ ...plain, onSaid }, text);
   const readsIpa = bundle.manifest.reading !== null;
   const inWords = options.rawText !== true && (readsIpa || options.normalize === true);
   const tokens = detailed && !readsIpa ? tokenizerOf(bundle) : null;
@@ -96,6 +90,27 @@ export async function previewText(
   } finally {
     tokens?.close();
   }
+}
+
+/** What reads texts into the sentences that an engine with this bundle would speak. */
+export async function sentenceReader(
+  bundle: Bundle,
+  options: SpeechOptions,
+  { config, lexicon }: Pick<PreviewOptions, "config" | "lexicon">,
+): Promise<(text: string) => Pick<TextReading, "ignored" | "sentences" | "unread">> {
+  const { lexicon: pronunciations } = await readLexicons(config.configDir, lexicon);
+  const context = await contextFor(bundle, options, pronunciations);
+  return (text) => readText(context, text);
+}
+
+async function contextFor(
+  bundle: Bundle,
+  { language, normalize = false, pauses, rawText = false }: SpeechOptions,
+  lexicon: Lexicon,
+): Promise<ReadingContext> {
+  const spoken = language ?? promptDefaults(bundle.manifest.prompt).language;
+  const settings = { language: spoken, normalize, rawText, pauses: pausesOf(pauses) };
+  return { bundle, settings, lexicon, rules: await loadRules(bundle) };
 }
 
 const silence = (ms: number): PreviewedSentence => ({ words: ms === 0 ? "" : `[pause ${ms}ms]`, detail: "" });

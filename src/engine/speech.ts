@@ -16,9 +16,9 @@ const SENTENCES_AHEAD = 2;
 const SENTENCES_AHEAD_OF_LANES = 32;
 
 /**
- * Which sentences of a text are spoken; `to` is not included. Ranges one after the other give every sample and
- * code of the whole: a pause belongs to the sentence behind it, the last one to the range that has the end.
- * The start is trimmed for the range from 0 alone.
+ * Which sentences of a text are spoken; `to` is not included. Ranges one after the other give every sample
+ * and code of the whole: a pause belongs to the sentence behind it, the last one to the range that has the
+ * end. The start is trimmed for the range from 0 alone.
  */
 export interface SentenceRange {
   from: number;

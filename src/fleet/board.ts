@@ -107,6 +107,11 @@ export class Board {
     this.timer = setInterval(() => void this.beat(), this.limits.beatMs);
   }
 
+  /** Whether its model makes the sound of an announcement. */
+  get isMaking(): boolean {
+    return this.maker !== null && this.maker.making > 0;
+  }
+
   /** What is there to see of it now. */
   get state(): BoardState {
     const { model, name, rooms, version } = this.options;

@@ -61,8 +61,8 @@ export interface Hub {
 export interface HubOptions {
   /** How the hub's administrator sees this connection. */
   name: string;
-  /** Comes back to a hub that has gone, for ever. */
-  patient?: boolean;
+  /** Comes back to a hub that has gone, for ever; `true`: also waits for one that is not there yet. */
+  patient?: boolean | "later";
   tell?: Tell;
 }
 

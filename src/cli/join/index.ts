@@ -9,11 +9,13 @@ import { TtsError } from "../../errors.ts";
 import type { Board } from "../../fleet/board.ts";
 import { Heard } from "../../fleet/heard.ts";
 import { SharedPhrases } from "../../fleet/phrases.ts";
+import type { RenderWorker } from "../../fleet/render/worker.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { readNight } from "../shared/announce-options.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { enterFleet, FLEET_SECTIONS, nameOf, type WayIn } from "../shared/fleet-options.ts";
 import { KeptModel } from "../shared/kept-model.ts";
+import { kindOf } from "../shared/kind.ts";
 import { log, TELL } from "../shared/log.ts";
 import { openPhrases, readPhraseBase } from "../shared/phrases.ts";
 import { PLAYED, readPlay, readShape } from "../shared/play-options.ts";
@@ -81,6 +83,7 @@ async function runBoard(args: JoinValues, { positionals }: CommandData): Promise
   await signalled;
   log.info("leaving: what sounds may finish");
   await closeBridge?.();
+  await board.worker?.stop();
   await board.board.leave();
   await board.model?.close();
 }
@@ -122,20 +125,21 @@ async function boardOf({
   manner,
   name,
   rooms,
-}: Parts): Promise<{ board: Board; model: KeptModel | null }> {
+}: Parts): Promise<{ board: Board; model: KeptModel | null; worker: RenderWorker | null }> {
   const { Board } = await import("../../fleet/board.ts");
+  const { RenderWorker } = await import("../../fleet/render/worker.ts");
   const model =
     base === null ? null : new KeptModel(base.phrases, base.options, loadConfig().voicesDir, clock);
-  await model?.warmUp();
+  const engine = await model?.warmUp();
   const board = new Board(hub, clock, {
     ...{ name, rooms, version, tell: TELL },
     model:
-      model === null || base === null
+      model === null || base === null || engine === undefined
         ? null
         : {
             name: base.phrases.bundle.manifest.name,
-            kind: "00000000",
-            lanes: 1,
+            kind: kindOf(base.phrases.bundle, engine, base.phrases.lexicons),
+            lanes: engine.config.lanes,
             rtf: () => model.rtf(),
             make: (order) => model.make(order),
           },
@@ -144,5 +148,17 @@ async function boardOf({
     heard: new Heard(join(manner.folder, "heard", name)),
   });
   await board.join();
-  return { board, model };
+  const { kind, lanes } = board.state;
+  if (model === null || kind === null) return { board, model, worker: null };
+  const worker = new RenderWorker(hub, {
+    ...{ board: name, kind, lanes, tell: TELL },
+    engine: () => model.engine(),
+    isUrgent: () => board.isMaking,
+    count(rendering) {
+      board.rendering = rendering;
+    },
+    fault: (error) => board.fault(error),
+  });
+  worker.start();
+  return { board, model, worker };
 }

@@ -3,7 +3,7 @@
 import { hostname } from "node:os";
 import { TtsError } from "../../errors.ts";
 import type { HubClock } from "../../fleet/clock.ts";
-import type { Hub } from "../../fleet/hub.ts";
+import type { Hub, HubOptions } from "../../fleet/hub.ts";
 import { asName, nameOfHost } from "../../fleet/names.ts";
 import { loadServer } from "../../fleet/settings.ts";
 import type { Tell } from "../../types.ts";
@@ -53,7 +53,7 @@ export interface WayIn {
 export async function enterFleet(
   url: string | undefined,
   name: string,
-  options: { patient?: boolean; tell: Tell },
+  options: Pick<HubOptions, "patient" | "tell"> & { tell: Tell },
 ): Promise<WayIn> {
   const settings = loadServer("fleet", url);
   if (settings === null)

@@ -8,14 +8,14 @@ import { localeOf, type Part } from "../../announce/template.ts";
 import { type ConfigFlags, LIMITS, loadConfig } from "../../config.ts";
 import { keptLoudness } from "../../engine/voice-loudness.ts";
 import type { SpeakOptions, Voice } from "../../engine.ts";
-import type { Bundle, Manifest } from "../../formats/bundle.ts";
+import type { Bundle } from "../../formats/bundle.ts";
 import { voiceToFile } from "../../formats/voice.ts";
-import { newHash } from "../../io/hash.ts";
 import { readTextFile, textOrEmpty } from "../../io/read.ts";
 import { isTerminal } from "../../io/terminal.ts";
 import { resolveModel } from "../../models/resolve.ts";
 import { promptDefaults } from "../../text/prompt.ts";
 import { announcing } from "./engine.ts";
+import { hashOf, shapeOf } from "./kind.ts";
 import { clearProgress, log } from "./log.ts";
 import { MACHINE_OPTIONS, readMachine } from "./machine-options.ts";
 import { filePath, type Options, type Values } from "./options.ts";
@@ -111,13 +111,6 @@ export function phraseVoice(base: PhraseBase, options: PhraseOptions): PhraseVoi
     locale: localeOf(options.language ?? promptDefaults(manifest.prompt).language),
   };
 }
-
-/** Everything of a model that shapes sound; how fast it was does not. */
-const shapeOf = ({ files, libraries, prompt, reading, sampling, source }: Manifest) => ({
-  ...{ files, libraries, prompt, reading, sampling, source },
-});
-
-const hashOf = (text: string) => newHash().update(text).digest("hex");
 
 /** Its name says nothing about its sound. */
 const hashOfVoice = (voice: Voice) => voiceToFile({ ...voice, name: "" }).sha256;
