@@ -133,7 +133,7 @@ describe("messages of renders", () => {
     '{"job":"x","section":0,"sentence":0}',
     '{"section":1e9}',
     "x".repeat(5_000),
-  ])("that are none are refused: %p", (message) => {
+  ])("that are none are refused (%#)", (message) => {
     const bytes = Buffer.from(message);
     for (const read of [readWork, readNotice, readSection])
       expect(failureOf(() => read(bytes)).code).toBe("REQUEST_INVALID");

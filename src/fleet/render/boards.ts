@@ -5,6 +5,7 @@ import type { Subscription } from "@nats-io/transport-node";
 import { asTtsError } from "../../errors.ts";
 import { FLEET_LIMITS, type RenderLimits } from "../../limits.ts";
 import type { Tell } from "../../types.ts";
+import { hasGone } from "../directory.ts";
 import { asHubError, type Hub } from "../hub.ts";
 import { inTime } from "../in-time.ts";
 import { WORK_STREAM, workSubject } from "../names.ts";
@@ -182,7 +183,7 @@ export class Boards {
       book.tell.debug(`${board} cannot make sentence ${sentence}: ${reason}`);
       if (item.state !== "here") item.state = "refused";
     } else if (state === "lost") this.forget(item);
-    else if (item.state !== "here") Object.assign(item, { state: "begun", sinceMs: book.now() });
+    else if (item.state !== "here") Object.assign(item, { state: "begun", board, sinceMs: book.now() });
     book.news();
   }
 
@@ -215,20 +216,37 @@ export class Boards {
     return stop === "eos" || frames >= (this.book.job.options.maxFrames ?? Number.POSITIVE_INFINITY);
   }
 
-  /** Sentences that nothing was heard of for a while: done without a notice, or lost with the hub's disk. */
+  /**
+   * Sentences that nothing was heard of for a while: done without a notice, begun by a board that has gone, or
+   * lost with the hub's disk.
+   */
   private async look(): Promise<void> {
     const { items, now } = this.book;
     const { lookMs, looks, staleMs } = this.book.limits;
     this.lookedMs = now();
-    const silent = items.filter(
-      ({ sinceMs, state }) => (state === "queued" || state === "begun") && now() - sinceMs > lookMs,
-    );
+    const silent = items
+      .filter(({ sinceMs, state }) => (state === "queued" || state === "begun") && now() - sinceMs > lookMs)
+      .slice(0, looks);
     await this.quietly("cannot look for sentences", async () => {
-      for (const item of silent.slice(0, looks)) {
+      const gone = await this.goneAmong(silent);
+      for (const item of silent) {
         if (await isLeft(this.hub, item.key)) this.fetch(item);
+        else if (item.state === "begun" && gone.has(item.board)) this.askAgain(item);
         else if (now() - item.sinceMs > staleMs && !(await this.isQueued(item))) this.forget(item);
       }
     });
+  }
+
+  private async goneAmong(silent: readonly Item[]): Promise<Set<string>> {
+    const names = new Set(silent.flatMap(({ board, state }) => (state === "begun" ? board : [])));
+    const gone = await Promise.all([...names].map((name) => hasGone(this.hub, name)));
+    return new Set([...names].filter((_, i) => gone[i]));
+  }
+
+  /** The hub would wait for the board's time to pass. */
+  private askAgain(item: Item): void {
+    this.claim(item);
+    item.state = "waiting";
   }
 
   /** The hub has lost it, and the text with it. */

@@ -15,6 +15,8 @@ export interface Item extends Place {
   state: "waiting" | "queued" | "begun" | "refused" | "here" | "done";
   /** When that was last heard of, in milliseconds of the monotonic clock. */
   sinceMs: number;
+  /** Who has begun it last, or "". */
+  board: string;
   /** Of its message at the hub. */
   seq: number;
   /** How often it was put there. */
@@ -33,7 +35,8 @@ export function itemsOf(
   return sentences.map(({ length }, sentence): Item => {
     const key = keyOf(job.id, { section, sentence });
     const state = done.has(key) ? "done" : "waiting";
-    return { section, sentence, key, state, weight: (bytes * length) / letters, sinceMs: 0, seq: 0, sent: 0 };
+    const weight = (bytes * length) / letters;
+    return { section, sentence, key, state, weight, board: "", sinceMs: 0, seq: 0, sent: 0 };
   });
 }
 
