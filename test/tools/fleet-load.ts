@@ -4,13 +4,12 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { PhraseCache } from "../../src/announce/phrases.ts";
-import { FLEET_LIMITS } from "../../src/config.ts";
 import { Sender } from "../../src/fleet/announcing.ts";
 import { HubClock } from "../../src/fleet/clock.ts";
 import { listBoards } from "../../src/fleet/directory.ts";
 import type { Hub } from "../../src/fleet/hub.ts";
-import { type FleetOutcome, readAnswer, readOutcome } from "../../src/fleet/messages.ts";
-import { answerSubject, outcomeSubject } from "../../src/fleet/names.ts";
+import { type FleetOutcome, readAnswer, readOutcome, readSay } from "../../src/fleet/messages.ts";
+import { answerSubject, outcomeSubject, saySubject } from "../../src/fleet/names.ts";
 import { SharedPhrases } from "../../src/fleet/phrases.ts";
 import { shell } from "../cli/_tts.ts";
 import { crowdOf } from "../fleet/_crowd.ts";
@@ -119,6 +118,8 @@ interface Heard {
 
 /** Announces, and gathers what boards say of it. */
 class Listener {
+  /** When each announcement was at the hub. */
+  private readonly saidMs = new Map<string, number>();
   private readonly answersMs = new Map<string, number[]>();
   private readonly outcomes = new Map<string, FleetOutcome[]>();
 
@@ -134,6 +135,9 @@ class Listener {
     const phrases = new SharedPhrases(hub, cache);
     const sender = new Sender(hub, clock, { name: "load", phrases, make: makerOf(cache), tell: new Told() });
     const listener = new Listener(sender, clock);
+    hub.connection.subscribe(saySubject("*", "*"), {
+      callback: (_, { data }) => void listener.saidMs.set(readSay(data).id, clock.nowMs()),
+    });
     hub.connection.subscribe(answerSubject("*"), {
       callback: (_, { data, subject }) => {
         readAnswer(data);
@@ -157,10 +161,9 @@ class Listener {
 
   async announce(room: string, boards: number): Promise<Heard> {
     const startMs = this.clock.nowMs();
-    const { boards: answered, id, moment } = await this.sender.announce({ rooms: [room], text: TEXT });
-    // its message went to the hub so long before its moment
-    const sentMs = moment - FLEET_LIMITS.leadMs - startMs;
-    const takenMs = Math.max(...this.answersMs.get(id)!) - startMs - sentMs;
+    const { boards: answered, id } = await this.sender.announce({ rooms: [room], text: TEXT });
+    const saidMs = this.saidMs.get(id)!;
+    const takenMs = Math.max(...this.answersMs.get(id)!) - saidMs;
     await until(() => (this.outcomes.get(id)?.length ?? 0) >= boards, `${boards} outcomes of ${room}`);
     const outcomes = this.outcomes.get(id)!;
     const at = outcomes.map((outcome) => outcome.at);
@@ -174,7 +177,7 @@ class Listener {
       ...(answered.length === boards ? [] : [`${answered.length} of ${boards} boards answered in ${room}`]),
       ...(outcomes.length === boards ? [] : [`${outcomes.length} outcomes of ${boards} in ${room}`]),
     ];
-    return { sentMs, takenMs, apartMs: Math.max(...at) - Math.min(...at), faults: wrong };
+    return { sentMs: saidMs - startMs, takenMs, apartMs: Math.max(...at) - Math.min(...at), faults: wrong };
   }
 }
 
