@@ -18,7 +18,7 @@ import { SAY_STREAM, saySubject } from "./names.ts";
  * nats-server 2.9 loses a request for messages that comes while an earlier one expires, and then gives nothing
  * until heartbeats have been missed: so they expire as good as never, and heartbeats come often.
  */
-export const LISTENING = {
+const LISTENING = {
   max_messages: 8,
   expires: FLEET_LIMITS.pullMs,
   idle_heartbeat: FLEET_LIMITS.pullBeatMs,
