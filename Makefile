@@ -9,7 +9,7 @@ TEXT ?= The kettle is ready. The time is seven forty five.
 export TEXT_TO_SPEAK = $(value TEXT)
 export VOICE_FOLDER = $(value FROM)
 
-.PHONY: help setup run test check format hear voice bench render compare memory load npu-demo npu-check native binary test-rootfs test-arm64 man install uninstall deb clean
+.PHONY: help setup run test check format hear voice bench render compare memory load fleet-load npu-demo npu-check native binary test-rootfs test-arm64 man install uninstall deb clean
 
 help: ## print this list
 	@echo "make TARGET"
@@ -62,6 +62,9 @@ memory: $(READY) ## see whether memory stays flat over 100 kB of text (ten minut
 
 load: $(READY) ## put tts serve under load (SPEECHES=1000, MODEL=DIR, ROUNDS, PARTS="crowd first ends lanes"; ten minutes)
 	@$(BUN) test/tools/load.ts --speeches="$(SPEECHES)" --model="$(MODEL)" --rounds="$(ROUNDS)" --parts="$(PARTS)"
+
+fleet-load: $(READY) ## put a hub under the load of a fleet (BOARDS=1000, ROOMS=100, ROUNDS, PARTS="boards crowd pair"; three minutes)
+	@$(BUN) test/tools/fleet-load.ts --boards="$(BOARDS)" --rooms="$(ROOMS)" --rounds="$(ROUNDS)" --parts="$(PARTS)"
 
 render: $(READY) ## measure how a book's time falls with 1, 2 and 4 boards on this machine (ROUNDS, SENTENCES; needs nats-server)
 	@$(BUN) test/tools/render.ts --rounds="$(ROUNDS)" --sentences="$(SENTENCES)"

@@ -225,6 +225,12 @@ export const FLEET_LIMITS = {
   /** An announcement begins so long after it was sent, and 1 ms later for so many bytes of its sound. */
   leadMs: 400,
   leadBytes: 4_000,
+  /** So many boards fetch a sound side by side as fast as one alone; each takes the hub some time. */
+  leadBoards: 10,
+  leadPerBoardMs: 0.5,
+  /** Of one request for messages, and how often the hub says that it is still there while it waits. */
+  pullMs: 12 * 3_600_000,
+  pullBeatMs: 5_000,
   /** The hub gives a message to a board again where it says nothing of it for so long. */
   ackMs: 30_000,
   workingMs: 10_000,

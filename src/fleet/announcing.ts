@@ -83,7 +83,7 @@ export class Sender {
    * sound, FLEET_UNREACHABLE, FLEET_REFUSED; the reason of an aborted signal
    */
   async announce(request: FleetAnnouncement, signal?: AbortSignal): Promise<FleetReport> {
-    const { clock, limits } = this;
+    const { clock } = this;
     checkText(request.text);
     checkRooms(request.rooms);
     const { moment: wanted, mostLateMs } = this.timesOf(request);
@@ -92,7 +92,7 @@ export class Sender {
     boardsIn(request.rooms, present, known);
     const made = await this.make(request, wanted, known, signal);
     signal?.throwIfAborted();
-    const soonest = clock.nowMs() + limits.leadMs + made.bytes / limits.leadBytes;
+    const soonest = clock.nowMs() + this.leadMs(made.bytes, present.length);
     const moment = Math.round(Math.max(wanted ?? 0, soonest));
     if (wanted !== null && moment > wanted && moment - wanted >= mostLateMs)
       throw tooLate(request.by!, moment - wanted);
@@ -113,6 +113,12 @@ export class Sender {
     };
     const expected = present.map(({ name }) => name);
     return { id: message.id, moment, boards: await this.send(message, expected, signal) };
+  }
+
+  /** What boards need until they have the message and the sound. */
+  private leadMs(bytes: number, boards: number): number {
+    const { leadBoards, leadBytes, leadMs, leadPerBoardMs } = this.limits;
+    return leadMs + leadPerBoardMs * boards + (bytes / leadBytes) * Math.max(1, boards / leadBoards);
   }
 
   /** Makes the sound and leaves it at the hub, so that the same announcement sounds at once. @throws as it */

@@ -5,16 +5,36 @@ import { RequestError } from "@nats-io/transport-node";
 import { FLEET_LIMITS } from "../config.ts";
 import type { Hub } from "./hub.ts";
 import { type BoardState, readState, writeOrder } from "./messages.ts";
-import { ALL_ROOMS, boardSubject } from "./names.ts";
+import { ALL_ROOMS, BOARD_BUCKET, boardSubject } from "./names.ts";
 
-/** Boards that told of themselves a short while ago, by name. @param nowMs of the hub's clock */
-export async function listBoards({ boards }: Pick<Hub, "boards">, nowMs: number): Promise<BoardState[]> {
-  const states: BoardState[] = [];
-  for await (const { operation, value } of await boards.history({ key: ">" })) {
-    const state = operation === "PUT" ? stateOf(value) : null;
-    if (state !== null && nowMs - state.at <= FLEET_LIMITS.absentMs) states.push(state);
+/**
+ * Boards that told of themselves a short while ago, by name. The client would end its list where the hub says
+ * that no entry is left, which many boards that write meanwhile keep from ever coming; so this ends at the
+ * entry that was the last one at the beginning. The bucket keeps two of each board: none that was there goes.
+ * @param nowMs of the hub's clock
+ * @throws what the hub throws
+ */
+export async function listBoards(
+  { boards, manager }: Pick<Hub, "boards" | "manager">,
+  nowMs: number,
+): Promise<BoardState[]> {
+  const { state: bucket } = await manager.streams.info(`KV_${BOARD_BUCKET}`);
+  if (bucket.messages === 0) return [];
+  const states = new Map<string, BoardState | null>();
+  const entries = await boards.history({ key: ">" });
+  const timer = setTimeout(() => entries.stop(new Error("timeout")), FLEET_LIMITS.requestMs);
+  try {
+    for await (const { key, operation, revision, value } of entries) {
+      states.set(key, operation === "PUT" ? stateOf(value) : null);
+      if (revision >= bucket.last_seq) break;
+    }
+  } finally {
+    clearTimeout(timer);
   }
-  return states.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return [...states.values()]
+    .filter((state) => state !== null && nowMs - state.at <= FLEET_LIMITS.absentMs)
+    .map((state) => state!)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** What another program wrote there is no board. */

@@ -9,10 +9,21 @@ import {
   type JsMsg,
 } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import type { FleetLimits } from "../config.ts";
+import { FLEET_LIMITS, type FleetLimits } from "../config.ts";
 import type { Tell } from "../types.ts";
 import { type Hub, unlessThere } from "./hub.ts";
 import { SAY_STREAM, saySubject } from "./names.ts";
+
+/**
+ * nats-server 2.9 loses a request for messages that comes while an earlier one expires, and then gives nothing
+ * until heartbeats have been missed: so they expire as good as never, and heartbeats come often.
+ */
+const LISTENING = {
+  max_messages: 8,
+  expires: FLEET_LIMITS.pullMs,
+  idle_heartbeat: FLEET_LIMITS.pullBeatMs,
+  abort_on_missing_resource: true,
+} as const;
 
 export interface EarOptions {
   board: string;
@@ -64,7 +75,7 @@ export class Ear {
       try {
         await this.open(false);
         const consumer = await this.hub.streams.consumers.get(SAY_STREAM, this.durable);
-        this.messages = await consumer.consume({ max_messages: 8, abort_on_missing_resource: true });
+        this.messages = await consumer.consume(LISTENING);
         if (this.closed) await this.messages.close();
         for await (const message of this.messages) this.options.take(message);
       } catch (error) {

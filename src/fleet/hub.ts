@@ -155,7 +155,7 @@ async function furnished(connection: NatsConnection, url: string, tell?: Tell): 
           manager.streams.add({ ...stream, max_bytes: bytes }),
         boards: (bytes: number) =>
           kvm.create(BOARD_BUCKET, {
-            ...{ history: 1, ttl: stateMs, max_bytes: bytes },
+            ...{ history: 2, ttl: stateMs, max_bytes: bytes },
             storage: StorageType.Memory, // it changes all the time, and boards tell it again
           }),
         phrases: (bytes: number) => objm.create(PHRASE_BUCKET, { ttl: nanos(phraseMs), max_bytes: bytes }),

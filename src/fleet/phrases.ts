@@ -1,15 +1,17 @@
 // Phrases that were made once and are heard on many boards: at the hub they have the key and the form of the
 // phrase cache, and check themselves.
 
+import type { ObjectInfo } from "@nats-io/obj";
 import { type PhraseCache, type PhraseSound, readPhraseFile } from "../announce/phrases.ts";
 import { FLEET_LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { asHubError, type Hub } from "./hub.ts";
 import { inTime } from "./in-time.ts";
+import { PHRASE_BUCKET } from "./names.ts";
 
 export class SharedPhrases {
   constructor(
-    private readonly hub: Pick<Hub, "phrases" | "url">,
+    private readonly hub: Pick<Hub, "manager" | "phrases" | "url">,
     readonly cache: PhraseCache,
   ) {}
 
@@ -70,10 +72,26 @@ export class SharedPhrases {
           `a sound at the hub has ${info.size} bytes`,
           `at most ${FLEET_LIMITS.soundPartBytes}`,
         );
-      const bytes = await inTime(phrases.getBlob(key));
-      return bytes === null ? null : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      return await this.read(info);
     } catch (error) {
       throw asHubError(url, error);
     }
+  }
+
+  /**
+   * Asks for one chunk after the other. The client's own way makes a consumer for each reader: of a thousand
+   * boards that read at once a few then heard nothing for half a minute.
+   */
+  private async read({ chunks, nuid, size }: ObjectInfo): Promise<Buffer | null> {
+    const read: Uint8Array[] = [];
+    for (let seq = 1; read.length < chunks; ) {
+      const place = { seq, next_by_subj: `$O.${PHRASE_BUCKET}.C.${nuid}` };
+      const chunk = await inTime(this.hub.manager.direct.getMessage(`OBJ_${PHRASE_BUCKET}`, place));
+      if (chunk === null) return null;
+      read.push(chunk.data);
+      seq = chunk.seq + 1;
+    }
+    const bytes = Buffer.concat(read);
+    return bytes.length === size ? bytes : null;
   }
 }

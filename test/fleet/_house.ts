@@ -132,18 +132,26 @@ export class House {
   readonly outcomes: FleetOutcome[] = [];
   private readonly closing: (() => Promise<unknown>)[] = [];
 
-  private constructor(readonly server: TestServer) {}
+  private constructor(
+    readonly server: TestServer,
+    private readonly port: number,
+  ) {}
 
   /** As {@link TestServer.nats}. */
   static async open(options = "", limits = ""): Promise<House> {
     const server = await TestServer.nats(options, limits);
-    const house = new House(server);
+    const house = new House(server, server.port);
     house.closing.push(() => server.kill());
     return house;
   }
 
+  /** Boards and senders of this process at a hub that another one has started. */
+  static at(port: number): House {
+    return new House(undefined as never, port);
+  }
+
   settings(more: Partial<HubSettings> = {}): HubSettings {
-    return settingsOf(this.server.port, more);
+    return settingsOf(this.port, more);
   }
 
   /** A connection for the test itself. */
