@@ -217,8 +217,8 @@ export class Boards {
   }
 
   /**
-   * Sentences that nothing was heard of for a while: done without a notice, begun by a board that has gone, or
-   * lost with the hub's disk.
+   * Sentences that nothing was heard of for a while: done without a notice, begun by a board that has gone,
+   * or lost with the hub's disk.
    */
   private async look(): Promise<void> {
     const { items, now } = this.book;
