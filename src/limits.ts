@@ -334,7 +334,7 @@ export const RENDER_LIMITS = {
   deliveries: 10,
   /** Without a sign of a board for so long, the machine that renders speaks as well. */
   boardMs: 10_000,
-  /** Without a sign for so long a sentence may be made by the machine that renders; then it must be. */
+  /** Without a sign for so long a sentence may be made by the machine that renders; later it must be. */
   staleMs: 10_000,
   lostMs: 60_000,
   /** Sentences at the hub that no board has begun yet, and more for each that one has. */

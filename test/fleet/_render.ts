@@ -19,7 +19,7 @@ export const KIND = "0123456789abcdef";
 /** Waits that would make tests slow. */
 export const LIMITS: RenderLimits = {
   ...RENDER_LIMITS,
-  ...{ boardMs: 1_000, staleMs: 1_000, lookMs: 100, pollMs: 50, restMs: 20, pullMs: 1_000 },
+  ...{ boardMs: 20_000, staleMs: 1_000, lookMs: 100, pollMs: 50, restMs: 20, pullMs: 1_000 },
 };
 const SECTION_BYTES = 400;
 

@@ -1,5 +1,5 @@
-// The parts of a render that need no hub: a book in sections, finished sentences as bytes and on the shelf, the
-// messages of boards.
+// The parts of a render that need no hub: a book in sections, finished sentences as bytes and on the shelf,
+// the messages of boards, and what makes boards of one kind.
 
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
@@ -17,6 +17,7 @@ import {
 import { sectionsOf } from "../../src/fleet/render/sections.ts";
 import { readSentence, type SentenceSound, writeSentence } from "../../src/fleet/render/sentence-file.ts";
 import { Shelf } from "../../src/fleet/render/shelf.ts";
+import type { Manifest } from "../../src/formats/bundle.ts";
 import { bundleOf, failureOf } from "../_support.ts";
 import { newShelves } from "./_render.ts";
 
@@ -148,31 +149,29 @@ describe("messages of renders", () => {
 
 test("a kind is what decides the bits of a sound", () => {
   const bundle = bundleOf("starter");
-  const { manifest } = bundle;
-  const engine = {
-    backends: { talker: "ort", predictor: "ort" },
-    config: { lanes: 1, threads: 1, cpus: ANYWHERE },
-  };
-  const kind = kindOf(bundle, engine, ["list"]);
-  const backends = { predictor: "ort", talker: "ort" }; // as the stages have opened
-  const sampling = { ...manifest.sampling, maxNewTokens: 5 };
-  const coarse = {
-    ...bundle,
-    manifest: { ...manifest, weights: { talker: "q4_0", predictor: "q4_0" } as const },
-  };
-  const many = { ...engine, config: { ...engine.config, lanes: 4 } };
+  const settings = { bundle, lexicons: ["list"], machine: {} };
+  const engine = (lanes: number, talker = "ort", predictor = "ort") => ({
+    backends: { talker, predictor },
+    config: { lanes, threads: 1, cpus: ANYWHERE },
+  });
+  const of = (changes: Partial<Manifest>) => ({
+    ...settings,
+    bundle: { ...bundle, manifest: { ...bundle.manifest, ...changes } },
+  });
+  const kind = kindOf(settings, engine(1));
   expect(kind).toMatch(/^[0-9a-f]{32}$/);
-  expect(kindOf({ ...bundle, manifest: { ...manifest, sampling } }, { ...engine, backends }, ["list"])).toBe(
-    kind,
-  );
-  expect(kindOf(coarse, many, [])).toBe(kindOf(coarse, engine, []));
+  const sampling = { ...bundle.manifest.sampling, maxNewTokens: 5 };
+  const { talker, predictor } = engine(1).backends;
+  const opened = { ...engine(1), backends: { predictor, talker } }; // in another order
+  expect(kindOf(of({ sampling }), opened)).toBe(kind);
+  const coarse = of({ weights: { talker: "q4_0", predictor: "q4_0" } });
+  expect(kindOf(coarse, engine(4))).toBe(kindOf(coarse, engine(1)));
   const others = [
-    kindOf(bundle, many, ["list"]),
-    kindOf(bundle, engine, ["other"]),
-    kindOf(bundle, { ...engine, backends: { talker: "llama", predictor: "ort" } }, ["list"]),
-    kindOf({ ...bundle, manifest: { ...manifest, libraries: { llama: "1", onnxruntime: "2" } } }, engine, [
-      "list",
-    ]),
+    kindOf(settings, engine(4)),
+    kindOf(settings, engine(1, "llama")),
+    kindOf(settings, engine(1, "ort", "axcl")),
+    kindOf({ ...settings, lexicons: ["other"] }, engine(1)),
+    kindOf(of({ libraries: { llama: "1", onnxruntime: "2" } }), engine(1)),
   ];
-  expect(new Set([kind, ...others]).size).toBe(5);
+  expect(new Set([kind, ...others]).size).toBe(6);
 });

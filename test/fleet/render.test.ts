@@ -3,9 +3,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { SpeakOptions } from "../../src/engine.ts";
 import type { Hub } from "../../src/fleet/hub.ts";
 import { WORK_STREAM, workSubject } from "../../src/fleet/names.ts";
 import { noticeSubject, writeWork } from "../../src/fleet/render/job.ts";
+import type { Renderer } from "../../src/fleet/render/make.ts";
 import { patient } from "../_support.ts";
 import {
   boardOn,
@@ -21,6 +23,8 @@ import {
 import { describeWith, TestServer } from "./_servers.ts";
 
 const COUNT = 30;
+/** This machine soon speaks as well. */
+const IMPATIENT = { ...LIMITS, boardMs: 1_000 };
 
 describe("without a hub", () => {
   test("a book is made here", async () => {
@@ -139,7 +143,7 @@ describeWith(["nats-server"], "with a hub", () => {
   test("without a board this machine speaks, and says why", async () => {
     const lines: string[] = [];
     const tell = { ...SILENT, info: (line: string) => lines.push(line) };
-    const { sound } = await rendered({ hub, tell, strangers: async () => ["attic"] });
+    const { sound } = await rendered({ hub, limits: IMPATIENT, tell, strangers: async () => ["attic"] });
     expect(sound).toEqual(wholeSound());
     expect(lines).toEqual([
       "no board took a sentence in 1 s: this machine speaks",
@@ -165,6 +169,23 @@ describeWith(["nats-server"], "with a hub", () => {
       ["", 5],
       ["weak", COUNT - 5],
     ]);
+  });
+
+  test("a sentence that a board says nothing more of is made here", async () => {
+    const engine = new TestEngine();
+    const hanging = (signal?: AbortSignal) => ({
+      async *[Symbol.asyncIterator]() {
+        await new Promise((resolve) => signal?.addEventListener("abort", resolve));
+      },
+      summary: () => ({ stop: "cancelled", repairs: [], frames: 0 }),
+    });
+    const speak = (text: string, options: SpeakOptions) =>
+      options.sentences!.from === 5 ? hanging(options.signal) : engine.speak(text, options);
+    const board = boardOn(hub, "board", { speak: speak as Renderer["speak"] }, { lanes: 3 });
+    const { outcome, sound } = await rendered({ hub, limits: { ...LIMITS, lostMs: 300 } });
+    await board.stop();
+    expect(sound).toEqual(wholeSound());
+    expect(outcome.made.get("")).toBe(3); // one of each section
   });
 
   test("a board that leaves gives back what it has, and takes nothing while it has better to do", async () => {
@@ -209,7 +230,6 @@ describeWith(["nats-server"], "with a hub", () => {
       const board = boardOn(own, "board", engine);
       const { outcome, sound } = await rendered({
         hub,
-        limits: { ...LIMITS, boardMs: 20_000 },
         async onSentence(count) {
           if (count !== 8) return;
           await server.kill();
@@ -232,6 +252,7 @@ describeWith(["nats-server"], "with a hub", () => {
       const board = boardOn(own, "board", new TestEngine(5));
       const { outcome, sound } = await rendered({
         hub,
+        limits: IMPATIENT,
         onSentence: (count) => (count === 8 ? server.kill() : undefined),
       });
       await board.stop();

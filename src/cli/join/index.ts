@@ -138,7 +138,7 @@ async function boardOf({
         ? null
         : {
             name: base.phrases.bundle.manifest.name,
-            kind: kindOf(base.phrases.bundle, engine, base.phrases.lexicons),
+            kind: kindOf(base.phrases, engine),
             lanes: engine.config.lanes,
             rtf: () => model.rtf(),
             make: (order) => model.make(order),

@@ -75,7 +75,7 @@ export function openFor({ base, options, sections }: Order, args: RenderValues):
 export function jobFor({ base, options, sections }: Order, engine: Engine): Job {
   // it is not spoken, but resolves and checks the settings
   const { settings } = engine.speak(sections[0].text, { ...options, sentences: { from: 0, to: 1 } });
-  const kind = kindOf(base.bundle, engine, base.lexicons);
+  const kind = kindOf(base, engine);
   return jobOf(kind, sections, optionsOf(settings, options.voice, options.watch));
 }
 
@@ -139,7 +139,7 @@ export async function renderInto(rendering: Rendering): Promise<void> {
     hub: fleet?.hub ?? null,
     strangers: () => (fleet === null ? Promise.resolve([]) : strangersIn(fleet, job.kind)),
   });
-  if (render.foundBefore > 0) log.info(`${render.foundBefore} sentences are there from an earlier run`);
+  if (render.foundBefore > 0) log.info(`sentences from an earlier run: ${render.foundBefore}`);
   const startMs = performance.now();
   const heard = await deliverSound(output, async (outlet) => {
     if (needsLevel(output)) await output.level.learn(engine, order.options);

@@ -222,7 +222,7 @@ export class Boards {
    */
   private async look(): Promise<void> {
     const { items, now } = this.book;
-    const { lookMs, looks, staleMs } = this.book.limits;
+    const { lookMs, looks, lostMs, staleMs } = this.book.limits;
     this.lookedMs = now();
     const silent = items
       .filter(({ sinceMs, state }) => (state === "queued" || state === "begun") && now() - sinceMs > lookMs)
@@ -230,9 +230,12 @@ export class Boards {
     await this.quietly("cannot look for sentences", async () => {
       const gone = await this.goneAmong(silent);
       for (const item of silent) {
+        const silentMs = now() - item.sinceMs;
         if (await isLeft(this.hub, item.key)) this.fetch(item);
         else if (item.state === "begun" && gone.has(item.board)) this.askAgain(item);
-        else if (now() - item.sinceMs > staleMs && !(await this.isQueued(item))) this.forget(item);
+        // boards were killed by it so often that the hub gives it no more
+        else if (item.state === "begun" && silentMs > lostMs) item.state = "refused";
+        else if (silentMs > staleMs && !(await this.isQueued(item))) this.forget(item);
       }
     });
   }
@@ -243,10 +246,10 @@ export class Boards {
     return new Set([...names].filter((_, i) => gone[i]));
   }
 
-  /** The hub would wait for the board's time to pass. */
+  /** The hub would wait for the board's time to pass. What has cost several boards is made here. */
   private askAgain(item: Item): void {
     this.claim(item);
-    item.state = "waiting";
+    item.state = item.sent < this.book.limits.failures ? "waiting" : "refused";
   }
 
   /** The hub has lost it, and the text with it. */

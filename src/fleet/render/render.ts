@@ -144,12 +144,10 @@ export class Render implements Book {
   /** Whether this machine must speak as well. */
   private judge(): void {
     if (this.boards === null || this.helping !== "") return;
-    const { boardMs, lostMs } = this.limits;
+    const { boardMs } = this.limits;
     const isAsked = this.items.some(({ state }) => ["waiting", "queued", "begun"].includes(state));
     if (!isAsked) this.boards.heardMs = this.now();
-    const silentMs = this.now() - this.boards.heardMs;
-    const isLost = this.items.some((item) => item.state === "begun" && this.now() - item.sinceMs > lostMs);
-    if (silentMs < boardMs && !isLost) return;
+    if (this.now() - this.boards.heardMs < boardMs) return;
     const seconds = Math.round(boardMs / 1000);
     const was = this.boards.names.size === 0 ? "no board took a sentence" : "no board gave a sign";
     this.helping = `${was} in ${seconds} s`;
