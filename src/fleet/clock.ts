@@ -42,6 +42,7 @@ export class HubClock implements Clock {
       if (stored === null || errorMs >= best.errorMs) continue;
       best = { aheadMs: stored.time.getTime() - (askedMs + heardMs) / 2, errorMs };
     }
+    if (best.errorMs === Number.POSITIVE_INFINITY) throw new Error("its clock cannot be read");
     const grownMs = this.errorMs + DRIFT * (monotonicMs() - this.lookedMs);
     const wasSet = Math.abs(best.aheadMs - this.aheadMs) > grownMs + best.errorMs + 1;
     if (best.errorMs > grownMs && !wasSet) return; // what is known is better

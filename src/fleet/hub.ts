@@ -85,7 +85,7 @@ const STREAMS: readonly StreamSettings[] = [
     subjects: ["tts.clock.*"],
     storage: StorageType.Memory,
     max_bytes: FLEET_LIMITS.clockBytes,
-    max_msgs_per_subject: 1,
+    max_msgs_per_subject: 64, // a machine's board and those who announce on it may have one name
     max_msg_size: FLEET_LIMITS.messageBytes,
     max_age: nanos(FLEET_LIMITS.stateMs),
   },

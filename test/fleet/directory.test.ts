@@ -1,6 +1,7 @@
 // Who is there, with a real hub: the list ends and is whole however often boards write meanwhile.
 
 import { expect, test } from "bun:test";
+import { HubClock } from "../../src/fleet/clock.ts";
 import { hasGone, listBoards, ping } from "../../src/fleet/directory.ts";
 import { boardSubject } from "../../src/fleet/names.ts";
 import { House } from "./_house.ts";
@@ -33,6 +34,25 @@ describeWith(["nats-server"], "who is there", () => {
     const left = (await listBoards(hub, Date.now())).map(({ name }) => name);
     expect(left).toEqual([...names.slice(1), "real"]);
     expect(await listBoards(hub, Date.now() + 60_000)).toEqual([]); // all have been silent for long
+  });
+
+  test("the hub's clock is read by many of one name at once, and one that cannot be read is not taken", async () => {
+    await using house = await House.open();
+    const hubs = await Promise.all(Array.from({ length: 12 }, () => house.hub()));
+    const clocks = hubs.map(() => new HubClock());
+    await Promise.all(clocks.map((clock, i) => clock.look(hubs[i], "pi")));
+    for (const { offset } of clocks) {
+      expect(Math.abs(offset.offsetMs)).toBeLessThan(1_000);
+      expect(offset.errorMs).toBeLessThan(1_000);
+    }
+    const [hub] = hubs;
+    const forgetful = { ...hub.manager.streams, getMessage: async () => null } as typeof hub.manager.streams;
+    const lost = {
+      streams: hub.streams,
+      manager: { ...hub.manager, streams: forgetful } as typeof hub.manager,
+    };
+    await expect(clocks[0].look(lost, "pi")).rejects.toThrow("its clock cannot be read");
+    expect(Math.abs(clocks[0].offset.offsetMs)).toBeLessThan(1_000);
   });
 
   test("a ping tells who listens, who has gone, and who gives no answer", async () => {

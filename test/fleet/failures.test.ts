@@ -181,6 +181,21 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     expect(house.said).toHaveLength(1);
   });
 
+  test("a sound that cannot be fetched now is fetched when it can be", async () => {
+    const board = await house.board("pi");
+    const { direct } = board.hub.manager;
+    const read = direct.getMessage.bind(direct);
+    let failures = 2;
+    direct.getMessage = (...args) => (failures-- > 0 ? Promise.reject(new Error("timeout")) : read(...args));
+    const hub = await house.hub();
+    const message = messageOf(await phraseAt(hub));
+    await publish(hub, message);
+    await said(message.id, ["pi"]);
+    expect(failures).toBeLessThan(0);
+    await isSettled(hub, ["pi"]);
+    expect(house.saidBy(message.id)).toEqual(["pi"]);
+  });
+
   test("what comes twice is said once, also while it is being said for long", async () => {
     const board = await house.board("pi");
     board.say.lengthMs = 2 * SHORT.ackMs;

@@ -1,5 +1,6 @@
-// make fleet-load: a fleet of many boards against one real hub, and what it takes. Fails where an announcement
-// is lost or said twice. Figures are printed and not judged: they depend on the machine and on what else it does.
+// make fleet-load: a fleet of many boards against one real hub, and what it takes. Fails where an
+// announcement is lost or said twice. Figures are printed and not judged: they depend on the machine and on
+// what else it does.
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
