@@ -232,8 +232,8 @@ export const FLEET_LIMITS = {
   pullMs: 12 * 3_600_000,
   pullBeatMs: 5_000,
   /** The hub gives a message to a board again where it says nothing of it for so long. */
-  ackMs: 30_000,
-  workingMs: 10_000,
+  ackMs: 10_000,
+  workingMs: 3_000,
   /** A consumer of a board that never comes back goes after this time. */
   idleConsumerMs: 86_400_000,
   /** Of the streams and buckets: longer than an announcement may be ahead. */
@@ -259,8 +259,11 @@ export const FLEET_LIMITS = {
   soundPartBytes: 64 * 2 ** 20,
   parts: 256,
   rooms: 16,
-  /** Announcements that a board holds at once, those for later included. */
+  /** Announcements that a board holds at once, those for later included; a few places are for urgent ones. */
   held: 64,
+  heldForUrgent: 8,
+  /** The longest that one may sound, with its repetitions. */
+  saySeconds: 3_600,
   /** Of one sender: so many at once, and then so many a minute. */
   senderBurst: 30,
   senderPerMinute: 60,

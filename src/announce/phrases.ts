@@ -237,6 +237,9 @@ export function phraseFile(key: string, { samples, words }: PhraseSound, fresh: 
   return bytes;
 }
 
+/** The sum of the file of a phrase, as hex digits. */
+export const sumOfFile = (bytes: Buffer) => bytes.toString("hex", SUM_AT, HEADER_BYTES);
+
 /** The sound in the file of a phrase; null: it is damaged, or another phrase. */
 export const readPhraseFile = (key: string, bytes: Buffer): PhraseSound | null =>
   isWhole(bytes, key) ? soundOf(bytes) : null;

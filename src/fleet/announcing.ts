@@ -88,7 +88,8 @@ export class Sender {
     checkRooms(request.rooms);
     const { moment: wanted, mostLateMs } = this.timesOf(request);
     const known = await this.known();
-    const present = await whoAnswers(this.hub, boardsIn(request.rooms, known));
+    const { present, silent } = await whoAnswers(this.hub, boardsIn(request.rooms, known));
+    if (silent.length > 0) this.options.tell.warn(`no answer from ${silent.slice(0, SHOWN).join(", ")}`);
     boardsIn(request.rooms, present, known);
     const made = await this.make(request, wanted, known, signal);
     signal?.throwIfAborted();
@@ -163,8 +164,8 @@ export class Sender {
     const order: MakeOrder = { text, moment: Math.round(moment ?? this.clock.nowMs()), settings };
     let failure: TtsError | null = null;
     const able = makersAmong(known, model);
-    const idle = makersAmong(await whoAnswers(hub, able.slice(0, limits.makersAsked)), model);
-    for (const board of [...idle, ...able.slice(limits.makersAsked)]) {
+    const idle = makersAmong((await whoAnswers(hub, able.slice(0, limits.makersAsked))).present, model);
+    for (const board of [...idle, ...able.slice(limits.makersAsked)].slice(0, limits.makersAsked)) {
       try {
         tell.debug(`${board.name} makes the sound`);
         return await makeAt(hub, board.name, order, this.signOf(board.name), signal, limits);
@@ -313,8 +314,8 @@ function boardsIn(
 
 /** A building may have a hundred. */
 const namesOf = (rooms: readonly string[]) =>
-  [...rooms.slice(0, SHOWN_ROOMS), ...(rooms.length > SHOWN_ROOMS ? ["others"] : []), ALL_ROOMS].join(", ");
-const SHOWN_ROOMS = 10;
+  [...rooms.slice(0, SHOWN), ...(rooms.length > SHOWN ? ["others"] : []), ALL_ROOMS].join(", ");
+const SHOWN = 10;
 
 function settingsOf({ instruct, language, normalize, seed, voice }: VoiceSettings): VoiceSettings {
   return { voice, language, instruct, seed, normalize };

@@ -62,7 +62,7 @@ export class Board {
     const { limits = FLEET_LIMITS, model, name, phrases, rooms, tell } = options;
     this.limits = limits;
     this.since = Math.round(clock.nowMs());
-    this.maker = model === null ? null : new Maker(model.make, phrases, (fault) => this.fault(fault));
+    this.maker = model === null ? null : new Maker(hub, model.make, phrases, (fault) => this.fault(fault));
     this.spokesman = new Spokesman(hub, clock, {
       ...{ ...options, limits },
       onFault: (fault) => this.fault(fault),
@@ -146,6 +146,8 @@ export class Board {
   }
 
   private answerOne(request: Msg): void {
+    // a reply goes where clients listen: never to what this board has rights to and its asker has not
+    if (!request.reply?.startsWith("_INBOX.")) return;
     try {
       const order = readOrder(request.data);
       if (order === "ping") request.respond(writeState(this.state));

@@ -25,7 +25,8 @@ export async function listBoards(
   const timer = setTimeout(() => entries.stop(new Error("timeout")), FLEET_LIMITS.requestMs);
   try {
     for await (const { key, operation, revision, value } of entries) {
-      states.set(key, operation === "PUT" ? stateOf(value) : null);
+      const state = operation === "PUT" ? stateOf(value) : null;
+      states.set(key, state?.name === key ? state : null);
       if (revision >= bucket.last_seq) break;
     }
   } finally {
@@ -46,38 +47,45 @@ function stateOf(bytes: Uint8Array): BoardState | null {
   }
 }
 
-/** The state of a board now, or null where nobody listens. */
-export async function ping(
+/** `gone`: the hub knows that nobody listens there any more. `silent`: it hangs, or is cut off. */
+async function ask(
   { connection }: Pick<Hub, "connection">,
   board: string,
-): Promise<BoardState | null> {
+): Promise<BoardState | "gone" | "silent"> {
+  const options = { timeout: FLEET_LIMITS.pingMs };
   try {
-    const answer = await connection.request(boardSubject(board), writeOrder("ping"), {
-      timeout: FLEET_LIMITS.pingMs,
-    });
-    return stateOf(answer.data);
-  } catch {
-    return null;
-  }
-}
-
-/** Whether the hub knows that nobody listens there any more. */
-export async function hasGone({ connection }: Pick<Hub, "connection">, board: string): Promise<boolean> {
-  try {
-    await connection.request(boardSubject(board), writeOrder("ping"), { timeout: FLEET_LIMITS.pingMs });
-    return false;
+    const { data } = await connection.request(boardSubject(board), writeOrder("ping"), options);
+    return stateOf(data) ?? "silent";
   } catch (error) {
-    return error instanceof RequestError && error.isNoResponders();
+    return error instanceof RequestError && error.isNoResponders() ? "gone" : "silent";
   }
 }
 
-/** Those of these boards that answer now, as they are now. */
+/** The state of a board now, or null where none answers. */
+export async function ping(hub: Pick<Hub, "connection">, board: string): Promise<BoardState | null> {
+  const state = await ask(hub, board);
+  return typeof state === "string" ? null : state;
+}
+
+export const hasGone = async (hub: Pick<Hub, "connection">, board: string): Promise<boolean> =>
+  (await ask(hub, board)) === "gone";
+
+export interface Presence {
+  /** As they are now. */
+  present: BoardState[];
+  /** Names of those that the hub knows, and that do not answer. */
+  silent: string[];
+}
+
 export async function whoAnswers(
   hub: Pick<Hub, "connection">,
   boards: readonly BoardState[],
-): Promise<BoardState[]> {
-  const states = await Promise.all(boards.map(({ name }) => ping(hub, name)));
-  return states.filter((state) => state !== null);
+): Promise<Presence> {
+  const answers = await Promise.all(boards.map(({ name }) => ask(hub, name)));
+  return {
+    present: answers.filter((answer) => typeof answer !== "string"),
+    silent: boards.filter((_, i) => answers[i] === "silent").map(({ name }) => name),
+  };
 }
 
 export const isIn = ({ rooms }: Pick<BoardState, "rooms">, room: string): boolean =>

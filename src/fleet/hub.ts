@@ -281,6 +281,8 @@ function meaningOf(name: string, message: string): ["FLEET_UNREACHABLE" | "FLEET
       `has no room left (${message})`,
       "free some of its disk, or raise its limits of JetStream",
     ];
+  if (/not support .tls/i.test(message))
+    return [refused, "has no TLS", "give {fleet} with nats:// instead of tls://"];
   if (/certificate|self.signed|tls|ssl/i.test(message))
     return [
       refused,

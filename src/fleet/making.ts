@@ -1,7 +1,7 @@
 // A sound is made once, by one board, however many boards play it. Who wants one asks a board and hears signs
 // of life until it is at the hub.
 
-import { createInbox, type Msg } from "@nats-io/transport-node";
+import { createInbox, type Msg, RequestError } from "@nats-io/transport-node";
 import { FLEET_LIMITS, type FleetLimits } from "../config.ts";
 import { asTtsError, TtsError, toWire } from "../errors.ts";
 import type { Hub } from "./hub.ts";
@@ -24,24 +24,26 @@ export interface LocalSound extends Omit<MadeSound, "bytes" | "phrases"> {
 }
 
 /** A model that makes sounds, and keeps them in the phrase cache. */
-export type MakeSound = (order: MakeOrder) => Promise<LocalSound>;
+export type MakeSound = (order: MakeOrder, signal?: AbortSignal) => Promise<LocalSound>;
 
 /** Makes a sound here, and brings it to the hub. @throws what both throw */
 export async function makeAndShare(
   order: MakeOrder,
   make: MakeSound,
   phrases: SharedPhrases,
+  signal?: AbortSignal,
 ): Promise<MadeSound> {
-  const { keys, ...made } = await make(order);
+  const { keys, ...made } = await make(order, signal);
   if (keys.length > FLEET_LIMITS.parts)
     throw new TtsError(
       "TEXT_TOO_LONG",
       `the sound has ${keys.length} parts`,
       `at most ${FLEET_LIMITS.parts}`,
     );
-  let bytes = 0;
-  for (const key of new Set(keys)) bytes += await phrases.share(key);
-  return { ...made, phrases: keys, bytes };
+  const shared = new Map<string, Awaited<ReturnType<SharedPhrases["share"]>>>();
+  for (const key of new Set(keys)) shared.set(key, await phrases.share(key));
+  const bytes = shared.values().reduce((sum, one) => sum + one.bytes, 0);
+  return { ...made, phrases: keys.map((key) => shared.get(key)!.phrase), bytes };
 }
 
 /** A board's side. Sounds are made side by side; a model that has one lane takes them in turn. */
@@ -50,13 +52,14 @@ export class Maker {
   making = 0;
 
   constructor(
+    private readonly hub: Pick<Hub, "connection">,
     private readonly make: MakeSound,
     private readonly phrases: SharedPhrases,
     private readonly onFault: (fault: TtsError) => void,
   ) {}
 
-  /** Answers one order. Never throws. */
-  async answer(order: MakeOrder, request: Pick<Msg, "respond">): Promise<void> {
+  /** Answers one order, unless nobody waits for the answer any more. Never throws. */
+  async answer(order: MakeOrder, request: Pick<Msg, "respond" | "reply">): Promise<void> {
     const respond = (reply: MakeReply) => {
       try {
         request.respond(writeReply(reply));
@@ -69,12 +72,17 @@ export class Maker {
       return respond({ failed: toWire(new TtsError("FLEET_REFUSED", what, "try again soon")) });
     }
     this.making++;
-    const sign = () => respond({ sign: true });
-    sign();
-    const timer = setInterval(sign, FLEET_LIMITS.makingSignMs);
+    const unwanted = new AbortController();
+    const sign = async () => {
+      if (await this.isGone(request.reply!))
+        unwanted.abort(new TtsError("CANCELLED", "whoever asked has gone"));
+    };
+    respond({ sign: true });
+    const timer = setInterval(() => void sign(), FLEET_LIMITS.makingSignMs);
     try {
-      respond({ made: await makeAndShare(order, this.make, this.phrases) });
+      respond({ made: await makeAndShare(order, this.make, this.phrases, unwanted.signal) });
     } catch (thrown) {
+      if (unwanted.signal.aborted) return;
       const fault = asTtsError(thrown);
       if (fault.exitStatus !== 2) this.onFault(fault); // else the order is wrong
       respond({ failed: { ...toWire(fault), stack: undefined } });
@@ -82,6 +90,16 @@ export class Maker {
       clearInterval(timer);
       this.making--;
     }
+  }
+
+  /** Gives a sign to whoever asked. @returns whether the hub knows that nobody hears it */
+  private async isGone(inbox: string): Promise<boolean> {
+    try {
+      await this.hub.connection.request(inbox, writeReply({ sign: true }), { timeout: FLEET_LIMITS.pingMs });
+    } catch (error) {
+      return error instanceof RequestError && error.isNoResponders();
+    }
+    return false;
   }
 }
 

@@ -17,11 +17,14 @@ export interface SayMessage {
   latest: number;
   priority: Priority;
   repeat: number;
-  /** Of the phrase that is played before and after; "own": the usual chime; "": none. */
+  /** The phrase that is played before and after; "own": the usual chime; "": none. */
   chime: string;
   dedupeMs: number;
   mostWaitMs: number;
-  /** Keys of phrases, in order. */
+  /**
+   * KEY.SUM of phrases, in order: the keys of the phrase cache, and the sums of their files, so that nobody
+   * can put other sound in their place.
+   */
   phrases: readonly string[];
   /** Of the voice, in LUFS; null: not known. */
   loudness: number | null;
@@ -105,7 +108,7 @@ export type MakeReply = { sign: true } | { made: MadeSound } | { failed: ErrorOn
 
 const FAULT = { code: "REQUEST_INVALID", hint: "send what tts announce sends", unreadable: "" } as const;
 const ID = /^[a-z0-9-]{8,64}$/;
-const KEY = /^[0-9a-f]{64}$/;
+const PHRASE = /^[0-9a-f]{64}\.[0-9a-f]{64}$/;
 const MOST_MOMENT = 8.64e15;
 const MOST_SHOWN = 1_000;
 
@@ -133,6 +136,9 @@ export const writeOrder: (order: MakeOrder | "ping") => string = (order) =>
   bytesOf(order === "ping" ? { ask: "ping" } : { ask: "make", ...order });
 export const writeReply: (reply: MakeReply) => string = bytesOf;
 
+/** Whether the name of a chime is that of a phrase. */
+export const isPhrase = (name: string): boolean => PHRASE.test(name);
+
 /** @throws TtsError REQUEST_INVALID */
 export const readSay = (bytes: Uint8Array): SayMessage =>
   read("announcement", bytes, (file) => {
@@ -145,10 +151,10 @@ export const readSay = (bytes: Uint8Array): SayMessage =>
       latest: file.within("latest", 0, MOST_MOMENT),
       priority: file.choice("priority", PRIORITIES),
       repeat: file.within("repeat", 1, ANNOUNCE_LIMITS.repeats),
-      chime: ["", "own"].includes(chime) ? chime : matching(file, "chime", KEY),
+      chime: ["", "own"].includes(chime) ? chime : matching(file, "chime", PHRASE),
       dedupeMs: file.within("dedupeMs", 0, 1_000 * ANNOUNCE_LIMITS.dedupeSeconds),
       mostWaitMs: file.within("mostWaitMs", 0, ANNOUNCE_LIMITS.mostWaitMs),
-      phrases: keys(file),
+      phrases: phrasesOf(file),
       loudness: finiteOrNull(file, "loudness"),
       speed: file.number("speed"),
     };
@@ -240,7 +246,7 @@ export const readReply = (bytes: Uint8Array): { sign: true } | { made: MadeSound
     const made = file.object("made");
     return {
       made: {
-        phrases: keys(made),
+        phrases: phrasesOf(made),
         seconds: made.number("seconds"),
         bytes: made.count("bytes"),
         loudness: finiteOrNull(made, "loudness"),
@@ -276,11 +282,11 @@ function names(file: JsonFile, key: string): string[] {
   return all;
 }
 
-function keys(file: JsonFile): string[] {
+function phrasesOf(file: JsonFile): string[] {
   const all = file.strings("phrases");
   if (all.length === 0 || all.length > FLEET_LIMITS.parts)
     throw file.wrong(`phrases has ${all.length} entries`);
-  if (!all.every((key) => KEY.test(key))) throw file.wrong("phrases has what is no key");
+  if (!all.every((phrase) => PHRASE.test(phrase))) throw file.wrong("phrases has what is no phrase");
   return all;
 }
 

@@ -2,27 +2,34 @@
 // phrase cache, and check themselves.
 
 import type { ObjectInfo } from "@nats-io/obj";
-import { type PhraseCache, type PhraseSound, readPhraseFile } from "../announce/phrases.ts";
+import { type PhraseCache, type PhraseSound, readPhraseFile, sumOfFile } from "../announce/phrases.ts";
 import { FLEET_LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
+import { newHash } from "../io/hash.ts";
 import { asHubError, type Hub } from "./hub.ts";
 import { inTime } from "./in-time.ts";
 import { PHRASE_BUCKET } from "./names.ts";
 
 export class SharedPhrases {
+  /**
+   * @param own what was made here
+   * @param others what others made, kept apart: what a stranger calls "Dinner is ready." is not said by
+   * announcements of this machine alone
+   */
   constructor(
     private readonly hub: Pick<Hub, "manager" | "phrases" | "url">,
-    readonly cache: PhraseCache,
+    readonly own: PhraseCache,
+    private readonly others: PhraseCache,
   ) {}
 
   /**
-   * Brings a phrase of the cache to the hub, unless it is there.
-   * @returns its bytes
+   * Brings a phrase that was made here to the hub, unless it is there.
+   * @returns KEY.SUM, and the bytes of its file
    * @throws TtsError FLEET_REFUSED where the hub is full, FLEET_UNREACHABLE; OUTPUT_FAILED where the cache
    * has not kept it
    */
-  async share(key: string): Promise<number> {
-    const bytes = this.cache.file(key);
+  async share(key: string): Promise<{ phrase: string; bytes: number }> {
+    const bytes = this.own.file(key);
     if (bytes === null)
       throw new TtsError(
         "OUTPUT_FAILED",
@@ -31,30 +38,33 @@ export class SharedPhrases {
       );
     try {
       const there = await inTime(this.hub.phrases.info(key));
-      if (there?.size !== bytes.length || there.deleted)
+      const digest = `SHA-256=${newHash().update(bytes).digest("base64url")}`;
+      if (there === null || there.deleted || there.digest.replace(/=+$/, "") !== digest)
         await inTime(this.hub.phrases.putBlob({ name: key }, bytes));
     } catch (error) {
       throw asHubError(this.hub.url, error);
     }
-    return bytes.length;
+    return { phrase: `${key}.${sumOfFile(bytes)}`, bytes: bytes.length };
   }
 
   /**
-   * A phrase from the cache, else from the hub; then it is kept here too.
-   * @throws TtsError FLEET_REFUSED where it is not there or damaged, FLEET_UNREACHABLE
+   * A phrase from the disk, else from the hub; then it is kept here too.
+   * @param phrase KEY.SUM
+   * @throws TtsError FLEET_REFUSED where it is not there, damaged or another one, FLEET_UNREACHABLE
    */
-  async fetch(key: string): Promise<PhraseSound> {
-    const kept = this.cache.get(key);
-    if (kept !== null) return kept;
-    const bytes = await this.fetchFile(key);
-    const sound = bytes === null ? null : readPhraseFile(key, bytes);
-    if (bytes === null || sound === null)
+  async fetch(phrase: string): Promise<PhraseSound> {
+    const [key, sum] = phrase.split(".");
+    const isIt = (bytes: Buffer | null) => bytes !== null && sumOfFile(bytes) === sum;
+    const kept = [this.own.file(key), this.others.file(key)].find(isIt);
+    const bytes = kept ?? (await this.fetchFile(key));
+    const sound = bytes != null && isIt(bytes) ? readPhraseFile(key, bytes) : null;
+    if (bytes == null || sound === null)
       throw new TtsError(
         "FLEET_REFUSED",
         `the hub has ${bytes === null ? "no" : "a damaged"} sound ${key.slice(0, 12)}`,
       );
     try {
-      this.cache.putFile(key, bytes);
+      if (kept === undefined) this.others.putFile(key, bytes);
     } catch {
       // a full or read-only disk: it is fetched again when it is due
     }

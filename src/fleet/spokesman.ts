@@ -3,15 +3,16 @@
 
 import type { JsMsg } from "@nats-io/jetstream";
 import type { Outcome } from "../announce/announce.ts";
-import type { FleetLimits } from "../config.ts";
+import { ANNOUNCE_LIMITS, type FleetLimits } from "../config.ts";
 import { asTtsError, TtsError } from "../errors.ts";
-import type { Tell } from "../types.ts";
+import { SAMPLE_RATE_HZ, type Tell } from "../types.ts";
 import type { HubClock } from "./clock.ts";
 import type { Heard } from "./heard.ts";
 import type { Hub } from "./hub.ts";
 import {
   type Answer,
   type FleetOutcome,
+  isPhrase,
   readSay,
   type SayMessage,
   writeAnswer,
@@ -109,7 +110,12 @@ export class Spokesman {
     }
     const timer = setInterval(() => this.toHub(() => message.working()), options.limits.workingMs);
     try {
-      for (const key of keysOf(said)) await options.phrases.fetch(key); // kept until it is due
+      const lasts = await this.lengthOf(said); // its sound is kept until it is due
+      if (lasts > options.limits.saySeconds) {
+        const reason = `it would sound for ${minutes(lasts)}, and may for ${minutes(options.limits.saySeconds)}`;
+        this.tell(said, "refused", reason);
+        return this.refuse(message, said, reason);
+      }
       this.answer(said, "accepted", options.say.reasonNotTo(new Date(said.moment)));
       await this.untilDue(said);
       if (this.leaving.signal.aborted) return; // it comes again
@@ -169,12 +175,27 @@ export class Spokesman {
   }
 
   /** Why it is not taken on, or null. */
-  private refusalOf({ sender }: SayMessage, { redelivered, time }: JsMsg): string | null {
-    if (this.inHand.size > this.options.limits.held)
+  private refusalOf({ moment, priority, sender }: SayMessage, { redelivered, time }: JsMsg): string | null {
+    const { held, heldForUrgent } = this.options.limits;
+    if (this.inHand.size > (priority === "urgent" ? held : held - heldForUrgent))
       return `${this.inHand.size - 1} announcements wait already`;
+    const aheadMs = moment - this.clock.nowMs();
+    if (aheadMs > ANNOUNCE_LIMITS.aheadMs + SLACK_MS)
+      return `it is ${(aheadMs / 3_600_000).toFixed(1)} hours ahead, and may be ${ANNOUNCE_LIMITS.aheadMs / 3_600_000}`;
     if (!redelivered && !this.rates.take(sender, time.getTime()))
       return `${sender} has sent more than ${this.options.limits.senderPerMinute} announcements a minute`;
     return null;
+  }
+
+  /** Brings its sound here. @returns its seconds @throws as fetching a phrase does */
+  private async lengthOf({ chime, phrases, repeat, speed }: SayMessage): Promise<number> {
+    const known = new Map<string, number>();
+    for (const phrase of new Set(isPhrase(chime) ? [...phrases, chime] : phrases)) {
+      const { samples } = await this.options.phrases.fetch(phrase);
+      known.set(phrase, samples.length / SAMPLE_RATE_HZ);
+    }
+    const words = phrases.reduce((sum, phrase) => sum + known.get(phrase)!, 0);
+    return (repeat * words) / speed + 2 * (known.get(chime) ?? 0);
   }
 
   /** Until its sound must be read, or the board leaves. */
@@ -240,10 +261,6 @@ export class Spokesman {
   }
 }
 
-/** Each once: a sentence may come twice, and so may a chime. */
-const keysOf = ({ chime, phrases }: SayMessage): Set<string> =>
-  new Set([...phrases, ...(chime.length === 64 ? [chime] : [])]);
-
 /** The hub may let a sender write under its own name alone. @throws TtsError REQUEST_INVALID */
 function checkSender({ subject }: JsMsg, { rooms, sender }: SayMessage): void {
   if (rooms.some((room) => saySubject(room, sender) === subject)) return;
@@ -253,4 +270,8 @@ function checkSender({ subject }: JsMsg, { rooms, sender }: SayMessage): void {
   );
 }
 
+/** Senders look at their clock a little earlier. */
+const SLACK_MS = 60_000;
+
+const minutes = (seconds: number) => `${(seconds / 60).toFixed(0)} min`;
 const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;

@@ -22,12 +22,12 @@ export async function crowdOf(boards: number, announcements: number): Promise<Cr
   const hub = await house.hub();
   const cache = new PhraseCache(newFolder());
   const { keys } = await makerOf(cache)({ text: "All of you.", moment: 0, settings: {} });
-  await new SharedPhrases(hub, cache).share(keys[0]);
+  const { phrase } = await new SharedPhrases(hub, cache, cache).share(keys[0]);
 
   const startMs = performance.now();
   let back = Promise.resolve();
   for (let i = 0; i < announcements; i++) {
-    const message = messageOf(keys[0]);
+    const message = messageOf(phrase);
     if (i === Math.floor(announcements / 2)) back = house.server.kill().then(() => house.server.start());
     const send = (copy: string) =>
       publish(hub, message, `${message.id}.${copy}`).then(

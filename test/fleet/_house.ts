@@ -31,6 +31,7 @@ export const SHORT: FleetLimits = {
   leaveMs: 500,
   makingSilenceMs: 2_000,
   answerMs: 4_000,
+  heldForUrgent: 0,
 };
 const SAMPLES = 2_400;
 const LOOK_MS = 10;
@@ -182,7 +183,7 @@ export class House {
     const board = new Board(hub, clock, {
       ...{ name, rooms, say, version: "1.0", tell: told },
       model: parts.model === null ? null : { ...model, ...parts.model },
-      phrases: new SharedPhrases(hub, cache),
+      phrases: new SharedPhrases(hub, cache, cache),
       heard: new Heard(join(folder, "heard")),
       limits: { ...SHORT, ...parts.limits },
     });
@@ -202,7 +203,7 @@ export class House {
     const clock = new HubClock();
     await clock.look(hub, name);
     const { cache = new PhraseCache(newFolder()), make = null } = parts;
-    const phrases = new SharedPhrases(hub, cache);
+    const phrases = new SharedPhrases(hub, cache, cache);
     const limits = { ...SHORT, ...parts.limits };
     const sender = new Sender(hub, clock, { name, phrases, make, tell: told, limits });
     return Object.assign(sender, { told });

@@ -51,8 +51,7 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
   async function phraseAt(hub: Hub): Promise<string> {
     const cache = new PhraseCache(newFolder());
     const { keys } = await makerOf(cache)({ text: "By hand.", moment: 0, settings: {} });
-    await new SharedPhrases(hub, cache).share(keys[0]);
-    return keys[0];
+    return (await new SharedPhrases(hub, cache, cache).share(keys[0])).phrase;
   }
   /** Once the boards hear it again. */
   async function announceAgain(sender: Sender, names: readonly string[]): Promise<FleetReport> {
@@ -239,7 +238,7 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     const board = await house.board("pi");
     await house.listen();
     const hub = await house.hub();
-    await publish(hub, messageOf(phraseKey({ text: "nowhere" })));
+    await publish(hub, messageOf(`${phraseKey({ text: "nowhere" })}.${"0".repeat(64)}`));
     await until(() => house.outcomes.length === 1, "the outcome is told");
     expect(house.outcomes[0]).toMatchObject({ what: "failed" });
     expect(house.outcomes[0].reason).toContain("the hub has no sound");

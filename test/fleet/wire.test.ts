@@ -59,7 +59,7 @@ const SAY = {
   chime: "",
   dedupeMs: 0,
   mostWaitMs: 60_000,
-  phrases: ["a".repeat(64)],
+  phrases: [`${"a".repeat(64)}.${"b".repeat(64)}`],
   loudness: -23.5,
   speed: 1,
 };
@@ -136,8 +136,9 @@ test.each([
   ["dedupeMs", { dedupeMs: -1 }],
   ["mostWaitMs", { mostWaitMs: 1e12 }],
   ["phrases has 0 entries", { phrases: [] }],
-  ["phrases has 257 entries", { phrases: Array(257).fill("a".repeat(64)) }],
-  ["phrases has what is no key", { phrases: ["../x"] }],
+  ["phrases has 257 entries", { phrases: Array(257).fill(SAY.phrases[0]) }],
+  ["phrases has what is no phrase", { phrases: ["../x"] }],
+  ["phrases has what is no phrase", { phrases: ["a".repeat(64)] }],
   ["speed is 0.4", { speed: 0.4 }],
   ["speed is 2.1", { speed: 2.1 }],
 ])("an announcement is refused: %s", (message, wrong) => {

@@ -133,7 +133,7 @@ class Listener {
     const clock = new HubClock();
     await clock.look(hub, "load");
     const cache = new PhraseCache(newFolder());
-    const phrases = new SharedPhrases(hub, cache);
+    const phrases = new SharedPhrases(hub, cache, cache);
     const sender = new Sender(hub, clock, { name: "load", phrases, make: makerOf(cache), tell: new Told() });
     const listener = new Listener(sender, clock);
     hub.connection.subscribe(saySubject("*", "*"), {

@@ -9,11 +9,12 @@ import type { HubClock } from "../../fleet/clock.ts";
 import type { LocalSound } from "../../fleet/making.ts";
 import type { MakeOrder } from "../../fleet/messages.ts";
 import { roomsOf } from "../../fleet/names.ts";
+import type { SharedPhrases } from "../../fleet/phrases.ts";
 import { newHash } from "../../io/hash.ts";
 import { enterFleet, nameOf } from "../shared/fleet-options.ts";
 import { KeptModel } from "../shared/kept-model.ts";
 import { clearProgress, log, showConversion, TELL } from "../shared/log.ts";
-import { openPhrases, readPhraseBase } from "../shared/phrases.ts";
+import { openOthersPhrases, openPhrases, readPhraseBase } from "../shared/phrases.ts";
 import { readSpeakOptions } from "../shared/speak-options.ts";
 import { readVoice } from "../shared/voice.ts";
 import { type Arguments, OWN_CHIME, type Request } from "./_options.ts";
@@ -44,7 +45,7 @@ export async function announceInRooms(args: Arguments, request: Request): Promis
   try {
     const { Sender, assertTaken } = await import("../../fleet/announcing.ts");
     const { SharedPhrases } = await import("../../fleet/phrases.ts");
-    const phrases = new SharedPhrases(hub, openPhrases());
+    const phrases = new SharedPhrases(hub, openPhrases(), openOthersPhrases());
     const make = (order: MakeOrder) => makeHere(args, clock, order);
     const sender = new Sender(hub, clock, { name, phrases, make, tell: TELL, onProgress: showConversion });
     const announcement = {
@@ -94,17 +95,12 @@ async function makeHere(args: Arguments, clock: HubClock, order: MakeOrder): Pro
 }
 
 /** A chime of the user's goes to the hub as a phrase. */
-async function chimeOf(
-  args: Arguments,
-  { before }: Request,
-  phrases: { cache: ReturnType<typeof openPhrases>; share(key: string): Promise<number> },
-): Promise<string> {
+async function chimeOf(args: Arguments, { before }: Request, phrases: SharedPhrases): Promise<string> {
   if (args.chime === undefined) return "";
   if (args.chime === OWN_CHIME) return "own";
   const key = phraseKey({ chime: newHash().update(toS16le(before)).digest("hex") });
-  phrases.cache.putFile(key, phraseFile(key, { samples: before, words: [] }, false));
-  await phrases.share(key);
-  return key;
+  phrases.own.putFile(key, phraseFile(key, { samples: before, words: [] }, false));
+  return (await phrases.share(key)).phrase;
 }
 
 function inWords({ boards, moment }: FleetReport, nowMs: number): string {

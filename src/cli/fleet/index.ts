@@ -45,6 +45,8 @@ async function list(args: Values<typeof options>, { positionals }: CommandData):
   }
 }
 
+/** What a board tells of itself may be long; --json has all of it. */
+const MOST_CELL = 100;
 const HEAD = ["BOARD", "ROOMS", "MODEL", "RTF", "HOLDS", "MAKES", "CLOCK", "LAST ERROR"];
 
 function cellsOf(
@@ -61,7 +63,7 @@ function cellsOf(
     String(making),
     `${clock.offsetMs < 0 ? "" : "+"}${clock.offsetMs.toFixed(1)} ms`,
     lastError === "" ? "-" : ago + lastError,
-  ];
+  ].map((cell) => (cell.length <= MOST_CELL ? cell : `${cell.slice(0, MOST_CELL - 1)}…`));
 }
 
 /** Columns as wide as their longest cell. */

@@ -5,7 +5,7 @@ import type { Bridge as OpenBridge } from "../../fleet/mqtt/index.ts";
 import { type HubSettings, loadServer } from "../../fleet/settings.ts";
 import type { WayIn } from "../shared/fleet-options.ts";
 import { TELL } from "../shared/log.ts";
-import { openPhrases } from "../shared/phrases.ts";
+import { openOthersPhrases, openPhrases } from "../shared/phrases.ts";
 import type { JoinValues } from "./_options.ts";
 
 /** Where Home Assistant looks, unless it was told otherwise. */
@@ -40,7 +40,7 @@ export async function openBridge(
     import("../../fleet/mqtt/index.ts"),
     import("../../fleet/mqtt/fleet.ts"),
   ]);
-  const phrases = new SharedPhrases(hub, openPhrases());
+  const phrases = new SharedPhrases(hub, openPhrases(), openOthersPhrases());
   const fleet = new FleetOfHub(hub, clock, new Sender(hub, clock, { name, phrases, make: null, tell: TELL }));
   const options = { name, settings, discovery: discovery === "off" ? "" : discovery, tell: TELL };
   let bridge: OpenBridge | null = null;

@@ -3,6 +3,7 @@
 
 import { announce, type Outcome, type Voice } from "../../announce/announce.ts";
 import { chime } from "../../announce/chime.ts";
+import type { PhraseSound } from "../../announce/phrases.ts";
 import { isQuiet } from "../../announce/times.ts";
 import { type SoundShape, soundFilters } from "../../audio/filters/chain.ts";
 import { filtered, through } from "../../audio/filters/filter.ts";
@@ -41,9 +42,8 @@ export class PlayedAloud implements Say {
   async say(message: SayMessage, phrases: SharedPhrases, onBegin: () => void): Promise<Outcome> {
     const { clock, manner } = this;
     const { folder, night } = manner;
-    const sounds = new Map(
-      await Promise.all(message.phrases.map(async (key) => [key, await phrases.fetch(key)] as const)),
-    );
+    const sounds = new Map<string, PhraseSound>();
+    for (const phrase of new Set(message.phrases)) sounds.set(phrase, await phrases.fetch(phrase));
     const around = await this.chimeOf(message, phrases);
     const announcement = {
       ...{
@@ -53,13 +53,13 @@ export class PlayedAloud implements Say {
         repeat: message.repeat,
         start: "complete" as const,
       },
-      parts: message.phrases.map((key) => ({ text: key, fresh: false })),
+      parts: message.phrases.map((phrase) => ({ text: phrase, fresh: false })),
       appointment: { kind: "wait" as const, moment: new Date(message.moment) },
       mostLateMs: Math.max(1, message.latest - message.moment),
       dedupeMs: message.dedupeMs,
       mostWaitMs: message.mostWaitMs,
     };
-    const kept = { get: (key: string) => sounds.get(key) ?? null, put() {} };
+    const kept = { get: (phrase: string) => sounds.get(phrase) ?? null, put() {} };
     return announce(announcement, this.voiceOf(message, onBegin), { folder, clock, phrases: kept });
   }
 

@@ -17,7 +17,7 @@ import { enterFleet, FLEET_SECTIONS, nameOf, type WayIn } from "../shared/fleet-
 import { KeptModel } from "../shared/kept-model.ts";
 import { kindOf } from "../shared/kind.ts";
 import { log, TELL } from "../shared/log.ts";
-import { openPhrases, readPhraseBase } from "../shared/phrases.ts";
+import { openOthersPhrases, openPhrases, readPhraseBase } from "../shared/phrases.ts";
 import { PLAYED, readPlay, readShape } from "../shared/play-options.ts";
 import { firstSignal } from "../shared/signals.ts";
 import { readSpeakOptions } from "../shared/speak-options.ts";
@@ -141,10 +141,10 @@ async function boardOf({
             kind: kindOf(base.phrases, engine),
             lanes: engine.config.lanes,
             rtf: () => model.rtf(),
-            make: (order) => model.make(order),
+            make: (order, signal) => model.make(order, signal),
           },
     say: new PlayedAloud(clock, manner),
-    phrases: new SharedPhrases(hub, openPhrases()),
+    phrases: new SharedPhrases(hub, openPhrases(), openOthersPhrases()),
     heard: new Heard(join(manner.folder, "heard", name)),
   });
   await board.join();

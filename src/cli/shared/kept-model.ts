@@ -75,7 +75,7 @@ export class KeptModel {
    * @throws TtsError TEXT_EMPTY, VOICE_UNKNOWN, LANGUAGE_UNKNOWN and what speaking throws; the file system's
    * errors where it cannot be kept
    */
-  async make({ moment, settings, text }: MakeOrder): Promise<LocalSound> {
+  async make({ moment, settings, text }: MakeOrder, signal?: AbortSignal): Promise<LocalSound> {
     const { voice: name, ...asked } = settings;
     const given = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined));
     const named =
@@ -91,7 +91,9 @@ export class KeptModel {
       speak: (part: Part) =>
         spokenPart(async () => {
           const engine = await this.engine();
-          const speech = engine.speak(part.text, { ...phrase.optionsFor(part), priority: PRIORITY });
+          signal?.throwIfAborted();
+          const options = { ...phrase.optionsFor(part), priority: PRIORITY, signal };
+          const speech = engine.speak(part.text, options);
           return { engine, speech };
         }, faults),
       rest() {},

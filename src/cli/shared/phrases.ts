@@ -51,6 +51,8 @@ export interface PhraseVoice {
 }
 
 export const openPhrases = () => new PhraseCache(join(loadConfig().cacheDir, "phrases"));
+/** What others in the fleet have made: it goes by itself, as phrases do. */
+export const openOthersPhrases = () => new PhraseCache(join(loadConfig().cacheDir, "fleet-phrases"));
 
 /** How a phrase is spoken; the key of a cloned voice covers all that its file holds. */
 export type PhraseOptions = SpeakOptions & { voice?: Voice };
