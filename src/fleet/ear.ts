@@ -15,8 +15,8 @@ import { type Hub, unlessThere } from "./hub.ts";
 import { SAY_STREAM, saySubject } from "./names.ts";
 
 /**
- * nats-server 2.9 loses a request for messages that comes while an earlier one expires, and gives nothing until
- * heartbeats have been missed: so they expire as good as never, and heartbeats come often.
+ * nats-server 2.9 loses a request for messages that comes while an earlier one expires, and gives nothing
+ * until heartbeats have been missed: so they expire as good as never, and heartbeats come often.
  */
 const LISTENING = {
   max_messages: 8,
