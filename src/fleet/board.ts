@@ -161,6 +161,7 @@ export class Board {
   private async greetAgain(): Promise<void> {
     for await (const { type } of this.hub.connection.status()) {
       if (type !== "reconnect") continue;
+      for (const ear of this.ears) ear.again();
       this.beatsToLook = 0;
       await this.beat();
     }

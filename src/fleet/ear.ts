@@ -22,8 +22,12 @@ const LISTENING = {
   max_messages: 8,
   expires: FLEET_LIMITS.pullMs,
   idle_heartbeat: FLEET_LIMITS.pullBeatMs,
-  abort_on_missing_resource: true,
+  bind: true, // after a loss the client would ask for the consumer first, and wait as long where that fails
 } as const;
+
+const SHORT_PAUSE_MS = 100;
+/** What the client tells where the consumer, or the whole hub, has gone. */
+const LOSSES = ["heartbeats_missed", "no_responders", "consumer_deleted"];
 
 export interface EarOptions {
   board: string;
@@ -72,19 +76,31 @@ export class Ear {
   /** Hears until it is closed. Never throws. */
   async listen(): Promise<void> {
     while (!this.closed) {
+      let pauseMs = SHORT_PAUSE_MS;
       try {
         await this.open(false);
         const consumer = await this.hub.streams.consumers.get(SAY_STREAM, this.durable);
         this.messages = await consumer.consume(LISTENING);
         if (this.closed) await this.messages.close();
+        void this.watch(this.messages);
         for await (const message of this.messages) this.options.take(message);
       } catch (error) {
         this.options.tell.debug(`${this.options.room}: ${error instanceof Error ? error.message : error}`);
+        await this.hub.prepare().catch(() => {}); // the hub may have lost its disk
+        pauseMs = this.options.limits.reconnectMs;
       }
-      if (this.closed) return;
-      await Bun.sleep(this.options.limits.reconnectMs);
-      await this.hub.prepare().catch(() => {}); // the hub may have lost its disk
+      if (!this.closed) await Bun.sleep(pauseMs);
     }
+  }
+
+  /** Ends it where the hub gives nothing any more; then all is looked for again. */
+  private async watch(messages: ConsumerMessages): Promise<void> {
+    for await (const { type } of messages.status()) if (LOSSES.includes(type)) messages.stop();
+  }
+
+  /** The hub has come back, and may have lost the consumer: that is looked for again. */
+  again(): void {
+    this.messages?.stop();
   }
 
   /** Never throws. */

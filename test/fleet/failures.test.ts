@@ -122,6 +122,18 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     await isSettled(await house.hub(), ["pi"]);
   });
 
+  test("a board whose consumers somebody has deleted hears again, and what was sent meanwhile too", async () => {
+    await house.board("pi");
+    const hub = await house.hub();
+    const phrase = await phraseAt(hub);
+    const { consumers } = hub.manager;
+    await Promise.all(["hallway", "all"].map((room) => consumers.delete(SAY_STREAM, `pi__${room}`)));
+    const message = messageOf(phrase);
+    await publish(hub, message);
+    await said(message.id, ["pi"]);
+    await isSettled(hub, ["pi"]);
+  });
+
   test("a board that is killed while it speaks does not say it again", async () => {
     const folder = newFolder();
     const killed = await house.board("pi", { folder });
