@@ -240,7 +240,7 @@ export const FLEET_LIMITS = {
   sayMs: 13 * 3_600_000,
   sayMessages: 20_000,
   sayBytes: 8 * 2 ** 20,
-  phraseMs: 7 * 86_400_000,
+  phraseMs: 86_400_000, // longer than one may be ahead and late
   phraseBytes: 1_024 * 2 ** 20,
   /** Sentences of books that nobody has fetched. */
   soundMs: 6 * 3_600_000,
