@@ -210,4 +210,4 @@ export class Board {
 /** How often the clock is looked at again. */
 const BEATS_A_LOOK = 5;
 
-export const inWords = (rooms: readonly string[]) => (rooms.length === 0 ? "no room" : rooms.join(", "));
+const inWords = (rooms: readonly string[]) => (rooms.length === 0 ? "no room" : rooms.join(", "));
