@@ -231,6 +231,8 @@ export const FLEET_LIMITS = {
   /** Of one request for messages, and how often the hub says that it is still there while it waits. */
   pullMs: 12 * 3_600_000,
   pullBeatMs: 5_000,
+  /** One without a time of its own is stale for a board that hears of it so long after it began. */
+  freshMs: 5_000,
   /** The hub gives a message to a board again where it says nothing of it for so long. */
   ackMs: 10_000,
   workingMs: 3_000,

@@ -83,7 +83,7 @@ export class Sender {
    * sound, FLEET_UNREACHABLE, FLEET_REFUSED; the reason of an aborted signal
    */
   async announce(request: FleetAnnouncement, signal?: AbortSignal): Promise<FleetReport> {
-    const { clock } = this;
+    const { clock, limits } = this;
     checkText(request.text);
     checkRooms(request.rooms);
     const { moment: wanted, mostLateMs } = this.timesOf(request);
@@ -103,6 +103,7 @@ export class Sender {
       rooms: request.rooms,
       moment,
       latest: Math.round((wanted ?? moment) + mostLateMs),
+      freshUntil: wanted === null ? moment + limits.freshMs : Math.round(wanted + mostLateMs),
       priority: request.priority ?? "normal",
       repeat: request.repeat ?? 1,
       chime: request.chime ?? "",
@@ -213,7 +214,11 @@ export class Sender {
     try {
       const text = writeSay(message);
       for (const room of message.rooms)
-        await streams.publish(saySubject(room, message.sender), text, { msgID: `${message.id}.${room}` });
+        await streams
+          .publish(saySubject(room, message.sender), text, { msgID: `${message.id}.${room}` })
+          .catch((error) => {
+            throw asNameError(message.sender, error);
+          });
       for await (const { data } of inbox) {
         const answer = this.answerIn(data);
         if (answer !== null) answers.set(answer.board, answer);
@@ -259,6 +264,13 @@ export function assertTaken({ boards }: FleetReport): void {
   );
 }
 
+/** A user may be let in, and may speak under another name alone. */
+function asNameError(sender: string, error: unknown): unknown {
+  if (!/permission.*tts\.say\./i.test(String(error))) return error;
+  const what = `the hub does not let this user speak as ${sender}`;
+  return new TtsError("FLEET_REFUSED", what, "give the {name} that it may speak as", { cause: error });
+}
+
 function checkText(text: string): void {
   if (text.trim() === "") throw new TtsError("TEXT_EMPTY", "there is no text to speak");
   const bytes = Buffer.byteLength(text);
@@ -293,23 +305,27 @@ function boardsIn(
   boards: readonly BoardState[],
   known: readonly BoardState[] = boards,
 ): BoardState[] {
-  for (const room of rooms) {
-    if (boards.some((board) => isIn(board, room))) continue;
-    const names = [...new Set(known.flatMap((board) => board.rooms))].toSorted();
-    const guess = names.includes(room) ? null : nearest(room, names);
-    const hint =
-      names.length === 0
-        ? "start one there: tts join --rooms ROOM"
-        : guess === null
-          ? `there are ${namesOf(names)}`
-          : `did you mean ${guess}?`;
-    throw new TtsError(
-      "ROOM_EMPTY",
-      room === ALL_ROOMS ? "no board is in any room" : `no board is in the room ${room}`,
-      hint,
-    );
-  }
+  for (const room of rooms) if (!boards.some((board) => isIn(board, room))) throw emptyRoom(room, known);
   return boards.filter((board) => rooms.some((room) => isIn(board, room)));
+}
+
+function emptyRoom(room: string, known: readonly BoardState[]): TtsError {
+  const silent = known.filter((board) => isIn(board, room)).map(({ name }) => name);
+  if (silent.length > 0) {
+    const what = `nothing in ${room === ALL_ROOMS ? "any room" : room} answers: ${silent.slice(0, SHOWN).join(", ")}`;
+    return new TtsError("ROOM_EMPTY", what, "start it there: tts join");
+  }
+  const names = [...new Set(known.flatMap((board) => board.rooms))].toSorted();
+  const guess = nearest(room, names);
+  const example = room === ALL_ROOMS ? "ROOM" : room;
+  const hint =
+    names.length === 0 || room === ALL_ROOMS
+      ? `start one there: tts join --rooms ${example}`
+      : guess === null
+        ? `there are ${namesOf(names)}`
+        : `did you mean ${guess}?`;
+  const where = room === ALL_ROOMS ? "any room" : `the room ${room}`;
+  return new TtsError("ROOM_EMPTY", `no board is in ${where}`, hint);
 }
 
 /** A building may have a hundred. */

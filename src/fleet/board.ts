@@ -132,8 +132,9 @@ export class Board {
 
   /** Notes what went wrong, for everybody to see. */
   fault(fault: TtsError): void {
-    this.lastError = { lastError: fault.inOneLine, lastErrorAt: Math.round(this.clock.nowMs()) };
-    this.options.tell.warn(fault.inOneLineWith(fault.markedHint));
+    const line = fault.inOneLineWith(fault.markedHint);
+    this.lastError = { lastError: line, lastErrorAt: Math.round(this.clock.nowMs()) };
+    this.options.tell.warn(line);
   }
 
   /** Never throws. */

@@ -3,6 +3,7 @@
 
 import {
   AckPolicy,
+  type ConsumerConfig,
   type ConsumerMessages,
   DeliverPolicy,
   JetStreamApiCodes,
@@ -51,7 +52,8 @@ export class Ear {
   }
 
   /**
-   * Makes the consumer where there is none.
+   * Makes the consumer where there is none. What a killed process of this board has taken and not done comes
+   * at once: the hub would wait for its time to pass.
    * @param isNew what was sent before does not concern this board
    * @throws what the hub throws
    */
@@ -59,18 +61,25 @@ export class Ear {
     const { durable, hub } = this;
     const { limits, room } = this.options;
     const { consumers } = hub.manager;
-    const look = () => consumers.info(SAY_STREAM, durable);
-    const add = () =>
+    const look = async () => {
+      const { ack_floor, num_ack_pending } = await consumers.info(SAY_STREAM, durable);
+      if (!isNew || num_ack_pending === 0) return;
+      await consumers.delete(SAY_STREAM, durable);
+      await add({ deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: ack_floor.stream_seq + 1 });
+    };
+    const add = (from: Partial<ConsumerConfig>) =>
       consumers.add(SAY_STREAM, {
+        ...from,
         durable_name: durable,
         filter_subject: saySubject(room, "*"),
         ack_policy: AckPolicy.Explicit,
-        deliver_policy: isNew ? DeliverPolicy.New : DeliverPolicy.All,
         ack_wait: nanos(limits.ackMs),
         max_ack_pending: 2 * limits.held, // or one for now would wait behind those for later
         inactive_threshold: nanos(limits.idleConsumerMs),
       });
-    await unlessThere(JetStreamApiCodes.ConsumerNotFound, look, add);
+    await unlessThere(JetStreamApiCodes.ConsumerNotFound, look, () =>
+      add({ deliver_policy: isNew ? DeliverPolicy.New : DeliverPolicy.All }),
+    );
   }
 
   /** Hears until it is closed. Never throws. */

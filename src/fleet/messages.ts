@@ -15,6 +15,8 @@ export interface SayMessage {
   /** When it begins, and from when on it is too late. */
   moment: number;
   latest: number;
+  /** A board that hears of it later leaves it out, since its room has heard it. */
+  freshUntil: number;
   priority: Priority;
   repeat: number;
   /** The phrase that is played before and after; "own": the usual chime; "": none. */
@@ -68,6 +70,7 @@ export interface BoardState {
   waiting: number;
   /** Sounds that it makes, for announcements and for books. */
   making: number;
+  /** Settings in its hint are marked, as in an error's markedHint. */
   lastError: string;
   /** When that was; 0: never. */
   lastErrorAt: number;
@@ -149,6 +152,7 @@ export const readSay = (bytes: Uint8Array): SayMessage =>
       rooms: names(file, "rooms"),
       moment: file.within("moment", 0, MOST_MOMENT),
       latest: file.within("latest", 0, MOST_MOMENT),
+      freshUntil: file.within("freshUntil", 0, MOST_MOMENT),
       priority: file.choice("priority", PRIORITIES),
       repeat: file.within("repeat", 1, ANNOUNCE_LIMITS.repeats),
       chime: ["", "own"].includes(chime) ? chime : matching(file, "chime", PHRASE),

@@ -98,7 +98,7 @@ export class Spokesman {
   private async handle(message: JsMsg, said: SayMessage, held: Held): Promise<void> {
     const { clock, options } = this;
     const lateMs = clock.nowMs() - said.moment;
-    if (lateMs > said.latest - said.moment) {
+    if (clock.nowMs() > Math.min(said.latest, said.freshUntil)) {
       const reason = `it came ${seconds(lateMs)} after its time`;
       this.tell(said, "late", reason, { lateMs });
       return this.refuse(message, said, reason);
@@ -132,8 +132,8 @@ export class Spokesman {
       const error = asTtsError(thrown);
       options.onFault(error);
       if (error.code === "FLEET_UNREACHABLE") return this.giveBack(message);
-      this.tell(said, "failed", error.inOneLine);
-      this.refuse(message, said, error.inOneLine);
+      this.tell(said, "failed", error.message);
+      this.refuse(message, said, error.message);
     } finally {
       clearInterval(timer);
     }
@@ -176,14 +176,14 @@ export class Spokesman {
 
   /** Why it is not taken on, or null. */
   private refusalOf({ moment, priority, sender }: SayMessage, { redelivered, time }: JsMsg): string | null {
-    const { held, heldForUrgent } = this.options.limits;
+    const { held, heldForUrgent, senderBurst, senderPerMinute } = this.options.limits;
     if (this.inHand.size > (priority === "urgent" ? held : held - heldForUrgent))
       return `${this.inHand.size - 1} announcements wait already`;
     const aheadMs = moment - this.clock.nowMs();
     if (aheadMs > ANNOUNCE_LIMITS.aheadMs + SLACK_MS)
       return `it is ${(aheadMs / 3_600_000).toFixed(1)} hours ahead, and may be ${ANNOUNCE_LIMITS.aheadMs / 3_600_000}`;
     if (!redelivered && !this.rates.take(sender, time.getTime()))
-      return `${sender} has sent more than ${this.options.limits.senderPerMinute} announcements a minute`;
+      return `${sender} has sent ${senderBurst} announcements, and more than ${senderPerMinute} a minute since`;
     return null;
   }
 

@@ -243,6 +243,7 @@ export function messageOf(phrase: string, more: Partial<SayMessage> = {}): SayMe
   const moment = Math.round(Date.now() + 100);
   return {
     ...{ id: crypto.randomUUID(), sender: "desk", rooms: ["hallway"], moment, latest: moment + 60_000 },
+    freshUntil: moment + 60_000,
     ...{ priority: "normal", repeat: 1, chime: "", dedupeMs: 0, mostWaitMs: 60_000, phrases: [phrase] },
     ...{ loudness: null, speed: 1 },
     ...more,

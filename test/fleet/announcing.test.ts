@@ -140,7 +140,7 @@ describeWith(["nats-server"], "announcing in rooms", () => {
     );
     const refused = reports.flatMap(({ boards }) => boards).filter(({ state }) => state === "refused");
     expect(refused.map(({ reason }) => reason)).toEqual([
-      "desk has sent more than 60 announcements a minute",
+      "desk has sent 2 announcements, and more than 60 a minute since",
     ]);
     const fault = reports.flatMap((one) => faultOf(one))[0];
     expect([fault.code, fault.exitStatus]).toEqual(["BOARDS_REFUSED", 7]);

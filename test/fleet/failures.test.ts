@@ -142,9 +142,7 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     await said(report.id, ["pi"]);
     await killed.die();
     await house.board("pi", { folder });
-    const hub = await house.hub();
-    expect(await house.pending(hub, "pi", ["hallway"])).toBe(1);
-    await isSettled(hub, ["pi"]); // it has come again
+    await isSettled(await house.hub(), ["pi"]); // it has come again
     expect(house.saidBy(report.id)).toEqual(["pi"]);
   });
 
@@ -156,7 +154,8 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     await Promise.all(
       ends.map(async (end, i) => {
         const [name, folder] = [`board-${i}`, newFolder()];
-        const parts = { folder, rooms: [name] };
+        // the hub would wait too long by itself
+        const parts = { folder, rooms: [name], limits: { ackMs: 60_000, workingMs: 20_000 } };
         const board = await house.board(name, parts);
         const sender = await house.sender(`desk-${i}`);
         const report = await sender.announce({ rooms: [name], text: "Later.", by: timeIn(1_500) });
@@ -179,6 +178,10 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     const stale = Array.from({ length: 40 }, () =>
       messageOf(phrase, { moment: nowMs - 100_000, latest: nowMs - 40_000 }),
     );
+    // one without a time of its own, which its room has heard
+    stale.push(
+      messageOf(phrase, { moment: nowMs - 6_000, freshUntil: nowMs - 1_000, latest: nowMs + 54_000 }),
+    );
     const due = messageOf(phrase, { moment: nowMs - 100_000, latest: nowMs + 60_000 });
     for (const message of [...stale, due]) await publish(hub, message);
     await house.board("pi", { folder, limits: { senderBurst: 5 } });
@@ -186,8 +189,8 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     await isSettled(hub, ["pi"]);
     await until(() => house.outcomes.length === stale.length + 1, "all outcomes are told");
     const ofStale = house.outcomes.filter(({ id }) => id !== due.id);
-    expect(new Set(ofStale.map(({ reason, what }) => `${what}: ${reason.replace(/\d/g, "0")}`))).toEqual(
-      new Set(["late: it came 000.0 s after its time"]),
+    expect(new Set(ofStale.map(({ reason, what }) => `${what}: ${reason.replace(/\d+/g, "N")}`))).toEqual(
+      new Set(["late: it came N.N s after its time"]),
     );
     expect(house.said).toHaveLength(1);
   });

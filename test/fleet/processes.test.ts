@@ -30,7 +30,7 @@ describeWith(["nats-server"], "boards as processes", () => {
     await Promise.all([maker.told("ready: one in hallway"), player.told("ready: two in hallway, attic")]);
 
     const { status, stderr } = await run('exec $TTS announce --to hallway --verbose "Dinner is ready."');
-    expect([status, stderr.trim().split("\n").at(-1)!]).toEqual([0, "taken by 2 boards, now: one, two"]);
+    expect([status, stderr.trim().split("\n").at(-1)!]).toEqual([0, "2 boards say it now: one, two"]);
     await until(() => maker.played.length + player.played.length === 2, "both have said it");
     const [[one], [two]] = [maker.played, player.played];
     expect(one.bytes).toBe(two.bytes);
@@ -49,7 +49,7 @@ describeWith(["nats-server"], "boards as processes", () => {
     ]);
     expect([again.status, again.stderr.trim().split("\n").at(-1)!]).toEqual([
       0,
-      "taken by 2 boards, now: one, two",
+      "2 boards say it now: one, two",
     ]);
     const boards = JSON.parse(listed.stdout) as { name: string; rooms: string[]; model: string | null }[];
     expect(boards.map(({ model, name, rooms }) => [name, rooms, model === null])).toEqual([

@@ -54,6 +54,7 @@ const SAY = {
   rooms: ["hallway"],
   moment: 1_000_000,
   latest: 1_060_000,
+  freshUntil: 1_005_000,
   priority: "normal",
   repeat: 1,
   chime: "",

@@ -104,9 +104,11 @@ async function chimeOf(args: Arguments, { before }: Request, phrases: SharedPhra
 }
 
 function inWords({ boards, moment }: FleetReport, nowMs: number): string {
-  for (const { board, reason } of boards) if (reason !== "") log.warn(`${board} will not say it: ${reason}`);
-  const aheadMs = moment - nowMs;
-  const when = aheadMs < 2_000 ? "now" : `at ${new Date(moment).toLocaleTimeString("en-GB")}`;
-  const names = boards.map(({ board }) => board).toSorted();
-  return `taken by ${names.length} ${names.length === 1 ? "board" : "boards"}, ${when}: ${names.join(", ")}`;
+  const silent = boards.filter(({ reason }) => reason !== "");
+  for (const { board, reason } of silent) log.warn(`${board} will not say it: ${reason}`);
+  const names = boards.filter(({ reason }) => reason === "").map(({ board }) => board);
+  if (names.length === 0) return `no board says it, of ${boards.length}`;
+  const when = moment - nowMs < 2_000 ? "now" : `at ${new Date(moment).toLocaleTimeString("en-GB")}`;
+  const count = names.length === 1 ? "1 board says" : `${names.length} boards say`;
+  return `${count} it ${when}: ${names.toSorted().join(", ")}`;
 }

@@ -45,10 +45,11 @@ function aboutTime(by: string, { lateMs, madeMs, waitedMs }: Outcome): string {
 /**
  * Says the line. Standard error gets it where there is no log, as far as somebody looks at it: cron would
  * send it as mail.
- * @param kind `fine`: all went well; `fault`: well enough; `failure`: the command line itself tells of it
+ * @param kind `fine`: all went well; `fault`: well enough; `failure`: the command line itself shows it
  */
 export function tell(line: string, kind: "fine" | "fault" | "failure"): void {
   const isLogged = tellSyslog(kind === "failure" ? "error" : "info", line);
-  const isShown = !isLogged && (kind === "fault" || (kind === "fine" && isTerminal(2)));
+  if (kind === "failure") return;
+  const isShown = !isLogged && (kind === "fault" || isTerminal(2));
   log[isShown ? "info" : "debug"](line);
 }

@@ -14,6 +14,7 @@ import { markedSentenceEnds } from "../../text/markup/ends.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { FLEET_SECTIONS } from "../shared/fleet-options.ts";
+import { withFlags } from "../shared/log.ts";
 import { openPhrases, readPhraseVoice } from "../shared/phrases.ts";
 import { VoiceLevel } from "../shared/voice-level.ts";
 import { inWords, tell } from "./_line.ts";
@@ -56,7 +57,8 @@ export const command = defineCommand({
     try {
       await run(args, data);
     } catch (error) {
-      tell(asTtsError(error).inOneLine, "failure");
+      const fault = asTtsError(error);
+      tell(fault.inOneLineWith(withFlags(fault.markedHint)), "failure");
       throw error;
     }
   },

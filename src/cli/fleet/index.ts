@@ -1,6 +1,6 @@
 // tts fleet: who is there.
 
-import { TtsError } from "../../errors.ts";
+import { spellSettings, TtsError } from "../../errors.ts";
 import { listBoards } from "../../fleet/directory.ts";
 import type { BoardState } from "../../fleet/messages.ts";
 import { printText } from "../../io/output.ts";
@@ -36,7 +36,8 @@ async function list(args: Values<typeof options>, { positionals }: CommandData):
     throw new TtsError("USAGE", `fleet takes no ${JSON.stringify(positionals[0])}`, "see tts fleet --help");
   const { clock, hub } = await enterFleet(args.fleet, nameOf(args), { tell: TELL });
   try {
-    const boards = await listBoards(hub, clock.nowMs());
+    const listed = await listBoards(hub, clock.nowMs());
+    const boards = listed.map((board) => ({ ...board, lastError: withJoinFlags(board.lastError) }));
     if (args.json === true) return await printText(`${JSON.stringify(boards, null, 1)}\n`);
     if (boards.length === 0) log.info(`no board is at ${hub.url}: tts join starts one`);
     await printText(table(boards.map((board) => cellsOf(board, clock.nowMs()))));
@@ -47,6 +48,9 @@ async function list(args: Values<typeof options>, { positionals }: CommandData):
 
 /** What a board tells of itself may be long; --json has all of it. */
 const MOST_CELL = 100;
+/** Errors of boards name options of tts join. */
+const withJoinFlags = (line: string) => spellSettings(line, (setting) => `--${setting}`);
+
 const HEAD = ["BOARD", "ROOMS", "MODEL", "RTF", "HOLDS", "MAKES", "CLOCK", "LAST ERROR"];
 
 function cellsOf(

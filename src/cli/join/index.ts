@@ -13,7 +13,7 @@ import type { RenderWorker } from "../../fleet/render/worker.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import { readNight } from "../shared/announce-options.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
-import { enterFleet, FLEET_SECTIONS, nameOf, type WayIn } from "../shared/fleet-options.ts";
+import { enterFleet, FLEET_SECTIONS, namedHub, nameOf, type WayIn } from "../shared/fleet-options.ts";
 import { KeptModel } from "../shared/kept-model.ts";
 import { kindOf } from "../shared/kind.ts";
 import { log, TELL } from "../shared/log.ts";
@@ -60,6 +60,7 @@ async function runBoard(args: JoinValues, { positionals }: CommandData): Promise
   const rooms = readRooms(args, broker !== null);
   const name = nameOf(args);
   const manner = readManner(args);
+  namedHub(args.fleet); // or there is none: that is told before a model is made
   if (rooms.length > 0) playerCommand({ ...manner.play, rateHz: SAMPLE_RATE_HZ }); // or there is none
   const signalled = firstSignal();
   const base = args["play-only"] === true ? null : await readBase(args);

@@ -5,7 +5,7 @@ import { TtsError } from "../../errors.ts";
 import type { HubClock } from "../../fleet/clock.ts";
 import type { Hub, HubOptions } from "../../fleet/hub.ts";
 import { asName, nameOfHost } from "../../fleet/names.ts";
-import { loadServer } from "../../fleet/settings.ts";
+import { type HubSettings, loadServer } from "../../fleet/settings.ts";
 import type { Tell } from "../../types.ts";
 import { clearProgress, showProgress } from "./log.ts";
 import type { Options, Values } from "./options.ts";
@@ -32,7 +32,7 @@ export const NAME_OPTION = {
 /** What commands of the fleet say about its settings. */
 export const FLEET_SECTIONS = {
   FILES: [
-    '~/.config/qwen3-tts/config.json\nHow the hub and an MQTT broker are reached and let us in: {"fleet": {"url", "user", "password", "credentials", "ca", "certificate", "key"}, "mqtt": {the same}}, all optional. credentials is a NATS .creds file or the seed of an nkey; ca, certificate and key are PEM files. Keep it for yourself (chmod 600).',
+    '~/.config/qwen3-tts/config.json\nHow the hub and an MQTT broker are reached and let us in: {"fleet": {"url", "user", "password", "credentials", "ca", "certificate", "key"}, "mqtt": {the same}}, all optional. credentials is a NATS .creds file or the seed of an nkey; ca, certificate and key are PEM files. Keep it for yourself (chmod 600). TTS_CONFIG names another folder.',
   ],
   ENVIRONMENT: ["TTS_FLEET\nThe hub, where --fleet names none."],
 };
@@ -46,6 +46,13 @@ export interface WayIn {
   clock: HubClock;
 }
 
+/** @throws TtsError USAGE where nothing names a hub */
+export function namedHub(url: string | undefined): HubSettings {
+  const settings = loadServer("fleet", url);
+  if (settings !== null) return settings;
+  throw new TtsError("USAGE", "no hub is named", "set TTS_FLEET=nats://HOST:4222, or give --fleet URL");
+}
+
 /**
  * Connects to the hub, and looks at its clock.
  * @throws TtsError USAGE where nothing names a hub, FLEET_UNREACHABLE, FLEET_REFUSED
@@ -55,9 +62,7 @@ export async function enterFleet(
   name: string,
   options: Pick<HubOptions, "patient" | "tell"> & { tell: Tell },
 ): Promise<WayIn> {
-  const settings = loadServer("fleet", url);
-  if (settings === null)
-    throw new TtsError("USAGE", "no hub is named", "set TTS_FLEET=nats://HOST:4222, or give --fleet URL");
+  const settings = namedHub(url);
   const { asHubError, connectHub } = await import("../../fleet/hub.ts"); // only now: it takes a while to load
   const { HubClock } = await import("../../fleet/clock.ts");
   const waiting = setTimeout(() => showProgress(`waiting for the hub at ${settings.url}`, 0, 1), SLOW_MS);

@@ -26,7 +26,8 @@ export type Topic =
   | { kind: "other" };
 
 export function readTopic(topic: string): Topic {
-  const [root, name, last, ...rest] = topic.split("/");
+  const [root, given, last, ...rest] = topic.split("/");
+  const name = given?.toLowerCase(); // as everywhere, Hallway is hallway
   if (root !== "tts" || last === undefined || rest.length > 0) return { kind: "other" };
   if (name === "_bridge") return isName(last) ? { kind: "bridge", bridge: last } : { kind: "other" };
   return (last === "say" || last === "status") && isName(name)

@@ -42,6 +42,8 @@ export class Boards {
   heardMs: number;
   /** All that have begun a sentence. */
   readonly names = new Set<string>();
+  /** The hub does not let us hear what boards tell. */
+  isBarred = false;
   private notices: Subscription | null = null;
   /** Sections whose text is at the hub. */
   private readonly stored = new Set<number>();
@@ -67,8 +69,10 @@ export class Boards {
   async open(): Promise<void> {
     this.notices = this.hub.connection.subscribe(noticeSubject(this.book.job.id));
     this.listen(this.notices).catch((error) => {
-      const fault = asHubError(this.hub.url, error); // it does not let us hear
+      const fault = asHubError(this.hub.url, error);
       this.book.tell.warn(fault.inOneLineWith(fault.markedHint));
+      this.isBarred = true;
+      this.book.news();
     });
     void this.follow();
     await this.emptyQueue();

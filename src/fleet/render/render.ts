@@ -147,10 +147,10 @@ export class Render implements Book {
     const { boardMs } = this.limits;
     const isAsked = this.items.some(({ state }) => ["waiting", "queued", "begun"].includes(state));
     if (!isAsked) this.boards.heardMs = this.now();
-    if (this.now() - this.boards.heardMs < boardMs) return;
+    if (this.now() - this.boards.heardMs < boardMs && !this.boards.isBarred) return;
     const seconds = Math.round(boardMs / 1000);
     const was = this.boards.names.size === 0 ? "no board took a sentence" : "no board gave a sign";
-    this.helping = `${was} in ${seconds} s`;
+    this.helping = this.boards.isBarred ? "boards cannot be heard" : `${was} in ${seconds} s`;
     this.tell.info(`${this.helping}: this machine speaks`);
     if (this.boards.names.size === 0)
       this.request.strangers().then(

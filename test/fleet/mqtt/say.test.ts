@@ -66,7 +66,7 @@ test.each([
   ["tts/all/status", { kind: "status", room: "all" }],
   ["tts/_bridge/attic", { kind: "bridge", bridge: "attic" }],
   ["tts/_bridge/say", { kind: "bridge", bridge: "say" }],
-  ["tts/Hall/say", { kind: "other" }],
+  ["tts/Hall/say", { kind: "say", room: "hall" }],
   ["tts/hall/outcome", { kind: "other" }],
   ["tts/hall/say/x", { kind: "other" }],
   ["tts//say", { kind: "other" }],
