@@ -219,7 +219,7 @@ export class Spokesman {
   }
 
   private tell(
-    { id, rooms }: SayMessage,
+    { id, rooms, sender }: SayMessage,
     what: FleetOutcome["what"],
     reason: string,
     figures: Partial<Pick<Outcome, "seconds" | "lateMs">> = {},
@@ -231,9 +231,8 @@ export class Spokesman {
       outcomeSubject(name),
       writeOutcome({ id, board: name, rooms, what, reason, seconds, lateMs, at }),
     );
-    tell.info(
-      `${id}: ${[what, reason, seconds > 0 ? `${seconds.toFixed(1)} s of sound` : ""].filter((part) => part !== "").join(", ")}`,
-    );
+    const facts = [what, reason, seconds > 0 ? `${seconds.toFixed(1)} s of sound` : ""];
+    tell.info(`from ${sender} for ${rooms.join(", ")}: ${facts.filter((fact) => fact !== "").join(", ")}`);
   }
 
   private publish(subject: string, text: string): void {

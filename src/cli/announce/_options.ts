@@ -26,7 +26,7 @@ export const ANNOUNCE_OPTIONS = {
     type: "string",
     valueHint: "ROOM,...|all",
     description:
-      "Say it in these rooms of a fleet instead of here: every board in them begins at the same moment (tts join). -m then names a model as tts fleet lists it, --voice a speaker or a voice of the board that makes the sound.",
+      "Say it in these rooms of a fleet instead of here: every board in them begins at the same moment (tts join), and plays it in its own manner. -m then names a model as tts fleet lists it, --voice a speaker or a voice of the board that makes the sound.",
     group: "Fleet",
   },
   ...FLEET_OPTION,

@@ -49,7 +49,7 @@ export const command = defineCommand({
   sections: {
     ...FLEET_SECTIONS,
     "EXIT STATUS": [
-      "0 said, or not to be said now; with --to: every board has taken it; 2 wrong options, times or text, or no board in a room; 5 no player, or others spoke for longer than --max-wait; 7 no hub, or a board that does not take it; others as for tts.",
+      "0 said, or not to be said now; with --to: every board has taken it; 2 wrong options, times or text, or no board in a room; 5 no player, or others spoke for longer than --max-wait; 7 no hub that answers, or a board that does not take it; others as for tts.",
     ],
   },
   options: ANNOUNCE_OPTIONS,
