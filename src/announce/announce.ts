@@ -93,8 +93,10 @@ export interface Made {
 }
 
 /** Between repetitions. */
-const PAUSE = new Float32Array(SAMPLE_RATE_HZ);
-const NOTHING = { seconds: 0, parts: 0, cached: 0, waitedMs: 0, madeMs: 0, lateMs: 0 } as const;
+export const PAUSE_MS = 1_000;
+const PAUSE = new Float32Array((SAMPLE_RATE_HZ * PAUSE_MS) / 1_000);
+/** Figures of what made no sound. */
+export const NOTHING = { seconds: 0, parts: 0, cached: 0, waitedMs: 0, madeMs: 0, lateMs: 0 } as const;
 
 /**
  * Makes the sound of all parts; what was made before comes from the phrase cache at once, and the rest is

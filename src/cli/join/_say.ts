@@ -1,7 +1,7 @@
 // How a board says what is announced: by its own player and in its own manner, in turn with what else is
 // announced on this machine.
 
-import { announce, type Outcome, type Voice } from "../../announce/announce.ts";
+import { announce, NOTHING, type Outcome, PAUSE_MS, type Voice } from "../../announce/announce.ts";
 import { chime } from "../../announce/chime.ts";
 import type { PhraseSound } from "../../announce/phrases.ts";
 import { isQuiet } from "../../announce/times.ts";
@@ -10,6 +10,7 @@ import { filtered, through } from "../../audio/filters/filter.ts";
 import type { HubClock } from "../../fleet/clock.ts";
 import type { SayMessage } from "../../fleet/messages.ts";
 import type { SharedPhrases } from "../../fleet/phrases.ts";
+import { Plan } from "../../fleet/plan.ts";
 import type { Say } from "../../fleet/spokesman.ts";
 import { SAMPLE_RATE_HZ } from "../../types.ts";
 import type { readNight } from "../shared/announce-options.ts";
@@ -29,6 +30,8 @@ export interface Manner {
 }
 
 export class PlayedAloud implements Say {
+  private readonly plan = new Plan();
+
   constructor(
     private readonly clock: HubClock,
     private readonly manner: Manner,
@@ -42,25 +45,25 @@ export class PlayedAloud implements Say {
   async say(message: SayMessage, phrases: SharedPhrases, onBegin: () => void): Promise<Outcome> {
     const { clock, manner } = this;
     const { folder, night } = manner;
+    const { dedupeMs, latest, moment, mostWaitMs, priority, repeat } = message;
     const sounds = new Map<string, PhraseSound>();
     for (const phrase of new Set(message.phrases)) sounds.set(phrase, await phrases.fetch(phrase));
     const around = await this.chimeOf(message, phrases);
+    const begins =
+      this.reasonNotTo(new Date(moment)) === ""
+        ? this.plan.place(message, lengthOf(message, sounds, around))
+        : moment;
+    if (begins === null) return { ...NOTHING, what: "late", lateMs: latest - moment };
     const announcement = {
-      ...{
-        ...night,
-        ...around,
-        priority: message.priority,
-        repeat: message.repeat,
-        start: "complete" as const,
-      },
+      ...{ ...night, ...around, dedupeMs, mostWaitMs, priority, repeat, start: "complete" as const },
       parts: message.phrases.map((phrase) => ({ text: phrase, fresh: false })),
-      appointment: { kind: "wait" as const, moment: new Date(message.moment) },
-      mostLateMs: Math.max(1, message.latest - message.moment),
-      dedupeMs: message.dedupeMs,
-      mostWaitMs: message.mostWaitMs,
+      appointment: { kind: "wait" as const, moment: new Date(begins) },
+      mostLateMs: Math.max(1, latest - begins),
     };
     const kept = { get: (phrase: string) => sounds.get(phrase) ?? null, put() {} };
-    return announce(announcement, this.voiceOf(message, onBegin), { folder, clock, phrases: kept });
+    const surroundings = { folder, clock, phrases: kept };
+    const outcome = await announce(announcement, this.voiceOf(message, onBegin), surroundings);
+    return { ...outcome, lateMs: outcome.lateMs + begins - moment };
   }
 
   private voiceOf({ loudness: lufs, speed }: SayMessage, onBegin: () => void): Voice {
@@ -104,4 +107,15 @@ export class PlayedAloud implements Say {
     const { samples } = await phrases.fetch(name);
     return { before: samples, after: samples };
   }
+}
+
+/** Milliseconds, as every board reckons them. */
+function lengthOf(
+  { phrases, repeat, speed }: SayMessage,
+  sounds: ReadonlyMap<string, PhraseSound>,
+  { after, before }: { before: Float32Array; after: Float32Array },
+): number {
+  const words = phrases.reduce((sum, phrase) => sum + sounds.get(phrase)!.samples.length, 0) / speed;
+  const samples = before.length + repeat * words + after.length;
+  return (1_000 * samples) / SAMPLE_RATE_HZ + (repeat - 1) * PAUSE_MS;
 }
