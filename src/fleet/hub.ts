@@ -26,7 +26,6 @@ import {
 } from "@nats-io/transport-node";
 import { FLEET_LIMITS } from "../config.ts";
 import { TtsError } from "../errors.ts";
-import { readTextFile } from "../io/read.ts";
 import type { Tell } from "../types.ts";
 import {
   BOARD_BUCKET,
@@ -40,7 +39,7 @@ import {
   WORK_STREAM,
   workSubject,
 } from "./names.ts";
-import type { HubSettings } from "./settings.ts";
+import { type HubSettings, readCredential, tlsFiles } from "./settings.ts";
 
 /** What the fleet keeps at the hub. */
 export interface Hub {
@@ -217,14 +216,11 @@ async function follow(connection: NatsConnection, url: string, tell: Tell): Prom
 }
 
 async function connectionOptions(
-  { ca, certificate, credentials, key, password, url, user }: HubSettings,
+  settings: HubSettings,
   { name, patient = false }: HubOptions,
 ): Promise<NodeConnectionOptions> {
-  const files = {
-    ...(ca === "" ? {} : { ca: await readCredential(ca) }),
-    ...(certificate === "" ? {} : { cert: await readCredential(certificate) }),
-    ...(key === "" ? {} : { key: await readCredential(key) }),
-  };
+  const { credentials, password, url, user } = settings;
+  const files = await tlsFiles(settings);
   const isSecret = url.startsWith("tls:") || Object.keys(files).length > 0;
   return {
     servers: url.replace(/^\w+:\/\//, ""),
@@ -241,8 +237,6 @@ async function connectionOptions(
     ...(isSecret ? { tls: files } : {}),
   };
 }
-
-const readCredential = (path: string) => readTextFile(path, FLEET_LIMITS.credentialBytes);
 
 /** A file of credentials holds a token and a seed, the other kind a seed alone. @throws INPUT_UNREADABLE */
 function authenticatorOf(path: string, text: string): Authenticator {

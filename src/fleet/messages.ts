@@ -4,8 +4,9 @@
 import { PRIORITIES, type Priority } from "../announce/queue.ts";
 import { ANNOUNCE_LIMITS, FLEET_LIMITS } from "../config.ts";
 import { type ErrorOnTheWire, fromWire, isErrorCode, type TtsError } from "../errors.ts";
-import { JsonFile } from "../formats/json.ts";
+import type { JsonFile } from "../formats/json.ts";
 import { isName } from "./names.ts";
+import { readMessage } from "./wire.ts";
 
 /** An announcement whose sound is at the hub. No text is in it. */
 export interface SayMessage {
@@ -109,26 +110,14 @@ export interface MadeSound {
 
 export type MakeReply = { sign: true } | { made: MadeSound } | { failed: ErrorOnTheWire };
 
-const FAULT = { code: "REQUEST_INVALID", hint: "send what tts announce sends", unreadable: "" } as const;
 const ID = /^[a-z0-9-]{8,64}$/;
 const PHRASE = /^[0-9a-f]{64}\.[0-9a-f]{64}$/;
 const MOST_MOMENT = 8.64e15;
 const MOST_SHOWN = 1_000;
 
 /** @throws TtsError REQUEST_INVALID */
-function read<T>(title: string, bytes: Uint8Array, reading: (file: JsonFile) => T): T {
-  const empty = JsonFile.of(title, {}, FAULT);
-  if (bytes.length > FLEET_LIMITS.messageBytes) throw empty.wrong(`it has ${bytes.length} bytes`);
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString());
-  } catch {
-    throw empty.wrong("it is no JSON");
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw empty.wrong("it is no JSON object");
-  return reading(JsonFile.of(title, value as Record<string, unknown>, FAULT));
-}
+const read = <T>(title: string, bytes: Uint8Array, reading: (file: JsonFile) => T): T =>
+  reading(readMessage(title, bytes, FLEET_LIMITS.messageBytes, "tts announce"));
 
 const bytesOf = (message: object) => JSON.stringify(message);
 export const writeSay: (message: SayMessage) => string = bytesOf;

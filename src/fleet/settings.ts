@@ -2,9 +2,10 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { environmentNow, loadConfig } from "../config.ts";
+import { environmentNow, FLEET_LIMITS, loadConfig } from "../config.ts";
 import { TtsError } from "../errors.ts";
 import { JsonFile } from "../formats/json.ts";
+import { readTextFile } from "../io/read.ts";
 
 /** How to reach a server, and how it lets us in. Everything but `url` may be "". */
 export interface HubSettings {
@@ -67,6 +68,21 @@ export function loadServer(
     url: `${parsed.protocol}//${parsed.hostname}:${parsed.port || port}`,
     ...(parsed.username === "" ? {} : { user: decoded(parsed.username), password: decoded(parsed.password) }),
   };
+}
+
+export const readCredential = (path: string): Promise<string> =>
+  readTextFile(path, FLEET_LIMITS.credentialBytes);
+
+/** What both clients call these files. @throws TtsError INPUT_UNREADABLE */
+export async function tlsFiles({
+  ca,
+  certificate,
+  key,
+}: HubSettings): Promise<{ ca?: string; cert?: string; key?: string }> {
+  const given = Object.entries({ ca, cert: certificate, key }).filter(([, path]) => path !== "");
+  return Object.fromEntries(
+    await Promise.all(given.map(async ([name, path]) => [name, await readCredential(path)] as const)),
+  );
 }
 
 const NONE = { user: "", password: "", credentials: "", ca: "", certificate: "", key: "" };

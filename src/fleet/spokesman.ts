@@ -100,21 +100,16 @@ export class Spokesman {
     const lateMs = clock.nowMs() - said.moment;
     if (clock.nowMs() > Math.min(said.latest, said.freshUntil)) {
       const reason = `it came ${seconds(lateMs)} after its time`;
-      this.tell(said, "late", reason, { lateMs });
-      return this.refuse(message, said, reason);
+      return this.refuse(message, said, "late", reason, { lateMs });
     }
     const refusal = this.refusalOf(said, message);
-    if (refusal !== null) {
-      this.tell(said, "refused", refusal);
-      return this.refuse(message, said, refusal);
-    }
+    if (refusal !== null) return this.refuse(message, said, "refused", refusal);
     const timer = setInterval(() => this.toHub(() => message.working()), options.limits.workingMs);
     try {
       const lasts = await this.lengthOf(said); // its sound is kept until it is due
       if (lasts > options.limits.saySeconds) {
         const reason = `it would sound for ${minutes(lasts)}, and may for ${minutes(options.limits.saySeconds)}`;
-        this.tell(said, "refused", reason);
-        return this.refuse(message, said, reason);
+        return this.refuse(message, said, "refused", reason);
       }
       this.answer(said, "accepted", options.say.reasonNotTo(new Date(said.moment)));
       await this.untilDue(said);
@@ -132,8 +127,7 @@ export class Spokesman {
       const error = asTtsError(thrown);
       options.onFault(error);
       if (error.code === "FLEET_UNREACHABLE") return this.giveBack(message);
-      this.tell(said, "failed", error.message);
-      this.refuse(message, said, error.message);
+      this.refuse(message, said, "failed", error.message);
     } finally {
       clearInterval(timer);
     }
@@ -208,7 +202,15 @@ export class Spokesman {
     }
   }
 
-  private refuse(message: JsMsg, said: SayMessage, reason: string): void {
+  /** Nothing will be said: everybody is told why. */
+  private refuse(
+    message: JsMsg,
+    said: SayMessage,
+    what: FleetOutcome["what"],
+    reason: string,
+    figures: Partial<Pick<Outcome, "seconds" | "lateMs">> = {},
+  ): void {
+    this.tell(said, what, reason, figures);
     this.answer(said, "refused", reason);
     this.isOver(message, said);
   }

@@ -14,9 +14,8 @@ import { newHash } from "../../io/hash.ts";
 import { enterFleet, nameOf } from "../shared/fleet-options.ts";
 import { KeptModel } from "../shared/kept-model.ts";
 import { clearProgress, log, showConversion, TELL } from "../shared/log.ts";
-import { openOthersPhrases, openPhrases, readPhraseBase } from "../shared/phrases.ts";
+import { openOthersPhrases, openPhrases, readPhraseBase, readPhraseOptions } from "../shared/phrases.ts";
 import { readSpeakOptions } from "../shared/speak-options.ts";
-import { readVoice } from "../shared/voice.ts";
 import { type Arguments, OWN_CHIME, type Request } from "./_options.ts";
 
 /** What each board decides for itself. */
@@ -83,8 +82,7 @@ function announcementOf(args: Arguments, request: Request, rooms: readonly strin
 /** Where no board can: with the model that the options name on this machine. */
 async function makeHere(args: Arguments, clock: HubClock, order: MakeOrder): Promise<LocalSound> {
   log.debug("this machine makes the sound");
-  const voice = await readVoice(args.voice);
-  const options = { ...readSpeakOptions(args), trimStart: true, voice };
+  const options = await readPhraseOptions(args);
   const base = await readPhraseBase(args, options);
   const model = new KeptModel(base, options, loadConfig().voicesDir, clock);
   try {

@@ -17,11 +17,9 @@ import { enterFleet, FLEET_SECTIONS, namedHub, nameOf, type WayIn } from "../sha
 import { KeptModel } from "../shared/kept-model.ts";
 import { kindOf } from "../shared/kind.ts";
 import { log, TELL } from "../shared/log.ts";
-import { openOthersPhrases, openPhrases, readPhraseBase } from "../shared/phrases.ts";
+import { openOthersPhrases, openPhrases, readPhraseBase, readPhraseOptions } from "../shared/phrases.ts";
 import { PLAYED, readPlay, readShape } from "../shared/play-options.ts";
 import { firstSignal } from "../shared/signals.ts";
-import { readSpeakOptions } from "../shared/speak-options.ts";
-import { readVoice } from "../shared/voice.ts";
 import { brokerOf, openBridge } from "./_bridge.ts";
 import { JOIN_OPTIONS, type JoinValues, readRooms } from "./_options.ts";
 import { type Manner, PlayedAloud } from "./_say.ts";
@@ -93,8 +91,7 @@ type Base = Awaited<ReturnType<typeof readBase>>;
 
 /** How it speaks, and with what. @throws TtsError as {@link readPhraseBase} */
 async function readBase(args: JoinValues) {
-  const voice = await readVoice(args.voice);
-  const options = { ...readSpeakOptions(args), trimStart: true, voice };
+  const options = await readPhraseOptions(args);
   return { options, phrases: await readPhraseBase(args, options) };
 }
 

@@ -19,7 +19,8 @@ import { withLock } from "../../io/lock.ts";
 import { readTextFile } from "../../io/read.ts";
 import { LIMITS, RENDER_LIMITS } from "../../limits.ts";
 import { spokenLength } from "../../text/spoken-length.ts";
-import { openEngine } from "../shared/engine.ts";
+import { SAMPLE_RATE_HZ } from "../../types.ts";
+import { assertSound, openEngine } from "../shared/engine.ts";
 import { enterFleet, nameOf, type WayIn } from "../shared/fleet-options.ts";
 import { kindOf } from "../shared/kind.ts";
 import { clearProgress, duration, log, showProgress, TELL } from "../shared/log.ts";
@@ -176,12 +177,5 @@ async function pour(render: Render, { sink }: Outlet, trimmer: StartTrimmer | nu
     clearInterval(timer);
     clearProgress();
   }
-  if (outcome.frames === 0)
-    throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
-  if (written === 0)
-    throw new TtsError(
-      "TEXT_EMPTY",
-      `all ${outcome.frames} frames are silent, so that nothing is left of their sound`,
-      "leave out {trimStart}, or try another text or seed",
-    );
+  assertSound({ frames: outcome.frames, audioSeconds: written / SAMPLE_RATE_HZ });
 }

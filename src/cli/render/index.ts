@@ -6,6 +6,7 @@ import { loadServer } from "../../fleet/settings.ts";
 import { type CommandData, defineCommand } from "../shared/command.ts";
 import { FLEET_SECTIONS } from "../shared/fleet-options.ts";
 import { logError } from "../shared/log.ts";
+import { onFirstSignal } from "../shared/signals.ts";
 import { RENDER_OPTIONS, type RenderValues, readRenderOutput } from "./_options.ts";
 import { enter, inTurn, jobFor, openFor, readOrder, renderInto } from "./_work.ts";
 
@@ -58,20 +59,13 @@ async function run(args: RenderValues, { positionals }: CommandData): Promise<vo
   await engine.close();
 }
 
-/** Exit statuses, as shells report them. */
-const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
-
 /** The first signal lets the hub forget the book; a second one ends the process at once. */
 function endedBySignals(): { signal: AbortSignal; status(): number } {
   const ending = new AbortController();
   let ended = 0;
-  for (const [name, status] of Object.entries(SIGNALS)) {
-    process.removeAllListeners(name);
-    process.on(name, () => {
-      if (ended > 0) process.exit(status);
-      ended = status;
-      ending.abort(new TtsError("CANCELLED", "the render was ended", "the same command goes on from here"));
-    });
-  }
+  onFirstSignal((status) => {
+    ended = status;
+    ending.abort(new TtsError("CANCELLED", "the render was ended", "the same command goes on from here"));
+  });
   return { signal: ending.signal, status: () => ended };
 }

@@ -88,7 +88,7 @@ export async function pour(
 }
 
 /** @throws TtsError TEXT_EMPTY where a speech has no sound, or none that is heard was left of it */
-export function assertSound({ audioSeconds, frames }: Summary): void {
+export function assertSound({ audioSeconds, frames }: Pick<Summary, "audioSeconds" | "frames">): void {
   if (frames === 0)
     throw new TtsError("TEXT_EMPTY", "the model ended without a sound", "try another text or seed");
   if (audioSeconds === 0)

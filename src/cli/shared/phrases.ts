@@ -70,9 +70,14 @@ export interface PhraseBase extends Pick<PhraseVoice, "lexicon" | "machine" | "m
  * @throws TtsError USAGE, VOICE_*, MODEL_*, INPUT_UNREADABLE and those of a conversion
  */
 export async function readPhraseVoice(args: Values<typeof PHRASE_OPTIONS>): Promise<PhraseVoice> {
-  const voice = await readVoice(args.voice);
-  const options = { ...readSpeakOptions(args), trimStart: true, voice };
+  const options = await readPhraseOptions(args);
   return phraseVoice(await readPhraseBase(args, options), options);
+}
+
+/** @throws TtsError USAGE, VOICE_* */
+export async function readPhraseOptions(args: Values<typeof PHRASE_OPTIONS>): Promise<PhraseOptions> {
+  const voice = await readVoice(args.voice);
+  return { ...readSpeakOptions(args), trimStart: true, voice };
 }
 
 /** @throws TtsError as {@link readPhraseVoice} */

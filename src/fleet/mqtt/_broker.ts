@@ -4,10 +4,9 @@
 
 import type { IClientOptions, IPublishPacket, MqttClient } from "mqtt";
 import { TtsError } from "../../errors.ts";
-import { readTextFile } from "../../io/read.ts";
-import { FLEET_LIMITS, MQTT_LIMITS } from "../../limits.ts";
+import { MQTT_LIMITS } from "../../limits.ts";
 import type { Tell } from "../../types.ts";
-import type { HubSettings } from "../settings.ts";
+import { type HubSettings, tlsFiles } from "../settings.ts";
 
 export interface BrokerMessage {
   topic: string;
@@ -196,15 +195,8 @@ async function ended(client: MqttClient, forget: boolean): Promise<void> {
   client.end(true);
 }
 
-async function connectionOptions({
-  ca,
-  certificate,
-  key,
-  password,
-  url,
-  user,
-}: HubSettings): Promise<IClientOptions> {
-  const read = (path: string) => readTextFile(path, FLEET_LIMITS.credentialBytes);
+async function connectionOptions(settings: HubSettings): Promise<IClientOptions> {
+  const { password, url, user } = settings;
   const { hostname, port, protocol } = new URL(url); // given whole, it would be parsed with a warning
   return {
     protocol: protocol === "mqtts:" ? "mqtts" : "mqtt",
@@ -220,9 +212,7 @@ async function connectionOptions({
       maximumPacketSize: MQTT_LIMITS.packetBytes,
     },
     ...(user === "" ? {} : { username: user, password }),
-    ...(ca === "" ? {} : { ca: await read(ca) }),
-    ...(certificate === "" ? {} : { cert: await read(certificate) }),
-    ...(key === "" ? {} : { key: await read(key) }),
+    ...(await tlsFiles(settings)),
   };
 }
 

@@ -133,7 +133,7 @@ export class Bridge {
       this.isLeader = false; // the leader then writes everything anew
   }
 
-  /** Who writes it knows better than what comes back, late, of what was written before. */
+  /** Who writes it knows better than what comes late of what was written before. */
   private learn(room: string, payload: string): void {
     if (this.isLeader) return;
     const status = readStatus(payload);

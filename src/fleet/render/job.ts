@@ -3,11 +3,11 @@
 // checks the options of a voice.
 
 import type { ClonedVoice, SpeakOptions, SpeechSettings } from "../../engine.ts";
-import { TtsError } from "../../errors.ts";
-import { JsonFile } from "../../formats/json.ts";
+import type { JsonFile } from "../../formats/json.ts";
 import { newHash } from "../../io/hash.ts";
 import { RENDER_LIMITS } from "../../limits.ts";
 import { isName } from "../names.ts";
+import { readMessage } from "../wire.ts";
 import type { Section } from "./sections.ts";
 
 /** What decides every bit of a render. */
@@ -47,7 +47,6 @@ export interface Notice extends Place {
   reason: string;
 }
 
-const FAULT = { code: "REQUEST_INVALID", hint: "send what tts render sends", unreadable: "" } as const;
 const MOST_MESSAGE_BYTES = 4_096;
 const MOST_REASON = 500;
 const ID = /^[0-9a-f]{16,64}$/;
@@ -147,16 +146,5 @@ const readPlace = (file: JsonFile): Place => ({
   sentence: file.within("sentence", 0, MOST_PLACES),
 });
 
-function parsed(title: string, bytes: Uint8Array, mostBytes: number): JsonFile {
-  const wrong = (what: string) => new TtsError(FAULT.code, `${title}: ${what}`, FAULT.hint);
-  if (bytes.length > mostBytes) throw wrong(`it has ${bytes.length} bytes`);
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString());
-  } catch {
-    throw wrong("it is no JSON");
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw wrong("it is no JSON object");
-  return JsonFile.of(title, value as Record<string, unknown>, FAULT);
-}
+const parsed = (title: string, bytes: Uint8Array, mostBytes: number): JsonFile =>
+  readMessage(title, bytes, mostBytes, "tts render");
