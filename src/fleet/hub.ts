@@ -173,7 +173,11 @@ async function furnished(connection: NatsConnection, url: string, tell?: Tell): 
   return hub;
 }
 
-/** What another version of the program has made with other limits stays. @throws what both throw */
+/**
+ * What another version of the program has made with other limits stays, and what another machine makes at the
+ * same moment.
+ * @throws what both throw
+ */
 export async function unlessThere(
   isMissing: number,
   look: () => Promise<unknown>,
@@ -183,7 +187,13 @@ export async function unlessThere(
     await look();
   } catch (error) {
     if (!(error instanceof JetStreamApiError) || error.code !== isMissing) throw error;
-    await create();
+    try {
+      await create();
+    } catch (failure) {
+      await look().catch(() => {
+        throw failure;
+      });
+    }
   }
 }
 

@@ -4,9 +4,10 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import { PhraseCache, phraseKey } from "../../src/announce/phrases.ts";
 import { assertTaken, type FleetReport, type Sender } from "../../src/fleet/announcing.ts";
-import { connectHub, type Hub } from "../../src/fleet/hub.ts";
+import { connectHub, type Hub, unlessThere } from "../../src/fleet/hub.ts";
 import { PHRASE_BUCKET, SAY_STREAM } from "../../src/fleet/names.ts";
 import { SharedPhrases } from "../../src/fleet/phrases.ts";
 import { failureOf, rejectionOf } from "../_support.ts";
@@ -260,6 +261,24 @@ describeWith(["nats-server"], "what fails in a fleet", () => {
     expect(board.board.state.lastError).toContain("the hub has no sound");
     await isSettled(hub, ["pi"]);
   });
+});
+
+test("what two machines make at the same moment is there for both, and what neither can make is told", async () => {
+  const missing = new JetStreamApiError({
+    code: 404,
+    err_code: JetStreamApiCodes.StreamNotFound,
+    description: "",
+  });
+  const overlap = new Error("subjects overlap with an existing stream");
+  const race = (isThere: boolean) => {
+    let looks = 0;
+    const look = async () => {
+      if (++looks === 1 || !isThere) throw missing;
+    };
+    return unlessThere(JetStreamApiCodes.StreamNotFound, look, () => Promise.reject(overlap));
+  };
+  await race(true);
+  await expect(race(false)).rejects.toBe(overlap);
 });
 
 describeWith(["nats-server"], "a hub with a small disk", () => {
